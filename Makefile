@@ -1,0 +1,47 @@
+# Two commands do everything: `make demo` and `make test`. Both set up .venv by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export OMP_WAIT_POLICY ?= PASSIVE
+export HF_HUB_DISABLE_TELEMETRY ?= 1
+
+.PHONY: install demo test lint bench docs clean
+
+install: $(VENV)/.installed
+
+# uv is about eight times faster; plain pip is the fallback
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "uv>=0.5" || true
+	@if [ -x $(BIN)/uv ]; then \
+	  echo "installing with uv"; \
+	  UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[dev]" \
+	  || $(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"; \
+	else \
+	  echo "installing with pip"; \
+	  $(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"; \
+	fi
+	@touch $@
+
+demo: install
+	$(BIN)/python -m sfm.demo
+
+# one process per core, one thread each; files stay together
+WORKERS ?= 2
+test: install lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install
+	$(BIN)/python benchmarks/run.py
+
+docs: install
+	$(BIN)/python -m pytest -q docs tests/test_readme.py
+
+clean:
+	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache
