@@ -1,0 +1,115 @@
+"""sfm: a plugin-based hub for scientific foundation models.
+
+Importing it is light: torch comes with the first simulator, encoder or model.
+"""
+
+from __future__ import annotations
+
+from sfm.errors import HubError, InputError, PluginError, RecipeError, RunError, SfmError
+
+TYPE_CHECKING = False  # without importing typing: `sfm --help` should be quick
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sfm.data.sample import Sample
+    from sfm.data.storage import Dataset
+    from sfm.model import FoundationModel
+    from sfm.plugin import Plugin
+    from sfm.quantity import Quantity
+    from sfm.simulate.base import Simulator
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "HubError",
+    "InputError",
+    "Plugin",
+    "PluginError",
+    "Quantity",
+    "RecipeError",
+    "RunError",
+    "SfmError",
+    "dataset",
+    "load",
+    "plugins",
+    "read",
+    "register_auto",
+    "simulator",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # `sfm --help` needs neither
+    if name == "Plugin":
+        from sfm.plugin import Plugin
+
+        return Plugin
+    if name == "Quantity":
+        from sfm.quantity import Quantity
+
+        return Quantity
+    raise AttributeError(f"module 'sfm' has no attribute {name!r}")
+
+
+def plugins() -> dict[str, Plugin]:
+    """The installed plugins that work, by name."""
+    from sfm.registry import plugins as installed
+
+    return installed()
+
+
+def simulator(name: str, **values: Any) -> Simulator:
+    """The simulator `plugin/part` with parameters and settings by keyword.
+
+    >>> sim = sfm.simulator("fluids/navier-stokes-2d", viscosity=1e-3)  # doctest: +SKIP
+
+    Raises:
+        PluginError: no such simulator.
+        InputError: an unknown parameter or a value out of bounds.
+    """
+    from sfm.registry import find
+
+    return find("simulators", name).load()(**values)
+
+
+def dataset(name: str, *, split: str | None = None, level: str | None = None) -> Dataset:
+    """The dataset `plugin/part`: a sequence of `Sample`s, memory-mapped.
+
+    Raises:
+        PluginError: no such dataset.
+        InputError: no such split or level, or its files are missing or damaged.
+    """
+    from sfm.data.storage import open_dataset
+    from sfm.registry import find
+
+    spec = find("datasets", name).load()
+    return open_dataset(spec.folder, split=split, level=level, length_unit=spec.length_unit)
+
+
+def read(path: Any, *, domain: str | None = None) -> list[Sample]:
+    """All systems of a file, or of an object that an installed plugin knows.
+
+    Raises:
+        InputError: unreadable; file, row and column are named.
+    """
+    from sfm.data.readers import read_object
+
+    return read_object(path, domain=domain)
+
+
+def load(name_or_path: str, **options: Any) -> FoundationModel:
+    """A model: a bundled name, a folder, or a Hub id `org/name`.
+
+    Options are those of `FoundationModel.from_pretrained`: `revision`, `token`, `cache_dir`,
+    `force_download`, `local_files_only`, `subfolder`, `domains`.
+    """
+    from sfm.model import FoundationModel
+
+    return FoundationModel.from_pretrained(name_or_path, **options)
+
+
+def register_auto() -> None:
+    """Teach `transformers.AutoConfig` and `AutoModel` the model type `sfm`."""
+    from sfm.hub.auto import register
+
+    register()

@@ -1,0 +1,55 @@
+"""The exceptions of sfm: one root, and one exit code per kind of mistake.
+
+Every message is one line that says what is wrong, where, and what to do. The command line prints
+the message without a traceback and leaves with `exit_code`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class SfmError(Exception):
+    """Root of every error that sfm raises on purpose."""
+
+    exit_code = 1
+
+
+class RunError(SfmError):
+    """A run failed: it diverged, met a NaN, or did not converge."""
+
+    exit_code = 1
+
+
+class InputError(SfmError):
+    """The user's input cannot be used: a file, a value, an argument."""
+
+    exit_code = 2
+
+
+class RecipeError(InputError):
+    """A recipe has an unknown key or a value of the wrong type or range."""
+
+
+class PluginError(SfmError):
+    """A plugin is missing, broken, duplicated, or has no such part."""
+
+    exit_code = 3
+
+
+class HubError(SfmError):
+    """The Hub refused, could not be reached, or sent something damaged."""
+
+    exit_code = 4
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`" Did you mean 'molecules'?"` for the nearest known word, or an empty string.
+
+    >>> did_you_mean("molecule", ["molecules", "crystals"])
+    " Did you mean 'molecules'?"
+    """
+    import difflib
+
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""

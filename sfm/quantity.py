@@ -1,0 +1,114 @@
+"""Physical quantities: the words by which heads, datasets and simulators meet.
+
+A `Quantity` says what a number means: its unit, how it turns under rotation, where it lives and
+whether it grows with the size of the system. sfm keeps one canonical unit per quantity; files may
+hold any compatible unit and are converted when they are read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sfm.errors import InputError, did_you_mean
+
+Per = Literal["system", "token", "grid"]
+
+_IRREP = re.compile(r"^(\d+x)?[0-9]+[eo]$")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A physical quantity.
+
+    Attributes:
+        name: lower case with underscores, unique among the installed plugins.
+        unit: canonical unit, as `pint` reads it; `"1"` for none.
+        irreps: how it turns under O(3), as e3nn writes it: `0e`, `1o`, `0e+2e`.
+        per: where it lives: one value per `system`, `token` (atom, patch) or `grid` cell.
+        extensive: whether two copies far apart have twice the value.
+        derived_from: the quantity that it is a derivative of (forces: `energy`), else None.
+        summary: one line for tables and cards.
+    """
+
+    name: str
+    unit: str
+    irreps: str = "0e"
+    per: Per = "system"
+    extensive: bool = False
+    derived_from: str | None = None
+    summary: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+            raise InputError(f"quantity name '{self.name}': use lower case letters, digits and _")
+        if not all(_IRREP.match(term.strip()) for term in self.irreps.split("+")):
+            raise InputError(
+                f"quantity '{self.name}': irreps '{self.irreps}' are not of the form '0e+1o+2e'"
+            )
+        if self.per not in ("system", "token", "grid"):
+            raise InputError(f"quantity '{self.name}': per='{self.per}' is not system, token, grid")
+
+    @property
+    def dim(self) -> int:
+        """Number of components: `0e+2e` has 1 + 5 = 6."""
+        total = 0
+        for term in self.irreps.split("+"):
+            count, _, irrep = term.strip().rpartition("x")
+            total += int(count or 1) * (2 * int(irrep[:-1]) + 1)
+        return total
+
+
+ENERGY = Quantity("energy", "eV", extensive=True, summary="total or potential energy")
+FORCES = Quantity(
+    "forces", "eV/angstrom", "1o", "token", derived_from="energy", summary="minus dE/dx"
+)
+STRESS = Quantity(
+    "stress",
+    "eV/angstrom**3",
+    "0e+2e",
+    derived_from="energy",
+    summary="(1/V) dE/dstrain, positive in tension",
+)
+
+CORE = (ENERGY, FORCES, STRESS)
+
+
+class QuantityTable(Mapping[str, Quantity]):
+    """Quantities by name; an unknown name is an `InputError` with a suggestion."""
+
+    def __init__(self, quantities: Iterable[Quantity] = CORE) -> None:
+        self._table: dict[str, Quantity] = {}
+        for quantity in quantities:
+            self.add(quantity)
+
+    def add(self, quantity: Quantity) -> None:
+        """Add `quantity`; two different definitions of one name are an error."""
+        known = self._table.get(quantity.name)
+        if known is not None and known != quantity:
+            raise InputError(
+                f"quantity '{quantity.name}' is defined twice: "
+                f"[{known.unit}, {known.irreps}, {known.per}] and "
+                f"[{quantity.unit}, {quantity.irreps}, {quantity.per}]"
+            )
+        self._table[quantity.name] = quantity
+
+    def __getitem__(self, name: str) -> Quantity:
+        try:
+            return self._table[name]
+        except KeyError:
+            raise InputError(
+                f"no quantity '{name}' is known.{did_you_mean(name, self._table)} "
+                "`sfm plugin list` shows what the installed plugins declare"
+            ) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._table
+
+    def __iter__(self):
+        return iter(self._table)
+
+    def __len__(self) -> int:
+        return len(self._table)
