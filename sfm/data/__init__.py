@@ -1,0 +1,1 @@
+"""Samples, tokens, storage, readers, splits and batches."""

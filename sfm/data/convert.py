@@ -1,0 +1,342 @@
+"""Loss-free conversion between files and dataset folders.
+
+Three targets: extended XYZ (points in space), `.npz` (everything), and a dataset folder of Parquet
+files. What sfm writes it reads back exactly: float64, ids, levels, conditions and splits included.
+Any other file comes in through the plugins' readers. Numbers are in canonical units.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sfm.data.elements import NUMBERS, SYMBOLS
+from sfm.data.sample import Sample
+from sfm.data.splits import SPLITS, assign
+from sfm.data.storage import ID, SPLIT, TYPES, Column, open_dataset, write_dataset
+from sfm.errors import InputError
+
+XYZ = (".extxyz", ".xyz")
+MARK = "sfm"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A sample and the split that it belongs to, if any."""
+
+    sample: Sample
+    split: str | None = None
+
+
+# ------------------------------------------------------------------ reading
+
+
+def read_items(
+    source: str | Path, *, domain: str | None = None, length_unit: str = "angstrom"
+) -> list[Item]:
+    """All samples of a dataset folder or of any readable file.
+
+    Raises:
+        InputError: unreadable; file and row are named.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return [
+            Item(sample, split)
+            for split in SPLITS
+            for sample in open_dataset(path, split=split, length_unit=length_unit)
+        ]
+    if not path.is_file():
+        raise InputError(f"{path}: no such file or folder")
+    if path.suffix.lower() in XYZ and _marked_xyz(path):
+        return list(_read_xyz(path))
+    if path.suffix.lower() == ".npz":
+        items = _read_npz(path)
+        if items is not None:
+            return items
+    from sfm.data.readers import read_file
+
+    return [Item(sample) for sample in read_file(path, domain=domain)]
+
+
+def _marked_xyz(path: Path) -> bool:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        next(file, None)
+        return f"{MARK}=" in (next(file, None) or "")
+
+
+def _read_xyz(path: Path) -> Iterator[Item]:
+    """Frames that `write_extxyz` wrote."""
+    with path.open(encoding="utf-8") as file:
+        lines = file.read().splitlines()
+    start = 0
+    while start < len(lines):
+        try:
+            n = int(lines[start])
+            head = json.loads(_pairs(lines[start + 1])[MARK])
+            rows = [line.split() for line in lines[start + 2 : start + 2 + n]]
+            if len(rows) < n:
+                raise InputError(f"{path}, line {start + 1}: truncated, {len(rows)} of {n} atoms")
+            yield _frame(head, rows)
+        except InputError:
+            raise
+        except (ValueError, KeyError, IndexError) as error:
+            raise InputError(f"{path}, line {start + 1}: damaged frame ({error})") from None
+        start += 2 + n
+
+
+def _pairs(comment: str) -> dict[str, str]:
+    """`key=value` and `key='value'` of a comment line."""
+    found, rest = {}, comment.strip()
+    while rest:
+        key, _, rest = rest.partition("=")
+        quote = rest[:1]
+        if quote in ("'", '"'):
+            value, _, rest = rest[1:].partition(quote)
+        else:
+            value, _, rest = rest.partition(" ")
+        found[key.strip()] = value.replace("\\u0027", "'").replace("\\u0022", '"')
+        rest = rest.strip()
+    return found
+
+
+def _frame(head: Mapping[str, Any], rows: list[list[str]]) -> Item:
+    table = np.array([row[1:] for row in rows], dtype=np.float64)
+    labels = {name: np.array(value) for name, value in head["labels"].items()}
+    column = 3
+    for name, shape in head["columns"]:
+        width = int(np.prod(shape))
+        labels[name] = table[:, column : column + width].reshape(len(rows), *shape)
+        column += width
+    sample = Sample(
+        id=head["id"],
+        domain=head["domain"],
+        level=head["level"],
+        dataset=head["dataset"],
+        positions=table[:, :3],
+        types=np.array([NUMBERS[row[0]] for row in rows], dtype=np.int64),
+        cell=None if head["cell"] is None else np.array(head["cell"]),
+        pbc=np.array(head["pbc"]),
+        conditions=head["conditions"],
+        labels=labels,
+    )
+    return Item(sample, head["split"])
+
+
+def _read_npz(path: Path) -> list[Item] | None:
+    """Samples that `write_npz` wrote, None if somebody else wrote the file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if MARK not in file.files:
+                return None
+            heads = json.loads(str(file[MARK]))
+            return [_unpack(head, number, file) for number, head in enumerate(heads)]
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise InputError(f"{path}: damaged or truncated ({error})") from None
+
+
+def _unpack(head: dict[str, Any], number: int, file: Any) -> Item:
+    arrays: dict[str, Any] = {"fields": {}, "labels": {}}
+    for key in head.pop("arrays"):
+        group, _, name = key.rpartition("/")
+        value = file[f"{number}/{key}"]
+        if group:
+            arrays[group][name] = value
+        else:
+            arrays[name] = value
+    split = head.pop("split")
+    return Item(Sample(**head, **arrays), split)
+
+
+# ------------------------------------------------------------------ writing
+
+
+def write_items(target: str | Path, items: Sequence[Item], *, name: str | None = None) -> None:
+    """Write to `.extxyz`, `.npz`, or (a path without suffix) a dataset folder.
+
+    Raises:
+        InputError: another suffix, or something that the format cannot hold.
+    """
+    path = Path(target)
+    if path.suffix.lower() in XYZ:
+        write_extxyz(path, [i.sample for i in items], [i.split for i in items])
+    elif path.suffix.lower() == ".npz":
+        write_npz(path, items)
+    elif path.suffix == "":
+        write_folder(path, items, name=name)
+    else:
+        raise InputError(
+            f"{path}: cannot write '{path.suffix}'; give .extxyz, .npz, or a folder's name"
+        )
+
+
+def write_extxyz(
+    path: Path, samples: Sequence[Sample], splits: Sequence[str | None] | None = None
+) -> None:
+    """Frames that ASE reads, too; what extended XYZ has no word for is in the key `sfm`.
+
+    Raises:
+        InputError: a sample has fields, which this format cannot hold.
+    """
+    splits = splits or [None] * len(samples)
+    text = "".join(_xyz(s, split) for s, split in zip(samples, splits, strict=True))
+    _write_atomic(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+
+
+def _xyz(sample: Sample, split: str | None) -> str:
+    if sample.fields:
+        raise InputError(f"{sample.id}: fields do not fit into extended XYZ; write .npz")
+    n = len(sample.positions)
+    per_atom = {k: v for k, v in sample.labels.items() if v.ndim and len(v) == n and n > 0}
+    per_atom = {
+        k: np.asarray(v, dtype=np.float64) for k, v in per_atom.items() if v.dtype.kind == "f"
+    }
+    whole = {k: v.tolist() for k, v in sample.labels.items() if k not in per_atom}
+    head = _head(sample, split)
+    head["cell"] = None if sample.cell is None else sample.cell.tolist()
+    head["pbc"] = sample.pbc.tolist()
+    head["labels"] = whole
+    head["columns"] = [[k, list(v.shape[1:])] for k, v in per_atom.items()]
+    columns = "species:S:1:pos:R:3" + "".join(
+        f":{k}:R:{max(1, int(np.prod(v.shape[1:])))}" for k, v in per_atom.items()
+    )
+    comment = [f"Properties={columns}"]
+    if sample.cell is not None:
+        comment.append('Lattice="' + " ".join(map(repr, sample.cell.ravel().tolist())) + '"')
+        comment.append('pbc="' + " ".join("FT"[int(p)] for p in sample.pbc) + '"')
+    comment += [f"{k}={v!r}" for k, v in whole.items() if isinstance(v, float)]
+    comment.append(f"{MARK}='{json.dumps(head).replace(chr(39), chr(92) + 'u0027')}'")
+    flat = [sample.positions, *(v.reshape(n, -1) for v in per_atom.values())]
+    table = np.concatenate(flat, axis=1)
+    lines = [str(n), " ".join(comment)]
+    for z, row in zip(sample.types, table, strict=True):
+        lines.append(f"{SYMBOLS[z]} " + " ".join(repr(float(x)) for x in row))
+    return "\n".join(lines) + "\n"
+
+
+def _head(sample: Sample, split: str | None) -> dict[str, Any]:
+    return {
+        "id": sample.id,
+        "domain": sample.domain,
+        "level": sample.level,
+        "dataset": sample.dataset,
+        "conditions": {k: float(v) for k, v in sample.conditions.items()},
+        "split": split,
+    }
+
+
+def write_npz(path: Path, items: Sequence[Item]) -> None:
+    """One compressed file with every array of every sample as `number/name`."""
+    heads, arrays = [], {}
+    for number, item in enumerate(items):
+        own: dict[str, Any] = {
+            "positions": item.sample.positions,
+            "types": item.sample.types,
+            "pbc": item.sample.pbc,
+        }
+        if item.sample.cell is not None:
+            own["cell"] = item.sample.cell
+        own |= {f"fields/{k}": v for k, v in item.sample.fields.items()}
+        own |= {f"labels/{k}": v for k, v in item.sample.labels.items()}
+        heads.append({**_head(item.sample, item.split), "arrays": list(own)})
+        arrays.update({f"{number}/{k}": v for k, v in own.items()})
+    arrays[MARK] = np.array(json.dumps(heads))
+    _write_atomic(path, lambda scratch: np.savez_compressed(scratch, **arrays))
+
+
+def _write_atomic(path: Path, write: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        scratch = Path(folder) / path.name
+        write(scratch)
+        os.replace(scratch, path)
+
+
+def write_folder(folder: Path, items: Sequence[Item], *, name: str | None = None) -> None:
+    """A dataset folder; samples of one system at several levels become one row.
+
+    Raises:
+        InputError: no labels, or samples that do not fit into one table.
+    """
+    unlabelled = [i.sample.id for i in items if not i.sample.labels]
+    if unlabelled or not items:
+        named = unlabelled[0] if unlabelled else "nothing"
+        raise InputError(f"{named}: has no labels, so it cannot be a row of a dataset; write .npz")
+    without = next((i.sample.id for i in items if i.sample.level is None), None)
+    if without is not None:
+        raise InputError(f"{without}: its labels have no level of theory: give --level NAME")
+    domains = {i.sample.domain for i in items}
+    if len(domains) > 1:
+        raise InputError(f"a dataset has one domain, these samples have {sorted(domains)}")
+    rows: dict[str, list[Item]] = {}
+    for item in items:
+        base = item.sample.id.removesuffix(f"@{item.sample.level}")
+        rows.setdefault(base, []).append(item)
+    columns = _columns([i.sample for i in items])
+    info = {"name": name or folder.name, "domain": domains.pop()}
+    source = next((i.sample.dataset for i in items if i.sample.dataset), None)
+    if source:
+        info["converted_from"] = source
+    table = (_row(base, same) for base, same in rows.items())
+    write_dataset(folder, columns, table, info)
+
+
+def _columns(samples: Sequence[Sample]) -> list[Column]:
+    from sfm.registry import quantities
+
+    known = quantities()
+    units = {name: q.unit for name, q in known.items()}
+    columns = [ID, SPLIT]
+    if any(len(s.types) for s in samples):
+        columns += [TYPES, Column("positions", "angstrom", shape=(-1, 3), dtype="float64")]
+    if any(s.cell is not None for s in samples):
+        columns.append(Column("cell", "angstrom", shape=(3, 3), dtype="float64"))
+        columns.append(Column("pbc", shape=(3,), dtype="bool"))
+    for field in dict.fromkeys(k for s in samples for k in s.fields):
+        shape, dtype = _form(field, [s.fields[field] for s in samples if field in s.fields])
+        columns.append(Column(field, units.get(field, "1"), "field", None, shape, dtype))
+    for condition in dict.fromkeys(k for s in samples for k in s.conditions):
+        columns.append(Column(condition, units.get(condition, "1"), "condition", dtype="float64"))
+    for level, label in dict.fromkeys((s.level, k) for s in samples for k in s.labels):
+        same = [s.labels[label] for s in samples if s.level == level and label in s.labels]
+        shape, dtype = _form(label, same)
+        columns.append(Column(label, units.get(label, "1"), "label", level, shape, dtype))
+    return columns
+
+
+def _form(name: str, arrays: Sequence[Any]) -> tuple[tuple[int, ...], str]:
+    """Shape and dtype that hold all the arrays of one column."""
+    arrays = [np.asarray(a) for a in arrays]
+    shapes = {a.shape for a in arrays}
+    dtype = str(np.result_type(*arrays))
+    if len(shapes) == 1:
+        return shapes.pop(), dtype
+    if len({(len(s), s[1:]) for s in shapes}) == 1:
+        return (-1, *next(iter(shapes))[1:]), dtype
+    raise InputError(f"'{name}' has shapes {sorted(shapes)}, which do not fit into one column")
+
+
+def _row(base: str, items: Iterable[Item]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for item in items:
+        s = item.sample
+        row |= {"id": base, "split": item.split or assign(base)}
+        if len(s.types):
+            row |= {"types[1]": s.types, "positions[angstrom]": s.positions}
+        if s.cell is not None:
+            row |= {"cell[angstrom]": s.cell, "pbc[1]": s.pbc}
+        for column in _columns([s]):
+            if column.role == "field":
+                row[column.name] = s.fields[column.quantity]
+            elif column.role == "condition":
+                row[column.name] = s.conditions[column.quantity]
+            elif column.role == "label":
+                row[column.name] = s.labels[column.quantity]
+    return row

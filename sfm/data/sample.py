@@ -1,0 +1,94 @@
+"""`Sample`: one system as a dataset stores it. numpy only; no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sfm.errors import InputError
+
+MAX_TYPE = 118
+
+
+def _empty_positions() -> np.ndarray:
+    return np.zeros((0, 3))
+
+
+def _empty_types() -> np.ndarray:
+    return np.zeros(0, dtype=np.int64)
+
+
+def _open_boundaries() -> np.ndarray:
+    return np.zeros(3, dtype=bool)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sample:
+    """One system, at one level of theory, in canonical units.
+
+    Attributes:
+        id: unique within its dataset; named in error messages.
+        domain: `molecules`, `crystals`, `fluids`, `dft`, ...
+        level: level of theory of the labels, None for an input without labels.
+        dataset: name of the dataset that it comes from, if any.
+        positions: (n, 3) float64, in the domain's length unit; (0, 3) for a pure field.
+        types: (n,) int64, atomic numbers.
+        cell: (3, 3) float64, rows are lattice vectors, or None.
+        pbc: (3,) bool, periodic along each lattice vector.
+        fields: input fields on a grid, by quantity name.
+        conditions: numbers that describe the whole system: charge, spin, Reynolds number.
+        labels: targets by quantity name, in the quantity's canonical unit. Missing ones are absent.
+
+    Raises:
+        InputError: positions, types or cell have the wrong shape or hold impossible values.
+    """
+
+    id: str
+    domain: str
+    level: str | None = None
+    dataset: str | None = None
+    positions: np.ndarray = field(default_factory=_empty_positions)
+    types: np.ndarray = field(default_factory=_empty_types)
+    cell: np.ndarray | None = None
+    pbc: np.ndarray = field(default_factory=_open_boundaries)
+    fields: Mapping[str, np.ndarray] = field(default_factory=dict)
+    conditions: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "positions", np.asarray(self.positions, dtype=np.float64))
+        put(self, "types", np.asarray(self.types, dtype=np.int64))
+        put(self, "pbc", np.broadcast_to(np.asarray(self.pbc, dtype=bool), (3,)))
+        if self.positions.ndim != 2 or self.positions.shape[1] != 3:
+            raise InputError(f"{self.id}: positions have shape {self.positions.shape}, not (n, 3)")
+        if self.types.shape != (len(self.positions),):
+            raise InputError(
+                f"{self.id}: {len(self.positions)} positions but types of shape {self.types.shape}"
+            )
+        if len(self.types) and not (self.types.min() >= 0 and self.types.max() <= MAX_TYPE):
+            bad = next(int(z) for z in self.types if not 0 <= z <= MAX_TYPE)
+            raise InputError(f"{self.id}: unknown element with atomic number {bad}")
+        if not np.isfinite(self.positions).all():
+            row = int(np.argwhere(~np.isfinite(self.positions))[0, 0])
+            raise InputError(f"{self.id}: the position of atom {row + 1} is not a finite number")
+        if self.cell is not None:
+            put(self, "cell", np.asarray(self.cell, dtype=np.float64))
+            if self.cell.shape != (3, 3) or not np.isfinite(self.cell).all():
+                raise InputError(f"{self.id}: the cell is not a finite 3 x 3 matrix")
+            if self.pbc.all() and abs(np.linalg.det(self.cell)) < 1e-6:
+                raise InputError(f"{self.id}: the cell has zero volume")
+        elif self.pbc.any():
+            raise InputError(f"{self.id}: periodic boundaries need a cell")
+        for name, values in self.fields.items():
+            if not np.isfinite(values).all():
+                where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+                raise InputError(f"{self.id}: field '{name}' is not finite at index {where}")
+
+    def replace(self, **changes: Any) -> Sample:
+        """A copy with some attributes changed."""
+        return dataclasses.replace(self, **changes)

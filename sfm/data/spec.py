@@ -1,0 +1,44 @@
+"""`DatasetSpec`: what a plugin says about a dataset, without opening it. No heavy imports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """A dataset that a plugin supplies. Its files are `datasets/<name>/` (see `sfm.data.storage`).
+
+    Attributes:
+        name: folder name, and the part's name: `molecules-xtb`.
+        domain: domain of its samples.
+        summary: one line.
+        quantities: label quantities.
+        levels: levels of theory of the labels.
+        licence: SPDX identifier, or a sentence where the source says no more.
+        origin: where structures and labels come from, with versions.
+        citation: how to cite it.
+        length_unit: unit of positions and cell in the samples.
+        held_out: never used in pretraining.
+        root: folder that holds `<name>/`, for datasets of outside plugins; None for bundled ones.
+    """
+
+    name: str
+    domain: str
+    summary: str
+    quantities: tuple[str, ...]
+    levels: tuple[str, ...]
+    licence: str
+    origin: str
+    citation: tuple[str, ...] = field(default_factory=tuple)
+    length_unit: str = "angstrom"
+    held_out: bool = False
+    root: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the dataset's files lie."""
+        from sfm.data.bundled import datasets_dir
+
+        return (self.root or datasets_dir()) / self.name

@@ -1,0 +1,166 @@
+"""`Tokens`: the common currency, one immutable batch of systems of any domain.
+
+A token is a point in space that carries scalars (0e), vectors (1o) and rank-2 tensors (2e). Vectors
+are ordered x, y, z; rank-2 tensors follow the component order of e3nn (see `sfm.nn.harmonics`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tokens:
+    """A batch of S systems with N tokens and E edges in all. Systems are stored one after another.
+
+    Attributes:
+        positions: (N, 3), in the domain's length unit.
+        types: (N,) int64, atomic numbers, 0 for a token that is not an atom.
+        scalars: (N, F0), even scalars.
+        vectors: (N, 3, F1), polar vectors.
+        tensors: (N, 5, F2), symmetric traceless rank-2 tensors.
+        edges: (2, E) int64, `[sender, receiver]`, sorted by receiver.
+        shifts: (E, 3), image of the sender, in cells.
+        system: (N,) int64, index of the system that a token belongs to, ascending.
+        cell: (S, 3, 3), rows are lattice vectors; zeros for an open system.
+        cutoff: (S,), interaction range in the length unit; the trunk works with r / cutoff.
+        context: (S,) int64, index of (encoder, level of theory); it routes the trunk's experts.
+        conditions: (S, K), numbers that describe whole systems.
+        extras: whatever the encoder's heads need besides; first axis N or S.
+        ids: S names, for messages.
+    """
+
+    positions: Tensor
+    types: Tensor
+    scalars: Tensor
+    vectors: Tensor
+    tensors: Tensor
+    edges: Tensor
+    shifts: Tensor
+    system: Tensor
+    cell: Tensor
+    cutoff: Tensor
+    context: Tensor
+    conditions: Tensor
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    ids: tuple[str, ...] = ()
+
+    @property
+    def n_tokens(self) -> int:
+        return self.positions.shape[0]
+
+    @property
+    def n_systems(self) -> int:
+        return self.cell.shape[0]
+
+    @property
+    def n_edges(self) -> int:
+        return self.edges.shape[1]
+
+    def counts(self) -> Tensor:
+        """(S,) number of tokens of each system."""
+        return torch.bincount(self.system, minlength=self.n_systems)
+
+    def edge_vectors(self) -> Tensor:
+        """(E, 3) from receiver to sender's image, in the length unit; differentiable."""
+        sender, receiver = self.edges
+        vectors = self.positions[sender] - self.positions[receiver]
+        if self.cell.any():
+            cells = self.cell[self.system[receiver]]
+            vectors = vectors + torch.einsum("ei,eij->ej", self.shifts.to(vectors.dtype), cells)
+        return vectors
+
+    def replace(self, **changes: object) -> Tokens:
+        """A copy with some attributes changed."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+    def map(self, function) -> Tokens:
+        """A copy with `function` applied to every tensor."""
+        changes = {
+            f.name: function(getattr(self, f.name))
+            for f in dataclasses.fields(self)
+            if isinstance(getattr(self, f.name), Tensor)
+        }
+        extras = {name: function(value) for name, value in self.extras.items()}
+        return self.replace(**changes, extras=extras)
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Tokens:
+        """Move to `device`; `dtype` is applied to floating-point tensors only."""
+        return self.map(
+            lambda t: t.to(device=device, dtype=dtype if t.is_floating_point() else None)
+        )
+
+    @staticmethod
+    def make(
+        *,
+        positions: Tensor,
+        types: Tensor,
+        edges: Tensor,
+        cutoff: float,
+        shifts: Tensor | None = None,
+        cell: Tensor | None = None,
+        scalars: Tensor | None = None,
+        vectors: Tensor | None = None,
+        tensors: Tensor | None = None,
+        conditions: Tensor | None = None,
+        extras: Mapping[str, Tensor] | None = None,
+        id: str = "",
+    ) -> Tokens:
+        """Tokens of one system; what is left out is zero or of width zero."""
+        n = positions.shape[0]
+        new = positions.new_zeros
+        return Tokens(
+            positions=positions,
+            types=types,
+            scalars=new(n, 0) if scalars is None else scalars,
+            vectors=new(n, 3, 0) if vectors is None else vectors,
+            tensors=new(n, 5, 0) if tensors is None else tensors,
+            edges=edges,
+            shifts=new(edges.shape[1], 3) if shifts is None else shifts,
+            system=torch.zeros(n, dtype=torch.long, device=positions.device),
+            cell=new(1, 3, 3) if cell is None else cell.reshape(1, 3, 3),
+            cutoff=torch.full((1,), float(cutoff), dtype=positions.dtype, device=positions.device),
+            context=torch.zeros(1, dtype=torch.long, device=positions.device),
+            conditions=new(1, 0) if conditions is None else conditions.reshape(1, -1),
+            extras=dict(extras or {}),
+            ids=(id,),
+        )
+
+    @staticmethod
+    def cat(batches: Sequence[Tokens]) -> Tokens:
+        """One batch out of several. Feature widths, conditions and extras must agree."""
+        if len(batches) == 1:
+            return batches[0]
+        if not batches:
+            raise ValueError("cannot concatenate zero batches")
+        tokens, systems = 0, 0
+        edges, system = [], []
+        for b in batches:
+            edges.append(b.edges + tokens)
+            system.append(b.system + systems)
+            tokens, systems = tokens + b.n_tokens, systems + b.n_systems
+
+        def joined(name: str) -> Tensor:
+            return torch.cat([getattr(b, name) for b in batches])
+
+        names = ("positions", "types", "scalars", "vectors", "tensors", "shifts", "cell", "cutoff")
+        shared = set(batches[0].extras).intersection(*(b.extras for b in batches))
+        return Tokens(
+            **{name: joined(name) for name in (*names, "context", "conditions")},
+            edges=torch.cat(edges, dim=1),
+            system=torch.cat(system),
+            extras={k: torch.cat([b.extras[k] for b in batches]) for k in sorted(shared)},
+            ids=tuple(i for b in batches for i in b.ids),
+        )
+
+
+def system_sum(values: Tensor, system: Tensor, n_systems: int) -> Tensor:
+    """(N, ...) summed over the tokens of each system: (S, ...)."""
+    return values.new_zeros(n_systems, *values.shape[1:]).index_add(0, system, values)
