@@ -1,0 +1,1 @@
+"""The trunk, its layers, and the bases of encoders and heads."""

@@ -1,0 +1,184 @@
+"""Heads: tokens -> quantity.
+
+A head returns normalised numbers; the model multiplies by the scale and adds the references of
+the (encoder, level). Forces and stress have no head: `sfm.nn.derive` differentiates the energy.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from sfm.data.tokens import Tokens, system_sum
+from sfm.errors import InputError
+from sfm.quantity import Quantity
+from sfm.registry import find
+
+Normalisation = Literal["references", "standard", "rms", "none"]
+
+
+class Head(nn.Module, ABC):
+    """Base of all heads.
+
+    Class attributes:
+        normalisation: how labels are normalised: `references` (one number per token type, summed
+            for an extensive quantity and averaged for an intensive one, fitted by least squares,
+            then scaled), `standard` (mean and standard deviation), `rms` (scale only), `none`.
+
+    Args:
+        quantity: what it predicts.
+        channels: width of the trunk.
+    """
+
+    normalisation: ClassVar[Normalisation] = "rms"
+
+    def __init__(self, quantity: Quantity, channels: int, **options: Any) -> None:
+        super().__init__()
+        self.quantity = quantity
+        self.channels = channels
+        self.options = options
+
+    @abstractmethod
+    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
+        """Normalised values, (rows, ...) with one row per system, token or cell.
+
+        Args:
+            features: what the trunk returned, (N, C), (N, 3, C), (N, 5, C).
+            inputs: what the encoder's `tokenize` made (raw features and extras).
+        """
+
+
+class ScalarReadout(nn.Module):
+    """Invariant two-layer perceptron, (N, C) -> (N, n_out). `hidden` is its last layer's input."""
+
+    def __init__(self, channels: int, n_out: int = 1) -> None:
+        super().__init__()
+        self.inner = nn.Linear(channels, channels)
+        self.outer = nn.Linear(channels, n_out, bias=False)
+
+    def hidden(self, scalars: Tensor) -> Tensor:
+        return nn.functional.silu(self.inner(scalars))
+
+    def forward(self, scalars: Tensor) -> Tensor:
+        return self.outer(self.hidden(scalars))
+
+
+class ScalarSum(Head):
+    """Extensive scalar of the system: a sum over tokens. (S,)"""
+
+    normalisation: ClassVar[Normalisation] = "references"
+
+    def __init__(self, quantity: Quantity, channels: int, **options: Any) -> None:
+        super().__init__(quantity, channels, **options)
+        self.readout = ScalarReadout(channels)
+
+    def last_layer(self, features: Tokens) -> Tensor:
+        """(S, C) what the last linear map acts on; for uncertainties."""
+        return system_sum(
+            self.readout.hidden(features.scalars), features.system, features.n_systems
+        )
+
+    def per_token(self, features: Tokens) -> Tensor:
+        """(N,) each token's share."""
+        return self.readout(features.scalars).squeeze(-1)
+
+    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
+        return system_sum(self.per_token(features), features.system, features.n_systems)
+
+
+class ScalarMean(Head):
+    """Intensive scalar of the system: a mean over tokens. (S,)"""
+
+    normalisation: ClassVar[Normalisation] = "references"
+
+    def __init__(self, quantity: Quantity, channels: int, **options: Any) -> None:
+        super().__init__(quantity, channels, **options)
+        self.readout = ScalarReadout(channels)
+
+    def last_layer(self, features: Tokens) -> Tensor:
+        """(S, C) what the last linear map acts on; for uncertainties."""
+        total = system_sum(
+            self.readout.hidden(features.scalars), features.system, features.n_systems
+        )
+        return total / features.counts().unsqueeze(-1)
+
+    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
+        per_token = self.readout(features.scalars).squeeze(-1)
+        total = system_sum(per_token, features.system, features.n_systems)
+        return total / features.counts()
+
+
+class TokenScalar(Head):
+    """One scalar per token. (N,)"""
+
+    normalisation: ClassVar[Normalisation] = "references"
+
+    def __init__(self, quantity: Quantity, channels: int, **options: Any) -> None:
+        super().__init__(quantity, channels, **options)
+        self.readout = ScalarReadout(channels)
+
+    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
+        return self.readout(features.scalars).squeeze(-1)
+
+
+class VectorSum(Head):
+    """Extensive polar vector of the system: a sum over tokens of gated vectors. (S, 3)"""
+
+    def __init__(self, quantity: Quantity, channels: int, **options: Any) -> None:
+        super().__init__(quantity, channels, **options)
+        self.gate = ScalarReadout(channels, channels)
+        self.outer = nn.Linear(channels, 1, bias=False)
+
+    def per_token(self, features: Tokens) -> Tensor:
+        """(N, 3) each token's share."""
+        gated = features.vectors * self.gate(features.scalars).unsqueeze(1)
+        return self.outer(gated).squeeze(-1)
+
+    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
+        return system_sum(self.per_token(features), features.system, features.n_systems)
+
+
+CORE = "core"
+CORE_HEADS: dict[str, type[Head]] = {
+    "scalar-sum": ScalarSum,
+    "scalar-mean": ScalarMean,
+    "token-scalar": TokenScalar,
+    "vector-sum": VectorSum,
+}
+
+
+def core_head(quantity: Quantity) -> str:
+    """Name of the core's head for a quantity that no plugin has a head for: `core/scalar-sum`.
+
+    Raises:
+        InputError: the core has none of this shape.
+    """
+    names = {
+        ("0e", "system", True): "scalar-sum",
+        ("0e", "system", False): "scalar-mean",
+        ("1o", "system", True): "vector-sum",
+        ("1o", "system", False): "vector-sum",
+        ("0e", "token", True): "token-scalar",
+        ("0e", "token", False): "token-scalar",
+    }
+    name = names.get((quantity.irreps, quantity.per, quantity.extensive))
+    if name is None:
+        raise InputError(
+            f"no head is known for '{quantity.name}' ({quantity.irreps} per {quantity.per}): "
+            "a plugin has to supply one"
+        )
+    return f"{CORE}/{name}"
+
+
+def head_class(part: str) -> type[Head]:
+    """The class of the head `plugin/quantity` or `core/name`.
+
+    Raises:
+        PluginError: there is none.
+    """
+    plugin, _, name = part.partition("/")
+    if plugin == CORE and name in CORE_HEADS:
+        return CORE_HEADS[name]
+    return find("heads", part).load()

@@ -1,0 +1,75 @@
+"""Mixture of linear experts: weights that depend on what kind of system a row belongs to.
+
+Every (encoder, level of theory) is a context g with routing weights a_gk over K experts, and uses
+the linear map W_g = sum_k a_gk W_k (Wood et al., UMA, arXiv:2506.23971, "mixture of linear
+experts"). Rows of one context lie together, so a batch costs one matrix product per context, and a
+model collapsed to one context costs exactly a dense model.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Routing:
+    """How the rows of a batch are routed.
+
+    Attributes:
+        weights: (G, K) expert weights of each run of rows with one context; rows add up to 1.
+        nodes: number of tokens of each run.
+        edges: number of edges of each run.
+    """
+
+    weights: Tensor
+    nodes: tuple[int, ...]
+    edges: tuple[int, ...]
+
+
+class Router(nn.Module):
+    """Context -> expert weights: softmax of an encoder's logits plus a level's logits."""
+
+    def __init__(self, n_encoders: int, n_levels: int, n_experts: int) -> None:
+        super().__init__()
+        self.encoder_logits = nn.Parameter(torch.randn(n_encoders, n_experts))
+        self.level_logits = nn.Parameter(0.3 * torch.randn(n_levels, n_experts))
+
+    def forward(self, encoder: Tensor, level: Tensor) -> Tensor:
+        """(G,) indices -> (G, K) weights."""
+        return torch.softmax(self.encoder_logits[encoder] + self.level_logits[level], dim=-1)
+
+
+class MixtureLinear(nn.Module):
+    """A linear map without bias whose matrix is a mixture of `n_experts` matrices."""
+
+    def __init__(self, n_in: int, n_out: int, n_experts: int, *, gain: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_experts, n_in, n_out))
+        # experts share most of their initial weights, so that mixing does not shrink them
+        shared = torch.randn(1, n_in, n_out)
+        own = 0.5 * torch.randn(n_experts, n_in, n_out)
+        with torch.no_grad():
+            self.weight.copy_((shared + own) * gain / math.sqrt(1.25 * n_in))
+
+    def matrices(self, routing: Routing) -> Tensor:
+        """(G, n_in, n_out), one matrix per run."""
+        return torch.einsum("gk,kio->gio", routing.weights.to(self.weight.dtype), self.weight)
+
+    def forward(self, x: Tensor, routing: Routing, sizes: tuple[int, ...]) -> Tensor:
+        """(rows, ..., n_in) -> (rows, ..., n_out); `sizes` are the runs' numbers of rows."""
+        matrices = self.matrices(routing)
+        if len(sizes) == 1:
+            return x @ matrices[0]
+        return torch.cat([part @ w for part, w in zip(x.split(sizes), matrices, strict=True)])
+
+    def collapsed(self, weights: Tensor) -> MixtureLinear:
+        """The dense layer for one context's (K,) weights."""
+        dense = MixtureLinear(self.weight.shape[1], self.weight.shape[2], 1)
+        with torch.no_grad():
+            merged = torch.einsum("k,kio->io", weights.to(self.weight.dtype), self.weight)
+            dense.weight = nn.Parameter(merged.unsqueeze(0))
+        return dense

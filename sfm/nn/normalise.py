@@ -1,0 +1,176 @@
+"""Energy references and scales: fitted in float64, stored with the model, undone on output.
+
+A value of quantity q at context g (encoder and level of theory) is
+
+    value = scale_g * network + sum or own or mean of shift_g[type],
+
+where the shift is a table by token type (energy references), or one number for all types. Values at
+different levels have different tables, so they are never merged by accident.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sfm.data.tokens import Tokens, system_sum
+from sfm.nn.elements import N_TYPES
+from sfm.quantity import Quantity
+
+
+class Normaliser(nn.Module):
+    """Scales and shifts of one quantity of one encoder, for every context of the model."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, quantity: Quantity, n_contexts: int, dim: int) -> None:
+        super().__init__()
+        self.quantity = quantity
+        self.register_buffer("scale", torch.ones(n_contexts, dim, dtype=torch.float64))
+        self.register_buffer("shift", torch.zeros(n_contexts, N_TYPES, dim, dtype=torch.float64))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Normaliser:
+        # references of -1e5 eV need float64 whatever the network's dtype: move, never cast
+        device = fn(torch.empty(0)).device
+        self.scale, self.shift = self.scale.to(device), self.shift.to(device)
+        return self
+
+    def rows(self, tokens: Tokens) -> Tensor:
+        """System index of each row of the quantity."""
+        if self.quantity.per == "system":
+            return torch.arange(tokens.n_systems, device=tokens.system.device)
+        if self.quantity.per == "token":
+            return tokens.system
+        cells = tokens.extras["grid_cells"].long()
+        return torch.repeat_interleave(torch.arange(len(cells), device=cells.device), cells)
+
+    def offsets(self, tokens: Tokens) -> Tensor | None:
+        """(rows, dim) float64 what is added after scaling, None on a grid."""
+        if self.quantity.per == "grid":
+            return None
+        per_token = self.shift[tokens.context[tokens.system], tokens.types]
+        if self.quantity.per == "token":
+            return per_token
+        total = system_sum(per_token, tokens.system, tokens.n_systems)
+        return total if self.quantity.extensive else total / tokens.counts().unsqueeze(-1)
+
+    def forward(self, values: Tensor, tokens: Tokens) -> Tensor:
+        """Normalised (rows, ...) -> physical (rows, ...); float64 where there are offsets."""
+        scale = self.scale[tokens.context[self.rows(tokens)]]
+        flat = values.reshape(len(values), -1) if values.ndim > 1 else values.unsqueeze(-1)
+        offsets = self.offsets(tokens)
+        if offsets is None or not bool(self.shift.any()):
+            return (flat * scale.to(flat.dtype)).reshape(values.shape)
+        return (flat.double() * scale + offsets).reshape(values.shape)
+
+    def normalise(self, labels: Tensor, tokens: Tokens) -> Tensor:
+        """The inverse of `forward`, in float64: what the network should say."""
+        flat = labels.double().reshape(len(labels), -1)
+        offsets = self.offsets(tokens)
+        flat = flat if offsets is None else flat - offsets
+        return (flat / self.scale[tokens.context[self.rows(tokens)]]).reshape(labels.shape)
+
+
+def composition(types: Sequence[np.ndarray]) -> np.ndarray:
+    """(systems, N_TYPES) number of tokens of each type."""
+    return np.stack([np.bincount(t, minlength=N_TYPES) for t in types]).astype(np.float64)
+
+
+def fit(
+    quantity: Quantity,
+    mode: str,
+    types: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    *,
+    derivative_rms: float | None = None,
+) -> dict[str, Any]:
+    """Scale and shift of one (context, quantity) from training labels, in float64.
+
+    Args:
+        quantity: what the labels are.
+        mode: the head's `normalisation`.
+        types: token types of each system.
+        labels: its label, in the canonical unit.
+        derivative_rms: root mean square of the labels' derivative (forces), which then is the
+            scale of an energy, as in MACE and UMA.
+
+    Returns:
+        `scale` (dim,), `shift` (N_TYPES, dim), and `residual` (rms after the shift, per system).
+    """
+    rows = [np.asarray(x, dtype=np.float64).reshape(_n_rows(quantity, x), -1) for x in labels]
+    dim = rows[0].shape[1]
+    values = np.concatenate(rows)
+    shift = np.zeros((N_TYPES, dim))
+    if mode == "references" and quantity.per == "system" and not quantity.extensive:
+        # a mean over tokens: the mean of all labels, then one number per type and its fraction
+        counts = composition(types)
+        fractions = counts / counts.sum(1, keepdims=True)
+        mean = values.mean(0)
+        solution, *_ = np.linalg.lstsq(fractions, values - mean, rcond=1e-6)
+        shift[:] = mean
+        shift, values = shift + solution, values - mean - fractions @ solution
+    elif mode == "references" and quantity.per == "system":
+        counts = composition(types)
+        # minimum-norm least squares: elements that always occur together share their sum
+        solution, *_ = np.linalg.lstsq(counts, values, rcond=1e-10)
+        shift, values = solution, values - counts @ solution
+        values = values / np.sqrt(counts.sum(1, keepdims=True))
+    elif mode == "references":
+        flat = np.concatenate([np.asarray(t) for t in types])
+        scalar = _invariant_columns(quantity, dim)
+        for kind in np.unique(flat):
+            shift[kind, scalar] = values[flat == kind][:, scalar].mean(0)
+        values = values - shift[flat]
+    elif mode == "standard":
+        shift[:] = values.mean(0)
+        values = values - values.mean(0)
+    if mode == "none":
+        scale = np.ones(dim)
+    elif derivative_rms is not None:
+        scale = np.full(dim, derivative_rms)
+    else:
+        scale = _block_rms(quantity, values)
+    floor = 1e-12 * max(1.0, float(np.abs(values).max(initial=0.0)))
+    return {
+        "scale": np.where(scale > floor, scale, 1.0),
+        "shift": shift,
+        "residual": float(np.sqrt((values**2).mean())),
+    }
+
+
+def _n_rows(quantity: Quantity, label: np.ndarray) -> int:
+    return 1 if quantity.per == "system" else len(label)
+
+
+def _blocks(quantity: Quantity, dim: int) -> list[tuple[slice, int]]:
+    """(columns, l) of each irrep when the columns are its components; one block otherwise."""
+    if quantity.dim != dim:
+        return [(slice(0, dim), 0 if dim == 1 else 1)]
+    blocks, start = [], 0
+    for term in quantity.irreps.split("+"):
+        count, _, irrep = term.strip().rpartition("x")
+        degree = int(irrep[:-1])
+        for _ in range(int(count or 1)):
+            blocks.append((slice(start, start + 2 * degree + 1), degree))
+            start += 2 * degree + 1
+    return blocks
+
+
+def _invariant_columns(quantity: Quantity, dim: int) -> np.ndarray:
+    columns = np.zeros(dim, dtype=bool)
+    for block, degree in _blocks(quantity, dim):
+        columns[block] = degree == 0
+    return columns
+
+
+def _block_rms(quantity: Quantity, values: np.ndarray) -> np.ndarray:
+    """(dim,) one scale per irrep, equal for its components, so that equivariance holds."""
+    scale = np.empty(values.shape[1])
+    for block, _ in _blocks(quantity, values.shape[1]):
+        scale[block] = np.sqrt((values[:, block] ** 2).mean())
+    return scale

@@ -1,0 +1,82 @@
+"""Uncertainty of scalars from the last layer, at no extra forward pass.
+
+The last linear map of a head acts on features f. Treating that map as a Bayesian linear regression
+on the training features F gives the variance
+
+    sigma^2 = alpha^2 f^T (F^T F + s^2 1)^-1 f
+
+("last-layer prediction rigidity", Bigi, Chong, Ceriotti and Grasselli, Mach. Learn.: Sci. Technol.
+5, 045018 (2024)). alpha is calibrated on validation errors. The same quadratic form says when an
+input lies outside the training domain: when it exceeds nearly all values seen in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+OUTSIDE_QUANTILE = 0.999
+OUTSIDE_FACTOR = 2.0
+
+
+class LastLayerUncertainty(nn.Module):
+    """Calibrated last-layer uncertainty of one head, for every context of the model."""
+
+    precision: Tensor
+    alpha: Tensor
+    limit: Tensor
+
+    def __init__(self, n_contexts: int, channels: int) -> None:
+        super().__init__()
+        f64 = torch.float64
+        self.register_buffer("precision", torch.zeros(n_contexts, channels, channels, dtype=f64))
+        # zero: not calibrated
+        self.register_buffer("alpha", torch.zeros(n_contexts, dtype=f64))
+        self.register_buffer("limit", torch.zeros(n_contexts, dtype=f64))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LastLayerUncertainty:
+        device = fn(torch.empty(0)).device
+        for name in ("precision", "alpha", "limit"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
+
+    def rigidity(self, features: Tensor, context: Tensor) -> Tensor:
+        """(S,) f^T (F^T F + s^2 1)^-1 f."""
+        f = features.detach().double()
+        return torch.einsum("si,sij,sj->s", f, self.precision[context], f)
+
+    def forward(self, features: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Standard error (S,) in the quantity's unit (NaN if not calibrated), and outside (S,)."""
+        rigidity = self.rigidity(features, context)
+        alpha = self.alpha[context]
+        sigma = torch.where(alpha > 0, alpha * rigidity.clamp(min=0).sqrt(), torch.nan)
+        return sigma, (alpha > 0) & (rigidity > OUTSIDE_FACTOR * self.limit[context])
+
+    @torch.no_grad()
+    def calibrate(
+        self, context: int, training: Tensor, validation: Tensor, errors: Tensor
+    ) -> float:
+        """Set the precision from training features and alpha from validation errors.
+
+        Args:
+            context: index of (encoder, level).
+            training: (n, C) last-layer features of training systems.
+            validation: (m, C) of validation systems.
+            errors: (m,) predicted minus true, in the quantity's unit.
+
+        Returns:
+            alpha, in the quantity's unit.
+        """
+        f = training.double()
+        gram = f.T @ f
+        ridge = 1e-6 * gram.diagonal().mean().clamp(min=1e-12)
+        eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+        self.precision[context] = torch.linalg.inv(gram + ridge * eye)
+        index = torch.full((len(f),), context, device=f.device)
+        self.limit[context] = torch.quantile(self.rigidity(f, index), OUTSIDE_QUANTILE)
+        rigidity = self.rigidity(validation, index.new_full((len(validation),), context))
+        ratio = (errors.double() ** 2 / rigidity.clamp(min=1e-30)).mean()
+        self.alpha[context] = ratio.sqrt()
+        return float(self.alpha[context])
