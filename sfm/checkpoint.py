@@ -1,0 +1,175 @@
+"""Saving and loading models: JSON and safetensors only, strict, all files or none."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Collection
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sfm.config import ModelConfig
+from sfm.errors import HubError, InputError, PluginError
+from sfm.registry import FIRST_PARTY, discover
+
+if TYPE_CHECKING:
+    from sfm.model import FoundationModel
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+def plugin_ranges(parts: Collection[str]) -> dict[str, dict[str, str]]:
+    """`{plugin: {"distribution", "version"}}` for `plugin/part` names, as config.json keeps it."""
+    rows = {row.name: row for row in discover()}
+    ranges = {}
+    for name in sorted({part.partition("/")[0] for part in parts}):
+        row = rows.get(name)
+        ranges[name] = {
+            "distribution": row.distribution if row else "unknown",
+            "version": f">={row.version}" if row else "",
+        }
+    return ranges
+
+
+def save(model: FoundationModel, folder: Path, *, max_shard_size: str = "5GB") -> Path:
+    """Write the model's config and weights into `folder`, which may hold other files."""
+    from huggingface_hub import save_torch_state_dict
+
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file, not a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+        save_torch_state_dict(
+            state, scratch, max_shard_size=max_shard_size, metadata={"format": "pt"}
+        )
+        text = json.dumps(model.config.to_dict(), indent=2, ensure_ascii=False)
+        (Path(scratch) / CONFIG).write_text(text + "\n", encoding="utf-8")
+        for old in [*folder.glob("model*.safetensors"), folder / INDEX]:
+            old.unlink(missing_ok=True)
+        for path in sorted(Path(scratch).iterdir()):
+            path.chmod(0o644)  # safetensors writes files that only their owner may read
+            os.replace(path, folder / path.name)
+    return folder
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The config of the model in `folder`.
+
+    Raises:
+        HubError: missing or damaged.
+    """
+    path = folder / CONFIG
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise HubError(f"{folder}: holds no {CONFIG}, so it is not a model") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise HubError(f"{path}: damaged ({error}); download or save the model again") from None
+    return ModelConfig.from_dict(data)
+
+
+def check_plugins(config: ModelConfig, domains: Collection[str] | None) -> None:
+    """Say what to install where a plugin that the model names is missing.
+
+    Raises:
+        PluginError: a needed plugin is missing or broken.
+    """
+    found = {row.name: row for row in discover()}
+    needed = {
+        part.partition("/")[0]
+        for part, domain in config.encoder_domains.items()
+        if domains is None or domain in domains
+    }
+    for name in sorted(needed):
+        row = found.get(name)
+        if row is not None and row.plugin is not None:
+            continue
+        others = [d for p, d in config.encoder_domains.items() if p.partition("/")[0] in found]
+        rest = f"; load its other domains with domains={sorted(set(others))}" if others else ""
+        if row is not None:
+            raise PluginError(
+                f"model '{config.name}' needs the plugin '{name}', "
+                f"which is broken: {row.error}{rest}"
+            )
+        if name in FIRST_PARTY:
+            hint = f"install it with: pip install 'sfm-hub[{name}]'"
+        else:
+            source = config.plugins.get(name, {}).get("distribution", "unknown")
+            hint = (
+                f"the model's author names the distribution '{source}'. Plugin code runs on your "
+                "machine: install it only from an author you trust"
+            )
+        raise PluginError(
+            f"model '{config.name}' needs the plugin '{name}', which is not installed; {hint}{rest}"
+        )
+
+
+def load(folder: Path, *, domains: Collection[str] | None = None) -> FoundationModel:
+    """The model in `folder`, in evaluation mode on the CPU.
+
+    Raises:
+        HubError: files are missing, damaged, or do not fit the config.
+        PluginError: a plugin is missing.
+        InputError: `domains` names one that the model does not have.
+    """
+    config = read_config(folder)
+    if domains is not None:
+        unknown = set(domains) - set(config.domains)
+        if unknown:
+            raise InputError(
+                f"model '{config.name}' has no domain {sorted(unknown)} (it has: {config.domains})"
+            )
+    check_plugins(config, domains)
+    state = _read_weights(folder)
+    if domains is not None:
+        config = config.restricted(domains)
+    from sfm.model import FoundationModel
+
+    model = FoundationModel(config)
+    if domains is not None:
+        known = model.state_dict()
+        state = {k: v for k, v in state.items() if k in known or k.startswith("trunk.")}
+    dtypes = {v.dtype for k, v in state.items() if k.startswith("trunk.types")}
+    model.to(dtype=dtypes.pop() if dtypes else None)
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        lines = " ".join(str(error).split())
+        raise HubError(f"{folder}: the weights do not fit {CONFIG}: {lines[:300]}") from None
+    return model.eval()
+
+
+def _read_weights(folder: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    files = [folder / WEIGHTS]
+    if (folder / INDEX).is_file():
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        files = [folder / name for name in sorted(set(index["weight_map"].values()))]
+    state: dict[str, Any] = {}
+    for path in files:
+        if path.parent != folder:
+            raise HubError(f"{folder / INDEX}: names a file outside the model's folder")
+        try:
+            state.update(load_file(path))
+        except FileNotFoundError:
+            raise HubError(f"{folder}: holds no {path.name}; only safetensors are read") from None
+        except (SafetensorError, OSError) as error:
+            raise HubError(
+                f"{path}: damaged or truncated ({error}); download the model again"
+            ) from None
+    return state
+
+
+def distribution_version(name: str = "sfm-hub") -> str:
+    """Installed version of a distribution, or 'unknown'."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"

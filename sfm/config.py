@@ -1,0 +1,162 @@
+"""`ModelConfig`: everything that is needed to build a model, as plain JSON. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from sfm.errors import HubError, InputError
+from sfm.quantity import Quantity
+
+FORMAT = 1
+MODEL_TYPE = "sfm"
+DERIVED_FROM_ENERGY = ("forces", "stress")
+
+
+@dataclass(frozen=True, order=True)
+class Target:
+    """One thing that a model can say: a quantity of an encoder's systems at a level of theory."""
+
+    encoder: str
+    level: str
+    quantity: str
+
+    @property
+    def context(self) -> tuple[str, str]:
+        return self.encoder, self.level
+
+    def __str__(self) -> str:
+        return f"{self.encoder}:{self.quantity}@{self.level}"
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """One head: which class (a plugin's part, `plugin/quantity`) for which encoder."""
+
+    encoder: str
+    quantity: str
+    part: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return f"{self.encoder}:{self.quantity}"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The architecture of a `FoundationModel`.
+
+    Attributes:
+        trunk: fields of `sfm.nn.trunk.TrunkConfig`.
+        encoders: constructor options by encoder part.
+        encoder_domains: domain of each encoder.
+        heads: all heads.
+        targets: what the model was trained to say.
+        contexts: (encoder, level) pairs, in the order of the trunk's tables.
+        quantities: definition of every quantity in `targets`.
+        plugins: plugin name -> {"distribution", "version"} range.
+        name: a short name for messages and cards.
+    """
+
+    trunk: Mapping[str, Any]
+    encoders: Mapping[str, Mapping[str, Any]]
+    encoder_domains: Mapping[str, str]
+    heads: tuple[HeadSpec, ...]
+    targets: tuple[Target, ...]
+    contexts: tuple[tuple[str, str], ...]
+    quantities: Mapping[str, Quantity]
+    plugins: Mapping[str, Mapping[str, str]]
+    name: str = "sfm"
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """All levels of theory, in order of first use."""
+        return tuple(dict.fromkeys(level for _, level in self.contexts))
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.encoder_domains.values()))
+
+    def context_indices(self) -> list[tuple[int, int]]:
+        """(encoder index, level index) of each context."""
+        encoders, levels = list(self.encoders), list(self.levels)
+        return [(encoders.index(e), levels.index(level)) for e, level in self.contexts]
+
+    def restricted(self, domains: Iterable[str]) -> ModelConfig:
+        """The config without the encoders (and their heads, targets) of other domains.
+
+        Contexts stay, so that the trunk's tables keep their shape.
+        """
+        keep = {e for e, d in self.encoder_domains.items() if d in set(domains)}
+        return replace(
+            self,
+            heads=tuple(h for h in self.heads if h.encoder in keep),
+            targets=tuple(t for t in self.targets if t.encoder in keep),
+            encoder_domains={e: d for e, d in self.encoder_domains.items() if e in keep},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON, with the format version."""
+        from sfm import __version__
+
+        body = asdict(self)
+        body["contexts"] = [list(c) for c in self.contexts]
+        return {
+            "model_type": MODEL_TYPE,
+            "architectures": ["FoundationModel"],
+            "format": FORMAT,
+            "sfm_version": __version__,
+            **body,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
+        """The config of a checkpoint of this or an earlier format.
+
+        Raises:
+            HubError: not an sfm model, a newer format, or missing keys.
+        """
+        if data.get("model_type") != MODEL_TYPE:
+            raise HubError(
+                f"config.json: model_type is {data.get('model_type')!r}, not '{MODEL_TYPE}': "
+                "this is not an sfm model"
+            )
+        data = upgrade(dict(data))
+        try:
+            return cls(
+                trunk=data["trunk"],
+                encoders=data["encoders"],
+                encoder_domains=data["encoder_domains"],
+                heads=tuple(HeadSpec(**h) for h in data["heads"]),
+                targets=tuple(Target(**t) for t in data["targets"]),
+                contexts=tuple((e, level) for e, level in data["contexts"]),
+                quantities={k: Quantity(**q) for k, q in data["quantities"].items()},
+                plugins=data["plugins"],
+                name=data.get("name", "sfm"),
+            )
+        except (KeyError, TypeError, InputError) as error:
+            raise HubError(f"config.json is damaged: {type(error).__name__}: {error}") from None
+
+
+# one function per format: {n: function from format n to n + 1}
+UPGRADES: dict[int, Any] = {}
+
+
+def upgrade(data: dict[str, Any]) -> dict[str, Any]:
+    """Bring a checkpoint's config to the present format.
+
+    Raises:
+        HubError: it comes from a newer sfm.
+    """
+    version = data.get("format")
+    if not isinstance(version, int) or version > FORMAT or version < 1:
+        raise HubError(
+            f"config.json has format {version!r}; this sfm reads formats 1 to {FORMAT}: "
+            "upgrade with pip install -U sfm-hub"
+        )
+    while version < FORMAT:
+        data = UPGRADES[version](data)
+        version += 1
+    return data

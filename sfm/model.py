@@ -1,0 +1,424 @@
+"""`FoundationModel`: encoders, one shared trunk, heads.
+
+    sample -> encoder -> tokens -> trunk -> head -> quantity
+
+A batch may hold systems of several domains: each encoder makes tokens of its own, and one pass
+through the trunk updates them all. Forces and stress are derivatives of the energy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from sfm.config import HeadSpec, ModelConfig, Target
+from sfm.data.sample import Sample
+from sfm.data.tokens import Tokens
+from sfm.errors import InputError, did_you_mean
+from sfm.nn.derive import DERIVED, attach, derive
+from sfm.nn.encoder import Encoder
+from sfm.nn.head import Head, head_class
+from sfm.nn.normalise import Normaliser
+from sfm.nn.trunk import Trunk, TrunkConfig
+from sfm.nn.uncertainty import LastLayerUncertainty
+from sfm.registry import find
+
+if TYPE_CHECKING:
+    from sfm.predict import Embedding, Prediction
+
+
+class FoundationModel(nn.Module):
+    """One equivariant model for several domains.
+
+    Args:
+        config: the architecture.
+
+    Raises:
+        PluginError: an encoder or head belongs to a plugin that is missing or broken.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        trunk = TrunkConfig(**config.trunk)
+        self.trunk = Trunk(trunk, config.context_indices())
+        self.encoders = nn.ModuleDict()
+        for part in config.encoder_domains:
+            cls = find("encoders", part).load()
+            self.encoders[part] = cls(channels=trunk.channels, **config.encoders[part])
+        self.heads = nn.ModuleDict()
+        self.normalisers = nn.ModuleDict()
+        self.uncertainties = nn.ModuleDict()
+        for spec in config.heads:
+            quantity = config.quantities[spec.quantity]
+            head: Head = head_class(spec.part)(quantity, trunk.channels, **dict(spec.options))
+            self.heads[spec.key] = head
+            dim = getattr(head, "dim", quantity.dim if quantity.per == "token" else 1)
+            self.normalisers[spec.key] = Normaliser(quantity, len(config.contexts), dim)
+            if hasattr(head, "last_layer"):
+                self.uncertainties[spec.key] = LastLayerUncertainty(
+                    len(config.contexts), trunk.channels
+                )
+
+    # ------------------------------------------------------------------ what it can say
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Domains that this model has encoders for."""
+        return self.config.domains
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the network; energies are summed in float64 whatever it is."""
+        return self.trunk.types.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.trunk.types.weight.device
+
+    def targets(self, *, encoder: str | None = None, level: str | None = None) -> list[Target]:
+        """What the model was trained to say, optionally of one encoder or level."""
+        return [
+            t
+            for t in self.config.targets
+            if encoder in (None, t.encoder) and level in (None, t.level)
+        ]
+
+    def encoder(self, part: str) -> Encoder:
+        """The encoder `part`.
+
+        Raises:
+            InputError: the model has none of this name.
+        """
+        if part not in self.encoders:
+            raise InputError(
+                f"model '{self.config.name}' has no encoder '{part}' (it has: "
+                f"{', '.join(self.encoders)}).{did_you_mean(part, self.encoders)}"
+            )
+        return self.encoders[part]  # type: ignore[return-value]
+
+    def encoder_for(self, domain: str, quantity: str | None = None) -> str:
+        """Name of the encoder of `domain` that can say `quantity`.
+
+        Raises:
+            InputError: there is none.
+        """
+        for part, own in self.config.encoder_domains.items():
+            said = {t.quantity for t in self.targets(encoder=part)}
+            if own == domain and (quantity is None or quantity in said):
+                return part
+        raise InputError(
+            f"model '{self.config.name}' was not trained on {quantity or 'anything'} of domain "
+            f"'{domain}' (its domains: {', '.join(self.domains)})"
+        )
+
+    def level(self, part: str, level: str | None = None, quantity: str | None = None) -> str:
+        """`level` if the encoder was trained at it; the only one there is if None.
+
+        Raises:
+            InputError: an unknown level, or several and none was named.
+        """
+        known = list(
+            dict.fromkeys(
+                t.level for t in self.targets(encoder=part) if quantity in (None, t.quantity)
+            )
+        )
+        if level is None and len(known) == 1:
+            return known[0]
+        if level in known:
+            return str(level)
+        said = "is ambiguous" if level is None else f"'{level}' is unknown"
+        raise InputError(
+            f"level of theory for {part} {quantity or ''} {said}: name one of "
+            + ", ".join(f"'{x}'" for x in known)
+        )
+
+    def context(self, part: str, level: str) -> int:
+        """Index of (encoder, level) in the trunk's tables."""
+        try:
+            return self.config.contexts.index((part, level))
+        except ValueError:
+            raise InputError(
+                f"model '{self.config.name}' was not trained at level '{level}' with '{part}'"
+            ) from None
+
+    # ------------------------------------------------------------------ computing
+
+    def tokenize(self, part: str, samples: Sequence[Sample], level: str | None = None) -> Tokens:
+        """Tokens of `samples` in the model's dtype and device, routed to their level of theory.
+
+        Args:
+            part: encoder.
+            samples: one or more.
+            level: for all of them; None takes each sample's own.
+        """
+        encoder = self.encoder(part)
+        batches = []
+        for sample in samples:
+            tokens = encoder.tokenize(sample)
+            context = self.context(part, self.level(part, level or sample.level))
+            batches.append(tokens.replace(context=torch.full_like(tokens.context, context)))
+        return Tokens.cat(batches).to(self.device, self.dtype)
+
+    def features(self, batch: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        """Encoders and ONE pass of the trunk: updated tokens by encoder."""
+        lifted = [
+            self.encoder(part)(tokens).replace(conditions=tokens.conditions[:, :0], extras={})
+            for part, tokens in batch.items()
+        ]
+        out = self.trunk(Tokens.cat(lifted))
+        features, start = {}, 0
+        for part, tokens in batch.items():
+            rows = slice(start, start := start + tokens.n_tokens)
+            features[part] = tokens.replace(
+                scalars=out.scalars[rows], vectors=out.vectors[rows], tensors=out.tensors[rows]
+            )
+        return features
+
+    def forward(
+        self,
+        batch: Mapping[str, Tokens],
+        quantities: Mapping[str, Collection[str]],
+        *,
+        create_graph: bool = False,
+    ) -> dict[str, dict[str, Tensor]]:
+        """Physical values by encoder and quantity, in canonical units.
+
+        Args:
+            batch: tokens by encoder, as `tokenize` makes them.
+            quantities: what to compute for each encoder; `forces` and `stress` are derivatives of
+                `energy`.
+            create_graph: keep the graph of derivatives, to train on them.
+
+        Returns:
+            Per-system values (S, ...), per-token values (N, ...), grid values (cells, ...).
+        """
+        moved, handles = dict(batch), {}
+        differentiate = any(n in wanted for wanted in quantities.values() for n in DERIVED)
+        with torch.set_grad_enabled(torch.is_grad_enabled() or differentiate):
+            for part, wanted in quantities.items():
+                if any(name in wanted for name in DERIVED):
+                    moved[part], handles[part] = attach(batch[part], stress="stress" in wanted)
+            features = self.features(moved)
+            results: dict[str, dict[str, Tensor]] = {}
+            energies: dict[str, Tensor] = {}
+            for part, wanted in quantities.items():
+                names = [n for n in wanted if n not in DERIVED]
+                if part in handles and "energy" not in names:
+                    names.append("energy")
+                values = {}
+                for name in names:
+                    raw, normaliser = self._head(part, name, features[part], moved[part])
+                    values[name] = normaliser(raw, moved[part])
+                    if name == "energy" and part in handles:
+                        scale = normaliser.scale[moved[part].context, 0]
+                        energies[part] = raw * scale.to(raw.dtype)
+                results[part] = values
+            if handles:
+                parts = list(handles)
+                derived = derive(
+                    [energies[p] for p in parts],
+                    [handles[p] for p in parts],
+                    create_graph=create_graph,
+                )
+                for part, values in zip(parts, derived, strict=True):
+                    results[part].update(values)
+        return {
+            part: {name: values[name] for name in quantities[part]}
+            for part, values in results.items()
+        }
+
+    def _head(
+        self, part: str, quantity: str, features: Tokens, inputs: Tokens
+    ) -> tuple[Tensor, Normaliser]:
+        key = f"{part}:{quantity}"
+        if key not in self.heads:
+            known = [h.quantity for h in self.config.heads if h.encoder == part]
+            raise InputError(
+                f"model '{self.config.name}' has no head for '{quantity}' of '{part}' "
+                f"(it has: {', '.join(known)}).{did_you_mean(quantity, known)}"
+            )
+        return self.heads[key](features, inputs), self.normalisers[key]  # type: ignore[return-value]
+
+    @torch.no_grad()
+    def uncertainty(
+        self, part: str, quantity: str, tokens: Tokens, features: Tokens
+    ) -> tuple[Tensor, Tensor] | None:
+        """Standard errors (S,) and whether each system lies outside the training domain.
+
+        None if the head has no last layer to judge by. `features` is what `features()` returned.
+        """
+        key = f"{part}:{quantity}"
+        if key not in self.uncertainties:
+            return None
+        last = self.heads[key].last_layer(features)  # type: ignore[operator]
+        return self.uncertainties[key](last, tokens.context)
+
+    # ------------------------------------------------------------------ using
+
+    def predict(self, inputs: Any, **options: Any) -> Prediction | list[Prediction]:
+        """Everything that the model can say of `inputs`; see `sfm.predict.predict`."""
+        from sfm.predict import predict
+
+        return predict(self, inputs, **options)
+
+    def embed(self, inputs: Any, **options: Any) -> Embedding | list[Embedding]:
+        """The trunk's features of `inputs`; see `sfm.predict.embed`."""
+        from sfm.predict import embed
+
+        return embed(self, inputs, **options)
+
+    def calculator(self, *, level: str | None = None, domain: str | None = None) -> Any:
+        """An ASE calculator; see `sfm.calculator`."""
+        from sfm.calculator import calculator
+
+        return calculator(self, level=level, domain=domain)
+
+    def closure(self, domain: str, *, level: str | None = None, **options: Any) -> nn.Module:
+        """The module that fills the hole of this domain's classical theory.
+
+        Raises:
+            InputError: the model was not trained on this domain, or several levels fit.
+        """
+        parts = [p for p, own in self.config.encoder_domains.items() if own == domain]
+        supplying = [p for p in parts if type(self.encoder(p)).closure is not Encoder.closure]
+        if not supplying:
+            self.encoder_for(domain)
+            raise InputError(f"no encoder of domain '{domain}' supplies a closure")
+        return self.encoder(supplying[-1]).closure(self, level=level, **options)
+
+    @torch.no_grad()
+    def collapsed(self, part: str, level: str) -> FoundationModel:
+        """A copy for one (encoder, level): its mixtures of experts are merged to dense weights.
+
+        Predictions for that context are equal up to rounding, and cost one dense model.
+        """
+        context = self.context(part, level)
+        config = dataclasses.replace(
+            self.config,
+            trunk={**self.config.trunk, "experts": 1},
+            targets=tuple(self.targets(encoder=part, level=level)),
+        )
+        dense = FoundationModel(config).to(device=self.device, dtype=self.dtype)
+        dense.encoders.load_state_dict(self.encoders.state_dict())
+        dense.heads.load_state_dict(self.heads.state_dict())
+        dense.normalisers.load_state_dict(self.normalisers.state_dict())
+        dense.uncertainties.load_state_dict(self.uncertainties.state_dict())
+        dense.trunk = self.trunk.collapsed(context)
+        return dense.train(self.training)
+
+    # ------------------------------------------------------------------ growing
+
+    @torch.no_grad()
+    def extended(
+        self,
+        targets: Iterable[Target],
+        heads: Iterable[HeadSpec] = (),
+        quantities: Mapping[str, Any] | None = None,
+    ) -> FoundationModel:
+        """A copy that can also be trained on `targets`; everything known is kept.
+
+        A new level starts from the mean of those that the encoder knows; a new head from scratch.
+        """
+        old = self.config
+        new_targets = tuple(t for t in targets if t not in old.targets)
+        contexts = list(old.contexts)
+        for target in new_targets:
+            if target.context not in contexts:
+                contexts.append(target.context)
+        known = {h.key for h in old.heads}
+        config = dataclasses.replace(
+            old,
+            targets=old.targets + new_targets,
+            contexts=tuple(contexts),
+            heads=old.heads + tuple(h for h in heads if h.key not in known),
+            quantities={**old.quantities, **(quantities or {})},
+        )
+        grown = FoundationModel(config).to(device=self.device, dtype=self.dtype)
+        state = grown.state_dict()
+        for name, value in self.state_dict().items():
+            if value.shape == state[name].shape:
+                state[name] = value
+            else:
+                state[name][: len(value)] = value
+        pairs = config.context_indices()
+        for index in range(len(old.contexts), len(contexts)):
+            encoder, level = pairs[index]
+            same = [i for i, (e, _) in enumerate(pairs[: len(old.contexts)]) if e == encoder]
+            same = same or list(range(len(old.contexts)))
+            for name in ("trunk.context_scalars.weight", "trunk.neighbours"):
+                state[name][index] = state[name][same].mean(0)
+            if level >= len(old.levels):
+                levels = [pairs[i][1] for i in same]
+                table = state["trunk.router.level_logits"]
+                table[level] = table[levels].mean(0)
+        grown.load_state_dict(state)
+        return grown
+
+    # ------------------------------------------------------------------ saving
+
+    def save_pretrained(self, folder: str | Path, *, max_shard_size: str = "5GB") -> Path:
+        """Write `config.json` and `model.safetensors` (sharded with an index when large)."""
+        from sfm.checkpoint import save
+
+        return save(self, Path(folder), max_shard_size=max_shard_size)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        subfolder: str | None = None,
+        domains: Collection[str] | None = None,
+        **ignored: Any,
+    ) -> FoundationModel:
+        """A model from a bundled name, a folder, or a Hub id.
+
+        Args:
+            name_or_path: `sfm-tiny`, `path/to/folder`, or `org/name`.
+            revision: branch, tag or commit of a Hub repository.
+            token: Hub token; None takes the stored one.
+            cache_dir: where downloads go.
+            force_download: download again.
+            local_files_only: use the cache, make no request.
+            subfolder: folder inside the repository.
+            domains: load only these domains, for a model whose other plugins are missing.
+            ignored: what `transformers.AutoModel` passes besides.
+
+        Raises:
+            HubError: not found, no access, no network, damaged.
+            PluginError: the model needs a plugin that is not installed.
+        """
+        from sfm.checkpoint import load
+        from sfm.hub.resolve import resolve
+
+        folder = resolve(
+            name_or_path,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            subfolder=subfolder,
+        )
+        return load(folder, domains=domains)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Save to a temporary folder and upload it; options as in `sfm.hub.publish.push_folder`."""
+        import tempfile
+
+        from sfm.hub.publish import push_folder
+
+        with tempfile.TemporaryDirectory() as scratch:
+            self.save_pretrained(scratch)
+            return push_folder(scratch, repo_id, **options)

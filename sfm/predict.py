@@ -1,0 +1,276 @@
+"""Predicting and embedding: from a user's file or object to named values with units."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from sfm.data.readers import read_object
+from sfm.data.sample import Sample
+from sfm.data.tokens import Tokens
+from sfm.errors import InputError, RunError
+from sfm.nn.derive import DERIVED
+
+if TYPE_CHECKING:
+    from sfm.model import FoundationModel
+
+TOKENS_PER_BATCH = 2048
+
+
+@dataclass(frozen=True)
+class Prediction(Mapping[str, np.ndarray]):
+    """Predicted quantities of one system.
+
+    A key is a quantity's name, or `name@level` where the model knows several levels of theory.
+
+    Attributes:
+        id: the system's name.
+        domain: its domain.
+        data: numpy arrays by key.
+        units: unit by key.
+        levels: level of theory by key.
+        uncertainty: standard error of scalars by key, in the same unit, where calibrated.
+        warnings: what the user should know; for example that the input is unlike the training data.
+        sample: the system.
+    """
+
+    id: str
+    domain: str
+    data: Mapping[str, np.ndarray]
+    units: Mapping[str, str]
+    levels: Mapping[str, str]
+    uncertainty: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    sample: Sample | None = field(default=None, repr=False)
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self.data[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.data)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The trunk's features of one system, channels last.
+
+    Attributes:
+        id: the system's name.
+        encoder: encoder that was used.
+        level: level of theory that routed the experts.
+        invariant: (C,) mean of the tokens' scalars.
+        scalars: (N, C).
+        vectors: (N, 3, C), components x, y, z.
+        tensors: (N, 5, C), components in e3nn's order.
+    """
+
+    id: str
+    encoder: str
+    level: str
+    invariant: np.ndarray
+    scalars: np.ndarray
+    vectors: np.ndarray
+    tensors: np.ndarray
+
+
+def _samples(model: FoundationModel, inputs: Any, domain: str | None) -> list[Sample]:
+    samples = read_object(inputs, domain=None)
+    if domain is not None:
+        samples = [s.replace(domain=domain) for s in samples]
+    for sample in samples:
+        if sample.domain not in model.domains:
+            raise InputError(
+                f"{sample.id}: domain '{sample.domain}', but model '{model.config.name}' knows "
+                f"{', '.join(model.domains)}"
+            )
+    return samples
+
+
+def _is_many(inputs: Any, samples: Sequence[Sample]) -> bool:
+    return isinstance(inputs, (list, tuple)) or len(samples) > 1
+
+
+def _batches(model: FoundationModel, part: str, samples: Sequence[Sample], level: str):
+    """Tokens of consecutive samples, filled to a budget of tokens."""
+    chunk: list[Tokens] = []
+    start, size = 0, 0
+    for number, sample in enumerate(samples):
+        tokens = model.tokenize(part, [sample], level)
+        if chunk and size + tokens.n_tokens > TOKENS_PER_BATCH:
+            yield start, Tokens.cat(chunk)
+            chunk, start, size = [], number, 0
+        chunk.append(tokens)
+        size += tokens.n_tokens
+    if chunk:
+        yield start, Tokens.cat(chunk)
+
+
+def split_rows(model: FoundationModel, part: str, name: str, values: Any, tokens: Tokens) -> list:
+    """The rows of a batched quantity, one array per system."""
+    quantity = model.config.quantities[name]
+    array = values.detach().cpu().numpy()
+    if quantity.per == "system":
+        return list(array)
+    counts = tokens.counts() if quantity.per == "token" else tokens.extras["grid_cells"].long()
+    return np.split(array, np.cumsum(counts.cpu().numpy())[:-1])
+
+
+def predict(
+    model: FoundationModel,
+    inputs: Any,
+    *,
+    domain: str | None = None,
+    level: str | None = None,
+    quantities: Collection[str] | None = None,
+) -> Prediction | list[Prediction]:
+    """Everything that the model was trained to say of the inputs.
+
+    Args:
+        model: the model.
+        inputs: a file, an object that an installed plugin reads (ase.Atoms, rdkit Mol, pymatgen
+            Structure, a field), a `Sample`, or a list of these.
+        domain: treat the systems as this domain's (a molecule as input of `dft`).
+        level: only this level of theory.
+        quantities: only these.
+
+    Returns:
+        One `Prediction`, or a list for a list or a file with several systems.
+
+    Raises:
+        InputError: unreadable input, or a domain, level or quantity that the model does not know.
+        RunError: the model returned a value that is not finite.
+    """
+    samples = _samples(model, inputs, domain)
+    collected: list[dict[str, Any]] = [
+        {"values": {}, "units": {}, "levels": {}, "uncertainty": {}, "warnings": []}
+        for _ in samples
+    ]
+    asked = False
+    for part, own in model.config.encoder_domains.items():
+        mine = [
+            i for i, s in enumerate(samples) if s.domain == own and model.encoder(part).accepts(s)
+        ]
+        if not mine:
+            continue
+        known = model.targets(encoder=part)
+        levels = list(dict.fromkeys(t.level for t in known if level in (None, t.level)))
+        for one in levels:
+            names = [
+                t.quantity
+                for t in known
+                if t.level == one and (quantities is None or t.quantity in quantities)
+            ]
+            if not names:
+                continue
+            asked = True
+            several = {n: sum(t.quantity == n for t in known) > 1 and level is None for n in names}
+            for start, tokens in _batches(model, part, [samples[i] for i in mine], one):
+                for offset, result in enumerate(_predict_batch(model, part, names, tokens)):
+                    target = collected[mine[start + offset]]
+                    for name, (value, sigma, outside) in result.items():
+                        key = f"{name}@{one}" if several[name] else name
+                        target["values"][key] = value
+                        target["units"][key] = model.config.quantities[name].unit
+                        target["levels"][key] = one
+                        if sigma is not None and np.isfinite(sigma):
+                            target["uncertainty"][key] = float(sigma)
+                        if outside:
+                            target["warnings"].append(
+                                f"{key}: this system is unlike the training data at {one}"
+                            )
+    if not asked:
+        said = sorted({f"{t.quantity}@{t.level}" for t in model.targets()})
+        raise InputError(
+            f"model '{model.config.name}' cannot say {list(quantities or ['anything'])}"
+            f"{f' at level {level!r}' if level else ''} of this input; it says {', '.join(said)}"
+        )
+    predictions = [
+        Prediction(
+            id=s.id,
+            domain=s.domain,
+            sample=s,
+            data=c["values"],
+            units=c["units"],
+            levels=c["levels"],
+            uncertainty=c["uncertainty"],
+            warnings=tuple(c["warnings"]),
+        )
+        for s, c in zip(samples, collected, strict=True)
+    ]
+    return predictions if _is_many(inputs, samples) else predictions[0]
+
+
+def _predict_batch(model: FoundationModel, part: str, names: list[str], tokens: Tokens):
+    """Per system: {quantity: (value, standard error or None, outside)}."""
+    grad = any(name in DERIVED for name in names)
+    with torch.set_grad_enabled(grad):
+        values = model({part: tokens}, {part: names})[part]
+    with torch.no_grad():
+        features = model.features({part: tokens})[part] if model.uncertainties else None
+    results: list[dict[str, Any]] = [{} for _ in range(tokens.n_systems)]
+    for name in names:
+        rows = split_rows(model, part, name, values[name], tokens)
+        judged = None
+        if features is not None and name not in DERIVED:
+            judged = model.uncertainty(part, name, tokens, features)
+        for i, row in enumerate(rows):
+            if not np.isfinite(row).all():
+                raise RunError(f"{tokens.ids[i]}: the predicted {name} is not a finite number")
+            sigma = None if judged is None else float(judged[0][i])
+            results[i][name] = (row, sigma, judged is not None and bool(judged[1][i]))
+    return results
+
+
+def embed(
+    model: FoundationModel,
+    inputs: Any,
+    *,
+    domain: str | None = None,
+    level: str | None = None,
+) -> Embedding | list[Embedding]:
+    """The trunk's features: for similarity, regression on few labels, or clustering.
+
+    Args:
+        model: the model.
+        inputs: as for `predict`.
+        domain: treat the systems as this domain's.
+        level: level of theory that routes the experts; the encoder's first one if None.
+
+    Raises:
+        InputError: unreadable input, or an unknown domain or level.
+    """
+    samples = _samples(model, inputs, domain)
+    results: list[Embedding] = []
+    for sample in samples:
+        part = next(
+            (
+                p
+                for p, own in model.config.encoder_domains.items()
+                if own == sample.domain and model.encoder(p).accepts(sample)
+            ),
+            None,
+        )
+        if part is None:
+            raise InputError(f"{sample.id}: no encoder of '{model.config.name}' takes it")
+        chosen = level or model.targets(encoder=part)[0].level
+        with torch.no_grad():
+            out = model.features({part: model.tokenize(part, [sample], chosen)})[part]
+        results.append(
+            Embedding(
+                id=sample.id,
+                encoder=part,
+                level=chosen,
+                invariant=out.scalars.mean(0).cpu().numpy(),
+                scalars=out.scalars.cpu().numpy(),
+                vectors=out.vectors.cpu().numpy(),
+                tensors=out.tensors.cpu().numpy(),
+            )
+        )
+    return results if _is_many(inputs, samples) else results[0]
