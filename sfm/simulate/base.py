@@ -1,0 +1,296 @@
+"""The base of all simulators: a classical theory as a differentiable program with named parameters.
+
+A new simulator states its parameters, settings and observables as data and implements three
+methods: `state` (make an initial state), `forward` (advance it) and `observe` (read quantities).
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from sfm.data.sample import Sample
+from sfm.errors import InputError, did_you_mean
+from sfm.quantity import Quantity
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A named physical parameter of a simulator.
+
+    Attributes:
+        name: keyword of the constructor and of `--set`.
+        unit: its unit, `"1"` for none.
+        default: its value if none is given.
+        low: smallest allowed value.
+        high: largest allowed value.
+        summary: one line, with symbol and good values.
+    """
+
+    name: str
+    unit: str
+    default: float
+    low: float = -math.inf
+    high: float = math.inf
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting that is no physical parameter: grid size, time step, method.
+
+    Attributes:
+        name: keyword of the constructor and of `--set`.
+        default: its value if none is given; its type is the setting's type.
+        choices: allowed values, if they are few.
+        unit: unit of a number, `"1"` for none.
+        summary: one line.
+    """
+
+    name: str
+    default: Any
+    choices: tuple[Any, ...] = ()
+    unit: str = "1"
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A recorded run.
+
+    Attributes:
+        times: (T,) in `time_unit`; iteration numbers for a fixed-point search.
+        time_unit: unit of `times`.
+        states: T states.
+        observables: by quantity name, stacked over time: (T, ...).
+        units: unit of each observable.
+        warnings: what the user should know: not converged, under-resolved, ...
+    """
+
+    times: Tensor
+    time_unit: str
+    states: Sequence[Any]
+    observables: Mapping[str, Tensor]
+    units: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What was measured, for `sfm fit`.
+
+    Attributes:
+        state: initial state or input that the simulator starts from.
+        values: measured quantities by name.
+        units: their units.
+        sigma: standard error of each quantity's values if known; else estimated from residuals.
+        options: whatever `predict_observations` needs besides.
+    """
+
+    state: Any
+    values: Mapping[str, Tensor]
+    units: Mapping[str, str] = field(default_factory=dict)
+    sigma: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Simulator(nn.Module, ABC):
+    """Base of all simulators.
+
+    Class attributes:
+        part: full name, `fluids/navier-stokes-2d`.
+        summary: one line.
+        parameters_spec: physical parameters; each becomes an `nn.Parameter` of the same name.
+        settings_spec: other constructor keywords; each becomes a plain attribute.
+        observables: quantities that `observe` returns.
+        time_unit: unit of the simulator's time.
+        closure_quantity: name of the quantity that the closure supplies, None if it takes none.
+        citations: where the equations come from.
+        default_steps: steps of `sfm simulate` if the user gives none.
+        order: (name of the setting that is the step, order of accuracy in it), for the conformance
+            kit: halving the step divides the error by 2**order.
+        conserved: observables that stay constant in `conformance_case`, and the largest relative
+            change that is allowed.
+        batched: whether states may carry a leading batch axis.
+
+    Args:
+        closure: module that supplies the missing term, or None for the classical theory.
+        dtype: of parameters and states; float64 unless said otherwise.
+        values: parameters and settings by name.
+
+    Raises:
+        InputError: an unknown keyword, a value out of bounds or of the wrong type.
+    """
+
+    part: ClassVar[str]
+    summary: ClassVar[str] = ""
+    parameters_spec: ClassVar[tuple[Parameter, ...]] = ()
+    settings_spec: ClassVar[tuple[Setting, ...]] = ()
+    observables: ClassVar[tuple[Quantity, ...]] = ()
+    time_unit: ClassVar[str] = "1"
+    closure_quantity: ClassVar[str | None] = None
+    citations: ClassVar[tuple[str, ...]] = ()
+    default_steps: ClassVar[int] = 100
+    order: ClassVar[tuple[str, int] | None] = None
+    conserved: ClassVar[Mapping[str, float]] = {}
+    batched: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        *,
+        closure: nn.Module | None = None,
+        dtype: torch.dtype = torch.float64,
+        **values: Any,
+    ) -> None:
+        super().__init__()
+        names = [p.name for p in self.parameters_spec] + [s.name for s in self.settings_spec]
+        for name in values:
+            if name not in names:
+                raise InputError(
+                    f"{self.part}: no parameter or setting '{name}'"
+                    f" (known: {', '.join(names)}).{did_you_mean(name, names)}"
+                )
+        for parameter in self.parameters_spec:
+            value = values.get(parameter.name, parameter.default)
+            self.register_parameter(
+                parameter.name, nn.Parameter(self._checked(parameter, value, dtype))
+            )
+        for setting in self.settings_spec:
+            setattr(self, setting.name, self._setting(setting, values))
+        if closure is not None and self.closure_quantity is None:
+            raise InputError(f"{self.part}: takes no closure")
+        self.closure = closure
+        self.dtype = dtype
+
+    def _checked(self, parameter: Parameter, value: Any, dtype: torch.dtype) -> Tensor:
+        try:
+            tensor = torch.as_tensor(value, dtype=dtype).detach().clone()
+        except (TypeError, ValueError):
+            raise InputError(f"{self.part}: {parameter.name}={value!r} is not a number") from None
+        low, high = parameter.low, parameter.high
+        if not bool(((tensor >= low) & (tensor <= high)).all()):
+            raise InputError(
+                f"{self.part}: {parameter.name}={value} {parameter.unit} is outside "
+                f"[{low}, {high}] {parameter.unit}"
+            )
+        return tensor
+
+    def _setting(self, setting: Setting, values: Mapping[str, Any]) -> Any:
+        value = values.get(setting.name, setting.default)
+        if setting.choices and value not in setting.choices:
+            allowed = ", ".join(map(str, setting.choices))
+            raise InputError(
+                f"{self.part}: {setting.name}={value!r} is not one of {allowed}."
+                f"{did_you_mean(str(value), map(str, setting.choices))}"
+            )
+        kind = type(setting.default)
+        if kind in (int, float) and not isinstance(value, bool):
+            if kind is int and isinstance(value, float) and not value.is_integer():
+                raise InputError(f"{self.part}: {setting.name}={value!r} is not a whole number")
+            try:
+                return kind(value)
+            except (TypeError, ValueError):
+                raise InputError(
+                    f"{self.part}: {setting.name}={value!r} is not of type {kind.__name__}"
+                ) from None
+        return value
+
+    @classmethod
+    def describe(cls) -> str:
+        """The docstring: equation, units, good values, limits, source."""
+        return inspect.getdoc(cls) or cls.summary
+
+    @classmethod
+    def conformance_case(cls, **values: Any) -> tuple[Simulator, Any]:
+        """A small float64 simulator and a smooth state, on which the conformance kit runs.
+
+        Override it with a case that takes milliseconds a step; `values` are settings to change.
+        """
+        simulator = cls(**values)
+        return simulator, simulator.state()
+
+    @abstractmethod
+    def state(self, sample: Sample | None = None) -> Any:
+        """An initial state: from a sample, or a well-known case of this theory if there is none."""
+
+    @abstractmethod
+    def forward(self, state: Any, steps: int = 1) -> Any:
+        """The state after `steps` steps. Pure, batched, differentiable."""
+
+    @abstractmethod
+    def observe(self, state: Any) -> dict[str, Tensor]:
+        """Quantities of `observables` at `state`."""
+
+    def time(self, state: Any) -> float:
+        """Time of the state in `time_unit`; override where the state knows it."""
+        value = getattr(state, "time", 0.0)
+        return float(value.max()) if isinstance(value, Tensor) else float(value)
+
+    def warnings(self, state: Any) -> tuple[str, ...]:
+        """What the user should know about the last state."""
+        return ()
+
+    def run(self, state: Any, steps: int, *, every: int | None = None) -> Trajectory:
+        """Advance `steps` steps and record each `every`-th state, the first and the last included.
+
+        Raises:
+            InputError: `steps` is negative or `every` is not positive.
+        """
+        every = max(1, steps // 100) if every is None else every
+        if steps < 0 or every < 1:
+            raise InputError(f"{self.part}: steps={steps}, every={every}: need >= 0 and >= 1")
+        states, times, observed = [state], [self.time(state)], [self.observe(state)]
+        done = 0
+        while done < steps:
+            stride = min(every, steps - done)
+            state = self(state, stride)
+            done += stride
+            states.append(state)
+            times.append(self.time(state))
+            observed.append(self.observe(state))
+        return Trajectory(
+            times=torch.tensor(times, dtype=torch.float64),
+            time_unit=self.time_unit,
+            states=states,
+            observables={k: torch.stack([o[k] for o in observed]) for k in observed[0]},
+            units={q.name: q.unit for q in self.observables},
+            warnings=self.warnings(state),
+        )
+
+    def plot(self, trajectory: Trajectory, path: Path) -> None:
+        """Draw the run to `path` (.png, .pdf, and .gif where it makes sense).
+
+        Raises:
+            InputError: this simulator draws nothing.
+        """
+        raise InputError(f"{self.part}: draws no picture")
+
+    def write(self, trajectory: Trajectory, path: Path) -> None:
+        """Write the trajectory in the domain's own format (`.extxyz`, `.cif`, `.h5`).
+
+        The command line writes `.npz` of the observables itself.
+
+        Raises:
+            InputError: the suffix is not supported.
+        """
+        raise InputError(f"{path}: {self.part} writes no '{path.suffix}' files; use .npz")
+
+    def read_observations(self, path: Path) -> Observations:
+        """Measurements for `sfm fit`.
+
+        Raises:
+            InputError: this simulator cannot be fitted, or the file is unusable.
+        """
+        raise InputError(f"{self.part}: reads no observations, so it cannot be fitted yet")
+
+    def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
+        """What the simulator says in place of `observations.values`; differentiable."""
+        raise NotImplementedError
