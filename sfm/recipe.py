@@ -1,0 +1,455 @@
+"""Recipes: typed YAML files that say what to train on what. No torch here.
+
+A recipe is checked before anything heavy loads. It can name registered parts only, so running
+somebody else's recipe is safe.
+
+    name: my-model
+    model: {size: tiny}
+    tasks:
+      - {dataset: molecules/molecules-xtb, quantities: {energy: 1, forces: 10}}
+    training: {steps: 2000}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from sfm.errors import PluginError, RecipeError, did_you_mean
+
+LossKind = Literal["norm", "huber", "square"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Goal(_Strict):
+    """How one quantity enters the loss.
+
+    Attributes:
+        weight: factor of this quantity inside its task.
+        loss: of the length e of the normalised error: `norm` is e, `huber` is e^2 / 2 below 1 and
+            e - 1/2 above, `square` is e^2.
+    """
+
+    weight: float = Field(default=1.0, ge=0)
+    loss: LossKind = "norm"
+
+
+class Task(_Strict):
+    """One dataset, read through one encoder.
+
+    Attributes:
+        dataset: part name of the dataset, `molecules/molecules-xtb`.
+        encoder: part name of the encoder; may be left out where the domain has only one.
+        quantities: quantity -> weight, or {weight, loss}.
+        levels: levels of theory; None for all that the dataset has.
+        weight: factor of the whole task.
+        share: factor of its share of tokens, on top of the temperature's.
+        max_samples: at most this many training samples.
+    """
+
+    dataset: str
+    encoder: str | None = None
+    quantities: dict[str, Goal] = Field(min_length=1)
+    levels: tuple[str, ...] | None = None
+    weight: float = Field(default=1.0, gt=0)
+    share: float = Field(default=1.0, gt=0)
+    max_samples: int | None = Field(default=None, ge=1)
+
+    @field_validator("quantities", mode="before")
+    @classmethod
+    def _numbers_are_weights(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        # in one order, whatever the file's: the order of a sum decides its last bit
+        pairs = sorted(value.items(), key=lambda pair: str(pair[0]))
+        return {k: {"weight": v} if isinstance(v, (int, float)) else v for k, v in pairs}
+
+    @model_validator(mode="after")
+    def _derivatives_need_energy(self) -> Task:
+        for name in ("forces", "stress"):
+            if name in self.quantities and "energy" not in self.quantities:
+                raise ValueError(f"'{name}' is a derivative of the energy: add 'energy' too")
+        return self
+
+
+class ModelSection(_Strict):
+    """Size of the trunk; None keeps the size's own value.
+
+    Attributes:
+        size: `tiny` (about 0.5 million parameters) or `small` (about 4 million).
+        channels: width of every irrep.
+        layers: message-passing layers.
+        experts: linear maps that are mixed per domain and level.
+        radial: Bessel functions.
+        carried: channels of vectors and tensors along edges.
+        encoders: constructor options by encoder part, for example {"molecules/atoms": {cutoff: 4}}.
+    """
+
+    size: Literal["tiny", "small"] = "tiny"
+    channels: int | None = Field(default=None, ge=1)
+    layers: int | None = Field(default=None, ge=1)
+    experts: int | None = Field(default=None, ge=1)
+    radial: int | None = Field(default=None, ge=1)
+    carried: int | None = Field(default=None, ge=1)
+    encoders: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+
+class OptimizerSection(_Strict):
+    """AdamW with warm-up.
+
+    Attributes:
+        lr: largest learning rate.
+        weight_decay: of matrices; embeddings, biases and norms have none.
+        warmup: steps of linear warm-up.
+        schedule: after it: `cosine` or `linear` down to `final`, or `constant`.
+        final: last learning rate over the largest.
+        clip: largest norm of the gradient, None for no limit.
+    """
+
+    lr: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    warmup: int = Field(default=100, ge=0)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    final: float = Field(default=0.01, ge=0, le=1)
+    clip: float | None = Field(default=1.0, gt=0)
+
+
+class TrainingSection(_Strict):
+    """The run.
+
+    Attributes:
+        steps: optimiser steps.
+        tokens_per_batch: tokens of one step, over all devices.
+        edges_per_batch: edges of one step, over all devices.
+        temperature: T of p_i ~ (D_i / D)^(1/T), the share of tokens that are from dataset i.
+        ema: decay of the averaged weights, which are what is saved.
+        precision: 32 or 64 bits.
+        seed: of weights, order and subsets.
+        validate_every: steps between validations.
+        validation_samples: systems of each task in them.
+        checkpoint_every: steps between checkpoints.
+        log_every: steps between rows of the log.
+        devices: number of processes or GPUs.
+        accelerator: `auto`, `cpu` or `gpu`.
+        max_samples: at most this many training samples of every task.
+        cache_mb: memory for tokenised samples.
+    """
+
+    steps: int = Field(default=2000, ge=1)
+    tokens_per_batch: int = Field(default=1024, ge=1)
+    edges_per_batch: int = Field(default=24_000, ge=1)
+    temperature: float = Field(default=2.0, gt=0)
+    ema: float = Field(default=0.999, ge=0, lt=1)
+    precision: Literal[32, 64] = 32
+    seed: int = Field(default=0, ge=0)
+    validate_every: int = Field(default=500, ge=1)
+    validation_samples: int = Field(default=64, ge=1)
+    checkpoint_every: int = Field(default=200, ge=1)
+    log_every: int = Field(default=10, ge=1)
+    devices: int = Field(default=1, ge=1)
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    max_samples: int | None = Field(default=None, ge=1)
+    cache_mb: int = Field(default=1024, ge=1)
+
+
+class Recipe(_Strict):
+    """What to pretrain on what."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    summary: str = ""
+    model: ModelSection = ModelSection()
+    tasks: tuple[Task, ...] = Field(min_length=1)
+    optimizer: OptimizerSection = OptimizerSection()
+    training: TrainingSection = TrainingSection()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The resolved recipe as plain JSON."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """The resolved recipe; `parse` reads it back to an equal one."""
+        return dump_yaml(self.to_dict())
+
+
+class FinetuneOptimizer(OptimizerSection):
+    """As for pretraining, gentler; `lr` None takes the mode's own."""
+
+    lr: float | None = Field(default=None, gt=0)  # type: ignore[assignment]
+    warmup: int = Field(default=20, ge=0)
+
+
+class FinetuneTraining(TrainingSection):
+    """As for pretraining, shorter."""
+
+    steps: int = Field(default=300, ge=1)
+    ema: float = Field(default=0.99, ge=0, lt=1)
+    validate_every: int = Field(default=100, ge=1)
+
+
+class Lora(_Strict):
+    """Low-rank updates.
+
+    Attributes:
+        rank: of the update of each matrix.
+        alpha: the update is scaled by alpha / rank.
+    """
+
+    rank: int = Field(default=8, ge=1)
+    alpha: float = Field(default=8.0, gt=0)
+
+
+class FinetuneRecipe(_Strict):
+    """How to fine-tune.
+
+    Attributes:
+        mode: `full`, `head` (only the target's heads), `lora` (low-rank updates and those heads).
+        weights: loss weights by quantity; left-out ones have those of `sfm.train.finetune`.
+        replay: share of tokens that come from the pretraining tasks.
+    """
+
+    mode: Literal["full", "head", "lora"] = "full"
+    weights: dict[str, Goal] = Field(default_factory=dict)
+    lora: Lora = Lora()
+    replay: float = Field(default=0.0, ge=0, lt=1)
+    optimizer: FinetuneOptimizer = FinetuneOptimizer()
+    training: FinetuneTraining = FinetuneTraining()
+
+    _weights = field_validator("weights", mode="before")(Task._numbers_are_weights.__func__)  # type: ignore[attr-defined]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The resolved recipe as plain JSON."""
+        return self.model_dump(mode="json")
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which `1e-3` is a number, as people expect."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    key: list(value) for key, value in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)$"),
+    list("-+.0123456789"),
+)
+
+
+def read_yaml(text: str, where: str) -> Any:
+    """YAML to plain values.
+
+    Raises:
+        RecipeError: not YAML; line and column are named.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
+        raise RecipeError(f"{where}:{place} not YAML: {getattr(error, 'problem', error)}") from None
+
+
+def dump_yaml(value: Mapping[str, Any]) -> str:
+    """Plain values to YAML, in their own order."""
+    return yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True, width=100)
+
+
+def load(path: str | Path, overrides: Iterable[str] = (), *, check: bool = True) -> Recipe:
+    """The recipe in the file `path`, with `a.b=c` overrides.
+
+    Args:
+        path: a YAML file.
+        overrides: for example `training.steps=100` or `tasks.0.weight=2`.
+        check: look its parts up in the registry too.
+
+    Raises:
+        RecipeError: no such file, not YAML, an unknown key, a wrong type or range.
+        PluginError: it names a part that is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise RecipeError(f"{path}: no such recipe")
+    values = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    return parse(values, overrides, check=check)
+
+
+def parse(values: Any, overrides: Iterable[str] = (), *, check: bool = True) -> Recipe:
+    """A recipe from plain values; see `load`."""
+    recipe = validate(Recipe, values, overrides)
+    return check_parts(recipe) if check else recipe
+
+
+def load_finetune(path: str | Path | None = None, overrides: Iterable[str] = ()) -> FinetuneRecipe:
+    """The fine-tuning recipe in `path` (None: the defaults), with overrides."""
+    if path is None:
+        return validate(FinetuneRecipe, {}, overrides)
+    path = Path(path)
+    if not path.is_file():
+        raise RecipeError(f"{path}: no such recipe")
+    return validate(
+        FinetuneRecipe, read_yaml(path.read_text(encoding="utf-8"), str(path)), overrides
+    )
+
+
+def validate(cls: type[R], values: Any, overrides: Iterable[str] = ()) -> R:
+    """`cls` from plain values after overrides.
+
+    Raises:
+        RecipeError: one line that names the key, what is wrong, and what is allowed.
+    """
+    if not isinstance(values, Mapping):
+        raise RecipeError(f"a recipe is a mapping of keys to values, not {type(values).__name__}")
+    values = _copy(values)
+    for text in overrides:
+        _override(values, text)
+    try:
+        return cls.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(_one_line(cls, error)) from None
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _copy(v) for k, v in value.items()}
+    return [_copy(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def _override(values: Any, text: str) -> None:
+    key, equals, raw = text.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"override '{text}': write it as key.sub=value")
+    value = read_yaml(raw, f"override '{key}'")
+    *path, last = key.strip().split(".")
+    here = values
+    for i, name in enumerate(path):
+        step = _index(here, name, ".".join(path[: i + 1]))
+        if isinstance(here, dict) and here.get(step) is None:
+            here[step] = {}
+        here = here[step]
+        if not isinstance(here, (dict, list)):
+            raise RecipeError(f"override '{text}': {'.'.join(path[: i + 1])} has no keys inside")
+    here[_index(here, last, key)] = value
+
+
+def _index(here: Any, name: str, where: str) -> Any:
+    if isinstance(here, dict):
+        # quantities and encoder options may be named by a part with a dot-free name
+        return name
+    if not name.isdigit() or int(name) >= len(here):
+        raise RecipeError(f"override '{where}': '{name}' is not an index from 0 to {len(here) - 1}")
+    return int(name)
+
+
+def _one_line(cls: type[BaseModel], error: ValidationError) -> str:
+    problems = error.errors(include_url=False)
+    # a tuple with one bad item is also reported as too short
+    problems = [p for p in problems if p["type"] != "too_short"] or problems
+    first = problems[0]
+    place = [str(x) for x in first["loc"]]
+    where = ".".join(place) or "recipe"
+    kind, message = first["type"], first["msg"]
+    if kind == "extra_forbidden":
+        known = _known_keys(cls, place[:-1])
+        hint = did_you_mean(place[-1], known).strip().replace("Did", "did")
+        text = f"{where}: unknown key, {hint or 'known keys: ' + ', '.join(known)}"
+    elif kind == "missing":
+        text = f"{where}: required, but missing"
+    else:
+        message = message.removeprefix("Value error, ")
+        given = first.get("input")
+        shown = f" (given: {given!r})" if not isinstance(given, (Mapping, list, tuple)) else ""
+        text = f"{where}: {message[:1].lower()}{message[1:]}{shown}"
+    more = len(problems) - 1
+    return text + (f" (and {more} more {'problem' if more == 1 else 'problems'})" if more else "")
+
+
+def _known_keys(cls: type[BaseModel], place: list[str]) -> list[str]:
+    here: Any = cls
+    for name in place:
+        here = _inside(here, name)
+    return list(here.model_fields) if _is_model(here) else []
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _inside(kind: Any, name: str) -> Any:
+    """The type of `kind[name]` or `kind.name`."""
+    if _is_model(kind):
+        field = kind.model_fields.get(name)
+        kind = field.annotation if field else None
+        if get_origin(kind) in (Union, UnionType):
+            kind = next((a for a in get_args(kind) if a is not type(None)), None)
+        return kind
+    arguments = [a for a in get_args(kind) if a is not Ellipsis]
+    return arguments[-1] if arguments else None
+
+
+def check_parts(recipe: Recipe) -> Recipe:
+    """The recipe with its encoders filled in, if all its parts are installed. Imports no torch.
+
+    Raises:
+        PluginError: a dataset or encoder is not installed.
+        RecipeError: a dataset is held out, or does not have the quantity or level.
+    """
+    tasks = tuple(_check_task(f"tasks.{i}", task) for i, task in enumerate(recipe.tasks))
+    used = {task.encoder for task in tasks}
+    for name in recipe.model.encoders:
+        if name not in used:
+            raise RecipeError(
+                f"model.encoders.{name}: no task uses this encoder.{did_you_mean(name, used)}"  # type: ignore[arg-type]
+            )
+    return recipe.model_copy(update={"tasks": tasks})
+
+
+def _check_task(where: str, task: Task) -> Task:
+    from sfm.registry import find, parts
+
+    try:
+        part = find("datasets", task.dataset)
+        spec = part.load()
+        encoder = task.encoder
+        if encoder is None:
+            fitting = [p.full_name for p in parts("encoders", domain=spec.domain)]
+            if len(fitting) != 1:
+                raise RecipeError(
+                    f"{where}.encoder: name one of {', '.join(fitting) or 'none installed'}"
+                )
+            encoder = fitting[0]
+        own = find("encoders", encoder)
+    except PluginError as error:
+        raise PluginError(f"{where}: {error}") from None
+    if spec.held_out:
+        raise RecipeError(
+            f"{where}.dataset: '{task.dataset}' is held out for fine-tuning and evaluation"
+        )
+    if own.domain != spec.domain:
+        raise RecipeError(
+            f"{where}.encoder: '{encoder}' is for {own.domain}, the dataset for {spec.domain}"
+        )
+    for name in task.quantities:
+        if name not in spec.quantities:
+            raise RecipeError(
+                f"{where}.quantities: '{task.dataset}' has no '{name}' (it has: "
+                f"{', '.join(spec.quantities)}).{did_you_mean(name, spec.quantities)}"
+            )
+    for level in task.levels or ():
+        if level not in spec.levels:
+            raise RecipeError(
+                f"{where}.levels: '{task.dataset}' has no level '{level}' (it has: "
+                f"{', '.join(spec.levels)}).{did_you_mean(level, spec.levels)}"
+            )
+    return task.model_copy(update={"encoder": own.full_name, "dataset": part.full_name})

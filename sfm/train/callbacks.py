@@ -1,0 +1,261 @@
+"""What happens beside the steps: history, validation, checkpoints, progress, Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from sfm.data.batching import Batch
+from sfm.train.ema import Ema
+from sfm.train.module import TrainingModule
+
+LAST = "last.ckpt"
+
+
+class History(pl.Callback):
+    """Losses, averaged over `every` steps, as rows `{"step": n, "loss": ..., ...}`.
+
+    Validation losses are rows with keys `validation/...`. The rows travel in the checkpoint.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.rows: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self._sums: Any = None
+        self._counts: Any = None
+        self._clock = time.perf_counter()
+
+    def add(self, trainer: pl.Trainer, step: int, values: dict[str, float]) -> None:
+        """One row, here and in the loggers."""
+        self.rows.append({"step": step, **values})
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._clock = time.perf_counter()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        assert isinstance(pl_module, TrainingModule)
+        losses = pl_module.losses
+        assert losses is not None
+        sums, counts = losses.sums.cpu(), losses.counts.cpu()
+        self._sums = sums if self._sums is None else self._sums + sums
+        self._counts = counts if self._counts is None else self._counts + counts
+        now = time.perf_counter()
+        self.seconds, self._clock = self.seconds + now - self._clock, now
+        step = trainer.global_step
+        if step % self.every == 0 or step == trainer.max_steps:
+            values = pl_module.objective.named(self._sums, self._counts)
+            values["lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
+            values["gradient_norm"] = pl_module.gradient_norm
+            values["seconds"] = self.seconds
+            self.add(trainer, step, values)
+            self._sums = self._counts = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "rows": self.rows,
+            "seconds": self.seconds,
+            "sums": self._sums,
+            "counts": self._counts,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows, self.seconds = list(state_dict["rows"]), state_dict["seconds"]
+        self._sums, self._counts = state_dict["sums"], state_dict["counts"]
+
+
+def validation_losses(module: TrainingModule, batches: Sequence[Batch]) -> dict[str, float]:
+    """Losses of the model on fixed batches, by name; on one process, without gradients."""
+    objective, model = module.objective, module.model
+    sums = counts = None
+    for batch in batches:
+        moved = batch.to(model.device)
+        losses = objective(model, moved, train=False)
+        sums = losses.sums if sums is None else sums + losses.sums
+        counts = losses.counts if counts is None else counts + losses.counts
+    return {} if sums is None or counts is None else objective.named(sums, counts)
+
+
+class Validation(pl.Callback):
+    """Losses on validation samples with the averaged weights, every `every` steps."""
+
+    def __init__(self, batches: Sequence[Batch], ema: Ema, history: History, every: int) -> None:
+        self.batches, self.ema, self.history, self.every = batches, ema, history, every
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        step = trainer.global_step
+        if not self.batches or (step % self.every and step != trainer.max_steps):
+            return
+        assert isinstance(pl_module, TrainingModule)
+        # every process computes all of it, so that its mean is the same with any number of them
+        with self.ema.averaged(pl_module), torch.no_grad():
+            values = validation_losses(pl_module, self.batches)
+        self.history.add(trainer, step, {f"validation/{k}": v for k, v in values.items()})
+
+
+class Interrupt(pl.Callback):
+    """Ctrl-C ends the run after the present step, with a checkpoint; a second one at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Catch SIGINT inside the block (in the main thread only)."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def handle(number: int, frame: Any) -> None:
+            if self.asked:
+                raise KeyboardInterrupt
+            self.asked = True
+            print("interrupted: saving a checkpoint (again to stop at once)", file=sys.stderr)
+
+        before = signal.signal(signal.SIGINT, handle)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        if self.asked:
+            trainer.should_stop = True
+
+
+class SaveLast(pl.Callback):
+    """`last.ckpt`, written to a temporary name first: there is always one whole checkpoint."""
+
+    def __init__(self, folder: Path, every: int, interrupt: Interrupt) -> None:
+        self.path, self.every, self.interrupt = folder / LAST, every, interrupt
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        step = trainer.global_step
+        if step % self.every == 0 or step == trainer.max_steps or self.interrupt.asked:
+            fresh = self.path.with_suffix(".new")
+            trainer.save_checkpoint(fresh)
+            if trainer.is_global_zero:
+                with fresh.open("rb") as handle:
+                    os.fsync(handle.fileno())
+                os.replace(fresh, self.path)
+
+
+class Progress(pl.Callback):
+    """A bar on a terminal, a line every `seconds` elsewhere; on stderr: stdout is for results."""
+
+    def __init__(self, title: str, seconds: float = 10.0) -> None:
+        self.title, self.seconds = title, seconds
+        self._bar: Any = None
+        self._task: Any = None
+        self._printed = 0.0
+        self._start = (0, 0.0)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start = (trainer.global_step, time.perf_counter())
+        self._printed = time.perf_counter()
+        if trainer.is_global_zero and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[losses]}"),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(
+                self.title, total=trainer.max_steps, completed=trainer.global_step, losses=""
+            )
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        if not trainer.is_global_zero:
+            return
+        step = trainer.global_step
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, losses=_summary(trainer))
+            return
+        now = time.perf_counter()
+        if now - self._printed >= self.seconds or step == trainer.max_steps:
+            self._printed = now
+            first, began = self._start
+            rate = (step - first) / max(now - began, 1e-9)
+            left = (trainer.max_steps - step) / max(rate, 1e-9)
+            print(
+                f"{self.title}: step {step}/{trainer.max_steps}  {_summary(trainer)}  "
+                f"({rate:.1f} steps/s, {left:.0f} s left)",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._close()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self._close()
+
+
+def _summary(trainer: pl.Trainer) -> str:
+    history = next(c for c in trainer.callbacks if isinstance(c, History))  # type: ignore[attr-defined]
+    row = next((r for r in reversed(history.rows) if "loss" in r), None)
+    if row is None:
+        return ""
+    domains = [f"{k.partition('/')[2]} {v:.3g}" for k, v in row.items() if k.startswith("loss/")]
+    return "  ".join([f"loss {row['loss']:.3g}", *domains])

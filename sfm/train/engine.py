@@ -1,0 +1,225 @@
+"""One fit: model, tasks and settings in, averaged weights and history out. Resumes exactly."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from sfm.errors import InputError, RecipeError
+from sfm.model import FoundationModel
+from sfm.recipe import OptimizerSection, TrainingSection
+from sfm.train.callbacks import LAST, History, Interrupt, Progress, SaveLast, Validation
+from sfm.train.data import MixedData
+from sfm.train.ema import Ema
+from sfm.train.memory import keep_freed_memory
+from sfm.train.module import TrainingModule
+from sfm.train.objective import Objective
+from sfm.train.tasks import TaskData
+
+# what may differ between a run and its resumption
+FREE = ("validate_every", "checkpoint_every", "log_every", "accelerator", "cache_mb", "devices")
+
+# Lightning's advice that does not apply here, each with its reason
+NOISE = (
+    "The `srun` command is available",  # a choice of the user
+    "GPU available but not used",  # accelerator: cpu is a choice of the user
+    "The `LightningModule.configure_gradient_clipping`",
+    "Experiment logs directory",  # a resumed run goes on in its folder
+    "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # raised inside Lightning on torch 2.13
+)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit leaves.
+
+    Attributes:
+        history: rows of losses, see `History`.
+        seconds: time in steps, over all resumptions.
+        steps: steps done.
+        device: what it ran on.
+        is_main: whether this process is the first of the run.
+    """
+
+    history: list[dict[str, float]]
+    seconds: float
+    steps: int
+    device: str
+    is_main: bool
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lightning without advertisements; its warnings stay, but for `NOISE`."""
+    loggers = [logging.getLogger(n) for n in ("pytorch_lightning", "lightning.pytorch",
+               "lightning_fabric", "lightning_utilities")]  # fmt: skip
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for text in NOISE:
+                warnings.filterwarnings("ignore", message=text)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def read_checkpoint(path: Path, recipe: Mapping[str, Any]) -> None:
+    """Check that `path` is a checkpoint of the same recipe.
+
+    Raises:
+        InputError: missing or damaged.
+        RecipeError: it belongs to another recipe; the first difference is named.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no checkpoint to resume from; start without --resume")
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)["sfm"]["recipe"]
+    except Exception as error:
+        raise InputError(f"{path}: damaged, or not a checkpoint of sfm ({error})") from None
+    difference = _difference(saved, dict(recipe))
+    if difference:
+        raise RecipeError(f"cannot resume: {difference}; take the same recipe or a new folder")
+
+
+def _difference(old: Any, new: Any, where: str = "") -> str | None:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*old, *new]):
+            place = f"{where}.{key}".lstrip(".")
+            if place.startswith("training.") and key in FREE:
+                continue
+            found = _difference(old.get(key), new.get(key), place)
+            if found:
+                return found
+        return None
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = enumerate(zip(old, new, strict=True))
+        return next((d for i, (a, b) in pairs if (d := _difference(a, b, f"{where}.{i}"))), None)
+    return None if old == new else f"{where} was {old!r} and is now {new!r}"
+
+
+def make_trainer(
+    settings: TrainingSection, callbacks: list[pl.Callback], loggers: Any, root: Path
+) -> pl.Trainer:
+    """Lightning's Trainer for one fit."""
+    return pl.Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        strategy="ddp" if settings.devices > 1 else "auto",
+        precision="32-true",  # a float64 model stays one: see `fit`
+        max_steps=settings.steps,
+        max_epochs=-1,
+        callbacks=callbacks,
+        logger=loggers,
+        log_every_n_steps=settings.log_every,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        inference_mode=False,
+        default_root_dir=root,
+    )
+
+
+def _loggers(run: Path) -> list[Any]:
+    from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+    version = sum(1 for _ in run.glob("logs/start_*"))
+    # other processes of the run arrive when the folder may exist already
+    version = int(os.environ.setdefault("SFM_RUN_VERSION", str(version)))
+    name = f"start_{version}"
+    return [CSVLogger(run, "logs", name), TensorBoardLogger(run, "logs", name)]
+
+
+def fit(
+    model: FoundationModel,
+    tasks: Sequence[TaskData],
+    *,
+    settings: TrainingSection,
+    optimizer: OptimizerSection,
+    stress_scales: Mapping[str, Mapping[int, float]],
+    run: Path,
+    recipe: Mapping[str, Any],
+    title: str,
+    resume: bool = False,
+    probabilities: Sequence[float] | None = None,
+    log: bool = True,
+) -> FitResult:
+    """Train `model` in place; at the end it holds the averaged weights.
+
+    Args:
+        model: its trainable parameters are trained, in its own precision.
+        tasks: what on.
+        settings: budgets, steps, seed, ...
+        optimizer: learning rate, ...
+        stress_scales: from `fit_normalisers`.
+        run: folder of `last.ckpt` and `logs/`.
+        recipe: plain values, kept in the checkpoint and compared on resumption.
+        title: of the progress bar.
+        resume: go on from `run/last.ckpt`.
+        probabilities: shares of the tasks, if not those of the temperature.
+        log: write CSV and TensorBoard files.
+
+    Raises:
+        RunError: a label, prediction or gradient is not finite.
+        KeyboardInterrupt: Ctrl-C, after a checkpoint.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
+    checkpoint = run / LAST
+    if resume:
+        read_checkpoint(checkpoint, recipe)
+    model.train()
+    data = MixedData(model, tasks, settings, probabilities=probabilities)
+    objective = Objective(model, tasks, stress_scales)
+    module = TrainingModule(model, objective, optimizer, settings.steps, recipe)
+    ema, history, interrupt = Ema(settings.ema), History(settings.log_every), Interrupt()
+    callbacks: list[pl.Callback] = [
+        ema,
+        history,
+        Validation(data.validation_batches(), ema, history, settings.validate_every),
+        interrupt,
+        SaveLast(run, settings.checkpoint_every, interrupt),
+        Progress(title),
+    ]
+    with quiet(), interrupt.listening():
+        trainer = make_trainer(settings, callbacks, _loggers(run) if log else False, run)
+        try:
+            trainer.fit(
+                module,
+                datamodule=data,
+                ckpt_path=str(checkpoint) if resume else None,
+                weights_only=True,
+            )
+        except SystemExit:
+            raise KeyboardInterrupt from None
+        finally:
+            os.environ.pop("SFM_RUN_VERSION", None)
+    if interrupt.asked and trainer.global_step < settings.steps:
+        raise KeyboardInterrupt
+    ema.apply(module)
+    model.eval()
+    return FitResult(
+        history=history.rows,
+        seconds=history.seconds,
+        steps=trainer.global_step,
+        device=_device_name(model.device),
+        is_main=trainer.is_global_zero,
+    )
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

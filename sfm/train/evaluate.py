@@ -1,0 +1,405 @@
+"""How wrong a model is, in physical units, beside what one gets without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from sfm.data.batching import row_counts
+from sfm.data.sample import Sample
+from sfm.errors import InputError, RunError
+from sfm.model import FoundationModel
+from sfm.nn.normalise import composition
+from sfm.quantity import Quantity
+from sfm.recipe import TrainingSection
+from sfm.registry import find
+from sfm.train.data import Tokenizer, pack
+from sfm.train.tasks import TaskData, subset
+
+BASELINE_SAMPLES = 5_000
+KEPT_POINTS = 20_000
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Errors of one (encoder, level, quantity).
+
+    Attributes:
+        dataset: where the samples come from.
+        split: which part of it.
+        encoder: part name.
+        level: level of theory.
+        quantity: name.
+        unit: of `mae` and `rmse`.
+        n: systems.
+        values: numbers compared (components count one by one).
+        mae: mean absolute error.
+        rmse: root mean square error.
+        r2: 1 - squared error / variance of the labels; None where the labels do not vary.
+        baseline: what the baseline says: see `baseline_of`.
+        baseline_mae: its mean absolute error.
+        baseline_rmse: its root mean square error.
+        mae_per_token: of extensive numbers, mean of |error| / tokens.
+        mean_mae: of a number per system, the error of the mean predictor.
+        extra: the plugin's own metrics.
+    """
+
+    dataset: str
+    split: str
+    encoder: str
+    level: str
+    quantity: str
+    unit: str
+    n: int
+    values: int
+    mae: float
+    rmse: float
+    r2: float | None
+    baseline: str
+    baseline_mae: float
+    baseline_rmse: float
+    mae_per_token: float | None = None
+    baseline_mae_per_token: float | None = None
+    mean_mae: float | None = None
+    extra: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics, and the numbers behind them for pictures.
+
+    Attributes:
+        metrics: one row per (encoder, level, quantity).
+        points: by (encoder, level, quantity) name, labels and predictions, (n,) each, at most
+            `KEPT_POINTS`, per token where extensive.
+    """
+
+    metrics: list[Metric]
+    points: Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON, without the points."""
+        return {"metrics": [m.to_dict() for m in self.metrics]}
+
+    def __iter__(self):
+        return iter(self.metrics)
+
+    def __len__(self) -> int:
+        return len(self.metrics)
+
+    def of(self, quantity: str, level: str | None = None, encoder: str | None = None) -> Metric:
+        """The row of a quantity.
+
+        Raises:
+            InputError: there is none.
+        """
+        for m in self.metrics:
+            if m.quantity == quantity and level in (None, m.level) and encoder in (None, m.encoder):
+                return m
+        raise InputError(f"'{quantity}' was not evaluated")
+
+
+def evaluate(
+    model: FoundationModel,
+    data: Any,
+    *,
+    split: str = "test",
+    encoder: str | None = None,
+    level: str | None = None,
+    quantities: Collection[str] | None = None,
+    max_samples: int | None = None,
+    tokens_per_batch: int = 2048,
+    edges_per_batch: int = 60_000,
+) -> Evaluation:
+    """Errors of the model on labelled samples.
+
+    Args:
+        model: the model.
+        data: name of a dataset part, a dataset folder, a file, samples, or a `TaskData`.
+        split: of a dataset: `train`, `validation` or `test`. Files and samples are taken whole.
+        encoder: which one, where the model has several for the domain.
+        level: the level of theory at which to ask the model; needed where the labels' own level is
+            not one that the model knows and it knows several.
+        quantities: only these.
+        max_samples: at most this many systems, a random but fixed choice.
+        tokens_per_batch: budget.
+        edges_per_batch: budget.
+
+    Raises:
+        InputError: nothing to compare: no labels that the model can say.
+        RunError: a prediction is not finite.
+    """
+    tasks = (
+        [data]
+        if isinstance(data, TaskData)
+        else tasks_for(model, data, encoder=encoder, level=level)
+    )
+    metrics: list[Metric] = []
+    points: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    settings = TrainingSection(tokens_per_batch=tokens_per_batch, edges_per_batch=edges_per_batch)
+    for task in tasks:
+        samples = subset(task.split(split), max_samples)
+        for one in task.levels:
+            names = [
+                q for v, q in task.present if v == one and (quantities is None or q in quantities)
+            ]
+            own = _of_level(samples, one)
+            if names and own:
+                found, kept = _evaluate_level(model, task, one, names, own, split, settings)
+                metrics += found
+                points |= kept
+    if not metrics:
+        raise InputError("nothing to evaluate: no sample has a label that the model can say")
+    return Evaluation(metrics, points)
+
+
+def tasks_for(
+    model: FoundationModel, data: Any, *, encoder: str | None = None, level: str | None = None
+) -> list[TaskData]:
+    """Tasks of the data: one for each encoder of the model that can say some of its labels.
+
+    Raises:
+        InputError: the model cannot say any of the labels.
+    """
+    from sfm.train.sources import open_source
+
+    source = open_source(data)
+    tasks = []
+    for part, domain in model.config.encoder_domains.items():
+        if domain != source.domain or encoder not in (None, part):
+            continue
+        known = {(t.level, t.quantity) for t in model.targets(encoder=part)}
+        said = {q for _, q in known}
+        present, ask = [], {}
+        for own, name in source.present:
+            target = level or (own if (own, name) in known else None)
+            if target is None:
+                levels = {v for v, q in known if q == name}
+                target = levels.pop() if len(levels) == 1 and not source.typed else None
+            if name in said and target is not None and (target, name) in known:
+                present.append((own, name))
+                ask[own] = target
+        if present:
+            tasks.append(source.task(part, present, relabel=ask))
+    if not tasks:
+        labels = ", ".join(f"{q}@{v}" for v, q in source.present) or "no labels"
+        says = sorted({f"{t.quantity}@{t.level}" for t in model.targets()})
+        raise InputError(
+            f"{source.name} has {labels}; model '{model.config.name}' says {', '.join(says)}: "
+            "nothing to compare. Name the level to ask for with `level`, or fine-tune first"
+        )
+    return tasks
+
+
+def _of_level(samples: Sequence[Sample], level: str) -> list[Sample]:
+    return [s for s in samples if s.level == level]
+
+
+def _evaluate_level(
+    model: FoundationModel,
+    task: TaskData,
+    level: str,
+    names: Sequence[str],
+    samples: Sequence[Sample],
+    split: str,
+    settings: TrainingSection,
+) -> tuple[list[Metric], dict[str, tuple[np.ndarray, np.ndarray]]]:
+    part = task.encoder
+    predicted, labels, tokens = _predict(model, task, names, samples, settings)
+    metrics, points = [], {}
+    for name in names:
+        if not labels[name]:
+            continue
+        quantity = model.config.quantities[name]
+        known = [s for s in samples if name in s.labels]
+        text, base = baseline_of(model, task, level, quantity, known, labels[name], tokens[name])
+        metric, kept = _metric(quantity, predicted[name], labels[name], base, tokens[name])
+        extra = plugin_metrics(part, quantity, predicted[name], labels[name], known)
+        metrics.append(
+            Metric(
+                dataset=task.name,
+                split=split if task.facts.get("split") else "all",
+                encoder=part,
+                level=level,
+                quantity=name,
+                unit=quantity.unit,
+                baseline=text,
+                mean_mae=mean_predictor_mae(task, level, quantity, labels[name]),
+                extra=extra,
+                **metric,
+            )
+        )
+        points[f"{part}:{name}@{level}"] = kept
+    return metrics, points
+
+
+def _predict(
+    model: FoundationModel,
+    task: TaskData,
+    names: Sequence[str],
+    samples: Sequence[Sample],
+    settings: TrainingSection,
+) -> tuple[dict[str, list], dict[str, list], dict[str, list]]:
+    """Rows of predictions and labels, (rows, dim), and token counts, of the labelled systems."""
+    tokenizer = Tokenizer(model, [task], 1)
+    items = [tokenizer.make(0, s) for s in samples]
+    # consecutive systems keep their order: there is only one context
+    batches = pack(items, settings, tokenizer.quantities)
+    predicted: dict[str, list] = {n: [] for n in names}
+    labels: dict[str, list] = {n: [] for n in names}
+    counts: dict[str, list] = {n: [] for n in names}
+    part = task.encoder
+    for batch in batches:
+        batch = batch.to(model.device)
+        tokens = batch.tokens[part]
+        with torch.no_grad():
+            values = model({part: tokens}, {part: list(names)})[part]
+        for name in names:
+            own = batch.labels[part].get(name)
+            if own is None:
+                continue
+            rows = row_counts(model.config.quantities[name], tokens).tolist()
+            flat = values[name].detach().double().reshape(len(own.values), -1)
+            for i, (p, y) in enumerate(zip(flat.split(rows), own.values.split(rows), strict=True)):
+                if not bool(own.mask[i]):
+                    continue
+                if not torch.isfinite(p).all():
+                    raise RunError(
+                        f"{tokens.ids[i]}: the predicted '{name}' is not a finite number"
+                    )
+                predicted[name].append(p.cpu().numpy())
+                labels[name].append(y.cpu().numpy())
+            counts[name] += [
+                n for n, has in zip(tokens.counts().tolist(), own.mask.tolist(), strict=True) if has
+            ]
+    return predicted, labels, counts
+
+
+def _metric(
+    quantity: Quantity,
+    predicted: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    baseline: Sequence[np.ndarray],
+    tokens: Sequence[int],
+) -> tuple[dict[str, Any], tuple[np.ndarray, np.ndarray]]:
+    p, y, b = (np.concatenate(x) for x in (predicted, labels, baseline))
+    error, spread = p - y, y - y.mean(0)
+    variance = float((spread**2).sum())
+    result: dict[str, Any] = {
+        "n": len(labels),
+        "values": int(y.size),
+        "mae": float(np.abs(error).mean()),
+        "rmse": float(np.sqrt((error**2).mean())),
+        "r2": 1 - float((error**2).sum()) / variance if variance > 0 else None,
+        "baseline_mae": float(np.abs(b - y).mean()),
+        "baseline_rmse": float(np.sqrt(((b - y) ** 2).mean())),
+    }
+    if quantity.extensive and quantity.per == "system":
+        n = np.asarray(tokens, dtype=np.float64)[:, None]
+        result["mae_per_token"] = float((np.abs(error) / n).mean())
+        result["baseline_mae_per_token"] = float((np.abs(b - y) / n).mean())
+        p, y = (p - b) / n, (y - b) / n
+    p, y = p.ravel(), y.ravel()
+    step = max(len(y) // KEPT_POINTS, 1)
+    return result, (y[::step], p[::step])
+
+
+def baseline_of(
+    model: FoundationModel,
+    task: TaskData,
+    level: str,
+    quantity: Quantity,
+    samples: Sequence[Sample],
+    labels: Sequence[np.ndarray],
+    tokens: Sequence[int],
+) -> tuple[str, list[np.ndarray]]:
+    """What one would say without a model, and its name.
+
+    For a number per system: the composition reference, a sum (for an intensive one: a mean) of one
+    number per atom type fitted by least squares to the training labels. For everything else: the
+    mean of the training labels (for token and grid quantities the mean row). Where there are no
+    training labels of this level, the model's own references if it has some, else the mean of the
+    evaluated labels themselves.
+    """
+    train = [s for s in subset(task.train, BASELINE_SAMPLES) if s.level == level]
+    train = [s for s in train if quantity.name in s.labels]
+    by_composition = quantity.dim == 1 and quantity.per == "system"
+    if by_composition and all(s.types.any() for s in samples):
+        counts = _composition(quantity, samples)
+        if train:
+            y = np.array([float(np.asarray(s.labels[quantity.name]).ravel()[0]) for s in train])
+            shift, *_ = np.linalg.lstsq(_composition(quantity, train), y, rcond=1e-10)
+            name = "composition reference (least squares on the training split)"
+        else:
+            key = f"{task.encoder}:{quantity.name}"
+            context = model.context(task.encoder, level)
+            shift = model.normalisers[key].shift[context, :, 0].cpu().numpy()  # type: ignore[union-attr,index]
+            name = "composition reference (stored in the model)"
+        return name, list((counts @ shift).reshape(-1, 1, 1))
+    dim = labels[0].shape[1]
+    if train:
+        rows = np.concatenate(
+            [np.asarray(s.labels[quantity.name], dtype=np.float64).reshape(-1, dim) for s in train]
+        )
+        name = "mean of the training split"
+    else:
+        rows = np.concatenate(labels)
+        name = "mean of the evaluated labels"
+    mean = rows.mean(0)
+    return name, [np.broadcast_to(mean, y.shape) for y in labels]
+
+
+def _composition(quantity: Quantity, samples: Sequence[Sample]) -> np.ndarray:
+    """(systems, types) counts for an extensive quantity, fractions for an intensive one."""
+    counts = composition([s.types for s in samples])
+    return counts if quantity.extensive else counts / counts.sum(1, keepdims=True)
+
+
+def mean_predictor_mae(
+    task: TaskData, level: str, quantity: Quantity, labels: Sequence[np.ndarray]
+) -> float | None:
+    """Error of the training labels' mean, for a number per system; None without training labels."""
+    if quantity.dim != 1 or quantity.per != "system":
+        return None
+    train = [s for s in subset(task.train, BASELINE_SAMPLES) if s.level == level]
+    known = [
+        np.asarray(s.labels[quantity.name]).ravel() for s in train if quantity.name in s.labels
+    ]
+    if not known:
+        return None
+    return float(np.abs(np.concatenate([y.ravel() for y in labels]) - np.mean(known)).mean())
+
+
+def plugin_metrics(
+    part: str,
+    quantity: Quantity,
+    predicted: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    samples: Sequence[Sample],
+) -> dict[str, float]:
+    """The metrics `quantity.name` of the encoder's plugin."""
+    from sfm.registry import plugins
+
+    plugin = plugins().get(part.partition("/")[0])
+    results: dict[str, float] = {}
+    for full in plugin.metrics if plugin else ():
+        name, _, short = full.partition(".")
+        if name != quantity.name or not short:
+            continue
+        shape = np.asarray(samples[0].labels[name]).shape
+        if quantity.per == "system":
+            tail = shape
+        else:
+            tail = shape[1:]
+        p = np.concatenate(predicted).reshape(-1, *tail)
+        y = np.concatenate(labels).reshape(-1, *tail)
+        results[short] = float(find("metrics", f"{plugin.name}/{full}").load()(p, y))  # type: ignore[union-attr]
+    return results

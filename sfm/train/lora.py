@@ -1,0 +1,69 @@
+"""Low-rank fine-tuning that keeps equivariance: W -> W + (alpha / r) A B, merged at the end.
+
+The updated maps mix channels and nothing else, so rotations commute with the update as they do with
+W (Hu et al., LoRA, arXiv:2106.09685). A mixture of experts shares one update over its experts.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from sfm.nn.mixture import MixtureLinear
+from sfm.recipe import Lora
+
+
+class LowRank(nn.Module):
+    """weight -> weight + (alpha / r) A B; zero at the start.
+
+    Args:
+        n_in: rows of A.
+        n_out: columns of B.
+        transposed: whether the weight is stored (n_out, n_in), as in `nn.Linear`.
+        settings: rank and alpha.
+    """
+
+    def __init__(self, n_in: int, n_out: int, transposed: bool, settings: Lora) -> None:
+        super().__init__()
+        rank = min(settings.rank, n_in, n_out)
+        self.factor = settings.alpha / settings.rank
+        self.transposed = transposed
+        self.a = nn.Parameter(torch.randn(n_in, rank) / math.sqrt(n_in))
+        self.b = nn.Parameter(torch.zeros(rank, n_out))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        update = self.factor * (self.a @ self.b)
+        # a mixture's (experts, n_in, n_out) broadcasts
+        return weight + (update.T if self.transposed else update)
+
+
+def add_lora(module: nn.Module, settings: Lora, seed: int) -> int:
+    """Put low-rank updates on every linear map inside `module`, whose own weights are frozen.
+
+    Returns:
+        The number of maps.
+    """
+    maps = [m for m in module.modules() if isinstance(m, (MixtureLinear, nn.Linear))]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for own in maps:
+            weight = own.weight
+            transposed = isinstance(own, nn.Linear)
+            n_in, n_out = weight.shape[-2:]
+            if transposed:
+                n_in, n_out = n_out, n_in
+            update = LowRank(n_in, n_out, transposed, settings).to(weight)
+            parametrize.register_parametrization(own, "weight", update)
+            own.parametrizations.weight.original.requires_grad_(False)  # type: ignore[union-attr]
+    return len(maps)
+
+
+def merge_lora(module: nn.Module) -> None:
+    """Make the updates part of the weights, in place; predictions do not change."""
+    for own in list(module.modules()):
+        if parametrize.is_parametrized(own, "weight"):
+            parametrize.remove_parametrizations(own, "weight", leave_parametrized=True)
+            own.weight.requires_grad_(True)  # type: ignore[union-attr]

@@ -1,0 +1,225 @@
+"""The loss: structure-wise, masked, normalised, the same for one process or many.
+
+For a system s of task t and a quantity q with rows r (atoms, cells, or one)
+
+    e_r = |prediction_r - label_r| / (scale sqrt(dim)),      l_s = mean over r of f(e_r),
+    loss = sum_t w_t sum_q w_q mean over labelled systems of task t of l_s,
+
+so a large system does not count more than a small one. A total energy's error is per token. f is
+the identity (`norm`: an L1 loss for numbers, the L2 norm for vectors), Huber or the square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sfm.data.batching import Batch, Labels, row_counts
+from sfm.data.tokens import Tokens
+from sfm.errors import RunError
+from sfm.model import FoundationModel
+from sfm.nn.derive import DERIVED
+from sfm.recipe import LossKind
+from sfm.train.tasks import TaskData
+
+
+def shaped(error: Tensor, kind: LossKind) -> Tensor:
+    """f(e) of a non-negative error."""
+    if kind == "norm":
+        return error
+    if kind == "square":
+        return error * error
+    return torch.where(error < 1, 0.5 * error * error, error - 0.5)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Losses of one batch.
+
+    Attributes:
+        total: what to differentiate; summed over processes and divided by their number, it is the
+            loss of the global batch.
+        sums: (K,) sums of system losses over all processes, without gradient.
+        counts: (K,) labelled systems over all processes; K runs over `Objective.keys`.
+    """
+
+    total: Tensor
+    sums: Tensor
+    counts: Tensor
+
+
+class Objective(nn.Module):
+    """The loss of a model on batches of the given tasks.
+
+    Args:
+        model: its normalisers give the scales; forces are measured in the energy's scale.
+        tasks: weights.
+        stress_scales: rms of the stress labels, `{encoder: {context: rms}}`.
+    """
+
+    weights: Tensor
+
+    def __init__(
+        self,
+        model: FoundationModel,
+        tasks: Sequence[TaskData],
+        stress_scales: Mapping[str, Mapping[int, float]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.tasks = list(tasks)
+        self.keys = [(t, name) for t, task in enumerate(self.tasks) for name in task.goals]
+        self._position = {key: i for i, key in enumerate(self.keys)}
+        weights = [self.tasks[t].weight * self.tasks[t].goals[q].weight for t, q in self.keys]
+        self.register_buffer(
+            "weights", torch.tensor(weights, dtype=torch.float64), persistent=False
+        )
+        n_contexts = len(model.config.contexts)
+        for part, own in (stress_scales or {}).items():
+            table = torch.ones(n_contexts, 1, dtype=torch.float64)
+            for context, rms in own.items():
+                table[context] = rms
+            self.register_buffer(_buffer(part), table, persistent=False)
+
+    def scale(self, model: FoundationModel, part: str, name: str) -> Tensor:
+        """(contexts, dim) float64 by which errors are divided."""
+        if name == "stress":
+            table = getattr(self, _buffer(part), None)
+            if table is not None:
+                return table
+        key = f"{part}:{'energy' if name in DERIVED else name}"
+        return model.normalisers[key].scale  # type: ignore[union-attr,return-value]
+
+    def forward(self, model: FoundationModel, batch: Batch, *, train: bool = True) -> Losses:
+        """Losses of this process's share of a batch.
+
+        Raises:
+            RunError: a prediction or loss is not finite; sample and quantity are named.
+        """
+        wanted = {part: list(own) for part, own in batch.labels.items() if own}
+        values = model(batch.tokens, wanted, create_graph=train)
+        like = self.weights
+        sums, counts = like.new_zeros(len(self.keys)), like.new_zeros(len(self.keys))
+        for part, names in wanted.items():
+            for name in names:
+                labels = batch.labels[part][name]
+                losses = self.per_system(
+                    model, part, name, values[part][name], labels, batch.tokens[part]
+                )
+                index = self._index(name, batch.tasks[part].tolist()).to(losses.device)
+                masked = torch.where(labels.mask, losses, torch.zeros_like(losses))
+                sums = sums.index_add(0, index, masked)
+                counts = counts.index_add(0, index, labels.mask.to(counts.dtype))
+        own_sums, world = sums, 1
+        everything = torch.stack([sums.detach(), counts])
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            world = torch.distributed.get_world_size()
+            torch.distributed.all_reduce(everything)
+        all_sums, all_counts = everything
+        total = world * (self.weights * own_sums / all_counts.clamp(min=1)).sum()
+        if not torch.isfinite(total):
+            self._explain(model, batch, values, wanted)
+        return Losses(total, all_sums, all_counts)
+
+    def per_system(
+        self,
+        model: FoundationModel,
+        part: str,
+        name: str,
+        prediction: Tensor,
+        labels: Labels,
+        tokens: Tokens,
+    ) -> Tensor:
+        """(S,) float64 loss of every system, whether labelled or not."""
+        quantity = model.config.quantities[name]
+        rows = row_counts(quantity, tokens)
+        system = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), rows)
+        flat = prediction.double().reshape(len(labels.values), -1)
+        if flat.shape != labels.values.shape:
+            raise RunError(
+                f"{part}: '{name}' is predicted with {flat.shape[1]} components, "
+                f"the labels have {labels.values.shape[1]}"
+            )
+        scale = self.scale(model, part, name)[tokens.context[system]]
+        error = (flat - labels.values) / scale
+        dim = error.shape[1]
+        length = error.abs().squeeze(1) if dim == 1 else error.norm(dim=1) / dim**0.5
+        if self._per_token(model, part, name):
+            length = length / tokens.counts()
+        kinds = {
+            task.goals[name].loss
+            for task in self.tasks
+            if task.encoder == part and name in task.goals
+        }
+        losses = shaped(length, kinds.pop() if len(kinds) == 1 else "norm")
+        return losses.new_zeros(len(rows)).index_add(0, system, losses) / rows
+
+    @staticmethod
+    def _per_token(model: FoundationModel, part: str, name: str) -> bool:
+        quantity = model.config.quantities[name]
+        if name in DERIVED or quantity.per != "system" or not quantity.extensive:
+            return False
+        return model.heads[f"{part}:{name}"].normalisation == "references"
+
+    def _index(self, name: str, tasks: Sequence[int]) -> Tensor:
+        # a task that has no such goal has no such label, so its place does not matter
+        return torch.tensor([self._position.get((t, name), 0) for t in tasks])
+
+    def _explain(
+        self,
+        model: FoundationModel,
+        batch: Batch,
+        values: Mapping[str, Mapping[str, Tensor]],
+        wanted: Mapping[str, Sequence[str]],
+    ) -> None:
+        for part, names in wanted.items():
+            tokens = batch.tokens[part]
+            for name in names:
+                labels = batch.labels[part][name]
+                losses = self.per_system(model, part, name, values[part][name], labels, tokens)
+                bad = ~torch.isfinite(losses) & labels.mask
+                if bad.any():
+                    where = int(torch.nonzero(bad)[0])
+                    rows = row_counts(model.config.quantities[name], tokens).tolist()
+                    own = labels.values.split(rows)[where]
+                    if not torch.isfinite(own).all():
+                        what = f"the label '{name}' is not a finite number; correct the data"
+                    else:
+                        what = (
+                            f"the predicted '{name}' is not a finite number: the run diverged; "
+                            "lower optimizer.lr or raise optimizer.warmup"
+                        )
+                    raise RunError(f"{tokens.ids[where]}: {what}")
+        raise RunError(f"the loss is not finite in the batch of {', '.join(batch.ids[:5])}, ...")
+
+    # ------------------------------------------------------------------ for logs
+
+    def means(self, sums: Tensor, counts: Tensor) -> dict[tuple[int, str], float]:
+        """Mean loss by (task, quantity), of those that had a label."""
+        s, c = sums.tolist(), counts.tolist()
+        return {key: s[i] / c[i] for i, key in enumerate(self.keys) if c[i] > 0}
+
+    def named(self, sums: Tensor, counts: Tensor) -> dict[str, float]:
+        """Losses by name: `loss`, `loss/<domain>`, and `<task>/<quantity>` without weights."""
+        means = self.means(sums, counts)
+        weights = self.weights.tolist()
+        table: dict[str, float] = {"loss": 0.0}
+        for key, value in means.items():
+            task = self.tasks[key[0]]
+            weighted = weights[self._position[key]] * value
+            table["loss"] += weighted
+            domain = f"loss/{task.domain}"
+            table[domain] = table.get(domain, 0.0) + weighted
+            table[f"{label_of(task)}/{key[1]}"] = value
+        return table
+
+
+def label_of(task: TaskData) -> str:
+    """Short name of a task in logs: the dataset without its plugin."""
+    return task.name.rpartition("/")[2]
+
+
+def _buffer(part: str) -> str:
+    return f"stress_{part.replace('/', '__').replace('-', '_').replace('.', '_')}"

@@ -1,0 +1,155 @@
+"""What a run leaves for people: report.json and pictures, and training.json beside the weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sfm.checkpoint import distribution_version
+
+TRAINING = "training.json"
+REPORT = "report.json"
+PACKAGES = ("torch", "pytorch-lightning", "numpy", "e3nn", "safetensors", "sfm-hub")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide about numbers."""
+    return {
+        "python": platform.python_version(),
+        **{name: distribution_version(name) for name in PACKAGES},
+    }
+
+
+def hardware(device: str) -> dict[str, Any]:
+    """What it ran on, as far as it matters for speed."""
+    import torch
+
+    return {
+        "device": device,
+        "machine": platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """`value` as JSON, all of it or nothing."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    scratch = path.with_suffix(path.suffix + ".new")
+    scratch.write_text(text + "\n", encoding="utf-8")
+    os.replace(scratch, path)
+
+
+def thinned(rows: Sequence[Mapping[str, float]], n: int = 100) -> list[dict[str, float]]:
+    """At most about `n` rows of a history, first and last included, to four digits."""
+    chosen = sorted({round(i) for i in np.linspace(0, len(rows) - 1, min(n, len(rows)))})
+    return [
+        {k: v if k == "step" else float(f"{v:.4g}") for k, v in rows[i].items()} for i in chosen
+    ]
+
+
+def card_metrics(metrics: Sequence[Any]) -> list[dict[str, Any]]:
+    """Metrics as rows of a model card (`sfm.hub.cards`)."""
+    rows = []
+    for m in metrics:
+        pairs = [("mae", m.mae, m.unit, m.baseline_mae)]
+        if m.mae_per_token is not None:
+            unit = f"{m.unit} per token"
+            pairs = [("mae", m.mae_per_token, unit, m.baseline_mae_per_token)]
+        for name, value, unit, baseline in pairs:
+            beside = {"without a model": baseline}
+            if m.mean_mae is not None and m.mae_per_token is None:
+                beside = {"mean predictor": m.mean_mae, "composition": baseline}
+            rows.append(
+                {
+                    "dataset": m.dataset,
+                    "encoder": m.encoder,
+                    "split": m.split,
+                    "level": m.level,
+                    "quantity": m.quantity,
+                    "metric": name,
+                    "value": value,
+                    "unit": unit,
+                    "n": m.n,
+                    "baselines": beside,
+                    "baseline": m.baseline,
+                }
+            )
+    return rows
+
+
+def plot_losses(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
+    """Loss curves per domain, training and validation, on a log scale."""
+    figure, axis = _figure()
+    keys = sorted({k for row in rows for k in row if k.startswith("loss/")})
+    for number, key in enumerate(keys):
+        for prefix, style in (("", "-"), ("validation/", "o--")):
+            points = [(r["step"], r[prefix + key]) for r in rows if prefix + key in r]
+            if points:
+                label = f"{key.partition('/')[2]}{', validation' if prefix else ''}"
+                axis.plot(*zip(*points, strict=True), style, color=f"C{number}", label=label, ms=4)
+    axis.set(xlabel="step", ylabel="loss (weighted, normalised)", yscale="log")
+    axis.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+    return _save(figure, path)
+
+
+def plot_parity(
+    points: Mapping[str, tuple[np.ndarray, np.ndarray]], units: Mapping[str, str], path: Path
+) -> Path:
+    """Predictions against labels, one panel per quantity; both as `Evaluation.points` holds them.
+
+    Args:
+        points: labels and predictions by `encoder:quantity@level`.
+        units: text for the axes by the same key.
+        path: a PNG file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(4, max(len(points), 1))
+    rows = -(-len(points) // columns)
+    figure = Figure(figsize=(3.4 * columns, 3.4 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    for number, (key, (labels, predicted)) in enumerate(points.items()):
+        axis = figure.add_subplot(rows, columns, number + 1)
+        axis.plot(labels, predicted, ".", ms=2, alpha=0.4, rasterized=True)
+        low = float(min(labels.min(), predicted.min()))
+        high = float(max(labels.max(), predicted.max()))
+        axis.plot([low, high], [low, high], "k-", lw=0.7)
+        encoder, _, rest = key.partition(":")
+        quantity, _, level = rest.partition("@")
+        axis.set_title(f"{encoder}: {quantity}\n{level}", fontsize=8)
+        axis.set_xlabel(f"label [{units.get(key, '')}]", fontsize=8)
+        axis.set_ylabel("model", fontsize=8)
+        axis.tick_params(labelsize=7)
+    return _save(figure, path)
+
+
+def parity_units(metrics: Sequence[Any]) -> dict[str, str]:
+    """Axis texts for `plot_parity`."""
+    return {
+        f"{m.encoder}:{m.quantity}@{m.level}": m.unit
+        + (" per token, minus reference" if m.mae_per_token is not None else "")
+        for m in metrics
+    }
+
+
+def _figure() -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def _save(figure: Any, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    return path

@@ -1,0 +1,220 @@
+"""What a user hands over as data: a dataset's name, a folder, a file, samples or objects."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sfm.data.readers import read_object
+from sfm.data.sample import Sample
+from sfm.data.splits import SPLITS, assign
+from sfm.data.storage import open_dataset
+from sfm.errors import InputError, PluginError
+from sfm.quantity import Quantity
+from sfm.recipe import Goal
+from sfm.registry import find, quantities
+from sfm.train.tasks import Chain, TaskData, labelled, revision
+
+UNNAMED = "user"
+DISTINCT = 20
+
+
+class Relabelled(Sequence):
+    """Samples whose level of theory is called something else."""
+
+    def __init__(self, source: Sequence[Sample], names: Mapping[str, str]) -> None:
+        self.source, self.names = source, names
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, item):
+        sample = self.source[item]
+        return sample.replace(level=self.names.get(str(sample.level), sample.level))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Labelled samples that are not yet bound to an encoder.
+
+    Attributes:
+        name: for logs and messages.
+        domain: of the samples.
+        present: (level, quantity) pairs that have labels.
+        splits: samples by split.
+        facts: licence, origin, hashes, how it was split.
+        typed: whether the levels are known, not made up for a file that names none.
+    """
+
+    name: str
+    domain: str
+    present: tuple[tuple[str, str], ...]
+    splits: Mapping[str, Sequence[Sample]]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    typed: bool = True
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """Label quantities."""
+        return tuple(dict.fromkeys(q for _, q in self.present))
+
+    def task(
+        self,
+        encoder: str,
+        present: Sequence[tuple[str, str]],
+        *,
+        goals: Mapping[str, Goal] | None = None,
+        relabel: Mapping[str, str] | None = None,
+    ) -> TaskData:
+        """A task that learns the `present` pairs through `encoder`."""
+        names = relabel or {}
+        pairs = tuple((names.get(v, v), q) for v, q in present)
+        wanted = goals or {q: Goal() for _, q in pairs}
+        table: Mapping[str, Quantity] = quantities()
+        renamed = {k: Relabelled(v, names) if names else v for k, v in self.splits.items()}
+        return TaskData(
+            name=self.name,
+            domain=self.domain,
+            encoder=encoder,
+            levels=tuple(dict.fromkeys(v for v, _ in pairs)),
+            goals={q: g for q, g in wanted.items() if q in {name for _, name in pairs}},
+            present=pairs,
+            train=renamed["train"],
+            validation=renamed["validation"],
+            test=renamed["test"],
+            definitions={q: table[q] for _, q in pairs},
+            facts=self.facts,
+        )
+
+
+def open_source(data: Any, *, whole: bool = True) -> Source:
+    """The data, split.
+
+    Args:
+        data: name of a dataset part, a dataset folder, a file, samples, or objects that an
+            installed plugin reads.
+        whole: put a file's samples into every split (for evaluation) instead of splitting it.
+
+    Raises:
+        InputError: unreadable, several domains at once, or no labels.
+    """
+    if isinstance(data, (str, Path)):
+        path = Path(data)
+        if path.is_dir():
+            return _folder(path, name=path.name, length_unit=_length_unit(path))
+        if not path.is_file():
+            try:
+                part = find("datasets", str(data))
+            except PluginError as error:
+                raise InputError(f"{data}: no such file, folder or dataset ({error})") from None
+            spec = part.load()
+            facts = {"licence": spec.licence, "origin": spec.origin}
+            return _folder(spec.folder, part.full_name, spec.length_unit, facts)
+    return _loose(data, whole)
+
+
+def _length_unit(folder: Path) -> str:
+    """The canonical length unit of the dataset's domain, from an installed dataset of it."""
+    from sfm.registry import parts
+
+    domain = open_dataset(folder).domain
+    for part in parts("datasets", domain=domain):
+        return part.load().length_unit
+    return "angstrom"
+
+
+def _folder(
+    folder: Path, name: str, length_unit: str, facts: Mapping[str, Any] | None = None
+) -> Source:
+    whole = open_dataset(folder, length_unit=length_unit)
+    table = quantities()
+    names = [c.quantity for c in whole.columns if c.role == "label" and c.quantity in table]
+    present = labelled(whole, list(dict.fromkeys(names)))
+
+    def samples(split: str) -> Chain:
+        levels = dict.fromkeys(v for v, _ in present)
+        return Chain(
+            [open_dataset(folder, split=split, level=v, length_unit=length_unit) for v in levels]
+        )
+
+    return Source(
+        name=name,
+        domain=whole.domain,
+        present=present,
+        splits={split: samples(split) for split in SPLITS},
+        facts={
+            "revision": revision(folder),
+            "split": "column 'split' of the dataset",
+            **(facts or {}),
+        },
+    )
+
+
+def _loose(data: Any, whole: bool) -> Source:
+    samples = read_object(data)
+    name = str(data) if isinstance(data, (str, Path)) else "the given samples"
+    domains = sorted({s.domain for s in samples})
+    if len(domains) > 1:
+        raise InputError(f"{name}: systems of several domains ({', '.join(domains)}); split them")
+    level = Path(name).stem if isinstance(data, (str, Path)) else UNNAMED
+    typed = all(s.level for s in samples)
+    samples = [s if s.level else s.replace(level=level) for s in samples]
+    table = quantities()
+    pairs = {(str(s.level), q) for s in samples for q in s.labels if q in table}
+    if not pairs:
+        raise InputError(
+            f"{name}: no labels. A label is an energy or forces in an extended xyz file, or a "
+            "column `quantity[unit]` in a csv file"
+        )
+    facts: dict[str, Any] = {}
+    if isinstance(data, (str, Path)):
+        digest = hashlib.sha256(Path(data).read_bytes()).hexdigest()[:16]
+        facts["revision"] = {Path(data).name: digest}
+    if whole:
+        splits = dict.fromkeys(SPLITS, samples)
+        splits["train"] = []
+    else:
+        how, splits = split_samples(samples)
+        facts["split"] = how
+    return Source(name, domains[0], tuple(sorted(pairs)), splits, facts, typed)
+
+
+def split_samples(samples: Sequence[Sample]) -> tuple[str, dict[str, list[Sample]]]:
+    """80 : 10 : 10, so that relatives stay together as far as one can know.
+
+    With at least 20 different compositions, a composition is never divided. Otherwise the file is
+    taken as a trajectory, whose neighbours are alike: the first 80 % train, the last 10 % test.
+
+    Raises:
+        InputError: fewer than three systems.
+    """
+    if len(samples) < 3:
+        raise InputError(f"{len(samples)} systems cannot be split into training and test sets")
+    groups = [_formula(s) for s in samples]
+    splits: dict[str, list[Sample]] = {name: [] for name in SPLITS}
+    if len(set(groups)) >= DISTINCT:
+        for sample, group in zip(samples, groups, strict=True):
+            splits[assign(group)].append(sample)
+        if all(splits.values()):
+            return "by composition (a composition is never divided), 80:10:10", splits
+    n = len(samples)
+    tenth = max(n // 10, 1)
+    train, last = n - 2 * tenth, n - tenth
+    splits = {
+        "train": list(samples[:train]),
+        "validation": list(samples[train:last]),
+        "test": list(samples[last:]),
+    }
+    return "in the order of the file: first 80 % train, last 10 % test", splits
+
+
+def _formula(sample: Sample) -> str:
+    if not len(sample.types):
+        return sample.id
+    kinds, counts = np.unique(sample.types, return_counts=True)
+    return ",".join(f"{z}:{n}" for z, n in zip(kinds.tolist(), counts.tolist(), strict=True))

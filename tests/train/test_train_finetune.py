@@ -1,0 +1,170 @@
+"""Fine-tuning: three modes, low-rank updates, forgetting, evaluation."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+import torch
+
+from sfm.errors import InputError
+from sfm.model import FoundationModel
+from sfm.recipe import FinetuneRecipe, Lora, validate
+from sfm.train.evaluate import evaluate
+from sfm.train.finetune import finetune
+from sfm.train.lora import add_lora, merge_lora
+from sfm.train.pretrain import pretrain
+
+
+@pytest.fixture(scope="module")
+def base(make_recipe, tmp_path_factory):
+    return pretrain(make_recipe(steps=60), tmp_path_factory.mktemp("base") / "model", log=False)
+
+
+def settings(*overrides: str) -> FinetuneRecipe:
+    training = {
+        "steps": 25,
+        "tokens_per_batch": 100,
+        "edges_per_batch": 1000,
+        "validate_every": 25,
+        "log_every": 5,
+        "accelerator": "cpu",
+    }
+    return validate(FinetuneRecipe, {"training": training, "optimizer": {"warmup": 2}}, overrides)
+
+
+@pytest.mark.parametrize("mode", ["full", "head", "lora"])
+def test_every_mode_lowers_the_loss_and_keeps_old_heads(base, tmp_path, mode):
+    out = finetune(
+        base,
+        "spiders/held-webs",
+        "extent",
+        mode,
+        tmp_path / mode,
+        recipe=settings("training.steps=80", "optimizer.lr=1e-2"),
+        scratch=mode == "full",
+        log=False,
+    )
+    report = json.loads((out / "report.json").read_text())
+    losses = [row["loss"] for row in report["history"] if "loss" in row]
+    assert sum(losses[-4:]) < sum(losses[:4])
+    assert set(report["forgetting"]["before"]) == set(report["forgetting"]["after"])
+    assert report["forgetting"]["before"]["loss"] > 0
+    (row,) = report["target"]
+    assert row["baseline"].startswith("composition reference")
+    assert (row.get("scratch_mae") is not None) == (mode == "full")
+    old, new = FoundationModel.from_pretrained(base), FoundationModel.from_pretrained(out)
+    assert set(old.config.targets) < set(new.config.targets)
+    before, after = old.state_dict(), new.state_dict()
+    frozen = all(torch.equal(before[k], after[k]) for k in before if k.startswith("trunk."))
+    assert frozen == (mode == "head")
+    # heads of other quantities stay, whatever the mode trains, unless it trains everything
+    if mode != "full":
+        key = "birds/points:energy"
+        assert all(torch.equal(before[k], after[k]) for k in before if f"heads.{key}" in k)
+
+
+def test_head_mode_forgets_nothing(base, tmp_path):
+    out = finetune(
+        base, "spiders/held-webs", "extent", "head", tmp_path / "h", recipe=settings(), log=False
+    )
+    forgetting = json.loads((out / "report.json").read_text())["forgetting"]
+    assert forgetting["after"] == pytest.approx(forgetting["before"])
+
+
+def test_a_file_with_a_new_level_starts_from_the_old_prediction(base, toy, tmp_path):
+    from sfm.data.storage import open_dataset
+
+    samples = [
+        s.replace(level="better theory", labels={"energy": s.labels["energy"] + 3.0})
+        for s in open_dataset(toy / "held-webs")
+    ]
+    out = finetune(base, samples, "energy", "full", tmp_path / "f", recipe=settings(), log=False)
+    report = json.loads((out / "report.json").read_text())
+    (row,) = report["target"]
+    model = FoundationModel.from_pretrained(out)
+    assert model.level("spiders/points", "better theory") == "better theory"
+    assert row["level"] == "better theory"
+    assert row["before_mae"] < 3.0
+    assert report["forgetting"]["before"]
+
+
+def test_replay_mixes_old_tasks_in(base, tmp_path):
+    recipe = settings("replay=0.5")
+    out = finetune(base, "spiders/held-webs", "extent", "full", tmp_path / "r", recipe=recipe)
+    history = json.loads((out / "report.json").read_text())["history"]
+    assert any("nests/extent" in row for row in history)
+
+
+def test_unknown_targets_and_modes_are_named(base, tmp_path):
+    with pytest.raises(InputError, match=r"no labels 'extend'.*Did you mean 'extent'"):
+        finetune(base, "spiders/held-webs", "extend", "full", tmp_path / "a")
+    with pytest.raises(InputError, match=r"mode 'lore' is not one of full, head, lora"):
+        finetune(base, "spiders/held-webs", "extent", "lore", tmp_path / "b")
+    with pytest.raises(InputError, match="no such file, folder or dataset"):
+        finetune(base, "nowhere.xyz", "extent", "full", tmp_path / "c")
+
+
+def test_merged_updates_predict_the_same(base, toy):
+    from sfm.data.storage import open_dataset
+
+    model = FoundationModel.from_pretrained(base).double()
+    samples = [open_dataset(toy / "held-webs")[i] for i in range(3)]
+    part = "spiders/points"
+    tokens = model.tokenize(part, samples, "pair")
+    plain = copy.deepcopy(model)
+    assert add_lora(model.trunk, Lora(rank=2), seed=0) > 0
+    wanted = {part: ["energy", "forces"]}
+    with torch.no_grad():
+        for p in (p for n, p in model.named_parameters() if n.endswith(".b")):
+            p.normal_(std=0.3, generator=torch.Generator().manual_seed(0))
+    updated = model({part: tokens}, wanted)[part]
+    merge_lora(model)
+    merged = model({part: tokens}, wanted)[part]
+    untouched = plain({part: tokens}, wanted)[part]
+    assert model.state_dict().keys() == plain.state_dict().keys()
+    for name in wanted[part]:
+        assert torch.allclose(updated[name], merged[name], rtol=1e-12, atol=1e-12)
+        assert not torch.allclose(updated[name], untouched[name], rtol=1e-4)
+
+
+def test_evaluation_is_in_physical_units_beside_baselines(base, toy):
+    model = FoundationModel.from_pretrained(base)
+    result = evaluate(model, "spiders/webs", split="train", max_samples=30)
+    energy = result.of("energy")
+    assert energy.unit == "eV"
+    assert energy.n == 30
+    assert energy.baseline.startswith("composition reference")
+    assert energy.mae_per_token < energy.mae
+    forces = result.of("forces")
+    assert forces.values > 3 * 3 * 30
+    assert forces.r2 <= 1
+    # the errors again, by hand
+    task_samples = list(_webs(toy))
+    tokens = model.tokenize("spiders/points", task_samples, "pair")
+    with torch.no_grad():
+        said = model({"spiders/points": tokens}, {"spiders/points": ["energy"]})
+    wanted = torch.tensor([float(s.labels["energy"]) for s in task_samples], dtype=torch.float64)
+    by_hand = float((said["spiders/points"]["energy"] - wanted).abs().mean())
+    whole = evaluate(model, "spiders/webs", split="test").of("energy")
+    assert whole.mae == pytest.approx(by_hand, rel=1e-4)
+
+
+def _webs(toy):
+    from sfm.data.storage import open_dataset
+
+    return open_dataset(toy / "webs", split="test")
+
+
+def test_nothing_to_compare_is_an_error(base, toy):
+    from sfm.data.storage import open_dataset
+
+    model = FoundationModel.from_pretrained(base)
+    samples = [
+        open_dataset(toy / "held-webs")[0].replace(
+            level="unheard", labels={"extent": open_dataset(toy / "held-webs")[0].labels["extent"]}
+        )
+    ]
+    with pytest.raises(InputError, match="nothing to compare"):
+        evaluate(model, samples)

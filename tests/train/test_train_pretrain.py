@@ -1,0 +1,171 @@
+"""Pretraining runs: what they leave, exact resumption after kill -9, two processes like one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from sfm.errors import InputError, RecipeError, RunError
+from sfm.model import FoundationModel
+from sfm.train.plan import plan
+from sfm.train.pretrain import pretrain
+
+
+def weights(folder) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def write(tmp_path, recipe, name="recipe.yaml"):
+    path = tmp_path / name
+    path.write_text(yaml.safe_dump(recipe.to_dict()))
+    return path
+
+
+def wait_for(path, process) -> None:
+    """Until the file exists; the process must be alive until then."""
+    while not path.exists():
+        assert process.is_alive(), f"the run ended with {process.exitcode}"
+        time.sleep(0.002)
+
+
+def test_a_run_leaves_a_model_and_a_report(recipe, tmp_path):
+    out = pretrain(recipe(steps=30), tmp_path / "model")
+    report = json.loads((out / "report.json").read_text())
+    losses = [row["loss"] for row in report["history"] if "loss" in row]
+    assert losses[-1] < losses[0]
+    assert any("validation/loss/birds" in row for row in report["history"])
+    names = {(m["encoder"], m["quantity"]) for m in report["metrics"]}
+    assert ("spiders/points", "forces") in names
+    for metric in report["metrics"]:
+        assert metric["unit"]
+        assert metric["baseline_mae"] > 0
+    training = json.loads((out / "training.json").read_text())
+    assert training["recipe"]["training"]["steps"] == 30
+    assert training["data"][0]["revision"]
+    assert training["versions"]["torch"] == torch.__version__
+    assert (out / "losses.png").stat().st_size > 1000
+    assert (out / "parity.png").stat().st_size > 1000
+    assert list(out.glob("run/logs/start_0/metrics.csv"))
+    model = FoundationModel.from_pretrained(out)
+    assert {t.quantity for t in model.targets()} == {"energy", "forces", "arrow", "extent"}
+    with pytest.raises(InputError, match="already holds a run"):
+        pretrain(recipe(steps=30), out)
+
+
+def test_checkpoints_load_without_pickled_code(recipe, tmp_path):
+    out = pretrain(recipe(steps=3), tmp_path / "model", log=False)
+    saved = torch.load(out / "run" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 3
+    assert set(saved["sfm"]) == {"recipe", "sampler", "rng", "parameters"}
+    other = recipe(steps=3)
+    changed = other.optimizer.model_copy(update={"lr": 0.5})
+    other = other.model_copy(update={"optimizer": changed})
+    with pytest.raises(RecipeError, match=r"optimizer.lr was 0.01 and is now 0.5"):
+        pretrain(other, out, resume=True)
+
+
+def test_killed_and_resumed_equals_unbroken(recipe, start, tmp_path):
+    own = recipe(steps=60, checkpoint_every=5)
+    broken = tmp_path / "broken"
+    checkpoint = broken / "run" / "last.ckpt"
+    process = start(write(tmp_path, own), broken)
+    wait_for(checkpoint, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    saved = torch.load(checkpoint, weights_only=True)
+    assert 0 < saved["global_step"] < 60
+    unbroken = pretrain(own, tmp_path / "unbroken", log=False)
+    pretrain(own, broken, resume=True, log=False)
+    whole, resumed = weights(unbroken), weights(broken)
+    assert whole.keys() == resumed.keys()
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
+    histories = [
+        [
+            {k: v for k, v in row.items() if k != "seconds"}
+            for row in json.loads((folder / "report.json").read_text())["history"]
+        ]
+        for folder in (unbroken, broken)
+    ]
+    assert histories[0] == histories[1]
+
+
+def test_ctrl_c_saves_a_checkpoint(recipe, start, tmp_path):
+    own = recipe(steps=100_000, checkpoint_every=5, validate_every=100_000)
+    checkpoint = tmp_path / "out" / "run" / "last.ckpt"
+    process = start(write(tmp_path, own), tmp_path / "out")
+    wait_for(checkpoint, process)
+    os.kill(process.pid, signal.SIGINT)
+    process.join()
+    assert process.exitcode == 130
+    assert 0 < torch.load(checkpoint, weights_only=True)["global_step"] < 100_000
+
+
+def test_two_processes_do_what_one_does(recipe, start, tmp_path):
+    # float64: a different order of summation differs by rounding only
+    one = recipe(steps=3, precision=64, ema=0.0)
+    two = recipe(steps=3, precision=64, ema=0.0, devices=2)
+    pretrain(one, tmp_path / "one", log=False)
+    path = write(tmp_path, two)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "NODE_RANK": "0"}
+    ranks = [
+        start(path, tmp_path / "two", environment={**common, "LOCAL_RANK": str(rank)})
+        for rank in range(2)
+    ]
+    for process in ranks:
+        process.join()
+        assert process.exitcode == 0
+    single, double = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name, value in single.items():
+        if "uncertainties" not in name:
+            assert torch.allclose(value, double[name], rtol=1e-7, atol=1e-9), name
+
+
+def test_a_bad_label_stops_the_run_with_its_id(recipe, tmp_path, monkeypatch):
+    from sfm.data import storage
+
+    original = storage.Dataset.__getitem__
+
+    def spoiled(self, item):
+        sample = original(self, item)
+        if sample.id == victim:
+            labels = {**sample.labels, "forces": sample.labels["forces"] * np.nan}
+            return sample.replace(labels=labels)
+        return sample
+
+    own = recipe(steps=40)
+    from sfm.train.tasks import open_tasks
+
+    victim = open_tasks(own)[0].train[4].id
+    monkeypatch.setattr(storage.Dataset, "__getitem__", spoiled)
+    with pytest.raises(RunError, match=f"{victim}: the label 'forces' is not a finite number"):
+        pretrain(own, tmp_path / "model", log=False)
+
+
+def test_a_plan_says_what_it_measured(recipe):
+    report = plan(recipe())
+    assert report["parameters"] > 1000
+    assert [t["dataset"] for t in report["tasks"]] == ["spiders/webs", "birds/nests"]
+    assert sum(t["share"] for t in report["tasks"]) == pytest.approx(1)
+    assert report["estimate"]["training_seconds"] > 0
+    assert "measured" in report["estimate"]["method"]
+
+
+def test_held_out_data_is_refused(toy):
+    from sfm.recipe import parse
+
+    task = {"dataset": "spiders/held-webs", "quantities": {"energy": 1}}
+    with pytest.raises(RecipeError, match=r"tasks\.0\.dataset: 'spiders/held-webs' is held out"):
+        parse({"name": "a", "tasks": [task]})
