@@ -1,0 +1,121 @@
+"""Publish a model or dataset folder: one repository, one commit, allowed files only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sfm.errors import InputError
+from sfm.hub.errors import hub_errors
+from sfm.hub.files import check_folder, repo_files
+from sfm.hub.resolve import _quiet, _version, locate, resolve
+
+
+def push(
+    model: str | Path,
+    repo_id: str,
+    *,
+    repo_type: str = "model",
+    private: bool | None = None,
+    token: str | bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    commit_message: str | None = None,
+) -> str:
+    """Publish MODEL (a bundled name, a folder, another Hub id); the rest as `push_folder`."""
+    place = locate(model, repo_type=repo_type)
+    folder = place.folder or resolve(model, token=token, repo_type=repo_type)
+    return push_folder(
+        folder,
+        repo_id,
+        repo_type=repo_type,
+        private=private,
+        token=token,
+        revision=revision,
+        create_pr=create_pr,
+        commit_message=commit_message,
+    )
+
+
+def push_folder(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    repo_type: str = "model",
+    private: bool | None = None,
+    token: str | bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    commit_message: str | None = None,
+) -> str:
+    """Make the repository (if need be) and put the folder into it as one commit.
+
+    Unchanged files are not sent again. Weights (or parquet files) that the folder no longer has are
+    deleted in the same commit, so that a repository never mixes two models. Without a README.md a
+    card is made from config.json and training.json.
+
+    Args:
+        folder: checked first: complete, undamaged, safetensors only.
+        repo_id: `owner/name`.
+        repo_type: "model" or "dataset".
+        private: make the repository private when it is created.
+        token: bearer token; None takes HF_TOKEN or the one stored by `hf auth login`.
+        revision: branch, made from `main` if it does not exist.
+        create_pr: open a pull request instead of committing.
+        commit_message: first line of the commit.
+
+    Returns:
+        URL of the commit (of the pull request with `create_pr`).
+
+    Raises:
+        InputError: no such folder, or a wrong repository name.
+        HubError: the folder is incomplete or damaged; the Hub refused or could not be reached.
+    """
+    folder = check_folder(Path(folder).expanduser(), repo_type)
+    if repo_id.count("/") != 1:
+        raise InputError(f"{repo_id!r} is not a repository name: write it as 'owner/name'")
+    if create_pr and revision not in (None, "main"):
+        raise InputError("a pull request goes to main: give either create_pr or a revision")
+    files = {path.relative_to(folder).as_posix(): path for path in repo_files(folder, repo_type)}
+    with hub_errors(repo_id, revision=revision, action="write to"), _quiet():
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token, library_name="sfm", library_version=_version())
+        api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True)
+        if revision not in (None, "main"):
+            assert revision is not None
+            api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
+        commit = api.create_commit(
+            repo_id,
+            operations=_operations(api, folder, files, repo_id, repo_type, revision),
+            commit_message=commit_message
+            or f"Upload {repo_id.split('/')[1]} with sfm {_version()}",
+            repo_type=repo_type,
+            revision=revision,
+            create_pr=create_pr,
+        )
+    return str(commit.pr_url if create_pr else commit.commit_url)
+
+
+def _operations(
+    api: Any,
+    folder: Path,
+    files: dict[str, Path],
+    repo_id: str,
+    repo_type: str,
+    revision: str | None,
+) -> list[Any]:
+    """Additions, a generated card where there is none, and deletions of stale weights."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    operations: list[Any] = [CommitOperationAdd(name, str(path)) for name, path in files.items()]
+    if "README.md" not in files and repo_type == "model":
+        from sfm.hub.cards import model_card, report_of
+
+        card = model_card(report_of(folder, name=repo_id.split("/")[1]))
+        operations.append(CommitOperationAdd("README.md", card.encode()))
+    stale = (".safetensors", ".safetensors.index.json", ".parquet")
+    for name in api.list_repo_files(repo_id, repo_type=repo_type, revision=revision):
+        if name.endswith(stale) and name not in files:
+            operations.append(CommitOperationDelete(name, is_folder=False))
+    return operations

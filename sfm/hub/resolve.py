@@ -1,0 +1,251 @@
+"""From what stands for MODEL (a bundled name, a folder, a Hub id) to a local folder.
+
+The rule, in this order:
+
+1. A `Path`, or a string that starts with `.`, `/` or `~`, is a folder and nothing else.
+2. `hf://owner/name[@revision]` is a Hub repository and nothing else.
+3. A string without `/` is a bundled model; if none has that name, a folder of that name.
+   (Write `./name` for a folder that has the name of a bundled model.)
+4. `owner/name[@revision]` is an existing folder of that relative path, else a Hub repository.
+
+Everything of a repository is fetched at one commit, into the cache that huggingface_hub keeps, and
+every newly downloaded file is compared once with the hash that the Hub announced.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sfm.data.bundled import datasets_dir, models_dir
+from sfm.errors import HubError, InputError, did_you_mean
+from sfm.hub.errors import hub_errors
+from sfm.hub.files import ALLOWED, check_folder, digest_matches
+
+_HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^@\s]+))?")
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a name points: a local folder, or a repository at a revision."""
+
+    folder: Path | None = None
+    repo_id: str | None = None
+    revision: str | None = None
+
+
+def bundled(repo_type: str = "model") -> dict[str, Path]:
+    """Bundled models (or datasets) by name."""
+    root = models_dir() if repo_type == "model" else datasets_dir()
+    mark = "config.json" if repo_type == "model" else "README.md"
+    if not root.is_dir():
+        return {}
+    return {path.name: path for path in sorted(root.iterdir()) if (path / mark).is_file()}
+
+
+def locate(
+    name_or_path: str | Path, *, revision: str | None = None, repo_type: str = "model"
+) -> Location:
+    """Apply the rule above; touches no network.
+
+    Raises:
+        InputError: nothing has this name, or a revision was given for a local folder.
+    """
+    text = os.fspath(name_or_path)
+    if isinstance(name_or_path, Path) or text.startswith((".", "/", "~")) or "\\" in text:
+        return _local(Path(text).expanduser(), revision)
+    if text.startswith("hf://"):
+        return _remote(text.removeprefix("hf://"), revision)
+    if "/" not in text:
+        known = bundled(repo_type)
+        if text in known:
+            return _local(known[text], revision)
+        if Path(text).is_dir():
+            return _local(Path(text), revision)
+        names = ", ".join(known) or "none"
+        raise InputError(
+            f"no bundled {repo_type} and no folder is called {text!r} (bundled: {names}); "
+            f"a repository is written owner/name.{did_you_mean(text, known)}"
+        )
+    if Path(text).is_dir():
+        return _local(Path(text), revision)
+    return _remote(text, revision)
+
+
+def _local(folder: Path, revision: str | None) -> Location:
+    if not folder.is_dir():
+        raise InputError(f"no folder {folder}")
+    if revision not in (None, "main"):
+        raise InputError(f"{folder} is a local folder: it has no revision {str(revision)!r}")
+    return Location(folder=folder)
+
+
+def _remote(text: str, revision: str | None) -> Location:
+    found = _HUB_ID.fullmatch(text)
+    if found is None:
+        raise InputError(
+            f"{text!r} is neither a folder nor a repository written owner/name[@revision]"
+        )
+    if found["revision"] and revision not in (None, found["revision"]):
+        raise InputError(f"two revisions were given: {text!r} and {str(revision)!r}")
+    return Location(repo_id=found["id"], revision=revision or found["revision"])
+
+
+def resolve(
+    name_or_path: str | Path,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    force_download: bool = False,
+    local_files_only: bool = False,
+    subfolder: str | None = None,
+    repo_type: str = "model",
+) -> Path:
+    """The local folder that holds a model (or dataset), downloaded first where necessary.
+
+    Args:
+        name_or_path: bundled name, folder, or `owner/name[@revision]`; see the module's rule.
+        revision: branch, tag or commit of a repository.
+        token: bearer token; None takes HF_TOKEN or the one stored by `hf auth login`.
+        cache_dir: cache of huggingface_hub; None takes HF_HUB_CACHE or HF_HOME.
+        force_download: fetch again what is in the cache.
+        local_files_only: use the cache only (as HF_HUB_OFFLINE=1 does).
+        subfolder: folder inside the repository that holds the model.
+        repo_type: "model" or "dataset".
+
+    Raises:
+        InputError: nothing has this name.
+        HubError: refused, unreachable, not found, incomplete or damaged; one line each.
+    """
+    place = locate(name_or_path, revision=revision, repo_type=repo_type)
+    if place.folder is not None:
+        return check_folder(place.folder / (subfolder or ""), repo_type)
+    assert place.repo_id is not None
+    with hub_errors(place.repo_id, revision=place.revision), _quiet():
+        snapshot = _download(
+            place.repo_id,
+            place.revision,
+            repo_type=repo_type,
+            token=token,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+        )
+        folder = snapshot / (subfolder or "")
+        if not folder.is_dir():
+            raise HubError(f"'{place.repo_id}' has no folder {subfolder!r}")
+        return check_folder(folder, repo_type)
+
+
+def pull(
+    repo: str,
+    *,
+    folder: str | Path | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    force_download: bool = False,
+    repo_type: str = "model",
+) -> Path:
+    """Download a repository into the cache, and copy it into `folder` if one is given.
+
+    Returns:
+        `folder`, or the folder in the cache, whose name is the commit id.
+
+    Raises:
+        InputError: `folder` exists and is not empty.
+        HubError: as `resolve`.
+    """
+    target = Path(folder).expanduser() if folder is not None else None
+    if target is not None and target.is_dir() and any(target.iterdir()) and not force_download:
+        raise InputError(f"{target} is not empty: name another folder, or force the download")
+    source = resolve(
+        repo,
+        revision=revision,
+        token=token,
+        cache_dir=cache_dir,
+        force_download=force_download,
+        repo_type=repo_type,
+    )
+    if target is None:
+        return source
+    shutil.copytree(source, target, symlinks=False, dirs_exist_ok=True)
+    return target
+
+
+def _download(
+    repo_id: str,
+    revision: str | None,
+    *,
+    repo_type: str,
+    token: str | bool | None,
+    cache_dir: str | Path | None,
+    force_download: bool,
+    local_files_only: bool,
+) -> Path:
+    """One snapshot at one commit; files that were not in the cache before are hashed."""
+    from huggingface_hub import constants, snapshot_download
+
+    cache = Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
+    blobs = cache / f"{repo_type}s--{repo_id.replace('/', '--')}" / "blobs"
+    before = set() if force_download or not blobs.is_dir() else set(os.listdir(blobs))
+    snapshot = snapshot_download(
+        repo_id,
+        repo_type=repo_type,
+        revision=revision,
+        cache_dir=cache_dir,
+        token=token,
+        force_download=force_download,
+        local_files_only=local_files_only,
+        allow_patterns=list(ALLOWED[repo_type]),
+        library_name="sfm",
+        library_version=_version(),
+    )
+    damaged = []
+    for path in sorted(Path(snapshot).rglob("*")):
+        blob = path.resolve()
+        if path.is_symlink() and blob.name not in before and not digest_matches(blob, blob.name):
+            blob.unlink()
+            path.unlink()
+            damaged.append(path.name)
+    if damaged:
+        raise HubError(
+            f"{', '.join(damaged)} of '{repo_id}' arrived damaged (wrong hash) "
+            "and was removed from the cache: try again"
+        )
+    return Path(snapshot)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("sfm-hub")
+    except PackageNotFoundError:
+        return "0"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the client's own remarks off stderr: what matters comes back as one `HubError`.
+
+    The client also makes its HTTP library warn about an argument of its own (`data=`), which is
+    none of our user's business.
+    """
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Use 'content=", DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(level)
