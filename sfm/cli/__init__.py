@@ -1,0 +1,77 @@
+"""The command line: `sfm`, or `python -m sfm`.
+
+stdout carries results only; progress, logs and errors go to stderr. Exit codes: 0 done, 1 the run
+failed, 2 usage or input, 3 plugin, 4 hub, 130 interrupted. One module per command; only the module
+of the command that was asked for is imported, and its handler imports the heavy things.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from sfm.errors import InputError, SfmError
+
+# command -> (module, summary for --help)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "predict": ("predict", "quantities of a file's systems, with units and uncertainty"),
+    "embed": ("embed", "a model's features of a file's systems"),
+    "simulate": ("simulate", "run a differentiable simulator, with or without a learned closure"),
+    "fit": ("fit", "estimate a simulator's parameters from observations"),
+    "pretrain": ("pretrain", "train one model on several domains, from a recipe"),
+    "finetune": ("finetune", "adapt a model to your data"),
+    "evaluate": ("evaluate", "errors of a model beside baselines"),
+    "dataset": ("dataset", "list, show, build, convert and check data"),
+    "plugin": ("plugin", "list, check and create plugins"),
+    "models": ("models", "bundled, cached and published models"),
+    "push": ("push", "publish a model or a dataset on a Hub"),
+    "pull": ("pull", "download a model or a dataset from a Hub"),
+    "doctor": ("doctor", "versions, devices, plugins, cache: what is missing and how to get it"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; nothing is raised, `--debug` excepted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    try:
+        return _run(words)
+    except SystemExit as done:  # --help, --version
+        return int(done.code or 0)
+    except KeyboardInterrupt:
+        print("sfm: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has left: `sfm ... | head`
+        sys.stderr.close()
+        return 0
+    except SfmError as error:
+        if debug:
+            raise
+        print(f"sfm: error: {_one_line(error)}", file=sys.stderr)
+        return error.exit_code
+    except Exception as error:
+        if debug:
+            raise
+        print(
+            f"sfm: error: {type(error).__name__}: {_one_line(error)} "
+            "(unexpected; --debug shows where)",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _run(words: list[str]) -> int:
+    from sfm.cli.parser import parse
+
+    handler, arguments = parse(words)
+    from sfm.cli.output import results_only
+
+    with results_only():
+        return handler(arguments) or 0
+
+
+__all__ = ["COMMANDS", "InputError", "main"]

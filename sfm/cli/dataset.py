@@ -1,0 +1,253 @@
+"""`sfm dataset list | show NAME | build NAME | convert IN OUT | check FILE`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `sfm dataset`."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    listing = actions.add_parser("list", help="datasets of the installed plugins")
+    listing.add_argument("--domain", help="only this domain")
+    listing.set_defaults(handler=show_all)
+
+    show = actions.add_parser("show", help="columns with units, licence, origin, first samples")
+    show.add_argument("name", metavar="NAME", help="plugin/part, part, or a dataset's folder")
+    show.add_argument("--samples", type=int, default=2, help="how many samples to preview")
+    show.set_defaults(handler=show_one)
+
+    build = actions.add_parser("build", help="make it again from its sources")
+    build.add_argument("name", metavar="NAME", help="plugin/part or part")
+    for option, kind, text in (
+        ("--size", int, "number of systems"),
+        ("--workers", int, "processes"),
+        ("--seed", int, "of its random choices"),
+        ("--out", Path, "folder to write to"),
+    ):
+        build.add_argument(option, type=kind, help=text)
+    build.set_defaults(handler=build_one)
+
+    convert = actions.add_parser("convert", help="loss-free conversion")
+    convert.add_argument("input", metavar="IN", help="readable file, dataset folder or name")
+    convert.add_argument("output", metavar="OUT", help=".extxyz, .npz, or a new dataset folder")
+    convert.add_argument("--level", help="level of theory of labels that have none")
+    convert.add_argument("--domain", help="domain whose reader reads IN")
+    convert.set_defaults(handler=convert_one)
+
+    check = actions.add_parser("check", help="find wrong units, signs, outliers, duplicates")
+    check.add_argument("input", metavar="FILE", help="readable file, dataset folder or name")
+    check.add_argument("--domain", help="domain whose reader reads FILE")
+    check.add_argument("--limit", type=int, default=20, help="findings per check")
+    check.set_defaults(handler=check_one)
+
+    for action in (listing, show, build, convert, check):
+        action.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def show_all(arguments: argparse.Namespace) -> int:
+    """One row per dataset."""
+    from sfm.cli.output import emit, emit_json, table
+    from sfm.registry import parts
+
+    found = [(part.full_name, part.load()) for part in parts("datasets", domain=arguments.domain)]
+    if arguments.json:
+        emit_json({"datasets": [_spec_json(name, spec) for name, spec in found]})
+    elif not found:
+        emit("no datasets; `sfm plugin list` shows what is installed")
+    else:
+        table(
+            [
+                (
+                    name,
+                    "held out" if spec.held_out else "training",
+                    "yes" if any((spec.folder / "data").glob("*.parquet")) else "to build",
+                    ", ".join(spec.levels),
+                    spec.summary,
+                )
+                for name, spec in found
+            ],
+            ("dataset", "use", "here", "levels", "summary"),
+        )
+    return 0
+
+
+def _spec_json(name: str, spec: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    body = asdict(spec)
+    body.pop("root")
+    here = any((spec.folder / "data").glob("*.parquet"))
+    return {**body, "name": name, "folder": str(spec.folder), "here": here}
+
+
+def _open(name: str, **options: Any) -> tuple[Any, Any]:
+    """(spec or None, open dataset) of a registered name or a folder."""
+    from sfm.data.storage import open_dataset
+    from sfm.registry import find
+
+    if Path(name).is_dir():
+        return None, open_dataset(name, **options)
+    spec = find("datasets", name).load()
+    return spec, open_dataset(spec.folder, length_unit=spec.length_unit, **options)
+
+
+def show_one(arguments: argparse.Namespace) -> int:
+    """Card, columns, sizes of the splits, a preview."""
+    from sfm.cli.output import emit, emit_json, table
+    from sfm.data.splits import SPLITS
+
+    spec, data = _open(arguments.name)
+    splits = {split: len(_open(arguments.name, split=split)[1]) for split in SPLITS}
+    columns = list(data.columns)
+    preview = [_preview(data[i]) for i in range(min(arguments.samples, len(data)))]
+    if arguments.json:
+        from dataclasses import asdict
+
+        emit_json(
+            {
+                "name": data.name,
+                "domain": data.domain,
+                "info": data.info,
+                "splits": splits,
+                "columns": [{"name": c.name, **asdict(c)} for c in columns],
+                "samples": preview,
+            }
+        )
+        return 0
+    emit(f"{data.name} ({data.domain}): {len(data)} samples, {len(columns)} columns")
+    if spec is not None:
+        emit(spec.summary)
+        for key in ("licence", "origin", "citation"):
+            value = getattr(spec, key)
+            emit(f"{key}: {'; '.join(value) if isinstance(value, tuple) else value}")
+    emit("samples: " + ", ".join(f"{n} {split}" for split, n in splits.items()) + "\n")
+    table(
+        [
+            (c.quantity, c.unit, c.level or "", c.role, "x".join(map(str, c.shape)), c.dtype)
+            for c in columns
+        ],
+        ("column", "unit", "level", "role", "shape", "dtype"),
+    )
+    for row in preview:
+        emit("")
+        for key, value in row.items():
+            emit(f"  {key:<22} {value}")
+    return 0
+
+
+def _preview(sample: Any) -> dict[str, Any]:
+    from collections import Counter
+
+    from sfm.data.elements import SYMBOLS
+
+    row: dict[str, Any] = {"id": sample.id, "level": sample.level}
+    if len(sample.types):
+        counts = Counter(SYMBOLS[z] for z in sample.types)
+        row["atoms"] = " ".join(f"{s}{n}" for s, n in sorted(counts.items()))
+    groups = (sample.fields, sample.conditions, sample.labels)
+    for name, value in ((k, v) for group in groups for k, v in group.items()):
+        size = getattr(value, "size", 1)
+        if size == 1:
+            row[name] = float(value)
+        elif size <= 6:
+            row[name] = value.tolist()
+        else:
+            row[name] = (
+                f"{'x'.join(map(str, value.shape))}, {value.min():.4g} ... {value.max():.4g}"
+            )
+    return row
+
+
+def build_one(arguments: argparse.Namespace) -> int:
+    """Run the dataset's `build.py`."""
+    import subprocess
+    import sys
+
+    from sfm.cli.output import emit, emit_json, note
+    from sfm.errors import InputError, RunError
+    from sfm.registry import find
+
+    spec = find("datasets", arguments.name).load()
+    script = spec.folder / "build.py"
+    if not script.is_file():
+        raise InputError(f"{script}: not there, so '{spec.name}' cannot be built again")
+    options = []
+    for name in ("size", "workers", "seed", "out"):
+        value = getattr(arguments, name)
+        if value is not None:
+            options += [f"--{name}", str(value)]
+    note(f"{script} {' '.join(options)}")
+    # a process of its own: its workers find their functions there under any start method
+    code = subprocess.run([sys.executable, str(script), *options], stdout=2).returncode
+    if code:
+        raise RunError(f"{script} left with code {code}; its own message is above")
+    folder = arguments.out or spec.folder
+    if arguments.json:
+        emit_json({"name": spec.name, "path": str(folder)})
+    else:
+        emit(str(folder))
+    return 0
+
+
+def _items(source: str, domain: str | None) -> Any:
+    from sfm.data.convert import read_items
+    from sfm.registry import find
+
+    path = Path(source)
+    if path.exists() or path.suffix:
+        return read_items(path, domain=domain)
+    spec = find("datasets", source).load()
+    return read_items(spec.folder, length_unit=spec.length_unit)
+
+
+def convert_one(arguments: argparse.Namespace) -> int:
+    """Read, name the level if need be, write."""
+    from dataclasses import replace
+
+    from sfm.cli.output import emit, emit_json
+    from sfm.data.convert import write_items
+
+    items = _items(arguments.input, arguments.domain)
+    if arguments.level:
+        items = [
+            replace(i, sample=i.sample.replace(level=i.sample.level or arguments.level))
+            for i in items
+        ]
+    write_items(arguments.output, items)
+    if arguments.json:
+        emit_json({"samples": len(items), "path": arguments.output})
+    else:
+        emit(arguments.output)
+    return 0
+
+
+def check_one(arguments: argparse.Namespace) -> int:
+    """Exit code 1 if something is certainly wrong."""
+    from dataclasses import asdict
+
+    from sfm.cli.output import emit, emit_json, table
+    from sfm.data.checking import check_samples
+
+    samples = [item.sample for item in _items(arguments.input, arguments.domain)]
+    findings = check_samples(samples, limit=arguments.limit)
+    errors = sum(f.severity == "error" for f in findings)
+    if arguments.json:
+        emit_json(
+            {
+                "samples": len(samples),
+                "errors": errors,
+                "findings": [asdict(f) for f in findings],
+            }
+        )
+    else:
+        if findings:
+            table(
+                [(f.severity, f.check, f.where, f.message) for f in findings],
+                ("severity", "check", "where", "what"),
+            )
+        emit(f"{len(samples)} samples, {errors} errors, {len(findings) - errors} warnings")
+    return 1 if errors else 0

@@ -1,0 +1,52 @@
+"""`sfm embed MODEL INPUT --output FILE`: features for similarity, regression, clustering."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `sfm embed`."""
+    parser.add_argument("model", metavar="MODEL", help="bundled name, folder or Hub id")
+    parser.add_argument("input", metavar="INPUT", help="a file that an installed plugin reads")
+    parser.add_argument("--output", type=Path, metavar="FILE", required=True, help=".npz or .h5")
+    parser.add_argument("--domain", help="treat the systems as this domain's")
+    parser.add_argument("--level", help="level of theory that routes the experts")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.set_defaults(handler=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write invariant (systems, C) and each system's scalars, vectors and tensors."""
+    import numpy as np
+
+    import sfm
+    from sfm.cli.output import emit, emit_json
+    from sfm.cli.results import write_arrays
+
+    model = sfm.load(arguments.model)
+    found = model.embed(Path(arguments.input), domain=arguments.domain, level=arguments.level)
+    systems = found if isinstance(found, list) else [found]
+    arrays = {
+        "invariant": np.stack([e.invariant for e in systems]),
+        "id": np.array([e.id for e in systems], dtype=bytes),
+    }
+    for number, e in enumerate(systems):
+        for name in ("scalars", "vectors", "tensors"):
+            arrays[f"{number}/{name}"] = getattr(e, name)
+    write_arrays(arguments.output, arrays, {})
+    if arguments.json:
+        shape = list(arrays["invariant"].shape)
+        invariant = {"value": None, "unit": "1", "shape": shape, "path": str(arguments.output)}
+        emit_json(
+            {
+                "part": model.config.name,
+                "systems": [e.id for e in systems],
+                "quantities": {"invariant": invariant},
+                "warnings": [],
+            }
+        )
+    else:
+        emit(str(arguments.output))
+    return 0

@@ -1,0 +1,101 @@
+"""`sfm evaluate MODEL`: errors beside baselines."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `sfm evaluate`."""
+    parser.add_argument("model", metavar="MODEL", help="bundled name, folder or Hub id")
+    parser.add_argument(
+        "--data",
+        action="append",
+        metavar="FILE|DATASET",
+        help="labelled systems or a dataset; may be repeated (default: all installed that fit)",
+    )
+    parser.add_argument("--split", default="test", choices=("train", "validation", "test"))
+    parser.add_argument("--level", help="level of theory at which to ask the model")
+    parser.add_argument("--encoder", help="which encoder, where several fit")
+    parser.add_argument("--max-samples", type=int, help="at most this many systems of each")
+    parser.add_argument("--plot", type=Path, metavar="DIR", help="parity plots go here")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.epilog = "example: sfm evaluate sfm-tiny --data crystals/crystals-forces --plot plots"
+    parser.set_defaults(handler=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate on each set and print one table."""
+    import sfm
+    from sfm.cli.output import atomic, emit_json, note, warn
+    from sfm.cli.pretrain import show_metrics
+    from sfm.train.report import parity_units, plot_parity
+
+    note(f"loading {arguments.model}")
+    model = sfm.load(arguments.model)
+    metrics, points, warnings = _evaluate(model, arguments)
+    rows = [m.to_dict() for m in metrics]
+    plot = None
+    if arguments.plot:
+        plot = arguments.plot / "parity.png"
+        with atomic(plot) as scratch:
+            plot_parity(points, parity_units(metrics), scratch)
+        note(f"wrote {plot}")
+    if arguments.json:
+        report = {"part": model.config.name, "split": arguments.split, "metrics": rows}
+        emit_json({**report, "plot": plot, "warnings": warnings})
+    else:
+        show_metrics(rows)
+        warn(warnings)
+    return 0
+
+
+def _evaluate(
+    model: Any, arguments: argparse.Namespace
+) -> tuple[list[Any], dict[str, Any], list[str]]:
+    from sfm.cli.output import note
+    from sfm.errors import InputError
+    from sfm.train.evaluate import evaluate
+
+    metrics: list[Any] = []
+    points: dict[str, Any] = {}
+    warnings: list[str] = []
+    for data in arguments.data or _installed(model):
+        note(f"evaluating on {data}")
+        try:
+            found = evaluate(
+                model,
+                data,
+                split=arguments.split,
+                encoder=arguments.encoder,
+                level=arguments.level,
+                max_samples=arguments.max_samples,
+            )
+        except InputError as error:
+            if arguments.data:
+                raise
+            warnings.append(f"{data}: {error}")
+            continue
+        metrics += found.metrics
+        points |= found.points
+    if not metrics:
+        raise InputError("no installed dataset has labels that this model can say; give --data")
+    return metrics, points, warnings
+
+
+def _installed(model: Any) -> list[str]:
+    """Datasets at hand whose quantities and levels the model was trained to say."""
+    from sfm.registry import parts
+
+    found = []
+    said = {(t.level, t.quantity) for t in model.targets()}
+    for part in parts("datasets"):
+        if part.domain not in model.domains:
+            continue
+        spec = part.load()
+        here = any((spec.folder / "data").glob("*.parquet"))
+        if here and any((v, q) in said for v in spec.levels for q in spec.quantities):
+            found.append(part.full_name)
+    return found

@@ -1,0 +1,68 @@
+"""`sfm finetune MODEL --data FILE|DATASET`: adapt a model to your data."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `sfm finetune`."""
+    parser.add_argument("model", metavar="MODEL", help="bundled name, folder or Hub id")
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="FILE|DATASET",
+        help="labelled systems, or a dataset's name",
+    )
+    parser.add_argument(
+        "--target", action="append", metavar="QUANTITY", help="what to learn; may be repeated"
+    )
+    parser.add_argument("--level", help="level of theory of the labels, where the data has none")
+    parser.add_argument("--encoder", help="which encoder, where several fit")
+    parser.add_argument("--mode", choices=("full", "head", "lora"), help="what is trained")
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="a YAML file with settings")
+    parser.add_argument("--steps", type=int, help="short for --set training.steps=N")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", help="override a setting"
+    )
+    parser.add_argument(
+        "--scratch", action="store_true", help="also train from nothing, to compare"
+    )
+    parser.add_argument("--out", type=Path, default=Path("finetuned"), metavar="DIR")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.epilog = "example: sfm finetune sfm-tiny --data molecules/polarizability-dft --mode head"
+    parser.set_defaults(handler=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fine-tune and show what was gained on the target and lost on the pretraining tasks."""
+    from sfm.cli.output import note
+    from sfm.cli.pretrain import show_report
+    from sfm.recipe import load_finetune
+
+    overrides = list(arguments.set)
+    if arguments.steps is not None:
+        overrides.append(f"training.steps={arguments.steps}")
+    recipe = load_finetune(arguments.recipe, overrides)
+    from sfm.train.finetune import finetune
+
+    try:
+        folder = finetune(
+            arguments.model,
+            arguments.data,
+            arguments.target,
+            arguments.mode,
+            arguments.out,
+            recipe=recipe,
+            encoder=arguments.encoder,
+            level=arguments.level,
+            scratch=arguments.scratch,
+            resume=arguments.resume,
+        )
+    except KeyboardInterrupt:
+        note("sfm: stopped; go on with the same command and --resume")
+        raise
+    show_report(folder, as_json=arguments.json)
+    return 0

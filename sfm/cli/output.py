@@ -1,0 +1,121 @@
+"""What goes where: results to stdout, everything else to stderr, files whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from sfm.errors import InputError
+
+_results: list[TextIO] = []
+
+
+@contextlib.contextmanager
+def results_only() -> Iterator[None]:
+    """Keep stdout for results: what libraries print there goes to stderr, C libraries included."""
+    stdout = sys.stdout
+    stdout.flush()
+    saved = None
+    try:
+        if stdout.fileno() == 1:
+            saved = os.dup(1)
+            os.dup2(2, 1)
+            stream: TextIO = os.fdopen(os.dup(saved), "w", encoding="utf-8", closefd=True)
+        else:
+            stream = stdout
+    except (OSError, ValueError, AttributeError):  # stdout is no file: a test, a notebook
+        stream = stdout
+    _results.append(stream)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+        stream.flush()
+    finally:
+        _results.pop()
+        if saved is not None:
+            os.dup2(saved, 1)
+            os.close(saved)
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+
+
+def emit(text: str = "") -> None:
+    """One line of result."""
+    print(text, file=_results[-1] if _results else sys.stdout, flush=True)
+
+
+def emit_json(value: Any) -> None:
+    """The one JSON object of `--json`; what is not finite becomes null."""
+    emit(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+
+
+def note(text: str) -> None:
+    """One line of progress."""
+    print(text, file=sys.stderr)
+
+
+def warn(messages: Sequence[str]) -> None:
+    """Warnings, one a line."""
+    for message in messages:
+        note(f"sfm: warning: {message}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    return value
+
+
+def table(rows: Sequence[Sequence[Any]], head: Sequence[str]) -> None:
+    """Left-aligned columns; numbers with five significant digits."""
+    texts = [[_cell(x) for x in row] for row in rows]
+    widths = [max(len(r[i]) for r in [list(head), *texts]) for i in range(len(head))]
+    for row in [list(head), *texts]:
+        emit("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    return "" if value is None else str(value)
+
+
+@contextlib.contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """A temporary path of the same suffix that becomes `path` if the block succeeds.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; give the name of a file")
+        scratch = tempfile.mkdtemp(dir=path.parent, prefix=".sfm-")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+    inner = Path(scratch) / path.name
+    try:
+        yield inner
+        if inner.exists():
+            os.replace(inner, path)
+    finally:
+        for left in Path(scratch).iterdir():
+            left.unlink()
+        Path(scratch).rmdir()

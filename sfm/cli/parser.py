@@ -1,0 +1,107 @@
+"""The argument parser: argparse with one-line errors and suggestions."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import sys
+from collections.abc import Callable
+
+from sfm.cli import COMMANDS
+from sfm.errors import InputError, did_you_mean
+
+TYPE_CHECKING = False  # without importing typing: `sfm --help` should be quick
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+Handler = Callable[[argparse.Namespace], int | None]
+
+
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` that raises `InputError` and suggests the nearest word."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        options.setdefault("allow_abbrev", False)
+        super().__init__(*args, **options)
+
+    def error(self, message: str) -> NoReturn:
+        found = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if found:
+            choices = [word.strip(" '") for word in found[2].split(",")]
+            message += "." + did_you_mean(found[1], choices)
+        raise InputError(f"{message.removesuffix('.')}; see `{self.prog} --help`")
+
+    def words(self) -> list[str]:
+        """All option strings of this parser and of its sub-commands."""
+        words: list[str] = []
+        for action in self._actions:
+            words += action.option_strings
+            if isinstance(action, argparse._SubParsersAction):
+                for child in action.choices.values():
+                    words += child.words()
+        return words
+
+
+def build(selected: str | None) -> Parser:
+    """The parser; only the `selected` command's own arguments are there."""
+    import sfm
+
+    top = Parser(
+        prog="sfm",
+        description="A hub for scientific foundation models: one equivariant model supplies the "
+        "missing terms of classical theories.",
+        epilog="`sfm COMMAND --help` shows a command's arguments and an example.",
+    )
+    top.add_argument("--version", action="version", version=f"sfm {sfm.__version__}")
+    top.add_argument("--debug", action="store_true", help="show a traceback when something fails")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, (module, summary) in COMMANDS.items():
+        child = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        if name == selected:
+            importlib.import_module(f"sfm.cli.{module}").configure(child)
+            add_debug(child)
+    return top
+
+
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    """`--debug` may stand behind the command and its sub-command, too."""
+    text = "show a traceback when something fails"
+    if not any("--debug" in action.option_strings for action in parser._actions):
+        parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=text)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                add_debug(child)
+
+
+def parse(words: list[str]) -> tuple[Handler, argparse.Namespace]:
+    """The handler of the command and its arguments.
+
+    Raises:
+        InputError: a usage mistake.
+        SystemExit: `--help` and `--version`.
+    """
+    selected = next((word for word in words if not word.startswith("-")), None)
+    if selected is not None and selected not in COMMANDS:
+        raise InputError(
+            f"no command '{selected}'.{did_you_mean(selected, COMMANDS)} "
+            f"The commands are {', '.join(COMMANDS)}"
+        )
+    parser = build(selected)
+    if not words:
+        parser.print_help(sys.stdout)
+        raise SystemExit(0)
+    arguments, extra = parser.parse_known_args(words)
+    unknown = [word for word in extra if word.startswith("-")] or extra
+    if unknown:
+        word = unknown[0].partition("=")[0]
+        raise InputError(
+            f"`sfm {arguments.command}` takes no '{word}'."
+            f"{did_you_mean(word, parser.words())} See `sfm {arguments.command} --help`"
+        )
+    if arguments.command is None:
+        raise InputError("say a command; see `sfm --help`")
+    if not hasattr(arguments, "handler"):
+        raise InputError(f"`sfm {arguments.command}` needs an action; see its --help")
+    return arguments.handler, arguments

@@ -1,0 +1,118 @@
+"""`sfm predict MODEL INPUT`: quantities with units and uncertainty."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `sfm predict`."""
+    parser.add_argument("model", metavar="MODEL", help="bundled name, folder or Hub id")
+    parser.add_argument("input", metavar="INPUT", help="a file that an installed plugin reads")
+    parser.add_argument("--domain", help="treat the systems as this domain's")
+    parser.add_argument("--level", help="only this level of theory")
+    parser.add_argument(
+        "--quantity", action="append", metavar="NAME", help="only this quantity; may be repeated"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help=".npz, .h5 or .extxyz")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.epilog = "example: sfm predict sfm-tiny molecule.xyz --json"
+    parser.set_defaults(handler=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Predict and print."""
+    import sfm
+    from sfm.cli.output import emit_json, note, warn
+
+    note(f"loading {arguments.model}")
+    model = sfm.load(arguments.model)
+    found = model.predict(
+        Path(arguments.input),
+        domain=arguments.domain,
+        level=arguments.level,
+        quantities=arguments.quantity,
+    )
+    predictions = found if isinstance(found, list) else [found]
+    if arguments.output:
+        _write(arguments.output, predictions)
+    systems = [_entry(p, arguments.output) for p in predictions]
+    warnings = list(dict.fromkeys(w for s in systems for w in s["warnings"]))
+    if arguments.json:
+        if len(systems) == 1:
+            emit_json({"part": model.config.name, **systems[0]})
+        else:
+            emit_json({"part": model.config.name, "systems": systems, "warnings": warnings})
+        return 0
+    _print(systems)
+    warn(warnings)
+    return 0
+
+
+def _entry(prediction: Any, output: Path | None) -> dict[str, Any]:
+    from sfm.cli.results import quantity
+
+    warnings = list(prediction.warnings)
+    entries = {}
+    for name, value in prediction.items():
+        entry = quantity(name, value, prediction.units[name], path=output, warnings=warnings)
+        entry["level"] = prediction.levels[name]
+        if name in prediction.uncertainty:
+            entry["uncertainty"] = float(prediction.uncertainty[name])
+        entries[name] = entry
+    return {
+        "id": prediction.id,
+        "domain": prediction.domain,
+        "quantities": entries,
+        "warnings": warnings,
+    }
+
+
+def _print(systems: list[dict[str, Any]]) -> None:
+    from sfm.cli.output import table
+    from sfm.cli.results import text_of
+
+    rows = []
+    for system in systems:
+        for name, entry in system["quantities"].items():
+            sigma = entry.get("uncertainty")
+            rows.append(
+                (
+                    system["id"],
+                    name,
+                    text_of(entry),
+                    "" if sigma is None else f"± {sigma:.2g}",
+                    entry["unit"],
+                    "x".join(map(str, entry["shape"])),
+                    entry["level"],
+                )
+            )
+    table(rows, ("system", "quantity", "value", "±", "unit", "shape", "level"))
+
+
+def _write(path: Path, predictions: list[Any]) -> None:
+    from sfm.cli.output import note
+    from sfm.cli.results import write_arrays
+
+    if path.suffix.lower() in (".extxyz", ".xyz"):
+        from sfm.data.convert import write_extxyz
+
+        write_extxyz(path, [_labelled(p) for p in predictions])
+    else:
+        many = len(predictions) > 1
+        arrays, units = {}, {}
+        for number, prediction in enumerate(predictions):
+            for name, value in prediction.items():
+                key = f"{number}/{name}" if many else name
+                arrays[key], units[key] = value, prediction.units[name]
+        write_arrays(path, arrays, units)
+    note(f"wrote {path}")
+
+
+def _labelled(prediction: Any) -> Any:
+    levels = list(dict.fromkeys(prediction.levels.values()))
+    return prediction.sample.replace(
+        labels=dict(prediction.items()), level=levels[0] if len(levels) == 1 else None
+    )

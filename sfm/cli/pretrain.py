@@ -1,0 +1,163 @@
+"""`sfm pretrain [RECIPE]`: joint pretraining of one model on several domains."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+DEFAULT = "demo"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `sfm pretrain`."""
+    parser.add_argument(
+        "recipe",
+        nargs="?",
+        default=DEFAULT,
+        metavar="RECIPE",
+        help=f"a YAML file, or the name of a bundled recipe (default: {DEFAULT})",
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", help="override a key of the recipe"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the model (default: NAME)"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--print-config", action="store_true", help="print the resolved recipe")
+    parser.add_argument("--dry-run", action="store_true", help="the plan, with its time and memory")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.epilog = "example: sfm pretrain --set training.steps=200 --out my-model"
+    parser.set_defaults(handler=run)
+
+
+def recipe_path(name: str) -> Path:
+    """A file as it is; else the bundled recipe of this name.
+
+    Raises:
+        RecipeError: there is neither.
+    """
+    from sfm.data.bundled import recipes_dir
+    from sfm.errors import RecipeError, did_you_mean
+
+    path = Path(name)
+    if path.is_file() or path.suffix in (".yaml", ".yml") or "/" in name:
+        return path
+    known = {p.stem: p for p in sorted(recipes_dir().glob("*.yaml"))}
+    if name not in known:
+        raise RecipeError(
+            f"{name}: no such file and no bundled recipe (bundled: {', '.join(known) or 'none'})."
+            f"{did_you_mean(name, known)}"
+        )
+    return known[name]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Validate the recipe before anything heavy loads, then train."""
+    from sfm.cli.output import emit, emit_json, note
+    from sfm.recipe import load
+
+    recipe = load(recipe_path(arguments.recipe), arguments.set)
+    if arguments.print_config:
+        if arguments.json:
+            emit_json(recipe.to_dict())
+        else:
+            emit(recipe.to_yaml().rstrip())
+        return 0
+    if arguments.dry_run:
+        from sfm.train.plan import plan
+
+        _show_plan(plan(recipe), arguments.json)
+        return 0
+    from sfm.train.pretrain import pretrain
+
+    out = arguments.out or Path(recipe.name)
+    try:
+        folder = pretrain(recipe, out, resume=arguments.resume)
+    except KeyboardInterrupt:
+        note(f"sfm: stopped; go on with: sfm pretrain {arguments.recipe} --out {out} --resume")
+        raise
+    show_report(folder, as_json=arguments.json)
+    return 0
+
+
+def _show_plan(plan: dict[str, Any], as_json: bool) -> None:
+    from sfm.cli.output import emit, emit_json, table
+
+    if as_json:
+        emit_json(plan)
+        return
+    estimate = plan["estimate"]
+    emit(f"{plan['name']}: {plan['parameters']:,} parameters, {plan['steps']} steps")
+    table(
+        [
+            (
+                t["dataset"],
+                t["encoder"],
+                ", ".join(t["quantities"]),
+                t["train"],
+                t["validation"],
+                t["test"],
+                f"{100 * t['share']:.0f}%",
+            )
+            for t in plan["tasks"]
+        ],
+        ("dataset", "encoder", "quantities", "train", "validation", "test", "share"),
+    )
+    batch = plan["batch"]
+    emit(
+        f"a batch has about {batch['systems']:.0f} systems, {batch['tokens']:.0f} tokens, "
+        f"{batch['edges']:.0f} edges"
+    )
+    emit(
+        f"about {estimate['seconds_per_step']:.2g} s a step, "
+        f"{estimate['training_seconds'] / 60:.1f} min in all, "
+        f"{estimate['memory_bytes'] / 1e9:.1f} GB ({estimate['method']})"
+    )
+
+
+def show_report(folder: Path, *, as_json: bool) -> None:
+    """The run's `report.json`: the whole of it as JSON, or its table of errors."""
+    import json
+
+    from sfm.cli.output import emit, emit_json
+
+    path = folder / "report.json"
+    report = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if as_json:
+        emit_json({"path": str(folder), "report": report})
+        return
+    metrics = report.get("metrics") or []
+    if metrics:
+        show_metrics(metrics)
+    emit(str(folder))
+
+
+def show_metrics(metrics: list[dict[str, Any]]) -> None:
+    """Errors beside the baseline's, with units."""
+    from sfm.cli.output import table
+
+    table(
+        [
+            (
+                m["dataset"],
+                m["quantity"],
+                m["level"],
+                m["n"],
+                *_errors(m),
+                m["unit"] + (" per token" if m.get("mae_per_token") is not None else ""),
+                m["baseline"],
+                "; ".join(f"{k} {v:.4g}" for k, v in (m.get("extra") or {}).items()),
+            )
+            for m in metrics
+        ],
+        ("dataset", "quantity", "level", "n", "MAE", "baseline", "unit", "what it is", "more"),
+    )
+
+
+def _errors(m: dict[str, Any]) -> tuple[str, str]:
+    per_token = m.get("mae_per_token")
+    if per_token is not None:
+        return f"{per_token:.4g}", f"{m['baseline_mae_per_token']:.4g}"
+    return f"{m['mae']:.4g}", f"{m['baseline_mae']:.4g}"

@@ -1,0 +1,104 @@
+"""The one form in which `simulate`, `predict`, `fit` say quantities, and the files they write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sfm.cli.output import atomic
+from sfm.errors import InputError
+
+PRINTED = 64  # numbers; a larger array goes to a file
+ARRAY_FILES = (".npz", ".h5", ".hdf5")
+
+
+def as_array(value: Any) -> np.ndarray:
+    """numpy, from whatever a handler has."""
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+
+
+def quantity(
+    name: str,
+    value: Any,
+    unit: str,
+    *,
+    path: Path | None = None,
+    warnings: list[str],
+    series: bool = False,
+) -> dict[str, Any]:
+    """`{"value", "unit", "shape"}`; a large array becomes a summary and the file's path.
+
+    Args:
+        name: for the warning.
+        value: number or array.
+        unit: its unit.
+        path: file that holds the array, if one was written.
+        warnings: gets a line if the array is nowhere to be found.
+        series: the first axis is time, so that the last entry is worth saying.
+    """
+    array = as_array(value)
+    entry: dict[str, Any] = {"value": None, "unit": unit, "shape": list(array.shape)}
+    if array.size <= PRINTED:
+        entry["value"] = array.tolist()
+    else:
+        entry["summary"] = {
+            "min": float(array.min()),
+            "mean": float(array.mean()),
+            "max": float(array.max()),
+        }
+        if series and array[-1].size <= PRINTED:
+            entry["last"] = array[-1].tolist()
+        if path is None:
+            warnings.append(
+                f"'{name}' has {array.size} numbers, too many to print: give --output FILE.npz"
+            )
+    if path is not None:
+        entry["path"] = str(path)
+    return entry
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any], units: Mapping[str, str]) -> None:
+    """Arrays by name into `.npz` or HDF5, their units beside them.
+
+    In `.npz` the unit of `energy` is the string array `energy.unit`; in HDF5 it is an attribute.
+
+    Raises:
+        InputError: another suffix.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in ARRAY_FILES:
+        raise InputError(f"{path}: arrays go to {', '.join(ARRAY_FILES)} files, not '{suffix}'")
+    plain = {name: as_array(value) for name, value in arrays.items()}
+    with atomic(path) as scratch:
+        if suffix == ".npz":
+            named = {f"{name}.unit": np.array(units.get(name, "1")) for name in plain}
+            np.savez_compressed(scratch, **plain, **named)  # type: ignore[arg-type]
+        else:
+            import h5py
+
+            with h5py.File(scratch, "w") as file:
+                for name, array in plain.items():
+                    file.create_dataset(name, data=array).attrs["unit"] = units.get(name, "1")
+
+
+def text_of(entry: Mapping[str, Any]) -> str:
+    """One cell of a table: the number, the array, or its range."""
+    value = entry["value"]
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if value is not None:
+        array = np.asarray(value)
+        if array.ndim == 0:
+            return str(value)
+        if array.size <= 9:
+            return " ".join(f"{x:.4g}" for x in array.ravel())
+        return f"{array.min():.4g} ... {array.max():.4g}"
+    if "last" in entry:
+        last = np.asarray(entry["last"])
+        if last.size <= 9:
+            return " ".join(f"{x:.4g}" for x in last.ravel()) + " (last)"
+    s = entry["summary"]
+    return f"{s['min']:.4g} ... {s['max']:.4g}"

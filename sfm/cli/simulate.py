@@ -1,0 +1,182 @@
+"""`sfm simulate SIMULATOR`: run a differentiable simulator, with or without a learned closure."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `sfm simulate`."""
+    parser.add_argument(
+        "simulator", metavar="SIMULATOR", help="plugin/part: fluids/navier-stokes-2d"
+    )
+    parser.add_argument(
+        "--describe", action="store_true", help="equation, parameters, units; no run"
+    )
+    parser.add_argument("--input", type=Path, metavar="FILE", help="initial system or field")
+    parser.add_argument("--index", type=int, default=0, help="which system of the file (from 0)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="K=V", help="a parameter or a setting"
+    )
+    parser.add_argument("--steps", type=int, help="number of steps")
+    parser.add_argument("--every", type=int, help="record each such step")
+    parser.add_argument("--closure", metavar="MODEL", help="model that supplies the missing term")
+    parser.add_argument("--level", help="level of theory of the closure")
+    parser.add_argument("--seed", type=int, help="of random initial states")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help=".npz, .h5 or the domain's own format"
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help=".png, or .gif for an animation")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.epilog = "example: sfm simulate fluids/navier-stokes-2d --set viscosity=1e-3 --steps 100"
+    parser.set_defaults(handler=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Build the simulator, run it, print its observables."""
+    from sfm.cli.output import atomic, emit_json, note, warn
+    from sfm.cli.values import parse_settings
+    from sfm.registry import find
+
+    values = parse_settings(arguments.set)
+    part = find("simulators", arguments.simulator)
+    cls = part.load()
+    if arguments.describe:
+        _describe(cls)
+        return 0
+    closure = _closure(arguments, part.domain)
+    if closure is not None:
+        values["closure"] = closure
+    simulator, state = _start(cls, part, values, arguments)
+    steps = cls.default_steps if arguments.steps is None else arguments.steps
+    note(f"{part.full_name}: {steps} steps")
+    trajectory = simulator.run(state, steps, every=arguments.every)
+    if arguments.output:
+        _write(simulator, trajectory, arguments.output)
+        note(f"wrote {arguments.output}")
+    if arguments.plot:
+        with atomic(arguments.plot) as scratch:
+            simulator.plot(trajectory, scratch)
+        note(f"wrote {arguments.plot}")
+    report = _report(part.full_name, trajectory, arguments.output)
+    if arguments.json:
+        emit_json(report)
+    else:
+        _print(report)
+        warn(report["warnings"])
+    return 0
+
+
+def _closure(arguments: argparse.Namespace, domain: str) -> Any:
+    from sfm.errors import InputError
+
+    if arguments.closure is None:
+        if arguments.level is not None:
+            raise InputError("--level goes with --closure MODEL")
+        return None
+    import sfm
+    from sfm.cli.output import note
+
+    note(f"loading {arguments.closure}")
+    model = sfm.load(arguments.closure).double()
+    return model.closure(domain, level=arguments.level)
+
+
+def _start(cls: Any, part: Any, values: dict[str, Any], arguments: argparse.Namespace) -> Any:
+    """The simulator and its first state; `--seed` reaches every random number in it."""
+    import torch
+
+    from sfm.data.readers import read_file
+    from sfm.errors import InputError
+
+    has_seed = any(s.name == "seed" for s in cls.settings_spec)
+    if arguments.seed is not None and has_seed:
+        values.setdefault("seed", arguments.seed)
+    sample = None
+    if arguments.input:
+        samples = read_file(arguments.input, domain=part.domain)
+        if not 0 <= arguments.index < len(samples):
+            raise InputError(
+                f"--index {arguments.index}: {arguments.input} holds {len(samples)} systems"
+            )
+        sample = samples[arguments.index]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0 if arguments.seed is None else arguments.seed)
+        simulator = cls(**values)
+        # forward only: no graph over the run, while forces by autograd still work
+        simulator.requires_grad_(False)
+        return simulator, simulator.state(sample)
+
+
+def _write(simulator: Any, trajectory: Any, path: Path) -> None:
+    from sfm.cli.output import atomic
+    from sfm.cli.results import ARRAY_FILES, write_arrays
+    from sfm.simulate.base import Simulator
+
+    own = type(simulator).write is not Simulator.write
+    if path.suffix.lower() == ".npz" or (path.suffix.lower() in ARRAY_FILES and not own):
+        units = {**trajectory.units, "time": trajectory.time_unit}
+        write_arrays(path, {"time": trajectory.times, **trajectory.observables}, units)
+        return
+    with atomic(path) as scratch:
+        simulator.write(trajectory, scratch)
+
+
+def _report(name: str, trajectory: Any, output: Path | None) -> dict[str, Any]:
+    from sfm.cli.results import quantity
+
+    warnings = list(trajectory.warnings)
+    values = {"time": trajectory.times, **trajectory.observables}
+    units = {**trajectory.units, "time": trajectory.time_unit}
+    quantities = {
+        key: quantity(key, value, units[key], path=output, warnings=warnings, series=True)
+        for key, value in values.items()
+    }
+    return {"part": name, "quantities": quantities, "warnings": warnings}
+
+
+def _print(report: dict[str, Any]) -> None:
+    from sfm.cli.output import table
+    from sfm.cli.results import text_of
+
+    table(
+        [
+            (key, _ends(entry) or text_of(entry), entry["unit"], "x".join(map(str, entry["shape"])))
+            for key, entry in report["quantities"].items()
+        ],
+        ("quantity", "first -> last", "unit", "shape"),
+    )
+
+
+def _ends(entry: dict[str, Any]) -> str:
+    value = entry["value"]
+    if isinstance(value, list) and value and isinstance(value[0], (int, float)):
+        return f"{value[0]:.6g} -> {value[-1]:.6g}"
+    return ""
+
+
+def _describe(cls: Any) -> None:
+    from sfm.cli.output import emit, table
+
+    emit(cls.describe())
+    if cls.parameters_spec:
+        emit("\nparameters")
+        table(
+            [
+                (p.name, p.default, p.unit, f"[{p.low:g}, {p.high:g}]", p.summary)
+                for p in cls.parameters_spec
+            ],
+            ("name", "default", "unit", "bounds", "summary"),
+        )
+    if cls.settings_spec:
+        emit("\nsettings")
+        table(
+            [
+                (s.name, s.default, s.unit, ", ".join(map(str, s.choices)), s.summary)
+                for s in cls.settings_spec
+            ],
+            ("name", "default", "unit", "choices", "summary"),
+        )
+    emit(f"\nobservables: {', '.join(f'{q.name} [{q.unit}]' for q in cls.observables)}")

@@ -1,0 +1,170 @@
+"""The command line: streams, exit codes, suggestions."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from sfm import cli
+from sfm.cli import main
+from sfm.cli.output import atomic
+from sfm.cli.values import parse_settings, parse_value
+from sfm.errors import HubError, InputError, PluginError, RunError
+
+
+def run(capsys, *words: str) -> tuple[int, str, str]:
+    code = main(list(words))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_help_and_version(capsys):
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert all(command in out for command in cli.COMMANDS)
+    assert run(capsys)[0] == 0
+    assert run(capsys, "--version")[1].startswith("sfm ")
+
+
+@pytest.mark.parametrize("command", list(cli.COMMANDS))
+def test_every_command_has_help(capsys, command):
+    code, out, _ = run(capsys, command, "--help")
+    assert code == 0
+    assert "usage: sfm" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["plgin"], "no command 'plgin'. Did you mean 'plugin'?"),
+        (["plugin", "lst"], "Did you mean 'list'?"),
+        (["models", "--jsn"], "Did you mean '--json'?"),
+        (["predict"], "the following arguments are required: MODEL, INPUT"),
+        (["simulate", "x", "--steps", "many"], "invalid int value: 'many'"),
+        (["--unknown"], "--unknown"),
+    ],
+)
+def test_usage_mistakes_are_one_line_and_code_2(capsys, words, said):
+    code, out, err = run(capsys, *words)
+    assert code == 2
+    assert out == ""
+    assert said in err
+    assert err.startswith("sfm: error: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RunError("diverged"), 1),
+        (InputError("bad"), 2),
+        (PluginError("gone"), 3),
+        (HubError("offline"), 4),
+        (ZeroDivisionError("oops"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_exit_codes(capsys, monkeypatch, error, code):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr("sfm.cli.doctor.run", fail)
+    found, out, err = run(capsys, "doctor")
+    assert (found, out) == (code, "")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    if isinstance(error, ZeroDivisionError):
+        assert "--debug" in err
+
+
+def test_debug_raises(monkeypatch):
+    def fail(_):
+        raise InputError("bad")
+
+    monkeypatch.setattr("sfm.cli.doctor.run", fail)
+    with pytest.raises(InputError):
+        main(["doctor", "--debug"])
+
+
+def test_what_a_library_prints_does_not_reach_stdout(capsys, monkeypatch):
+    from sfm.cli.output import emit
+
+    def chatty(_):
+        print("noise")
+        emit("result")
+
+    monkeypatch.setattr("sfm.cli.doctor.run", chatty)
+    code, out, err = run(capsys, "doctor")
+    assert (code, out) == (0, "result\n")
+    assert "noise" in err
+
+
+def test_what_a_c_library_prints_does_not_reach_stdout(tmp_path):
+    import subprocess
+
+    code = (
+        "import os, sfm.cli.doctor as d\n"
+        "from sfm.cli.output import emit\n"
+        "from sfm.cli import main\n"
+        "d.run = lambda a: (os.write(1, b'noise'), emit('result'))[1]\n"
+        "main(['doctor'])\nprint('after')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "result\nafter\n"
+    assert "noise" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("-2E5", -2e5),
+        (".5", 0.5),
+        ("12", 12),
+        ("true", True),
+        ("[1, 1e-2]", [1, 0.01]),
+        ("PBE/def2-SVP", "PBE/def2-SVP"),
+        ("null", None),
+        ("a: b: c", "a: b: c"),
+    ],
+)
+def test_values(text, value):
+    found = parse_value(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_settings():
+    assert parse_settings(["a=1", "b=x=y"]) == {"a": 1, "b": "x=y"}
+    for bad in (["a"], ["=1"], ["a=1", "a=2"]):
+        with pytest.raises(InputError, match="--set"):
+            parse_settings(bad)
+
+
+def test_a_file_is_whole_or_not_there(tmp_path):
+    path = tmp_path / "folder" / "a.txt"
+    with atomic(path) as scratch:
+        scratch.write_text("first")
+    with pytest.raises(RuntimeError), atomic(path) as scratch:  # noqa: PT012
+        scratch.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "first"
+    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+    with pytest.raises(InputError, match="is a folder"), atomic(tmp_path):
+        pass
+
+
+def test_doctor(capsys):
+    code, out, _ = run(capsys, "doctor", "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert report["versions"]["torch"] != "missing"
+    assert {"device", "environment", "cache", "hub", "plugins", "models", "to_do"} <= set(report)
+
+
+def test_models(capsys):
+    code, out, _ = run(capsys, "models", "--json")
+    assert code == 0
+    assert isinstance(json.loads(out)["models"], list)
