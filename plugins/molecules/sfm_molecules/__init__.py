@@ -1,0 +1,44 @@
+"""The molecules plugin: organic molecules and molecular dynamics. No heavy imports."""
+
+from __future__ import annotations
+
+from sfm.plugin import Plugin
+from sfm_molecules.quantities import ALL
+
+plugin = Plugin(
+    name="molecules",
+    domain="molecules",
+    summary="small organic molecules at GFN2-xTB, and differentiable molecular dynamics",
+    datasets={
+        "molecules-xtb": "sfm_molecules.specs:MOLECULES_XTB",
+        "polarizability-dft": "sfm_molecules.specs:POLARIZABILITY_DFT",
+    },
+    simulators={"molecular-dynamics": "sfm_molecules.dynamics:MolecularDynamics"},
+    encoders={"atoms": "sfm_molecules.encoder:Atoms"},
+    heads={
+        "energy": "sfm.nn.head:ScalarSum",
+        "charges": "sfm_molecules.heads:Charges",
+        "dipole": "sfm_molecules.heads:Dipole",
+        "polarizability": "sfm.nn.head:ScalarSum",
+    },
+    metrics={
+        "forces.cosine": "sfm_molecules.metrics:mean_cosine",
+        "dipole.vector_error": "sfm_molecules.metrics:mean_vector_error",
+        "charges.correlation": "sfm_molecules.metrics:correlation",
+    },
+    readers={
+        ".smi,.smiles,.csv": "sfm_molecules.readers:read_smiles",
+        ".sdf,.mol": "sfm_molecules.readers:read_sdf",
+        ".xyz,.extxyz,.traj,.pdb,.gjf": "sfm_molecules.readers:read_ase",
+        "object:ase.atoms.Atoms": "sfm_molecules.readers:from_ase",
+        "object:rdkit.Chem.rdchem.Mol": "sfm_molecules.readers:from_rdkit",
+    },
+    quantities=ALL,
+    citations=(
+        "doi:10.1021/acs.jctc.8b01176",  # GFN2-xTB
+        "doi:10.1021/ja00051a040",  # UFF
+        "doi:10.1063/1.442716",  # velocity Verlet
+        "doi:10.1093/amrx/abs010",  # BAOAB
+    ),
+    requires=("rdkit", "ase", "tblite"),
+)

@@ -1,0 +1,85 @@
+"""Heads of molecules: partial charges that add up, and the dipole that belongs to them."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from sfm.data.tokens import Tokens, system_sum
+from sfm.nn.head import Head, Normalisation, ScalarReadout
+from sfm.quantity import Quantity
+
+CHARGE = 0  # its place among the encoder's conditions
+
+
+class ChargeFlow(nn.Module):
+    """Charges that flow along edges, so that every connected cluster stays neutral.
+
+        q_i = sum_j w(r_ij) (p_i - p_j + a_i . b_j - a_j . b_i),   w(r) = (1 - (r/c)^2)^3
+
+    with p, a, b functions of each atom's invariant features. The flow from i to j is minus that
+    from j to i: the sum is zero exactly, charges are smooth at the cutoff c, and clusters that do
+    not see each other exchange nothing.
+    """
+
+    def __init__(self, channels: int, rank: int = 8) -> None:
+        super().__init__()
+        self.potential = ScalarReadout(channels)
+        self.pairing = nn.Linear(channels, 2 * rank, bias=False)
+
+    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
+        """(N,) charges, zero in sum for each system."""
+        sender, receiver = inputs.edges
+        cutoff = inputs.cutoff[inputs.system[receiver]]
+        u = inputs.edge_vectors().square().sum(-1) / cutoff.square()
+        weight = (1 - u).clamp_min(0) ** 3
+        p = self.potential(features.scalars).squeeze(-1)
+        a, b = self.pairing(features.scalars).chunk(2, dim=-1)
+        flow = p[receiver] - p[sender]
+        flow = flow + (a[receiver] * b[sender]).sum(-1) - (a[sender] * b[receiver]).sum(-1)
+        return p.new_zeros(p.shape).index_add(0, receiver, weight * flow)
+
+
+class Charges(Head):
+    """Partial charges in e. (N,) They add up to the total charge (condition `charge`) exactly.
+
+    The total charge of an ion is spread evenly over its atoms before charge flows.
+    """
+
+    normalisation: ClassVar[Normalisation] = "none"
+
+    def __init__(self, quantity: Quantity, channels: int, **options: object) -> None:
+        super().__init__(quantity, channels, **options)
+        self.flow = ChargeFlow(channels)
+
+    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
+        total = inputs.conditions[:, CHARGE] / inputs.counts()
+        return self.flow(features, inputs) + total[inputs.system]
+
+
+class Dipole(Head):
+    """Dipole moment: charges at the atoms and a vector on each. (S, 3)
+
+        mu = sum_i q_i (r_i - r_mean) + sum_i m_i
+
+    The charges add up to zero, so mu does not depend on the origin. For an ion it is the moment
+    about the mean of the positions.
+    """
+
+    normalisation: ClassVar[Normalisation] = "rms"
+
+    def __init__(self, quantity: Quantity, channels: int, **options: object) -> None:
+        super().__init__(quantity, channels, **options)
+        self.flow = ChargeFlow(channels)
+        self.gate = ScalarReadout(channels, channels)
+        self.outer = nn.Linear(channels, 1, bias=False)
+
+    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
+        n = inputs.n_systems
+        centre = system_sum(inputs.positions, inputs.system, n) / inputs.counts().unsqueeze(-1)
+        arm = inputs.positions - centre[inputs.system]
+        gated = features.vectors * self.gate(features.scalars).unsqueeze(1)
+        local = self.outer(gated).squeeze(-1)
+        charges = self.flow(features, inputs).unsqueeze(-1)
+        return system_sum(charges * arm + local, inputs.system, n)

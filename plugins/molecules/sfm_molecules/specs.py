@@ -1,0 +1,42 @@
+"""The datasets of this plugin: what they are, without opening them."""
+
+from __future__ import annotations
+
+from sfm.data.spec import DatasetSpec
+
+GFN2 = "GFN2-xTB"
+DFT = "DFT (chemml 1.3)"
+
+MOLECULES_XTB = DatasetSpec(
+    name="molecules-xtb",
+    domain="molecules",
+    summary="conformers of small organic molecules with GFN2-xTB energies, forces and charges",
+    quantities=("energy", "forces", "dipole", "charges"),
+    levels=(GFN2,),
+    licence=(
+        "LicenseRef-see-card: labels CC0-1.0 (made here); molecules from robocrys 0.2.13 (modified "
+        "BSD) and from the chemical component dictionary in biotite 1.6.0 (package BSD-3-Clause; "
+        "the archive states no terms for the dictionary)"
+    ),
+    origin=(
+        "SMILES of robocrys 0.2.13 molecule_db.json.gz and biotite 1.6.0 components.bcif; "
+        "geometries by rdkit (ETKDGv3, MMFF94) and thermal displacement; labels by tblite"
+    ),
+    citation=(
+        "Bannwarth, Ehlert, Grimme (2019), doi:10.1021/acs.jctc.8b01176",
+        "Ganose, Jain (2019), doi:10.1557/mrc.2019.94",
+        "Westbrook et al. (2015), doi:10.1093/bioinformatics/btu789",
+    ),
+)
+
+POLARIZABILITY_DFT = DatasetSpec(
+    name="polarizability-dft",
+    domain="molecules",
+    summary="DFT polarizabilities of organic molecules of C, H, N, O, S; held out",
+    quantities=("polarizability",),
+    levels=(DFT,),
+    licence="BSD-3-Clause (package chemml 1.3, which states no separate terms for its data)",
+    origin="chemml 1.3, properties_10k.csv, its smallest molecules; geometries by rdkit",
+    citation=("Haghighatlari et al. (2020), doi:10.1002/wcms.1458",),
+    held_out=True,
+)

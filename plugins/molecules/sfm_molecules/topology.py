@@ -1,0 +1,54 @@
+"""From atoms and positions to an rdkit molecule: which atoms are bonded, and by what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sfm.errors import InputError
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
+
+def molecule_from_geometry(
+    types: np.ndarray, positions: np.ndarray, *, charge: int = 0, name: str = "molecule"
+) -> Mol:
+    """Bonds and bond orders perceived from a geometry near a minimum.
+
+    xyz2mol: Y. Kim and W. Y. Kim, Bull. Korean Chem. Soc. 36, 1769 (2015), as rdkit has it.
+
+    Args:
+        types: (n,) atomic numbers. positions: (n, 3), angstrom.
+        charge: total charge in e.
+        name: for messages.
+
+    Raises:
+        InputError: no bonding pattern fits.
+    """
+    from rdkit import Chem, rdBase
+    from rdkit.Chem import rdDetermineBonds
+    from rdkit.Geometry import Point3D
+
+    editable = Chem.RWMol()
+    conformer = Chem.Conformer(len(types))
+    for i, (number, x) in enumerate(zip(types, positions, strict=True)):
+        atom = Chem.Atom(int(number))
+        atom.SetNoImplicit(True)
+        editable.AddAtom(atom)
+        conformer.SetAtomPosition(i, Point3D(*map(float, x)))
+    editable.AddConformer(conformer)
+    molecule = editable.GetMol()
+    molecule.SetProp("_Name", name)
+    with rdBase.BlockLogs():
+        try:
+            rdDetermineBonds.DetermineBonds(molecule, charge=charge)
+            Chem.SanitizeMol(molecule)
+        except (ValueError, RuntimeError, Chem.MolSanitizeException) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"{name}: no bonds could be found from the geometry ({reason}); "
+                "give the molecule as SMILES, or use a closure with potential=none"
+            ) from None
+    return molecule

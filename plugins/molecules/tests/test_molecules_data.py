@@ -1,0 +1,191 @@
+"""How the datasets are made, and what lies bundled."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+from ase.collections import g2
+from sfm_molecules import specs
+from sfm_molecules.catalogues import canonical, robocrys_smiles
+from sfm_molecules.displacement import BOLTZMANN, displace, hessian, modes
+from sfm_molecules.labelling import BOHR, HARTREE, Settings, Xtb, label_all, label_molecule, select
+from sfm_molecules.metrics import correlation, mean_cosine, mean_vector_error
+
+from sfm.data.spec import DatasetSpec
+from sfm.data.storage import open_dataset
+
+# GFN2-xTB by xtb 22.1, another program than the one that labels (hartree, bohr, e)
+WATER = (-5.070222286726564, -0.8995447240617377, -0.5610534144683887)
+ACETAMIDE = (-13.818158742237584, -1.6965445929215541, -0.42549336413105987)
+ACETAMIDE_SLOPE = [0.006446248226542563, 0.028989096624225164, 0.0008670007913534075]
+
+
+def test_labels_equal_those_of_another_program():
+    water = Xtb(g2["H2O"].numbers)(g2["H2O"].positions)
+    assert water.energy == pytest.approx(WATER[0] * HARTREE, abs=1e-5)
+    assert water.dipole[2] == pytest.approx(WATER[1] * BOHR, abs=1e-4)
+    assert water.charges[0] == pytest.approx(WATER[2], abs=1e-4)
+    acetamide = Xtb(g2["CH3CONH2"].numbers)(g2["CH3CONH2"].positions)
+    assert acetamide.energy == pytest.approx(ACETAMIDE[0] * HARTREE, abs=1e-5)
+    assert acetamide.dipole[1] == pytest.approx(ACETAMIDE[1] * BOHR, abs=1e-4)
+    assert acetamide.charges[0] == pytest.approx(ACETAMIDE[2], abs=1e-4)
+    np.testing.assert_allclose(
+        acetamide.forces[0], -np.array(ACETAMIDE_SLOPE) * HARTREE / BOHR, atol=1e-4
+    )
+
+
+def test_bundled_labels_can_be_computed_again_and_forces_are_slopes():
+    data = open_dataset(specs.MOLECULES_XTB.folder)
+    for index in (17, 4321, 9876):
+        sample = data[index]
+        engine = Xtb(sample.types)
+        again = engine(sample.positions)
+        assert again.energy == pytest.approx(float(sample.labels["energy"]), abs=2e-5)
+        np.testing.assert_allclose(again.forces, sample.labels["forces"], atol=1e-4)
+        np.testing.assert_allclose(again.dipole, sample.labels["dipole"], atol=1e-4)
+        np.testing.assert_allclose(again.charges, sample.labels["charges"], atol=1e-4)
+        step = np.zeros_like(sample.positions)
+        step[1, 2] = 2e-3
+        up, down = (engine(sample.positions + sign * step).energy for sign in (1, -1))
+        slope = -(up - down) / 4e-3
+        assert slope == pytest.approx(float(sample.labels["forces"][1, 2]), abs=1e-3)
+
+
+def test_a_molecule_gives_the_same_conformers_again_and_different_temperatures():
+    first, second = (label_molecule("CC=O", Settings(conformers=4)) for _ in range(2))
+    assert [r.index for r in first] == [0, 1, 2, 3]
+    assert first[0].temperature == 0
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.positions, b.positions)
+    # the first is nearly relaxed, so the others lie above it
+    assert all(r.labels.energy > first[0].labels.energy for r in first[1:])
+    assert np.abs(first[0].labels.forces).max() < 0.3
+
+
+def test_labelling_goes_on_where_it_stopped(tmp_path):
+    molecules, settings = ["O", "N", "C", "CO"], Settings(conformers=2)
+
+    class Here:
+        """An executor that works in this process."""
+
+        def __init__(self, limit: int) -> None:
+            self.limit, self.done = limit, 0
+
+        def map(self, function, *arguments):
+            for row in zip(*arguments, strict=True):
+                if self.done == self.limit:
+                    raise KeyboardInterrupt
+                self.done += 1
+                yield function(*row)
+
+    def run(executor):
+        return list(label_all(molecules, settings, tmp_path, chunk=2, executor=executor))
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Here(1))
+    rest = Here(9)
+    rows = run(rest)
+    assert rest.done == 1
+    assert [r.smiles for r in rows] == [m for m in molecules for _ in range(2)]
+
+
+def test_selection_is_spread_over_sizes_and_nested():
+    candidates = [(f"{atoms}-{i}", atoms) for atoms in (3, 8, 20) for i in range(5 * atoms)]
+    small, large = select(candidates, 30), select(candidates, 60)
+    assert large[:30] == small
+    assert {s.split("-")[0] for s in small} == {"3", "8", "20"}
+    assert small == select(reversed(candidates), 30)
+
+
+@pytest.mark.parametrize(
+    ("smiles", "kept"),
+    [
+        ("OCC", "CCO"),
+        ("C[C@H](N)O", "CC(N)O"),
+        ("C[N+](=O)[O-]", "C[N+](=O)[O-]"),
+        ("[NH4+]", None),
+        ("[CH3]", None),
+        ("CBr", None),
+        ("O.O", None),
+        ("[2H]O", None),
+        ("CCCCCCCCCC", None),
+        ("[H][H]", None),
+        ("O=O", None),
+        ("[CH2+]C(=N)[O-]", None),
+        ("[C-]#[O+]", "[C-]#[O+]"),
+        ("nonsense", None),
+    ],
+)
+def test_which_molecules_are_kept(smiles, kept):
+    assert canonical(smiles) == kept
+
+
+def test_robocrys_list_is_read():
+    content = gzip.compress(json.dumps({"CCO": {"name_iupac": "ethanol"}}).encode())
+    assert robocrys_smiles(content) == ["CCO"]
+
+
+def test_displacements_have_the_variance_of_the_harmonic_ensemble():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((5, 3)) * 2
+    springs = [(i, j) for i in range(5) for j in range(i)]
+    rest = {pair: np.linalg.norm(x[pair[0]] - x[pair[1]]) for pair in springs}
+
+    def gradient(y):
+        slope = np.zeros_like(y)
+        for (i, j), length in rest.items():
+            arm = y[i] - y[j]
+            slope[i] += 3 * (np.linalg.norm(arm) - length) * arm / np.linalg.norm(arm)
+            slope[j] -= 3 * (np.linalg.norm(arm) - length) * arm / np.linalg.norm(arm)
+        return slope
+
+    constants, vectors = modes(hessian(gradient, x), x, floor=1e-3)
+    assert len(constants) == 15 - 6
+    drawn = np.stack([displace(x, constants, vectors, 300.0, rng) - x for _ in range(4000)])
+    along = drawn.reshape(4000, -1) @ vectors
+    np.testing.assert_allclose(along.var(0), BOLTZMANN * 300.0 / constants, rtol=0.12)
+    turning = np.cross(x - x.mean(0), drawn).sum(1)
+    assert np.abs(turning).max() < 1e-10
+    assert np.abs(drawn.sum(1)).max() < 1e-12
+
+
+@pytest.mark.parametrize("spec", [specs.MOLECULES_XTB, specs.POLARIZABILITY_DFT])
+def test_bundled_dataset_is_what_its_spec_says(spec: DatasetSpec):
+    parts = {
+        split: open_dataset(spec.folder, split=split) for split in ("train", "validation", "test")
+    }
+    whole = open_dataset(spec.folder)
+    assert sum(map(len, parts.values())) == len(whole)
+    assert len(parts["train"]) / len(whole) == pytest.approx(0.8, abs=0.03)
+    assert whole.levels == spec.levels
+    assert whole.domain == "molecules"
+    for sample in (whole[0], whole[len(whole) - 1]):
+        assert set(sample.labels) == set(spec.quantities)
+
+
+def test_no_molecule_is_in_two_splits_and_the_held_out_ones_are_in_none():
+    def groups(folder) -> dict[str, set[str]]:
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(folder / "data", columns=["group", "split"]).to_pylist()
+        found: dict[str, set[str]] = {}
+        for row in table:
+            found.setdefault(row["group"], set()).add(row["split"])
+        return found
+
+    pretraining = groups(specs.MOLECULES_XTB.folder)
+    held_out = groups(specs.POLARIZABILITY_DFT.folder)
+    assert len(pretraining) > 3000
+    assert all(len(splits) == 1 for splits in (*pretraining.values(), *held_out.values()))
+    assert not pretraining.keys() & held_out.keys()
+
+
+def test_metrics():
+    target = np.array([[1.0, 0, 0], [0, 2.0, 0], [0, 0, 1e-9]])
+    assert mean_cosine(2 * target, target) == pytest.approx(1.0)
+    assert mean_cosine(-target, target) == pytest.approx(-1.0)
+    assert mean_vector_error(target + np.array([0, 0, 3.0]), target) == pytest.approx(3.0)
+    assert correlation(3 * target - 1, target) == pytest.approx(1.0)
