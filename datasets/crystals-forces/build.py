@@ -1,0 +1,17 @@
+"""Rebuild `crystals-forces` from its archives; see README.md beside this file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sfm_crystals import building
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Options: `--size`, `--workers`, `--seed`, `--out`."""
+    building.main("crystals-forces", Path(__file__).resolve().parent, argv)
+
+
+if __name__ == "__main__":
+    main()

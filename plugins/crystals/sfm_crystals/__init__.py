@@ -1,0 +1,45 @@
+"""Crystals: periodic cells, their energies, forces and stress, and lattice statics."""
+
+from sfm.plugin import Plugin
+from sfm_crystals.quantities import (
+    FORMATION_ENERGY,
+    FORMATION_ENERGY_UNCERTAINTY,
+    PRESSURE,
+    VOLUME,
+)
+
+plugin = Plugin(
+    name="crystals",
+    domain="crystals",
+    summary="inorganic crystals: formation energies, forces and stress, relaxation, elasticity",
+    datasets={
+        "crystals-mp": "sfm_crystals.specs:CRYSTALS_MP",
+        "crystals-forces": "sfm_crystals.specs:CRYSTALS_FORCES",
+        "formation-energy-exp": "sfm_crystals.specs:FORMATION_ENERGY_EXP",
+    },
+    simulators={"lattice": "sfm_crystals.lattice:LatticeStatics"},
+    encoders={"atoms": "sfm_crystals.encoder:CrystalEncoder"},
+    heads={
+        "energy": "sfm.nn.head:ScalarSum",
+        "formation_energy": "sfm.nn.head:ScalarMean",
+    },
+    metrics={
+        "formation_energy.mae_mev": "sfm_crystals.metrics:mae_milli",
+        "forces.mae_mev_per_angstrom": "sfm_crystals.metrics:mae_milli",
+        "stress.mae_gpa": "sfm_crystals.metrics:mae_gpa",
+    },
+    readers={
+        ".cif": "sfm_crystals.readers:read_cif",
+        "poscar,.vasp,.poscar,.contcar": "sfm_crystals.readers:read_poscar",
+        ".extxyz,.xyz,.traj,.xsf": "sfm_crystals.readers:read_ase",
+        "object:ase.atoms.Atoms": "sfm_crystals.converters:from_atoms",
+        "object:pymatgen.core.structure.Structure": "sfm_crystals.converters:from_structure",
+    },
+    quantities=(FORMATION_ENERGY, FORMATION_ENERGY_UNCERTAINTY, VOLUME, PRESSURE),
+    citations=(
+        "doi:10.1002/qua.24917",
+        "doi:10.1063/1.4812323",
+        "doi:10.1038/s42256-023-00716-3",
+    ),
+    requires=("ase", "pymatgen"),
+)

@@ -1,0 +1,136 @@
+"""A batch of periodic cells, its deformations, and the derivatives of an energy in them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sfm.data.neighbours import neighbour_list
+
+EnergyFunction = Callable[["Cells"], Tensor]
+
+GPA = 160.21766208  # GPa in one eV/angstrom^3 (CODATA 2014, as in pymatgen and CHGNet)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cells:
+    """S cells, periodic in three directions, with N atoms in all, one cell after another.
+
+    Attributes:
+        positions: (N, 3) angstrom; need not lie inside the cell.
+        types: (N,) int64 atomic numbers.
+        cell: (S, 3, 3) angstrom, rows are lattice vectors.
+        system: (N,) int64 index of the cell that an atom belongs to, ascending.
+    """
+
+    positions: Tensor
+    types: Tensor
+    cell: Tensor
+    system: Tensor
+
+    @property
+    def n_systems(self) -> int:
+        return self.cell.shape[0]
+
+    def counts(self) -> Tensor:
+        """(S,) atoms of each cell."""
+        return torch.bincount(self.system, minlength=self.n_systems)
+
+    def volume(self) -> Tensor:
+        """(S,) angstrom^3."""
+        return torch.linalg.det(self.cell).abs()
+
+    def deformed(self, displacement: Tensor, strain: Tensor) -> Cells:
+        """x -> (x + displacement) (1 + strain), h -> h (1 + strain); the strain is symmetrised.
+
+        Args:
+            displacement: (N, 3) angstrom, of the undeformed atoms.
+            strain: (S, 3, 3).
+        """
+        identity = torch.eye(3, dtype=strain.dtype, device=strain.device)
+        deformation = identity + (strain + strain.mT) / 2
+        moved = (self.positions + displacement).unsqueeze(1) @ deformation[self.system]
+        return dataclasses.replace(self, positions=moved.squeeze(1), cell=self.cell @ deformation)
+
+    def detached(self) -> Cells:
+        """The same cells without a graph."""
+        return Cells(
+            positions=self.positions.detach(),
+            types=self.types,
+            cell=self.cell.detach(),
+            system=self.system,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Bonds:
+    """Directed pairs inside a cutoff.
+
+    Attributes:
+        sender, receiver: (E,) indices of atoms; sorted by receiver.
+        vectors: (E, 3) angstrom, from the receiver to the sender's image; differentiable.
+    """
+
+    sender: Tensor
+    receiver: Tensor
+    vectors: Tensor
+
+
+def image_pairs(cells: Cells, cutoff: float) -> tuple[Tensor, Tensor]:
+    """All pairs closer than `cutoff` angstrom, periodic images included.
+
+    Returns:
+        edges: (2, E) [sender, receiver], sorted by receiver.
+        shifts: (E, 3) image of the sender in cells, in the positions' dtype.
+    """
+    edges, shifts = [], []
+    offset = 0
+    positions = cells.positions.detach().cpu().numpy()
+    boxes = cells.cell.detach().cpu().numpy()
+    for box, count in zip(boxes, cells.counts().tolist(), strict=True):
+        pair, shift = neighbour_list(positions[offset : offset + count], cutoff, box, True)
+        edges.append(torch.from_numpy(pair) + offset)
+        shifts.append(torch.from_numpy(shift))
+        offset += count
+    device, dtype = cells.positions.device, cells.positions.dtype
+    return torch.cat(edges, dim=1).to(device), torch.cat(shifts).to(device, dtype)
+
+
+def bonds(cells: Cells, cutoff: float) -> Bonds:
+    """`image_pairs` with differentiable vectors."""
+    (sender, receiver), shift = image_pairs(cells, cutoff)
+    image = torch.einsum("ei,eij->ej", shift, cells.cell[cells.system[receiver]])
+    vectors = cells.positions[sender] + image - cells.positions[receiver]
+    return Bonds(sender, receiver, vectors)
+
+
+def derivatives(
+    energy: EnergyFunction, cells: Cells, *, create_graph: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Energy, forces and stress of each cell.
+
+    f = -dE/dx and sigma = (1/V) dE/dstrain at fixed fractional coordinates (positive in tension).
+
+    Args:
+        energy: (S,) eV of cells.
+        cells: where.
+        create_graph: keep the graph, so that the results can be differentiated again.
+
+    Returns:
+        (S,) eV, (N, 3) eV/angstrom, (S, 3, 3) eV/angstrom^3.
+    """
+    with torch.enable_grad():
+        displacement = torch.zeros_like(cells.positions, requires_grad=True)
+        strain = torch.zeros_like(cells.cell, requires_grad=True)
+        value = energy(cells.deformed(displacement, strain))
+        along_atoms, along_strain = torch.autograd.grad(
+            value.sum(), (displacement, strain), create_graph=create_graph, materialize_grads=True
+        )
+        stress = along_strain / cells.volume()[:, None, None]
+    if not create_graph:
+        return value.detach(), -along_atoms.detach(), stress.detach()
+    return value, -along_atoms, stress

@@ -1,0 +1,138 @@
+"""Samples from and to ase.Atoms and pymatgen structures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sfm.data.readers import WrongDomain
+from sfm.data.sample import Sample
+from sfm.errors import InputError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from pymatgen.core import Structure
+
+LABELS = ("energy", "forces", "stress")
+
+
+def from_atoms(atoms: Atoms, *, name: str = "") -> Sample:
+    """A sample of a periodic `ase.Atoms`; a calculator's stored results become labels.
+
+    `atoms.info["level"]`, if there, is the labels' level of theory.
+
+    Raises:
+        WrongDomain: it is periodic along no lattice vector.
+        InputError: a dummy atom, a position that is not finite, or a cell of zero volume.
+    """
+    name = name or atoms.get_chemical_formula()
+    if not atoms.pbc.any():
+        raise WrongDomain(f"{name}: periodic along no lattice vector, so it is not a crystal")
+    if (atoms.numbers == 0).any():
+        row = int(np.flatnonzero(atoms.numbers == 0)[0])
+        raise InputError(f"{name}: atom {row + 1} is of unknown element '{atoms.symbols[row]}'")
+    check_finite(atoms.positions, name)
+    level = atoms.info.get("level")
+    return Sample(
+        id=name,
+        domain="crystals",
+        level=None if level is None else str(level),
+        positions=atoms.positions,
+        types=atoms.numbers,
+        cell=np.array(atoms.cell),
+        pbc=atoms.pbc,
+        labels=_results(atoms, name),
+    )
+
+
+def check_finite(positions: np.ndarray, name: str) -> None:
+    """Raise an `InputError` that names the first coordinate that is not a finite number."""
+    bad = np.argwhere(~np.isfinite(positions))
+    if len(bad):
+        row, column = (int(i) for i in bad[0])
+        raise InputError(
+            f"{name}: atom {row + 1}, coordinate {'xyz'[column]} is not a finite number"
+        )
+
+
+def _results(atoms: Atoms, name: str) -> dict[str, np.ndarray]:
+    if atoms.calc is None:
+        return {}
+    results: dict[str, Any] = getattr(atoms.calc, "results", {})
+    labels = {key: np.asarray(results[key], dtype=np.float64) for key in LABELS if key in results}
+    if "stress" in labels and labels["stress"].shape == (6,):
+        from ase.stress import voigt_6_to_full_3x3_stress
+
+        labels["stress"] = voigt_6_to_full_3x3_stress(labels["stress"])
+    for key, value in labels.items():
+        if not np.isfinite(value).all():
+            where = tuple(int(i) + 1 for i in np.argwhere(~np.isfinite(np.atleast_1d(value)))[0])
+            raise InputError(f"{name}: column '{key}', entry {where} is not a finite number")
+    return labels
+
+
+def to_atoms(sample: Sample) -> Atoms:
+    """`ase.Atoms`; labels go into a `SinglePointCalculator`."""
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.stress import full_3x3_to_voigt_6_stress
+
+    atoms = Atoms(
+        numbers=sample.types, positions=sample.positions, cell=sample.cell, pbc=sample.pbc
+    )
+    results: dict[str, Any] = {k: np.asarray(v) for k, v in sample.labels.items() if k in LABELS}
+    if "stress" in results:
+        results["stress"] = full_3x3_to_voigt_6_stress(results["stress"])
+    if "energy" in results:
+        results["energy"] = np.float64(results["energy"])
+    if results:
+        atoms.calc = SinglePointCalculator(atoms, **results)
+    if sample.level:
+        atoms.info["level"] = sample.level
+    return atoms
+
+
+def from_structure(structure: Structure, *, name: str = "") -> Sample:
+    """A sample of a pymatgen `Structure`. Oxidation states are left out.
+
+    Raises:
+        InputError: a site that is partly occupied, or holds no element.
+    """
+    name = name or structure.composition.formula.replace(" ", "")
+    types = []
+    for number, site in enumerate(structure, 1):
+        species = list(site.species.items())
+        if len(species) != 1 or abs(species[0][1] - 1) > 1e-6:
+            raise InputError(
+                f"{name}: site {number} is partly occupied ({site.species_string}), which is not "
+                "supported; make an ordered cell of it first"
+            )
+        element = getattr(species[0][0], "element", species[0][0])
+        if not hasattr(element, "Z") or not 1 <= element.Z <= 118:
+            raise InputError(f"{name}: site {number} is of unknown element '{species[0][0]}'")
+        types.append(int(element.Z))
+    check_finite(structure.cart_coords, name)
+    return Sample(
+        id=name,
+        domain="crystals",
+        positions=structure.cart_coords,
+        types=np.array(types),
+        cell=structure.lattice.matrix,
+        pbc=np.array(structure.lattice.pbc),
+    )
+
+
+def to_structure(sample: Sample) -> Structure:
+    """A pymatgen `Structure`.
+
+    Raises:
+        InputError: the sample has no cell.
+    """
+    from pymatgen.core import Lattice, Structure
+
+    if sample.cell is None:
+        raise InputError(f"{sample.id}: has no cell, so it makes no pymatgen Structure")
+    a, b, c = (bool(p) for p in sample.pbc)
+    lattice = Lattice(sample.cell, pbc=(a, b, c))
+    return Structure(lattice, sample.types.tolist(), sample.positions, coords_are_cartesian=True)

@@ -1,0 +1,93 @@
+"""Crystals of the Materials Project, as the archive of matminer 0.4.1 holds them.
+
+`matminer/datasets/flla_2015.csv`: 3,938 relaxed structures with their formation energy per atom
+(PBE, with +U where the Materials Project applies it), collected by Faber, Lindmaa, von Lilienfeld
+and Armiento, Int. J. Quantum Chem. 115, 1094 (2015), doi:10.1002/qua.24917.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from sfm.errors import InputError
+
+PACKAGE, VERSION, SHA256 = "matminer", "0.4.1", "26d7e6c023e19bbd7ba5e87b9d4d299c"
+MEMBER = "matminer/datasets/flla_2015.csv"
+
+
+@dataclass(frozen=True, eq=False)
+class Crystal:
+    """One relaxed crystal.
+
+    Attributes:
+        id: Materials Project identifier, `mp-10`.
+        formula: reduced formula, elements in alphabetical order.
+        types: (n,) atomic numbers.
+        positions: (n, 3) angstrom.
+        cell: (3, 3) angstrom, rows are lattice vectors.
+        formation_energy: eV per atom.
+    """
+
+    id: str
+    formula: str
+    types: np.ndarray
+    positions: np.ndarray
+    cell: np.ndarray
+    formation_energy: float
+
+
+def reduced_formula(types: np.ndarray) -> str:
+    """Formula divided by its greatest common divisor, elements in alphabetical order.
+
+    >>> reduced_formula(np.array([8, 8, 8, 13, 13, 8, 8, 8, 13, 13]))
+    'Al2O3'
+    """
+    from ase.data import chemical_symbols
+
+    counts = Counter(chemical_symbols[int(z)] for z in types)
+    divisor = math.gcd(*counts.values())
+    return "".join(
+        f"{symbol}{counts[symbol] // divisor if counts[symbol] > divisor else ''}"
+        for symbol in sorted(counts)
+    )
+
+
+def read_crystals(content: bytes) -> list[Crystal]:
+    """All crystals of `flla_2015.csv`, in the file's order.
+
+    Raises:
+        InputError: the content is not that file.
+    """
+    csv.field_size_limit(10_000_000)
+    lines = (line for line in content.decode().splitlines() if not line.startswith("#"))
+    rows = list(csv.DictReader(lines))
+    if not rows or "structure" not in rows[0]:
+        raise InputError(f"{MEMBER}: no column 'structure'; this is not the file of {PACKAGE}")
+    return [_crystal(row) for row in rows]
+
+
+def _crystal(row: dict[str, str]) -> Crystal:
+    from ase.data import atomic_numbers
+
+    structure = ast.literal_eval(row["structure"])
+    cell = np.array(structure["lattice"]["matrix"], dtype=np.float64)
+    sites = structure["sites"]
+    for site in sites:
+        if len(site["species"]) != 1 or site["species"][0]["occu"] != 1:
+            raise InputError(f"{MEMBER}: {row['material_id']} has a partly occupied site")
+    types = np.array([atomic_numbers[s["species"][0]["element"]] for s in sites])
+    fractional = np.array([site["abc"] for site in sites], dtype=np.float64)
+    return Crystal(
+        id=row["material_id"],
+        formula=reduced_formula(types),
+        types=types,
+        positions=fractional @ cell,
+        cell=cell,
+        formation_energy=float(row["formation_energy_per_atom"]),
+    )

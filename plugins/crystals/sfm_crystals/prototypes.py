@@ -1,0 +1,35 @@
+"""Well-known crystal structures as samples."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sfm.data.sample import Sample
+
+FCC = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+FCC_PRIMITIVE = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+
+
+def _sample(name: str, z: int, fractional: np.ndarray, cell: np.ndarray) -> Sample:
+    return Sample(
+        id=name,
+        domain="crystals",
+        positions=fractional @ cell,
+        types=np.full(len(fractional), z),
+        cell=cell,
+        pbc=np.ones(3, dtype=bool),
+    )
+
+
+def fcc(z: int, a: float, *, primitive: bool = False) -> Sample:
+    """Face-centred cubic, lattice constant `a` in angstrom; 4 atoms, or 1 if primitive."""
+    if primitive:
+        return _sample("fcc", z, np.zeros((1, 3)), a * FCC_PRIMITIVE)
+    return _sample("fcc", z, FCC, a * np.eye(3))
+
+
+def diamond(z: int, a: float, *, primitive: bool = False) -> Sample:
+    """Diamond, lattice constant `a` in angstrom; 8 atoms, or 2 if primitive."""
+    if primitive:
+        return _sample("diamond", z, np.array([[0.0] * 3, [0.25] * 3]), a * FCC_PRIMITIVE)
+    return _sample("diamond", z, np.concatenate([FCC, FCC + 0.25]), a * np.eye(3))

@@ -1,0 +1,48 @@
+"""The datasets of this plugin: what they are, without opening them."""
+
+from sfm.data.spec import DatasetSpec
+
+PBE = "PBE+U (Materials Project)"
+DISTILLED = "CHGNet-0.4.2 (distilled)"
+EXPERIMENT = "experiment"
+
+_MP_LICENCE = (
+    "LicenseRef-see-card: the archive (matminer 0.4.1) is under a modified BSD licence and states "
+    "no terms for the Materials Project's data in it"
+)
+_FLLA = "Faber, Lindmaa, von Lilienfeld, Armiento (2015), doi:10.1002/qua.24917"
+_MP = "Jain et al. (2013), doi:10.1063/1.4812323"
+
+CRYSTALS_MP = DatasetSpec(
+    name="crystals-mp",
+    domain="crystals",
+    summary="relaxed inorganic crystals with their PBE formation energy",
+    quantities=("formation_energy",),
+    levels=(PBE,),
+    licence=_MP_LICENCE,
+    origin="matminer 0.4.1, matminer/datasets/flla_2015.csv, minus held-out compounds",
+    citation=(_FLLA, _MP),
+)
+
+CRYSTALS_FORCES = DatasetSpec(
+    name="crystals-forces",
+    domain="crystals",
+    summary="rattled and strained crystals with energy, forces and stress distilled from CHGNet",
+    quantities=("energy", "forces", "stress"),
+    levels=(DISTILLED,),
+    licence=_MP_LICENCE + "; CHGNet 0.4.2, which made the labels, is under a modified BSD licence",
+    origin="cells of crystals-mp, perturbed; labels by chgnet 0.4.2 (weights 0.3.0), not by DFT",
+    citation=("Deng et al. (2023), doi:10.1038/s42256-023-00716-3", _FLLA, _MP),
+)
+
+FORMATION_ENERGY_EXP = DatasetSpec(
+    name="formation-energy-exp",
+    domain="crystals",
+    summary="measured formation energies of inorganic crystals, with uncertainty; held out",
+    quantities=("formation_energy", "formation_energy_uncertainty"),
+    levels=(EXPERIMENT,),
+    licence="MIT (energies, pymatgen); structures: " + _MP_LICENCE,
+    origin="pymatgen 2026.10.24, exp_compounds.json.gz, joined by mp-id to flla_2015.csv",
+    citation=("Ong et al. (2013), doi:10.1016/j.commatsci.2012.10.028", _FLLA, _MP),
+    held_out=True,
+)

@@ -1,0 +1,93 @@
+"""Labels by CHGNet 0.4.2 (weights 0.3.0): energy, forces and stress of a machine-learned potential.
+
+These labels are distilled: they carry CHGNet's errors, and no density-functional calculation was
+run for them. The script half of this module needs neither sfm nor this plugin, so that it can run
+in an environment of its own:
+
+    python teacher.py INPUT.jsonl OUTPUT.jsonl
+
+CHGNet gives the energy per atom in eV, forces in eV/angstrom and the stress (1/V) dE/dstrain,
+positive in tension, in GPa (checked against finite differences of its energy: largest difference
+5e-5 eV/angstrom^3, which is its float32 noise).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE, VERSION = "chgnet", "0.4.2"
+LEVEL = "CHGNet-0.4.2 (distilled)"
+GPA = 160.21766208  # GPa in one eV/angstrom^3, the number that CHGNet multiplies by
+
+
+def label(source: Path, target: Path, report_every: int = 100) -> None:
+    """Label each line of `source` that `target` lacks, appending to `target`.
+
+    A line holds `id`, `types`, `positions` (angstrom) and `cell` (angstrom); the answer holds `id`,
+    `energy` (eV per cell), `forces` (eV/angstrom) and `stress` (eV/angstrom^3).
+    """
+    import time
+
+    import numpy as np
+    import torch
+    from chgnet.model import CHGNet
+    from pymatgen.core import Lattice, Structure
+
+    torch.set_num_threads(1)
+    model = CHGNet.load(use_device="cpu", verbose=False)
+    done = labelled_ids(target)
+    tasks = [json.loads(line) for line in source.read_text().splitlines()]
+    tasks = [task for task in tasks if task["id"] not in done]
+    start = time.monotonic()
+    with target.open("a") as sink:
+        for number, task in enumerate(tasks, 1):
+            structure = Structure(
+                Lattice(task["cell"]), task["types"], task["positions"], coords_are_cartesian=True
+            )
+            answer = model.predict_structure(structure, task="efs")
+            row = {
+                "id": task["id"],
+                "energy": float(answer["e"]) * len(structure),
+                "forces": np.asarray(answer["f"], dtype=float).tolist(),
+                "stress": (np.asarray(answer["s"], dtype=float) / GPA).tolist(),
+            }
+            sink.write(json.dumps(row) + "\n")
+            if number % report_every == 0 or number == len(tasks):
+                sink.flush()
+                rate = number / (time.monotonic() - start)
+                print(f"{number}/{len(tasks)} labelled, {rate:.1f} per second", flush=True)
+
+
+def labelled_ids(target: Path) -> set[str]:
+    """Identifiers that `target` holds; a line that a crash cut off is removed from the file."""
+    if not target.exists():
+        return set()
+    lines = target.read_text().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("}\n")]
+    if len(whole) < len(lines):
+        target.write_text("".join(whole))
+    return {json.loads(line)["id"] for line in whole}
+
+
+def run(python: str, source: Path, target: Path) -> None:
+    """Run `label` under another Python, one that has CHGNet.
+
+    Raises:
+        RunError: it failed; the message says how to make such an environment.
+    """
+    from sfm.errors import RunError
+
+    done = subprocess.run([python, "-W", "ignore", __file__, str(source), str(target)])
+    if done.returncode:
+        raise RunError(
+            f"the teacher failed under {python}; make an environment for it with "
+            f"`python -m venv teacher && teacher/bin/pip install {PACKAGE}=={VERSION}` "
+            "and pass --teacher-python teacher/bin/python"
+        )
+
+
+if __name__ == "__main__":
+    label(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,140 @@
+"""The bundled datasets: what is in them, what is held out, and that they rebuild."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from importlib import resources
+
+import numpy as np
+import pytest
+from sfm_crystals import building, experiments, materials_project, perturbation, specs, teacher
+from sfm_crystals.converters import to_structure
+
+from sfm.data.splits import assign
+from sfm.data.storage import open_dataset
+
+ALL = (specs.CRYSTALS_MP, specs.CRYSTALS_FORCES, specs.FORMATION_ENERGY_EXP)
+
+
+def formula(sample) -> str:
+    return materials_project.reduced_formula(sample.types)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return {spec.name: open_dataset(spec.folder) for spec in ALL}
+
+
+def test_counts_and_levels(data):
+    assert {name: len(d) for name, d in data.items()} == {
+        "crystals-mp": 3679,
+        "crystals-forces": 3000,
+        "formation-energy-exp": 227,
+    }
+    for spec in ALL:
+        assert data[spec.name].levels == spec.levels
+        assert set(data[spec.name][0].labels) <= set(spec.quantities)
+
+
+def test_no_held_out_compound_is_ever_trained_on(data):
+    held_out = {formula(s) for s in data["formation-energy-exp"]}
+    for name in ("crystals-mp", "crystals-forces"):
+        assert not held_out & {formula(s) for s in data[name]}
+
+
+def test_splits_are_by_compound_and_agree_between_datasets(data):
+    where: dict[str, set[str]] = {}
+    for spec in ALL:
+        for split in ("train", "validation", "test"):
+            for sample in open_dataset(spec.folder, split=split):
+                where.setdefault(formula(sample), set()).add(split)
+    assert all(len(splits) == 1 for splits in where.values())
+    for spec in ALL:
+        fractions = building.HELD_OUT if spec.held_out else building.TRAINED_ON
+        for sample in list(open_dataset(spec.folder, split="test"))[::20]:
+            assert assign(formula(sample), fractions) == "test"
+    assert {s for splits in where.values() for s in splits} == {"train", "validation", "test"}
+
+
+def test_experiments_are_those_of_pymatgen(data):
+    path = resources.files("pymatgen.analysis.compatibility") / "exp_compounds.json.gz"
+    raw = {r["mpid"]: r for r in json.loads(gzip.decompress(path.read_bytes()))}
+    for sample in list(data["formation-energy-exp"])[::10]:
+        row, composition = raw[sample.id], to_structure(sample).composition
+        units = composition.get_reduced_composition_and_factor()[0].num_atoms
+        per_atom = row["exp energy"] / units
+        assert float(sample.labels["formation_energy"]) == pytest.approx(per_atom, rel=1e-12)
+
+
+def test_distilled_labels_obey_the_symmetries_of_an_energy(data):
+    for sample in list(data["crystals-forces"])[::30]:
+        assert np.abs(sample.labels["forces"]).max() <= building.LARGEST_FORCE
+        assert sample.level == specs.DISTILLED
+        assert np.abs(sample.labels["forces"].sum(0)).max() < 2e-4 * len(sample.types)
+        np.testing.assert_allclose(sample.labels["stress"], sample.labels["stress"].T, atol=2e-5)
+
+
+def test_distilled_stress_is_positive_in_tension(data):
+    """Stretched cells must be pulled back: the volume's change and the mean stress correlate."""
+    parents = {s.id: s for s in data["crystals-mp"]}
+    change, pull = [], []
+    for sample in list(data["crystals-forces"])[::5]:
+        parent = parents[sample.id.rpartition("/")[0]]
+        ratio = abs(np.linalg.det(sample.cell)) / abs(np.linalg.det(parent.cell))
+        change.append(ratio - 1)
+        pull.append(np.trace(sample.labels["stress"]) / 3)
+    assert np.corrcoef(change, pull)[0, 1] > 0.5
+
+
+def toy() -> materials_project.Crystal:
+    return materials_project.Crystal(
+        id="mp-0",
+        formula="ClNa",
+        types=np.array([11, 17]),
+        positions=np.array([[0.0, 0, 0], [2.8, 0, 0]]),
+        cell=2.8 * np.array([[0, 1.0, 1], [1, 0, 1], [1, 1, 0]]),
+        formation_energy=-2.0,
+    )
+
+
+def test_perturbations_depend_on_seed_crystal_and_copy_only():
+    crystal = toy()
+    first, again = perturbation.perturb(crystal, 0, 0), perturbation.perturb(crystal, 0, 0)
+    np.testing.assert_array_equal(first.positions, again.positions)
+    np.testing.assert_array_equal(first.positions, first.positions.astype(np.float32))
+    assert not np.allclose(first.cell, perturbation.perturb(crystal, 1, 0).cell)
+    assert not np.allclose(first.cell, perturbation.perturb(crystal, 0, 1).cell)
+    many = [perturbation.perturb(crystal, i, 0) for i in range(50)]
+    close = [perturbation.closest_approach(m.types, m.positions, m.cell) for m in many]
+    assert min(close) > perturbation.CLOSEST
+    ids = [c.id for c in perturbation.configurations([crystal], 3, 0)]
+    assert ids == ["mp-0/0", "mp-0/1", "mp-0/2"]
+
+
+def test_polymorphs_of_held_out_compounds_leave_training():
+    crystal = toy()
+    other = materials_project.Crystal(**{**vars(crystal), "id": "mp-1"})
+    third = materials_project.Crystal(**{**vars(crystal), "id": "mp-2", "formula": "KCl"})
+    measured = [experiments.Experiment("mp-0", -2.1, None)]
+    left = experiments.training_crystals([crystal, other, third], measured)
+    assert [c.id for c in left] == ["mp-2"]
+
+
+def test_a_cut_off_answer_of_the_teacher_is_done_again(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text('{"id": "a", "energy": 1.0}\n{"id": "b", "ene')
+    assert teacher.labelled_ids(path) == {"a"}
+    assert path.read_text() == '{"id": "a", "energy": 1.0}\n'
+
+
+def test_rows_of_the_bundled_files_come_out_of_the_archive_again(tmp_path, monkeypatch, data):
+    """The whole way from rows to samples, with the archives' content replaced by one crystal."""
+    measured = [experiments.Experiment("mp-0", -2.1, None)]
+    monkeypatch.setattr(building, "sources", lambda: ([toy()], measured))
+    building.main("formation-energy-exp", tmp_path, ["--size", "1"])
+    (sample,) = open_dataset(tmp_path)
+    assert sample.id == "mp-0"
+    assert set(sample.labels) == {"formation_energy"}
+    assert float(sample.labels["formation_energy"]) == -2.1
+    np.testing.assert_allclose(sample.positions, toy().positions, rtol=1e-6)
