@@ -1,0 +1,47 @@
+"""Fluids: 2-D turbulence, its differentiable simulator, and the subgrid-stress closure."""
+
+from __future__ import annotations
+
+from sfm.plugin import Plugin
+from sfm.quantity import Quantity
+
+VELOCITY = Quantity("velocity", "1", "1o", "grid", summary="velocity on the grid, box units")
+VORTICITY = Quantity("vorticity", "1", "0o", "grid", summary="dv/dx - du/dy, box units")
+SGS_STRESS = Quantity(
+    "sgs_stress",
+    "1",
+    "0e+2e",
+    "grid",
+    summary="subgrid stress per cell, (cells, 2, 2), F[u u] - P[F[u] F[u]], box units",
+)
+KINETIC_ENERGY = Quantity("mean_kinetic_energy", "1", summary="mean of |u|^2 / 2, box units")
+ENSTROPHY = Quantity("enstrophy", "1", summary="mean of omega^2 / 2, box units")
+
+plugin = Plugin(
+    name="fluids",
+    domain="fluids",
+    summary="2-D turbulence: pseudo-spectral Navier-Stokes with a learned subgrid-stress closure",
+    datasets={
+        "turbulence-2d": "sfm_fluids.specs:TURBULENCE_2D",
+        "turbulence-2d-unseen": "sfm_fluids.specs:TURBULENCE_2D_UNSEEN",
+    },
+    simulators={"navier-stokes-2d": "sfm_fluids.navier_stokes:NavierStokes2D"},
+    encoders={"patches": "sfm_fluids.patches:Patches"},
+    heads={"sgs_stress": "sfm_fluids.stress_head:StressHead"},
+    metrics={
+        "sgs_stress.relative_error": "sfm_fluids.metrics:relative_error",
+        "sgs_stress.correlation": "sfm_fluids.metrics:correlation",
+    },
+    readers={
+        ".h5,.hdf5": "sfm_fluids.readers:read_hdf5",
+        ".npz": "sfm_fluids.readers:read_npz",
+        "object:numpy.ndarray": "sfm_fluids.readers:read_array",
+    },
+    quantities=(VELOCITY, VORTICITY, SGS_STRESS, KINETIC_ENERGY, ENSTROPHY),
+    citations=(
+        "https://doi.org/10.1006/jcph.2002.6995",  # Cox and Matthews 2002, ETDRK4
+        "https://doi.org/10.1175/1520-0493(1963)091<0099:GCEWTP>2.3.CO;2",  # Smagorinsky 1963
+        "https://doi.org/10.1017/S002211207900001X",  # Clark, Ferziger, Reynolds 1979
+    ),
+    requires=("h5py", "matplotlib"),
+)

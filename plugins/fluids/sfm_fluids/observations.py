@@ -1,0 +1,91 @@
+"""Files of flow snapshots: what `sfm simulate` writes and what `sfm fit` reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sfm.errors import InputError
+from sfm.simulate import Observations, Trajectory
+
+from .readers import load_arrays
+from .spectral import Grid
+
+if TYPE_CHECKING:
+    from .navier_stokes import NavierStokes2D
+
+
+def write_flow(trajectory: Trajectory, grid: Grid, path: Path) -> None:
+    """Velocity (T, 2, H, W) of the first flow, `times` (T,), attributes length_x and length_y.
+
+    Raises:
+        InputError: the suffix is neither .h5, .hdf5 nor .npz.
+    """
+    velocity = trajectory.observables["velocity"][:, 0].detach().cpu().numpy()
+    times = trajectory.times.numpy()
+    lengths = {"length_x": grid.length_x, "length_y": grid.length_y}
+    if path.suffix in (".h5", ".hdf5"):
+        import h5py
+
+        with h5py.File(path, "w") as file:
+            file["velocity"], file["times"] = velocity, times
+            file["velocity"].attrs["unit"] = "1"
+            file.attrs.update(lengths)
+    elif path.suffix == ".npz":
+        np.savez_compressed(
+            path,
+            velocity=velocity,
+            times=times,
+            length_x=np.array(grid.length_x),
+            length_y=np.array(grid.length_y),
+        )
+    else:
+        raise InputError(f"{path}: write flows to .h5, .hdf5 or .npz, not '{path.suffix}'")
+
+
+def read(simulator: NavierStokes2D, path: Path) -> Observations:
+    """Snapshots to fit to.
+
+    The file (.h5 or .npz) holds `velocity` (T, 2, H, W) and `times` (T,), increasing multiples of
+    the simulator's dt. The flow starts from `initial_velocity` (2, H, W) at t = 0 if the file has
+    it; else from the first snapshot, which is then taken as exact. `sigma`, a number, is the
+    standard error of a velocity component.
+
+    Raises:
+        InputError: something is missing, of the wrong shape, or between two time steps.
+    """
+    arrays = load_arrays(path, ("velocity", "times", "initial_velocity", "sigma"))
+    velocity, times = arrays.get("velocity"), arrays.get("times")
+    if velocity is None or times is None:
+        missing = "velocity" if velocity is None else "times"
+        raise InputError(f"{path}: no dataset '{missing}'; a fit needs velocity and times")
+    if velocity.ndim != 4 or velocity.shape[1] != 2 or times.shape != velocity.shape[:1]:
+        raise InputError(
+            f"{path}: velocity {velocity.shape} and times {times.shape} are not (T, 2, H, W), (T,)"
+        )
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+            raise InputError(f"{path}: '{name}' is not finite at index {where}")
+    start = arrays.get("initial_velocity")
+    if start is None:
+        start, velocity, times = velocity[0], velocity[1:], times[1:] - times[0]
+    steps = np.rint(times / simulator.dt).astype(int)
+    if len(steps) == 0:
+        raise InputError(f"{path}: one snapshot only; a fit needs at least two")
+    if np.abs(steps * simulator.dt - times).max() > 1e-6 * max(1.0, float(times.max())):
+        raise InputError(f"{path}: times are no multiples of dt={simulator.dt}; set another dt")
+    if steps[0] < 0 or (np.diff(steps) <= 0).any():
+        raise InputError(f"{path}: times do not increase")
+    state = simulator.from_velocity(torch.from_numpy(np.ascontiguousarray(start)))
+    values = torch.from_numpy(np.ascontiguousarray(velocity)).to(state.vorticity)
+    return Observations(
+        state=state,
+        values={"velocity": values},
+        units={"velocity": "1"},
+        sigma={"velocity": float(arrays["sigma"])} if "sigma" in arrays else {},
+        options={"steps": tuple(int(s) for s in steps)},
+    )
