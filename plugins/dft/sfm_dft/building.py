@@ -1,0 +1,244 @@
+"""Building `dft-small`: which molecules, labelling them one by one, and rows of the table.
+
+Labelling writes one file per molecule into a work folder and may be stopped and started again at
+any time; the table is made of whatever is there. Cheap molecules come first, shuffled by a hash,
+so that a run that is cut short is still diverse.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sfm.data.sources import fetch, read_member
+from sfm.data.splits import assign
+from sfm.data.storage import GROUP, ID, SPLIT, TYPES, Column, positions_column
+from sfm.errors import RunError
+from sfm.units import factor
+from sfm_dft import density_basis
+from sfm_dft.geometry import ELEMENTS, count_electrons, displace, embed, relax, small_molecules
+from sfm_dft.labelling import build_molecule, label
+from sfm_dft.specs import EXPERIMENT, LDA, PBE
+
+ARCHIVE = ("robocrys", "0.2.13", "962044ac35afb659")
+MEMBER = "robocrys/condense/molecule_db.json.gz"
+LEVELS = {"PBE": PBE, "LDA": LDA}
+GEOMETRIES = ("minimum", "displaced")
+ENERGIES = {
+    "energy": "total",
+    "kinetic_energy": "kinetic",
+    "external_energy": "external",
+    "hartree_energy": "hartree",
+    "xc_energy": "xc",
+    "homo": "homo",
+    "lumo": "lumo",
+}
+
+
+def stable_hash(text: str) -> int:
+    """64 bits of the text's sha256: the same on every machine."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def schedule(smiles: Iterable[str], seed: int) -> list[str]:
+    """Cheap molecules first: sorted by electrons times a hash-based factor from 0.5 to 1.5."""
+
+    def cost(text: str) -> float:
+        return count_electrons(text) * (0.5 + stable_hash(f"{seed}/{text}") / 2**64)
+
+    return sorted(smiles, key=lambda text: (cost(text), text))
+
+
+def candidates(seed: int) -> list[str]:
+    """SMILES of all molecules that may be labelled, in order of labelling."""
+    return schedule(small_molecules(read_member(fetch(*ARCHIVE), MEMBER)), seed)
+
+
+def work_file(folder: Path, smiles: str) -> Path:
+    return folder / f"{stable_hash(smiles):016x}.npz"
+
+
+def label_one(smiles: str, seed: int, folder: Path) -> str:
+    """Label the minimum and one displaced geometry; returns 'done' or the reason why not."""
+    start = embed(smiles, stable_hash(f"{seed}/{smiles}/embed"))
+    if start is None:
+        return "no embedding"
+    numbers, positions = start
+    relaxed = relax(numbers, positions)
+    if relaxed is None:
+        return "no minimum"
+    moved = displace(relaxed, stable_hash(f"{seed}/{smiles}/move"))
+    entry: dict[str, np.ndarray] = {"smiles": np.array(smiles), "numbers": numbers}
+    for tag, geometry in zip(GEOMETRIES, (relaxed, moved), strict=True):
+        levels = label(numbers, geometry)
+        if levels is None:
+            return "SCF not converged"
+        entry[f"{tag}/positions"] = geometry
+        for level, values in levels.items():
+            for name, value in vars(values).items():
+                entry[f"{tag}/{level}/{name}"] = np.asarray(value)
+    target = work_file(folder, smiles)
+    temporary = target.with_name("." + target.name)
+    np.savez_compressed(temporary, **entry)  # type: ignore[arg-type]
+    temporary.rename(target)
+    return "done"
+
+
+def label_all(order: Sequence[str], size: int, seed: int, folder: Path, workers: int = 1) -> None:
+    """Label molecules of `order` until `size` are done; failures are listed in `failed.txt`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    failures = folder / "failed.txt"
+    failed = {line.split("\t")[0] for line in _lines(failures)}
+    done = sum(work_file(folder, s).exists() for s in order)
+    todo = [s for s in order if s not in failed and not work_file(folder, s).exists()]
+    begin, job = time.time(), partial(label_one, seed=seed, folder=folder)
+    with ProcessPoolExecutor(workers) as pool:
+        while todo and done < size:
+            batch, todo = todo[: 4 * workers], todo[4 * workers :]
+            try:
+                outcomes = list(pool.map(job, batch))
+            except BrokenProcessPool:
+                raise RunError(
+                    f"a worker was killed while it labelled one of {', '.join(batch)} (out of "
+                    f"memory?); {done} molecules are in {folder}: start again to go on"
+                ) from None
+            for smiles, outcome in zip(batch, outcomes, strict=True):
+                if outcome == "done":
+                    done += 1
+                else:
+                    with failures.open("a") as file:
+                        file.write(f"{smiles}\t{outcome}\n")
+                seconds = time.time() - begin
+                print(f"{seconds:8.1f} s {done:5d} {smiles} {outcome}", file=sys.stderr, flush=True)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def columns() -> list[Column]:
+    """Columns of `dft-small`; coefficients at PBE only, to keep the file small."""
+    made = [ID, SPLIT, GROUP, positions_column(), TYPES, Column("charge", "e", "condition")]
+    for level in LEVELS.values():
+        made += [Column(name, "eV", "label", level, (), "float64") for name in ENERGIES]
+        made.append(Column("xc_correction", "eV", "label", level, (), "float64"))
+        made.append(Column("dipole", "e*angstrom", "label", level, (3,)))
+        made.append(Column("density_projections", "1", "label", level, (-1, density_basis.DIM)))
+    made.append(Column("density_coefficients", "1", "label", PBE, (-1, density_basis.DIM)))
+    return made
+
+
+def rows(order: Sequence[str], folder: Path) -> Iterator[dict[str, Any]]:
+    """One row per geometry that was labelled, in the order of labelling."""
+    for smiles in order:
+        path = work_file(folder, smiles)
+        if path.exists():
+            with np.load(path) as entry:
+                for tag in GEOMETRIES:
+                    yield _row(smiles, tag, entry)
+
+
+def _row(smiles: str, tag: str, entry: Any) -> dict[str, Any]:
+    ev = factor("hartree", "eV")
+    numbers, positions = entry["numbers"], entry[f"{tag}/positions"]
+    molecule = build_molecule(numbers, positions)
+    row: dict[str, Any] = {
+        "id": f"{smiles}/{tag}",
+        "split": assign(smiles),
+        "group": smiles,
+        "positions[angstrom]": positions,
+        "types[1]": numbers,
+        "charge[e]": 0.0,
+    }
+    for short, level in LEVELS.items():
+        at = f"{tag}/{short}"
+        density_matrix = entry[f"{at}/density_matrix"]
+        for quantity, name in ENERGIES.items():
+            row[f"{quantity}[eV]@{level}"] = ev * float(entry[f"{at}/{name}"])
+        correction = float(entry[f"{at}/xc_pbe"]) - float(entry[f"{at}/xc_lda"])
+        row[f"xc_correction[eV]@{level}"] = ev * correction
+        dipole = entry[f"{at}/dipole"] * factor("e*bohr", "e*angstrom")
+        row[f"dipole[e*angstrom]@{level}"] = dipole
+        row[f"density_projections[1]@{level}"] = density_basis.project(molecule, density_matrix)
+        if level == PBE:
+            row[f"density_coefficients[1]@{level}"] = density_basis.fit(molecule, density_matrix)
+    return row
+
+
+def write_statistics(table: Sequence[dict[str, Any]], path: Path) -> None:
+    """Mean by element and scale of the projections of the training split, for the encoder."""
+    train = [row for row in table if row["split"] == "train"]
+    name = f"density_projections[1]@{PBE}"
+    values = np.concatenate([row[name] for row in train])
+    numbers = np.concatenate([row["types[1]"] for row in train])
+    scalars = density_basis.COUNTS[0]
+    mean = {int(z): values[numbers == z, :scalars].mean(0) for z in np.unique(numbers)}
+    rest = values.copy()
+    for z, row in mean.items():
+        rest[numbers == z, :scalars] -= row
+    scale = np.empty(density_basis.DIM)
+    start = 0
+    for degree, count in enumerate(density_basis.COUNTS):
+        for _ in range(count):
+            stop = start + 2 * degree + 1
+            scale[start:stop] = np.sqrt((rest[:, start:stop] ** 2).mean())
+            start = stop
+    content = {
+        "mean": {str(z): [float(f"{x:.7g}") for x in row] for z, row in mean.items()},
+        "scale": [float(f"{x:.5g}") for x in scale],
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def atomisation_columns() -> list[Column]:
+    """Columns of `g2-atomisation`."""
+    made = [ID, SPLIT, GROUP, positions_column(), TYPES, Column("charge", "e", "condition")]
+    return [*made, Column("atomisation_energy", "eV", "label", EXPERIMENT, (), "float64")]
+
+
+def atomisation_rows() -> Iterator[dict[str, Any]]:
+    """Closed-shell molecules of H, C, N, O, F in ase's G2 tables.
+
+    The energy is that of atoms minus molecule at the bottom of the well, from tabulated enthalpies
+    of formation H (atoms at 0 K, molecule at 298 K), thermal corrections T, and zero-point energy:
+
+        D_e = sum_atoms (H - T) - H + T + ZPE.
+    """
+    from ase.build import molecule
+    from ase.data.g2 import data, molecule_names
+
+    tables: dict[str, Any] = data
+    for name in sorted(molecule_names):
+        entry = tables[name]
+        atoms = molecule(name)
+        if entry["magmoms"] is not None or not set(atoms.numbers) <= set(ELEMENTS):
+            continue
+        if len(atoms) < 2 or sum(atoms.numbers) % 2:
+            continue
+        yield {
+            "id": name,
+            "split": assign(name, (0.6, 0.1, 0.3)),
+            "group": name,
+            "positions[angstrom]": atoms.positions,
+            "types[1]": atoms.numbers,
+            "charge[e]": 0.0,
+            f"atomisation_energy[eV]@{EXPERIMENT}": _atomisation(tables, name, atoms.symbols),
+        }
+
+
+def _atomisation(tables: Mapping[str, Any], name: str, symbols: Iterable[str]) -> float:
+    """D_e of a molecule of ase's tables, eV."""
+    own = tables[name]
+    atoms = sum(tables[a]["enthalpy"] - tables[a]["thermal correction"] for a in symbols)
+    total = atoms - own["enthalpy"] + own["thermal correction"] + own["ZPE"]
+    return float(total * factor("kcal/mol", "eV"))

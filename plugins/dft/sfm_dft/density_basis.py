@@ -1,0 +1,187 @@
+"""The atom-centred basis in which this domain writes electron densities.
+
+    rho(r) ~ sum_A sum_k c_Ak phi_k(r - R_A),   phi_k = N r^l exp(-a_k r^2) Y_lm
+
+with the same even-tempered exponents on every element: ten s, five p and four d functions, 45
+coefficients per atom, i.e. the irreps ``10x0e+5x1o+4x2e`` that the trunk reads and writes. Two
+descriptions of a density use it:
+
+- *coefficients* c: the Coulomb-metric fit with the number of electrons held fixed;
+- *projections* p_Ak = integral of phi_Ak rho: linear in the density matrix, as in DeePKS
+  (Chen et al., J. Chem. Theory Comput. 17, 170 (2021)); the exchange-correlation closure reads
+  these, and its potential is sum_Ak dE/dp_Ak <mu|phi_Ak|nu>.
+
+Arrays here are (n_atoms, 45) in e3nn's order: ten scalars, then each p triple as x, y, z, then
+each d quintuple as e3nn orders it (y is the polar axis). phi_k is normalised to 1 in L2.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+EXPONENTS: tuple[tuple[float, ...], ...] = (
+    tuple(0.16 * 2.4**k for k in range(10)),
+    tuple(0.20 * 2.3**k for k in range(5)),
+    tuple(0.25 * 2.3**k for k in range(4)),
+)
+COUNTS = tuple(len(exponents) for exponents in EXPONENTS)
+IRREPS = "+".join(f"{n}x{l}{'eo'[l % 2]}" for l, n in enumerate(COUNTS))  # noqa: E741
+DIM = sum((2 * degree + 1) * count for degree, count in enumerate(COUNTS))
+
+
+def e3nn_quadrupoles(vectors: np.ndarray) -> np.ndarray:
+    """Real l=2 harmonics (n, 5) of ``vectors`` (n, 3) in e3nn's order; their squares sum to r^4."""
+    x, y, z = vectors.T
+    return np.stack(
+        [
+            np.sqrt(3.0) * x * z,
+            np.sqrt(3.0) * x * y,
+            y**2 - 0.5 * (x**2 + z**2),
+            np.sqrt(3.0) * y * z,
+            np.sqrt(3.0) / 2.0 * (z**2 - x**2),
+        ],
+        axis=1,
+    )
+
+
+def pyscf_quadrupoles(vectors: np.ndarray) -> np.ndarray:
+    """The same harmonics in PySCF's order: xy, yz, z^2, xz, x^2-y^2."""
+    x, y, z = vectors.T
+    return np.stack(
+        [
+            np.sqrt(3.0) * x * y,
+            np.sqrt(3.0) * y * z,
+            z**2 - 0.5 * (x**2 + y**2),
+            np.sqrt(3.0) * x * z,
+            np.sqrt(3.0) / 2.0 * (x**2 - y**2),
+        ],
+        axis=1,
+    )
+
+
+@cache
+def quadrupole_rotation() -> np.ndarray:
+    """Orthogonal (5, 5) matrix T with ``e3nn = T @ pyscf`` for l = 2."""
+    points = np.random.default_rng(0).standard_normal((40, 3))
+    solution, *_ = np.linalg.lstsq(pyscf_quadrupoles(points), e3nn_quadrupoles(points), rcond=None)
+    return np.where(np.abs(solution) < 1e-12, 0.0, solution).T
+
+
+@cache
+def atom_rotation() -> np.ndarray:
+    """Orthogonal (45, 45) matrix from PySCF's order of one atom's functions to e3nn's."""
+    matrix, start = np.zeros((DIM, DIM)), 0
+    blocks = (np.eye(1), np.eye(3), quadrupole_rotation())
+    for count, block in zip(COUNTS, blocks, strict=True):
+        for _ in range(count):
+            stop = start + len(block)
+            matrix[start:stop, start:stop] = block
+            start = stop
+    return matrix
+
+
+def auxiliary_molecule(molecule: Any) -> Any:
+    """PySCF molecule that carries the density basis on the atoms of ``molecule``."""
+    from pyscf import gto
+
+    shells = [[degree, [a, 1.0]] for degree, row in enumerate(EXPONENTS) for a in row]
+    symbols = {molecule.atom_symbol(i) for i in range(molecule.natm)}
+    return gto.M(
+        atom=molecule._atom,
+        basis=dict.fromkeys(symbols, shells),
+        charge=molecule.charge,
+        unit="Bohr",
+        verbose=0,
+    )
+
+
+def to_e3nn(values: np.ndarray) -> np.ndarray:
+    """(n_atoms * 45, ...) in PySCF's order -> (n_atoms, 45, ...) in e3nn's order."""
+    stacked = values.reshape(-1, DIM, *values.shape[1:])
+    return np.einsum("pq,aq...->ap...", atom_rotation(), stacked)
+
+
+def from_e3nn(values: np.ndarray) -> np.ndarray:
+    """(n_atoms, 45) in e3nn's order -> (n_atoms * 45,) in PySCF's order."""
+    return np.einsum("pq,ap->aq", atom_rotation(), values).reshape(-1)
+
+
+def overlap_integrals(molecule: Any) -> np.ndarray:
+    """<mu|phi_Ak|nu>, shape (n_atoms, 45, n_orbitals, n_orbitals), e3nn order."""
+    from pyscf import df
+
+    integrals = df.incore.aux_e2(molecule, auxiliary_molecule(molecule), "int3c1e")
+    return to_e3nn(np.ascontiguousarray(integrals.transpose(2, 0, 1)))
+
+
+def project(molecule: Any, density_matrix: np.ndarray) -> np.ndarray:
+    """Projections p_Ak = integral of phi_Ak rho, shape (n_atoms, 45)."""
+    from pyscf import df
+
+    integrals = df.incore.aux_e2(molecule, auxiliary_molecule(molecule), "int3c1e")
+    return to_e3nn(np.einsum("ijk,ij->k", integrals, density_matrix))
+
+
+@cache
+def electrons_per_function() -> np.ndarray:
+    """Integral of each phi_k over space, (45,); only s functions have one."""
+    exponents = np.array(EXPONENTS[0])
+    out = np.zeros(DIM)
+    out[: COUNTS[0]] = (2.0 * exponents / np.pi) ** 0.75 * (np.pi / exponents) ** 1.5
+    return out
+
+
+def fit(molecule: Any, density_matrix: np.ndarray) -> np.ndarray:
+    """Coefficients (n_atoms, 45) of the Coulomb-metric fit with the electron count held fixed.
+
+    Minimises (rho - fit | rho - fit) subject to integral(fit) = number of electrons.
+    """
+    from pyscf import df
+
+    auxiliary = auxiliary_molecule(molecule)
+    integrals = df.incore.aux_e2(molecule, auxiliary, "int3c2e")
+    right = np.einsum("ijk,ij->k", integrals, density_matrix)
+    metric = auxiliary.intor("int2c2e")
+    metric[np.diag_indices_from(metric)] += 1e-10 * np.trace(metric) / len(metric)
+    charges = from_e3nn(np.tile(electrons_per_function(), (molecule.natm, 1)))
+    electrons = float(np.einsum("ij,ji", molecule.intor_symmetric("int1e_ovlp"), density_matrix))
+    solution = np.linalg.solve(metric, np.stack([right, charges], axis=1))
+    shift = (electrons - charges @ solution[:, 0]) / (charges @ solution[:, 1])
+    return to_e3nn(solution[:, 0] + shift * solution[:, 1])
+
+
+def evaluate(
+    positions: np.ndarray, coefficients: np.ndarray, points: np.ndarray, chunk: int = 20_000
+) -> np.ndarray:
+    """The density of a coefficient set at points, electrons per bohr^3, shape (n_points,).
+
+    positions: (n_atoms, 3) bohr. coefficients: (n_atoms, 45). points: (n_points, 3) bohr.
+    """
+    blocks = (points[i : i + chunk] for i in range(0, len(points), chunk))
+    return np.concatenate([_evaluate(positions, coefficients, block) for block in blocks])
+
+
+def _evaluate(positions: np.ndarray, coefficients: np.ndarray, points: np.ndarray) -> np.ndarray:
+    out = np.zeros(len(points))
+    for centre, c in zip(positions, coefficients, strict=True):
+        d = points - centre
+        angular = (np.ones((len(d), 1)), d, e3nn_quadrupoles(d))
+        r2, start = (d**2).sum(1), 0
+        for degree, exponents in enumerate(EXPONENTS):
+            for a in exponents:
+                stop = start + 2 * degree + 1
+                radial = _norm(degree, a) * np.exp(-a * r2)
+                out += radial * (angular[degree] @ c[start:stop])
+                start = stop
+    return out
+
+
+def _norm(degree: int, a: float) -> float:
+    """Normalisation of r^l exp(-a r^2) times harmonics whose squares sum to r^(2l)."""
+    from math import gamma, pi
+
+    radial = 0.5 * gamma(degree + 1.5) / (2.0 * a) ** (degree + 1.5)
+    return float((radial * 4.0 * pi / (2 * degree + 1)) ** -0.5)

@@ -1,0 +1,131 @@
+"""Kohn-Sham labels of one molecule from PySCF: energies by component, orbital levels, density.
+
+The self-consistent calculation is PySCF's (restricted, closed shell, def2-SVP, density fitting
+with def2-universal-jfit for the Coulomb term). Two levels of theory are computed per geometry:
+PBE first, then Slater exchange with PW92 correlation started from the PBE density. On each
+density both functionals' exchange-correlation energies are evaluated, so that
+
+    xc_correction = E_xc^PBE[n] - E_xc^LDA[n]
+
+is known for one and the same density n. All numbers leave this module in hartree and bohr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+BASIS = "def2-svp"
+AUXILIARY_BASIS = "def2-universal-jfit"
+FUNCTIONALS = {"PBE": "GGA_X_PBE,GGA_C_PBE", "LDA": "LDA_X,LDA_C_PW"}
+GRID_LEVEL = 1
+CONVERGENCE = 1e-8  # hartree; PySCF's default gradient threshold is its square root
+
+
+@dataclass(frozen=True)
+class KohnShamLabels:
+    """Converged restricted Kohn-Sham results at one level (hartree, bohr, e*bohr).
+
+    ``xc`` is this level's exchange-correlation energy, ``xc_lda`` and ``xc_pbe`` those of either
+    functional on this level's density; ``density_matrix`` is (n, n) in PySCF's orbital order.
+    """
+
+    total: float
+    kinetic: float
+    external: float
+    hartree: float
+    xc: float
+    xc_lda: float
+    xc_pbe: float
+    nuclear: float
+    dipole: np.ndarray
+    homo: float
+    lumo: float
+    cycles: int
+    density_matrix: np.ndarray
+
+
+def build_molecule(
+    numbers: np.ndarray,
+    positions: np.ndarray,
+    basis: Any = BASIS,
+    charge: int = 0,
+    unit: str = "Angstrom",
+) -> Any:
+    """PySCF molecule from atomic numbers (n,) and positions (n, 3) in ``unit``."""
+    from pyscf import gto
+
+    atoms = [(int(z), tuple(map(float, r))) for z, r in zip(numbers, positions, strict=True)]
+    return gto.M(atom=atoms, basis=basis, charge=charge, unit=unit, verbose=0)
+
+
+@contextmanager
+def kohn_sham(molecule: Any, level: str, grid_level: int = GRID_LEVEL) -> Iterator[Any]:
+    """PySCF's restricted Kohn-Sham object with density fitting; its scratch files are closed."""
+    from pyscf import dft
+
+    mean_field = dft.RKS(molecule).density_fit(auxbasis=AUXILIARY_BASIS)
+    mean_field.xc = FUNCTIONALS[level]
+    mean_field.conv_tol = CONVERGENCE
+    mean_field.grids.level = grid_level
+    try:
+        yield mean_field
+    finally:
+        for owner, name in ((mean_field, "_chkfile"), (mean_field.with_df, "_cderi_to_save")):
+            file: Any = getattr(owner, name, None)
+            if hasattr(file, "close"):
+                file.close()
+
+
+def label(
+    numbers: np.ndarray, positions: np.ndarray, grid_level: int = GRID_LEVEL
+) -> dict[str, KohnShamLabels] | None:
+    """Labels of one molecule at PBE and at LDA, or None if either SCF does not converge.
+
+    numbers: (n,) atomic numbers. positions: (n, 3) angstrom. grid_level: PySCF's grid level.
+    """
+    molecule = build_molecule(numbers, positions)
+    results: dict[str, KohnShamLabels] = {}
+    guess = None
+    for level in FUNCTIONALS:
+        with kohn_sham(molecule, level, grid_level) as mean_field:
+            mean_field.with_df.build()  # else PySCF recomputes these integrals in each cycle
+            mean_field.kernel(guess)
+            if not mean_field.converged:
+                return None
+            guess = mean_field.make_rdm1()
+            results[level] = _collect(mean_field, guess)
+    return results
+
+
+def _collect(mean_field: Any, density_matrix: Any) -> KohnShamLabels:
+    molecule = mean_field.mol
+    density_matrix = np.asarray(density_matrix)
+    kinetic = np.einsum("ij,ji", molecule.intor_symmetric("int1e_kin"), density_matrix)
+    external = np.einsum("ij,ji", molecule.intor_symmetric("int1e_nuc"), density_matrix)
+    hartree = 0.5 * np.einsum("ij,ji", mean_field.get_j(molecule, density_matrix), density_matrix)
+    both = {
+        level: float(mean_field._numint.nr_rks(molecule, mean_field.grids, name, density_matrix)[1])
+        for level, name in FUNCTIONALS.items()
+    }
+    occupied = molecule.nelectron // 2
+    levels = mean_field.mo_energy
+    return KohnShamLabels(
+        total=float(mean_field.e_tot),
+        kinetic=float(kinetic),
+        external=float(external),
+        hartree=float(hartree),
+        xc=float(mean_field.scf_summary["exc"]),
+        xc_lda=both["LDA"],
+        xc_pbe=both["PBE"],
+        nuclear=float(molecule.energy_nuc()),
+        dipole=mean_field.dip_moment(molecule, density_matrix, unit="AU", verbose=0),
+        homo=float(levels[occupied - 1]),
+        lumo=float(levels[occupied]) if occupied < len(levels) else float("nan"),
+        cycles=int(mean_field.cycles),
+        density_matrix=density_matrix,
+    )

@@ -1,0 +1,65 @@
+"""Quantities of the dft domain, besides the core's energy. No heavy imports."""
+
+from __future__ import annotations
+
+from sfm.quantity import Quantity
+
+KINETIC_ENERGY = Quantity(
+    "kinetic_energy", "eV", extensive=True, summary="kinetic energy of the Kohn-Sham orbitals"
+)
+EXTERNAL_ENERGY = Quantity(
+    "external_energy", "eV", extensive=True, summary="attraction of electrons by nuclei"
+)
+HARTREE_ENERGY = Quantity(
+    "hartree_energy", "eV", extensive=True, summary="classical repulsion of the electron density"
+)
+NUCLEAR_ENERGY = Quantity("nuclear_energy", "eV", extensive=True, summary="repulsion of nuclei")
+XC_ENERGY = Quantity("xc_energy", "eV", extensive=True, summary="exchange-correlation energy")
+XC_CORRECTION = Quantity(
+    "xc_correction",
+    "eV",
+    extensive=True,
+    summary="exchange-correlation energy beyond LDA of the same density: E_xc^PBE[n] - E_xc^LDA[n]",
+)
+DIPOLE = Quantity("dipole", "e*angstrom", "1o", summary="electric dipole moment")
+HOMO = Quantity("homo", "eV", summary="energy of the highest occupied orbital")
+LUMO = Quantity("lumo", "eV", summary="energy of the lowest unoccupied orbital")
+DENSITY_COEFFICIENTS = Quantity(
+    "density_coefficients",
+    "1",
+    "10x0e+5x1o+4x2e",
+    "token",
+    summary="electron density as atom-centred s, p, d functions (sfm_dft.density_basis)",
+)
+DENSITY_PROJECTIONS = Quantity(
+    "density_projections",
+    "1",
+    "10x0e+5x1o+4x2e",
+    "token",
+    summary="electron density projected on atom-centred s, p, d functions",
+)
+ATOMISATION_ENERGY = Quantity(
+    "atomisation_energy",
+    "eV",
+    extensive=True,
+    summary="energy to take the molecule apart into free atoms at rest, without zero-point energy",
+)
+SCF_RESIDUAL = Quantity(
+    "scf_residual", "eV", summary="largest Fock-density commutator: zero when self-consistent"
+)
+
+ALL = (
+    KINETIC_ENERGY,
+    EXTERNAL_ENERGY,
+    HARTREE_ENERGY,
+    NUCLEAR_ENERGY,
+    XC_ENERGY,
+    XC_CORRECTION,
+    DIPOLE,
+    HOMO,
+    LUMO,
+    DENSITY_COEFFICIENTS,
+    DENSITY_PROJECTIONS,
+    ATOMISATION_ENERGY,
+    SCF_RESIDUAL,
+)

@@ -1,0 +1,50 @@
+"""The datasets of this plugin. No heavy imports."""
+
+from __future__ import annotations
+
+from sfm.data.spec import DatasetSpec
+
+PBE = "PBE/def2-SVP"
+LDA = "LDA/def2-SVP"
+EXPERIMENT = "experiment"
+
+DFT_SMALL = DatasetSpec(
+    name="dft-small",
+    domain="dft",
+    summary="molecules of H, C, N, O, F with up to 8 atoms: Kohn-Sham energies and densities",
+    quantities=(
+        "energy",
+        "kinetic_energy",
+        "external_energy",
+        "hartree_energy",
+        "xc_energy",
+        "xc_correction",
+        "dipole",
+        "homo",
+        "lumo",
+        "density_coefficients",
+        "density_projections",
+    ),
+    levels=(PBE, LDA),
+    licence="CC0-1.0 (labels and geometries); SMILES from robocrys, modified BSD",
+    origin="SMILES of robocrys 0.2.13; geometries rdkit and GFN2-xTB; labels PySCF 2.14.0",
+    citation=(
+        "Ganose, Jain, MRS Commun. 9, 874 (2019), doi:10.1557/mrc.2019.94",
+        "Sun et al., J. Chem. Phys. 153, 024109 (2020), doi:10.1063/5.0006074",
+    ),
+)
+
+G2_ATOMISATION = DatasetSpec(
+    name="g2-atomisation",
+    domain="dft",
+    summary="closed-shell molecules of the G2 set with measured atomisation energies; held out",
+    quantities=("atomisation_energy",),
+    levels=(EXPERIMENT,),
+    licence="LGPL-2.1-or-later (ase, whose tables these are)",
+    origin="ase 3.29.0, ase.data.g2: geometries, enthalpies of formation, zero-point energies",
+    citation=(
+        "Curtiss, Raghavachari, Redfern, Pople, J. Chem. Phys. 106, 1063 (1997)",
+        "Larsen et al., J. Phys.: Condens. Matter 29, 273002 (2017)",
+    ),
+    held_out=True,
+)
