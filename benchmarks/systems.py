@@ -1,0 +1,117 @@
+"""What is measured: a periodic cell and a batch of molecules, the same arrays for every model.
+
+Positions in angstrom. Everything is drawn with a fixed seed, so that two runs measure the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+CUTOFF = 5.0
+SEED = 20240
+N_MOLECULES = 32
+ORGANIC = {1, 6, 7, 8, 9, 16, 17}
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One structure: positions (n, 3), atomic numbers (n,), lattice vectors (3, 3) or None."""
+
+    positions: np.ndarray
+    numbers: np.ndarray
+    cell: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A batch of structures, of one domain, and where they come from."""
+
+    name: str
+    domain: str
+    summary: str
+    structures: tuple[Structure, ...]
+
+    @property
+    def n_atoms(self) -> int:
+        return sum(len(s.numbers) for s in self.structures)
+
+    @property
+    def elements(self) -> list[int]:
+        return sorted({int(z) for s in self.structures for z in s.numbers})
+
+
+def silicon() -> Workload:
+    """64 atoms of diamond silicon, coordinates displaced by N(0, 0.05 angstrom)."""
+    base = [(0, 0, 0), (0, 2, 2), (2, 0, 2), (2, 2, 0), (1, 1, 1), (1, 3, 3), (3, 1, 3), (3, 3, 1)]
+    a = 5.431
+    corners = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=float)
+    positions = (corners[:, None] + np.array(base) / 4).reshape(-1, 3) * a
+    positions += np.random.default_rng(SEED).normal(0.0, 0.05, positions.shape)
+    structure = Structure(positions, np.full(64, 14), np.eye(3) * 2 * a)
+    return Workload("silicon", "crystals", "64-atom rattled silicon cell", (structure,))
+
+
+def molecules() -> Workload:
+    """32 molecules of the bundled dataset; where it is not built, of ase's G2 collection."""
+    try:
+        structures, origin = _bundled_molecules(), "bundled dataset molecules-xtb, test split"
+    except Exception as error:
+        print(f"  molecules-xtb cannot be read ({error}): using ase's G2 collection instead")
+        structures, origin = _ase_molecules(), "ase's G2 collection, rattled by 0.05 angstrom"
+    summary = f"{N_MOLECULES} small molecules ({origin})"
+    return Workload("molecules", "molecules", summary, tuple(structures))
+
+
+def _bundled_molecules() -> list[Structure]:
+    import sfm
+
+    data = sfm.dataset("molecules/molecules-xtb", split="test")
+    # evenly spaced, so that conformers of one molecule do not fill the batch
+    rows = np.linspace(0, len(data) - 1, N_MOLECULES).astype(int)
+    samples = [data[int(row)] for row in rows]
+    return [Structure(np.array(s.positions), np.array(s.types)) for s in samples]
+
+
+def _ase_molecules() -> list[Structure]:
+    from ase.collections import g2
+
+    generator = np.random.default_rng(SEED)
+    known = [g2[name] for name in sorted(g2.names)]
+    atoms = [a for a in known if len(a) >= 8 and set(a.numbers) <= ORGANIC][:N_MOLECULES]
+    return [
+        Structure(a.positions + generator.normal(0.0, 0.05, a.positions.shape), a.numbers)
+        for a in atoms
+    ]
+
+
+WORKLOADS: dict[str, Callable[[], Workload]] = {"silicon": silicon, "molecules": molecules}
+
+
+def save(path: Path, workload: Workload) -> None:
+    """Write the arrays for the processes that measure."""
+    arrays = {}
+    for i, s in enumerate(workload.structures):
+        arrays[f"positions.{i}"], arrays[f"numbers.{i}"] = s.positions, s.numbers
+        if s.cell is not None:
+            arrays[f"cell.{i}"] = s.cell
+    text = np.array([workload.name, workload.domain, workload.summary])
+    np.savez(path, n=len(workload.structures), text=text, **arrays)
+
+
+def load(path: Path) -> Workload:
+    """Read what `save` wrote."""
+    with np.load(path) as data:
+        structures = tuple(
+            Structure(
+                data[f"positions.{i}"],
+                data[f"numbers.{i}"],
+                data.get(f"cell.{i}"),
+            )
+            for i in range(int(data["n"]))
+        )
+        name, domain, summary = (str(x) for x in data["text"])
+    return Workload(name, domain, summary, structures)

@@ -1,0 +1,74 @@
+"""`make bench`: the arithmetic of its report, and one real measurement of our own model."""
+
+import json
+import subprocess
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    spec = spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_ratio_is_taken_turn_by_turn(monkeypatch):
+    report = load("report", monkeypatch)
+    # the machine gets three times slower after the first turn: each ratio is still 4
+    assert report.ratios([4.0, 12.0, 12.0], [1.0, 3.0, 3.0]) == [4.0, 4.0, 4.0]
+    assert report.spread([3.0, 1.0, 2.0]) == (1.0, 2.0, 3.0)
+
+
+def test_silicon_has_28_neighbours_per_atom_within_five_angstrom(monkeypatch):
+    """4 + 12 + 12 atoms in the first three shells of diamond (2.35, 3.84, 4.50 angstrom)."""
+    from sfm.data.neighbours import neighbour_list
+
+    systems = load("systems", monkeypatch)
+    (cell,) = systems.silicon().structures
+    edges, _ = neighbour_list(cell.positions, systems.CUTOFF, cell.cell, (True, True, True))
+    assert len(cell.numbers) == 64
+    assert edges.shape == (2, 64 * 28)
+
+
+def test_published_tables_are_those_of_the_published_numbers(monkeypatch):
+    report = load("report", monkeypatch)
+    if not (FOLDER / "results.json").exists():
+        pytest.skip("not measured yet: make bench")
+    results = json.loads((FOLDER / "results.json").read_text())
+    assert (FOLDER / "RESULTS.md").read_text() == report.render(results)
+
+
+def test_unknown_name_is_a_usage_error():
+    command = [sys.executable, str(FOLDER / "run.py"), "--only", "sfm-tinny"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "'sfm-tinny' is none of" in done.stderr
+
+
+@pytest.mark.slow
+def test_measures_our_model(tmp_path):
+    only = "sfm-tiny,silicon,train,infer,memory"
+    command = [sys.executable, str(FOLDER / "run.py"), "--rounds", "1", "--only", only]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["failed"] == {}
+    assert results["workloads"]["silicon"]["edges"]["sfm-tiny"] == 64 * 28
+    times = {(r["model"], r["task"]): r["cpu"][0] for r in results["timings"]}
+    assert times["sfm-tiny", "train"] > times["sfm-tiny", "infer"] > 0
+    weights = {(r["model"], r["task"]): r["rise"] for r in results["memory"]}
+    assert weights["sfm-tiny", "train"] > weights["sfm-tiny", "infer"] > 0
+    assert "sfm-tiny dense" in (tmp_path / "RESULTS.md").read_text()
