@@ -1,0 +1,63 @@
+"""Neighbour lists against a plain loop over images."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from sfm.data.neighbours import neighbour_list
+
+
+def loop(x, cutoff, cell, pbc):
+    """All ordered pairs, one after another."""
+    pairs = set()
+    cell = np.eye(3) if cell is None else cell
+    ranges = [range(-4, 5) if p else range(1) for p in pbc]
+    for shift in itertools.product(*ranges):
+        offset = np.array(shift) @ cell
+        for i, j in itertools.product(range(len(x)), repeat=2):
+            d = np.linalg.norm(x[j] + offset - x[i])
+            if d < cutoff and not (i == j and not any(shift)):
+                pairs.add((j, i, *shift))
+    return pairs
+
+
+CELL = np.array([[3.0, 0, 0], [0.9, 2.7, 0], [0.2, -0.4, 3.3]])
+
+
+@pytest.mark.parametrize("pbc", [(0, 0, 0), (1, 1, 1), (1, 0, 1)])
+def test_it_equals_the_loop(pbc):
+    rng = np.random.default_rng(0)
+    x = rng.random((5, 3)) @ CELL
+    edges, shifts = neighbour_list(x, 3.1, CELL, np.array(pbc, dtype=bool))
+    found = {(j, i, *s) for j, i, s in zip(*edges, map(tuple, shifts), strict=True)}
+    assert len(found) == edges.shape[1]
+    assert found == loop(x, 3.1, CELL, pbc)
+
+
+def test_atoms_outside_the_cell_have_the_same_distances():
+    rng = np.random.default_rng(1)
+    x = rng.random((4, 3)) @ CELL
+    far = x + np.array([[0, 0, 0], [2, 0, -1], [0, 3, 0], [-1, -1, -1]]) @ CELL
+    lengths = []
+    for points in (x, far):
+        edges, shifts = neighbour_list(points, 3.0, CELL, True)
+        vectors = points[edges[0]] + shifts @ CELL - points[edges[1]]
+        lengths.append(np.sort(np.linalg.norm(vectors, axis=1)))
+    np.testing.assert_allclose(*lengths, atol=1e-12)
+
+
+def test_edges_are_sorted_by_receiver_then_sender():
+    x = np.random.default_rng(2).random((8, 3)) * 4
+    (sender, receiver), _ = neighbour_list(x, 3.0)
+    keys = list(zip(receiver, sender, strict=True))
+    assert keys == sorted(keys)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_none_and_one(n):
+    edges, shifts = neighbour_list(np.zeros((n, 3)), 3.0)
+    assert edges.shape == (2, 0)
+    assert shifts.shape == (0, 3)

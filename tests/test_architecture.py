@@ -1,0 +1,102 @@
+"""Imports go one way: plugin, quantity, units <- data <- nn, simulate <- model <- the rest."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CORE = sorted((ROOT / "sfm").rglob("*.py"))
+PLUGINS = {p.name.removeprefix("sfm_"): p for p in (ROOT / "plugins").glob("*/sfm_*") if p.is_dir()}
+
+# a module of layer k may import layers below k and its own
+LAYERS = [
+    {"errors", "quantity", "units", "plugin", "registry", "_version"},
+    {"config", "recipe"},
+    {"data"},
+    {"nn", "simulate"},
+    {"model", "checkpoint", "predict", "calculator"},
+    {"train", "hub"},
+    {"testing", "scaffold"},
+    {"cli", "demo", "__main__", "__init__"},
+]
+HEIGHT = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+
+
+def imports(path: Path, *, top_level: bool) -> set[str]:
+    """Absolute module names that a file imports; TYPE_CHECKING blocks do not count."""
+    found: set[str] = set()
+
+    def visit(nodes) -> None:
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                found.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module)
+                found.update(f"{node.module}.{alias.name}" for alias in node.names)
+            elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+                visit(node.orelse)
+            elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                if not top_level:
+                    visit(node.body)
+            else:
+                visit(list(ast.iter_child_nodes(node)))
+
+    visit(ast.parse(path.read_text(encoding="utf-8")).body)
+    return found
+
+
+def layer_of(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if parts[0] == "sfm" and len(parts) > 1 and parts[1] in HEIGHT else None
+
+
+def test_every_module_of_the_core_has_a_layer():
+    names = {p.relative_to(ROOT / "sfm").parts[0].removesuffix(".py") for p in CORE}
+    names = {n for n in names if not n.startswith("_bundled")}
+    assert names <= set(HEIGHT), f"say where they belong: {sorted(names - set(HEIGHT))}"
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(ROOT)))
+def test_top_level_imports_go_down(path):
+    own = path.relative_to(ROOT / "sfm").parts[0].removesuffix(".py")
+    above = {
+        module
+        for module in imports(path, top_level=True)
+        if (name := layer_of(module)) and HEIGHT[name] > HEIGHT[own]
+    }
+    assert not above, f"sfm.{own} is below {sorted(above)}"
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_core_never_imports_a_plugin(path):
+    plugins = {m for m in imports(path, top_level=False) if m.split(".")[0].startswith("sfm_")}
+    assert not plugins
+
+
+@pytest.mark.parametrize("name", sorted(PLUGINS))
+def test_a_plugin_imports_no_other_plugin_and_nothing_above_the_model(name):
+    for path in PLUGINS[name].rglob("*.py"):
+        for module in imports(path, top_level=False):
+            root = module.split(".")[0]
+            assert not (root.startswith("sfm_") and root != f"sfm_{name}"), f"{path.name}: {module}"
+            layer = layer_of(module)
+            assert layer not in ("train", "cli", "demo"), f"{path.name} imports {module}"
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_global_is_set_and_no_pickle_is_read(path):
+    text = path.read_text(encoding="utf-8")
+    for word in ("set_default_dtype", "use_deterministic_algorithms", "pickle.load"):
+        assert word not in text, word
+    if path.parent.name != "train":
+        assert "torch.load" not in text
+
+
+def test_files_are_small_and_no_module_is_called_utils():
+    for path in CORE + [p for folder in PLUGINS.values() for p in folder.rglob("*.py")]:
+        assert path.stem not in ("utils", "helpers", "misc", "common"), path
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert lines <= 600, f"{path}: {lines} lines"
