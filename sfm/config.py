@@ -11,7 +11,6 @@ from sfm.quantity import Quantity
 
 FORMAT = 1
 MODEL_TYPE = "sfm"
-DERIVED_FROM_ENERGY = ("forces", "stress")
 
 
 @dataclass(frozen=True, order=True)

@@ -198,6 +198,16 @@ class FoundationModel(nn.Module):
         Returns:
             Per-system values (S, ...), per-token values (N, ...), grid values (cells, ...).
         """
+        return self.values_and_features(batch, quantities, create_graph=create_graph)[0]
+
+    def values_and_features(
+        self,
+        batch: Mapping[str, Tokens],
+        quantities: Mapping[str, Collection[str]],
+        *,
+        create_graph: bool = False,
+    ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tokens]]:
+        """What `forward` returns, and the trunk's features of the same pass; same arguments."""
         moved, handles = dict(batch), {}
         differentiate = any(n in wanted for wanted in quantities.values() for n in DERIVED)
         with torch.set_grad_enabled(torch.is_grad_enabled() or differentiate):
@@ -228,10 +238,11 @@ class FoundationModel(nn.Module):
                 )
                 for part, values in zip(parts, derived, strict=True):
                     results[part].update(values)
-        return {
+        asked = {
             part: {name: values[name] for name in quantities[part]}
             for part, values in results.items()
         }
+        return asked, features
 
     def _head(
         self, part: str, quantity: str, features: Tokens, inputs: Tokens
@@ -251,7 +262,7 @@ class FoundationModel(nn.Module):
     ) -> tuple[Tensor, Tensor] | None:
         """Standard errors (S,) and whether each system lies outside the training domain.
 
-        None if the head has no last layer to judge by. `features` is what `features()` returned.
+        None if the head has no last layer to judge by. `features` are the trunk's, of these tokens.
         """
         key = f"{part}:{quantity}"
         if key not in self.uncertainties:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from sfm.data.batching import row_counts
 from sfm.data.readers import read_object
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError, RunError
-from sfm.nn.derive import DERIVED
 
 if TYPE_CHECKING:
     from sfm.model import FoundationModel
@@ -97,8 +97,10 @@ def _is_many(inputs: Any, samples: Sequence[Sample]) -> bool:
     return isinstance(inputs, (list, tuple)) or len(samples) > 1
 
 
-def _batches(model: FoundationModel, part: str, samples: Sequence[Sample], level: str):
-    """Tokens of consecutive samples, filled to a budget of tokens."""
+def _batches(
+    model: FoundationModel, part: str, samples: Sequence[Sample], level: str
+) -> Iterator[tuple[int, Tokens]]:
+    """Tokens of consecutive samples and the first one's index, filled to a budget of tokens."""
     chunk: list[Tokens] = []
     start, size = 0, 0
     for number, sample in enumerate(samples):
@@ -112,14 +114,13 @@ def _batches(model: FoundationModel, part: str, samples: Sequence[Sample], level
         yield start, Tokens.cat(chunk)
 
 
-def split_rows(model: FoundationModel, part: str, name: str, values: Any, tokens: Tokens) -> list:
+def split_rows(model: FoundationModel, name: str, values: torch.Tensor, tokens: Tokens) -> list:
     """The rows of a batched quantity, one array per system."""
     quantity = model.config.quantities[name]
     array = values.detach().cpu().numpy()
     if quantity.per == "system":
         return list(array)
-    counts = tokens.counts() if quantity.per == "token" else tokens.extras["grid_cells"].long()
-    return np.split(array, np.cumsum(counts.cpu().numpy())[:-1])
+    return np.split(array, np.cumsum(row_counts(quantity, tokens).cpu().numpy())[:-1])
 
 
 def predict(
@@ -209,17 +210,12 @@ def predict(
 
 def _predict_batch(model: FoundationModel, part: str, names: list[str], tokens: Tokens):
     """Per system: {quantity: (value, standard error or None, outside)}."""
-    grad = any(name in DERIVED for name in names)
-    with torch.set_grad_enabled(grad):
-        values = model({part: tokens}, {part: names})[part]
     with torch.no_grad():
-        features = model.features({part: tokens})[part] if model.uncertainties else None
+        said, features = model.values_and_features({part: tokens}, {part: names})
     results: list[dict[str, Any]] = [{} for _ in range(tokens.n_systems)]
     for name in names:
-        rows = split_rows(model, part, name, values[name], tokens)
-        judged = None
-        if features is not None and name not in DERIVED:
-            judged = model.uncertainty(part, name, tokens, features)
+        rows = split_rows(model, name, said[part][name], tokens)
+        judged = model.uncertainty(part, name, tokens, features[part])
         for i, row in enumerate(rows):
             if not np.isfinite(row).all():
                 raise RunError(f"{tokens.ids[i]}: the predicted {name} is not a finite number")

@@ -31,8 +31,6 @@ Role = Literal["id", "split", "group", "input", "field", "condition", "label"]
 KEY = b"sfm"
 FORMAT = 1
 
-CANONICAL_INPUT_UNITS = {"types": "1", "pbc": "1"}
-
 
 @dataclass(frozen=True)
 class Column:

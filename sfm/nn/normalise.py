@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sfm.data.batching import row_counts
 from sfm.data.tokens import Tokens, system_sum
 from sfm.nn.elements import N_TYPES
 from sfm.quantity import Quantity
@@ -46,7 +47,7 @@ class Normaliser(nn.Module):
             return torch.arange(tokens.n_systems, device=tokens.system.device)
         if self.quantity.per == "token":
             return tokens.system
-        cells = tokens.extras["grid_cells"].long()
+        cells = row_counts(self.quantity, tokens)
         return torch.repeat_interleave(torch.arange(len(cells), device=cells.device), cells)
 
     def offsets(self, tokens: Tokens) -> Tensor | None:
