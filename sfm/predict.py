@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -161,22 +162,22 @@ def predict(
         if not mine:
             continue
         known = model.targets(encoder=part)
-        levels = list(dict.fromkeys(t.level for t in known if level in (None, t.level)))
-        for one in levels:
-            names = [
-                t.quantity
-                for t in known
-                if t.level == one and (quantities is None or t.quantity in quantities)
-            ]
-            if not names:
-                continue
-            asked = True
-            several = {n: sum(t.quantity == n for t in known) > 1 and level is None for n in names}
-            for start, tokens in _batches(model, part, [samples[i] for i in mine], one):
-                for offset, result in enumerate(_predict_batch(model, part, names, tokens)):
+        names: dict[str, list[str]] = {}
+        for t in known:
+            if level in (None, t.level) and (quantities is None or t.quantity in quantities):
+                names.setdefault(t.level, []).append(t.quantity)
+        if not names:
+            continue
+        asked = True
+        times = Counter(t.quantity for t in known if level is None)
+        for start, tokens in _batches(model, part, [samples[i] for i in mine], next(iter(names))):
+            for one, wanted in names.items():
+                context = torch.full_like(tokens.context, model.context(part, one))
+                results = _predict_batch(model, part, wanted, tokens.replace(context=context))
+                for offset, result in enumerate(results):
                     target = collected[mine[start + offset]]
                     for name, (value, sigma, outside) in result.items():
-                        key = f"{name}@{one}" if several[name] else name
+                        key = f"{name}@{one}" if times[name] > 1 else name
                         target["values"][key] = value
                         target["units"][key] = model.config.quantities[name].unit
                         target["levels"][key] = one
