@@ -8,6 +8,7 @@ through the trunk updates them all. Forces and stress are derivatives of the ene
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -315,13 +316,9 @@ class FoundationModel(nn.Module):
             trunk={**self.config.trunk, "experts": 1},
             targets=tuple(self.targets(encoder=part, level=level)),
         )
-        dense = FoundationModel(config).to(device=self.device, dtype=self.dtype)
-        dense.encoders.load_state_dict(self.encoders.state_dict())
-        dense.heads.load_state_dict(self.heads.state_dict())
-        dense.normalisers.load_state_dict(self.normalisers.state_dict())
-        dense.uncertainties.load_state_dict(self.uncertainties.state_dict())
-        dense.trunk = self.trunk.collapsed(context)
-        return dense.train(self.training)
+        dense = copy.deepcopy(self)
+        dense.config, dense.trunk = config, self.trunk.collapsed(context)
+        return dense
 
     # ------------------------------------------------------------------ growing
 

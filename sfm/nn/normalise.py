@@ -10,20 +10,21 @@ different levels have different tables, so they are never merged by accident.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sfm.data.batching import row_counts
 from sfm.data.tokens import Tokens, system_sum
 from sfm.nn.elements import N_TYPES
+from sfm.nn.precision import Float64Buffers
 from sfm.quantity import Quantity
 
 
-class Normaliser(nn.Module):
+class Normaliser(Float64Buffers):
     """Scales and shifts of one quantity of one encoder, for every context of the model."""
 
     scale: Tensor
@@ -34,12 +35,6 @@ class Normaliser(nn.Module):
         self.quantity = quantity
         self.register_buffer("scale", torch.ones(n_contexts, dim, dtype=torch.float64))
         self.register_buffer("shift", torch.zeros(n_contexts, N_TYPES, dim, dtype=torch.float64))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Normaliser:
-        # references of -1e5 eV need float64 whatever the network's dtype: move, never cast
-        device = fn(torch.empty(0)).device
-        self.scale, self.shift = self.scale.to(device), self.shift.to(device)
-        return self
 
     def rows(self, tokens: Tokens) -> Tensor:
         """System index of each row of the quantity."""

@@ -15,6 +15,7 @@ and De Fabritiis, arXiv:2306.06482). All linear maps are mixtures of experts (`s
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from dataclasses import dataclass
 
@@ -206,18 +207,12 @@ class Trunk(nn.Module):
         """A dense trunk (one expert) that equals this one for systems of `context` only."""
         encoder, level = self.contexts[context : context + 1].unbind(1)
         weights = self.router(encoder, level)[0]
-        dense = Trunk(
-            dataclasses.replace(self.config, experts=1), [tuple(c) for c in self.contexts.tolist()]
-        ).to(self.types.weight)
-        source = dict(self.named_modules())
-        for name, module in dense.named_modules():
-            for child_name, child in list(module.named_children()):
-                twin = source[f"{name}.{child_name}".lstrip(".")]
+        dense = copy.deepcopy(self)
+        dense.config = dataclasses.replace(self.config, experts=1)
+        dense.router = Router(len(self.router.encoder_logits), len(self.router.level_logits), 1)
+        dense.router.to(weights)
+        for module in dense.modules():
+            for name, child in list(module.named_children()):
                 if isinstance(child, MixtureLinear):
-                    setattr(module, child_name, twin.collapsed(weights))
-                elif isinstance(child, (TypeEmbedding, nn.Embedding, nn.LayerNorm)):
-                    child.load_state_dict(twin.state_dict())
-        for own, other in zip(dense.layers, self.layers, strict=True):
-            own.get_parameter("bias").copy_(other.get_parameter("bias"))
-        dense.neighbours.copy_(self.neighbours)
+                    setattr(module, name, child.collapsed(weights))
         return dense

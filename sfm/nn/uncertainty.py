@@ -12,16 +12,16 @@ input lies outside the training domain: when it exceeds nearly all values seen i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from sfm.nn.precision import Float64Buffers
 
 OUTSIDE_QUANTILE = 0.999
 OUTSIDE_FACTOR = 2.0
 
 
-class LastLayerUncertainty(nn.Module):
+class LastLayerUncertainty(Float64Buffers):
     """Calibrated last-layer uncertainty of one head, for every context of the model."""
 
     precision: Tensor
@@ -35,12 +35,6 @@ class LastLayerUncertainty(nn.Module):
         # zero: not calibrated
         self.register_buffer("alpha", torch.zeros(n_contexts, dtype=f64))
         self.register_buffer("limit", torch.zeros(n_contexts, dtype=f64))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LastLayerUncertainty:
-        device = fn(torch.empty(0)).device
-        for name in ("precision", "alpha", "limit"):
-            setattr(self, name, getattr(self, name).to(device))
-        return self
 
     def rigidity(self, features: Tensor, context: Tensor) -> Tensor:
         """(S,) f^T (F^T F + s^2 1)^-1 f."""
