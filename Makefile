@@ -41,7 +41,7 @@ bench: install
 	$(BIN)/python benchmarks/run.py
 
 docs: install
-	$(BIN)/python -m pytest -q docs tests/test_readme.py
+	$(BIN)/python -m pytest -q tests/test_readme.py
 
 clean:
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sfm.data.bundled import examples_dir
+
 REPO = "tester/sfm-demo"
 
 
@@ -73,13 +75,6 @@ def local_hub(home: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
-
-
-def examples_dir() -> Path:
-    """Small input files of the demo and the README."""
-    from sfm.data.bundled import examples_dir as bundled
-
-    return bundled()
 
 
 def pretraining(out: Path, recipe: str) -> list[Row]:
@@ -272,8 +267,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     out: Path = arguments.out
     if out.exists():
+        if any(out.iterdir()) and not (out / "hub-cache").is_dir():
+            parser.error(f"{out} holds something else than a demo: give another --out")
         shutil.rmtree(out)
-    out.mkdir(parents=True)
+    (out / "hub-cache").mkdir(parents=True)
     began = time.perf_counter()
     rows: list[Row] = []
     with local_hub(out / "hub-cache") as url:

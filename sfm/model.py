@@ -381,27 +381,16 @@ class FoundationModel(nn.Module):
         cls,
         name_or_path: str | Path,
         *,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        cache_dir: str | Path | None = None,
-        force_download: bool = False,
-        local_files_only: bool = False,
-        subfolder: str | None = None,
         domains: Collection[str] | None = None,
-        **ignored: Any,
+        **options: Any,
     ) -> FoundationModel:
         """A model from a bundled name, a folder, or a Hub id.
 
         Args:
             name_or_path: `sfm-tiny`, `path/to/folder`, or `org/name`.
-            revision: branch, tag or commit of a Hub repository.
-            token: Hub token; None takes the stored one.
-            cache_dir: where downloads go.
-            force_download: download again.
-            local_files_only: use the cache, make no request.
-            subfolder: folder inside the repository.
             domains: load only these domains, for a model whose other plugins are missing.
-            ignored: what `transformers.AutoModel` passes besides.
+            options: `revision`, `token`, `cache_dir`, `force_download`, `local_files_only` and
+                `subfolder`, as in `sfm.hub.resolve.resolve`.
 
         Raises:
             HubError: not found, no access, no network, damaged.
@@ -410,16 +399,7 @@ class FoundationModel(nn.Module):
         from sfm.checkpoint import load
         from sfm.hub.resolve import resolve
 
-        folder = resolve(
-            name_or_path,
-            revision=revision,
-            token=token,
-            cache_dir=cache_dir,
-            force_download=force_download,
-            local_files_only=local_files_only,
-            subfolder=subfolder,
-        )
-        return load(folder, domains=domains)
+        return load(resolve(name_or_path, **options), domains=domains)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Save to a temporary folder and upload it; options as in `sfm.hub.publish.push_folder`."""

@@ -112,7 +112,7 @@ def _operations(
     if "README.md" not in files and repo_type == "model":
         from sfm.hub.cards import model_card, report_of
 
-        card = model_card(report_of(folder, name=repo_id.split("/")[1]))
+        card = model_card({**report_of(folder, name=repo_id.split("/")[1]), "repo": repo_id})
         operations.append(CommitOperationAdd("README.md", card.encode()))
     stale = (".safetensors", ".safetensors.index.json", ".parquet")
     for name in api.list_repo_files(repo_id, repo_type=repo_type, revision=revision):

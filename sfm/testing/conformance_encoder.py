@@ -52,7 +52,7 @@ def checks(plugin: Plugin) -> list[Check]:
 
 
 def error(found: Tensor, wanted: Tensor) -> float:
-    """Largest deviation over the root mean square, both in float64."""
+    """Largest deviation over the root mean square (at least 0.01), both in float64."""
     found, wanted = found.detach().double(), wanted.detach().double()
     ensure(
         found.shape == wanted.shape, f"has shape {tuple(found.shape)}, not {tuple(wanted.shape)}"

@@ -1,7 +1,6 @@
 """Every tolerance of the conformance kit, with its reason, in one place.
 
-Errors are relative to the root mean square of the values compared, so that they mean the same for
-an energy of 1e4 eV and a stress of 1e-3 eV/angstrom^3.
+Errors are relative to the root mean square of the values compared, or to 0.01 where that is larger.
 """
 
 from __future__ import annotations

@@ -83,10 +83,12 @@ def test_dataset_build_convert_and_check(toy, capsys, tmp_path):
     report = as_json(capsys, "dataset", "check", "again")
     assert (report["samples"], report["errors"]) == (24, 0)
     text = (tmp_path / "a.extxyz").read_text()
-    (tmp_path / "bad.extxyz").write_text(text.replace("Ar ", "Ar 9", 1))
+    lines = text.splitlines()
+    lines[2] = " ".join([*lines[2].split()[:-1], "9.0"])  # a force of one atom
+    (tmp_path / "bad.extxyz").write_text("\n".join([*lines, ""]))
     code, out, _ = run(capsys, "dataset", "check", "bad.extxyz")
-    assert code in (0, 1)
-    assert "net-force" in out or "consistency" in out or "energy-outlier" in out or code == 0
+    assert code == 0  # a warning, no error
+    assert "net-force" in out
 
 
 # ------------------------------------------------------------------ simulators
