@@ -129,6 +129,11 @@ class FoundationModel(nn.Module):
                 t.level for t in self.targets(encoder=part) if quantity in (None, t.quantity)
             )
         )
+        if not known:
+            raise InputError(
+                f"model '{self.config.name}' was not trained on {quantity or 'anything'} "
+                f"with '{part}'"
+            )
         if level is None and len(known) == 1:
             return known[0]
         if level in known:
@@ -200,6 +205,19 @@ class FoundationModel(nn.Module):
             Per-system values (S, ...), per-token values (N, ...), grid values (cells, ...).
         """
         return self.values_and_features(batch, quantities, create_graph=create_graph)[0]
+
+    def in_precision(
+        self,
+        dtype: torch.dtype,
+        batch: Mapping[str, Tokens],
+        quantities: Mapping[str, Collection[str]],
+    ) -> dict[str, dict[str, Tensor]]:
+        """`forward` with the network cast to `dtype` for this call; gradients reach its weights."""
+        if dtype == self.dtype:
+            return self(batch, quantities)
+        own = (*self.named_parameters(), *self.named_buffers())
+        cast = {name: v.to(dtype) if v.is_floating_point() else v for name, v in own}
+        return torch.func.functional_call(self, cast, (batch, quantities))
 
     def values_and_features(
         self,

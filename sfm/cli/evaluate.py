@@ -29,8 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate on each set and print one table."""
     import sfm
-    from sfm.cli.output import atomic, emit_json, note, warn
+    from sfm.cli.output import emit_json, note, warn
     from sfm.cli.pretrain import show_metrics
+    from sfm.data.atomic import atomic
     from sfm.train.report import parity_units, plot_parity
 
     note(f"loading {arguments.model}")

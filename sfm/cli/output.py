@@ -7,12 +7,9 @@ import json
 import math
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
-
-from sfm.errors import InputError
 
 _results: list[TextIO] = []
 
@@ -93,29 +90,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.5g}"
     return "" if value is None else str(value)
-
-
-@contextlib.contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary path of the same suffix that becomes `path` if the block succeeds.
-
-    Raises:
-        InputError: the folder cannot be written.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise InputError(f"{path}: is a folder; give the name of a file")
-        scratch = tempfile.mkdtemp(dir=path.parent, prefix=".sfm-")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
-    inner = Path(scratch) / path.name
-    try:
-        yield inner
-        if inner.exists():
-            os.replace(inner, path)
-    finally:
-        for left in Path(scratch).iterdir():
-            left.unlink()
-        Path(scratch).rmdir()

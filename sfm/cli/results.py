@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sfm.cli.output import atomic
+from sfm.data.atomic import atomic
 from sfm.errors import InputError
 
 PRINTED = 64  # numbers; a larger array goes to a file

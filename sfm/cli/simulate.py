@@ -36,8 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Build the simulator, run it, print its observables."""
-    from sfm.cli.output import atomic, emit_json, note, warn
+    from sfm.cli.output import emit_json, note, warn
     from sfm.cli.values import parse_settings
+    from sfm.data.atomic import atomic
     from sfm.registry import find
 
     values = parse_settings(arguments.set)
@@ -111,8 +112,8 @@ def _start(cls: Any, part: Any, values: dict[str, Any], arguments: argparse.Name
 
 
 def _write(simulator: Any, trajectory: Any, path: Path) -> None:
-    from sfm.cli.output import atomic
     from sfm.cli.results import ARRAY_FILES, write_arrays
+    from sfm.data.atomic import atomic
     from sfm.simulate.base import Simulator
 
     own = type(simulator).write is not Simulator.write

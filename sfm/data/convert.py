@@ -8,8 +8,6 @@ Any other file comes in through the plugins' readers. Numbers are in canonical u
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from sfm.data.atomic import atomic
 from sfm.data.elements import NUMBERS, SYMBOLS
 from sfm.data.sample import Sample
 from sfm.data.splits import SPLITS, assign
@@ -187,7 +186,8 @@ def write_extxyz(
     """
     splits = splits or [None] * len(samples)
     text = "".join(_xyz(s, split) for s, split in zip(samples, splits, strict=True))
-    _write_atomic(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+    with atomic(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
 
 
 def _xyz(sample: Sample, split: str | None) -> str:
@@ -248,15 +248,8 @@ def write_npz(path: Path, items: Sequence[Item]) -> None:
         heads.append({**_head(item.sample, item.split), "arrays": list(own)})
         arrays.update({f"{number}/{k}": v for k, v in own.items()})
     arrays[MARK] = np.array(json.dumps(heads))
-    _write_atomic(path, lambda scratch: np.savez_compressed(scratch, **arrays))
-
-
-def _write_atomic(path: Path, write: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        scratch = Path(folder) / path.name
-        write(scratch)
-        os.replace(scratch, path)
+    with atomic(path) as scratch:
+        np.savez_compressed(scratch, **arrays)
 
 
 def write_folder(folder: Path, items: Sequence[Item], *, name: str | None = None) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sfm.checkpoint import distribution_version
+from sfm.data.atomic import atomic
 
 TRAINING = "training.json"
 REPORT = "report.json"
@@ -41,9 +42,8 @@ def hardware(device: str) -> dict[str, Any]:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """`value` as JSON, all of it or nothing."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    scratch = path.with_suffix(path.suffix + ".new")
-    scratch.write_text(text + "\n", encoding="utf-8")
-    os.replace(scratch, path)
+    with atomic(path) as scratch:
+        scratch.write_text(text + "\n", encoding="utf-8")
 
 
 def thinned(rows: Sequence[Mapping[str, float]], n: int = 100) -> list[dict[str, float]]:

@@ -9,8 +9,8 @@ import pytest
 
 from sfm import cli
 from sfm.cli import main
-from sfm.cli.output import atomic
 from sfm.cli.values import parse_settings, parse_value
+from sfm.data.atomic import atomic
 from sfm.errors import HubError, InputError, PluginError, RunError
 
 
