@@ -9,9 +9,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from sfm_fluids.building import build, quality_table, write_table
-from sfm_fluids.dns import Case, Member
-from sfm_fluids.specs import TURBULENCE_2D_UNSEEN
+from sfm_fluids.data.building import build, quality_table, write_table
+from sfm_fluids.data.dns import Case, Member
+from sfm_fluids.data.specs import TURBULENCE_2D_UNSEEN
 
 HERE = Path(__file__).resolve().parent
 TRAJECTORIES = 12

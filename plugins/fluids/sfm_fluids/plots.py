@@ -9,7 +9,7 @@ import numpy as np
 from sfm.errors import InputError
 from sfm.simulate import Trajectory
 
-from .spectral import Grid
+from .periodic.grid import Grid
 
 
 def draw(trajectory: Trajectory, grid: Grid, path: Path) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sfm_fluids.a_posteriori import filtered_force, replay, trajectories
-from sfm_fluids.building import round_mantissa
-from sfm_fluids.closures import GradientModel
-from sfm_fluids.dns import Case, Member, Quality, Snapshot, run
-from sfm_fluids.forcing import kolmogorov_curl, ring_curl
-from sfm_fluids.metrics import a_priori
-from sfm_fluids.specs import TURBULENCE_2D, TURBULENCE_2D_UNSEEN
-from sfm_fluids.spectral import Grid, velocity
+from sfm_fluids.closures.classical import GradientModel
+from sfm_fluids.data.building import round_mantissa
+from sfm_fluids.data.dns import Case, Member, Quality, Snapshot, run
+from sfm_fluids.data.specs import TURBULENCE_2D, TURBULENCE_2D_UNSEEN
+from sfm_fluids.evaluation.a_posteriori import filtered_force, replay, trajectories
+from sfm_fluids.evaluation.metrics import a_priori
+from sfm_fluids.periodic.forcing import kolmogorov_curl, ring_curl
+from sfm_fluids.periodic.grid import Grid, velocity
 
 from sfm.data.storage import Dataset
 from sfm.errors import RunError

@@ -7,14 +7,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from sfm_fluids import solver, spectral
-from sfm_fluids.closures import GradientModel, Smagorinsky
-from sfm_fluids.dns import random_vorticity
-from sfm_fluids.etdrk4 import phi
-from sfm_fluids.filtering import Filter
-from sfm_fluids.grid_symmetry import mirror_x, quarter_turn
-from sfm_fluids.navier_stokes import FlowState, NavierStokes2D
-from sfm_fluids.spectral import Grid
+from sfm_fluids.closures.classical import GradientModel, Smagorinsky
+from sfm_fluids.data.dns import random_vorticity
+from sfm_fluids.data.filtering import Filter
+from sfm_fluids.patches.grid_symmetry import mirror_x, quarter_turn
+from sfm_fluids.periodic import grid as spectral
+from sfm_fluids.periodic import vorticity as solver
+from sfm_fluids.periodic.grid import Grid
+from sfm_fluids.periodic.navier_stokes_2d import FlowState, NavierStokes2D
+from sfm_fluids.stepping.etdrk4 import phi
 
 from sfm.errors import InputError, RunError
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .spectral import Grid, velocity_factors
+from .grid import Grid, velocity_factors
 
 Closure = Callable[[Tensor, float], Tensor]
 

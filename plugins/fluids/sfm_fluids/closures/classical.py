@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .spectral import Grid, velocity_gradient
+from ..periodic.grid import Grid, velocity_gradient
 
 
 def grid_of(velocity: Tensor, spacing: float) -> Grid:

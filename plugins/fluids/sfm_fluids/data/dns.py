@@ -17,10 +17,11 @@ from torch import Tensor
 
 from sfm.errors import RunError
 
-from . import solver, spectral
+from ..periodic import grid as spectral
+from ..periodic import vorticity as solver
+from ..periodic.forcing import kolmogorov_curl, ring_curl
+from ..periodic.grid import Grid
 from .filtering import Filter
-from .forcing import kolmogorov_curl, ring_curl
-from .spectral import Grid
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import torch
 from sfm.errors import InputError
 from sfm.simulate import Observations, Trajectory
 
+from ..periodic.grid import Grid
 from .readers import load_arrays
-from .spectral import Grid
 
 if TYPE_CHECKING:
-    from .navier_stokes import NavierStokes2D
+    from ..periodic.navier_stokes_2d import NavierStokes2D
 
 
 def write_flow(trajectory: Trajectory, grid: Grid, path: Path) -> None:

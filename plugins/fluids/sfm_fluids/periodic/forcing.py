@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .spectral import Grid
+from .grid import Grid
 
 
 def kolmogorov_curl(grid: Grid, wavenumber: int, *, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -14,11 +14,13 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
 
-from . import ENSTROPHY, KINETIC_ENERGY, VELOCITY, VORTICITY, solver, spectral
-from .closures import Smagorinsky
-from .dns import random_vorticity
+from .. import ENSTROPHY, KINETIC_ENERGY, VELOCITY, VORTICITY
+from ..closures.classical import Smagorinsky
+from ..data.dns import random_vorticity
+from . import grid as spectral
+from . import vorticity as solver
 from .forcing import kolmogorov_curl
-from .spectral import Grid
+from .grid import Grid
 
 
 class FlowState(NamedTuple):
@@ -244,19 +246,19 @@ class NavierStokes2D(Simulator):
 
     def plot(self, trajectory: Trajectory, path: Path) -> None:
         """Vorticity at three times with the energy's history; an animation if `path` is a .gif."""
-        from .plots import draw
+        from ..plots import draw
 
         draw(trajectory, self.grid, Path(path))
 
     def write(self, trajectory: Trajectory, path: Path) -> None:
         """HDF5 (`.h5`) with `velocity` (T, 2, H, W), `times`, box lengths; the reader's format."""
-        from .observations import write_flow
+        from ..data.observations import write_flow
 
         write_flow(trajectory, self.grid, Path(path))
 
     def read_observations(self, path: Path) -> Observations:
-        """Snapshots for `sfm fit`: see `sfm_fluids.observations.read`."""
-        from .observations import read
+        """Snapshots for `sfm fit`: see `sfm_fluids.data.observations.read`."""
+        from ..data.observations import read
 
         return read(self, Path(path))
 

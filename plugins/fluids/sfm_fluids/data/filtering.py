@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sfm.errors import InputError
 
-from .spectral import Grid
+from ..periodic.grid import Grid
 
 
 @dataclass(frozen=True)

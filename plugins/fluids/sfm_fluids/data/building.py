@@ -17,8 +17,8 @@ from sfm.data.spec import DatasetSpec
 from sfm.data.splits import assign
 from sfm.data.storage import GROUP, ID, SPLIT, Column, cache_dir, cell_column, write_dataset
 
+from ..periodic.grid import Grid
 from .dns import Case, Member, Quality, Snapshot, run
-from .spectral import Grid
 
 COARSE = Grid(32, 32)
 FILTER_WIDTH = 3 * COARSE.isotropic_spacing

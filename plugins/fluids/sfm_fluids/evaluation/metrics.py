@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sfm.data.sample import Sample
 
-from .closures import GradientModel, subgrid_dissipation
+from ..closures.classical import GradientModel, subgrid_dissipation
 
 Closure = Callable[[Tensor, float], Tensor]
 

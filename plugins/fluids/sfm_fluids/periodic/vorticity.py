@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from . import etdrk4
+from ..stepping import etdrk4
+from .grid import Grid
 from .momentum_flux import Closure, vorticity_tendency
-from .spectral import Grid
 
 Monitor = Callable[[int, Tensor], None]
 

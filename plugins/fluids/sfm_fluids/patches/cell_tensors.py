@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .spectral import Grid, laplacian, velocity_gradient
+from ..periodic.grid import Grid, laplacian, velocity_gradient
 
 
 class CellTensors(NamedTuple):

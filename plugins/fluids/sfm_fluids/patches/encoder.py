@@ -164,7 +164,7 @@ class Patches(Encoder):
         self, model: FoundationModel, *, level: str | None = None, **options: Any
     ) -> nn.Module:
         """`LearnedClosure`: what `fluids/navier-stokes-2d` takes as its closure."""
-        from .learned_closure import LearnedClosure
+        from ..closures.learned import LearnedClosure
 
         return LearnedClosure(model, self, level=level, **options)
 

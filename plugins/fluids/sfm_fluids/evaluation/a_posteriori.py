@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 
-from .building import COARSE, FILTER_WIDTH
-from .dns import Member, curl_of_force
-from .filtering import Filter
-from .navier_stokes import NavierStokes2D
+from ..data.building import COARSE, FILTER_WIDTH
+from ..data.dns import Member, curl_of_force
+from ..data.filtering import Filter
+from ..periodic.navier_stokes_2d import NavierStokes2D
 
 
 class Replay(NamedTuple):

@@ -12,7 +12,7 @@ from sfm.errors import InputError
 if TYPE_CHECKING:
     from sfm.model import FoundationModel
 
-    from .patches import Patches
+    from ..patches.encoder import Patches
 
 
 class LearnedClosure(nn.Module):
@@ -67,7 +67,7 @@ class LearnedClosure(nn.Module):
 
 def clip_backscatter(velocity: Tensor, stress: Tensor) -> Tensor:
     """The stress without its deviator where -tau_ij S_ij < 0."""
-    from .closures import subgrid_dissipation
+    from .classical import subgrid_dissipation
 
     flux = subgrid_dissipation(velocity, stress, 1.0)
     trace = 0.5 * (stress[:, 0, 0] + stress[:, 1, 1])

@@ -1,0 +1,1 @@
+"""Subgrid closures: classical, convolutional, and the trained equivariant model."""

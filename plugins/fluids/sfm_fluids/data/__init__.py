@@ -1,0 +1,1 @@
+"""Datasets: simulation, filtering, reading and writing."""

@@ -1,0 +1,1 @@
+"""How good a closure or a surrogate is."""

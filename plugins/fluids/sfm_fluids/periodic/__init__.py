@@ -1,0 +1,1 @@
+"""Flows in periodic boxes: Fourier pseudo-spectral solvers."""
