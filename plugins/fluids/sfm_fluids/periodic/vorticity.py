@@ -76,14 +76,14 @@ def integrate(
     half_decay = torch.exp(-0.5 * drag.double() * dt).to(real).reshape(-1, 1)
 
     def advance(hat: Tensor, flow: Tensor, *c: Tensor) -> Tensor:
-        # the mean flow at the four stages' times t, t + dt/2, t + dt/2, t + dt
-        flows = iter((flow, flow * half_decay, flow * half_decay, flow * mean_decay))
+        # the mean flow at the time of a stage
+        flows = {0.0: flow, 0.5: flow * half_decay, 1.0: flow * mean_decay}
 
-        def nonlinear(w: Tensor) -> Tensor:
-            tendency = vorticity_tendency(w, next(flows), grid, closure)
+        def nonlinear(w: Tensor, fraction: float) -> Tensor:
+            tendency = vorticity_tendency(w, flows[fraction], grid, closure)
             return tendency if forcing_hat is None else tendency + forcing_hat
 
-        return etdrk4.step(hat, nonlinear, etdrk4.Coefficients(*c))
+        return etdrk4.step(hat, nonlinear, c)
 
     for done in range(1, steps + 1):
         if recompute and torch.is_grad_enabled():

@@ -11,7 +11,7 @@ this keeps the float32 error of a long decay at rounding level.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -64,13 +64,16 @@ def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
     return Coefficients(*(c.to(dtype) for c in made))
 
 
-def step(u: Tensor, nonlinear: Callable[[Tensor], Tensor], c: Coefficients) -> Tensor:
-    """One step: u(t) -> u(t + dt). `nonlinear` is evaluated four times."""
-    n_u = nonlinear(u)
+def step(
+    u: Tensor, nonlinear: Callable[[Tensor, float], Tensor], coefficients: Sequence[Tensor]
+) -> Tensor:
+    """One step: u(t) -> u(t + dt). `nonlinear(u, c)` is evaluated four times, at t + c dt."""
+    c = Coefficients(*coefficients)
+    n_u = nonlinear(u, 0.0)
     a = u + (c.half_decay * u + c.half * n_u)
-    n_a = nonlinear(a)
+    n_a = nonlinear(a, 0.5)
     b = u + (c.half_decay * u + c.half * n_a)
-    n_b = nonlinear(b)
+    n_b = nonlinear(b, 0.5)
     e = a + (c.half_decay * a + c.half * (2 * n_b - n_u))
-    n_c = nonlinear(e)
+    n_c = nonlinear(e, 1.0)
     return u + (c.decay * u + c.first * n_u + c.middle * (n_a + n_b) + c.last * n_c)
