@@ -245,8 +245,7 @@ class Simulator(nn.Module, ABC):
             InputError: `steps` is negative or `every` is not positive.
         """
         every = max(1, steps // 100) if every is None else every
-        if steps < 0 or every < 1:
-            raise InputError(f"{self.part}: steps={steps}, every={every}: need >= 0 and >= 1")
+        self._check_run(steps, every)
         states, times, observed = [state], [self.time(state)], [self.observe(state)]
         done = 0
         while done < steps:
@@ -264,6 +263,10 @@ class Simulator(nn.Module, ABC):
             units={q.name: q.unit for q in self.observables},
             warnings=self.warnings(state),
         )
+
+    def _check_run(self, steps: int, every: int) -> None:
+        if steps < 0 or every < 1:
+            raise InputError(f"{self.part}: steps={steps}, every={every}: need >= 0 and >= 1")
 
     def plot(self, trajectory: Trajectory, path: Path) -> None:
         """Draw the run to `path` (.png, .pdf, and .gif where it makes sense).

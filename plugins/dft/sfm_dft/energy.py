@@ -90,7 +90,7 @@ class EnergyFunctional:
 
     def energy(self, density_matrix: Tensor) -> Tensor:
         """Total energy, ()."""
-        return torch.stack(list(self.components(density_matrix).values())).sum()
+        return total_energy(self.components(density_matrix))
 
     def fock(self, density_matrix: Tensor, *, create_graph: bool = False) -> Tensor:
         """F = dE/dD, symmetric (n, n).
@@ -104,3 +104,8 @@ class EnergyFunctional:
                 d = d.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.energy(d), d, create_graph=create_graph)
         return 0.5 * (gradient + gradient.mT)
+
+
+def total_energy(components: Mapping[str, Tensor]) -> Tensor:
+    """Sum of `EnergyFunctional.components`, ()."""
+    return torch.stack(list(components.values())).sum()

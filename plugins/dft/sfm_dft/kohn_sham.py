@@ -16,7 +16,7 @@ from sfm.quantity import ENERGY, Quantity
 from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
 from sfm.units import factor
 from sfm_dft import quantities as q
-from sfm_dft.energy import EnergyFunctional
+from sfm_dft.energy import EnergyFunctional, total_energy
 from sfm_dft.response import attach
 from sfm_dft.scf import Orbitals, ScfState, finish, iterate, start_state
 from sfm_dft.system import KohnShamSystem, prepare
@@ -54,7 +54,8 @@ class KohnSham(Simulator):
     converged state no longer changes. The base functional is LDA (Slater exchange, PW92
     correlation) or PBE. The closure is any module that maps `sfm_dft.energy.DensityFeatures`
     (projections of the density on atom-centred s, p, d functions) to an extra
-    exchange-correlation energy in eV; its potential follows by autograd.
+    exchange-correlation energy in eV; its potential follows by autograd. A closure that corrects
+    one functional only names it in its attribute `base`.
 
     Derivatives with respect to the parameters and the closure's weights go through
     self-consistency implicitly: energies by the envelope theorem, dipole, components and orbital
@@ -73,6 +74,10 @@ class KohnSham(Simulator):
 
     References: Kohn, Sham, Phys. Rev. 140, A1133 (1965); Pople, Gill, Johnson, Chem. Phys. Lett.
     199, 557 (1992).
+
+    Raises:
+        InputError: as the base class; a dtype below float64; a closure whose `base` is another
+            functional than this one, whose correction would be counted twice.
     """
 
     part: ClassVar[str] = "dft/kohn-sham"
@@ -136,6 +141,12 @@ class KohnSham(Simulator):
         super().__init__(**values)  # type: ignore[arg-type]
         if self.dtype != torch.float64:
             raise InputError(f"{self.part}: dtype {self.dtype} is too coarse; use torch.float64")
+        base = getattr(self.closure, "base", self.functional)
+        if base != self.functional:
+            raise InputError(
+                f"{self.part}: this closure corrects {base}, not {self.functional}, which would "
+                f"count the correction twice; set functional={base} or leave the closure out"
+            )
 
     @classmethod
     def conformance_case(cls, **values: object) -> tuple[KohnSham, KohnShamState]:
@@ -244,11 +255,14 @@ class KohnSham(Simulator):
         """As the base class, one record per cycle; stops at self-consistency.
 
         Raises:
+            InputError: `steps` is negative or `every` is not positive.
             RunError: `max_cycles` are used up and the state is not self-consistent.
         """
+        every = 1 if every is None else every
+        self._check_run(steps, every)
         states, done = [state], 0
         while done < steps and not state.converged and state.scf.cycle < self.max_cycles:
-            stride = min(every or 1, steps - done)
+            stride = min(every, steps - done)
             state, done = self(state, stride), done + stride
             states.append(state)
         observed = [self.observe(s) for s in states]
@@ -299,6 +313,8 @@ def _observe(functional: EnergyFunctional, solution: Orbitals, d: Tensor) -> dic
     <i|F|i> with the orbital held fixed (Hellmann-Feynman), F depending on `d`.
     """
     parts = functional.components(d)
+    # where d carries a graph, the energy must not follow it: a second pass, at the same d
+    total = functional.energy(d.detach()) if d.requires_grad else total_energy(parts)
     fock = functional.fock(d, create_graph=d.requires_grad)
     highest = functional.system.occupied - 1
 
@@ -307,7 +323,7 @@ def _observe(functional: EnergyFunctional, solution: Orbitals, d: Tensor) -> dic
         return orbital @ fock @ orbital
 
     atomic = {
-        "energy": functional.energy(d.detach()),
+        "energy": total,
         "kinetic_energy": parts["kinetic"],
         "external_energy": parts["external"],
         "hartree_energy": parts["hartree"],

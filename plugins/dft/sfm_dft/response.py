@@ -33,12 +33,15 @@ Operator = Callable[[Tensor], Tensor]
 def attach(functional: EnergyFunctional, solution: Orbitals, tolerance: float = 1e-9) -> Tensor:
     """The self-consistent density matrix (n, n) as a function of every parameter of ``functional``.
 
-    First derivatives only. ``solution`` must be self-consistent; ``tolerance`` is the relative
+    First derivatives only; without gradients (`torch.no_grad`) it is the plain density matrix.
+    ``solution`` must be self-consistent; ``tolerance`` is the relative
     residual of the linear solve.
 
     Raises:
         RunError: in backward, where the solution is no minimum or the solve does not converge.
     """
+    if not torch.is_grad_enabled():
+        return solution.density_matrix
     fock = functional.fock(solution.density_matrix, create_graph=True)
     if not fock.requires_grad:
         return solution.density_matrix

@@ -168,6 +168,13 @@ def test_not_converged_is_never_a_silent_energy():
     assert not half.observe(trajectory.states[-1])["energy"].requires_grad
 
 
+@pytest.mark.parametrize(("steps", "every"), [(5, -1), (5, 0), (-1, 1)])
+def test_a_run_of_impossible_length_is_refused(steps, every):
+    simulator = KohnSham(basis="sto-3g", grid_level=0)
+    with pytest.raises(InputError, match=f"steps={steps}, every={every}: need >= 0 and >= 1"):
+        simulator.run(simulator.state(), steps, every=every)
+
+
 def test_run_records_convergence():
     simulator = KohnSham(grid_level=0)
     trajectory = simulator.run(simulator.state(), simulator.default_steps)

@@ -144,3 +144,11 @@ def test_wrong_closure_requests_are_refused(model):
         model.closure("dft", grid=3)
     with pytest.raises(InputError, match="'B3LYP' is unknown"):
         model.closure("dft", level="B3LYP")
+
+
+def test_a_correction_is_not_counted_twice(model):
+    """The closure is what PBE adds to LDA; on top of PBE it would count twice."""
+    closure = model.closure("dft", level=LEVEL)
+    with pytest.raises(InputError, match=r"corrects LDA, not PBE.*set functional=LDA"):
+        simulator(closure, functional="PBE")
+    assert simulator(closure, functional="LDA").closure is closure
