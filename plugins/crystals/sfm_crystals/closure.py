@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from sfm.data.tokens import Tokens
 from sfm_crystals.cells import Cells, image_pairs
@@ -57,15 +56,8 @@ class ModelEnergy(nn.Module):
         """
         dtype = torch.float64 if self.double_precision else self.model.dtype
         tokens = self.tokens(positions, types, cell, system).to(dtype=dtype)
-        wanted = {self.part: ("energy",)}
-        arguments = ({self.part: tokens}, wanted)
-        if dtype == self.model.dtype:
-            return self.model(*arguments)[self.part]["energy"]
-        tensors = {
-            name: value.to(dtype) if value.is_floating_point() else value
-            for name, value in (*self.model.named_parameters(), *self.model.named_buffers())
-        }
-        return functional_call(self.model, tensors, arguments)[self.part]["energy"]
+        values = self.model.in_precision(dtype, {self.part: tokens}, {self.part: ("energy",)})
+        return values[self.part]["energy"]
 
     def tokens(self, positions: Tensor, types: Tensor, cell: Tensor, system: Tensor) -> Tokens:
         """A batch of tokens with the graph of positions and cell, routed to the level."""

@@ -226,9 +226,9 @@ class DensityClosure(nn.Module):
     def forward(self, density: DensityFeatures) -> Tensor:
         # a float32 network is too noisy for self-consistency to 1e-8: its weights are cast for the
         # call, and gradients still reach the originals
-        state = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
-        dtype = density.projections.dtype
-        state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
-        arguments = ({self.part: self.tokens(density)}, {self.part: ["xc_correction"]})
-        values = torch.func.functional_call(self.model, state, arguments)
+        values = self.model.in_precision(
+            density.projections.dtype,
+            {self.part: self.tokens(density)},
+            {self.part: ["xc_correction"]},
+        )
         return values[self.part]["xc_correction"].to(density.projections).reshape(())
