@@ -124,24 +124,29 @@ def polish(basin: Basin, tolerance: float, max_iterations: int = 12) -> tuple[Ba
         The basin around the last cells, and the largest component of its gradient, eV/angstrom.
         That is above `tolerance` if Newton's method failed; the caller then goes on with FIRE.
     """
+    g, product = basin.gradient()
+    size = _size(g)
     for _ in range(max_iterations):
-        g, product = basin.gradient()
-        size = float(g.detach().abs().max())
         if size <= tolerance:
             break
         try:
             step = conjugate_gradients(product, g.detach(), tolerance=1e-8)
         except RunError:
-            return basin, size
+            break
         for shorten in (1.0, 0.5, 0.25):
             moved = basin.at(-shorten * basin.project(step))
             trial = Basin(basin.enthalpy, moved, basin.mode, basin.move_atoms)
-            if float(trial.gradient()[0].detach().abs().max()) < size:
-                basin = trial
+            trial_g, trial_product = trial.gradient()
+            if _size(trial_g) < size:
+                basin, g, product, size = trial, trial_g, trial_product, _size(trial_g)
                 break
         else:
-            return basin, size
+            break
     return basin, size
+
+
+def _size(g: Tensor) -> float:
+    return float(g.detach().abs().max())
 
 
 class _Respond(torch.autograd.Function):
