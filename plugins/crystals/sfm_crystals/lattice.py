@@ -59,7 +59,7 @@ class LatticeStatics(Simulator):
         5.431
 
     Raises:
-        InputError: potential `none` without a closure; a cell that is not periodic, or is too thin.
+        InputError: potential `none` without a closure; a cell that is not periodic.
     """
 
     part: ClassVar[str] = "crystals/lattice"
@@ -164,7 +164,7 @@ class LatticeStatics(Simulator):
         if sample.cell is None or not sample.pbc.all():
             raise InputError(
                 f"{sample.id}: {self.part} needs a cell that is periodic in three directions; "
-                "molecules/md takes open systems"
+                "molecules/molecular-dynamics takes open systems"
             )
         return self.batch([sample])
 

@@ -21,11 +21,11 @@ def read_cif(path: str | Path) -> list[Sample]:
     """All structures of a CIF file.
 
     Raises:
-        InputError: unreadable, partly occupied, an unknown element, zero volume.
+        InputError: missing, unreadable, partly occupied, an unknown element, zero volume.
     """
     from pymatgen.io.cif import CifParser
 
-    path = Path(path)
+    path = _existing(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -41,11 +41,11 @@ def read_poscar(path: str | Path) -> list[Sample]:
     """The structure of a POSCAR or CONTCAR file of VASP 5 (with a line of element symbols).
 
     Raises:
-        InputError: unreadable, truncated, an unknown element, zero volume.
+        InputError: missing, unreadable, truncated, an unknown element, zero volume.
     """
     from pymatgen.io.vasp import Poscar
 
-    path = Path(path)
+    path = _existing(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -62,11 +62,11 @@ def read_ase(path: str | Path) -> list[Sample]:
 
     Raises:
         WrongDomain: nothing in it is periodic.
-        InputError: unreadable, truncated, an unknown element, a NaN, zero volume.
+        InputError: missing, unreadable, truncated, an unknown element, a NaN, zero volume.
     """
     from ase.io import read
 
-    path = Path(path)
+    path = _existing(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -96,6 +96,13 @@ def read_labelled(path: str | Path) -> list[Sample]:
                 "ase does"
             )
     return samples
+
+
+def _existing(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    return path
 
 
 def _samples(path: Path, items: list[Any], convert: Any) -> list[Sample]:

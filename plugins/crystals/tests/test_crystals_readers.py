@@ -140,6 +140,13 @@ def test_bad_cif_is_told(tmp_path):
         readers.read_cif(path)
 
 
+@pytest.mark.parametrize("read", [readers.read_ase, readers.read_cif, readers.read_poscar])
+@pytest.mark.parametrize("name", ["gone.extxyz", "gone.cif", "POSCAR"])
+def test_a_missing_file_is_told(tmp_path, read, name):
+    with pytest.raises(InputError, match=rf"{name}: no such file"):
+        read(tmp_path / name)
+
+
 def test_other_mistakes_are_told():
     atoms = salt()
     atoms.positions[3, 2] = np.inf
