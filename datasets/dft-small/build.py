@@ -32,15 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     order = building.candidates(options.seed)
     building.label_all(order, options.size, options.seed, work, options.workers)
     table = list(building.rows(order, work))[: 2 * options.size]
-    info = {
-        "name": DFT_SMALL.name,
-        "domain": DFT_SMALL.domain,
-        "licence": DFT_SMALL.licence,
-        "origin": DFT_SMALL.origin,
-        "citation": list(DFT_SMALL.citation),
-        "seed": options.seed,
-    }
-    write_dataset(options.out, building.columns(), table, info)
+    write_dataset(options.out, building.columns(), table, DFT_SMALL.info(seed=options.seed))
     if options.statistics:
         building.write_statistics(table, options.statistics)
     return 0

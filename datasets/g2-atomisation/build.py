@@ -26,18 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=HERE, help="the dataset's folder")
     options = parser.parse_args(argv)
     rows = islice(building.atomisation_rows(), options.size)
-    write_dataset(
-        options.out,
-        building.atomisation_columns(),
-        rows,
-        {
-            "name": G2_ATOMISATION.name,
-            "domain": G2_ATOMISATION.domain,
-            "licence": G2_ATOMISATION.licence,
-            "origin": G2_ATOMISATION.origin,
-            "citation": list(G2_ATOMISATION.citation),
-        },
-    )
+    write_dataset(options.out, building.atomisation_columns(), rows, G2_ATOMISATION.info())
     return 0
 
 

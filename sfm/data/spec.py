@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,3 +43,11 @@ class DatasetSpec:
         from sfm.data.bundled import datasets_dir
 
         return (self.root or datasets_dir()) / self.name
+
+    def provenance(self) -> dict[str, Any]:
+        """Licence, origin and citation as plain JSON."""
+        return {"licence": self.licence, "origin": self.origin, "citation": list(self.citation)}
+
+    def info(self, **more: Any) -> dict[str, Any]:
+        """What the files' metadata say (`sfm.data.storage.write_dataset`), and `more`."""
+        return {"name": self.name, "domain": self.domain, **self.provenance(), **more}

@@ -185,12 +185,7 @@ def open_task(task: Task, *, where: str = "tasks") -> TaskData:
         levels=task.levels,
         weight=task.weight,
         length_unit=spec.length_unit,
-        facts={
-            "licence": spec.licence,
-            "origin": spec.origin,
-            "citation": list(spec.citation),
-            "split": "column 'split' of the dataset",
-        },
+        facts={**spec.provenance(), "split": "column 'split' of the dataset"},
     )
     if not len(data.train):
         raise RecipeError(f"{where}: '{task.dataset}' has no training samples")

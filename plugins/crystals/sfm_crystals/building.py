@@ -155,13 +155,6 @@ def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> None:
             "--teacher-python", default=sys.executable, help="a Python that has chgnet 0.4.2"
         )
     options = parser.parse_args(argv)
-    info = {
-        "name": spec.name,
-        "domain": spec.domain,
-        "licence": spec.licence,
-        "origin": spec.origin,
-        "citation": list(spec.citation),
-        "seed": options.seed,
-    }
+    info = spec.info(seed=options.seed)
     paths = write_dataset(options.out, columns, rows(options), info)
     print(f"{name}: {', '.join(str(p) for p in paths)}", file=sys.stderr)

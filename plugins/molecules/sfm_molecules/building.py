@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from sfm.data.sources import fetch, read_member
-from sfm.data.spec import DatasetSpec
 from sfm.data.splits import assign
 from sfm.data.storage import (
     GROUP,
@@ -107,7 +106,7 @@ def build_xtb(out: Path, size: int, workers: int, seed: int) -> list[Path]:
                 f"charges[e]@{GFN2}": row.labels.charges,
             }
 
-    return write_dataset(out, XTB_COLUMNS, rows(), info(MOLECULES_XTB))
+    return write_dataset(out, XTB_COLUMNS, rows(), MOLECULES_XTB.info())
 
 
 def build_polarizability(out: Path, size: int, workers: int, seed: int) -> list[Path]:
@@ -133,7 +132,7 @@ def build_polarizability(out: Path, size: int, workers: int, seed: int) -> list[
                 f"polarizability[bohr**3]@{DFT}": value,
             }
 
-    return write_dataset(out, POLARIZABILITY_COLUMNS, rows(), info(POLARIZABILITY_DFT))
+    return write_dataset(out, POLARIZABILITY_COLUMNS, rows(), POLARIZABILITY_DFT.info())
 
 
 def polarizabilities() -> dict[str, float]:
@@ -145,17 +144,6 @@ def polarizabilities() -> dict[str, float]:
         if smiles is not None:
             found[smiles] = float(row["Pol_DFT"])
     return found
-
-
-def info(spec: DatasetSpec) -> dict[str, Any]:
-    """What the schema's metadata say."""
-    return {
-        "name": spec.name,
-        "domain": spec.domain,
-        "licence": spec.licence,
-        "origin": spec.origin,
-        "citation": list(spec.citation),
-    }
 
 
 def _candidates() -> dict[str, int]:
