@@ -19,7 +19,6 @@ import sys
 from pathlib import Path
 
 PACKAGE, VERSION = "chgnet", "0.4.2"
-LEVEL = "CHGNet-0.4.2 (distilled)"
 GPA = 160.21766208  # GPa in one eV/angstrom^3, the number that CHGNet multiplies by
 
 

@@ -94,33 +94,3 @@ def plot_density(state: KohnShamState, path: Path) -> None:
     image = draw_difference(right, plane, density - atoms, numbers, "change against free atoms")
     figure.colorbar(image, ax=right, label="e / angstrom^3")
     figure.savefig(path, dpi=150)
-
-
-def plot_coefficients(
-    numbers: np.ndarray,
-    positions: np.ndarray,
-    predicted: np.ndarray,
-    reference: np.ndarray,
-    path: Path,
-) -> None:
-    """A predicted density beside its error, both in the plane of the molecule.
-
-    numbers: (A,). positions: (A, 3) angstrom. predicted, reference: (A, 45) density coefficients.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from sfm_dft.density_basis import evaluate
-
-    centres = positions * factor("angstrom", "bohr")
-    plane = Plane(centres)
-    values = plane.sample(lambda r: evaluate(centres, predicted, r))
-    wanted = plane.sample(lambda r: evaluate(centres, reference, r))
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    image = draw_density(left, plane, values, numbers, "predicted electron density")
-    figure.colorbar(image, ax=left, label="e / angstrom^3")
-    image = draw_difference(right, plane, values - wanted, numbers, "predicted minus reference")
-    figure.colorbar(image, ax=right, label="e / angstrom^3")
-    figure.savefig(path, dpi=150)

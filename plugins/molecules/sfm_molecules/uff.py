@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from sfm.errors import InputError
 from sfm_molecules.displacement import KCAL_PER_MOL
-from sfm_molecules.uff_terms import GENERAL, LINEAR, Terms, terms
+from sfm_molecules.uff_terms import GENERAL, LINEAR, terms
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -163,5 +163,3 @@ _ENERGIES = {
     "inversions": _inversion,
     "pairs": _pair,
 }
-
-__all__ = ["Terms", "UniversalForceField"]
