@@ -246,6 +246,20 @@ def quantities() -> QuantityTable:
     return table
 
 
+def length_unit(domain: str) -> str:
+    """Unit of positions and cells in the samples of `domain`, `angstrom` if no plugin says.
+
+    The domain's datasets are asked first, for they are light; then its encoders.
+    """
+    for kind in ("datasets", "encoders"):
+        for part in parts(kind, domain=domain):
+            try:
+                return part.load().length_unit
+            except PluginError:
+                continue  # this one is broken; that of another part is as good
+    return "angstrom"
+
+
 def clear_cache() -> None:
     """Forget what was discovered (after installing a plugin in the same process)."""
     _discover.cache_clear()

@@ -8,7 +8,7 @@ Any other file comes in through the plugins' readers. Numbers are in canonical u
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,16 @@ from sfm.data.atomic import atomic
 from sfm.data.elements import NUMBERS, SYMBOLS
 from sfm.data.sample import Sample
 from sfm.data.splits import SPLITS, assign
-from sfm.data.storage import ID, SPLIT, TYPES, Column, open_dataset, write_dataset
+from sfm.data.storage import (
+    ID,
+    SPLIT,
+    TYPES,
+    Column,
+    cell_column,
+    open_dataset,
+    positions_column,
+    write_dataset,
+)
 from sfm.errors import InputError
 
 XYZ = (".extxyz", ".xyz")
@@ -37,10 +46,8 @@ class Item:
 # ------------------------------------------------------------------ reading
 
 
-def read_items(
-    source: str | Path, *, domain: str | None = None, length_unit: str = "angstrom"
-) -> list[Item]:
-    """All samples of a dataset folder or of any readable file.
+def read_items(source: str | Path, *, domain: str | None = None, **options: Any) -> list[Item]:
+    """All samples of a dataset folder (`options` as for `open_dataset`) or of any readable file.
 
     Raises:
         InputError: unreadable; file and row are named.
@@ -50,7 +57,7 @@ def read_items(
         return [
             Item(sample, split)
             for split in SPLITS
-            for sample in open_dataset(path, split=split, length_unit=length_unit)
+            for sample in open_dataset(path, split=split, **options)
         ]
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder")
@@ -84,8 +91,6 @@ def _read_xyz(path: Path) -> Iterator[Item]:
             if len(rows) < n:
                 raise InputError(f"{path}, line {start + 1}: truncated, {len(rows)} of {n} atoms")
             yield _frame(head, rows)
-        except InputError:
-            raise
         except (ValueError, KeyError, IndexError) as error:
             raise InputError(f"{path}, line {start + 1}: damaged frame ({error})") from None
         start += 2 + n
@@ -273,25 +278,24 @@ def write_folder(folder: Path, items: Sequence[Item], *, name: str | None = None
         base = item.sample.id.removesuffix(f"@{item.sample.level}")
         rows.setdefault(base, []).append(item)
     columns = _columns([i.sample for i in items])
-    info = {"name": name or folder.name, "domain": domains.pop()}
+    info = {"name": name or folder.name, "domain": items[0].sample.domain}
     source = next((i.sample.dataset for i in items if i.sample.dataset), None)
     if source:
         info["converted_from"] = source
-    table = (_row(base, same) for base, same in rows.items())
+    table = (_row(base, same, columns) for base, same in rows.items())
     write_dataset(folder, columns, table, info)
 
 
 def _columns(samples: Sequence[Sample]) -> list[Column]:
-    from sfm.registry import quantities
+    from sfm.registry import length_unit, quantities
 
-    known = quantities()
-    units = {name: q.unit for name, q in known.items()}
+    units = {name: q.unit for name, q in quantities().items()}
+    length = length_unit(samples[0].domain)
     columns = [ID, SPLIT]
     if any(len(s.types) for s in samples):
-        columns += [TYPES, Column("positions", "angstrom", shape=(-1, 3), dtype="float64")]
+        columns += [TYPES, positions_column(length, "float64")]
     if any(s.cell is not None for s in samples):
-        columns.append(Column("cell", "angstrom", shape=(3, 3), dtype="float64"))
-        columns.append(Column("pbc", shape=(3,), dtype="bool"))
+        columns += [cell_column(length), Column("pbc", shape=(3,), dtype="bool")]
     for field in dict.fromkeys(k for s in samples for k in s.fields):
         shape, dtype = _form(field, [s.fields[field] for s in samples if field in s.fields])
         columns.append(Column(field, units.get(field, "1"), "field", None, shape, dtype))
@@ -316,20 +320,14 @@ def _form(name: str, arrays: Sequence[Any]) -> tuple[tuple[int, ...], str]:
     raise InputError(f"'{name}' has shapes {sorted(shapes)}, which do not fit into one column")
 
 
-def _row(base: str, items: Iterable[Item]) -> dict[str, Any]:
-    row: dict[str, Any] = {}
+def _row(base: str, items: Sequence[Item], columns: Sequence[Column]) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": base, "split": items[-1].split or assign(base)}
     for item in items:
         s = item.sample
-        row |= {"id": base, "split": item.split or assign(base)}
-        if len(s.types):
-            row |= {"types[1]": s.types, "positions[angstrom]": s.positions}
-        if s.cell is not None:
-            row |= {"cell[angstrom]": s.cell, "pbc[1]": s.pbc}
-        for column in _columns([s]):
-            if column.role == "field":
-                row[column.name] = s.fields[column.quantity]
-            elif column.role == "condition":
-                row[column.name] = s.conditions[column.quantity]
-            elif column.role == "label":
-                row[column.name] = s.labels[column.quantity]
+        inputs = {"positions": s.positions, "types": s.types} if len(s.types) else {}
+        inputs |= {"cell": s.cell, "pbc": s.pbc} if s.cell is not None else {}
+        tables = {"input": inputs, "field": s.fields, "condition": s.conditions, "label": s.labels}
+        for column in columns:
+            if column.level in (None, s.level) and column.quantity in tables.get(column.role, {}):
+                row[column.name] = tables[column.role][column.quantity]
     return row

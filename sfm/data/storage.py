@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -241,10 +241,10 @@ class Dataset:
 
     Args:
         folder: holds `data/*.parquet`.
-        domain: domain of the samples; read from the schema if not given.
         split: `train`, `validation`, `test`, or None for all.
         level: only this level of theory, or None for all of them.
-        length_unit: unit of positions and cell in the samples.
+        length_unit: unit of positions and cell in the samples, or a function of the domain that
+            says it.
         quantity_units: canonical units by quantity; the files' own where a name is absent.
 
     Raises:
@@ -257,7 +257,7 @@ class Dataset:
         *,
         split: str | None = None,
         level: str | None = None,
-        length_unit: str = "angstrom",
+        length_unit: str | Callable[[str], str] = "angstrom",
         quantity_units: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = Path(folder)
@@ -281,7 +281,8 @@ class Dataset:
         )
         self.split, self.level = split, level
         units = dict(quantity_units or {})
-        units.update(positions=length_unit, cell=length_unit)
+        length = length_unit if isinstance(length_unit, str) else length_unit(self.domain)
+        units.update(positions=length, cell=length)
         self._scale = {c.name: factor(c.unit, units.get(c.quantity, c.unit)) for c in self.columns}
         self.levels = tuple(dict.fromkeys(c.level for c in self.columns if c.level))
         if split is not None and split not in SPLITS:
@@ -369,9 +370,10 @@ class Dataset:
 def open_dataset(folder: str | Path, **options: Any) -> Dataset:
     """`Dataset(folder, ...)` with the installed plugins' canonical units.
 
-    Options are those of `Dataset`: `split`, `level`, `length_unit`.
+    Options are those of `Dataset`: `split`, `level`, `length_unit`; the latter is that of the
+    dataset's domain if not given.
     """
-    from sfm.registry import quantities
+    from sfm.registry import length_unit, quantities
 
     units = {name: q.unit for name, q in quantities().items()}
-    return Dataset(folder, quantity_units=units, **options)
+    return Dataset(folder, quantity_units=units, **{"length_unit": length_unit, **options})

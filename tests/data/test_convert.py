@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from sfm.data.convert import Item, read_items, write_items
 from sfm.data.sample import Sample
 from sfm.errors import InputError
+from sfm.testing.distributions import install
 
 LEVEL = "PBE/def2-SVP (it's mine)"
 
@@ -137,3 +140,33 @@ def test_a_truncated_file_names_its_line(tmp_path):
     path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
     with pytest.raises(InputError, match=r"a.extxyz, line \d+: truncated"):
         read_items(path)
+
+
+FLOWS = """
+from sfm.data.spec import DatasetSpec
+from sfm.plugin import Plugin
+SPEC = DatasetSpec(name="flow", domain="flows", summary="", quantities=(), levels=(),
+                   licence="", origin="", length_unit="{unit}")
+plugin = Plugin(name="flows", domain="flows", summary="", datasets={{"flow": "flow_sfm:SPEC"}})
+"""
+
+
+@pytest.mark.parametrize("unit", ["1", "nm"])
+def test_lengths_are_in_the_unit_of_the_domain(site, tmp_path, capsys, unit):
+    """Not every domain measures in angstrom; `dataset show` and conversion ask it."""
+    from sfm.cli import main
+    from sfm.data.storage import open_dataset
+
+    install(site, "flow-sfm", {"flows": "flow_sfm:plugin"}, {"flow_sfm": FLOWS.format(unit=unit)})
+    items = [
+        Item(i.sample.replace(domain="flows", dataset=None), i.split) for i in make_items(True)
+    ]
+    folder = tmp_path / "mine"
+    write_items(folder, items)
+    units = {c.quantity: c.unit for c in open_dataset(folder).columns}
+    assert (units["positions"], units["cell"]) == (unit, unit)
+    for item, found in zip(items[::3], read_items(folder)[:2], strict=True):
+        same(item.sample, found.sample, dataset=False)
+    assert main(["dataset", "show", str(folder), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)["columns"]
+    assert {c["quantity"]: c["unit"] for c in shown} == units
