@@ -29,6 +29,10 @@ LossKind = Literal["norm", "huber", "square"]
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The resolved values as plain JSON."""
+        return self.model_dump(mode="json")
+
 
 class Goal(_Strict):
     """How one quantity enters the loss.
@@ -171,10 +175,6 @@ class Recipe(_Strict):
     optimizer: OptimizerSection = OptimizerSection()
     training: TrainingSection = TrainingSection()
 
-    def to_dict(self) -> dict[str, Any]:
-        """The resolved recipe as plain JSON."""
-        return self.model_dump(mode="json")
-
     def to_yaml(self) -> str:
         """The resolved recipe; `parse` reads it back to an equal one."""
         return dump_yaml(self.to_dict())
@@ -225,10 +225,6 @@ class FinetuneRecipe(_Strict):
 
     _weights = field_validator("weights", mode="before")(Task._numbers_are_weights.__func__)  # type: ignore[attr-defined]
 
-    def to_dict(self) -> dict[str, Any]:
-        """The resolved recipe as plain JSON."""
-        return self.model_dump(mode="json")
-
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -278,11 +274,7 @@ def load(path: str | Path, overrides: Iterable[str] = (), *, check: bool = True)
         RecipeError: no such file, not YAML, an unknown key, a wrong type or range.
         PluginError: it names a part that is not installed.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise RecipeError(f"{path}: no such recipe")
-    values = read_yaml(path.read_text(encoding="utf-8"), str(path))
-    return parse(values, overrides, check=check)
+    return parse(_read(path), overrides, check=check)
 
 
 def parse(values: Any, overrides: Iterable[str] = (), *, check: bool = True) -> Recipe:
@@ -293,14 +285,14 @@ def parse(values: Any, overrides: Iterable[str] = (), *, check: bool = True) -> 
 
 def load_finetune(path: str | Path | None = None, overrides: Iterable[str] = ()) -> FinetuneRecipe:
     """The fine-tuning recipe in `path` (None: the defaults), with overrides."""
-    if path is None:
-        return validate(FinetuneRecipe, {}, overrides)
+    return validate(FinetuneRecipe, {} if path is None else _read(path), overrides)
+
+
+def _read(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise RecipeError(f"{path}: no such recipe")
-    return validate(
-        FinetuneRecipe, read_yaml(path.read_text(encoding="utf-8"), str(path)), overrides
-    )
+    return read_yaml(path.read_text(encoding="utf-8"), str(path))
 
 
 def validate(cls: type[R], values: Any, overrides: Iterable[str] = ()) -> R:
@@ -403,9 +395,11 @@ def check_parts(recipe: Recipe) -> Recipe:
 
     Raises:
         PluginError: a dataset or encoder is not installed.
-        RecipeError: a dataset is held out, or does not have the quantity or level.
+        RecipeError: a dataset is held out, or does not have the quantity or level; two tasks want
+            different losses for one quantity.
     """
     tasks = tuple(_check_task(f"tasks.{i}", task) for i, task in enumerate(recipe.tasks))
+    loss_kinds((str(task.encoder), task.dataset, task.quantities) for task in tasks)
     used = {task.encoder for task in tasks}
     for name in recipe.model.encoders:
         if name not in used:
@@ -413,6 +407,29 @@ def check_parts(recipe: Recipe) -> Recipe:
                 f"model.encoders.{name}: no task uses this encoder.{did_you_mean(name, used)}"  # type: ignore[arg-type]
             )
     return recipe.model_copy(update={"tasks": tasks})
+
+
+def loss_kinds(
+    tasks: Iterable[tuple[str, str, Mapping[str, Goal]]],
+) -> dict[tuple[str, str], LossKind]:
+    """The kind of loss by (encoder, quantity), out of (encoder, dataset, goals) of every task.
+
+    Raises:
+        RecipeError: two tasks want different kinds for one encoder's quantity, whose errors are
+            measured together.
+    """
+    kinds: dict[tuple[str, str], LossKind] = {}
+    first: dict[tuple[str, str], str] = {}
+    for encoder, dataset, goals in tasks:
+        for name, goal in goals.items():
+            key = (encoder, name)
+            if kinds.setdefault(key, goal.loss) != goal.loss:
+                raise RecipeError(
+                    f"the loss of '{name}' through '{encoder}' is '{kinds[key]}' for "
+                    f"{first[key]} and '{goal.loss}' for {dataset}: give both the same kind"
+                )
+            first.setdefault(key, dataset)
+    return kinds
 
 
 def _check_task(where: str, task: Task) -> Task:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 
 from sfm.data.batching import Batch
 from sfm.train.ema import Ema
 from sfm.train.module import TrainingModule
+from sfm.train.objective import mean_losses
 
 LAST = "last.ckpt"
 
@@ -46,12 +46,7 @@ class History(pl.Callback):
         self._clock = time.perf_counter()
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
         assert isinstance(pl_module, TrainingModule)
         losses = pl_module.losses
@@ -83,18 +78,6 @@ class History(pl.Callback):
         self._sums, self._counts = state_dict["sums"], state_dict["counts"]
 
 
-def validation_losses(module: TrainingModule, batches: Sequence[Batch]) -> dict[str, float]:
-    """Losses of the model on fixed batches, by name; on one process, without gradients."""
-    objective, model = module.objective, module.model
-    sums = counts = None
-    for batch in batches:
-        moved = batch.to(model.device)
-        losses = objective(model, moved, train=False)
-        sums = losses.sums if sums is None else sums + losses.sums
-        counts = losses.counts if counts is None else counts + losses.counts
-    return {} if sums is None or counts is None else objective.named(sums, counts)
-
-
 class Validation(pl.Callback):
     """Losses on validation samples with the averaged weights, every `every` steps."""
 
@@ -102,20 +85,15 @@ class Validation(pl.Callback):
         self.batches, self.ema, self.history, self.every = batches, ema, history, every
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
         step = trainer.global_step
         if not self.batches or (step % self.every and step != trainer.max_steps):
             return
         assert isinstance(pl_module, TrainingModule)
         # every process computes all of it, so that its mean is the same with any number of them
-        with self.ema.averaged(pl_module), torch.no_grad():
-            values = validation_losses(pl_module, self.batches)
+        with self.ema.averaged(pl_module):
+            values = mean_losses(pl_module.model, pl_module.objective, self.batches)
         self.history.add(trainer, step, {f"validation/{k}": v for k, v in values.items()})
 
 
@@ -145,12 +123,7 @@ class Interrupt(pl.Callback):
             signal.signal(signal.SIGINT, before)
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
         if self.asked:
             trainer.should_stop = True
@@ -163,12 +136,7 @@ class SaveLast(pl.Callback):
         self.path, self.every, self.interrupt = folder / LAST, every, interrupt
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
         step = trainer.global_step
         if step % self.every == 0 or step == trainer.max_steps or self.interrupt.asked:
@@ -212,12 +180,7 @@ class Progress(pl.Callback):
             )
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
         if not trainer.is_global_zero:
             return

@@ -11,7 +11,7 @@ the identity (`norm`: an L1 loss for numbers, the L2 norm for vectors), Huber or
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +22,7 @@ from sfm.data.tokens import Tokens
 from sfm.errors import RunError
 from sfm.model import FoundationModel
 from sfm.nn.derive import DERIVED
-from sfm.recipe import LossKind
+from sfm.recipe import LossKind, loss_kinds
 from sfm.train.tasks import TaskData
 
 
@@ -58,6 +58,9 @@ class Objective(nn.Module):
         model: its normalisers give the scales; forces are measured in the energy's scale.
         tasks: weights.
         stress_scales: rms of the stress labels, `{encoder: {context: rms}}`.
+
+    Raises:
+        RecipeError: two tasks want different kinds of loss for one encoder's quantity.
     """
 
     weights: Tensor
@@ -70,6 +73,7 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.tasks = list(tasks)
+        self._kinds = loss_kinds((task.encoder, task.name, task.goals) for task in self.tasks)
         self.keys = [(t, name) for t, task in enumerate(self.tasks) for name in task.goals]
         self._position = {key: i for i, key in enumerate(self.keys)}
         weights = [self.tasks[t].weight * self.tasks[t].goals[q].weight for t, q in self.keys]
@@ -148,12 +152,7 @@ class Objective(nn.Module):
         length = error.abs().squeeze(1) if dim == 1 else error.norm(dim=1) / dim**0.5
         if self._per_token(model, part, name):
             length = length / tokens.counts()
-        kinds = {
-            task.goals[name].loss
-            for task in self.tasks
-            if task.encoder == part and name in task.goals
-        }
-        losses = shaped(length, kinds.pop() if len(kinds) == 1 else "norm")
+        losses = shaped(length, self._kinds[part, name])
         return losses.new_zeros(len(rows)).index_add(0, system, losses) / rows
 
     @staticmethod
@@ -214,6 +213,23 @@ class Objective(nn.Module):
             table[domain] = table.get(domain, 0.0) + weighted
             table[f"{label_of(task)}/{key[1]}"] = value
         return table
+
+
+@torch.no_grad()
+def mean_losses(
+    model: FoundationModel, objective: Objective, batches: Iterable[Batch]
+) -> dict[str, float]:
+    """Losses over fixed batches, by name as `Objective.named` has them; no batches, no losses.
+
+    Every process of a run must call this with the same batches. They move to the model's device,
+    where the objective has to be.
+    """
+    sums = counts = None
+    for batch in batches:
+        losses = objective(model, batch.to(model.device), train=False)
+        sums = losses.sums if sums is None else sums + losses.sums
+        counts = losses.counts if counts is None else counts + losses.counts
+    return {} if sums is None or counts is None else objective.named(sums, counts)
 
 
 def label_of(task: TaskData) -> str:

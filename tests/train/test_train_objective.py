@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from sfm.errors import RunError
-from sfm.recipe import OptimizerSection
+from sfm.errors import RecipeError, RunError
+from sfm.recipe import Goal, OptimizerSection, parse
 from sfm.train.build import fit_normalisers, measure_neighbours, model_config, new_model
 from sfm.train.data import BatchStream, MixedData
 from sfm.train.ema import Ema
@@ -154,3 +154,19 @@ def test_embeddings_biases_and_norms_have_no_weight_decay(made):
     assert id(model.trunk.router.level_logits) in free
     assert id(model.trunk.layers[0].outer.weight) not in free
     assert sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
+
+
+def test_two_kinds_of_loss_for_one_quantity_are_refused(made, recipe):
+    """Errors of one encoder's quantity are measured together, so there is one kind."""
+    tasks, model, _, _ = made
+    other = dict(tasks[0].goals) | {"energy": Goal(loss="square")}
+    again = dataclasses.replace(tasks[0], name="again", goals=other)
+    said = r"'energy' through 'spiders/points' is 'norm' for .*spiders/.* and 'square' for "
+    with pytest.raises(RecipeError, match=said + "again"):
+        Objective(model, [*tasks, again])
+    values = recipe().to_dict()
+    values["tasks"].append(
+        {"dataset": "spiders/webs", "quantities": {"energy": {"weight": 1, "loss": "square"}}}
+    )
+    with pytest.raises(RecipeError, match=said + "spiders/webs"):
+        parse(values)
