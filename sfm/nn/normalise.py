@@ -77,6 +77,15 @@ def composition(types: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack([np.bincount(t, minlength=N_TYPES) for t in types]).astype(np.float64)
 
 
+def design(quantity: Quantity, types: Sequence[np.ndarray]) -> np.ndarray:
+    """(systems, N_TYPES) what multiplies one number per type in a quantity per system.
+
+    Counts of an extensive quantity, fractions of an intensive one.
+    """
+    counts = composition(types)
+    return counts if quantity.extensive else counts / counts.sum(1, keepdims=True)
+
+
 def fit(
     quantity: Quantity,
     mode: str,
@@ -104,14 +113,13 @@ def fit(
     shift = np.zeros((N_TYPES, dim))
     if mode == "references" and quantity.per == "system" and not quantity.extensive:
         # a mean over tokens: the mean of all labels, then one number per type and its fraction
-        counts = composition(types)
-        fractions = counts / counts.sum(1, keepdims=True)
+        fractions = design(quantity, types)
         mean = values.mean(0)
         solution, *_ = np.linalg.lstsq(fractions, values - mean, rcond=1e-6)
         shift[:] = mean
         shift, values = shift + solution, values - mean - fractions @ solution
     elif mode == "references" and quantity.per == "system":
-        counts = composition(types)
+        counts = design(quantity, types)
         # minimum-norm least squares: elements that always occur together share their sum
         solution, *_ = np.linalg.lstsq(counts, values, rcond=1e-10)
         shift, values = solution, values - counts @ solution

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -89,8 +88,8 @@ class Tokenizer:
 class BatchStream:
     """The endless sequence of training batches; each knows where the sampler stood after it.
 
-    Every process draws the same global batch and tokenises its own share, so that n processes do
-    what one would do.
+    Every process draws the same global batch and collates its own share of it, so that n processes
+    do what one would do. To draw, a process has to know what systems cost: it tokenises each once.
     """
 
     def __init__(
@@ -197,8 +196,3 @@ def pack(
     if chunk:
         batches.append(collate(chunk, quantities))
     return batches
-
-
-def sampler_state(batch: Batch) -> dict[str, Any]:
-    """The state that a checkpoint after this batch needs."""
-    return dict(batch.state)

@@ -44,7 +44,7 @@ class FitResult:
 
     Attributes:
         history: rows of losses, see `History`.
-        seconds: time in steps, over all resumptions.
+        seconds: time of the steps with validations and checkpoints, over all resumptions.
         steps: steps done.
         device: what it ran on.
         is_main: whether this process is the first of the run.

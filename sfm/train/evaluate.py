@@ -13,11 +13,11 @@ from sfm.data.batching import row_counts
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.model import FoundationModel
-from sfm.nn.normalise import composition
+from sfm.nn.normalise import design
 from sfm.quantity import Quantity
-from sfm.recipe import TrainingSection
 from sfm.registry import find
-from sfm.train.data import Tokenizer, pack
+from sfm.train.data import INFERENCE, Tokenizer, pack
+from sfm.train.sources import Source, open_source
 from sfm.train.tasks import TaskData, subset
 
 BASELINE_SAMPLES = 5_000
@@ -116,8 +116,6 @@ def evaluate(
     level: str | None = None,
     quantities: Collection[str] | None = None,
     max_samples: int | None = None,
-    tokens_per_batch: int = 2048,
-    edges_per_batch: int = 60_000,
 ) -> Evaluation:
     """Errors of the model on labelled samples.
 
@@ -127,14 +125,14 @@ def evaluate(
         split: of a dataset: `train`, `validation` or `test`. Files and samples are taken whole.
         encoder: which one, where the model has several for the domain.
         level: the level of theory at which to ask the model; needed where the labels' own level is
-            not one that the model knows and it knows several.
+            not one that the model knows and it knows several. Of data that have labels at this
+            level and at others, only those at this level are compared.
         quantities: only these.
         max_samples: at most this many systems, a random but fixed choice.
-        tokens_per_batch: budget.
-        edges_per_batch: budget.
 
     Raises:
-        InputError: nothing to compare: no labels that the model can say.
+        InputError: nothing to compare: no labels that the model can say; or labels of one quantity
+            at several levels, none of which is `level`.
         RunError: a prediction is not finite.
     """
     tasks = (
@@ -144,16 +142,17 @@ def evaluate(
     )
     metrics: list[Metric] = []
     points: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    settings = TrainingSection(tokens_per_batch=tokens_per_batch, edges_per_batch=edges_per_batch)
     for task in tasks:
         samples = subset(task.split(split), max_samples)
+        train = list(subset(task.train, BASELINE_SAMPLES))
         for one in task.levels:
             names = [
                 q for v, q in task.present if v == one and (quantities is None or q in quantities)
             ]
             own = _of_level(samples, one)
             if names and own:
-                found, kept = _evaluate_level(model, task, one, names, own, split, settings)
+                same = _of_level(train, one)
+                found, kept = _evaluate_level(model, task, one, names, own, same, split)
                 metrics += found
                 points |= kept
     if not metrics:
@@ -169,9 +168,8 @@ def tasks_for(
     Raises:
         InputError: the model cannot say any of the labels.
     """
-    from sfm.train.sources import open_source
-
     source = open_source(data)
+    given = _asked(source, level)
     tasks = []
     for part, domain in model.config.encoder_domains.items():
         if domain != source.domain or encoder not in (None, part):
@@ -179,7 +177,7 @@ def tasks_for(
         known = {(t.level, t.quantity) for t in model.targets(encoder=part)}
         said = {q for _, q in known}
         present, ask = [], {}
-        for own, name in source.present:
+        for own, name in given:
             target = level or (own if (own, name) in known else None)
             if target is None:
                 levels = {v for v, q in known if q == name}
@@ -199,6 +197,23 @@ def tasks_for(
     return tasks
 
 
+def _asked(source: Source, level: str | None) -> Sequence[tuple[str, str]]:
+    """(level, quantity) of the labels that can be compared with predictions at `level`."""
+    if level is None:
+        return source.present
+    same = [(v, q) for v, q in source.present if v == level]
+    if same:
+        return same
+    for name in source.quantities:
+        levels = [v for v, q in source.present if q == name]
+        if len(levels) > 1:
+            raise InputError(
+                f"{source.name}: its labels '{name}' have {len(levels)} levels of theory "
+                f"({', '.join(levels)}); they cannot all be compared with '{level}'"
+            )
+    return source.present
+
+
 def _of_level(samples: Sequence[Sample], level: str) -> list[Sample]:
     return [s for s in samples if s.level == level]
 
@@ -209,18 +224,19 @@ def _evaluate_level(
     level: str,
     names: Sequence[str],
     samples: Sequence[Sample],
+    train: Sequence[Sample],
     split: str,
-    settings: TrainingSection,
 ) -> tuple[list[Metric], dict[str, tuple[np.ndarray, np.ndarray]]]:
     part = task.encoder
-    predicted, labels, tokens = _predict(model, task, names, samples, settings)
+    predicted, labels, tokens = _predict(model, task, names, samples)
     metrics, points = [], {}
     for name in names:
         if not labels[name]:
             continue
         quantity = model.config.quantities[name]
         known = [s for s in samples if name in s.labels]
-        text, base = baseline_of(model, task, level, quantity, known, labels[name], tokens[name])
+        learned = [s for s in train if name in s.labels]
+        text, base = baseline_of(model, part, level, quantity, known, labels[name], learned)
         metric, kept = _metric(quantity, predicted[name], labels[name], base, tokens[name])
         extra = plugin_metrics(part, quantity, predicted[name], labels[name], known)
         metrics.append(
@@ -232,7 +248,7 @@ def _evaluate_level(
                 quantity=name,
                 unit=quantity.unit,
                 baseline=text,
-                mean_mae=mean_predictor_mae(task, level, quantity, labels[name]),
+                mean_mae=mean_predictor_mae(quantity, labels[name], learned),
                 extra=extra,
                 **metric,
             )
@@ -246,13 +262,12 @@ def _predict(
     task: TaskData,
     names: Sequence[str],
     samples: Sequence[Sample],
-    settings: TrainingSection,
 ) -> tuple[dict[str, list], dict[str, list], dict[str, list]]:
     """Rows of predictions and labels, (rows, dim), and token counts, of the labelled systems."""
     tokenizer = Tokenizer(model, [task], 1)
     items = [tokenizer.make(0, s) for s in samples]
     # consecutive systems keep their order: there is only one context
-    batches = pack(items, settings, tokenizer.quantities)
+    batches = pack(items, INFERENCE, tokenizer.quantities)
     predicted: dict[str, list] = {n: [] for n in names}
     labels: dict[str, list] = {n: [] for n in names}
     counts: dict[str, list] = {n: [] for n in names}
@@ -314,12 +329,12 @@ def _metric(
 
 def baseline_of(
     model: FoundationModel,
-    task: TaskData,
+    part: str,
     level: str,
     quantity: Quantity,
     samples: Sequence[Sample],
     labels: Sequence[np.ndarray],
-    tokens: Sequence[int],
+    train: Sequence[Sample],
 ) -> tuple[str, list[np.ndarray]]:
     """What one would say without a model, and its name.
 
@@ -328,19 +343,27 @@ def baseline_of(
     mean of the training labels (for token and grid quantities the mean row). Where there are no
     training labels of this level, the model's own references if it has some, else the mean of the
     evaluated labels themselves.
+
+    Args:
+        model: asked for its references.
+        part: encoder.
+        level: level of theory.
+        quantity: what the labels are.
+        samples: the evaluated systems.
+        labels: their labels, (rows, dim) each.
+        train: training samples of this level that have the label.
     """
-    train = [s for s in subset(task.train, BASELINE_SAMPLES) if s.level == level]
-    train = [s for s in train if quantity.name in s.labels]
     by_composition = quantity.dim == 1 and quantity.per == "system"
     if by_composition and all(s.types.any() for s in samples):
-        counts = _composition(quantity, samples)
+        counts = design(quantity, [s.types for s in samples])
         if train:
             y = np.array([float(np.asarray(s.labels[quantity.name]).ravel()[0]) for s in train])
-            shift, *_ = np.linalg.lstsq(_composition(quantity, train), y, rcond=1e-10)
+            columns = design(quantity, [s.types for s in train])
+            shift, *_ = np.linalg.lstsq(columns, y, rcond=1e-10)
             name = "composition reference (least squares on the training split)"
         else:
-            key = f"{task.encoder}:{quantity.name}"
-            context = model.context(task.encoder, level)
+            key = f"{part}:{quantity.name}"
+            context = model.context(part, level)
             shift = model.normalisers[key].shift[context, :, 0].cpu().numpy()  # type: ignore[union-attr,index]
             name = "composition reference (stored in the model)"
         return name, list((counts @ shift).reshape(-1, 1, 1))
@@ -357,24 +380,13 @@ def baseline_of(
     return name, [np.broadcast_to(mean, y.shape) for y in labels]
 
 
-def _composition(quantity: Quantity, samples: Sequence[Sample]) -> np.ndarray:
-    """(systems, types) counts for an extensive quantity, fractions for an intensive one."""
-    counts = composition([s.types for s in samples])
-    return counts if quantity.extensive else counts / counts.sum(1, keepdims=True)
-
-
 def mean_predictor_mae(
-    task: TaskData, level: str, quantity: Quantity, labels: Sequence[np.ndarray]
+    quantity: Quantity, labels: Sequence[np.ndarray], train: Sequence[Sample]
 ) -> float | None:
     """Error of the training labels' mean, for a number per system; None without training labels."""
-    if quantity.dim != 1 or quantity.per != "system":
+    if quantity.dim != 1 or quantity.per != "system" or not train:
         return None
-    train = [s for s in subset(task.train, BASELINE_SAMPLES) if s.level == level]
-    known = [
-        np.asarray(s.labels[quantity.name]).ravel() for s in train if quantity.name in s.labels
-    ]
-    if not known:
-        return None
+    known = [np.asarray(s.labels[quantity.name]).ravel() for s in train]
     return float(np.abs(np.concatenate([y.ravel() for y in labels]) - np.mean(known)).mean())
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from sfm.errors import InputError, SfmError, did_you_mean
 from sfm.model import FoundationModel
@@ -22,13 +22,12 @@ from sfm.recipe import (
 )
 from sfm.train.build import fit_normalisers, measure_neighbours, model_config, new_model
 from sfm.train.calibrate import calibrate
-from sfm.train.callbacks import LAST
 from sfm.train.data import INFERENCE, Tokenizer, pack
 from sfm.train.engine import fit
 from sfm.train.evaluate import Evaluation, evaluate
 from sfm.train.lora import merge_lora
-from sfm.train.objective import Objective
-from sfm.train.pretrain import RUN, data_record, write_reports
+from sfm.train.objective import Objective, mean_losses
+from sfm.train.pretrain import RUN, data_record, refuse_old_run, split_sizes, write_reports
 from sfm.train.report import TRAINING, card_metrics, hardware, thinned, versions
 from sfm.train.sources import Source, open_source
 from sfm.train.tasks import TaskData, open_tasks, subset
@@ -37,7 +36,6 @@ from sfm.train.transfer import choose_trainable, grow, limited
 LEARNING_RATE = {"full": 5e-4, "head": 5e-3, "lora": 2e-3}
 SCRATCH_LEARNING_RATE = 3e-3
 WEIGHTS = {"forces": 10.0}
-REPLAYED = 128
 
 
 def finetune(
@@ -62,8 +60,8 @@ def finetune(
         model: a bundled name, a folder, a Hub id, or a model.
         data: name of a dataset part, a dataset folder, a file of labelled systems, or samples. A
             file is split 80:10:10 (see `sfm.train.sources.split_samples`).
-        target: quantity or quantities to learn; None takes all labels. With `energy` come the
-            forces and the stress that the data has.
+        target: quantity or quantities to learn; None takes all labels. With `energy` alone come
+            the forces and the stress that the data has; a list is taken as it is.
         mode: `full`, `head` or `lora`; None takes the recipe's.
         out: folder of the new model.
         recipe: settings; see `sfm.recipe.load_finetune`.
@@ -85,8 +83,7 @@ def finetune(
         RunError: a label, prediction or gradient is not finite.
     """
     out, began = Path(out), time.perf_counter()
-    if not resume and (out / RUN / LAST).exists():
-        raise InputError(f"{out}: already holds a run; take --resume to go on, or another folder")
+    refuse_old_run(out, resume)
     recipe = _with_mode(recipe or FinetuneRecipe(), mode)
     training = recipe.training
     base, base_name, record = _base(model)
@@ -128,7 +125,9 @@ def finetune(
     merge_lora(grown)
     grown.requires_grad_(True).to("cpu")
     calibrated = calibrate(grown, [task])
-    object.__setattr__(grown.config, "name", name or f"{base.config.name}-{_slug(task)}")
+    grown.config = dataclasses.replace(
+        grown.config, name=name or f"{base.config.name}-{_slug(task)}"
+    )
     grown.save_pretrained(out)
     evaluation = evaluate(grown, task, split="test", max_samples=test_samples)
     after_losses = task_losses(grown, old_tasks)
@@ -144,7 +143,7 @@ def finetune(
         },
         "scratch": None if from_scratch is None else from_scratch.to_dict()["metrics"],
     }
-    row = data_record([task])[0]
+    (row,) = data = data_record([task])
     write_reports(
         out,
         {
@@ -153,7 +152,7 @@ def finetune(
             "recipe": resolved,
             "seeds": [training.seed],
             "data": [{**row, "samples": row["samples"]["train"]}],
-            "splits": {row["name"]: row["samples"]},
+            "splits": split_sizes(data),
             "pretraining": {k: record[k] for k in ("recipe", "data", "versions") if k in record},
             "uncertainty": calibrated,
             "versions": versions(),
@@ -197,7 +196,9 @@ def _optimizer(recipe: FinetuneRecipe, lr: float) -> OptimizerSection:
 def _base(model: str | Path | FoundationModel) -> tuple[FoundationModel, str, dict[str, Any]]:
     """The model, its name, and its training.json (empty where it has none)."""
     if isinstance(model, FoundationModel):
-        return model, model.config.name, {}
+        # everything but the steps themselves is computed on the CPU; the user's model stays put
+        own = model if model.device.type == "cpu" else copy.deepcopy(model).to("cpu")
+        return own, model.config.name, {}
     from sfm.checkpoint import load
     from sfm.hub.resolve import resolve
 
@@ -295,13 +296,8 @@ def task_losses(model: FoundationModel, tasks: Sequence[TaskData], n: int = 64) 
         for number, task in enumerate(tasks)
         for sample in subset(task.validation, n)
     ]
-    sums = counts = None
-    for batch in pack(items, INFERENCE, tokenizer.quantities):
-        with torch.no_grad():
-            losses = objective(model, batch, train=False)
-        sums = losses.sums if sums is None else sums + losses.sums
-        counts = losses.counts if counts is None else counts + losses.counts
-    return {} if sums is None or counts is None else objective.named(sums, counts)
+    batches = pack(items, INFERENCE, tokenizer.quantities)
+    return mean_losses(model, objective.to(model.device), batches)
 
 
 def _with_replay(

@@ -1,4 +1,4 @@
-"""Keeping freed memory in the process, which makes CPU training a quarter faster with glibc.
+"""Keeping freed memory in the process, which makes CPU training with glibc faster.
 
 glibc returns each large block to the kernel when it is freed, and the kernel clears it page by page
 when the next step asks for it again. Two `mallopt` settings stop that.

@@ -23,11 +23,11 @@ FIT_SAMPLES = 100
 
 
 def plan(recipe: Recipe) -> dict[str, Any]:
-    """Counts, sizes and an estimate of time and memory, for `--dry-run`. Writes nothing.
+    """Counts, sizes and an estimate of time and memory, for `--dry-run`. Trains nothing.
 
     The estimate comes from four optimiser steps on this machine with the recipe's own batches (the
     first is not counted), with references fitted on few samples. Evaluation and the reading of all
-    labels come on top.
+    labels come on top. Several devices are taken to be as many times as fast.
     """
     full = open_tasks(recipe)
     model = new_model(model_config(full, recipe.model, recipe.name), recipe.training.seed)
@@ -81,8 +81,8 @@ def plan(recipe: Recipe) -> dict[str, Any]:
             "training_seconds": step * recipe.training.steps / recipe.training.devices,
             "memory_bytes": _peak_memory(device),
             "device": device.type,
-            "method": f"mean of {MEASURED} measured steps on this machine; memory is the peak of "
-            + ("the GPU" if use_gpu else "the process"),
+            "method": f"mean of {MEASURED} measured steps of one process on this machine, over the "
+            "number of devices; memory is the peak of " + ("the GPU" if use_gpu else "the process"),
         },
     }
 

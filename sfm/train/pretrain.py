@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,7 @@ def pretrain(
         KeyboardInterrupt: Ctrl-C; `resume=True` goes on from there.
     """
     out = Path(out)
-    if not resume and (out / RUN / LAST).exists():
-        raise InputError(f"{out}: already holds a run; take --resume to go on, or another folder")
+    refuse_old_run(out, resume)
     began = time.perf_counter()
     tasks = open_tasks(recipe)
     training = recipe.training
@@ -99,6 +98,16 @@ def pretrain(
             total_seconds=time.perf_counter() - began,
         )
     return out
+
+
+def refuse_old_run(out: Path, resume: bool) -> None:
+    """Never write over a run.
+
+    Raises:
+        InputError: `out` holds one, and it is not to be resumed.
+    """
+    if not resume and (out / RUN / LAST).exists():
+        raise InputError(f"{out}: already holds a run; take --resume to go on, or another folder")
 
 
 def probabilities(recipe: Recipe, tasks: Sequence[TaskData]) -> list[float]:
@@ -146,6 +155,11 @@ def data_record(tasks: Sequence[TaskData]) -> list[dict[str, Any]]:
     ]
 
 
+def split_sizes(data: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Samples by split of every row of `data_record`, by `encoder on dataset`."""
+    return {f"{row['encoder']} on {row['name']}": row["samples"] for row in data}
+
+
 def training_record(
     recipe: Recipe,
     model: FoundationModel,
@@ -163,7 +177,7 @@ def training_record(
         "recipe": recipe.to_dict(),
         "seeds": [recipe.training.seed],
         "data": [{**row, "samples": row["samples"]["train"]} for row in data],
-        "splits": {row["name"]: row["samples"] for row in data},
+        "splits": split_sizes(data),
         "references": [dataclasses.asdict(f) for f in fitted],
         "uncertainty": calibrated,
         "versions": versions(),
@@ -191,9 +205,10 @@ def write_reports(
 ) -> None:
     """training.json, report.json and the pictures."""
     write_json(out / TRAINING, record)
-    plot_losses(result.history, out / "losses.png")
+    pictures = [plot_losses(result.history, out / "losses.png")]
     if evaluation.points:
-        plot_parity(evaluation.points, parity_units(evaluation.metrics), out / "parity.png")
+        units = parity_units(evaluation.metrics)
+        pictures.append(plot_parity(evaluation.points, units, out / "parity.png"))
     write_json(
         out / REPORT,
         {
@@ -203,7 +218,7 @@ def write_reports(
             "total_seconds": total_seconds,
             "history": result.history,
             "metrics": [m.to_dict() for m in evaluation.metrics],
-            "pictures": ["losses.png", "parity.png"],
+            "pictures": [path.name for path in pictures],
             **(extra or {}),
         },
     )

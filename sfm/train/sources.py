@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from sfm.errors import InputError, PluginError
 from sfm.quantity import Quantity
 from sfm.recipe import Goal
 from sfm.registry import find, quantities
-from sfm.train.tasks import Chain, TaskData, labelled, revision
+from sfm.train.tasks import Chain, TaskData, labelled, revision, split_chain
 
 UNNAMED = "user"
 DISTINCT = 20
@@ -71,12 +71,21 @@ class Source:
         goals: Mapping[str, Goal] | None = None,
         relabel: Mapping[str, str] | None = None,
     ) -> TaskData:
-        """A task that learns the `present` pairs through `encoder`."""
+        """A task that learns the `present` pairs through `encoder`, from samples of their levels.
+
+        Args:
+            encoder: part name.
+            present: (level, quantity) pairs out of the source's own.
+            goals: loss weight and form by quantity; weight 1 if None.
+            relabel: what the task calls a level, by the source's own name.
+        """
         names = relabel or {}
+        levels = {v for v, _ in present}
         pairs = tuple((names.get(v, v), q) for v, q in present)
         wanted = goals or {q: Goal() for _, q in pairs}
         table: Mapping[str, Quantity] = quantities()
-        renamed = {k: Relabelled(v, names) if names else v for k, v in self.splits.items()}
+        splits = {k: _of_levels(v, levels) for k, v in self.splits.items()}
+        renamed = {k: Relabelled(v, names) if names else v for k, v in splits.items()}
         return TaskData(
             name=self.name,
             domain=self.domain,
@@ -98,7 +107,8 @@ def open_source(data: Any, *, whole: bool = True) -> Source:
     Args:
         data: name of a dataset part, a dataset folder, a file, samples, or objects that an
             installed plugin reads.
-        whole: put a file's samples into every split (for evaluation) instead of splitting it.
+        whole: put all of a file's samples into validation and into test, and none into training
+            (for evaluation), instead of splitting it.
 
     Raises:
         InputError: unreadable, several domains at once, or no labels.
@@ -106,7 +116,7 @@ def open_source(data: Any, *, whole: bool = True) -> Source:
     if isinstance(data, (str, Path)):
         path = Path(data)
         if path.is_dir():
-            return _folder(path, name=path.name, length_unit=_length_unit(path))
+            return _folder(path, path.name)
         if not path.is_file():
             try:
                 part = find("datasets", str(data))
@@ -114,39 +124,29 @@ def open_source(data: Any, *, whole: bool = True) -> Source:
                 raise InputError(f"{data}: no such file, folder or dataset ({error})") from None
             spec = part.load()
             facts = {"licence": spec.licence, "origin": spec.origin}
-            return _folder(spec.folder, part.full_name, spec.length_unit, facts)
+            return _folder(spec.folder, part.full_name, facts, length_unit=spec.length_unit)
     return _loose(data, whole)
 
 
-def _length_unit(folder: Path) -> str:
-    """The canonical length unit of the dataset's domain, from an installed dataset of it."""
-    from sfm.registry import parts
-
-    domain = open_dataset(folder).domain
-    for part in parts("datasets", domain=domain):
-        return part.load().length_unit
-    return "angstrom"
+def _of_levels(samples: Sequence[Sample], levels: Collection[str]) -> Sequence[Sample]:
+    if isinstance(samples, Chain):
+        return samples.of_levels(levels)
+    return [s for s in samples if s.level in levels]
 
 
 def _folder(
-    folder: Path, name: str, length_unit: str, facts: Mapping[str, Any] | None = None
+    folder: Path, name: str, facts: Mapping[str, Any] | None = None, **options: Any
 ) -> Source:
-    whole = open_dataset(folder, length_unit=length_unit)
+    whole = open_dataset(folder, **options)
     table = quantities()
     names = [c.quantity for c in whole.columns if c.role == "label" and c.quantity in table]
     present = labelled(whole, list(dict.fromkeys(names)))
-
-    def samples(split: str) -> Chain:
-        levels = dict.fromkeys(v for v, _ in present)
-        return Chain(
-            [open_dataset(folder, split=split, level=v, length_unit=length_unit) for v in levels]
-        )
-
+    levels = dict.fromkeys(v for v, _ in present)
     return Source(
         name=name,
         domain=whole.domain,
         present=present,
-        splits={split: samples(split) for split in SPLITS},
+        splits={split: split_chain(folder, split, levels, **options) for split in SPLITS},
         facts={
             "revision": revision(folder),
             "split": "column 'split' of the dataset",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sfm.data.sample import Sample
+from sfm.data.splits import SPLITS
 from sfm.data.storage import Dataset, open_dataset
 from sfm.errors import InputError, RecipeError, did_you_mean
 from sfm.quantity import Quantity
@@ -46,6 +47,15 @@ class Chain(Sequence):
             raise IndexError(item)
         which = int(np.searchsorted(self.starts, item, side="right")) - 1
         return self.sources[which][int(item - self.starts[which])]
+
+    def of_levels(self, levels: Collection[str]) -> Chain:
+        """The part that lies at `levels`, of a chain of one dataset per level."""
+        return Chain([s for s in self.sources if s.level in levels])
+
+
+def split_chain(folder: Path, split: str, levels: Iterable[str], **options: Any) -> Chain:
+    """The samples of one split, one level after another; options as for `open_dataset`."""
+    return Chain([open_dataset(folder, split=split, level=v, **options) for v in levels])
 
 
 @dataclass(frozen=True)
@@ -120,7 +130,7 @@ def open_folder(
     encoder: str,
     levels: Sequence[str] | None = None,
     weight: float = 1.0,
-    length_unit: str = "angstrom",
+    length_unit: str | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> TaskData:
     """A task from a dataset folder.
@@ -128,7 +138,8 @@ def open_folder(
     Raises:
         InputError: no files, or none of the quantities at the levels.
     """
-    whole = open_dataset(folder, length_unit=length_unit)
+    unit = {} if length_unit is None else {"length_unit": length_unit}
+    whole = open_dataset(folder, **unit)
     for level in levels or ():
         if level not in whole.levels:
             raise InputError(
@@ -145,11 +156,7 @@ def open_folder(
             )
     used = tuple(dict.fromkeys(level for level, _ in present))
 
-    def samples(split: str) -> Chain:
-        return Chain(
-            [open_dataset(folder, split=split, level=v, length_unit=length_unit) for v in used]
-        )
-
+    splits = {split: split_chain(folder, split, used, **unit) for split in SPLITS}
     table = quantities()
     return TaskData(
         name=name,
@@ -158,9 +165,7 @@ def open_folder(
         levels=used,
         goals=dict(wanted),
         present=present,
-        train=samples("train"),
-        validation=samples("validation"),
-        test=samples("test"),
+        **splits,
         weight=weight,
         definitions={q: table[q] for q in wanted},
         facts={"revision": revision(folder), **(facts or {})},

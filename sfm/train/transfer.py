@@ -9,7 +9,7 @@ import torch
 
 from sfm.model import FoundationModel
 from sfm.nn.derive import DERIVED
-from sfm.nn.normalise import composition
+from sfm.nn.normalise import design
 from sfm.recipe import FinetuneRecipe
 from sfm.train.build import fit_normalisers, heads_of, measure_neighbours, targets_of
 from sfm.train.data import INFERENCE, Tokenizer, pack
@@ -42,9 +42,8 @@ def grow(
         if target.quantity in DERIVED or key not in known_heads:
             continue
         context = grown.context(*target.context)
-        donor = next(
-            (t for t in base.config.targets if (t.encoder, t.quantity) == _pair(target)), None
-        )
+        alike = (t for t in base.targets(encoder=target.encoder) if t.quantity == target.quantity)
+        donor = next(alike, None)
         source = context if target in old else grown.context(*donor.context) if donor else None
         if source is None:
             continue
@@ -56,10 +55,6 @@ def grow(
     if not {base.config.contexts.index(c) for c in base.config.contexts if c[0] == task.encoder}:
         measure_neighbours(grown, [task], contexts=contexts)
     return grown, stresses
-
-
-def _pair(target) -> tuple[str, str]:
-    return target.encoder, target.quantity
 
 
 @torch.no_grad()
@@ -75,15 +70,15 @@ def _shift_to_labels(model: FoundationModel, task: TaskData, level: str, name: s
     items = [tokenizer.make(0, s) for s in samples]
     left: list[np.ndarray] = []
     for batch in pack(items, INFERENCE, tokenizer.quantities):
+        batch = batch.to(model.device)
         value = model(batch.tokens, {task.encoder: [name]})[task.encoder][name].double()
-        left.append((batch.labels[task.encoder][name].values[:, 0] - value).numpy())
+        left.append((batch.labels[task.encoder][name].values[:, 0] - value).cpu().numpy())
     rest = np.concatenate(left)
     shift = model.normalisers[key].shift[model.context(task.encoder, level)]  # type: ignore[union-attr,index]
     if mode == "references":
-        counts = composition([i.tokens.types.numpy() for i in items])
-        counts = counts if quantity.extensive else counts / counts.sum(1, keepdims=True)
-        solution, *_ = np.linalg.lstsq(counts, rest, rcond=1e-8)
-        shift[:, 0] += torch.from_numpy(solution)
+        columns = design(quantity, [i.tokens.types.numpy() for i in items])
+        solution, *_ = np.linalg.lstsq(columns, rest, rcond=1e-8)
+        shift[:, 0] += torch.from_numpy(solution).to(shift)
     else:
         shift[:, 0] += float(np.median(rest))
 

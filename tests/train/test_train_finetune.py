@@ -8,13 +8,16 @@ import json
 import pytest
 import torch
 
+from sfm.data.convert import Item, write_items
+from sfm.data.splits import assign
 from sfm.errors import InputError
 from sfm.model import FoundationModel
 from sfm.recipe import FinetuneRecipe, Lora, validate
 from sfm.train.evaluate import evaluate
-from sfm.train.finetune import finetune
+from sfm.train.finetune import finetune, make_task
 from sfm.train.lora import add_lora, merge_lora
 from sfm.train.pretrain import pretrain
+from sfm.train.sources import open_source
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +171,51 @@ def test_nothing_to_compare_is_an_error(base, toy):
     ]
     with pytest.raises(InputError, match="nothing to compare"):
         evaluate(model, samples)
+
+
+def two_levels(toy, names=("pair", "other")):
+    """Samples of `held-webs` at two levels; the second has other energies and no `extent`."""
+    from sfm.data.storage import open_dataset
+
+    first, second = names
+    samples = []
+    for s in open_dataset(toy / "held-webs"):
+        energy = s.labels["energy"]
+        samples.append(s.replace(id=f"{s.id}@{first}", level=first))
+        moved = s.replace(id=f"{s.id}@{second}", level=second, labels={"energy": energy + 7.0})
+        samples.append(moved)
+    return samples
+
+
+def test_a_level_chooses_among_the_labels_of_two(base, toy):
+    model = FoundationModel.from_pretrained(base)
+    both = two_levels(toy)
+    alone = evaluate(model, [s for s in both if s.level == "pair"]).of("energy")
+    chosen = evaluate(model, both, level="pair").of("energy")
+    assert (chosen.n, chosen.mae) == (alone.n, pytest.approx(alone.mae))
+    with pytest.raises(InputError, match=r"'energy' have 2 levels.*cannot all be compared"):
+        evaluate(model, two_levels(toy, ("A", "B")), level="pair", quantities=["energy"])
+
+
+def test_only_levels_with_the_target_are_trained_on(base, toy, tmp_path):
+    """Of two levels, one has the target: a sample of the other would teach nothing."""
+    model, both = FoundationModel.from_pretrained(base), two_levels(toy)
+    recipe = settings("training.steps=2")
+    write_items(tmp_path / "both", [Item(s, assign(s.id.split("@")[0])) for s in both], name="both")
+    for data in (both, tmp_path / "both"):
+        task = make_task(model, open_source(data, whole=False), "extent", recipe)
+        for split in ("train", "validation", "test"):
+            assert {s.level for s in task.split(split)} == {"pair"}
+    out = finetune(base, both, "extent", "head", tmp_path / "out", recipe=recipe, log=False)
+    report = json.loads((out / "report.json").read_text())
+    assert [m["quantity"] for m in report["metrics"]] == ["extent"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_model_on_a_gpu_can_be_fine_tuned(base, tmp_path):
+    model = FoundationModel.from_pretrained(base).to("cuda")
+    out = finetune(
+        model, "spiders/held-webs", "extent", "full", tmp_path / "g", recipe=settings(), log=False
+    )
+    assert model.device.type == "cuda"
+    assert FoundationModel.from_pretrained(out).device.type == "cpu"

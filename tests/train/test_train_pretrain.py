@@ -51,6 +51,9 @@ def test_a_run_leaves_a_model_and_a_report(recipe, tmp_path):
     training = json.loads((out / "training.json").read_text())
     assert training["recipe"]["training"]["steps"] == 30
     assert training["data"][0]["revision"]
+    samples = training["splits"]["spiders/points on spiders/webs"]
+    assert samples["train"] == training["data"][0]["samples"]
+    assert len(training["splits"]) == len(training["data"]) == 2
     assert training["versions"]["torch"] == torch.__version__
     assert (out / "losses.png").stat().st_size > 1000
     assert (out / "parity.png").stat().st_size > 1000
