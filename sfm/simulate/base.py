@@ -295,5 +295,9 @@ class Simulator(nn.Module, ABC):
         raise InputError(f"{self.part}: reads no observations, so it cannot be fitted yet")
 
     def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
-        """What the simulator says in place of `observations.values`; differentiable."""
-        raise NotImplementedError
+        """What the simulator says in place of `observations.values`; differentiable.
+
+        Raises:
+            InputError: this simulator cannot be fitted.
+        """
+        raise InputError(f"{self.part}: predicts no observations, so it cannot be fitted yet")
