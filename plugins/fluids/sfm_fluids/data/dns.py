@@ -104,7 +104,8 @@ def random_vorticity(grid: Grid, peak: float, rms_velocity: float, seed: int) ->
     return omega * rms_velocity / u.square().sum(0).mean().sqrt()
 
 
-def _initial(member: Member, grid: Grid) -> Tensor:
+def initial_vorticity(member: Member, grid: Grid) -> Tensor:
+    """Vorticity (H, W), float64, that the member starts from."""
     if member.kind == "decaying":
         return random_vorticity(grid, 4.0, 2.0, member.seed)
     return random_vorticity(grid, 3.0, 1.5, member.seed)
@@ -178,7 +179,7 @@ def run(
     grid = Grid(case.points, case.points)
     coarsen = Filter(grid, coarse, width)
     members = case.members
-    omega = torch.stack([_initial(m, grid) for m in members])
+    omega = torch.stack([initial_vorticity(m, grid) for m in members])
     forcing_hat = torch.fft.rfft2(torch.stack([curl_of_force(m, grid) for m in members]))
     budget = _Budget(case, grid, forcing_hat)
     real = getattr(torch, case.precision)

@@ -33,19 +33,25 @@ class CellTensors(NamedTuple):
 
 
 def cell_tensors(velocity: Tensor) -> CellTensors:
-    """From a periodic velocity (B, 2, H, W); differentiable. A uniform flow gives zeros."""
+    """From a periodic velocity (B, 2, H, W); differentiable. A uniform flow gives zeros.
+
+    Derivatives are taken in float64 and cast: transforms along x and y round differently, which
+    float32 would turn into a stress that does not follow the grid's rotations to 1e-6.
+    """
     height, width = velocity.shape[-2:]
     grid = Grid(height, width, float(height), float(width))
+    dtype, velocity = velocity.dtype, velocity.double()
     fluctuation = velocity - velocity.mean((-2, -1), keepdim=True)
     g = velocity_gradient(fluctuation, grid)
     a = 0.5 * (g[:, 0, 0] - g[:, 1, 1])
     b = 0.5 * (g[:, 0, 1] + g[:, 1, 0])
     w = 0.5 * (g[:, 0, 1] - g[:, 1, 0])
-    tiny = torch.finfo(velocity.dtype).tiny * 1e6
+    tiny = torch.finfo(dtype).tiny * 1e6
     scale = torch.sqrt(2 * (a * a + b * b).mean((-2, -1)) + tiny)
     lap = laplacian(fluctuation, grid)
     by = scale[:, None, None]
-    return CellTensors(a / by, b / by, w / by, lap[:, 0] / by, lap[:, 1] / by, scale)
+    cells = (a / by, b / by, w / by, lap[:, 0] / by, lap[:, 1] / by, scale)
+    return CellTensors(*(c.to(dtype) for c in cells))
 
 
 class PatchFeatures(NamedTuple):

@@ -71,6 +71,12 @@ class NavierStokes2D(Simulator):
         Setting("dt", 0.01, summary="time step"),
         Setting("forcing_wavenumber", 4, summary="n, periods of the force in the box; 0 for none"),
         Setting("subgrid", "none", ("none", "smagorinsky"), summary="built-in closure"),
+        Setting(
+            "closure_every",
+            "stage",
+            ("stage", "step"),
+            summary="evaluations of the closure; once a step is cheaper, and first order in dt",
+        ),
         Setting("initial", "random", ("random", "taylor-green", "rest"), summary="initial flow"),
         Setting("seed", 0, summary="of the random initial flow"),
         Setting("recompute", True, (True, False), summary="redo steps in the backward pass"),
@@ -94,6 +100,7 @@ class NavierStokes2D(Simulator):
     dt: float
     forcing_wavenumber: int
     subgrid: str
+    closure_every: str
     initial: str
     seed: int
     recompute: bool
@@ -205,6 +212,7 @@ class NavierStokes2D(Simulator):
             dt=self.dt,
             steps=steps,
             closure=self._closure(),
+            hold=self.closure_every == "step",
             recompute=self.recompute,
         )
         return FlowState(solver.to_field(hat, self.grid), mean, state.time + steps * self.dt)
@@ -251,10 +259,11 @@ class NavierStokes2D(Simulator):
         draw(trajectory, self.grid, Path(path))
 
     def write(self, trajectory: Trajectory, path: Path) -> None:
-        """HDF5 (`.h5`) with `velocity` (T, 2, H, W), `times`, box lengths; the reader's format."""
+        """`.h5`: `velocity` (T, 2, H, W), `times`, box lengths. `.hdf5`: the format of The Well."""
         from ..data.observations import write_flow
 
-        write_flow(trajectory, self.grid, Path(path))
+        scalars = {p.name: getattr(self, p.name).item() for p in self.parameters_spec}
+        write_flow(trajectory, self.grid, Path(path), name=self.part, scalars=scalars)
 
     def read_observations(self, path: Path) -> Observations:
         """Snapshots for `sfm fit`: see `sfm_fluids.data.observations.read`."""

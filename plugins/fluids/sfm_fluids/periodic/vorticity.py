@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..stepping import etdrk4
 from .grid import Grid
-from .momentum_flux import Closure, vorticity_tendency
+from .momentum_flux import Closure, Held, vorticity_tendency
 
 Monitor = Callable[[int, Tensor], None]
 
@@ -52,6 +52,7 @@ def integrate(
     dt: float,
     steps: int,
     closure: Closure | None = None,
+    hold: bool = False,
     recompute: bool = True,
     monitor: Monitor | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -64,6 +65,7 @@ def integrate(
         drag: alpha >= 0, a number or (B,).
         forcing_hat: transform of curl f, (H, W//2+1) or (B, H, W//2+1); None for no force.
         closure: tau(velocity, spacing); enters as -div tau.
+        hold: evaluate the closure once a step, not once a stage.
         recompute: keep one state per step for the backward pass and redo the step there.
         monitor: called with (steps done, omega_hat) after every step.
 
@@ -78,9 +80,10 @@ def integrate(
     def advance(hat: Tensor, flow: Tensor, *c: Tensor) -> Tensor:
         # the mean flow at the time of a stage
         flows = {0.0: flow, 0.5: flow * half_decay, 1.0: flow * mean_decay}
+        subgrid = Held(closure) if hold and closure is not None else closure
 
         def nonlinear(w: Tensor, fraction: float) -> Tensor:
-            tendency = vorticity_tendency(w, flows[fraction], grid, closure)
+            tendency = vorticity_tendency(w, flows[fraction], grid, subgrid)
             return tendency if forcing_hat is None else tendency + forcing_hat
 
         return etdrk4.step(hat, nonlinear, c)
