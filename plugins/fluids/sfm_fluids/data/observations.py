@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,21 +14,51 @@ from sfm.simulate import Observations, Trajectory
 
 from ..periodic.grid import Grid
 from .readers import load_arrays
+from .well import write_well
+from .well_samples import PERIODIC, from_trajectory
 
 if TYPE_CHECKING:
     from ..periodic.navier_stokes_2d import NavierStokes2D
 
 
-def write_flow(trajectory: Trajectory, grid: Grid, path: Path) -> None:
-    """Velocity (T, 2, H, W) of the first flow, `times` (T,), attributes length_x and length_y.
+def write_flow(
+    trajectory: Trajectory,
+    grid: Grid,
+    path: Path,
+    *,
+    name: str = "flow",
+    scalars: Mapping[str, float] | None = None,
+) -> None:
+    """Write a run on a doubly periodic grid.
+
+    `.h5` and `.npz` hold the first flow: `velocity` (T, 2, H, W), `times` (T,), `length_x` and
+    `length_y`. `.hdf5` is a file of The Well with all flows and all observables, float32.
+
+    Args:
+        trajectory: with the observable `velocity` (T, B, 2, H, W).
+        grid: its grid.
+        path: the file.
+        name: data set name in The Well's file.
+        scalars: parameters of the simulation, for The Well's file.
 
     Raises:
         InputError: the suffix is neither .h5, .hdf5 nor .npz.
     """
+    if path.suffix == ".hdf5":
+        x, y = grid.coordinates()
+        data = from_trajectory(
+            trajectory,
+            {"x": x[0].numpy(), "y": y[:, 0].numpy()},
+            name=name,
+            boundaries={"x": PERIODIC, "y": PERIODIC},
+            scalars=scalars,
+        )
+        write_well(path, data)
+        return
     velocity = trajectory.observables["velocity"][:, 0].detach().cpu().numpy()
     times = trajectory.times.numpy()
     lengths = {"length_x": grid.length_x, "length_y": grid.length_y}
-    if path.suffix in (".h5", ".hdf5"):
+    if path.suffix == ".h5":
         import h5py
 
         with h5py.File(path, "w") as file:
@@ -49,10 +80,10 @@ def write_flow(trajectory: Trajectory, grid: Grid, path: Path) -> None:
 def read(simulator: NavierStokes2D, path: Path) -> Observations:
     """Snapshots to fit to.
 
-    The file (.h5 or .npz) holds `velocity` (T, 2, H, W) and `times` (T,), increasing multiples of
-    the simulator's dt. The flow starts from `initial_velocity` (2, H, W) at t = 0 if the file has
-    it; else from the first snapshot, which is then taken as exact. `sigma`, a number, is the
-    standard error of a velocity component.
+    The file (.h5 or .npz, or The Well's .hdf5 with one run) holds `velocity` (T, 2, H, W) and
+    `times` (T,), increasing multiples of the simulator's dt. The flow starts from
+    `initial_velocity` (2, H, W) at t = 0 if the file has it; else from the first snapshot, which
+    is then taken as exact. `sigma`, a number, is the standard error of a velocity component.
 
     Raises:
         InputError: something is missing, of the wrong shape, or between two time steps.

@@ -4,6 +4,8 @@ A file holds a dataset `velocity` of shape (2, H, W) or (T, 2, H, W): component 
 axis (x), component 1 along the one before (y); the grid is periodic with square cells. Optional
 attributes (HDF5, of the file or the dataset) or scalars (npz): `length_x`, `length_y` (default
 2 pi along x and square cells) and `unit` of the velocity (default "1", box units).
+
+HDF5 files of The Well are recognised and read too (`sfm_fluids.data.well`).
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ from sfm.data.readers import WrongDomain
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.units import convert
+
+from .well import WellData, is_well, read_well
+from .well_samples import to_samples
 
 EXTRA = ("length_x", "length_y", "unit", "reynolds")
 
@@ -46,6 +51,8 @@ def _load_hdf5(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
 
     found: dict[str, np.ndarray] = {}
     with h5py.File(path, "r") as file:
+        if is_well(file):
+            return {k: v for k, v in _one_run(read_well(path), str(path)).items() if k in names}
         for name in names:
             if name in file and isinstance(file[name], h5py.Dataset):
                 found[name] = np.asarray(file[name])
@@ -56,20 +63,42 @@ def _load_hdf5(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     return found
 
 
+def _one_run(data: WellData, where: str) -> dict[str, np.ndarray]:
+    """The arrays of a file of The Well that holds one run."""
+    if data.runs != 1:
+        raise InputError(f"{where}: holds {data.runs} runs; give a file with one")
+    found = {k: v[0] for k, v in data.fields.items()}
+    found |= {k: np.asarray(v) for k, v in data.scalars.items() if np.ndim(v) == 0}
+    found |= {f"length_{a}": np.asarray(length) for a, length in data.lengths().items()}
+    return {**found, "times": data.times if data.times.ndim == 1 else data.times[0]}
+
+
 def _load_npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
         return {name: file[name] for name in names if name in file.files}
 
 
 def read_hdf5(path: str | Path) -> list[Sample]:
-    """Samples of an HDF5 file, one per snapshot.
+    """Samples of an HDF5 file, one per snapshot (and run, in a file of The Well).
 
     Raises:
-        WrongDomain: the file has no dataset `velocity`.
+        WrongDomain: the file has no dataset `velocity` and is none of The Well's.
         InputError: damaged file, wrong shape, values that are not finite.
     """
     path = Path(path)
+    if path.is_file() and _holds_well(path):
+        return to_samples(read_well(path), path.stem)
     return _samples(load_arrays(path, ("velocity", *EXTRA)), path.stem, str(path))
+
+
+def _holds_well(path: Path) -> bool:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return is_well(file)
+    except OSError:  # damaged: reported where it is read
+        return False
 
 
 def read_npz(path: str | Path) -> list[Sample]:
