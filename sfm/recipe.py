@@ -229,16 +229,16 @@ class FinetuneRecipe(_Strict):
 R = TypeVar("R", bound=BaseModel)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which `1e-3` is a number, as people expect."""
+class NumberLoader(yaml.SafeLoader):
+    """YAML in which `1e-3` and `-.5` are numbers, as people expect."""
 
 
-_Loader.yaml_implicit_resolvers = {
+NumberLoader.yaml_implicit_resolvers = {
     key: list(value) for key, value in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
+NumberLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)$"),
+    re.compile(r"^[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)$|^[-+]\.\d+$"),
     list("-+.0123456789"),
 )
 
@@ -250,7 +250,7 @@ def read_yaml(text: str, where: str) -> Any:
         RecipeError: not YAML; line and column are named.
     """
     try:
-        return yaml.load(text, _Loader)
+        return yaml.load(text, NumberLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""

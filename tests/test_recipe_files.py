@@ -26,12 +26,13 @@ def test_importing_recipes_imports_no_torch():
 
 
 def test_scientific_notation_is_a_number():
-    assert read_yaml("a: 1e-3\nb: 2E5\nc: -.5e+2\nd: 7\ne: 1e", "text") == {
+    assert read_yaml("a: 1e-3\nb: 2E5\nc: -.5e+2\nd: 7\ne: 1e\nf: -.5", "text") == {
         "a": 1e-3,
         "b": 2e5,
         "c": -50.0,
         "d": 7,
         "e": "1e",
+        "f": -0.5,
     }
 
 

@@ -1,14 +1,11 @@
-"""`--set key=value`: values as YAML reads them, and numbers like 1e-3 as the numbers they are."""
+"""`--set key=value`: values as recipes write them, so numbers like 1e-3 are numbers."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from sfm.errors import InputError
-
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 def parse_value(text: str) -> Any:
@@ -19,20 +16,12 @@ def parse_value(text: str) -> Any:
     """
     import yaml
 
+    from sfm.recipe import NumberLoader
+
     try:
-        return _numbers(yaml.safe_load(text))
+        return yaml.load(text, NumberLoader)
     except yaml.YAMLError:
         return text
-
-
-def _numbers(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_numbers(v) for v in value]
-    if isinstance(value, dict):
-        return {k: _numbers(v) for k, v in value.items()}
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
-        return float(value)
-    return value
 
 
 def parse_settings(items: Iterable[str]) -> dict[str, Any]:
