@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from sfm.data.bundled import examples_dir
+from sfm.testing.hub_server import client_environment
 
 REPO = "tester/sfm-demo"
 
@@ -64,17 +65,11 @@ def local_hub(home: Path) -> Iterator[str]:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         token = process.stdout.readline().split("HF_TOKEN=")[1].split()[0]
-        os.environ.update(
-            HF_ENDPOINT=url,
-            HF_TOKEN=token,
-            HF_HOME=str(home),
-            HF_HUB_DISABLE_XET="1",
-            HF_HUB_DISABLE_TELEMETRY="1",
-        )
+        os.environ.update(client_environment(url, token, home))
         yield url
     finally:
         process.terminate()
-        process.wait()
+        process.communicate()
 
 
 def pretraining(out: Path, recipe: str) -> list[Row]:

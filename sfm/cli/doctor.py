@@ -14,9 +14,15 @@ CORE = (
     "e3nn",
     "numpy",
     "pydantic",
+    "pyyaml",
     "pyarrow",
     "vesin",
+    "scipy",
     "pint",
+    "rich",
+    "matplotlib",
+    "tensorboard",
+    "h5py",
 )
 ENVIRONMENT = (
     "SFM_PLUGINS",
@@ -125,17 +131,16 @@ def _cache() -> dict[str, str]:
 
 
 def _hub() -> dict[str, str]:
-    import os
-    from pathlib import Path
-
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    token = "HF_TOKEN" in os.environ or (home / "token").is_file()
-    offline = os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON")
+    try:
+        from huggingface_hub import constants, get_token
+    except ImportError:  # the versions say so
+        return {"client": "huggingface-hub does not load"}
+    offline = constants.HF_HUB_OFFLINE
     return {
-        "endpoint": os.environ.get("HF_ENDPOINT", "https://huggingface.co"),
+        "endpoint": constants.ENDPOINT,
         "mode": "offline (HF_HUB_OFFLINE): cache and folders only" if offline else "online",
-        "token": "present" if token else "none (only needed to push and for gated models)",
-        "cache": os.environ.get("HF_HUB_CACHE", str(home / "hub")),
+        "token": "present" if get_token() else "none (only needed to push and for gated models)",
+        "cache": str(constants.HF_HUB_CACHE),
     }
 
 

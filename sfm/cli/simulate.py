@@ -45,7 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     part = find("simulators", arguments.simulator)
     cls = part.load()
     if arguments.describe:
-        _describe(cls)
+        if arguments.json:
+            emit_json(_description(part.full_name, cls))
+        else:
+            _describe(cls)
         return 0
     closure = _closure(arguments, part.domain)
     if closure is not None:
@@ -156,6 +159,21 @@ def _ends(entry: dict[str, Any]) -> str:
     if isinstance(value, list) and value and isinstance(value[0], (int, float)):
         return f"{value[0]:.6g} -> {value[-1]:.6g}"
     return ""
+
+
+def _description(name: str, cls: Any) -> dict[str, Any]:
+    """What `_describe` prints, as plain data."""
+    from dataclasses import asdict
+
+    return {
+        "part": name,
+        "summary": cls.summary,
+        "description": cls.describe(),
+        "parameters": [asdict(p) for p in cls.parameters_spec],
+        "settings": [asdict(s) for s in cls.settings_spec],
+        "observables": [{"name": q.name, "unit": q.unit} for q in cls.observables],
+        "citations": list(cls.citations),
+    }
 
 
 def _describe(cls: Any) -> None:

@@ -40,6 +40,26 @@ from sfm.testing.hub_routes import HubRoutes
 from sfm.testing.hub_store import HubStore
 
 
+def client_environment(url: str, token: str, home: str | Path) -> dict[str, str]:
+    """The variables that make a process a client of the Hub at `url`, with caches under `home`.
+
+    They have to be set before `huggingface_hub` is imported, and override what a user may have set.
+    """
+    direct = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1,localhost"]))
+    return {
+        "HF_ENDPOINT": url,
+        "HF_TOKEN": token,
+        "HF_HOME": str(home),
+        "HF_HUB_CACHE": str(Path(home) / "hub"),
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "NO_PROXY": direct,
+        "no_proxy": direct,
+    }
+
+
 @dataclass(frozen=True)
 class LoggedRequest:
     """One request that was answered. `route` is the name of the protocol call."""
@@ -129,20 +149,7 @@ class HubServer:
 
     def environment(self, home: str | Path) -> dict[str, str]:
         """The environment of a client process: this endpoint and token, caches under `home`."""
-        direct = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1,localhost"]))
-        return {
-            **os.environ,
-            "HF_ENDPOINT": self.url,
-            "HF_TOKEN": self.token,
-            "HF_HOME": str(home),
-            "HF_HUB_CACHE": str(Path(home) / "hub"),
-            "HF_HUB_OFFLINE": "0",
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "NO_PROXY": direct,
-            "no_proxy": direct,
-        }
+        return {**os.environ, **client_environment(self.url, self.token, home)}
 
     # -- accounts, gates, faults ------------------------------------------------------------
     def add_user(

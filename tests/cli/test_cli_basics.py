@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -122,6 +125,8 @@ def test_what_a_c_library_prints_does_not_reach_stdout(tmp_path):
         ("1e-3", 1e-3),
         ("-2E5", -2e5),
         (".5", 0.5),
+        ("-.5", -0.5),
+        ("[+.5, -.5e1]", [0.5, -5.0]),
         ("12", 12),
         ("true", True),
         ("[1, 1e-2]", [1, 0.01]),
@@ -161,7 +166,22 @@ def test_doctor(capsys):
     report = json.loads(out)
     assert code == 0
     assert report["versions"]["torch"] != "missing"
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    needed = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}
+    assert needed == set(report["versions"]) - {"sfm", "python"}
     assert {"device", "environment", "cache", "hub", "plugins", "models", "to_do"} <= set(report)
+
+
+def test_doctor_says_what_the_client_of_the_hub_does(capsys, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://mirror.example")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_TOKEN", "hf_something")
+    hub = json.loads(run(capsys, "doctor", "--json")[1])["hub"]
+    assert hub["endpoint"] == "http://mirror.example"
+    assert hub["mode"].startswith("offline")
+    assert hub["token"] == "present"
 
 
 def test_models(capsys):

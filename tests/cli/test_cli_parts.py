@@ -132,6 +132,11 @@ def test_simulate_describes(toy, capsys):
     assert code == 0
     assert "m x'' = -k x" in out
     assert "eV/angstrom**2" in out
+    described = as_json(capsys, "simulate", "oscillator", "--describe")
+    assert described["part"] == "toy/oscillator"
+    assert "m x'' = -k x" in described["description"]
+    assert {"name": "total_energy", "unit": "eV"} in described["observables"]
+    assert {p["name"]: p["unit"] for p in described["parameters"]}["stiffness"] == "eV/angstrom**2"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import urllib.error
@@ -174,3 +175,16 @@ def test_as_a_process_of_its_own(client, tmp_path):
 def test_it_listens_on_this_machine_only(server):
     assert server.url.startswith("http://127.0.0.1:")
     assert server._http.server_address[0] == "127.0.0.1"
+
+
+def test_the_demo_is_a_client_of_its_own_hub_only(tmp_path, monkeypatch):
+    """Whatever the user's shell says of caches, proxies and offline mode."""
+    from sfm.demo import local_hub
+
+    theirs = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": "/elsewhere", "HTTP_PROXY": "http://proxy:1"}
+    monkeypatch.setattr(os, "environ", {**os.environ, **theirs})
+    with local_hub(tmp_path) as url:
+        assert os.environ["HF_ENDPOINT"] == url
+        assert os.environ["HF_HUB_OFFLINE"] == "0"
+        assert os.environ["HF_HUB_CACHE"] == str(tmp_path / "hub")
+        assert "127.0.0.1" in os.environ["NO_PROXY"]
