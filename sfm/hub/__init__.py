@@ -10,7 +10,6 @@
     model_card(report) -> str, dataset_card(spec, statistics) -> str, references(citations) -> str
     write_model_card(folder, report=None) -> Path
     check_folder(folder, repo_type="model")            complete, undamaged, safetensors only
-    register()                                         transformers.AutoConfig and AutoModel
 
 Every failure is a `sfm.errors.HubError` (exit code 4) or `InputError` (2) of one line.
 """
@@ -34,14 +33,6 @@ __all__ = [
     "push",
     "push_folder",
     "references",
-    "register",
     "resolve",
     "write_model_card",
 ]
-
-
-def register() -> None:
-    """Make `transformers.AutoConfig` and `AutoModel` know models of sfm. Imports transformers."""
-    from sfm.hub import auto
-
-    auto.register()

@@ -87,13 +87,14 @@ def _cached(repo_type: str, cache_dir: str | Path | None) -> list[Row]:
     for folder in sorted(cache.glob(f"{repo_type}s--*--*")):
         name = folder.name.removeprefix(f"{repo_type}s--").replace("--", "/", 1)
         for snapshot in sorted((folder / "snapshots").glob("*")):
-            row = _row(name, "cached", snapshot, revision=snapshot.name)
-            if _is_model(snapshot) if repo_type == "model" else "sfm" in row.tags:
-                rows.append(row)
+            if _is_ours(snapshot, repo_type):
+                rows.append(_row(name, "cached", snapshot, revision=snapshot.name))
     return rows
 
 
-def _is_model(folder: Path) -> bool:
+def _is_ours(folder: Path, repo_type: str) -> bool:
+    if repo_type == "dataset":
+        return "sfm" in (_card(folder / "README.md")[0].get("tags") or ())
     try:
         read_config(folder)
     except HubError:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sfm import __version__
 from sfm.errors import InputError
 from sfm.hub.errors import hub_errors
 from sfm.hub.files import check_folder, repo_files
-from sfm.hub.resolve import _quiet, _version, locate, resolve
+from sfm.hub.resolve import _quiet, locate, resolve
 
 
 def push(
@@ -16,25 +17,13 @@ def push(
     repo_id: str,
     *,
     repo_type: str = "model",
-    private: bool | None = None,
     token: str | bool | None = None,
-    revision: str | None = None,
-    create_pr: bool = False,
-    commit_message: str | None = None,
+    **options: Any,
 ) -> str:
     """Publish MODEL (a bundled name, a folder, another Hub id); the rest as `push_folder`."""
     place = locate(model, repo_type=repo_type)
     folder = place.folder or resolve(model, token=token, repo_type=repo_type)
-    return push_folder(
-        folder,
-        repo_id,
-        repo_type=repo_type,
-        private=private,
-        token=token,
-        revision=revision,
-        create_pr=create_pr,
-        commit_message=commit_message,
-    )
+    return push_folder(folder, repo_id, repo_type=repo_type, token=token, **options)
 
 
 def push_folder(
@@ -80,7 +69,7 @@ def push_folder(
     with hub_errors(repo_id, revision=revision, action="write to"), _quiet():
         from huggingface_hub import HfApi
 
-        api = HfApi(token=token, library_name="sfm", library_version=_version())
+        api = HfApi(token=token, library_name="sfm", library_version=__version__)
         api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True)
         if revision not in (None, "main"):
             assert revision is not None
@@ -89,7 +78,7 @@ def push_folder(
             repo_id,
             operations=_operations(api, folder, files, repo_id, repo_type, revision),
             commit_message=commit_message
-            or f"Upload {repo_id.split('/')[1]} with sfm {_version()}",
+            or f"Upload {repo_id.split('/')[1]} with sfm {__version__}",
             repo_type=repo_type,
             revision=revision,
             create_pr=create_pr,

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sfm import __version__
 from sfm.data.bundled import datasets_dir, models_dir
 from sfm.errors import HubError, InputError, did_you_mean
 from sfm.hub.errors import hub_errors
@@ -207,7 +208,7 @@ def _download(
         local_files_only=local_files_only,
         allow_patterns=list(ALLOWED[repo_type]),
         library_name="sfm",
-        library_version=_version(),
+        library_version=__version__,
     )
     damaged = []
     for path in sorted(Path(snapshot).rglob("*")):
@@ -222,15 +223,6 @@ def _download(
             "and was removed from the cache: try again"
         )
     return Path(snapshot)
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("sfm-hub")
-    except PackageNotFoundError:
-        return "0"
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import pytest
 from sfm.data.sample import Sample
 from sfm.errors import HubError, PluginError
 from sfm.hub import pull, push_folder
+from sfm.testing.distributions import install
 from sfm.testing.hub_server import HubServer
 
 PLUGIN = """
@@ -39,12 +40,8 @@ def toy_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     from sfm import registry
 
     site = tmp_path / "site"
-    info = site / "hubtoy-0.1.dist-info"
-    info.mkdir(parents=True)
-    (site / "hubtoy.py").write_text(PLUGIN)
-    (site / "hubtoy_encoder.py").write_text(ENCODER)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hubtoy\nVersion: 0.1\n")
-    (info / "entry_points.txt").write_text("[sfm.plugins]\nhubtoy = hubtoy:plugin\n")
+    modules = {"hubtoy": PLUGIN, "hubtoy_encoder": ENCODER}
+    install(site, "hubtoy", {"hubtoy": "hubtoy:plugin"}, modules, version="0.1")
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("SFM_PLUGINS", "hubtoy")
     registry.clear_cache()

@@ -97,8 +97,6 @@ def test_stale_shards_leave_with_the_next_commit(client, model_folder):
     for name in ("README.md", "config.json"):
         (shards / name).write_bytes((model_folder / name).read_bytes())
     names = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
-    weights = {name[0]: (model_folder / "model.safetensors") for name in names}
-    assert weights
     import numpy
 
     for key, name in zip("ab", names, strict=True):
