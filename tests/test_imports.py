@@ -9,16 +9,7 @@ import sys
 
 import pytest
 
-HEAVY = (
-    "torch",
-    "pytorch_lightning",
-    "lightning",
-    "transformers",
-    "e3nn",
-    "rdkit",
-    "ase",
-    "pymatgen",
-)
+from sfm.testing.tolerances import HEAVY_MODULES
 
 PROBE = """
 import json, sys
@@ -52,7 +43,7 @@ print(json.dumps([code, heavy]), file=sys.stderr)
     ids=" ".join,
 )
 def test_no_heavy_import(words):
-    code = PROBE.format(heavy=HEAVY)
+    code = PROBE.format(heavy=HEAVY_MODULES)
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(words)], capture_output=True, text=True
     )

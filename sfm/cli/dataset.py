@@ -64,7 +64,7 @@ def show_all(arguments: argparse.Namespace) -> int:
                 (
                     name,
                     "held out" if spec.held_out else "training",
-                    "yes" if any((spec.folder / "data").glob("*.parquet")) else "to build",
+                    "yes" if spec.built else "to build",
                     ", ".join(spec.levels),
                     spec.summary,
                 )
@@ -80,8 +80,7 @@ def _spec_json(name: str, spec: Any) -> dict[str, Any]:
 
     body = asdict(spec)
     body.pop("root")
-    here = any((spec.folder / "data").glob("*.parquet"))
-    return {**body, "name": name, "folder": str(spec.folder), "here": here}
+    return {**body, "name": name, "folder": str(spec.folder), "here": spec.built}
 
 
 def _open(name: str, **options: Any) -> tuple[Any, Any]:

@@ -96,7 +96,6 @@ def _installed(model: Any) -> list[str]:
         if part.domain not in model.domains:
             continue
         spec = part.load()
-        here = any((spec.folder / "data").glob("*.parquet"))
-        if here and any((v, q) in said for v in spec.levels for q in spec.quantities):
+        if spec.built and any((v, q) in said for v in spec.levels for q in spec.quantities):
             found.append(part.full_name)
     return found

@@ -44,6 +44,11 @@ class DatasetSpec:
 
         return (self.root or datasets_dir()) / self.name
 
+    @property
+    def built(self) -> bool:
+        """Whether its files are there."""
+        return any((self.folder / "data").glob("*.parquet"))
+
     def provenance(self) -> dict[str, Any]:
         """Licence, origin and citation as plain JSON."""
         return {"licence": self.licence, "origin": self.origin, "citation": list(self.citation)}

@@ -26,7 +26,7 @@ def write_plugin(name: str, *, domain: str | None = None, folder: Path | None = 
         The folder.
 
     Raises:
-        InputError: a bad name, or a folder that holds something.
+        InputError: a bad name, a folder that holds something, or one that cannot be written.
     """
     domain = domain or name
     for word, what in ((name, "plugin"), (domain, "domain")):
@@ -51,10 +51,11 @@ def write_plugin(name: str, *, domain: str | None = None, folder: Path | None = 
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(fill(source.read_text(encoding="utf-8"), words), encoding="utf-8")
         _build(folder / words["package"] / "datasets" / "clusters" / "build.py")
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from None
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            text = f"{folder}: cannot be written ({error.strerror or error})"
+            raise InputError(text) from None
         raise
     return folder
 

@@ -28,6 +28,16 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_nothing_is_left_where_writing_failed(tmp_path, monkeypatch):
+    def full(script):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sfm.scaffold._build", full)
+    with pytest.raises(InputError, match=r"cannot be written \(No space left"):
+        write_plugin("waves", folder=tmp_path / "waves")
+    assert not (tmp_path / "waves").exists()
+
+
 @pytest.mark.slow
 def test_it_installs_and_passes(tmp_path, capsys):
     folder, target = tmp_path / "sfm-deep-waves", tmp_path / "site"
