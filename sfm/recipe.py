@@ -47,6 +47,24 @@ class Goal(_Strict):
     loss: LossKind = "norm"
 
 
+class ThroughSection(_Strict):
+    """A loss behind a simulator, on top of the losses of the task's quantities.
+
+    Attributes:
+        simulator: part name, `fluids/navier-stokes-2d`; the model is its closure.
+        weight: factor of this loss in its task.
+        runs: of the simulator in one optimiser step.
+        options: how to run and compare; what there is, `Simulator.through` of the simulator says.
+        closure: options of the encoder's closure.
+    """
+
+    simulator: str
+    weight: float = Field(default=1.0, gt=0)
+    runs: int = Field(default=4, ge=1)
+    options: dict[str, Any] = Field(default_factory=dict)
+    closure: dict[str, Any] = Field(default_factory=dict)
+
+
 class Task(_Strict):
     """One dataset, read through one encoder.
 
@@ -58,6 +76,7 @@ class Task(_Strict):
         weight: factor of the whole task.
         share: factor of its share of tokens, on top of the temperature's.
         max_samples: at most this many training samples.
+        through: train through a simulator too; see `ThroughSection`.
     """
 
     dataset: str
@@ -67,6 +86,7 @@ class Task(_Strict):
     weight: float = Field(default=1.0, gt=0)
     share: float = Field(default=1.0, gt=0)
     max_samples: int | None = Field(default=None, ge=1)
+    through: ThroughSection | None = None
 
     @field_validator("quantities", mode="before")
     @classmethod
@@ -166,10 +186,22 @@ class TrainingSection(_Strict):
 
 
 class Recipe(_Strict):
-    """What to pretrain on what."""
+    """What to pretrain on what.
+
+    Attributes:
+        name: of the model.
+        summary: for its card.
+        start: a model of the same architecture, by bundled name, folder or Hub id, whose weights
+            the run starts from; None for random ones.
+        model: size of the trunk, options of the encoders.
+        tasks: datasets.
+        optimizer: learning rate, ...
+        training: budgets, seed, ...
+    """
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     summary: str = ""
+    start: str | None = None
     model: ModelSection = ModelSection()
     tasks: tuple[Task, ...] = Field(min_length=1)
     optimizer: OptimizerSection = OptimizerSection()
@@ -469,4 +501,20 @@ def _check_task(where: str, task: Task) -> Task:
                 f"{where}.levels: '{task.dataset}' has no level '{level}' (it has: "
                 f"{', '.join(spec.levels)}).{did_you_mean(level, spec.levels)}"
             )
+    if task.through is not None:
+        _check_through(f"{where}.through", task.through, spec.domain)
     return task.model_copy(update={"encoder": own.full_name, "dataset": part.full_name})
+
+
+def _check_through(where: str, section: ThroughSection, domain: str) -> None:
+    from sfm.registry import find
+
+    try:
+        part = find("simulators", section.simulator)
+    except PluginError as error:
+        raise PluginError(f"{where}: {error}") from None
+    if part.domain != domain:
+        raise RecipeError(
+            f"{where}.simulator: '{section.simulator}' is for {part.domain}, the dataset for "
+            f"{domain}"
+        )

@@ -131,6 +131,12 @@ def show_report(folder: Path, *, as_json: bool) -> None:
     metrics = report.get("metrics") or []
     if metrics:
         show_metrics(metrics)
+    for ran in report.get("through") or []:
+        emit(
+            f"{ran['dataset']} through {ran['simulator']}: loss {ran['loss']:.4g}, "
+            f"{ran['loss without closure']:.4g} without the closure ({ran['runs']} runs of the "
+            f"{ran['split']} split)"
+        )
     emit(str(folder))
 
 

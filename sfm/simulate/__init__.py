@@ -1,5 +1,6 @@
 """Simulators: classical theories as differentiable programs."""
 
 from sfm.simulate.base import Observations, Parameter, Setting, Simulator, Trajectory
+from sfm.simulate.through import Through
 
-__all__ = ["Observations", "Parameter", "Setting", "Simulator", "Trajectory"]
+__all__ = ["Observations", "Parameter", "Setting", "Simulator", "Through", "Trajectory"]

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from sfm.data.sample import Sample
 from sfm.errors import InputError, did_you_mean
 from sfm.quantity import Quantity
+from sfm.simulate.through import Through
 
 
 @dataclass(frozen=True)
@@ -228,6 +229,15 @@ class Simulator(nn.Module, ABC):
     @abstractmethod
     def observe(self, state: Any) -> dict[str, Tensor]:
         """Quantities of `observables` at `state`."""
+
+    @classmethod
+    def through(cls, **options: Any) -> Through:
+        """How to train a closure through this simulator; `options` are those of a recipe.
+
+        Raises:
+            InputError: this simulator cannot be trained through.
+        """
+        raise InputError(f"{cls.part}: cannot be trained through yet")
 
     def time(self, state: Any) -> float:
         """Time of the state in `time_unit`; override where the state knows it."""

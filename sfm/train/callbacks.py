@@ -94,6 +94,7 @@ class Validation(pl.Callback):
         # every process computes all of it, so that its mean is the same with any number of them
         with self.ema.averaged(pl_module):
             values = mean_losses(pl_module.model, pl_module.objective, self.batches)
+            values |= pl_module.objective.validation(pl_module.model)
         self.history.add(trainer, step, {f"validation/{k}": v for k, v in values.items()})
 
 

@@ -24,6 +24,7 @@ from sfm.train.memory import keep_freed_memory
 from sfm.train.module import TrainingModule
 from sfm.train.objective import Objective
 from sfm.train.tasks import TaskData
+from sfm.train.through import ThroughTerm
 
 # what may differ between a run and its resumption
 FREE = ("validate_every", "checkpoint_every", "log_every", "accelerator", "cache_mb", "devices")
@@ -156,6 +157,7 @@ def fit(
     title: str,
     resume: bool = False,
     probabilities: Sequence[float] | None = None,
+    through: Sequence[ThroughTerm] = (),
     log: bool = True,
 ) -> FitResult:
     """Train `model` in place; at the end it holds the averaged weights.
@@ -171,6 +173,7 @@ def fit(
         title: of the progress bar.
         resume: go on from `run/last.ckpt`.
         probabilities: shares of the tasks, if not those of the temperature.
+        through: terms of the loss behind a simulator.
         log: write CSV and TensorBoard files.
 
     Raises:
@@ -184,7 +187,7 @@ def fit(
         read_checkpoint(checkpoint, recipe)
     model.train()
     data = MixedData(model, tasks, settings, probabilities=probabilities)
-    objective = Objective(model, tasks, stress_scales)
+    objective = Objective(model, tasks, stress_scales, through)
     module = TrainingModule(model, objective, optimizer, settings.steps, recipe)
     ema, history, interrupt = Ema(settings.ema), History(settings.log_every), Interrupt()
     callbacks: list[pl.Callback] = [

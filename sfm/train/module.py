@@ -103,7 +103,7 @@ class TrainingModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self._batch = batch
-        self.losses = self.objective(self.model, batch)
+        self.losses = self.objective(self.model, batch, step=self.global_step)
         total = self.losses.total
         if self.trainer.world_size > 1:
             # every process must have a gradient for every weight

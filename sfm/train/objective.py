@@ -24,6 +24,7 @@ from sfm.model import FoundationModel
 from sfm.nn.derive import DERIVED
 from sfm.recipe import LossKind, loss_kinds
 from sfm.train.tasks import TaskData
+from sfm.train.through import ThroughTerm
 
 
 def shaped(error: Tensor, kind: LossKind) -> Tensor:
@@ -58,6 +59,7 @@ class Objective(nn.Module):
         model: its normalisers give the scales; forces are measured in the energy's scale.
         tasks: weights.
         stress_scales: rms of the stress labels, `{encoder: {context: rms}}`.
+        through: terms behind a simulator.
 
     Raises:
         RecipeError: two tasks want different kinds of loss for one encoder's quantity.
@@ -70,13 +72,17 @@ class Objective(nn.Module):
         model: FoundationModel,
         tasks: Sequence[TaskData],
         stress_scales: Mapping[str, Mapping[int, float]] | None = None,
+        through: Sequence[ThroughTerm] = (),
     ) -> None:
         super().__init__()
         self.tasks = list(tasks)
+        self.through = list(through)
         self._kinds = loss_kinds((task.encoder, task.name, task.goals) for task in self.tasks)
         self.keys = [(t, name) for t, task in enumerate(self.tasks) for name in task.goals]
-        self._position = {key: i for i, key in enumerate(self.keys)}
         weights = [self.tasks[t].weight * self.tasks[t].goals[q].weight for t, q in self.keys]
+        self.keys += [(term.task, f"through {term.name}") for term in self.through]
+        weights += [self.tasks[term.task].weight * term.weight for term in self.through]
+        self._position = {key: i for i, key in enumerate(self.keys)}
         self.register_buffer(
             "weights", torch.tensor(weights, dtype=torch.float64), persistent=False
         )
@@ -96,8 +102,17 @@ class Objective(nn.Module):
         key = f"{part}:{'energy' if name in DERIVED else name}"
         return model.normalisers[key].scale  # type: ignore[union-attr,return-value]
 
-    def forward(self, model: FoundationModel, batch: Batch, *, train: bool = True) -> Losses:
+    def forward(
+        self, model: FoundationModel, batch: Batch, *, train: bool = True, step: int | None = None
+    ) -> Losses:
         """Losses of this process's share of a batch.
+
+        Args:
+            model: what is trained.
+            batch: this process's share.
+            train: whether a gradient will be asked for.
+            step: number of the optimiser step, which says what to run through simulators; None
+                leaves those terms out.
 
         Raises:
             RunError: a prediction or loss is not finite; sample and quantity are named.
@@ -116,6 +131,9 @@ class Objective(nn.Module):
                 masked = torch.where(labels.mask, losses, torch.zeros_like(losses))
                 sums = sums.index_add(0, index, masked)
                 counts = counts.index_add(0, index, labels.mask.to(counts.dtype))
+        if step is not None and self.through:
+            ran_sums, ran_counts = self._through(model, step)
+            sums, counts = sums + ran_sums, counts + ran_counts
         own_sums, world = sums, 1
         everything = torch.stack([sums.detach(), counts])
         if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -126,6 +144,37 @@ class Objective(nn.Module):
         if not torch.isfinite(total):
             self._explain(model, batch, values, wanted)
         return Losses(total, all_sums, all_counts)
+
+    def _through(self, model: FoundationModel, step: int) -> tuple[Tensor, Tensor]:
+        """(K,) sums and counts of the runs through simulators."""
+        rank, world = 0, 1
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        sums, counts = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
+        for term in self.through:
+            losses = term.losses(model, step, rank, world).to(sums)
+            if not torch.isfinite(losses).all():
+                raise RunError(
+                    f"{term.data.name}: a run through {term.name} is not finite at step {step + 1}"
+                    "; lower optimizer.lr, the run's length or its dt"
+                )
+            where = torch.tensor([self._index_of(term)], device=sums.device)
+            sums = sums.index_add(0, where, losses.sum().reshape(1))
+            counts = counts.index_add(0, where, counts.new_full((1,), float(len(losses))))
+        return sums, counts
+
+    def _index_of(self, term: ThroughTerm) -> int:
+        return self._position[term.task, f"through {term.name}"]
+
+    def validation(self, model: FoundationModel) -> dict[str, float]:
+        """Mean losses of runs of the validation split, by name."""
+        return {
+            f"{label_of(term.data)}/through {term.name}": term.mean(
+                term.make_closure(model), "validation"
+            )
+            for term in self.through
+            if term.of_split("validation")
+        }
 
     def per_system(
         self,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sfm.data.mixing import shares
-from sfm.errors import InputError
+from sfm.errors import InputError, RecipeError
 from sfm.model import FoundationModel
 from sfm.recipe import Recipe
 from sfm.train.build import Fitted, fit_normalisers, measure_neighbours, model_config, new_model
@@ -30,6 +30,7 @@ from sfm.train.report import (
     write_json,
 )
 from sfm.train.tasks import TaskData, open_tasks
+from sfm.train.through import through_terms
 
 RUN = "run"
 
@@ -72,6 +73,9 @@ def pretrain(
         model.double()
     fitted, stresses = fit_normalisers(model, tasks)
     measure_neighbours(model, tasks)
+    if recipe.start is not None:
+        start_from(model, recipe.start)
+    terms = through_terms(recipe, tasks)
     result = fit(
         model,
         tasks,
@@ -79,6 +83,7 @@ def pretrain(
         optimizer=recipe.optimizer,
         stress_scales=stresses,
         probabilities=probabilities(recipe, tasks),
+        through=terms,
         run=out / RUN,
         recipe=recipe.to_dict(),
         title=f"pretraining {recipe.name}",
@@ -90,14 +95,37 @@ def pretrain(
         calibrated = calibrate(model, tasks)
         model.save_pretrained(out)
         evaluation = evaluate_tasks(model, tasks, max_samples=test_samples)
+        record = training_record(recipe, model, tasks, fitted, result, evaluation, calibrated)
+        ran = [term.report(model) for term in terms if term.of_split("test")]
+        if ran:
+            record["through"] = ran
         write_reports(
             out,
-            training_record(recipe, model, tasks, fitted, result, evaluation, calibrated),
+            record,
             evaluation,
             result,
             total_seconds=time.perf_counter() - began,
+            extra={"through": ran} if ran else None,
         )
     return out
+
+
+def start_from(model: FoundationModel, name: str) -> None:
+    """Give `model` the weights, scales and references of the model `name`.
+
+    Raises:
+        HubError: there is no such model.
+        RecipeError: it has another architecture; the first difference is named.
+    """
+    own, theirs = model.state_dict(), FoundationModel.from_pretrained(name).state_dict()
+    for key in sorted(own.keys() | theirs.keys()):
+        shapes = [tuple(s[key].shape) if key in s else "missing" for s in (theirs, own)]
+        if shapes[0] != shapes[1]:
+            raise RecipeError(
+                f"start: '{name}' is of another architecture: '{key}' is {shapes[0]} there and "
+                f"{shapes[1]} here; take the same model section and tasks"
+            )
+    model.load_state_dict(theirs)
 
 
 def refuse_old_run(out: Path, resume: bool) -> None:

@@ -59,6 +59,13 @@ class Filter:
         gain = self.gain().to(dtype=field.dtype, device=field.device)
         return torch.fft.irfft2(kept * gain, s=self.coarse.shape, norm="forward")
 
+    def undo(self, field: Tensor) -> Tensor:
+        """The field (..., Hc, Wc) before the Gaussian, but for the modes that the cut-off drops."""
+        gain = self.gain()
+        inverse = torch.where(gain > 0, 1 / gain.clamp(min=1e-300), 0.0)
+        hat = torch.fft.rfft2(field) * inverse.to(dtype=field.dtype, device=field.device)
+        return torch.fft.irfft2(hat, s=self.coarse.shape)
+
     def stress(self, velocity: Tensor) -> Tensor:
         """Exact subgrid stress (..., 2, 2, Hc, Wc) of a fine velocity (..., 2, Hf, Wf)."""
         resolved = self(velocity)

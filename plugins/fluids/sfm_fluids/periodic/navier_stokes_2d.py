@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
-from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
+from sfm.simulate import Observations, Parameter, Setting, Simulator, Through, Trajectory
 
 from .. import ENSTROPHY, KINETIC_ENERGY, VELOCITY, VORTICITY
 from ..closures.classical import Smagorinsky
@@ -189,6 +189,13 @@ class NavierStokes2D(Simulator):
         case = {"height": 16, "width": 16, "dt": 0.05, "viscosity": 0.01, "subgrid": "smagorinsky"}
         simulator = cls(**{**case, **values})
         return simulator, simulator.state()
+
+    @classmethod
+    def through(cls, **options: Any) -> Through:
+        """Train a closure through N steps: see `sfm_fluids.evaluation.a_posteriori.Rollouts`."""
+        from ..evaluation.a_posteriori import Rollouts
+
+        return Rollouts(**options)
 
     # --- dynamics -----------------------------------------------------------------------------
 
