@@ -15,6 +15,10 @@ SGS_STRESS = Quantity(
     summary="subgrid stress per cell, (cells, 2, 2), F[u u] - P[F[u] F[u]], box units",
 )
 KINETIC_ENERGY = Quantity("mean_kinetic_energy", "1", summary="mean of |u|^2 / 2, box units")
+MEAN_VELOCITY = Quantity("mean_velocity", "1", summary="mean of a 1-D velocity, box units")
+SGS_FLUX = Quantity(
+    "sgs_flux", "1", "0e", "grid", summary="1-D subgrid flux, F[u^2]/2 - F[u]^2/2, box units"
+)
 ENSTROPHY = Quantity("enstrophy", "1", summary="mean of omega^2 / 2, box units")
 
 plugin = Plugin(
@@ -25,7 +29,11 @@ plugin = Plugin(
         "turbulence-2d": "sfm_fluids.data.specs:TURBULENCE_2D",
         "turbulence-2d-unseen": "sfm_fluids.data.specs:TURBULENCE_2D_UNSEEN",
     },
-    simulators={"navier-stokes-2d": "sfm_fluids.periodic.navier_stokes_2d:NavierStokes2D"},
+    simulators={
+        "navier-stokes-2d": "sfm_fluids.periodic.navier_stokes_2d:NavierStokes2D",
+        "burgers": "sfm_fluids.periodic.burgers:Burgers",
+        "kuramoto-sivashinsky": "sfm_fluids.periodic.kuramoto_sivashinsky:KuramotoSivashinsky",
+    },
     encoders={"patches": "sfm_fluids.patches.encoder:Patches"},
     heads={"sgs_stress": "sfm_fluids.patches.stress_head:StressHead"},
     metrics={
@@ -37,7 +45,15 @@ plugin = Plugin(
         ".npz": "sfm_fluids.data.readers:read_npz",
         "object:numpy.ndarray": "sfm_fluids.data.readers:read_array",
     },
-    quantities=(VELOCITY, VORTICITY, SGS_STRESS, KINETIC_ENERGY, ENSTROPHY),
+    quantities=(
+        VELOCITY,
+        VORTICITY,
+        SGS_STRESS,
+        KINETIC_ENERGY,
+        ENSTROPHY,
+        MEAN_VELOCITY,
+        SGS_FLUX,
+    ),
     citations=(
         "https://doi.org/10.1006/jcph.2002.6995",  # Cox and Matthews 2002, ETDRK4
         "https://doi.org/10.1175/1520-0493(1963)091<0099:GCEWTP>2.3.CO;2",  # Smagorinsky 1963

@@ -1,0 +1,91 @@
+"""Fourier calculus on a periodic line: wavenumbers, the 2/3 rule, transforms.
+
+The last axis of an array is x; any axes before it are batch axes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from sfm.errors import InputError
+
+
+@dataclass(frozen=True)
+class Line:
+    """A periodic line of `points` points and length `length`.
+
+    Raises `InputError` for fewer than four points or a length that is not positive.
+    """
+
+    points: int
+    length: float = 2 * math.pi
+
+    def __post_init__(self) -> None:
+        if self.points < 4:
+            raise InputError(f"a line needs 4 points or more, got {self.points}")
+        if not 0 < self.length < math.inf:
+            raise InputError(f"a line needs a positive length, got {self.length}")
+
+    @property
+    def spacing(self) -> float:
+        """Distance of neighbouring points."""
+        return self.length / self.points
+
+    @property
+    def modes(self) -> int:
+        """Index of the highest mode that the 2/3 rule keeps: quadratic terms are alias-free."""
+        return (self.points - 1) // 3
+
+    def wavenumbers(self, *, device: torch.device | str = "cpu") -> Tensor:
+        """Float64 (N//2+1,), radians per length."""
+        return _wavenumbers(self, str(device))
+
+    def retained(self, *, device: torch.device | str = "cpu") -> Tensor:
+        """Bool (N//2+1,): modes 0 to `modes`."""
+        return _retained(self, str(device))
+
+    def coordinates(
+        self, *, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """x (N,), the first point at 0."""
+        return torch.arange(self.points, dtype=dtype, device=device) * self.spacing
+
+    def to_spectrum(self, field: Tensor) -> Tensor:
+        """(..., N) -> (..., N//2+1), the modes that the 2/3 rule keeps."""
+        return torch.fft.rfft(field) * self.retained(device=field.device)
+
+    def to_field(self, hat: Tensor) -> Tensor:
+        """(..., N//2+1) -> (..., N)."""
+        return torch.fft.irfft(hat, n=self.points)
+
+    def derivative_factor(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+        """i k on the retained modes and zero on the others, in the complex type of `dtype`."""
+        return _derivative_factor(self, dtype, str(device))
+
+    def derivative(self, field: Tensor) -> Tensor:
+        """d/dx of a field (..., N), without the modes that the 2/3 rule drops."""
+        return self.to_field(
+            torch.fft.rfft(field) * self.derivative_factor(field.dtype, field.device)
+        )
+
+
+@lru_cache(maxsize=64)
+def _wavenumbers(line: Line, device: str) -> Tensor:
+    k = 2 * math.pi * torch.fft.rfftfreq(line.points, line.spacing, dtype=torch.float64)
+    return k.to(device)
+
+
+@lru_cache(maxsize=64)
+def _retained(line: Line, device: str) -> Tensor:
+    return torch.arange(line.points // 2 + 1, device=device) <= line.modes
+
+
+@lru_cache(maxsize=64)
+def _derivative_factor(line: Line, dtype: torch.dtype, device: str) -> Tensor:
+    factor = 1j * _wavenumbers(line, device) * _retained(line, device)
+    return factor.to(torch.complex64 if dtype == torch.float32 else torch.complex128)

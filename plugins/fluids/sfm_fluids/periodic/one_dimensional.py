@@ -1,0 +1,196 @@
+"""The base of the simulators on a periodic line: u_t = L u - (flux)_x + f for one field u(x, t)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sfm.data.sample import Sample
+from sfm.errors import InputError, RunError
+from sfm.simulate import Setting, Trajectory
+
+from .. import KINETIC_ENERGY, MEAN_VELOCITY, VELOCITY
+from .line import Line
+from .simulator import STEPPING, PseudoSpectral
+
+
+class LineState(NamedTuple):
+    """B fields at one time: velocity (B, N), time ()."""
+
+    velocity: Tensor
+    time: Tensor
+
+
+def line_settings(points: int, length: float, dt: float) -> tuple[Setting, ...]:
+    """Settings that all simulators on a line have, with their defaults."""
+    stepping = (Setting("dt", dt, summary="time step"), *STEPPING[1:])
+    return (
+        Setting("points", points, summary="grid points, at least 4; a third of the modes is cut"),
+        Setting("length", length, summary="length of the periodic line"),
+        *stepping,
+        Setting("members", 1, summary="random initial fields in one batch"),
+        Setting("seed", 0, summary="of the random initial fields"),
+    )
+
+
+class OneDimensional(PseudoSpectral):
+    """A field on a periodic line: states, observables, pictures.
+
+    A subclass gives parameters, `linear_operator`, `flux` and `initial_field`.
+    """
+
+    observables = (VELOCITY, MEAN_VELOCITY, KINETIC_ENERGY)
+
+    points: int
+    length: float
+    members: int
+    seed: int
+
+    def __init__(
+        self,
+        *,
+        closure: nn.Module | None = None,
+        dtype: torch.dtype = torch.float64,
+        **values: Any,
+    ) -> None:
+        super().__init__(closure=closure, dtype=dtype, **values)
+        self.grid = Line(self.points, self.length)
+        if self.members < 1:
+            raise InputError(f"{self.part}: members={self.members} must be at least 1")
+
+    def flux(self, velocity: Tensor) -> Tensor:
+        """What u_t is minus the x-derivative of, on the grid."""
+        raise NotImplementedError
+
+    def initial_field(self) -> Tensor:
+        """The field (B, N) of the setting `initial`, float64."""
+        raise NotImplementedError
+
+    def force(self) -> Tensor | None:
+        """f on the grid, (N,) or (B, N); None for no force."""
+        return None
+
+    # --- states -------------------------------------------------------------------------------
+
+    def state(self, sample: Sample | None = None) -> LineState:
+        """The field of a sample with a field `velocity` (N,), or the setting `initial`.
+
+        Raises:
+            InputError: the sample has no such field or another number of points.
+        """
+        if sample is None:
+            return self.from_field(self.initial_field())
+        if "velocity" not in sample.fields:
+            raise InputError(f"{sample.id}: no field 'velocity', which {self.part} starts from")
+        return self.from_field(torch.from_numpy(np.array(sample.fields["velocity"])))
+
+    def from_field(self, velocity: Tensor) -> LineState:
+        """The state of u (N,) or (B, N), with the modes that the 2/3 rule keeps."""
+        if velocity.ndim not in (1, 2):
+            raise InputError(f"{self.part}: velocity {tuple(velocity.shape)} is not (N,) or (B, N)")
+        if velocity.shape[-1] != self.points:
+            raise InputError(
+                f"{self.part}: the velocity has {velocity.shape[-1]} points, the simulator "
+                f"{self.points}; set points={velocity.shape[-1]}"
+            )
+        parameter = next(self.parameters())
+        u = torch.atleast_2d(velocity).to(parameter)
+        return LineState(self.grid.to_field(self.grid.to_spectrum(u)), u.new_zeros(()))
+
+    def random_fields(self, reach: int, rms: float) -> Tensor:
+        """(members, N) float64: random phases and amplitudes in modes 1 to `reach`, zero mean.
+
+        They do not depend on the resolution. The root mean square of each is `rms`.
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        draw = torch.randn(self.members, reach, 2, generator=generator, dtype=torch.float64)
+        hat = torch.zeros(self.members, self.points // 2 + 1, dtype=torch.complex128)
+        kept = min(reach, self.grid.modes)
+        hat[:, 1 : kept + 1] = torch.view_as_complex(draw)[:, :kept]
+        u = self.grid.to_field(hat)
+        return u * rms / u.square().mean(-1, keepdim=True).sqrt()
+
+    def pack(self, state: LineState) -> Tensor:
+        """Real coefficients (..., 2 M) of the retained modes without the (constant) mean."""
+        hat = torch.fft.rfft(state.velocity, norm="forward")[..., 1 : self.grid.modes + 1]
+        return torch.view_as_real(hat).flatten(-2)
+
+    def unpack(self, vector: Tensor, like: LineState) -> LineState:
+        """The state of coefficients (..., 2 M), with the mean and the time of `like`."""
+        hat = torch.view_as_complex(vector.unflatten(-1, (-1, 2)).contiguous())
+        rest = self.points // 2 - self.grid.modes
+        hat = torch.nn.functional.pad(hat, (1, rest))
+        u = torch.fft.irfft(hat, n=self.points, norm="forward")
+        return LineState(u + like.velocity.mean(-1, keepdim=True), like.time)
+
+    # --- dynamics -----------------------------------------------------------------------------
+
+    def nonlinear(self) -> Callable[[Tensor, float], Tensor]:
+        """-i k times the transform of the flux, plus that of the force: two transforms a call."""
+        parameter, force = next(self.parameters()), self.force()
+        minus_ik = -self.grid.derivative_factor(parameter.dtype, parameter.device)
+        force_hat = None if force is None else self.grid.to_spectrum(force)
+
+        def term(hat: Tensor, time: float) -> Tensor:
+            tendency = minus_ik * torch.fft.rfft(self.flux(self.grid.to_field(hat)))
+            return tendency if force_hat is None else tendency + force_hat
+
+        return term
+
+    def forward(self, state: LineState, steps: int = 1) -> LineState:
+        """The field `steps * dt` later."""
+        hat = self.integrate(self.grid.to_spectrum(state.velocity), steps)
+        return LineState(self.grid.to_field(hat), state.time + steps * self.dt)
+
+    def observe(self, state: LineState) -> dict[str, Tensor]:
+        """velocity (B, N), mean_velocity (B,), mean_kinetic_energy (B,) = <u^2> / 2."""
+        return {
+            "velocity": state.velocity,
+            "mean_velocity": state.velocity.mean(-1),
+            "mean_kinetic_energy": 0.5 * state.velocity.square().mean(-1),
+        }
+
+    def warnings(self, state: LineState) -> tuple[str, ...]:
+        """Courant number above 1 and energy piled up at the cut-off.
+
+        Raises:
+            RunError: the field is no longer finite.
+        """
+        if not torch.isfinite(state.velocity).all():
+            raise RunError(f"{self.part}: the field blew up; take a smaller dt or more points")
+        found = []
+        with torch.no_grad():
+            courant = float(state.velocity.abs().max()) * self.dt / self.grid.spacing
+            if courant > 1:
+                found.append(f"max|u| dt / dx = {courant:.2f}, above 1: take a smaller dt")
+            power = torch.fft.rfft(state.velocity)[..., 1 : self.grid.modes + 1].abs()
+            tail = power[..., -max(1, self.grid.modes // 10) :].amax(-1)
+            if bool((tail > self._resolved * power.amax(-1)).any()) and self.closure is None:
+                found.append("the smallest scales are not small: under-resolved, take more points")
+        return tuple(found)
+
+    _resolved: ClassVar[float] = 1e-3
+
+    # --- files --------------------------------------------------------------------------------
+
+    def plot(self, trajectory: Trajectory, path: Path) -> None:
+        """A space-time picture with the last field and the energy's history; .gif animates."""
+        from .line_plot import draw
+
+        draw(trajectory, self.grid, Path(path), self.part)
+
+
+def per_member(parameter: Tensor) -> Tensor:
+    """A parameter () or (B,) in float64, ready to multiply wavenumbers: (1,) or (B, 1)."""
+    return parameter.double().reshape(-1, 1) if parameter.ndim else parameter.double().reshape(1)
+
+
+def sine(grid: Line, wavenumber: int) -> Tensor:
+    """sin(2 pi n x / length), float64 (N,)."""
+    return torch.sin(2 * math.pi * wavenumber / grid.length * grid.coordinates())
