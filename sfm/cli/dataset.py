@@ -29,6 +29,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("--out", Path, "folder to write to"),
     ):
         build.add_argument(option, type=kind, help=text)
+    build.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="K=V",
+        help="settings of this dataset (see its build.py): grid=64 cluster=tcp://host:8786",
+    )
     build.set_defaults(handler=build_one)
 
     convert = actions.add_parser("convert", help="loss-free conversion")
@@ -167,6 +175,7 @@ def build_one(arguments: argparse.Namespace) -> int:
     import sys
 
     from sfm.cli.output import emit, emit_json, note
+    from sfm.cli.values import parse_settings
     from sfm.errors import InputError, RunError
     from sfm.registry import find
 
@@ -179,9 +188,14 @@ def build_one(arguments: argparse.Namespace) -> int:
         value = getattr(arguments, name)
         if value is not None:
             options += [f"--{name}", str(value)]
+    parse_settings(arguments.set)
+    for setting in arguments.set:
+        options += ["--set", setting]
     note(f"{script} {' '.join(options)}")
     # a process of its own: its workers find their functions there under any start method
     code = subprocess.run([sys.executable, str(script), *options], stdout=2).returncode
+    if code == InputError.exit_code:
+        raise InputError(f"{script} refused its options; its own message is above")
     if code:
         raise RunError(f"{script} left with code {code}; its own message is above")
     folder = arguments.out or spec.folder

@@ -1,61 +1,67 @@
-"""From ensembles of simulated flows to a bundled dataset: rows, files and the card's table."""
+"""From ensembles of simulated flows to a bundled dataset: rows, files, quality and the card."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sfm.data.labelling import label_all, note
 from sfm.data.spec import DatasetSpec
 from sfm.data.splits import assign
 from sfm.data.storage import GROUP, ID, SPLIT, Column, cache_dir, cell_column, write_dataset
 
 from ..periodic.grid import Grid
 from .dns import Case, Member, Quality, Snapshot, run
+from .rounding import round_mantissa
 
 COARSE = Grid(32, 32)
 FILTER_WIDTH = 3 * COARSE.isotropic_spacing
 VELOCITY_BITS, STRESS_BITS = 14, 9
 
-COLUMNS = (
-    ID,
-    SPLIT,
-    GROUP,
-    cell_column("1"),
-    Column("pbc", shape=(3,), dtype="bool"),
-    Column("velocity", role="field", shape=(2, *COARSE.shape)),
-    Column("reynolds", role="condition"),
-    Column("viscosity", role="condition"),
-    Column("drag", role="condition"),
-    Column("time", role="condition"),
-    Column("sgs_stress", role="label", level="DNS", shape=(-1, 2, 2)),
-)
+
+def columns(coarse: Grid) -> tuple[Column, ...]:
+    """The columns of a dataset of filtered flows."""
+    return (
+        ID,
+        SPLIT,
+        GROUP,
+        cell_column("1"),
+        Column("pbc", shape=(3,), dtype="bool"),
+        Column("velocity", role="field", shape=(2, *coarse.shape)),
+        Column("reynolds", role="condition"),
+        Column("viscosity", role="condition"),
+        Column("drag", role="condition"),
+        Column("time", role="condition"),
+        Column("sgs_stress", role="label", level="DNS", shape=(-1, 2, 2)),
+    )
 
 
-def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
-    """float32 rounded to `bits` mantissa bits (relative error below 2^-(bits+1)): packs smaller."""
-    drop = 23 - bits
-    raw = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
-    half = np.uint32((1 << (drop - 1)) - 1) + ((raw >> np.uint32(drop)) & np.uint32(1))
-    return ((raw + half) & np.uint32(0xFFFFFFFF ^ ((1 << drop) - 1))).view(np.float32)
+def trajectory_name(case: Case, member: Member) -> str:
+    """`re1000-ring-932`."""
+    return f"re{case.reynolds:.0f}-{member.kind}-{member.seed}"
 
 
-def _row(case: Case, snapshot: Snapshot, fractions: tuple[float, float, float]) -> dict[str, Any]:
+def _row(
+    case: Case, snapshot: Snapshot, fractions: tuple[float, float, float], coarse: Grid
+) -> dict[str, Any]:
     member = snapshot.member
-    group = f"re{case.reynolds:.0f}-{member.kind}-{member.seed}"
+    group = trajectory_name(case, member)
     stress = np.moveaxis(snapshot.stress, (0, 1), (2, 3)).reshape(-1, 2, 2)
     values = {
         "id": f"{group}-{snapshot.number:03d}",
         "split": assign(group, fractions),
         "group": group,
-        "cell": np.diag([COARSE.length_x, COARSE.length_y, 1.0]),
+        "cell": np.diag([coarse.length_x, coarse.length_y, 1.0]),
         "pbc": np.array([True, True, False]),
         "velocity": round_mantissa(snapshot.velocity, VELOCITY_BITS),
         "reynolds": case.reynolds,
@@ -64,34 +70,48 @@ def _row(case: Case, snapshot: Snapshot, fractions: tuple[float, float, float]) 
         "time": snapshot.time,
         "sgs_stress": round_mantissa(stress, STRESS_BITS),
     }
-    return {column.name: values[column.quantity] for column in COLUMNS}
+    return {column.name: values[column.quantity] for column in columns(coarse)}
 
 
-def simulated(case: Case, log: Any) -> tuple[list[Snapshot], list[Quality]]:
+def _place(case: Case, coarse: Grid, width: float) -> Path:
+    key = hashlib.sha256(f"2|{case!r}|{coarse!r}|{width!r}".encode()).hexdigest()[:24]
+    return cache_dir() / "turbulence" / f"{key}.npz"
+
+
+def keep(
+    case: Case, coarse: Grid = COARSE, width: float = FILTER_WIDTH, log: Any = lambda text: None
+) -> None:
+    """Run a case and keep it in the cache, unless it is there already."""
+    stored = _place(case, coarse, width)
+    if stored.is_file():
+        return
+    items = list(run(case, coarse, width, log))
+    snapshots = [i for i in items if isinstance(i, Snapshot)]
+    heads = [(asdict(s.member), s.number, s.time) for s in snapshots]
+    measured = [asdict(i) for i in items if isinstance(i, Quality)]
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    scratch = stored.with_suffix(f".{os.getpid()}.part.npz")
+    np.savez(
+        scratch,
+        velocity=np.stack([s.velocity for s in snapshots]),
+        stress=np.stack([s.stress for s in snapshots]),
+        about=np.array(json.dumps([heads, measured])),
+    )
+    os.replace(scratch, stored)
+
+
+def simulated(
+    case: Case, log: Any, coarse: Grid = COARSE, width: float = FILTER_WIDTH
+) -> tuple[list[Snapshot], list[Quality]]:
     """Run a case, or take it from the cache: an interrupted build goes on where it stopped."""
-    key = hashlib.sha256(f"2|{case!r}|{COARSE!r}|{FILTER_WIDTH!r}".encode()).hexdigest()[:24]
-    stored = cache_dir() / "turbulence" / f"{key}.npz"
-    if not stored.is_file():
-        items = list(run(case, COARSE, FILTER_WIDTH, log))
-        snapshots = [i for i in items if isinstance(i, Snapshot)]
-        heads = [(asdict(s.member), s.number, s.time) for s in snapshots]
-        measured = [asdict(i) for i in items if isinstance(i, Quality)]
-        stored.parent.mkdir(parents=True, exist_ok=True)
-        scratch = stored.with_suffix(".part.npz")
-        np.savez(
-            scratch,
-            velocity=np.stack([s.velocity for s in snapshots]),
-            stress=np.stack([s.stress for s in snapshots]),
-            about=np.array(json.dumps([heads, measured])),
-        )
-        os.replace(scratch, stored)
-    with np.load(stored, allow_pickle=False) as file:
+    keep(case, coarse, width, log)
+    with np.load(_place(case, coarse, width), allow_pickle=False) as file:
         heads, measured = json.loads(str(file["about"]))
-        fields = zip(file["velocity"], file["stress"], strict=True)
+        flows = zip(file["velocity"], file["stress"], strict=True)
     return (
         [
             Snapshot(Member(**member), number, time, velocity, stress)
-            for (member, number, time), (velocity, stress) in zip(heads, fields, strict=True)
+            for (member, number, time), (velocity, stress) in zip(heads, flows, strict=True)
         ],
         [Quality(**{**q, "member": Member(**q["member"])}) for q in measured],
     )
@@ -103,45 +123,76 @@ def build(
     folder: Path,
     *,
     fractions: tuple[float, float, float],
-    log: Any = print,
+    coarse: Grid = COARSE,
+    width: float = FILTER_WIDTH,
+    workers: int = 1,
+    cluster: str | None = None,
+    log: Any = note,
 ) -> list[tuple[Case, Quality]]:
-    """Simulate `cases` and write `folder/data`; rows of one trajectory follow one another."""
+    """Simulate `cases` in parallel, write `folder/data` and `folder/quality.csv`.
+
+    Rows of one trajectory follow one another. Each finished case is kept in the cache, so a build
+    that was stopped goes on; the number of workers changes nothing in the files.
+
+    Raises:
+        RunError: some cases failed; each is named, the others are kept.
+    """
+    names = [
+        f"Re {c.reynolds:.0f} {'+'.join(dict.fromkeys(m.kind for m in c.members))}" for c in cases
+    ]
+    label_all(
+        partial(keep, coarse=coarse, width=width),
+        cases,
+        names,
+        workers=workers,
+        cluster=cluster,
+        report=log,
+    )
     quality: list[tuple[Case, Quality]] = []
 
     def rows() -> Iterator[dict[str, Any]]:
         for case in cases:
-            snapshots, measured = simulated(case, log)
+            snapshots, measured = simulated(case, log, coarse, width)
             quality.extend((case, q) for q in measured)
             yield from sorted(
-                (_row(case, item, fractions) for item in snapshots), key=lambda row: row["id"]
+                (_row(case, item, fractions, coarse) for item in snapshots),
+                key=lambda row: row["id"],
             )
 
-    info = {
-        "name": spec.name,
-        "domain": spec.domain,
-        "licence": spec.licence,
-        "origin": spec.origin,
-        "citation": list(spec.citation),
-        "filter_width": FILTER_WIDTH,
-        "box": 2 * math.pi,
-    }
-    write_dataset(folder, COLUMNS, rows(), info, max_rows_per_file=400)
+    info = spec.info(filter_width=width, box=2 * math.pi)
+    write_dataset(folder, columns(coarse), rows(), info, max_rows_per_file=400)
+    write_quality(folder / "quality.csv", quality)
     return quality
+
+
+MEASURES = tuple(f.name for f in fields(Quality) if f.name != "member")
+
+
+def write_quality(path: Path, quality: Sequence[tuple[Case, Quality]]) -> None:
+    """One line per trajectory: how it was run and how well it was resolved (`Quality`)."""
+    with path.open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("group", "reynolds", "points", "dt", "precision", *MEASURES))
+        for case, q in quality:
+            head = (trajectory_name(case, q.member), f"{case.reynolds:g}", case.points, case.dt)
+            values = (f"{getattr(q, name):.3g}" for name in MEASURES)
+            table.writerow((*head, case.precision, *values))
 
 
 def quality_table(quality: Sequence[tuple[Case, Quality]]) -> str:
     """Markdown: one line per trajectory, with how well it was resolved."""
     lines = [
         "| Re | grid, bits | dt | flow | rms u | kmax l_d | E(kmax) / max E "
-        "| budget | divergence | CFL |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| budget | divergence | residual | CFL |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for case, q in quality:
         lines.append(
             f"| {case.reynolds:.0f} | {case.points}^2, {case.precision[5:]} | {case.dt:g} "
             f"| {q.member.kind} {q.member.seed} | {q.rms_velocity:.2f} "
             f"| {q.kmax_dissipation_length:.2f} | {q.spectrum_tail:.1e} "
-            f"| {q.budget_residual:.1e} | {q.max_divergence:.0e} | {q.courant:.2f} |"
+            f"| {q.budget_residual:.1e} | {q.max_divergence:.0e} "
+            f"| {q.equation_residual:.1e} | {q.courant:.2f} |"
         )
     return "\n".join(lines)
 

@@ -1,39 +1,35 @@
 """Direct numerical simulation of an ensemble of turbulent flows at one viscosity, with its budget.
 
 Used by the datasets' `build.py`: the ensemble's members differ in force and initial field, run as
-one batch in float64, and are sampled at equal times through a `Filter`.
+one batch, and are sampled at equal times through a `Filter`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sfm.errors import RunError
-
 from ..periodic import grid as spectral
 from ..periodic import vorticity as solver
-from ..periodic.forcing import kolmogorov_curl, ring_curl
 from ..periodic.grid import Grid
 from .filtering import Filter
+from .flows import Member, curl_of_force, initial_vorticity, random_vorticity
+from .quality import BACKWARD, Budget, Quality, equation_residual
 
-
-@dataclass(frozen=True)
-class Member:
-    """One trajectory: `kind` is `kolmogorov`, `ring` or `decaying`; `seed` draws phases."""
-
-    kind: str
-    seed: int
-
-    @property
-    def drag(self) -> float:
-        return 0.0 if self.kind == "decaying" else 0.1
+__all__ = [
+    "Case",
+    "Member",
+    "Quality",
+    "Snapshot",
+    "curl_of_force",
+    "initial_vorticity",
+    "random_vorticity",
+    "run",
+]
 
 
 @dataclass(frozen=True)
@@ -69,103 +65,17 @@ class Snapshot:
     stress: np.ndarray
 
 
-@dataclass(frozen=True)
-class Quality:
-    """How well one member was resolved."""
+class _Recent:
+    """Passes each step on to the budget and keeps the last few of a stretch of `steps`."""
 
-    member: Member
-    rms_velocity: float
-    kmax_dissipation_length: float
-    spectrum_tail: float
-    budget_residual: float
-    max_divergence: float
-    courant: float
+    def __init__(self, budget: Budget, start: int, steps: int) -> None:
+        self.budget, self.start, self.steps = budget, start, steps
+        self.states: list[Tensor] = []
 
-
-def random_vorticity(grid: Grid, peak: float, rms_velocity: float, seed: int) -> Tensor:
-    """(H, W) float64: random phases, E(k) ~ k^3 exp(-(k/peak)^2) up to k = 12; grid-independent."""
-    generator = torch.Generator().manual_seed(seed)
-    reach = 12
-    phase = (
-        2 * math.pi * torch.rand(2 * reach + 1, reach + 1, generator=generator, dtype=torch.float64)
-    )
-    ny = torch.arange(-reach, reach + 1, dtype=torch.float64)[:, None]
-    nx = torch.arange(0, reach + 1, dtype=torch.float64)[None, :]
-    k = torch.sqrt(nx**2 + ny**2)
-    amplitude = k**2 * torch.exp(-0.5 * (k / peak) ** 2) * ((nx > 0) | (ny > 0)) * (k <= reach)
-    hat = torch.zeros(grid.height, grid.width // 2 + 1, dtype=torch.complex128)
-    rows = 2 * ny.abs().flatten() < grid.height
-    columns = 2 * nx.flatten() < grid.width
-    waves = torch.polar(amplitude, phase)[rows][:, columns]
-    hat[ny.long().flatten()[rows] % grid.height, : waves.shape[1]] = waves
-    omega = torch.fft.irfft2(hat, s=grid.shape)
-    omega = omega - omega.mean()
-    u = spectral.velocity(omega, grid)
-    return omega * rms_velocity / u.square().sum(0).mean().sqrt()
-
-
-def initial_vorticity(member: Member, grid: Grid) -> Tensor:
-    """Vorticity (H, W), float64, that the member starts from."""
-    if member.kind == "decaying":
-        return random_vorticity(grid, 4.0, 2.0, member.seed)
-    return random_vorticity(grid, 3.0, 1.5, member.seed)
-
-
-def curl_of_force(member: Member, grid: Grid) -> Tensor:
-    """Curl (H, W) of the member's force; zero for a decaying flow."""
-    if member.kind == "kolmogorov":
-        return kolmogorov_curl(grid, 4)
-    if member.kind == "ring":
-        return ring_curl(grid, 4.0, 0.75, torch.Generator().manual_seed(member.seed))
-    return torch.zeros(grid.shape, dtype=torch.float64)
-
-
-class _Budget:
-    """Per-step energy, injection and dissipation of each member, from the half-spectrum."""
-
-    def __init__(self, case: Case, grid: Grid, forcing_hat: Tensor) -> None:
-        ky, kx = grid.wavenumbers()
-        self.k2 = ky**2 + kx**2
-        self.inverse = torch.where(self.k2 > 0, 1 / self.k2.clamp(min=1e-300), 0.0)
-        weight = torch.full_like(kx, 2.0)
-        weight[:, 0] = 1.0
-        weight[:, -1] = 1.0
-        self.weight = weight / grid.height**2 / grid.width**2
-        self.forcing, self.case = forcing_hat, case
-        self.drag = torch.tensor([m.drag for m in case.members], dtype=torch.float64)
-        self.stride = max(1, int(0.0124 / case.dt))
-        self.rows: list[Tensor] = []
-
-    def __call__(self, done: int, hat: Tensor) -> None:
-        if done % self.stride:
-            return
-        hat = hat.to(torch.complex128)
-        square = hat.abs().square() * self.weight
-        energy = 0.5 * (square * self.inverse).sum((-2, -1))
-        enstrophy = 0.5 * square.sum((-2, -1))
-        palinstrophy = 0.5 * (square * self.k2).sum((-2, -1))
-        power = ((self.forcing.conj() * hat).real * self.weight * self.inverse).sum((-2, -1))
-        loss = 2 * self.case.viscosity * enstrophy + 2 * self.drag * energy
-        self.rows.append(torch.stack((energy, power, loss, palinstrophy)))
-        if not torch.isfinite(energy).all():
-            raise RunError(f"the flow at viscosity {self.case.viscosity} blew up: reduce dt")
-
-    def residual(self) -> Tensor:
-        """|change of E - integral of (power - loss)| / integral of loss; Simpson's rule."""
-        rows = torch.stack(self.rows)
-        if len(rows) % 2 == 0:
-            rows = rows[:-1]
-        weight = torch.full((len(rows), 1), 2.0, dtype=torch.float64)
-        weight[1::2] = 4.0
-        weight[0] = weight[-1] = 1.0
-        weight = weight * self.case.dt * self.stride / 3
-        gained = (weight * (rows[:, 1] - rows[:, 2])).sum(0)
-        change = rows[-1, 0] - rows[0, 0]
-        return (change - gained).abs() / (weight * rows[:, 2]).sum(0)
-
-
-def _later(budget: _Budget, start: int, step: int, hat: Tensor) -> None:
-    budget(start + step, hat)
+    def __call__(self, step: int, hat: Tensor) -> None:
+        self.budget(self.start + step, hat)
+        if step > self.steps - len(BACKWARD):
+            self.states.append(hat.to(torch.complex128))
 
 
 def run(
@@ -181,7 +91,8 @@ def run(
     members = case.members
     omega = torch.stack([initial_vorticity(m, grid) for m in members])
     forcing_hat = torch.fft.rfft2(torch.stack([curl_of_force(m, grid) for m in members]))
-    budget = _Budget(case, grid, forcing_hat)
+    budget = Budget(case.viscosity, case.dt, members, grid, forcing_hat)
+    filtered_force = coarsen(torch.fft.irfft2(forcing_hat, s=grid.shape))
     real = getattr(torch, case.precision)
     hat = solver.to_spectrum(omega.to(real), grid)
     forcing_hat = forcing_hat.to(hat.dtype)
@@ -190,13 +101,14 @@ def run(
     drag = torch.tensor([m.drag for m in members], dtype=torch.float64)
     viscosity = torch.tensor(case.viscosity, dtype=torch.float64)
     courant = torch.zeros(len(members), dtype=torch.float64)
+    worst_residual = torch.zeros(len(members), dtype=torch.float64)
     worst_divergence = torch.zeros(len(members), dtype=torch.float64)
     spin_up = round(case.spin_up / case.dt)
     between = round(case.interval / case.dt)
     done = 0
     for number in range(case.snapshots):
         steps = spin_up if number == 0 else between
-        monitor = partial(_later, budget, done)
+        recent = _Recent(budget, done, steps)
         with torch.no_grad():
             hat, mean = solver.integrate(
                 hat,
@@ -207,7 +119,7 @@ def run(
                 forcing_hat=forcing_hat,
                 dt=case.dt,
                 steps=steps,
-                monitor=monitor,
+                monitor=recent,
             )
         done += steps
         velocity = spectral.velocity(solver.to_field(hat.to(torch.complex128), grid), grid)
@@ -216,6 +128,12 @@ def run(
         resolved, stress = coarsen(velocity), coarsen.stress(velocity)
         error = spectral.divergence(resolved, coarse).abs().amax((-2, -1))
         worst_divergence = torch.maximum(worst_divergence, error)
+        if len(recent.states) == len(BACKWARD):
+            omegas = [coarsen(solver.to_field(h, grid)) for h in recent.states]
+            found = equation_residual(
+                omegas, case.dt, stress, filtered_force, viscosity, drag, coarse
+            )
+            worst_residual = torch.maximum(worst_residual, found)
         log(f"nu={case.viscosity} t={done * case.dt:.2f} max speed {speed.max():.2f}")
         for index, member in enumerate(members):
             yield Snapshot(
@@ -236,4 +154,5 @@ def run(
             budget_residual=float(residual[index]),
             max_divergence=float(worst_divergence[index]),
             courant=float(courant[index]),
+            equation_residual=float(worst_residual[index]),
         )

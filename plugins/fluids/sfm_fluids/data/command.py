@@ -1,0 +1,86 @@
+"""The command line of the `build.py` of datasets that are simulated."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sfm.cli.values import parse_settings
+from sfm.data.spec import DatasetSpec
+from sfm.errors import InputError, SfmError
+
+from ..periodic.grid import Grid
+from .building import build, quality_table, write_table
+from .cases import SETTINGS, Ensemble, changed, planned
+
+
+def parser(text: str, *, size: str, seed: int, out: Path) -> argparse.ArgumentParser:
+    """`--size`, `--workers`, `--seed`, `--out` and `--set`."""
+    found = argparse.ArgumentParser(description=text.splitlines()[0])
+    found.add_argument("--size", type=int, help=size)
+    found.add_argument("--workers", type=int, default=1, help="local processes (%(default)s)")
+    found.add_argument("--seed", type=int, default=seed, help="of phases (%(default)s)")
+    found.add_argument("--out", type=Path, default=out, help="folder to write to")
+    found.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="K=V",
+        help=f"cluster=ADDRESS of a Dask scheduler; {', '.join(SETTINGS)}",
+    )
+    return found
+
+
+def main(
+    text: str,
+    spec: DatasetSpec,
+    here: Path,
+    ensembles: Sequence[Ensemble],
+    argv: Sequence[str] | None = None,
+    *,
+    seed: int,
+    fractions: tuple[float, float, float],
+) -> int:
+    """Build a dataset of filtered two-dimensional flows; the exit code.
+
+    `--set grid=64` is the number of points of the filtered flow; its filter stays three of its
+    spacings wide. What changes the data needs `--out`.
+    """
+    options = parser(text, size="snapshots in all", seed=seed, out=here).parse_args(argv)
+    try:
+        settings = parse_settings(options.set)
+        cluster = settings.pop("cluster", None)
+        if settings:
+            ensembles = changed(ensembles, settings)
+        other = settings or options.size is not None or options.seed != seed
+        if other and options.out.resolve() == here.resolve():
+            raise InputError("these options change the data: give --out FOLDER for it")
+        points = _points(settings.get("grid", 32))
+        coarse = Grid(points, points)
+        quality = build(
+            planned(ensembles, options.seed, options.size),
+            spec,
+            options.out,
+            fractions=fractions,
+            coarse=coarse,
+            width=3 * coarse.isotropic_spacing,
+            workers=options.workers,
+            cluster=cluster,
+        )
+    except SfmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    card = options.out / "README.md"
+    if card.is_file():
+        write_table(card, quality_table(quality))
+    return 0
+
+
+def _points(value: Any) -> int:
+    if not isinstance(value, int) or value < 8:
+        raise InputError(f"--set grid={value}: give a whole number of points, at least 8")
+    return value
