@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sfm.cli.values import parse_settings
+import yaml
+
 from sfm.data.spec import DatasetSpec
 from sfm.errors import InputError, SfmError
+from sfm.recipe import NumberLoader
 
 from ..periodic.grid import Grid
 from .building import build, quality_table, write_table
@@ -52,7 +54,7 @@ def main(
     """
     options = parser(text, size="snapshots in all", seed=seed, out=here).parse_args(argv)
     try:
-        settings = parse_settings(options.set)
+        settings = _settings(options.set)
         cluster = settings.pop("cluster", None)
         if settings:
             ensembles = changed(ensembles, settings)
@@ -78,6 +80,20 @@ def main(
     if card.is_file():
         write_table(card, quality_table(quality))
     return 0
+
+
+def _settings(items: Sequence[str]) -> dict[str, Any]:
+    """`["grid=64", "reynolds=[125, 500]"]` as a dictionary; values as recipes write them."""
+    found: dict[str, Any] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        if not equals or key in found:
+            raise InputError(f"--set {item}: write KEY=VALUE, each key once")
+        try:
+            found[key] = yaml.load(text, NumberLoader)
+        except yaml.YAMLError:
+            raise InputError(f"--set {item}: '{text}' is no value") from None
+    return found
 
 
 def _points(value: Any) -> int:
