@@ -470,7 +470,7 @@ def _check_task(where: str, task: Task) -> Task:
     try:
         part = find("datasets", task.dataset)
         spec = part.load()
-        encoder = task.encoder
+        encoder = task.encoder or spec.encoder
         if encoder is None:
             fitting = [p.full_name for p in parts("encoders", domain=spec.domain)]
             if len(fitting) != 1:

@@ -21,6 +21,8 @@ class DatasetSpec:
         origin: where structures and labels come from, with versions.
         citation: how to cite it.
         length_unit: unit of positions and cell in the samples.
+        encoder: part that reads it where a recipe names none, `fluids/patches`; needed where the
+            domain has several.
         held_out: never used in pretraining.
         root: folder that holds `<name>/`, for datasets of outside plugins; None for bundled ones.
     """
@@ -34,6 +36,7 @@ class DatasetSpec:
     origin: str
     citation: tuple[str, ...] = field(default_factory=tuple)
     length_unit: str = "angstrom"
+    encoder: str | None = None
     held_out: bool = False
     root: Path | None = None
 

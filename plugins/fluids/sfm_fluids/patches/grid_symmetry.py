@@ -26,7 +26,7 @@ def mirror_x(velocity: np.ndarray) -> np.ndarray:
 
 
 class _OnCells:
-    """Moves values (cells, ...) of a grid that `move` has seen; a 2 x 2 value turns with Q."""
+    """Moves values (cells, ...) of a grid that `move` has seen; vectors and 2 x 2 turn with Q."""
 
     def __init__(
         self,
@@ -38,13 +38,12 @@ class _OnCells:
         self.shape: tuple[int, int] | None = None
 
     def move(self, sample: Sample) -> Sample:
-        velocity = sample.fields["velocity"]
-        self.shape = velocity.shape[-2:]
+        self.shape = sample.fields["velocity"].shape[-2:]
         cell = sample.cell
-        moved = np.ascontiguousarray(self.field(velocity))
-        if cell is not None and moved.shape[-2:] != self.shape:
+        moved = {k: np.ascontiguousarray(self.field(v)) for k, v in sample.fields.items()}
+        if cell is not None and moved["velocity"].shape[-2:] != self.shape:
             cell = cell[[1, 0, 2]][:, [1, 0, 2]]
-        return sample.replace(fields={**sample.fields, "velocity": moved}, cell=cell)
+        return sample.replace(fields=moved, cell=cell)
 
     def output(self, quantity: str, value: Tensor) -> Tensor:
         if self.shape is None or value.shape[0] % (self.shape[0] * self.shape[1]):
@@ -52,7 +51,9 @@ class _OnCells:
         turn = self.turn.to(value)
         on_grid = self.cells(value.reshape(*self.shape, *value.shape[1:]))
         flat = on_grid.reshape(-1, *value.shape[1:])
-        return turn @ flat @ turn.T if value.shape[1:] == (2, 2) else flat
+        if value.shape[1:] == (2, 2):
+            return turn @ flat @ turn.T
+        return flat @ turn.T if value.shape[1:] == (2,) else flat
 
 
 def grid_symmetries(

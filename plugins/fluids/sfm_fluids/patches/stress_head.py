@@ -85,13 +85,13 @@ class StressHead(Head):
         stress = stress + own + outer + outer.transpose(-1, -2)
         scale = inputs.extras["velocity_scale"][inputs.system].square()
         stress = GAIN * scale.reshape(-1, 1, 1, 1) * stress
-        return self._on_grid(stress, inputs)
+        return on_grid(stress, inputs)
 
-    @staticmethod
-    def _on_grid(stress: Tensor, inputs: Tokens) -> Tensor:
-        """(N, s^2, 2, 2) -> (cells, 2, 2), row-major in each system."""
-        cells = inputs.extras["grid_cells"].long()
-        first = torch.cumsum(cells, 0) - cells
-        rows = (inputs.extras["cell_index"] + first[inputs.system].unsqueeze(1)).flatten()
-        flat = stress.flatten(0, 1)
-        return torch.zeros_like(flat).index_copy(0, rows, flat)
+
+def on_grid(values: Tensor, inputs: Tokens) -> Tensor:
+    """(N, s^2, ...) values of patches' cells -> (cells, ...), row-major in each system."""
+    cells = inputs.extras["grid_cells"].long()
+    first = torch.cumsum(cells, 0) - cells
+    rows = (inputs.extras["cell_index"] + first[inputs.system].unsqueeze(1)).flatten()
+    flat = values.flatten(0, 1)
+    return torch.zeros_like(flat).index_copy(0, rows, flat)

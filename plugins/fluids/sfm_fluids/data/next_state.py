@@ -1,0 +1,90 @@
+"""Pairs of states for forecasting: a filtered flow and the change of its velocity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sfm.data.spec import DatasetSpec
+from sfm.data.splits import assign
+from sfm.data.storage import GROUP, ID, SPLIT, Column, cell_column, write_dataset
+
+from ..periodic.grid import velocity as velocity_of_curl
+from .building import COARSE, FILTER_WIDTH, VELOCITY_BITS, round_mantissa, simulated
+from .dns import Case, Member, Snapshot, curl_of_force
+from .filtering import Filter
+
+CHANGE_BITS = 11
+
+COLUMNS = (
+    ID,
+    SPLIT,
+    GROUP,
+    cell_column("1"),
+    Column("pbc", shape=(3,), dtype="bool"),
+    Column("velocity", role="field", shape=(2, *COARSE.shape)),
+    Column("force", role="field", shape=(2, *COARSE.shape)),
+    Column("interval", role="condition"),
+    Column("reynolds", role="condition"),
+    Column("viscosity", role="condition"),
+    Column("drag", role="condition"),
+    Column("time", role="condition"),
+    Column("velocity_change", role="label", level="DNS", shape=(-1, 2)),
+)
+
+
+def filtered_force(member: Member) -> np.ndarray:
+    """(2, H, W): the force that the filtered flow feels; free of divergence, as its curl says."""
+    curl = Filter(COARSE, COARSE, FILTER_WIDTH)(curl_of_force(member, COARSE))
+    return velocity_of_curl(curl, COARSE).numpy()
+
+
+def trajectories(snapshots: Sequence[Snapshot]) -> Iterator[list[Snapshot]]:
+    """Snapshots of each member in order of time."""
+    for member in dict.fromkeys(s.member for s in snapshots):
+        yield sorted((s for s in snapshots if s.member == member), key=lambda s: s.number)
+
+
+def rows(
+    case: Case, snapshots: Sequence[Snapshot], fractions: tuple[float, float, float]
+) -> Iterator[dict[str, Any]]:
+    """One row per pair of consecutive snapshots."""
+    for states in trajectories(snapshots):
+        member = states[0].member
+        group = f"re{case.reynolds:.0f}-{member.kind}-{member.seed}"
+        force = round_mantissa(filtered_force(member), VELOCITY_BITS)
+        for before, after in pairwise(states):
+            change = np.moveaxis(after.velocity - before.velocity, 0, -1).reshape(-1, 2)
+            values = {
+                "id": f"{group}-{before.number:03d}",
+                "split": assign(group, fractions),
+                "group": group,
+                "cell": np.diag([COARSE.length_x, COARSE.length_y, 1.0]),
+                "pbc": np.array([True, True, False]),
+                "velocity": round_mantissa(before.velocity, VELOCITY_BITS),
+                "force": force,
+                "interval": case.interval,
+                "reynolds": case.reynolds,
+                "viscosity": case.viscosity,
+                "drag": member.drag,
+                "time": before.time,
+                "velocity_change": round_mantissa(change, CHANGE_BITS),
+            }
+            yield {column.name: values[column.quantity] for column in COLUMNS}
+
+
+def build(
+    cases: Sequence[Case],
+    spec: DatasetSpec,
+    folder: Path,
+    *,
+    fractions: tuple[float, float, float],
+    log: Any = print,
+) -> None:
+    """Simulate `cases` (or take them from the cache) and write `folder/data`."""
+    found = (row for case in cases for row in rows(case, simulated(case, log)[0], fractions))
+    write_dataset(folder, COLUMNS, found, spec.info(filter_width=FILTER_WIDTH))
