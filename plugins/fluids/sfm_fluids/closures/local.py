@@ -33,7 +33,7 @@ from ..periodic.grid import Grid, derivative_factors
 def _factors(grid: Grid, dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor]:
     """(6, H, W//2+1) complex from (u, v) to (a, b, w), and k^2 over the largest retained one."""
     cells = Grid(grid.height, grid.width, float(grid.height), float(grid.width))
-    iky, ikx = (f.expand(grid.height, -1) for f in derivative_factors(cells, dtype, device))
+    iky, ikx = torch.broadcast_tensors(*derivative_factors(cells, dtype, device))
     from_u = torch.stack((0.5 * ikx, 0.5 * iky, 0.5 * iky))
     from_v = torch.stack((-0.5 * iky, 0.5 * ikx, -0.5 * ikx))
     ky, kx = cells.wavenumbers(device=device)
@@ -50,26 +50,32 @@ class LocalClosure(nn.Module):
 
     Args:
         scales: n, filtered gradients; 3 n inverse transforms an evaluation.
-        hidden: width of the two hidden layers.
+        hidden: width of the two hidden layers; 0 for the algebraic form, which is several times
+            cheaper: c_k linear in the |S_l| and |w_l|, c_kl constant, all linear in the slope.
         filter_ratio: width of the Gaussian filter over the spacing that its velocity and stress
             belong to; 0 for a sharp cut-off at the modes that the 2/3 rule retains.
         seed: of the first weights.
 
     Raises:
-        InputError: fewer than one scale or hidden unit.
+        InputError: fewer than one scale.
     """
 
     options: ClassVar[tuple[str, ...]] = ("scales", "hidden", "filter_ratio")
+    pairs: Tensor
 
     def __init__(
         self, *, scales: int = 2, hidden: int = 16, filter_ratio: float = 0.0, seed: int = 0
     ) -> None:
         super().__init__()
-        if scales < 1 or hidden < 1:
-            raise InputError(f"scales={scales} and hidden={hidden} must be at least 1")
+        if scales < 1 or hidden < 0:
+            raise InputError(f"scales={scales} must be at least 1 and hidden={hidden} at least 0")
         self.scales, self.hidden, self.filter_ratio = scales, hidden, filter_ratio
         pairs = torch.combinations(torch.arange(scales), 2, with_replacement=True)
         self.register_buffer("pairs", pairs, persistent=False)
+        self.kernel = nn.Parameter(torch.zeros(scales, 2))
+        if not hidden:
+            self.table = nn.Parameter(torch.zeros(2, scales, 3 * scales))
+            return
         outputs = scales + scales * scales
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -79,7 +85,6 @@ class LocalClosure(nn.Module):
         nn.init.zeros_(self.last.bias)
         with torch.no_grad():
             self.last.weight.mul_(0.1)
-        self.kernel = nn.Parameter(torch.zeros(scales, 2))
 
     def forward(self, velocity: Tensor, spacing: float) -> Tensor:
         p, q = self.deviator(velocity)
@@ -105,23 +110,40 @@ class LocalClosure(nn.Module):
         """((tau_xx - tau_yy) / 2, tau_xy), each (B, H, W)."""
         fields, scale = self.gradients(velocity)
         strain, w = fields[:, :, :2], fields[:, :, 2]
-        i, j = self.pairs.unbind(1)  # type: ignore[operator]
-        products = (strain[:, i] * strain[:, j]).sum(2)
-        spins = w[:, i] * w[:, j]
-        slope = products[:, -1:].mean((-2, -1), keepdim=True).expand_as(products[:, :1])
-        x = torch.cat((products, spins, torch.log(slope + 1e-6)), 1).movedim(1, -1)
-        x = x * torch.rsqrt(1 + x * x / 9)
-        weights = (self.first, self.second, self.last)
-        for number, layer in enumerate(weights):
-            x = nn.functional.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
-            x = nn.functional.silu(x) if number < 2 else x
-        c = x.movedim(-1, 1)
-        n = self.scales
-        # S_k with c_k, and its turn by a right angle with sum_l c_kl w_l
-        turn = (c[:, n:].unflatten(1, (n, n)) * w.unsqueeze(1)).sum(2)
+        last = strain[:, -1].square().sum(1).mean((-2, -1), keepdim=True)
+        slope = torch.log(last + 1e-6).unsqueeze(1)  # (B, 1, 1, 1)
+        if self.hidden:
+            straight, spin = self._perceptron(strain, w, slope)
+        else:
+            straight, spin = self._algebra(strain, w, slope)
+        # S_k with its coefficient, and its turn by a right angle with sum_l c_kl w_l
         a, b = strain[:, :, 0], strain[:, :, 1]
         size = scale[:, 0, 0].square()
         return (
-            size[:, 0] * (c[:, :n] * a - turn * b).sum(1),
-            size[:, 0] * (c[:, :n] * b + turn * a).sum(1),
+            size * (straight * a - spin * b).sum(1),
+            size * (straight * b + spin * a).sum(1),
         )
+
+    def _algebra(self, strain: Tensor, w: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """Coefficients (B, n, H, W) of S_k and of its turn: linear in |S_l|, |w_l| and in w_l."""
+        n, tiny = self.scales, 1e-12
+        sizes = torch.cat((strain.square().sum(2), w.square()), 1).add(tiny).sqrt()
+        table = self.table.to(w.dtype)
+        table = table[0] + table[1] * slope.squeeze(-1)  # (B, n, 3 n)
+        straight = table[:, :, : 2 * n] @ sizes.flatten(2)
+        spin = table[:, :, 2 * n :] @ w.flatten(2)
+        return straight.view_as(w), spin.view_as(w)
+
+    def _perceptron(self, strain: Tensor, w: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """Coefficients (B, n, H, W) of S_k and of its turn, from all invariants."""
+        n = self.scales
+        i, j = self.pairs.unbind(1)
+        products = (strain[:, i] * strain[:, j]).sum(2)
+        spins = w[:, i] * w[:, j]
+        x = torch.cat((products, spins, slope.expand_as(w[:, :1])), 1).flatten(2)
+        x = x * torch.rsqrt(1 + x * x / 9)
+        for number, layer in enumerate((self.first, self.second, self.last)):
+            x = layer.weight.to(x.dtype) @ x + layer.bias.to(x.dtype)[:, None]
+            x = nn.functional.silu(x) if number < 2 else x
+        c = x.unflatten(2, w.shape[-2:])
+        return c[:, :n], (c[:, n:].unflatten(1, (n, n)) * w.unsqueeze(1)).sum(2)

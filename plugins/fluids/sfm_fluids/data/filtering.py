@@ -69,13 +69,15 @@ class Filter:
     def stress(self, velocity: Tensor) -> Tensor:
         """Exact subgrid stress (..., 2, 2, Hc, Wc) of a fine velocity (..., 2, Hf, Wf)."""
         resolved = self(velocity)
-        return self(_outer(velocity)) - _cut_off(_outer(resolved), self.coarse)
+        return self(outer(velocity)) - cut_off(outer(resolved), self.coarse)
 
 
-def _outer(velocity: Tensor) -> Tensor:
+def outer(velocity: Tensor) -> Tensor:
+    """u_i u_j (..., 2, 2, H, W) of a velocity (..., 2, H, W)."""
     return velocity.unsqueeze(-3) * velocity.unsqueeze(-4)
 
 
-def _cut_off(field: Tensor, grid: Grid) -> Tensor:
+def cut_off(field: Tensor, grid: Grid) -> Tensor:
+    """P: without the modes that the 2/3 rule drops."""
     hat = torch.fft.rfft2(field) * grid.retained(device=field.device)
     return torch.fft.irfft2(hat, s=grid.shape)

@@ -118,8 +118,8 @@ class Rollouts(Through):
         simulator = NavierStokes2D(
             height=COARSE.height,
             width=COARSE.width,
-            viscosity=torch.tensor([s.conditions["viscosity"] for s in starts]),
-            drag=torch.tensor([s.conditions["drag"] for s in starts]),
+            viscosity=_conditions(starts, "viscosity"),
+            drag=_conditions(starts, "drag"),
             dt=self.dt,
             closure=closure,
             force_curl=data.undo(force) if sharp else force,
@@ -146,6 +146,10 @@ class Rollouts(Through):
 
 def _velocities(window: Sequence[Sample]) -> Tensor:
     return torch.from_numpy(np.stack([s.fields["velocity"] for s in window])).double()
+
+
+def _conditions(samples: Sequence[Sample], name: str) -> Tensor:
+    return torch.tensor([s.conditions[name] for s in samples], dtype=torch.float64)
 
 
 def _dtype_of(closure: nn.Module | None) -> torch.dtype:
