@@ -20,6 +20,7 @@ SGS_FLUX = Quantity(
     "sgs_flux", "1", "0e", "grid", summary="1-D subgrid flux, F[u^2]/2 - F[u]^2/2, box units"
 )
 ENSTROPHY = Quantity("enstrophy", "1", summary="mean of omega^2 / 2, box units")
+PASSIVE_SCALAR = Quantity("passive_scalar", "1", "0e", "grid", summary="passive scalars on the grid")
 
 plugin = Plugin(
     name="fluids",
@@ -51,6 +52,7 @@ plugin = Plugin(
         SGS_STRESS,
         KINETIC_ENERGY,
         ENSTROPHY,
+        PASSIVE_SCALAR,
         MEAN_VELOCITY,
         SGS_FLUX,
     ),

@@ -19,23 +19,6 @@ from .grid import Grid, velocity_factors
 Closure = Callable[[Tensor, float], Tensor]
 
 
-class Held:
-    """A closure that is evaluated at its first call and gives the same stress at every later one.
-
-    Made anew for each time step, it costs one evaluation a step instead of one a stage; the
-    stress is then first order in dt.
-    """
-
-    def __init__(self, closure: Closure) -> None:
-        self.closure = closure
-        self.stress: Tensor | None = None
-
-    def __call__(self, velocity: Tensor, spacing: float) -> Tensor:
-        if self.stress is None:
-            self.stress = self.closure(velocity, spacing)
-        return self.stress
-
-
 @lru_cache(maxsize=64)
 def flux_factors(grid: Grid, dtype: torch.dtype, device: str) -> Tensor:
     """Real (2, H, W//2+1): factors of sigma_xy and sigma_yy - sigma_xx, 2/3 rule included."""

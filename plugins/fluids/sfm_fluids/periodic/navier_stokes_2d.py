@@ -12,47 +12,73 @@ from torch import Tensor, nn
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
-from sfm.simulate import Observations, Parameter, Setting, Simulator, Through, Trajectory
+from sfm.simulate import Observations, Parameter, Setting, Through, Trajectory
 
-from .. import ENSTROPHY, KINETIC_ENERGY, VELOCITY, VORTICITY
+from .. import ENSTROPHY, KINETIC_ENERGY, PASSIVE_SCALAR, VELOCITY, VORTICITY
 from ..closures.classical import Smagorinsky
 from ..data.dns import random_vorticity
+from ..stepping.functional import traced
+from ..stepping.rollout import Monitor
+from ..stepping.term import Term
 from . import grid as spectral
-from . import vorticity as solver
-from .forcing import kolmogorov_curl
+from .flow_term import FlowTerm, decayed
+from .forcing import RingNoise, kolmogorov_curl
 from .grid import Grid
+from .simulator import STEPPING, PseudoSpectral
+from .stateless import Stateless
+from .transforms import columns, to_modes, to_points
 
 
 class FlowState(NamedTuple):
-    """B flows at one time: vorticity (B, H, W), mean velocity (B, 2), time ()."""
+    """B flows at one time: vorticity (B, H, W), mean velocity (B, 2), time ().
+
+    scalars: (B, S, H, W), or None where the simulator carries none.
+    """
 
     vorticity: Tensor
     mean_velocity: Tensor
     time: Tensor
+    scalars: Tensor | None = None
 
 
-class NavierStokes2D(Simulator):
+class NavierStokes2D(PseudoSpectral):
     """Two-dimensional incompressible Navier-Stokes equations on a periodic rectangle.
 
-        du/dt + u . grad u = -grad p + nu lap u - alpha u + f - div tau,   div u = 0
-        f = (A sin(2 pi n y / length_y), 0)
+        du/dt + u . grad u = -grad p + nu lap u - nu_h (-lap)^p u - alpha u + f - div tau
+        div u = 0,    f = (A sin(2 pi n y / length_y), 0) + white noise + a module's force
+        ds/dt + u . grad s = kappa lap s - u . G           for each passive scalar s
 
-    solved for the vorticity omega = dv/dx - du/dy: Fourier modes, 2/3 dealiasing, the advection
-    term in momentum-flux form (four transforms), ETDRK4 in time (Cox and Matthews 2002; fourth
-    order, exact for the linear part) in increment form with coefficients made in float64.
+    solved for the vorticity omega = dv/dx - du/dy and the mean flow: Fourier modes, the 2/3 rule
+    (modes up to index (N - 1)//3 of N points are kept on each axis: quadratic terms are free of
+    aliasing), the advection term in momentum-flux form (four transforms). In time ETDRK4 by
+    default (`stepper`): fourth order, exact for the linear part, in increment form with
+    coefficients made in float64.
 
-    Everything is in box units (length 2 pi, force amplitude 1); any consistent system will do.
+    The box is [0, length_x) x [0, length_y), 2 pi x 2 pi if not said otherwise, periodic on both
+    axes, with `width` x `height` points (`grid` sets both); any aspect ratio. Everything is in box
+    units (length 2 pi, force amplitude 1); any consistent system will do.
 
     Good values: nu = 1e-3, alpha = 0.1, A = 1, n = 4 on 256^2 points with dt = 0.005 is developed
-    Kolmogorov turbulence; 32^2 to 64^2 points then need a closure. Keep max|u| dt / dx below 1.
+    Kolmogorov turbulence; 32^2 to 64^2 points then need a closure. Keep max|u| dt / dx below 1, or
+    take `stepper="adaptive"`.
 
-    Closure: a module `(velocity (B, 2, H, W), spacing) -> tau (B, 2, 2, H, W)`. Built in:
-    `subgrid="smagorinsky"` with the parameter `smagorinsky_constant`.
+    Forces: Kolmogorov (`forcing_wavenumber`, `forcing_amplitude`), or any steady one (the argument
+    `force_curl`); white noise on a ring of wavenumbers with a given energy supply
+    (`random_wavenumber`, `random_width`, `injection_rate`; of first order in dt; step n of a seed
+    is always the same, resumed or not, if the time is a multiple of dt); a module `forcing`:
+    (velocity (..., 2, H, W), time: float) -> force (..., 2, H, W), whose mean is dropped.
+
+    Scalars: `scalars` of them; `scalar_diffusivity` kappa and the mean gradient G =
+    (`scalar_gradient_x`, `scalar_gradient_y`) are numbers, (S,) or (B, S). Other parameters are
+    numbers or (B,), one for each flow of a batch.
+
+    Closure: a module `(velocity (..., 2, H, W), spacing) -> tau (..., 2, 2, H, W)`; needs square
+    cells. Built in: `subgrid="smagorinsky"` with the parameter `smagorinsky_constant`.
 
     Memory: each step is redone in the backward pass (`recompute=True`), so a long rollout keeps
-    one state per step.
+    one state per step, or one per `segment` steps. Closures and forces must be deterministic.
 
-    Limits: periodic boundaries only; the closure needs square cells; no adaptive time step.
+    Limits: periodic boundaries only; closures and forces get no gradient of their buffers.
     """
 
     part: ClassVar[str] = "fluids/navier-stokes-2d"
@@ -62,14 +88,24 @@ class NavierStokes2D(Simulator):
         Parameter("drag", "1", 0.1, 0.0, math.inf, "alpha, linear drag; 0 to 1"),
         Parameter("forcing_amplitude", "1", 1.0, summary="A, of the Kolmogorov force"),
         Parameter("smagorinsky_constant", "1", 0.17, 0.0, 10.0, "C; 0.1 to 0.2"),
+        Parameter("hyperviscosity", "1", 0.0, 0.0, math.inf, "nu_h; (N/3)^(-2p) times 1 to 10"),
+        Parameter("injection_rate", "1", 0.1, 0.0, math.inf, "eps, energy supply of the noise"),
+        Parameter("scalar_diffusivity", "1", 1e-3, 0.0, math.inf, "kappa of the scalars"),
+        Parameter("scalar_gradient_x", "1", 0.0, summary="G_x, mean gradient of the scalars"),
+        Parameter("scalar_gradient_y", "1", 0.0, summary="G_y, mean gradient of the scalars"),
     )
     settings_spec: ClassVar[tuple[Setting, ...]] = (
-        Setting("height", 64, summary="grid points along y, at least 4"),
-        Setting("width", 64, summary="grid points along x, at least 4"),
+        Setting("grid", 64, summary="grid points on each side, at least 4"),
+        Setting("height", 0, summary="grid points along y; 0: as `grid`"),
+        Setting("width", 0, summary="grid points along x; 0: as `grid`"),
         Setting("length_x", 2 * math.pi, summary="box length along x"),
         Setting("length_y", 2 * math.pi, summary="box length along y"),
-        Setting("dt", 0.01, summary="time step"),
+        *STEPPING,
         Setting("forcing_wavenumber", 4, summary="n, periods of the force in the box; 0 for none"),
+        Setting("random_wavenumber", 0.0, summary="ring of the noise, in 2 pi / length; 0: none"),
+        Setting("random_width", 1.0, summary="half-width of the ring"),
+        Setting("hyperviscosity_power", 4, summary="p of the hyperviscosity, at least 1"),
+        Setting("scalars", 0, summary="S, number of passive scalars"),
         Setting("subgrid", "none", ("none", "smagorinsky"), summary="built-in closure"),
         Setting(
             "closure_every",
@@ -78,37 +114,46 @@ class NavierStokes2D(Simulator):
             summary="evaluations of the closure; once a step is cheaper, and first order in dt",
         ),
         Setting("initial", "random", ("random", "taylor-green", "rest"), summary="initial flow"),
-        Setting("seed", 0, summary="of the random initial flow"),
-        Setting("recompute", True, (True, False), summary="redo steps in the backward pass"),
+        Setting("seed", 0, summary="of the random initial flow and of the noise"),
     )
-    observables = (VELOCITY, VORTICITY, KINETIC_ENERGY, ENSTROPHY)
+    observables = (VELOCITY, VORTICITY, KINETIC_ENERGY, ENSTROPHY, PASSIVE_SCALAR)
     closure_quantity: ClassVar[str | None] = "sgs_stress"
-    citations = ("https://doi.org/10.1006/jcph.2002.6995",)
+    citations = (
+        "https://doi.org/10.1006/jcph.2002.6995",  # Cox and Matthews 2002, ETDRK4
+        "https://doi.org/10.1016/0021-9991(83)90064-5",  # Basdevant 1983, fewer transforms
+    )
     default_steps: ClassVar[int] = 500
-    order: ClassVar[tuple[str, int] | None] = ("dt", 4)
-    batched: ClassVar[bool] = True
 
     viscosity: Tensor
     drag: Tensor
     forcing_amplitude: Tensor
     smagorinsky_constant: Tensor
+    hyperviscosity: Tensor
+    injection_rate: Tensor
+    scalar_diffusivity: Tensor
+    scalar_gradient_x: Tensor
+    scalar_gradient_y: Tensor
     force_curl: Tensor | None
+    grid: Grid
     height: int
     width: int
     length_x: float
     length_y: float
-    dt: float
     forcing_wavenumber: int
+    random_wavenumber: float
+    random_width: float
+    hyperviscosity_power: int
+    scalars: int
     subgrid: str
     closure_every: str
     initial: str
     seed: int
-    recompute: bool
 
     def __init__(
         self,
         *,
         closure: nn.Module | None = None,
+        forcing: nn.Module | None = None,
         force_curl: Tensor | None = None,
         dtype: torch.dtype = torch.float64,
         **values: Any,
@@ -119,13 +164,17 @@ class NavierStokes2D(Simulator):
             InputError: a value out of bounds, or two closures at once.
         """
         super().__init__(closure=closure, dtype=dtype, **values)
-        if not self.dt > 0:
-            raise InputError(f"{self.part}: dt={self.dt} must be positive")
         if self.closure is not None and self.subgrid != "none":
             raise InputError(f"{self.part}: give a closure or subgrid='{self.subgrid}', not both")
+        points = int(self.grid)  # type: ignore[call-overload]
+        self.height, self.width = self.height or points, self.width or points
         self.grid = Grid(self.height, self.width, self.length_y, self.length_x)
+        self.forcing = forcing
         if self.closure is not None or self.subgrid != "none":
             _ = self.grid.isotropic_spacing
+        for name, low in (("scalars", 0), ("hyperviscosity_power", 1), ("random_wavenumber", 0)):
+            if getattr(self, name) < low:
+                raise InputError(f"{self.part}: {name}={getattr(self, name)} is below {low}")
         if not 0 <= self.forcing_wavenumber <= (self.height - 1) // 3:
             raise InputError(
                 f"{self.part}: forcing_wavenumber={self.forcing_wavenumber} is not resolved: "
@@ -139,11 +188,19 @@ class NavierStokes2D(Simulator):
                 f"the grid {self.grid.shape}"
             )
         self.register_buffer("force_curl", None if force_curl is None else force_curl.to(dtype))
+        self.noise: RingNoise | None = None
+        if self.random_wavenumber:
+            self.noise = RingNoise(
+                self.grid, self.random_wavenumber, self.random_width, self.dt, self.seed
+            )
 
     # --- states -------------------------------------------------------------------------------
 
     def state(self, sample: Sample | None = None) -> FlowState:
         """The flow of a sample with a field `velocity` (2, H, W), or the setting `initial`.
+
+        Scalars start from the sample's field `passive_scalar` (S, H, W), or else from smooth
+        random fields with a root-mean-square of 1.
 
         Raises:
             InputError: the sample has no such field or another grid.
@@ -151,7 +208,11 @@ class NavierStokes2D(Simulator):
         if sample is not None:
             if "velocity" not in sample.fields:
                 raise InputError(f"{sample.id}: no field 'velocity', which {self.part} starts from")
-            return self.from_velocity(torch.from_numpy(np.array(sample.fields["velocity"])))
+            scalars = sample.fields.get("passive_scalar")
+            return self.from_velocity(
+                torch.from_numpy(np.array(sample.fields["velocity"])),
+                None if scalars is None else torch.from_numpy(np.array(scalars)),
+            )
         x, y = self.grid.coordinates()
         if self.initial == "random":
             omega = random_vorticity(self.grid, 3.0, 1.0, self.seed)
@@ -160,10 +221,13 @@ class NavierStokes2D(Simulator):
             omega = -(kx**2 + ky**2) / ky * torch.cos(kx * x) * torch.cos(ky * y)
         else:
             omega = torch.zeros_like(x)
-        return self._make(omega[None], omega.new_zeros(1, 2))
+        return self._make(omega[None], omega.new_zeros(1, 2), None)
 
-    def from_velocity(self, velocity: Tensor) -> FlowState:
-        """The state of a velocity (2, H, W) or (B, 2, H, W); its divergent part is dropped."""
+    def from_velocity(self, velocity: Tensor, scalars: Tensor | None = None) -> FlowState:
+        """The state of a velocity (2, H, W) or (B, 2, H, W); its divergent part is dropped.
+
+        scalars: (S, H, W) or (B, S, H, W); None for the default ones.
+        """
         if velocity.ndim == 3:
             velocity = velocity[None]
         if velocity.ndim != 4 or velocity.shape[1] != 2:
@@ -174,20 +238,49 @@ class NavierStokes2D(Simulator):
                 f"{self.part}: the velocity has {height} x {width} points, the simulator "
                 f"{self.height} x {self.width}; set height={height} and width={width}"
             )
+        wanted = (self.scalars, *self.grid.shape)
+        if scalars is not None and (not self.scalars or tuple(scalars.shape[-3:]) != wanted):
+            raise InputError(
+                f"{self.part}: scalars {tuple(scalars.shape)} are not (B, {self.scalars}, "
+                f"{self.height}, {self.width}); set scalars={scalars.shape[-3]}"
+            )
         velocity = velocity.to(self.viscosity)
-        return self._make(spectral.vorticity(velocity, self.grid), velocity.mean((-2, -1)))
+        omega = spectral.vorticity(velocity, self.grid)
+        return self._make(omega, velocity.mean((-2, -1)), scalars)
 
-    def _make(self, omega: Tensor, mean: Tensor) -> FlowState:
+    def _make(self, omega: Tensor, mean: Tensor, scalars: Tensor | None) -> FlowState:
         """A state with the modes that the 2/3 rule keeps."""
         omega, mean = omega.to(self.viscosity), mean.to(self.viscosity)
-        omega = solver.to_field(solver.to_spectrum(omega, self.grid), self.grid)
-        return FlowState(omega, mean, mean.new_zeros(()))
+        if self.scalars and scalars is None:
+            numbers = range(self.seed + 1, self.seed + 1 + self.scalars)
+            scalars = torch.stack([random_vorticity(self.grid, 3.0, 1.0, n) for n in numbers])
+            scalars = scalars / scalars.square().mean((-2, -1), keepdim=True).sqrt()
+        if scalars is not None:
+            scalars = scalars.to(omega).expand(len(omega), *scalars.shape[-3:])
+        state = FlowState(omega, mean, mean.new_zeros(()), scalars)
+        return self._unpack(self._modes(state), state)
+
+    def _modes(self, state: FlowState) -> Tensor:
+        """(..., 1 + S, H, K), without the vorticity's mean and what the 2/3 rule drops."""
+        fields = state.vorticity.unsqueeze(-3)
+        if state.scalars is not None:
+            fields = torch.cat((fields, state.scalars), -3)
+        keep = self.grid.retained(device=fields.device)[:, : columns(self.grid)].to(fields.dtype)
+        keep = keep.expand(fields.shape[-3], *keep.shape).clone()
+        keep[0, 0, 0] = 0.0
+        return to_modes(fields, self.grid) * keep
+
+    def _unpack(self, modes: Tensor, like: FlowState) -> FlowState:
+        fields = to_points(modes, self.grid)
+        scalars = None if like.scalars is None else fields[..., 1:, :, :]
+        return like._replace(vorticity=fields[..., 0, :, :], scalars=scalars)
 
     @classmethod
     def conformance_case(cls, **values: Any) -> tuple[NavierStokes2D, FlowState]:
-        """A forced random flow on 16 x 16 points with the Smagorinsky closure."""
-        case = {"height": 16, "width": 16, "dt": 0.05, "viscosity": 0.01, "subgrid": "smagorinsky"}
-        simulator = cls(**{**case, **values})
+        """A forced random flow on 16 x 16 points with the Smagorinsky closure and one scalar."""
+        case = {"grid": 16, "dt": 0.05, "viscosity": 0.01, "subgrid": "smagorinsky", "scalars": 1}
+        slow = {"hyperviscosity": 1e-4, "hyperviscosity_power": 2, "scalar_gradient_y": 0.5}
+        simulator = cls(**{**case, **slow, **values})
         return simulator, simulator.state()
 
     @classmethod
@@ -199,44 +292,118 @@ class NavierStokes2D(Simulator):
 
     # --- dynamics -----------------------------------------------------------------------------
 
-    def _closure(self) -> nn.Module | None:
+    def linear_operator(self) -> Tensor:
+        """-(nu k^2 + nu_h k^2p + alpha), and -kappa k^2 for scalars: (1 + S, H, K) float64.
+
+        With a batch axis first where a parameter has one.
+        """
+        ky, kx = self.grid.wavenumbers(device=self.viscosity.device)
+        k2 = (ky**2 + kx**2)[None, :, : columns(self.grid)]
+        nu, nu_h, alpha = (
+            p.double().reshape(*p.shape, 1, 1, 1)
+            for p in (self.viscosity, self.hyperviscosity, self.drag)
+        )
+        linear = -(nu * k2 + nu_h * k2**self.hyperviscosity_power + alpha)
+        if not self.scalars:
+            return linear
+        kappa = self._scalar_values("scalar_diffusivity").double()
+        mixing = -kappa[..., None, None] * k2
+        lead = torch.broadcast_shapes(linear.shape[:-3], mixing.shape[:-3])
+        both = (linear.expand(*lead, *linear.shape[-3:]), mixing.expand(*lead, *mixing.shape[-3:]))
+        return torch.cat(both, -3)
+
+    def _scalar_values(self, name: str) -> Tensor:
+        """A parameter of the scalars, (S,) or (B, S)."""
+        value = getattr(self, name)
+        if value.ndim and value.shape[-1] != self.scalars:
+            raise InputError(
+                f"{self.part}: {name} has shape {tuple(value.shape)}, not () or "
+                f"(..., {self.scalars}), one for each scalar"
+            )
+        return value if value.ndim else value.expand(self.scalars)
+
+    def nonlinear(self) -> Term:
+        """N without a mean flow; `forward` adds that of the state."""
+        return self.flow_term(None, 0.0).term()
+
+    def flow_term(self, mean: Tensor | None, time: float, first_member: int = 0) -> FlowTerm:
+        """N, for a mean flow (..., 2) at `time`; None for none, now and later."""
+        force = None
+        if self.force_curl is not None:
+            keep = self.grid.retained(device=self.force_curl.device)[:, : columns(self.grid)]
+            amplitude = self.forcing_amplitude
+            amplitude = amplitude.reshape(*amplitude.shape, 1, 1)
+            force = amplitude * (to_modes(self.force_curl, self.grid) * keep)
+        gradient = None
+        if self.scalars:
+            names = ("scalar_gradient_x", "scalar_gradient_y")
+            gradient = torch.stack([self._scalar_values(n) for n in names], -1)
+        return FlowTerm(
+            grid=self.grid,
+            scalars=self.scalars,
+            force=force,
+            mean=mean,
+            drag=self.drag,
+            start=time,
+            dt=self.dt,
+            gradient=gradient,
+            closure=self._closure(),
+            hold=self.closure_every == "step",
+            forcing=None if self.forcing is None else Stateless(self.forcing),
+            noise=self.noise,
+            noise_rate=self.injection_rate,
+            first_member=first_member,
+        )
+
+    def _closure(self) -> Stateless | None:
         if self.subgrid == "smagorinsky":
-            return Smagorinsky(self.smagorinsky_constant)
-        return self.closure
+            return Stateless(_constant_smagorinsky, (self.smagorinsky_constant,))
+        return None if self.closure is None else Stateless(self.closure)
 
     def forward(self, state: FlowState, steps: int = 1) -> FlowState:
         """The flow `steps * dt` later."""
-        forcing_hat = None
-        if self.force_curl is not None:
-            forcing_hat = self.forcing_amplitude * solver.to_spectrum(self.force_curl, self.grid)
-        hat, mean = solver.integrate(
-            solver.to_spectrum(state.vorticity, self.grid),
-            state.mean_velocity,
-            grid=self.grid,
-            viscosity=self.viscosity,
-            drag=self.drag,
-            forcing_hat=forcing_hat,
-            dt=self.dt,
-            steps=steps,
-            closure=self._closure(),
-            hold=self.closure_every == "step",
-            recompute=self.recompute,
-        )
-        return FlowState(solver.to_field(hat, self.grid), mean, state.time + steps * self.dt)
+        return self.watched(state, steps, None)
+
+    def watched(self, state: FlowState, steps: int, monitor: Monitor | None) -> FlowState:
+        """The same; `monitor` is called with (steps done, modes (..., 1 + S, H, K)) after each."""
+        if (state.scalars is None) != (self.scalars == 0):
+            raise InputError(f"{self.part}: the state does not carry scalars={self.scalars}")
+        mean = state.mean_velocity
+        moving = traced() or mean.requires_grad or bool(mean.any())
+        time = self._start(state)
+        term = self.flow_term(mean if moving else None, time).term()
+        modes = self.integrate(self._modes(state), steps, time, term=term, monitor=monitor)
+        if moving:
+            mean = decayed(mean, self.drag, steps * self.dt)
+        state = state._replace(mean_velocity=mean, time=state.time + steps * self.dt)
+        return self._unpack(modes, state)
+
+    def _start(self, state: FlowState) -> float:
+        """The time of the state, where a force depends on it."""
+        if self.noise is None and self.forcing is None:
+            return 0.0
+        first = float(state.time.reshape(-1)[0])
+        if state.time.ndim and not bool((state.time == first).all()):
+            raise InputError(f"{self.part}: a force that depends on time needs flows at one time")
+        return first
 
     def velocity(self, state: FlowState) -> Tensor:
         """(B, 2, H, W)."""
         return spectral.velocity(state.vorticity, self.grid, state.mean_velocity)
 
     def observe(self, state: FlowState) -> dict[str, Tensor]:
-        """velocity (B, 2, H, W), vorticity (B, H, W), mean_kinetic_energy (B,), enstrophy (B,)."""
+        """velocity (B, 2, H, W), vorticity (B, H, W), mean_kinetic_energy (B,), enstrophy (B,).
+
+        With scalars, passive_scalar (B, S, H, W) too.
+        """
         velocity = self.velocity(state)
-        return {
+        found = {
             "velocity": velocity,
             "vorticity": state.vorticity,
             "mean_kinetic_energy": 0.5 * velocity.square().sum(-3).mean((-2, -1)),
             "enstrophy": 0.5 * state.vorticity.square().mean((-2, -1)),
         }
+        return found if state.scalars is None else {**found, "passive_scalar": state.scalars}
 
     def warnings(self, state: FlowState) -> tuple[str, ...]:
         """Courant number above 1 and energy piled up at the cut-off.
@@ -260,7 +427,7 @@ class NavierStokes2D(Simulator):
     # --- files --------------------------------------------------------------------------------
 
     def plot(self, trajectory: Trajectory, path: Path) -> None:
-        """Vorticity at three times with the energy's history; an animation if `path` is a .gif."""
+        """Vorticity at three times with the energy's history; `.gif` and `.mp4` are animations."""
         from ..plots import draw
 
         draw(trajectory, self.grid, Path(path))
@@ -269,7 +436,8 @@ class NavierStokes2D(Simulator):
         """`.h5`: `velocity` (T, 2, H, W), `times`, box lengths. `.hdf5`: the format of The Well."""
         from ..data.observations import write_flow
 
-        scalars = {p.name: getattr(self, p.name).item() for p in self.parameters_spec}
+        values = {p.name: getattr(self, p.name).detach() for p in self.parameters_spec}
+        scalars = {name: float(value) for name, value in values.items() if value.numel() == 1}
         write_flow(trajectory, self.grid, Path(path), name=self.part, scalars=scalars)
 
     def read_observations(self, path: Path) -> Observations:
@@ -286,3 +454,7 @@ class NavierStokes2D(Simulator):
             done = step
             found.append(self.velocity(state)[0])
         return {"velocity": torch.stack(found)}
+
+
+def _constant_smagorinsky(velocity: Tensor, spacing: float, constant: Tensor) -> Tensor:
+    return Smagorinsky(constant)(velocity, spacing)

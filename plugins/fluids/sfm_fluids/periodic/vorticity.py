@@ -12,11 +12,15 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from ..stepping import etdrk4
+from ..stepping.exponential import ExponentialStep, paired
+from ..stepping.rollout import rollout
+from .flow_term import FlowTerm, decayed
 from .grid import Grid
-from .momentum_flux import Closure, Held, vorticity_tendency
+from .momentum_flux import Closure
+from .stateless import Stateless
+from .transforms import columns, expand
 
 Monitor = Callable[[int, Tensor], None]
 
@@ -73,29 +77,27 @@ def integrate(
         omega_hat and mean at the end. Differentiable in everything that is a tensor.
     """
     real = omega_hat.real.dtype
-    factors = etdrk4.coefficients(linear_operator(grid, viscosity, drag), dt, real)
-    mean_decay = torch.exp(-drag.double() * dt).to(real).reshape(-1, 1)
-    half_decay = torch.exp(-0.5 * drag.double() * dt).to(real).reshape(-1, 1)
+    kept = columns(grid)
+    linear = linear_operator(grid, viscosity, drag)[..., :kept].unsqueeze(-3)
+    factors = [paired(f) for f in etdrk4.coefficients(linear, dt, real)]
+    flow = FlowTerm(
+        grid=grid,
+        force=None if forcing_hat is None else forcing_hat[..., :kept],
+        mean=mean,
+        drag=drag.to(real),
+        dt=dt,
+        closure=None if closure is None else Stateless(closure),
+        hold=hold,
+    )
+    term = flow.term()
+    step = ExponentialStep(etdrk4.TABLEAU, term, len(factors), dt, 0.0, 0, pairs=True)
 
-    def advance(hat: Tensor, flow: Tensor, *c: Tensor) -> Tensor:
-        # the mean flow at the time of a stage
-        flows = {0.0: flow, 0.5: flow * half_decay, 1.0: flow * mean_decay}
-        subgrid = Held(closure) if hold and closure is not None else closure
-
-        def nonlinear(w: Tensor, fraction: float) -> Tensor:
-            tendency = vorticity_tendency(w, flows[fraction], grid, subgrid)
-            return tendency if forcing_hat is None else tendency + forcing_hat
-
-        return etdrk4.step(hat, nonlinear, c)
-
-    for done in range(1, steps + 1):
-        if recompute and torch.is_grad_enabled():
-            omega_hat = checkpoint(
-                advance, omega_hat, mean, *factors, use_reentrant=False, preserve_rng_state=False
-            )
-        else:
-            omega_hat = advance(omega_hat, mean, *factors)
-        mean = mean * mean_decay
+    def watch(done: int, modes: Tensor) -> None:
         if monitor is not None:
-            monitor(done, omega_hat)
-    return omega_hat, mean
+            monitor(done, expand(torch.view_as_complex(modes).squeeze(-3), grid))
+
+    modes = torch.view_as_real(omega_hat[..., :kept].unsqueeze(-3).contiguous())
+    tensors = (*factors, *term.tensors)
+    end = rollout(step, modes, tensors, steps, recompute=recompute, monitor=watch)
+    omega_hat = expand(torch.view_as_complex(end).squeeze(-3), grid)
+    return omega_hat, decayed(mean, drag.to(mean), steps * dt)

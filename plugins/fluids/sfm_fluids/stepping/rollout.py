@@ -1,19 +1,64 @@
-"""Many steps in a row, and what they keep in memory for the backward pass."""
+"""Many steps in a row, and what they keep in memory for the backward pass.
+
+The whole rollout is one node of autograd's graph. Its forward pass builds no graph and keeps one
+state per step (or per segment of steps); its backward pass goes through the steps from the last
+to the first, redoes each and applies its adjoint. Nothing else is stored, so the memory is that of
+the states and of one step.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from .captured import undeclared
+from .functional import traced
+from .tableau import Totals
+from .term import by_autograd
+
 Advance = Callable[..., Tensor]
 Monitor = Callable[[int, Tensor], None]
+Adjoint = Callable[[Tensor, Totals], Tensor]
+
+
+@runtime_checkable
+class Step(Protocol):
+    """One step that knows its adjoint; all methods are pure.
+
+    advance(u, n, *tensors): the next state; differentiable by autograd where gradients are on.
+    linearise(u, n, wanted, *tensors): the next state, without autograd, and the adjoint: it takes
+        the next state's gradient, adds those of `tensors` to the second argument in place (None
+        where none is wanted), and returns u's gradient.
+    """
+
+    def advance(self, u: Tensor, n: int, *tensors: Tensor) -> Tensor: ...
+
+    def linearise(
+        self, u: Tensor, n: int, wanted: Sequence[bool], *tensors: Tensor
+    ) -> tuple[Tensor, Adjoint]: ...
+
+
+class AutogradStep:
+    """A function as a `Step`: autograd makes the adjoint, with the bits of plain autograd."""
+
+    def __init__(self, function: Advance) -> None:
+        self.function = function
+
+    def advance(self, u: Tensor, n: int, *tensors: Tensor) -> Tensor:
+        return self.function(u, n, *tensors)
+
+    def linearise(
+        self, u: Tensor, n: int, wanted: Sequence[bool], *tensors: Tensor
+    ) -> tuple[Tensor, Adjoint]:
+        return by_autograd(lambda v, *t: self.function(v, n, *t), u, tensors, wanted)
 
 
 def rollout(
-    advance: Advance,
+    advance: Advance | Step,
     u: Tensor,
     tensors: Sequence[Tensor],
     steps: int,
@@ -24,31 +69,132 @@ def rollout(
 ) -> Tensor:
     """u after `steps` calls of `advance(u, n, *tensors)`, n = 0, 1, ...
 
+    Differentiable in reverse mode, twice if need be, and in forward mode; `torch.func` transforms
+    work too. Forward mode and `torch.func` build plain graphs; a second derivative keeps the
+    graph of all steps.
+
     Args:
-        advance: one step, a pure function.
+        advance: one step: a pure function, or a `Step` with an adjoint of its own.
         u: the state.
-        tensors: whatever else a step depends on and may need a gradient.
+        tensors: whatever else a step depends on and may need a gradient. A function that uses
+            other tensors that need one is slower: each step then goes through torch's checkpoint.
         steps: how many.
         recompute: keep only the states between steps for the backward pass and redo each step
             there; else keep everything.
-        segment: with `recompute`, keep only every `segment`-th state, and redo the steps between.
+        segment: with `recompute`, keep only every `segment`-th state, and redo the steps between:
+            a memory of steps / segment + segment states for one more forward pass.
         monitor: called with (steps done, u) after every step.
     """
-    if not (recompute and torch.is_grad_enabled()):
+    declared = isinstance(advance, Step)
+    step = advance if isinstance(advance, Step) else AutogradStep(advance)
+    learning = torch.is_grad_enabled()
+    if steps == 0:
+        return u
+    if not learning or traced():
+        return _plain(step, u, tensors, steps, monitor)
+    if not declared and undeclared(step.advance, (u, *tensors), (u, 0, *tensors)):
+        return _checkpointed(step, u, tensors, steps, recompute, segment, monitor)
+    if not any(t.requires_grad for t in (u, *tensors)):
+        with torch.no_grad():
+            return _plain(step, u, tensors, steps, monitor)
+    return _Rollout.apply(step, steps, recompute, segment, monitor, u, *tensors)
+
+
+def _plain(
+    step: Step, u: Tensor, tensors: Sequence[Tensor], steps: int, monitor: Monitor | None
+) -> Tensor:
+    for n in range(steps):
+        u = step.advance(u, n, *tensors)
+        if monitor is not None:
+            monitor(n + 1, u)
+    return u
+
+
+def _checkpointed(
+    step: Step,
+    u: Tensor,
+    tensors: Sequence[Tensor],
+    steps: int,
+    recompute: bool,
+    segment: int,
+    monitor: Monitor | None,
+) -> Tensor:
+    """For steps that use tensors that they do not declare: torch finds those itself."""
+    if not recompute:
+        return _plain(step, u, tensors, steps, monitor)
+
+    def several(u: Tensor, first: int, last: int, *tensors: Tensor) -> Tensor:
+        for n in range(first, last):
+            u = step.advance(u, n, *tensors)
+            if monitor is not None and not done[n]:
+                done[n] = True
+                monitor(n + 1, u)
+        return u
+
+    done = [False] * steps
+    for n in range(0, steps, segment):
+        last = min(n + segment, steps)
+        u = checkpoint(several, u, n, last, *tensors, use_reentrant=False, preserve_rng_state=False)
+    return u
+
+
+class _Rollout(torch.autograd.Function):
+    """The node: states in, last state out."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        step: Step,
+        steps: int,
+        recompute: bool,
+        segment: int,
+        monitor: Monitor | None,
+        u: Tensor,
+        *tensors: Tensor,
+    ) -> Tensor:
+        wanted = ctx.needs_input_grad[6:]
+        ctx.save_for_backward(u, *tensors)
+        ctx.step, ctx.steps, ctx.segment = step, steps, segment if recompute else 1
+        ctx.states, ctx.adjoints = [], []
         for n in range(steps):
-            u = advance(u, n, *tensors)
+            if not recompute:
+                u, adjoint = step.linearise(u, n, wanted, *tensors)
+                ctx.adjoints.append(adjoint)
+            else:
+                if n % segment == 0:
+                    ctx.states.append(u)
+                u = step.advance(u, n, *tensors)
             if monitor is not None:
                 monitor(n + 1, u)
         return u
 
-    def several(u: Tensor, first: int, last: int, *tensors: Tensor) -> Tensor:
-        for n in range(first, last):
-            u = advance(u, n, *tensors)
-        return u
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        u, *tensors = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return (None,) * 5 + _differentiable(ctx.step, u, tensors, ctx.steps, grad)
+        wanted = ctx.needs_input_grad[6:]
+        totals = [torch.zeros_like(t) if w else None for t, w in zip(tensors, wanted, strict=True)]
+        for first in reversed(range(0, ctx.steps, ctx.segment)):
+            last = min(first + ctx.segment, ctx.steps)
+            states = [ctx.states[first // ctx.segment]] if ctx.states else []
+            for n in range(first, last - 1):
+                states.append(ctx.step.advance(states[-1], n, *tensors))
+            for n in range(last - 1, first - 1, -1):
+                if ctx.adjoints:
+                    adjoint = ctx.adjoints[n]
+                else:
+                    _, adjoint = ctx.step.linearise(states[n - first], n, wanted, *tensors)
+                grad = adjoint(grad, totals)
+        return (None, None, None, None, None, grad if ctx.needs_input_grad[5] else None, *totals)
 
-    for n in range(0, steps, segment):
-        last = min(n + segment, steps)
-        u = checkpoint(several, u, n, last, *tensors, use_reentrant=False, preserve_rng_state=False)
-        if monitor is not None:
-            monitor(last, u)
-    return u
+
+def _differentiable(
+    step: Step, u: Tensor, tensors: Sequence[Tensor], steps: int, grad: Tensor
+) -> tuple[Tensor | None, ...]:
+    """The same gradients as a graph, for derivatives of derivatives: a plain rollout's."""
+    inputs = [t.view_as(t) for t in (u, *tensors)]
+    end = _plain(step, inputs[0], inputs[1:], steps, None)
+    watched = [t for t in inputs if t.requires_grad]
+    found = iter(torch.autograd.grad(end, watched, grad, create_graph=True, allow_unused=True))
+    return tuple(next(found) if t.requires_grad else None for t in inputs)

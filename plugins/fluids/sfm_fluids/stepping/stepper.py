@@ -10,7 +10,8 @@ from torch import Tensor
 
 from sfm.errors import InputError, did_you_mean
 
-from . import etdrk4
+from . import cnrk3, etdrk2, etdrk4, ifrk4
+from .tableau import Tableau
 
 Nonlinear = Callable[[Tensor, float], Tensor]
 
@@ -22,29 +23,53 @@ class Stepper:
     Attributes:
         name: value of the setting `stepper`.
         order: order of accuracy in dt.
-        coefficients: (L float64, dt, real dtype) -> factors of one step, made in float64 and cast;
+        coefficients: (L, dt, real dtype) -> factors of one step, made in float64 and cast;
             differentiable in L.
-        step: (u, N, factors) -> u one step later. N(u, c) is the nonlinear term at the time
-            t + c dt of a stage.
+        tableau: how a step is made of them.
         summary: one line, with the source.
     """
 
     name: str
     order: int
     coefficients: Callable[[Tensor, float, torch.dtype], Sequence[Tensor]]
-    step: Callable[[Tensor, Nonlinear, Sequence[Tensor]], Tensor]
+    tableau: Tableau
     summary: str
+
+    def step(self, u: Tensor, nonlinear: Nonlinear, factors: Sequence[Tensor]) -> Tensor:
+        """u one step later. `nonlinear(u, c)` is N at the time t + c dt of a stage."""
+        return self.tableau.step(u, nonlinear, factors)
 
 
 STEPPERS = {
     s.name: s
     for s in (
         Stepper(
+            "etdrk2",
+            2,
+            etdrk2.coefficients,
+            etdrk2.TABLEAU,
+            "exponential time differencing, Cox and Matthews 2002",
+        ),
+        Stepper(
             "etdrk4",
             4,
             etdrk4.coefficients,
-            etdrk4.step,
+            etdrk4.TABLEAU,
             "exponential time differencing, Cox and Matthews 2002",
+        ),
+        Stepper(
+            "ifrk4",
+            4,
+            ifrk4.coefficients,
+            ifrk4.TABLEAU,
+            "integrating factor and classical Runge-Kutta, Lawson 1967",
+        ),
+        Stepper(
+            "cnrk3",
+            2,
+            cnrk3.coefficients,
+            cnrk3.TABLEAU,
+            "Crank-Nicolson (second order) and Runge-Kutta, Williamson 1980",
         ),
     )
 }

@@ -1,0 +1,115 @@
+"""One step of a tableau on u' = L u + N(u, t), with its adjoint, as a rollout takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .functional import traced
+from .rollout import Adjoint
+from .tableau import Pull, Tableau, Totals
+from .term import Term, by_autograd
+
+
+def paired(factor: Tensor) -> Tensor:
+    """A real factor of complex coefficients, for their real view (..., 2).
+
+    Real products of interleaved numbers are the fastest kernels there are, on every device.
+    """
+    return factor.unsqueeze(-1).expand(*factor.shape, 2).contiguous()
+
+
+@dataclass(frozen=True)
+class ExponentialStep:
+    """A `Step` of a rollout. Its tensors are the method's factors, then the term's tensors.
+
+    Attributes:
+        tableau: the method.
+        term: N.
+        count: how many of the tensors are factors.
+        dt: length of a step.
+        time: time at n = 0, in the term's clock.
+        first: number of the step at n = 0, for the part of N that is held through a step.
+        pairs: whether u is the real view of complex coefficients.
+    """
+
+    tableau: Tableau
+    term: Term
+    count: int
+    dt: float
+    time: float
+    first: int
+    pairs: bool
+
+    def advance(self, u: Tensor, n: int, *tensors: Tensor) -> Tensor:
+        factors, given = tensors[: self.count], tensors[self.count :]
+        function = self.term.function
+        if self.term.fast is not None and not torch.is_grad_enabled() and not traced():
+            function = self.term.fast
+        held = None
+        if self.term.held is not None:
+            held = self._out(self.term.held(self._in(u), self.first + n, *given))
+
+        def nonlinear(w: Tensor, c: float) -> Tensor:
+            value = self._out(function(self._in(w), self.time + (n + c) * self.dt, *given))
+            return value if held is None else value + held
+
+        return self.tableau.step(u, nonlinear, factors)
+
+    def linearise(
+        self, u: Tensor, n: int, wanted: Sequence[bool], *tensors: Tensor
+    ) -> tuple[Tensor, Adjoint]:
+        factors, given = tensors[: self.count], tensors[self.count :]
+        sums: list[Tensor] = []  # gradient of the held part
+        rest: list[Totals] = []  # totals of the term's tensors, known when the adjoint runs
+        held, pull_held = None, None
+        if self.term.held is not None:
+            function = self.term.held
+            held, pull_held = by_autograd(
+                lambda v, *t: self._out(function(self._in(v), self.first + n, *t)),
+                u,
+                given,
+                wanted[self.count :],
+            )
+
+        def evaluate(stage: Tensor, c: float) -> tuple[Tensor, Pull]:
+            time = self.time + (n + c) * self.dt
+            if self.term.linearise is not None:
+                value, pull = self.term.linearise(self._in(stage), time, *given)
+            else:
+                value, pull = by_autograd(
+                    lambda v, *t: self.term.function(v, time, *t),
+                    self._in(stage),
+                    given,
+                    wanted[self.count :],
+                )
+            value = self._out(value)
+
+            def back(grad: Tensor) -> Tensor:
+                if held is not None:
+                    sums.append(grad)
+                return self._out(pull(self._in(grad), rest[0]))
+
+            return (value if held is None else value + held), back
+
+        end, adjoint = self.tableau.linearise(u, evaluate, factors)
+
+        def whole(grad: Tensor, totals: Totals) -> Tensor:
+            rest.append(totals[self.count :])
+            grad_u = adjoint(grad, totals[: self.count])
+            if pull_held is not None:
+                grad_u = grad_u + pull_held(torch.stack(sums).sum(0), rest[0])
+            rest.clear()
+            sums.clear()
+            return grad_u
+
+        return end, whole
+
+    def _in(self, u: Tensor) -> Tensor:
+        return torch.view_as_complex(u) if self.pairs else u
+
+    def _out(self, u: Tensor) -> Tensor:
+        return torch.view_as_real(u.resolve_conj()) if self.pairs else u

@@ -1,0 +1,17 @@
+"""Whether a function transform (torch.func, forward-mode derivatives) is looking on."""
+
+from __future__ import annotations
+
+import torch
+from torch.autograd import forward_ad
+
+
+def traced() -> bool:
+    """True inside `torch.func` transforms and forward-mode differentiation.
+
+    There, custom functions and in-place kernels give way to plain operations, which every
+    transform understands.
+    """
+    return (
+        forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None  # type: ignore[attr-defined]
+    )

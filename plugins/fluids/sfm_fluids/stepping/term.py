@@ -1,0 +1,68 @@
+"""The nonlinear term of u' = L u + N(u, t), with the tensors that it depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .tableau import Totals
+
+Pull = Callable[[Tensor, Totals], Tensor]
+
+
+@dataclass(frozen=True)
+class Term:
+    """N(u, t), stated so that a step can be redone and differentiated without a graph.
+
+    Attributes:
+        function: (u, t, *tensors) -> N, of the shape of u; differentiable by autograd, pure. Its
+            only tensors that may need a gradient are its arguments.
+        tensors: what N depends on besides u and t.
+        held: (u at the start of the step, number of the step, *tensors) -> a part of N that is
+            kept through the step: white noise, an expensive closure. None for no such part.
+        linearise: (u, t, *tensors) -> (N, pull), a faster way to N and its adjoint, run without
+            autograd; `pull(grad of N, totals)` adds the tensors' gradients to `totals` in place
+            (None where none is wanted) and returns u's. None: autograd makes it.
+        fast: (u, t, *tensors) -> N without autograd; None: `function`.
+    """
+
+    function: Callable[..., Tensor]
+    tensors: Sequence[Tensor] = ()
+    held: Callable[..., Tensor] | None = None
+    linearise: Callable[..., tuple[Tensor, Pull]] | None = None
+    fast: Callable[..., Tensor] | None = field(default=None)
+
+
+def as_term(term: Term | Callable[[Tensor, float], Tensor]) -> Term:
+    """A plain N(u, t) as a term that declares no tensors."""
+    return term if isinstance(term, Term) else Term(term)
+
+
+def by_autograd(
+    function: Callable[..., Tensor], u: Tensor, tensors: Sequence[Tensor], wanted: Sequence[bool]
+) -> tuple[Tensor, Pull]:
+    """`function(u, *tensors)` and its adjoint, through a graph of its own."""
+    with torch.enable_grad():
+        start = u.detach().requires_grad_()
+        given = [
+            t.detach().requires_grad_(w) if w else t.detach()
+            for t, w in zip(tensors, wanted, strict=True)
+        ]
+        value = function(start, *given)
+
+    def pull(grad: Tensor, totals: Totals) -> Tensor:
+        if not value.requires_grad:
+            return torch.zeros_like(start)
+        watched = [t for t, w in zip(given, wanted, strict=True) if w]
+        found = torch.autograd.grad(
+            value, [start, *watched], grad, retain_graph=True, allow_unused=True
+        )
+        for total, more in zip([t for t in totals if t is not None], found[1:], strict=True):
+            if more is not None:
+                total += more
+        return torch.zeros_like(start) if found[0] is None else found[0]
+
+    return value.detach(), pull
