@@ -1,0 +1,352 @@
+"""How long subgrid closures follow a filtered direct simulation, against CPU time.
+
+python benchmarks/fluids_closures.py [--quick] [--trunk NAME=FOLDER ...] [--out FILE.json]
+
+Writes benchmarks/FLUIDS_CLOSURES.json and .md. Everything runs on one thread in float32; times are
+CPU times (the smallest of several interleaved repeats), per flow and unit of time.
+
+Two baselines: (a) second-order finite volumes, if the plugin has them, (b) the ETDRK4
+pseudo-spectral solver without a model. A gain is claimed only against (b) at equal run time: (b) on
+its own grids, each with the largest time step that does not shorten the time to decorrelation,
+interpolated in log(cost). The closures of the plugin that are not foundation models are trained by
+recipes/fluids_closures.py and cached; foundation models come by `--trunk`, from
+`sfm pretrain fluids-a-priori` and `fluids-a-posteriori`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from machine import describe, load
+from sfm_fluids.closures.classical import DynamicSmagorinsky, GradientModel, Smagorinsky
+from sfm_fluids.closures.training import load as load_closure
+from sfm_fluids.closures.training import save
+from sfm_fluids.data.dns import Case, Member
+from sfm_fluids.evaluation.decorrelation import (
+    Protocol,
+    Run,
+    at_equal_cost,
+    simulator,
+    spectral_run,
+)
+from sfm_fluids.evaluation.reference import reference
+from sfm_fluids.evaluation.stability import spectrum_error, stability
+from sfm_fluids.periodic.grid import Grid, energy_spectrum, velocity
+from torch import nn
+
+from sfm.data.storage import cache_dir
+from sfm.model import FoundationModel
+
+HERE = Path(__file__).resolve().parent
+RATIO = 3.0
+BANDS = (1, 4, 8, 11)
+ABOUT = (
+    "Times to decorrelation T are in box units (vorticity correlation with the filtered direct "
+    "simulation below 0.95), mean and standard error over windows of flows that no closure has "
+    "seen. Costs are CPU milliseconds per unit of time and flow, of a batch of all windows. `(b)` "
+    "is the time that the plain pseudo-spectral solver reaches at the same cost, by interpolation "
+    "in log(cost) between its grids; `gain` is T over that. Every line has the largest time step "
+    "that does not shorten its T; closures are evaluated once a step. Long runs: the energy over "
+    "that of the filtered direct simulation, and |log10| of the ratio of their energies in three "
+    "bands of wavenumbers (1-3, 4-7, 8-10 on 32 points, in proportion on others)."
+)
+
+# flows that no closure was trained on: other seeds, simulated on 8 and 5 times the points
+FLOWS = {
+    "Re 1000": (
+        Case(
+            1e-3, 256, 0.003125, 10.0, 0.25, 41,
+            (Member("kolmogorov", 5001), Member("kolmogorov", 5002), Member("ring", 5003),
+             Member("ring", 5004)), "float32",
+        ), 128, (0, 8), 32, 32,
+    ),
+    "Re 4000": (
+        Case(
+            2.5e-4, 320, 0.003125, 8.0, 0.25, 37,
+            (Member("kolmogorov", 6001), Member("ring", 6003)), "float32",
+        ), 192, (0, 8, 16), 20, 64,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the table."""
+
+    name: str
+    points: int
+    closure: Callable[[], nn.Module] | None = None
+    ratio: float = 0.0
+    kind: str = "closure"
+    long: bool = True
+
+
+def protocol_of(name: str) -> Protocol:
+    """Reference flows (simulated once, then from the cache), compared on the LES grid."""
+    case, kept, starts, samples, points = FLOWS[name]
+    grid = Grid(points, points)
+    found = reference(case, kept, log=lambda text: note(f"{name}: {text}"))
+    return Protocol(found, starts, samples, grid, RATIO * grid.isotropic_spacing)
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def trained(name: str) -> Callable[[], nn.Module]:
+    """A closure of recipes/fluids_closures.py, trained at first use."""
+
+    def make() -> nn.Module:
+        source = HERE.parent / "recipes" / "fluids_closures.py"
+        path = cache_dir() / "closures" / f"{name}.safetensors"
+        if not path.is_file():
+            spec = importlib.util.spec_from_file_location("fluids_closures", source)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module
+            spec.loader.exec_module(module)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save(module.train(name, log=note), path)
+        return load_closure(path)
+
+    return make
+
+
+def trunk(folder: str) -> Callable[[], nn.Module]:
+    """A foundation model as a closure."""
+
+    def make() -> nn.Module:
+        model = FoundationModel.from_pretrained(folder).float()
+        return model.closure("fluids", collapsed=model.config.trunk["experts"] > 1)
+
+    return make
+
+
+def entries(flows: str, trunks: dict[str, str], quick: bool) -> list[Entry]:
+    """The table's lines: (b) on its grids, then closures."""
+    base = FLOWS[flows][-1]
+    grids: tuple[int, ...] = (
+        (32, 40, 48, 56, 64, 80, 96, 128) if base == 32 else (64, 80, 96, 112, 128, 160)
+    )
+    if quick:
+        grids = grids[:4]
+    rows = [Entry("spectral, no model (b)", n, kind="spectral", long=n == base) for n in grids]
+    smagorinsky = 0.1
+    rows += [
+        Entry("no model, filtered equations", base, None, RATIO, "closure"),
+        Entry(f"Smagorinsky, C = {smagorinsky}", base, lambda: Smagorinsky(smagorinsky)),
+        Entry("dynamic Smagorinsky", base, DynamicSmagorinsky),
+        Entry("Clark", base, GradientModel, RATIO),
+        Entry("convolutional, a posteriori", base, trained("convolutional")),
+        Entry("local, a priori", base, trained("local-a-priori")),
+        Entry("local, a posteriori", base, trained("local")),
+        Entry("local, a posteriori, long", base, trained("local-long")),
+    ]
+    finer = (40, 48) if base == 32 else (80, 96)
+    rows += [
+        Entry("local, a posteriori", n, trained("local"), long=False)
+        for n in (() if quick else finer)
+    ]
+    if base == 32:
+        rows += [
+            Entry(f"trunk, {name}", base, trunk(folder), RATIO, long=False)
+            for name, folder in trunks.items()
+        ]
+    return rows
+
+
+def best_step(protocol: Protocol, entry: Entry, closure: nn.Module | None) -> tuple[float, Run]:
+    """The largest dt whose time to decorrelation is within 1% of that of the next smaller one."""
+    interval = protocol.reference.case.interval
+    speed = 5.0
+    first = max(3, math.ceil(interval * speed * (entry.points // 3) / 5.5))
+    ladder = [n for n in (3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40) if n >= first]
+    width = entry.ratio * 2 * math.pi / entry.points
+
+    def run(n: int) -> Run:
+        return spectral_run(protocol, entry.points, interval / n, width=width, closure=closure,
+                            closure_every="step")  # fmt: skip
+
+    before = run(ladder[0])
+    for coarse, fine in pairwise(ladder):
+        after = run(fine)
+        survived = np.isfinite(before.correlation).all()
+        if survived and before.decorrelation.mean() > 0.99 * after.decorrelation.mean():
+            return interval / coarse, before
+        before = after
+    return interval / ladder[-1], before
+
+
+def costs(
+    protocol: Protocol, rows: Sequence[tuple[Entry, Any, float]], repeats: int
+) -> list[float]:
+    """CPU seconds per unit of time and flow, the smallest of interleaved repeats."""
+    best = [math.inf] * len(rows)
+    prepared = []
+    for entry, closure, dt in rows:
+        grid = Grid(entry.points, entry.points)
+        width = entry.ratio * grid.isotropic_spacing
+        sim = simulator(protocol, grid, dt, width=width, closure=closure, closure_every="step")
+        omega = protocol.windows(protocol.reference.on(grid, width))[0]
+        prepared.append((sim, sim.from_velocity(velocity(omega, grid)), len(omega), dt))
+    with torch.no_grad():
+        for _ in range(repeats):
+            for index, (sim, state, flows, dt) in enumerate(prepared):
+                began = time.process_time()
+                sim(state, 10)
+                spent = (time.process_time() - began) / (10 * dt * flows)
+                best[index] = min(best[index], spent)
+    return best
+
+
+def exact_spectrum(protocol: Protocol, width: float) -> np.ndarray:
+    """Mean over all samples and flows of the reference's filtered spectrum on the LES grid."""
+    omega = protocol.reference.on(protocol.compare, width)
+    return energy_spectrum(omega, protocol.compare)[1].mean((0, 1)).numpy()
+
+
+def long_run(
+    protocol: Protocol, entry: Entry, closure: Any, dt: float, steps: int
+) -> dict[str, Any]:
+    """Survival and band errors over many steps, of the first start's flows."""
+    width = entry.ratio * 2 * math.pi / entry.points
+    few = Protocol(protocol.reference, protocol.starts[:1], 1, protocol.compare, protocol.width)
+    found = stability(few, entry.points, dt, steps=steps, width=width, closure=closure,
+                      closure_every="step")  # fmt: skip
+    result: dict[str, Any] = {"steps": steps, "survived": found.survived}
+    if np.isfinite(found.spectrum).all():
+        exact = exact_spectrum(protocol, width)
+        scale = entry.points // 32
+        bands = tuple(b * scale for b in BANDS[1:])
+        result["band errors"] = spectrum_error(found.spectrum, exact, (1, *bands))
+        result["energy ratio"] = float(found.spectrum.sum() / exact.sum())
+    return result
+
+
+def study(flows: str, trunks: dict[str, str], *, quick: bool, steps: int) -> dict[str, Any]:
+    """All lines of one set of flows."""
+    protocol, rows = protocol_of(flows), []
+    for entry in entries(flows, trunks, quick):
+        closure = entry.closure() if entry.closure is not None else None
+        dt, run = best_step(protocol, entry, closure)
+        rows.append((entry, closure, dt, run))
+        note(
+            f"{flows}: {entry.name} {entry.points}: T = {run.decorrelation.mean():.2f}, dt {dt:.4f}"
+        )
+    spent = costs(protocol, [r[:3] for r in rows], 3 if quick else 8)
+    base = [(c, r[3].decorrelation.mean()) for r, c in zip(rows, spent, strict=True)
+            if r[0].kind == "spectral"]  # fmt: skip
+    table = []
+    for (entry, closure, dt, run), cost in zip(rows, spent, strict=True):
+        times = run.decorrelation
+        equal = at_equal_cost(cost, [c for c, _ in base], [t for _, t in base])
+        row: dict[str, Any] = {
+            "name": entry.name,
+            "kind": entry.kind,
+            "points": entry.points,
+            "dt": dt,
+            "decorrelation": times.tolist(),
+            "mean": float(times.mean()),
+            "standard error": float(times.std(ddof=1) / len(times) ** 0.5),
+            "cost [ms]": 1e3 * cost,
+            "spectral at equal cost": equal,
+            "gain": float(times.mean() / equal),
+        }
+        if entry.long and steps:
+            row["long"] = long_run(protocol, entry, closure, dt, steps)
+            note(f"{flows}: {entry.name} {entry.points}: {row['long']}")
+        table.append(row)
+    case = protocol.reference.case
+    return {
+        "flows": [f"{m.kind} {m.seed}" for m in case.members],
+        "windows": len(protocol.starts) * len(case.members),
+        "window": protocol.samples * case.interval,
+        "reference": f"{case.points}^2, dt {case.dt:g}, {case.precision}",
+        "viscosity": case.viscosity,
+        "compared on": protocol.compare.height,
+        "rows": table,
+    }
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The report."""
+    lines = [
+        "# Subgrid closures of two-dimensional turbulence, beside finer grids",
+        "",
+        f"Made by `{results['command']}` on {results['machine']['processor']}, one thread, "
+        f"float32, load average {results['load']:.1f}. {ABOUT}",
+    ]
+    for name, part in results["studies"].items():
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            f"{', '.join(part['flows'])}; {part['windows']} windows of {part['window']:g} units; "
+            f"reference {part['reference']}; compared on {part['compared on']}^2 points.",
+            "",
+            "| solver, closure | grid | dt | T | cost [ms] | (b) | gain | 10,000 steps "
+            "| energy | band errors (log10) |",
+            "|---|---|---|---|---|---|---|---|---|---|",
+        ]
+        for row in part["rows"]:
+            long = row.get("long", {})
+            lived = "" if not long else (
+                "survive" if min(long["survived"]) == long["steps"]
+                else f"blow up at {min(long['survived'])} to {max(long['survived'])}"
+            )  # fmt: skip
+            bands = ", ".join(f"{x:.2f}" for x in long.get("band errors", ()))
+            energy = f"{long['energy ratio']:.2f}" if "energy ratio" in long else ""
+            gain = "" if row["kind"] == "spectral" else f"{row['gain']:.2f}"
+            equal = "" if row["kind"] == "spectral" else f"{row['spectral at equal cost']:.2f}"
+            lines.append(
+                f"| {row['name']} | {row['points']} | {row['dt']:.4f} "
+                f"| {row['mean']:.2f} +- {row['standard error']:.2f} | {row['cost [ms]']:.2f} "
+                f"| {equal} | {gain} | {lived} | {energy} | {bands} |"
+            )
+    return "\n".join([*lines, "", *results.get("notes", ()), ""])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few grids, one set of flows")
+    parser.add_argument("--flows", choices=list(FLOWS), action="append")
+    parser.add_argument("--steps", type=int, default=10_000, help="of the long runs; 0 for none")
+    parser.add_argument("--trunk", action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--out", type=Path, default=HERE / "FLUIDS_CLOSURES.json")
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    trunks = dict(text.split("=", 1) for text in arguments.trunk)
+    chosen = arguments.flows or (["Re 1000"] if arguments.quick else list(FLOWS))
+    began = time.process_time()
+    results = {
+        "command": "python benchmarks/fluids_closures.py",
+        "machine": describe(),
+        "load": load(),
+        "torch": torch.__version__,
+        "studies": {
+            name: study(name, trunks, quick=arguments.quick, steps=arguments.steps)
+            for name in chosen
+        },
+    }
+    results["cpu_seconds"] = time.process_time() - began
+    arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+    arguments.out.with_suffix(".md").write_text(markdown(results))
+    print(arguments.out.with_suffix(".md"))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
