@@ -1,0 +1,149 @@
+"""Derivatives and filters of periodic velocities in two and three dimensions, for closures.
+
+A velocity is (..., 2, H, W) or (..., 3, D, H, W) on square or cubic cells; component 0 is along
+the last axis. A symmetric tensor is packed: only its diagonal and what is above it (`pairs`).
+Every operator acts along one axis: as a product with a small matrix, which is faster
+than transforms there and back up to about a hundred points, and as a transform beyond.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from sfm.errors import InputError
+
+DENSE = 128  # points of an axis up to which the matrix is faster
+
+
+def dimensions(velocity: Tensor) -> int:
+    """2 for (..., 2, H, W), 3 for (..., 3, D, H, W).
+
+    Raises:
+        InputError: neither.
+    """
+    if velocity.ndim >= 3 and velocity.shape[-3] == 2:
+        return 2
+    if velocity.ndim >= 4 and velocity.shape[-4] == 3:
+        return 3
+    raise InputError(
+        f"a velocity is (..., 2, H, W) or (..., 3, D, H, W), not {tuple(velocity.shape)}"
+    )
+
+
+def velocity_gradient(velocity: Tensor, spacing: float) -> Tensor:
+    """G[..., i, j] = d u_i / d x_j, (..., n, n, *grid) in n dimensions."""
+    n = dimensions(velocity)
+    return torch.stack([derivative(velocity, -1 - j, spacing) for j in range(n)], dim=-n - 1)
+
+
+def strain_rate(velocity: Tensor, spacing: float) -> Tensor:
+    """S_ij = (d u_i / d x_j + d u_j / d x_i) / 2, packed: (..., pairs, *grid)."""
+    n = dimensions(velocity)
+    slopes = [derivative(velocity, -1 - j, spacing).unbind(-n - 1) for j in range(n)]
+    diagonal = [slopes[i][i] for i in range(n)]
+    rest = [0.5 * (slopes[j][i] + slopes[i][j]) for i, j in pairs(n)[n:]]
+    return torch.stack(diagonal + rest, dim=-n - 1)
+
+
+def pairs(n: int) -> list[tuple[int, int]]:
+    """The components of a packed symmetric tensor: the diagonal, then those above it."""
+    return [(i, i) for i in range(n)] + [(i, j) for i in range(n) for j in range(i + 1, n)]
+
+
+def unpacked(tensor: Tensor, n: int) -> Tensor:
+    """(..., pairs, *grid) -> (..., n, n, *grid)."""
+    place = {pair: number for number, pair in enumerate(pairs(n))}
+    order = [place[min(i, j), max(i, j)] for i in range(n) for j in range(n)]
+    index = torch.tensor(order, device=tensor.device)
+    return tensor.index_select(-n - 1, index).unflatten(-n - 1, (n, n))
+
+
+def contracted(a: Tensor, b: Tensor, n: int) -> Tensor:
+    """a_ij b_ij of two packed tensors, (..., *grid)."""
+    product = a * b
+    diagonal, rest = product.split((n, n * (n - 1) // 2), dim=-n - 1)
+    return diagonal.sum(-n - 1) + 2 * rest.sum(-n - 1)
+
+
+def magnitude(strain: Tensor, n: int) -> Tensor:
+    """|S| = sqrt(2 S_ij S_ij) of a packed S, (..., 1, *grid); its derivative at S = 0 is 0."""
+    tiny = torch.finfo(strain.dtype).tiny
+    return torch.sqrt(2 * contracted(strain, strain, n) + tiny).unsqueeze(-n - 1)
+
+
+def subgrid_dissipation(velocity: Tensor, stress: Tensor, spacing: float) -> Tensor:
+    """Energy flux to the subgrid scales, -tau_ij S_ij, (..., *grid). Positive: forward transfer."""
+    n = dimensions(velocity)
+    return -(stress * velocity_gradient(velocity, spacing)).sum((-n - 1, -n - 2))
+
+
+def derivative(field: Tensor, axis: int, spacing: float) -> Tensor:
+    """Spectral derivative along an axis (-1, -2 or -3); the unpaired Nyquist mode is dropped."""
+    points = field.shape[axis]
+    if points <= DENSE:
+        matrix = derivative_matrix(points, field.dtype, str(field.device)) / spacing
+        return along(field, axis, matrix)
+    wave = torch.arange(points // 2 + 1, device=field.device).double()
+    wave = wave * (2 * math.pi / points / spacing)
+    if points % 2 == 0:
+        wave[-1] = 0.0
+    shape = [1] * field.ndim
+    shape[axis] = len(wave)
+    hat = torch.fft.rfft(field, dim=axis) * (1j * wave.to(field.dtype)).reshape(shape)
+    return torch.fft.irfft(hat, n=points, dim=axis)
+
+
+def low_pass(field: Tensor, axes: int, cutoff: tuple[int, ...]) -> Tensor:
+    """The modes of index <= cutoff[a] on each of the last axes, (z,) y, x: a sharp filter."""
+    bases = [
+        fourier_basis(field.shape[a - axes], cutoff[a], field.dtype, str(field.device))
+        for a in range(axes)
+    ]
+    for a in reversed(range(axes)):
+        field = along(field, a - axes, bases[a])
+    for a in range(axes):
+        field = along(field, a - axes, bases[a].mT)
+    return field
+
+
+def along(field: Tensor, axis: int, matrix: Tensor) -> Tensor:
+    """sum_j matrix[i, j] field[..., j, ...] along an axis (negative)."""
+    if axis == -1:
+        return field @ matrix.mT
+    if axis == -2:
+        return matrix @ field
+    tail = field.shape[axis + 1 :]
+    return (matrix @ field.flatten(axis + 1)).unflatten(-1, tail)
+
+
+@lru_cache(maxsize=64)
+def derivative_matrix(points: int, dtype: torch.dtype, device: str) -> Tensor:
+    """Derivative of the trigonometric interpolant, for unit spacing (points, points).
+
+    For even N: D_ij = (pi / N) (-1)^(i-j) cot(pi (i-j) / N), with csc for odd N.
+    L. N. Trefethen, Spectral Methods in MATLAB (2000), chapter 3.
+    """
+    index = torch.arange(points)
+    apart = (index[:, None] - index[None, :]) % points
+    angle = math.pi * apart.double() / points
+    angle.fill_diagonal_(1.0)
+    rest = 1 / torch.tan(angle) if points % 2 == 0 else 1 / torch.sin(angle)
+    matrix = math.pi / points * torch.where(apart % 2 == 0, rest, -rest)
+    return matrix.fill_diagonal_(0.0).to(device, dtype)
+
+
+@lru_cache(maxsize=64)
+def fourier_basis(points: int, cutoff: int, dtype: torch.dtype, device: str) -> Tensor:
+    """Orthonormal rows: the constant, then cosine and sine of modes 1 to cutoff.
+
+    (2 cutoff + 1, points); cutoff < points / 2.
+    """
+    grid = torch.arange(points, dtype=torch.float64)
+    phase = 2 * math.pi / points * torch.arange(1, cutoff + 1)[:, None].double() * grid
+    waves = torch.cat((phase.cos(), phase.sin())) * math.sqrt(2 / points)
+    constant = torch.full((1, points), 1 / math.sqrt(points), dtype=torch.float64)
+    return torch.cat((constant, waves)).to(device, dtype)
