@@ -19,6 +19,10 @@ MEAN_VELOCITY = Quantity("mean_velocity", "1", summary="mean of a 1-D velocity, 
 SGS_FLUX = Quantity(
     "sgs_flux", "1", "0e", "grid", summary="1-D subgrid flux, F[u^2]/2 - F[u]^2/2, box units"
 )
+LAYER_DEPTH = Quantity("layer_depth", "1", "0e", "grid", summary="depth h of shallow water")
+MEAN_LAYER_DEPTH = Quantity("mean_layer_depth", "1", summary="mean of h: mass per area")
+LAYER_ENERGY = Quantity("layer_energy", "1", summary="mean of (h |u|^2 + g eta^2) / 2")
+POTENTIAL_ENSTROPHY = Quantity("potential_enstrophy", "1", summary="mean of (zeta + f)^2 / (2 h)")
 ENSTROPHY = Quantity("enstrophy", "1", summary="mean of omega^2 / 2, box units")
 PASSIVE_SCALAR = Quantity("passive_scalar", "1", "0e", "grid", summary="passive scalars on the grid")
 
@@ -34,6 +38,7 @@ plugin = Plugin(
         "navier-stokes-2d": "sfm_fluids.periodic.navier_stokes_2d:NavierStokes2D",
         "burgers": "sfm_fluids.periodic.burgers:Burgers",
         "kuramoto-sivashinsky": "sfm_fluids.periodic.kuramoto_sivashinsky:KuramotoSivashinsky",
+        "shallow-water": "sfm_fluids.periodic.shallow_water:ShallowWater",
     },
     encoders={"patches": "sfm_fluids.patches.encoder:Patches"},
     heads={"sgs_stress": "sfm_fluids.patches.stress_head:StressHead"},
@@ -55,6 +60,10 @@ plugin = Plugin(
         PASSIVE_SCALAR,
         MEAN_VELOCITY,
         SGS_FLUX,
+        LAYER_DEPTH,
+        MEAN_LAYER_DEPTH,
+        LAYER_ENERGY,
+        POTENTIAL_ENSTROPHY,
     ),
     citations=(
         "https://doi.org/10.1006/jcph.2002.6995",  # Cox and Matthews 2002, ETDRK4

@@ -1,0 +1,73 @@
+"""Pictures of a shallow-water run: depth, vorticity, energy; or an animation of the depth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from sfm.errors import InputError
+from sfm.simulate import Trajectory
+
+from .grid import Grid
+
+
+def draw(trajectory: Trajectory, grid: Grid, path: Path) -> None:
+    """Draw the first flow of the batch to `path`: .gif animates, .png, .pdf and .svg do not.
+
+    Raises:
+        InputError: another suffix.
+    """
+    if path.suffix not in (".gif", ".png", ".pdf", ".svg"):
+        raise InputError(f"{path}: draw to .png, .pdf, .svg or .gif, not '{path.suffix}'")
+    from matplotlib.figure import Figure
+
+    depth, vorticity, energy = (
+        trajectory.observables[name][:, 0].detach().cpu().numpy()
+        for name in ("layer_depth", "vorticity", "layer_energy")
+    )
+    times = trajectory.times.numpy()
+    extent = (0, grid.length_x, 0, grid.length_y)
+    heights = {
+        "origin": "lower",
+        "cmap": "viridis",
+        "vmin": float(depth.min()),
+        "vmax": float(depth.max()),
+        "extent": extent,
+        "interpolation": "bilinear",
+    }
+    if path.suffix == ".gif":
+        _animate(Figure(figsize=(4.6, 4), layout="constrained"), depth, times, heights, path)
+        return
+    limit = float(np.quantile(np.abs(vorticity), 0.999)) or 1.0
+    spins = {**heights, "cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
+    figure = Figure(figsize=(16, 3.4), layout="constrained")
+    axes = figure.subplots(1, 5)
+    for axis, index in zip(axes, (0, -1), strict=False):
+        image = axis.imshow(depth[index], **heights)
+        axis.set(title=f"depth h, t = {times[index]:.4g}", xlabel="x", ylabel="y")
+    figure.colorbar(image, ax=axes[1])
+    for axis, index in zip(axes[2:], (0, -1), strict=False):
+        image = axis.imshow(vorticity[index], **spins)
+        axis.set(title=f"vorticity, t = {times[index]:.4g}", xlabel="x", ylabel="y")
+    figure.colorbar(image, ax=axes[3])
+    axes[4].plot(times, energy)
+    axes[4].set(title="energy", xlabel="t", ylim=(0, None))
+    figure.savefig(path, dpi=130)
+
+
+def _animate(figure, depth: np.ndarray, times: np.ndarray, style: dict, path: Path) -> None:
+    from matplotlib.animation import PillowWriter
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    axis = figure.add_subplot()
+    image = axis.imshow(depth[0], **style)
+    figure.colorbar(image, ax=axis)
+    writer = PillowWriter(fps=12)
+    stride = max(1, len(depth) // 60)
+    with writer.saving(figure, path, dpi=80):
+        for index in range(0, len(depth), stride):
+            image.set_data(depth[index])
+            axis.set_title(f"depth h, t = {times[index]:.4g}")
+            writer.grab_frame()
