@@ -152,7 +152,8 @@ def test_tendency_is_that_of_the_conservative_form():
     with torch.no_grad():
         modes = sim._coefficients(state)
         linear = (sim.linear_operator() * modes.unsqueeze(-4)).sum(-3)
-        rate = linear + sim.nonlinear()(modes, 0.0)
+        term = sim.nonlinear()
+        rate = linear + term.function(modes, 0.0, *term.tensors)
         (u_t, v_t), h_t = (r[0] for r in sim.modes.to_fields(rate))
     assert (h_t + slope(h * u)[0] + slope(h * v)[1]).abs().max() < 1e-6
     assert (h * u_t + u * h_t - wanted_u).abs().max() < 1e-6

@@ -13,7 +13,8 @@ from sfm.errors import InputError
 from sfm.simulate import Parameter, Setting
 
 from .line import Line
-from .one_dimensional import LineState, OneDimensional, line_settings, per_member, sine
+from .one_dimensional import Flux, LineState, OneDimensional, line_settings, per_member, sine
+from .stateless import Stateless
 
 
 class Burgers(OneDimensional):
@@ -131,19 +132,30 @@ class Burgers(OneDimensional):
             -per_member(self.viscosity) * self.grid.wavenumbers(device=self.viscosity.device) ** 2
         )
 
-    def flux(self, velocity: Tensor) -> Tensor:
+    def flux(self) -> Flux:
         """u^2 / 2 + tau."""
-        flux = 0.5 * velocity * velocity
         if self.subgrid == "smagorinsky":
-            slope = self.grid.derivative(velocity)
-            eddy = (self.smagorinsky_constant * self.grid.spacing) ** 2 * slope.abs()
-            return flux - eddy * slope
-        return flux if self.closure is None else flux + self.closure(velocity, self.grid.spacing)
+            return Flux(self._smagorinsky, (self.smagorinsky_constant,))
+        if self.closure is None:
+            return Flux(lambda u: 0.5 * u * u)
+        closure = Stateless(self.closure)
+        return Flux(
+            lambda u, *t: 0.5 * u * u + closure.call((u, self.grid.spacing), t), closure.tensors
+        )
+
+    def _smagorinsky(self, u: Tensor, constant: Tensor) -> Tensor:
+        slope = self.grid.derivative(u)
+        scale = _per_field(constant) * self.grid.spacing
+        return 0.5 * u * u - scale**2 * slope.abs() * slope
 
     def force(self) -> Tensor:
         """A s(x)."""
-        amplitude = self.forcing_amplitude
-        return (amplitude[:, None] if amplitude.ndim else amplitude) * self.force_field
+        return _per_field(self.forcing_amplitude) * self.force_field
+
+
+def _per_field(parameter: Tensor) -> Tensor:
+    """A parameter () or (B,), ready to multiply fields (B, N)."""
+    return parameter[:, None] if parameter.ndim else parameter
 
 
 def cole_hopf(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sfm.simulate import Parameter, Setting
 
-from .one_dimensional import LineState, OneDimensional, line_settings, per_member
+from .one_dimensional import Flux, LineState, OneDimensional, line_settings, per_member
 
 
 class KuramotoSivashinsky(OneDimensional):
@@ -61,7 +61,7 @@ class KuramotoSivashinsky(OneDimensional):
     damping: Tensor
     initial: str
 
-    _resolved: ClassVar[float] = 1e-2
+    resolved: ClassVar[float] = 1e-2
 
     @classmethod
     def conformance_case(cls, **values: Any) -> tuple[KuramotoSivashinsky, LineState]:
@@ -82,10 +82,13 @@ class KuramotoSivashinsky(OneDimensional):
         b, c, d = (per_member(p) for p in (self.instability, self.hyperviscosity, self.damping))
         return (b - c * k2) * k2 - d
 
-    def flux(self, velocity: Tensor) -> Tensor:
+    def flux(self) -> Flux:
         """a u^2 / 2."""
-        a = self.advection[:, None] if self.advection.ndim else self.advection
-        return 0.5 * a * velocity * velocity
+
+        def flux(u: Tensor, a: Tensor) -> Tensor:
+            return 0.5 * (a[:, None] if a.ndim else a) * u * u
+
+        return Flux(flux, (self.advection,))
 
 
 def trace(simulator: KuramotoSivashinsky) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -16,6 +17,7 @@ from sfm.errors import InputError, RunError
 from sfm.simulate import Setting, Trajectory
 
 from .. import KINETIC_ENERGY, MEAN_VELOCITY, VELOCITY
+from ..stepping.term import Term
 from .line import Line
 from .simulator import STEPPING, PseudoSpectral
 
@@ -25,6 +27,13 @@ class LineState(NamedTuple):
 
     velocity: Tensor
     time: Tensor
+
+
+class Flux(NamedTuple):
+    """`function(u (..., N), *tensors)` is the flux on the grid; `tensors` is all it depends on."""
+
+    function: Callable[..., Tensor]
+    tensors: tuple[Tensor, ...] = ()
 
 
 def line_settings(points: int, length: float, dt: float) -> tuple[Setting, ...]:
@@ -47,6 +56,9 @@ class OneDimensional(PseudoSpectral):
 
     observables = (VELOCITY, MEAN_VELOCITY, KINETIC_ENERGY)
 
+    resolved: ClassVar[float] = 1e-3
+    """Warn where the highest modes are larger than this, relative to the largest mode."""
+
     points: int
     length: float
     members: int
@@ -64,13 +76,13 @@ class OneDimensional(PseudoSpectral):
         if self.members < 1:
             raise InputError(f"{self.part}: members={self.members} must be at least 1")
 
-    def flux(self, velocity: Tensor) -> Tensor:
-        """What u_t is minus the x-derivative of, on the grid."""
-        raise NotImplementedError
+    @abstractmethod
+    def flux(self) -> Flux:
+        """What u_t is minus the x-derivative of."""
 
+    @abstractmethod
     def initial_field(self) -> Tensor:
         """The field (B, N) of the setting `initial`, float64."""
-        raise NotImplementedError
 
     def force(self) -> Tensor | None:
         """f on the grid, (N,) or (B, N); None for no force."""
@@ -131,17 +143,20 @@ class OneDimensional(PseudoSpectral):
 
     # --- dynamics -----------------------------------------------------------------------------
 
-    def nonlinear(self) -> Callable[[Tensor, float], Tensor]:
+    def nonlinear(self) -> Term:
         """-i k times the transform of the flux, plus that of the force: two transforms a call."""
-        parameter, force = next(self.parameters()), self.force()
+        parameter, force, (flux, tensors) = next(self.parameters()), self.force(), self.flux()
         minus_ik = -self.grid.derivative_factor(parameter.dtype, parameter.device)
-        force_hat = None if force is None else self.grid.to_spectrum(force)
 
-        def term(hat: Tensor, time: float) -> Tensor:
-            tendency = minus_ik * torch.fft.rfft(self.flux(self.grid.to_field(hat)))
-            return tendency if force_hat is None else tendency + force_hat
+        def tendency(hat: Tensor, time: float, *given: Tensor) -> Tensor:
+            return minus_ik * torch.fft.rfft(flux(self.grid.to_field(hat), *given))
 
-        return term
+        def forced(hat: Tensor, time: float, force_hat: Tensor, *given: Tensor) -> Tensor:
+            return tendency(hat, time, *given) + force_hat
+
+        if force is None:
+            return Term(tendency, tensors)
+        return Term(forced, (self.grid.to_spectrum(force), *tensors))
 
     def forward(self, state: LineState, steps: int = 1) -> LineState:
         """The field `steps * dt` later."""
@@ -171,11 +186,9 @@ class OneDimensional(PseudoSpectral):
                 found.append(f"max|u| dt / dx = {courant:.2f}, above 1: take a smaller dt")
             power = torch.fft.rfft(state.velocity)[..., 1 : self.grid.modes + 1].abs()
             tail = power[..., -max(1, self.grid.modes // 10) :].amax(-1)
-            if bool((tail > self._resolved * power.amax(-1)).any()) and self.closure is None:
+            if bool((tail > self.resolved * power.amax(-1)).any()) and self.closure is None:
                 found.append("the smallest scales are not small: under-resolved, take more points")
         return tuple(found)
-
-    _resolved: ClassVar[float] = 1e-3
 
     # --- files --------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from sfm.simulate import Parameter, Setting, Trajectory
 
 from .. import LAYER_DEPTH, LAYER_ENERGY, MEAN_LAYER_DEPTH, POTENTIAL_ENSTROPHY, VELOCITY, VORTICITY
 from ..stepping.rollout import rollout
+from ..stepping.term import Term
 from . import grid as spectral
 from . import matrix_etdrk4
 from .grid import Grid
@@ -255,28 +256,28 @@ class ShallowWater(PseudoSpectral):
         flat = torch.broadcast_tensors(*(entry for row in rows for entry in row))
         return torch.stack(flat, -3).unflatten(-3, (3, 3))
 
-    def nonlinear(self) -> Any:
-        """N of the coefficients; what it depends on is handed to it by `forward`."""
-        tensors = self._tensors()
-        return lambda modes, time: self.modes.tendency(modes, *tensors)
-
-    def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        return _per_flow(self.coriolis), _per_flow(self.rest_depth), self.elevation_of_bottom()
+    def nonlinear(self) -> Term:
+        """N of the coefficients, with f, H and b."""
+        return Term(
+            lambda modes, time, f, depth, bottom: self.modes.tendency(modes, f, depth, bottom),
+            (_per_flow(self.coriolis), _per_flow(self.rest_depth), self.elevation_of_bottom()),
+        )
 
     def forward(self, state: LayerState, steps: int = 1) -> LayerState:
         """The flow `steps * dt` later."""
         factors = matrix_etdrk4.coefficients(self.linear_operator(), self.dt, state.depth.dtype)
+        nonlinear = self.nonlinear()
 
         def advance(modes: Tensor, n: int, *tensors: Tensor) -> Tensor:
             def term(w: Tensor) -> Tensor:
-                return self.modes.tendency(w, *tensors[len(factors) :])
+                return nonlinear.function(w, 0.0, *tensors[len(factors) :])
 
             return matrix_etdrk4.step(modes, term, tensors[: len(factors)])
 
         end = rollout(
             advance,
             self._coefficients(state),
-            (*factors, *self._tensors()),
+            (*factors, *nonlinear.tensors),
             steps,
             recompute=self.recompute,
             segment=self.segment,
