@@ -155,8 +155,10 @@ def _preview(sample: Any) -> dict[str, Any]:
     if len(sample.types):
         counts = Counter(SYMBOLS[z] for z in sample.types)
         row["atoms"] = " ".join(f"{s}{n}" for s, n in sorted(counts.items()))
-    groups = (sample.fields, sample.conditions, sample.labels)
-    for name, value in ((k, v) for group in groups for k, v in group.items()):
+    values = {**sample.fields, **sample.conditions}
+    # a label may be the same quantity as an input: its value later, or a better one
+    values |= {f"{k}@{sample.level}" if k in values else k: v for k, v in sample.labels.items()}
+    for name, value in values.items():
         size = getattr(value, "size", 1)
         if size == 1:
             row[name] = float(value)

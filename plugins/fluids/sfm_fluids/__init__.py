@@ -25,6 +25,12 @@ LAYER_ENERGY = Quantity("layer_energy", "1", summary="mean of (h |u|^2 + g eta^2
 POTENTIAL_ENSTROPHY = Quantity("potential_enstrophy", "1", summary="mean of (zeta + f)^2 / (2 h)")
 ENSTROPHY = Quantity("enstrophy", "1", summary="mean of omega^2 / 2, box units")
 PASSIVE_SCALAR = Quantity("passive_scalar", "1", "0e", "grid", summary="passive scalars on the grid")
+PORE_PRESSURE = Quantity(
+    "pore_pressure", "1", "0e", "grid", summary="p of -div(a grad p) = f, non-dimensional"
+)
+SEA_SURFACE_TEMPERATURE = Quantity(
+    "sea_surface_temperature", "kelvin", "0e", "grid", summary="of the following month as a label"
+)
 
 plugin = Plugin(
     name="fluids",
@@ -33,6 +39,11 @@ plugin = Plugin(
     datasets={
         "turbulence-2d": "sfm_fluids.data.specs:TURBULENCE_2D",
         "turbulence-2d-unseen": "sfm_fluids.data.specs:TURBULENCE_2D_UNSEEN",
+        "darcy-neuraloperator": "sfm_fluids.data.specs:DARCY",
+        "darcy-neuraloperator-32": "sfm_fluids.data.specs:DARCY_32",
+        "burgers-neuraloperator": "sfm_fluids.data.specs:BURGERS",
+        "sst-ostia": "sfm_fluids.data.specs:SST_OSTIA",
+        "piv-measured": "sfm_fluids.data.specs:PIV_MEASURED",
     },
     simulators={
         "navier-stokes-2d": "sfm_fluids.periodic.navier_stokes_2d:NavierStokes2D",
@@ -52,6 +63,8 @@ plugin = Plugin(
         "object:numpy.ndarray": "sfm_fluids.data.readers:read_array",
     },
     quantities=(
+        PORE_PRESSURE,
+        SEA_SURFACE_TEMPERATURE,
         VELOCITY,
         VORTICITY,
         SGS_STRESS,

@@ -1,0 +1,56 @@
+"""The command line of the `build.py` of datasets whose numbers come out of published packages."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sfm.data.spec import DatasetSpec
+from sfm.data.storage import Column, write_dataset
+from sfm.errors import InputError, SfmError
+
+Rows = Callable[[], Iterable[Mapping[str, Any]]]
+
+
+def main(
+    text: str,
+    spec: DatasetSpec,
+    here: Path,
+    columns: Sequence[Column],
+    rows: Rows,
+    argv: Sequence[str] | None = None,
+    **info: Any,
+) -> int:
+    """Write the dataset; the exit code. `rows` yields values by quantity; labels by `level.name`.
+
+    Nothing is computed, so `--workers` and `--seed` change nothing; `--size` keeps the first rows.
+    """
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
+    parser.add_argument("--size", type=int, help="at most so many rows")
+    parser.add_argument("--workers", type=int, default=1, help="accepted: nothing is computed")
+    parser.add_argument("--seed", type=int, default=0, help="accepted: nothing is random")
+    parser.add_argument("--out", type=Path, default=here, help="folder to write to")
+    options = parser.parse_args(argv)
+    try:
+        if options.size is not None and options.out.resolve() == here.resolve():
+            raise InputError("--size changes the data: give --out FOLDER for it")
+        found = islice(rows(), options.size)
+        write_dataset(
+            options.out, columns, (named(columns, row) for row in found), spec.info(**info)
+        )
+    except SfmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def named(columns: Sequence[Column], row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row by column name. Where a label and a field share a quantity, the label is `name@`."""
+    return {
+        c.name: row[f"{c.quantity}@" if f"{c.quantity}@" in row and c.level else c.quantity]
+        for c in columns
+    }
