@@ -25,6 +25,16 @@ LAYER_ENERGY = Quantity("layer_energy", "1", summary="mean of (h |u|^2 + g eta^2
 POTENTIAL_ENSTROPHY = Quantity("potential_enstrophy", "1", summary="mean of (zeta + f)^2 / (2 h)")
 ENSTROPHY = Quantity("enstrophy", "1", summary="mean of omega^2 / 2, box units")
 PASSIVE_SCALAR = Quantity("passive_scalar", "1", "0e", "grid", summary="passive scalars on the grid")
+VORTICITY_VECTOR = Quantity(
+    "vorticity_vector", "1", "1e", "grid", summary="curl of a 3-D velocity, box units"
+)
+HELICITY = Quantity("helicity", "1", "0o", summary="mean of u . omega, box units")
+DISSIPATION_RATE = Quantity(
+    "dissipation_rate", "1", summary="energy that viscosity turns into heat, per time, box units"
+)
+SUBGRID_DISSIPATION = Quantity(
+    "subgrid_dissipation", "1", summary="mean of -tau_ij S_ij, energy to the closure, box units"
+)
 PORE_PRESSURE = Quantity(
     "pore_pressure", "1", "0e", "grid", summary="p of -div(a grad p) = f, non-dimensional"
 )
@@ -47,6 +57,9 @@ plugin = Plugin(
     },
     simulators={
         "navier-stokes-2d": "sfm_fluids.periodic.navier_stokes_2d:NavierStokes2D",
+        "navier-stokes-3d": "sfm_fluids.periodic.navier_stokes_3d:NavierStokes3D",
+        "les-2d": "sfm_fluids.periodic.les_2d:LargeEddy2D",
+        "les-3d": "sfm_fluids.periodic.les_3d:LargeEddy3D",
         "burgers": "sfm_fluids.periodic.burgers:Burgers",
         "kuramoto-sivashinsky": "sfm_fluids.periodic.kuramoto_sivashinsky:KuramotoSivashinsky",
         "shallow-water": "sfm_fluids.periodic.shallow_water:ShallowWater",
@@ -71,6 +84,10 @@ plugin = Plugin(
         KINETIC_ENERGY,
         ENSTROPHY,
         PASSIVE_SCALAR,
+        VORTICITY_VECTOR,
+        HELICITY,
+        DISSIPATION_RATE,
+        SUBGRID_DISSIPATION,
         MEAN_VELOCITY,
         SGS_FLUX,
         LAYER_DEPTH,
@@ -82,6 +99,7 @@ plugin = Plugin(
         "https://doi.org/10.1006/jcph.2002.6995",  # Cox and Matthews 2002, ETDRK4
         "https://doi.org/10.1175/1520-0493(1963)091<0099:GCEWTP>2.3.CO;2",  # Smagorinsky 1963
         "https://doi.org/10.1017/S002211207900001X",  # Clark, Ferziger, Reynolds 1979
+        "https://doi.org/10.1063/1.857955",  # Germano, Piomelli, Moin, Cabot 1991
     ),
     requires=("h5py", "matplotlib"),
 )

@@ -1,0 +1,80 @@
+"""Files of 3-D flow snapshots: what `sfm simulate` writes and what `sfm fit` reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sfm.errors import InputError
+from sfm.simulate import Observations, Trajectory
+
+from ..data.readers import load_arrays
+from .grid_3d import Grid3D
+
+if TYPE_CHECKING:
+    from .navier_stokes_3d import NavierStokes3D
+
+
+def write_flow(trajectory: Trajectory, grid: Grid3D, path: Path) -> None:
+    """Velocity (T, 3, D, H, W) of the first flow, `times` (T,), attributes length_x, _y, _z.
+
+    Raises:
+        InputError: the suffix is neither .h5 nor .hdf5.
+    """
+    if path.suffix not in (".h5", ".hdf5"):
+        raise InputError(f"{path}: write flows to .h5, .hdf5 or .npz, not '{path.suffix}'")
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file["velocity"] = trajectory.observables["velocity"][:, 0].detach().cpu().numpy()
+        file["times"] = trajectory.times.numpy()
+        file["velocity"].attrs["unit"] = "1"
+        for name, length in zip("zyx", grid.lengths, strict=True):
+            file.attrs[f"length_{name}"] = length
+
+
+def read(simulator: NavierStokes3D, path: Path) -> Observations:
+    """Snapshots to fit to.
+
+    The file (.h5 or .npz) holds `velocity` (T, 3, D, H, W) and `times` (T,), increasing multiples
+    of the simulator's dt. The flow starts from `initial_velocity` (3, D, H, W) at t = 0 if the
+    file has it; else from the first snapshot, which is then taken as exact. `sigma`, a number, is
+    the standard error of a velocity component.
+
+    Raises:
+        InputError: something is missing, of the wrong shape, or between two time steps.
+    """
+    arrays = load_arrays(path, ("velocity", "times", "initial_velocity", "sigma"))
+    for name in ("velocity", "times"):
+        if name not in arrays:
+            raise InputError(f"{path}: no dataset '{name}'; a fit needs velocity and times")
+    velocity, times = arrays["velocity"], arrays["times"]
+    if velocity.ndim != 5 or velocity.shape[1] != 3 or times.shape != velocity.shape[:1]:
+        raise InputError(
+            f"{path}: velocity {velocity.shape} and times {times.shape} are not "
+            "(T, 3, D, H, W) and (T,)"
+        )
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+            raise InputError(f"{path}: '{name}' is not finite at index {where}")
+    start = arrays.get("initial_velocity")
+    if start is None:
+        start, velocity, times = velocity[0], velocity[1:], times[1:] - times[0]
+    steps = np.rint(times / simulator.dt).astype(int)
+    if len(steps) == 0:
+        raise InputError(f"{path}: one snapshot only; a fit needs at least two")
+    if np.abs(steps * simulator.dt - times).max() > 1e-6 * max(1.0, float(times.max())):
+        raise InputError(f"{path}: times are no multiples of dt={simulator.dt}; set another dt")
+    if steps[0] < 0 or (np.diff(steps) <= 0).any():
+        raise InputError(f"{path}: times do not increase")
+    return Observations(
+        state=simulator.from_velocity(torch.from_numpy(np.ascontiguousarray(start))),
+        values={"velocity": torch.from_numpy(velocity).to(simulator.viscosity)},
+        units={"velocity": "1"},
+        sigma={"velocity": float(arrays["sigma"])} if "sigma" in arrays else {},
+        options={"steps": tuple(int(s) for s in steps)},
+    )
