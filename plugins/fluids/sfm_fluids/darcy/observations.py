@@ -1,0 +1,59 @@
+"""Measured pressures, for `sfm fit fluids/darcy`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sfm.errors import InputError
+from sfm.simulate import Observations
+
+from ..data.readers import load_arrays
+
+if TYPE_CHECKING:
+    from .flow import Darcy
+
+SIDES = ("left", "right", "bottom", "top")
+
+
+def read(simulator: Darcy, path: Path) -> Observations:
+    """A pressure field to fit to.
+
+    The file (.npz, .h5) holds `pore_pressure` (..., H, W) and the medium: `phase` (..., H, W),
+    or else the simulator's own (its settings `medium` and `seed`). Optional: `source` (..., H, W),
+    side values `left`, `right` (..., H), `bottom`, `top` (..., W), and `sigma`, the standard error
+    of a pressure.
+
+    Raises:
+        InputError: something is missing, of the wrong shape, or not finite.
+    """
+    arrays = load_arrays(path, ("pore_pressure", "phase", "source", *SIDES, "sigma"))
+    if "pore_pressure" not in arrays:
+        raise InputError(f"{path}: no array 'pore_pressure'; a fit needs it")
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+            raise InputError(f"{path}: '{name}' is not finite at index {where}")
+    given = {
+        name: torch.from_numpy(np.asarray(arrays[name], dtype=np.float64))
+        for name in ("source", *SIDES)
+        if name in arrays
+    }
+    phase = arrays.get("phase")
+    start = simulator.state().phase if phase is None else torch.from_numpy(np.array(phase))
+    state = simulator.from_phase(start, **given)
+    pressure = torch.from_numpy(np.asarray(arrays["pore_pressure"])).to(state.pressure)
+    if pressure.shape != state.pressure.shape:
+        raise InputError(
+            f"{path}: pore_pressure has shape {tuple(pressure.shape)}, the medium "
+            f"{tuple(state.pressure.shape)}; set height and width"
+        )
+    return Observations(
+        state=state,
+        values={"pore_pressure": pressure},
+        units={"pore_pressure": "1"},
+        sigma={"pore_pressure": float(arrays["sigma"])} if "sigma" in arrays else {},
+    )
