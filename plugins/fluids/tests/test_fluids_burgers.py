@@ -222,6 +222,12 @@ def test_starts_from_samples_and_says_what_is_wrong():
         Burgers(points=16, force_field=torch.zeros(8))
 
 
+def test_the_default_run_is_resolved():
+    sim = Burgers()
+    with torch.no_grad():
+        assert sim.warnings(sim(sim.state(), sim.default_steps)) == ()
+
+
 def test_warnings_name_the_cause():
     sim = Burgers(points=32, viscosity=0.001, dt=0.3)
     with torch.no_grad():

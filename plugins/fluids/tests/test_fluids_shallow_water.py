@@ -18,7 +18,8 @@ from sfm.simulate import Simulator
 
 
 def square(points: int, **values) -> ShallowWater:
-    return ShallowWater(height=points, width=points, **values)
+    """Without friction unless said otherwise."""
+    return ShallowWater(height=points, width=points, **{"hyperviscosity": 0.0, **values})
 
 
 def run(sim: Simulator, state: LayerState, steps: int) -> LayerState:
@@ -61,7 +62,8 @@ def test_a_small_bump_adjusts_as_the_linear_theory_says(f):
     The steady part is the geostrophic mode; f = 0 is a standing wave.
     """
     g, depth, size = 2.0, 0.5, 1e-8
-    sim = ShallowWater(height=8, width=24, gravity=g, rest_depth=depth, coriolis=f, dt=3.0)
+    waves = {"gravity": g, "rest_depth": depth, "coriolis": f, "hyperviscosity": 0.0}
+    sim = ShallowWater(height=8, width=24, dt=3.0, **waves)
     x, y = sim.grid.coordinates()
     pattern = torch.cos(3 * x - 2 * y)
     state = sim.from_fields(depth + size * pattern, torch.zeros(2, 8, 24, dtype=torch.float64))
@@ -322,6 +324,11 @@ def test_starts_from_samples_and_says_what_is_wrong():
         square(8, bottom_shape=torch.zeros(4, 4))
     with pytest.raises(InputError, match="stepper"):
         square(8, stepper="ifrk4")
+
+
+def test_the_default_run_is_resolved():
+    sim = ShallowWater()
+    assert sim.warnings(run(sim, sim.state(), sim.default_steps)) == ()
 
 
 def test_warnings_name_the_cause():

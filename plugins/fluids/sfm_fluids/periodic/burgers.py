@@ -26,7 +26,7 @@ class Burgers(OneDimensional):
     ETDRK4 in time (fourth order, exact for the diffusion). s(x) = sin(2 pi n x / length), or any
     field. The mean of u is constant and the state is in box units: any consistent system will do.
 
-    Good values: nu = 0.01 on 256 points with dt = 0.005 for |u| about 1 and length 2 pi. A front
+    Good values: nu = 0.02 on 256 points with dt = 0.005 for |u| about 1 and length 2 pi. A front
     is about 4 nu / (jump of u) wide: keep two points or more in it, and max|u| dt / dx below 1.
 
     Closure: a module `(velocity (B, N), spacing) -> tau (B, N)`, the subgrid flux
@@ -44,7 +44,7 @@ class Burgers(OneDimensional):
     part: ClassVar[str] = "fluids/burgers"
     summary: ClassVar[str] = "viscous Burgers equation on a periodic line, with closure"
     parameters_spec: ClassVar[tuple[Parameter, ...]] = (
-        Parameter("viscosity", "1", 0.01, 0.0, math.inf, "nu; 1e-3 to 1"),
+        Parameter("viscosity", "1", 0.02, 0.0, math.inf, "nu; 1e-3 to 1"),
         Parameter("forcing_amplitude", "1", 0.0, summary="A, of the steady force"),
         Parameter("smagorinsky_constant", "1", 0.2, 0.0, 10.0, "C; 0.1 to 1"),
     )

@@ -50,7 +50,7 @@ def draw(trajectory: Trajectory, grid: Line, path: Path, title: str) -> None:
     last.set(title="u(x)", xlabel="x", ylim=(-limit, limit))
     last.legend()
     history.plot(times, energy)
-    history.set(title="<u^2> / 2", xlabel="t", ylim=(0, None))
+    history.set(title="<u^2> / 2", xlabel="t", ylim=(0, 1.1 * float(energy.max()) or 1.0))
     figure.savefig(path, dpi=130)
 
 

@@ -1,9 +1,9 @@
 """Exponential time differencing of fourth order for u' = L u + N(u) with a small matrix L per mode.
 
 Where L couples a few fields of one wavenumber, its exponential and phi functions are matrices. They
-are made by Taylor series and repeated doubling, which needs no eigenvectors: it is exact for
-coinciding and zero eigenvalues and smooth in the entries of L (M. Hochbruck and A. Ostermann, Acta
-Numerica 19, 209 (2010), eq. 2.36 and section 4). The step is that of S. M. Cox and P. C. Matthews,
+are made by Taylor series and repeated doubling (H. Berland, B. Skaflestad and W. M. Wright, ACM
+Trans. Math. Softw. 33, 4 (2007)), which needs no eigenvectors: it is exact for coinciding and zero
+eigenvalues and smooth in the entries of L. The step is that of S. M. Cox and P. C. Matthews,
 J. Comput. Phys. 176, 430 (2002), in increment form: fixed points of the whole equation stay fixed.
 """
 

@@ -6,7 +6,7 @@ The coefficients of a wavenumber k = K (cos a, sin a) are
 
 that is divergence / K, vorticity / K (with a = 0 for the mean flow) and the surface's elevation:
 the linear equations are then p' = f q + g K eta, q' = -f p, eta' = -H K p, with real entries.
-Arrays of coefficients are (..., 3, H, K), with the columns that the 2/3 rule keeps.
+Arrays of coefficients are (..., 3, H, K), in the layout of `transforms`.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ class WaveModes:
         """Largest vorticity or elevation near the cut-off, relative to the largest of all."""
         k, _, _, keep = self._factors(modes.real)
         power = torch.stack((k * modes[..., 1, :, :], modes[..., 2, :, :]), dim=-3).abs()
-        near = keep & (k > 0.9 * k.amax(0).min().clamp(max=float(k.amax())))
+        cut = min(float(k[:, 0].max()), float(k[0].max()))
+        near = keep & (k > 0.9 * cut)
         whole = power.amax((-2, -1))
         top = (power * near).amax((-2, -1))
         return float(torch.where(whole > 0, top / whole, torch.zeros_like(top)).max())

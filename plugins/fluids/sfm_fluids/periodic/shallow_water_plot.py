@@ -52,7 +52,7 @@ def draw(trajectory: Trajectory, grid: Grid, path: Path) -> None:
         axis.set(title=f"vorticity, t = {times[index]:.4g}", xlabel="x", ylabel="y")
     figure.colorbar(image, ax=axes[3])
     axes[4].plot(times, energy)
-    axes[4].set(title="energy", xlabel="t", ylim=(0, None))
+    axes[4].set(title="energy", xlabel="t", ylim=(0, 1.1 * float(energy.max()) or 1.0))
     figure.savefig(path, dpi=130)
 
 
