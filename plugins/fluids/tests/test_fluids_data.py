@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from sfm_fluids.closures.classical import GradientModel
 from sfm_fluids.data.cases import Ensemble, Resolution, changed, planned
 from sfm_fluids.data.dns import Case, Member, Quality, Snapshot, curl_of_force, run
 from sfm_fluids.data.flows import FLOWS, initial_vorticity
+from sfm_fluids.data.pairs import next_state_pairs
 from sfm_fluids.data.rounding import round_mantissa
 from sfm_fluids.data.specs import TURBULENCE_2D, TURBULENCE_2D_UNSEEN
 from sfm_fluids.evaluation.a_posteriori import filtered_force, replay, trajectories
 from sfm_fluids.evaluation.metrics import a_priori
+from sfm_fluids.patches.flow_encoder import FlowPatches
 from sfm_fluids.periodic.forcing import kolmogorov_curl, ring_curl
 from sfm_fluids.periodic.grid import Grid, velocity
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
@@ -203,3 +206,79 @@ def test_the_next_rows_follow_from_the_first_and_a_closure_helps():
     ratio = (filtered_force(name) * unit).sum() / unit.square().sum()
     width = 3 * 2 * np.pi / 32
     assert ratio.item() == pytest.approx(np.exp(-(4**2) * width**2 / 24), rel=1e-12)
+
+
+def test_every_bundled_trajectory_was_resolved():
+    """`quality.csv`: divergence, budget and distance from the equation of each trajectory."""
+    limits = {"budget_residual": 1e-4, "equation_residual": 5e-4, "max_divergence": 1e-12}
+    for spec in (TURBULENCE_2D,):
+        with (spec.folder / "quality.csv").open() as file:
+            table = {row["group"]: row for row in csv.DictReader(file)}
+        assert set(table) == {x.id.rsplit("-", 1)[0] for x in opened(spec)}
+        for name, row in table.items():
+            for measure, limit in limits.items():
+                assert 0 <= float(row[measure]) < limit, (name, measure)
+            assert float(row["kmax_dissipation_length"]) > 1.6
+            assert float(row["spectrum_tail"]) < 3e-6
+    kinds = {name.split("-")[1] for name in (x.id for x in opened(TURBULENCE_2D))}
+    assert kinds == set(FLOWS)
+
+
+@pytest.mark.parametrize("kind", FLOWS)
+def test_stored_rows_follow_from_their_own_stress(kind):
+    """From one row to the next with the mean of their two stresses, and with none."""
+    name, rows = next((k, v) for k, v in trajectories(opened(TURBULENCE_2D)).items() if kind in k)
+    stress = 0.5 * sum(row.labels["sgs_stress"].astype(float) for row in rows[4:6])
+    errors = []
+    for closure in (Frozen(torch.from_numpy(stress)), None):
+        sim = NavierStokes2D(
+            height=32,
+            width=32,
+            viscosity=rows[0].conditions["viscosity"],
+            drag=rows[0].conditions["drag"],
+            dt=0.0125,
+            force_curl=filtered_force(name),
+            closure=closure,
+        )
+        with torch.no_grad():
+            reached = sim.velocity(sim(sim.state(rows[4]), 20))
+            errors.append((reached - sim.velocity(sim.state(rows[5]))).norm().item())
+    assert errors[0] < 0.25 * errors[1]
+
+
+class Frozen(torch.nn.Module):
+    """The stress of one row, for a short time."""
+
+    def __init__(self, stress: torch.Tensor) -> None:
+        super().__init__()
+        self.stress = stress.reshape(1, 32, 32, 2, 2).permute(0, 3, 4, 1, 2)
+
+    def forward(self, velocity: torch.Tensor, spacing: float) -> torch.Tensor:
+        return self.stress
+
+
+def test_pairs_of_states_come_from_the_rows_that_are_there():
+    rows = list(opened(TURBULENCE_2D, "validation"))
+    pairs = next_state_pairs(rows)
+    groups = trajectories(rows)
+    assert len(pairs) == len(rows) - len(groups)
+    again = {s.id: s for s in rows}
+    first = pairs[0]
+    change = first.labels["velocity_change"].reshape(32, 32, 2)
+    later = next(
+        s for s in again.values() if s.id == first.id[:-3] + f"{int(first.id[-3:]) + 1:03d}"
+    )
+    assert np.allclose(
+        first.fields["velocity"] + np.moveaxis(change, -1, 0), later.fields["velocity"]
+    )
+    assert set(first.labels) == {"velocity_change"}
+    assert first.conditions["interval"] == pytest.approx(0.25)
+    for pair in next_state_pairs(rows, stride=4)[::30]:
+        assert pair.conditions["interval"] == pytest.approx(1.0)
+        strength = np.square(pair.fields["force"]).sum(0).mean()
+        forced = pair.id.split("-")[1] not in ("decaying", "shear")
+        assert (0.1 < strength < 0.5) if forced else strength == 0
+    tokens = FlowPatches(channels=8).tokenize(first)
+    assert torch.isfinite(tokens.scalars).all()
+    with pytest.raises(InputError, match="not a row of turbulence-2d"):
+        next_state_pairs([rows[0].replace(id="mine-0")])

@@ -1,0 +1,68 @@
+"""From snapshots to pairs of states: learning the next state without a second copy of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from sfm.data.sample import Sample
+from sfm.errors import InputError
+
+from ..periodic.grid import velocity as velocity_of
+from .building import COARSE, FILTER_WIDTH
+from .dns import Member, curl_of_force
+from .filtering import Filter
+
+
+def next_state_pairs(samples: Iterable[Sample], *, stride: int = 1) -> list[Sample]:
+    """Samples whose label is what the velocity changes by until a later row of the trajectory.
+
+    Args:
+        samples: rows of `turbulence-2d` or `turbulence-2d-unseen`, in any order.
+        stride: how many rows later; a row without such a later one gives no pair.
+
+    Returns:
+        For each pair the earlier sample with the field `force` (2, 32, 32), the filtered force of
+        its flow; the condition `interval`; and only the label `velocity_change` (cells, 2). These
+        are what the encoder `fluids/flow` and the head `fluids/velocity_change` take.
+
+    Raises:
+        InputError: the stride is below 1, the rows are on another grid, or an id is none of theirs.
+    """
+    if stride < 1:
+        raise InputError(f"stride={stride}: must be at least 1")
+    found: dict[str, list[Sample]] = {}
+    for sample in samples:
+        found.setdefault(sample.id.rsplit("-", 1)[0], []).append(sample)
+    pairs = []
+    for name, rows in found.items():
+        rows = sorted(rows, key=lambda s: s.conditions["time"])
+        force = _force(name, rows[0])
+        for before, after in zip(rows, rows[stride:], strict=False):
+            change = after.fields["velocity"] - before.fields["velocity"]
+            pairs.append(
+                before.replace(
+                    fields={**before.fields, "force": force},
+                    conditions={
+                        **before.conditions,
+                        "interval": after.conditions["time"] - before.conditions["time"],
+                    },
+                    labels={"velocity_change": np.moveaxis(change, 0, -1).reshape(-1, 2)},
+                )
+            )
+    return pairs
+
+
+def _force(name: str, sample: Sample) -> np.ndarray:
+    """(2, H, W): the force that the filtered flow of the trajectory `re125-ring-902` feels."""
+    try:
+        _, kind, seed = name.split("-")
+        member = Member(kind, int(seed))
+    except ValueError:
+        raise InputError(f"{sample.id}: not a row of turbulence-2d, whose force is known") from None
+    if sample.fields["velocity"].shape != (2, *COARSE.shape):
+        shape = sample.fields["velocity"].shape
+        raise InputError(f"{sample.id}: velocity {shape}; pairs are made on 32 x 32 points")
+    curl = Filter(COARSE, COARSE, FILTER_WIDTH)(curl_of_force(member, COARSE))
+    return velocity_of(curl, COARSE).numpy()
