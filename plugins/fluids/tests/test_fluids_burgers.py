@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from sfm_fluids.periodic.burgers import Burgers, cole_hopf
-from sfm_fluids.periodic.line import Line
+from sfm_fluids.periodic.line import Line, resampled
 from torch import nn
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
+from sfm.simulate.fit import fit
 
 
 def hopf_quadrature(x: np.ndarray, t: float, nu: float) -> np.ndarray:
@@ -222,6 +223,15 @@ def test_starts_from_samples_and_says_what_is_wrong():
         Burgers(points=16, force_field=torch.zeros(8))
 
 
+@pytest.mark.parametrize(("points", "finer"), [(16, 40), (15, 32), (16, 21), (40, 16)])
+def test_fields_are_resampled_exactly(points, finer):
+    def field(n):
+        x = Line(n).coordinates()
+        return 0.2 + torch.cos(7 * x - 0.4) + torch.sin(3 * x)
+
+    assert (resampled(field(points), finer) - field(finer)).abs().max() < 1e-14
+
+
 def test_the_default_run_is_resolved():
     sim = Burgers()
     with torch.no_grad():
@@ -238,6 +248,32 @@ def test_warnings_name_the_cause():
     blown = late._replace(velocity=late.velocity * math.nan)
     with pytest.raises(RunError, match="blew up"):
         sim.warnings(blown)
+
+
+def test_fit_recovers_viscosity_and_force_from_noisy_fields(tmp_path):
+    true = {"viscosity": 0.12, "forcing_amplitude": 0.4}
+    sim = Burgers(points=32, dt=0.05, **true)
+    with torch.no_grad():
+        run = sim.run(sim.state(), 20, every=5)
+    noise = torch.Generator().manual_seed(0)
+    seen = run.observables["velocity"][:, 0]
+    seen = seen + 0.01 * torch.randn(seen.shape, generator=noise, dtype=torch.float64)
+    start = sim.state().velocity[0]
+    arrays = {"velocity": seen[1:], "times": run.times[1:], "initial_velocity": start}
+    path = tmp_path / "seen.npz"
+    np.savez(path, **{name: array.numpy() for name, array in arrays.items()})
+    guess = Burgers(points=32, dt=0.05, viscosity=0.2)
+    result = fit(guess, guess.read_observations(path), list(true))
+    assert result.converged
+    for name, value in true.items():
+        found = result.estimates[name]
+        assert abs(found.value - value) < 4 * found.standard_error
+        assert found.standard_error < 0.03 * value
+    with pytest.raises(InputError, match="no multiples of dt"):
+        Burgers(points=32, dt=0.06).read_observations(path)
+    np.savez(path, velocity=np.zeros((2, 32)))
+    with pytest.raises(InputError, match="no dataset 'times'"):
+        guess.read_observations(path)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".gif"])

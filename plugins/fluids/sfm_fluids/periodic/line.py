@@ -74,6 +74,23 @@ class Line:
         )
 
 
+def resampled(field: Tensor, points: int) -> Tensor:
+    """Fourier interpolation of a periodic field (..., N) to (..., points), from x = 0 on.
+
+    Exact for fields that the coarser of the two lines resolves; the unpaired Nyquist mode of an
+    even N is a cosine.
+    """
+    n = field.shape[-1]
+    hat = torch.fft.rfft(field, norm="forward")
+    kept = min(n, points) // 2 + 1
+    hat = torch.nn.functional.pad(hat[..., :kept], (0, points // 2 + 1 - kept))
+    if n < points and n % 2 == 0:
+        weight = torch.ones(hat.shape[-1], dtype=field.dtype, device=field.device)
+        weight[n // 2] = 0.5
+        hat = hat * weight
+    return torch.fft.irfft(hat, n=points, norm="forward")
+
+
 @lru_cache(maxsize=64)
 def _wavenumbers(line: Line, device: str) -> Tensor:
     k = 2 * math.pi * torch.fft.rfftfreq(line.points, line.spacing, dtype=torch.float64)

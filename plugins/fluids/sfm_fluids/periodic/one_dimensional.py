@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
-from sfm.simulate import Setting, Trajectory
+from sfm.simulate import Observations, Setting, Trajectory
 
 from .. import KINETIC_ENERGY, MEAN_VELOCITY, VELOCITY
 from ..stepping.term import Term
@@ -107,9 +107,10 @@ class OneDimensional(PseudoSpectral):
         if velocity.ndim not in (1, 2):
             raise InputError(f"{self.part}: velocity {tuple(velocity.shape)} is not (N,) or (B, N)")
         if velocity.shape[-1] != self.points:
+            points = velocity.shape[-1]
             raise InputError(
-                f"{self.part}: the velocity has {velocity.shape[-1]} points, the simulator "
-                f"{self.points}; set points={velocity.shape[-1]}"
+                f"{self.part}: the velocity has {points} points, the simulator {self.points}; "
+                f"set points={points}, or interpolate it (sfm_fluids.periodic.line.resampled)"
             )
         parameter = next(self.parameters())
         u = torch.atleast_2d(velocity).to(parameter)
@@ -197,6 +198,18 @@ class OneDimensional(PseudoSpectral):
         from .line_plot import draw
 
         draw(trajectory, self.grid, Path(path), self.part)
+
+    def read_observations(self, path: Path) -> Observations:
+        """Fields for `sfm fit`: see `sfm_fluids.periodic.line_observations.read`."""
+        from .line_observations import read
+
+        return read(self, Path(path))
+
+    def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
+        """Velocity at the observed times, (T, N)."""
+        from .line_observations import predict
+
+        return predict(self, observations)
 
 
 def per_member(parameter: Tensor) -> Tensor:

@@ -1,0 +1,73 @@
+"""Files of fields on a line, for `sfm fit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sfm.errors import InputError
+from sfm.simulate import Observations
+
+from ..data.readers import load_arrays
+
+if TYPE_CHECKING:
+    from .one_dimensional import OneDimensional
+
+
+def read(simulator: OneDimensional, path: Path) -> Observations:
+    """Fields to fit to.
+
+    The file (.npz or .h5) holds `velocity` (T, N) and `times` (T,), increasing multiples of the
+    simulator's dt; or (T, 1, N) and `time`, as `sfm simulate --output` writes them. The run starts
+    from `initial_velocity` (N,) at t = 0 if the file has it; else from the first field, which is
+    then taken as exact. `sigma`, a number, is the standard error of a value.
+
+    Raises:
+        InputError: something is missing, of the wrong shape, not finite, or between two time steps.
+    """
+    names = ("velocity", "times", "time", "initial_velocity", "sigma")
+    arrays = load_arrays(path, names)
+    velocity, times = arrays.get("velocity"), arrays.get("times", arrays.get("time"))
+    if velocity is None or times is None:
+        missing = "velocity" if velocity is None else "times"
+        raise InputError(f"{path}: no dataset '{missing}'; a fit needs velocity and times")
+    velocity = velocity[:, 0] if velocity.ndim == 3 and velocity.shape[1] == 1 else velocity
+    if velocity.ndim != 2 or times.shape != velocity.shape[:1]:
+        raise InputError(
+            f"{path}: velocity {velocity.shape} and times {times.shape} are not (T, N) and (T,)"
+        )
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise InputError(f"{path}: '{name}' holds numbers that are not finite")
+    start = arrays.get("initial_velocity")
+    if start is None:
+        start, velocity, times = velocity[0], velocity[1:], times[1:] - times[0]
+    if len(times) == 0:
+        raise InputError(f"{path}: one field only; a fit needs at least two")
+    steps = np.rint(times / simulator.dt).astype(int)
+    if np.abs(steps * simulator.dt - times).max() > 1e-6 * max(1.0, float(times.max())):
+        raise InputError(f"{path}: times are no multiples of dt={simulator.dt}; set another dt")
+    if steps[0] < 0 or (np.diff(steps) <= 0).any():
+        raise InputError(f"{path}: times do not increase")
+    state = simulator.from_field(torch.from_numpy(np.ascontiguousarray(start)))
+    return Observations(
+        state=state,
+        values={"velocity": torch.from_numpy(np.ascontiguousarray(velocity)).to(state.velocity)},
+        units={"velocity": "1"},
+        sigma={"velocity": float(arrays["sigma"])} if "sigma" in arrays else {},
+        options={"steps": tuple(int(s) for s in steps)},
+    )
+
+
+def predict(simulator: OneDimensional, observations: Observations) -> dict[str, Tensor]:
+    """The fields at the observed times, (T, N)."""
+    state, found, done = observations.state, [], 0
+    for step in observations.options["steps"]:
+        state = simulator(state, step - done)
+        done = step
+        found.append(state.velocity[0])
+    return {"velocity": torch.stack(found)}
