@@ -133,7 +133,7 @@ def test_the_checkerboard_conducts_as_the_geometric_mean():
         b = 4 / math.pi * math.atan(contrast**-0.5)
         assert math.log2(errors[1] / errors[2]) == pytest.approx(2 * b, abs=0.03)
         assert errors[2] < 0.02
-    assert errors[2] > 0.01  # at a contrast of 10, still 1.6% at 128 x 128
+    assert errors[2] > 0.01  # at a contrast of 10, still 1.5% at 128 x 128
 
 
 def test_kellers_reciprocity():
@@ -281,7 +281,7 @@ def test_gradcheck(kinds, average, second):
     leaves = [x.clone().requires_grad_() for x in inputs]
     assert torch.autograd.gradcheck(run, leaves, check_forward_ad=True)
     if second:
-        assert torch.autograd.gradgradcheck(run, leaves)
+        assert torch.autograd.gradgradcheck(run, leaves, fast_mode=True)
 
 
 def test_the_adjoint_is_one_solve(monkeypatch):

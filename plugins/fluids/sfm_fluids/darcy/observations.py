@@ -22,7 +22,8 @@ SIDES = ("left", "right", "bottom", "top")
 def read(simulator: Darcy, path: Path) -> Observations:
     """A pressure field to fit to.
 
-    The file (.npz, .h5) holds `pore_pressure` (..., H, W) and the medium: `phase` (..., H, W),
+    The file (.npz, .h5) holds `pore_pressure` (..., H, W), of which the last is read where it has
+    an axis more than the medium (what `sfm simulate` writes), and the medium: `phase` (..., H, W),
     or else the simulator's own (its settings `medium` and `seed`). Optional: `source` (..., H, W),
     side values `left`, `right` (..., H), `bottom`, `top` (..., W), and `sigma`, the standard error
     of a pressure.
@@ -46,10 +47,12 @@ def read(simulator: Darcy, path: Path) -> Observations:
     start = simulator.state().phase if phase is None else torch.from_numpy(np.array(phase))
     state = simulator.from_phase(start, **given)
     pressure = torch.from_numpy(np.asarray(arrays["pore_pressure"])).to(state.pressure)
+    if pressure.ndim == state.pressure.ndim + 1:  # as `sfm simulate --output` writes it
+        pressure = pressure[-1]
     if pressure.shape != state.pressure.shape:
         raise InputError(
             f"{path}: pore_pressure has shape {tuple(pressure.shape)}, the medium "
-            f"{tuple(state.pressure.shape)}; set height and width"
+            f"{tuple(state.pressure.shape)}; give 'phase' in the file or set height and width"
         )
     return Observations(
         state=state,
