@@ -214,11 +214,11 @@ def test_all_exponents_sum_to_the_trace_of_the_linear_operator():
 
 @pytest.mark.slow
 def test_spectrum_at_length_22():
-    """The published twelve leading exponents, of which two are zero."""
-    sim, state = on_the_attractor(48, 200.0)
-    found = lyapunov(sim, state, count=12, intervals=1000, steps=4, skip=200)
+    """The published leading exponents, of which two are zero: known to about 2 / time here."""
+    sim, state = on_the_attractor(96, 200.0)
+    found = lyapunov(sim, state, count=12, intervals=400, steps=4, skip=100)
     published = [0.048, 0, 0, -0.003, -0.189, -0.256, -0.290, -0.310, -1.963, -1.967, -5.605]
-    near = [3e-3, 2e-3, 2e-3, 5e-3] + [5e-3] * 4 + [1e-2] * 3
+    near = [4e-3, 7e-3, 7e-3, 7e-3, 6e-3, 6e-3, 5e-3, 5e-3, 4e-3, 4e-3, 5e-3]
     for value, wanted, tolerance in zip(found.exponents[:11], published, near, strict=True):
         assert abs(value.item() - wanted) < tolerance
 
