@@ -51,6 +51,7 @@ from sfm.model import FoundationModel
 
 HERE = Path(__file__).resolve().parent
 RATIO = 3.0
+VOLUMES = "Finite volumes"
 BANDS = (1, 4, 8, 11)
 ABOUT = (
     "Times to decorrelation T are in box units (vorticity correlation with the filtered direct "
@@ -151,14 +152,18 @@ def entries(flows: str, trunks: dict[str, str], quick: bool) -> list[Entry]:
         Entry("dynamic Smagorinsky", base, DynamicSmagorinsky),
         Entry("Clark", base, GradientModel, RATIO),
         Entry("convolutional, a posteriori", base, trained("convolutional")),
-        Entry("local, a priori", base, trained("local-a-priori")),
-        Entry("local, a posteriori", base, trained("local")),
-        Entry("local, a posteriori, long", base, trained("local-long")),
+        Entry("local, 2 scales, a priori", base, trained("local-a-priori")),
+        Entry("local, 1 scale, a posteriori", base, trained("local-1")),
+        Entry("local, 2 scales, a posteriori", base, trained("local")),
+        Entry("local, 3 scales, a posteriori", base, trained("local-3")),
     ]
     finer = (40, 48) if base == 32 else (80, 96)
     rows += [
-        Entry("local, a posteriori", n, trained("local"), long=False)
+        Entry(
+            f"local, {scales} scale{'s' * (scales > 1)}, a posteriori", n, trained(name), long=False
+        )
         for n in (() if quick else finer)
+        for scales, name in ((1, "local-1"), (3, "local-3"))
     ]
     if base == 32:
         rows += [
@@ -269,6 +274,56 @@ def study(flows: str, trunks: dict[str, str], *, quick: bool, steps: int) -> dic
             row["long"] = long_run(protocol, entry, closure, dt, steps)
             note(f"{flows}: {entry.name} {entry.points}: {row['long']}")
         table.append(row)
+    return _described(protocol, table)
+
+
+def finite_volumes(*, quick: bool) -> dict[str, Any]:
+    """Baseline (a) and learned interpolation, on the Kolmogorov flows at Re 1000.
+
+    Costs are those of the runs themselves.
+    """
+    from sfm_fluids.evaluation.finite_volume import finite_volume_run, kolmogorov_only
+
+    protocol = kolmogorov_only(protocol_of("Re 1000"))
+    case = protocol.reference.case
+    runs: list[tuple[str, int, float, Run]] = []
+
+    def add(name: str, points: int, dt: float, run: Run) -> None:
+        runs.append((name, points, dt, run))
+        note(f"finite volumes: {name} {points}: T = {run.decorrelation.mean():.2f}")
+
+    for points in (32, 64) if quick else (32, 64, 128):
+        dt = case.interval / (points // 4)
+        run = finite_volume_run(protocol, points, dt)
+        add("finite volumes, van Leer (a)", points, dt, run)
+    if not quick:
+        run = finite_volume_run(protocol, 32, 1 / 32, interpolation=trained("interpolation")())
+        add("finite volumes, learned interpolation", 32, 1 / 32, run)
+    for points, steps in ((32, 3), (48, 4), (64, 7)):
+        dt = case.interval / steps
+        add("spectral, no model (b)", points, dt, spectral_run(protocol, points, dt))
+    local = trained("local")()
+    run = spectral_run(protocol, 32, case.interval / 3, closure=local, closure_every="step")
+    add("spectral, local, 2 scales, a posteriori", 32, case.interval / 3, run)
+    rows = []
+    for name, points, dt, run in runs:
+        times = run.decorrelation
+        rows.append(
+            {
+                "name": name,
+                "kind": "spectral",
+                "points": points,
+                "dt": dt,
+                "decorrelation": times.tolist(),
+                "mean": float(times.mean()),
+                "standard error": float(times.std(ddof=1) / len(times) ** 0.5),
+                "cost [ms]": 1e3 * run.cost,
+            }
+        )
+    return _described(protocol, rows)
+
+
+def _described(protocol: Protocol, rows: list[dict[str, Any]]) -> dict[str, Any]:
     case = protocol.reference.case
     return {
         "flows": [f"{m.kind} {m.seed}" for m in case.members],
@@ -277,7 +332,7 @@ def study(flows: str, trunks: dict[str, str], *, quick: bool, steps: int) -> dic
         "reference": f"{case.points}^2, dt {case.dt:g}, {case.precision}",
         "viscosity": case.viscosity,
         "compared on": protocol.compare.height,
-        "rows": table,
+        "rows": rows,
     }
 
 
@@ -287,7 +342,7 @@ def markdown(results: dict[str, Any]) -> str:
         "# Subgrid closures of two-dimensional turbulence, beside finer grids",
         "",
         f"Made by `{results['command']}` on {results['machine']['processor']}, one thread, "
-        f"float32, load average {results['load']:.1f}. {ABOUT}",
+        f"float32. {ABOUT}",
     ]
     for name, part in results["studies"].items():
         lines += [
@@ -295,7 +350,8 @@ def markdown(results: dict[str, Any]) -> str:
             f"## {name}",
             "",
             f"{', '.join(part['flows'])}; {part['windows']} windows of {part['window']:g} units; "
-            f"reference {part['reference']}; compared on {part['compared on']}^2 points.",
+            f"reference {part['reference']}; compared on {part['compared on']}^2 points; "
+            f"load average {part['load']:.1f} on {results['machine']['cores']} cores.",
             "",
             "| solver, closure | grid | dt | T | cost [ms] | (b) | gain | 10,000 steps "
             "| energy | band errors (log10) |",
@@ -322,25 +378,29 @@ def markdown(results: dict[str, Any]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few grids, one set of flows")
-    parser.add_argument("--flows", choices=list(FLOWS), action="append")
+    parser.add_argument("--flows", choices=[*FLOWS, VOLUMES], action="append")
     parser.add_argument("--steps", type=int, default=10_000, help="of the long runs; 0 for none")
+    parser.add_argument("--merge", action="store_true", help="keep the other studies of --out")
     parser.add_argument("--trunk", action="append", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--out", type=Path, default=HERE / "FLUIDS_CLOSURES.json")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     trunks = dict(text.split("=", 1) for text in arguments.trunk)
-    chosen = arguments.flows or (["Re 1000"] if arguments.quick else list(FLOWS))
+    chosen = arguments.flows or (["Re 1000"] if arguments.quick else [*FLOWS, VOLUMES])
+    before = json.loads(arguments.out.read_text()) if arguments.merge else {"studies": {}}
     began = time.process_time()
-    results = {
+    results: dict[str, Any] = {
         "command": "python benchmarks/fluids_closures.py",
         "machine": describe(),
-        "load": load(),
         "torch": torch.__version__,
-        "studies": {
-            name: study(name, trunks, quick=arguments.quick, steps=arguments.steps)
-            for name in chosen
-        },
+        "studies": dict(before["studies"]),
     }
+    for name in chosen:
+        if name == VOLUMES:
+            found = finite_volumes(quick=arguments.quick)
+        else:
+            found = study(name, trunks, quick=arguments.quick, steps=arguments.steps)
+        results["studies"][name] = {**found, "load": load()}
     results["cpu_seconds"] = time.process_time() - began
     arguments.out.write_text(json.dumps(results, indent=1) + "\n")
     arguments.out.with_suffix(".md").write_text(markdown(results))

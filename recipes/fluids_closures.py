@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +50,29 @@ class Plan:
 
 THROUGH = (Stage(1, 60, 0.02), Stage(4, 120, 0.015))
 PLANS = {
-    # the algebraic form; `-long` goes on through two units of time
+    # the algebraic form with 1, 2 and 3 filtered gradients
+    "local-1": Plan(
+        "LocalClosure",
+        (Stage(1, 60, 0.02), Stage(4, 100, 0.02)),
+        {"scales": 1, "hidden": 0},
+        400,
+    ),
     "local": Plan("LocalClosure", THROUGH, {"scales": 2, "hidden": 0}),
-    "local-long": Plan(
-        "LocalClosure", (*THROUGH, Stage(8, 80, 0.008)), {"scales": 2, "hidden": 0}, 400
+    "local-3": Plan(
+        "LocalClosure", (*THROUGH, Stage(8, 80, 0.008)), {"scales": 3, "hidden": 0}, 400
     ),
     "local-a-priori": Plan("LocalClosure", (Stage(0, 400, 0.02),), {"scales": 2, "hidden": 0}),
     "local-perceptron": Plan(
         "LocalClosure",
         (Stage(1, 60, 3e-3), Stage(4, 120, 3e-3)),
         {"scales": 2, "hidden": 16},
+    ),
+    # interpolation in fluids/finite-volume-2d
+    "interpolation": Plan(
+        "LearnedInterpolation",
+        (Stage(1, 80, 3e-3, 6), Stage(2, 30, 1e-3, 6)),
+        {"layers": 3, "channels": 24},
+        400,
     ),
     "convolutional": Plan(
         "ConvolutionalClosure",
@@ -80,7 +94,12 @@ def train(name: str, *, log: Any = print) -> nn.Module:
     for number, stage in enumerate(plan.stages):
         through: Any = StressErrors()
         if stage.snapshots:
-            through = Rollouts(snapshots=stage.snapshots, settings={"recompute": False})
+            if plan.kind == "LearnedInterpolation":
+                from sfm_fluids.evaluation.finite_volume import FiniteVolumeRollouts
+
+                through = FiniteVolumeRollouts(snapshots=stage.snapshots)
+            else:
+                through = Rollouts(snapshots=stage.snapshots, settings={"recompute": False})
         began = time.process_time()
         fit(
             closure,
@@ -90,10 +109,14 @@ def train(name: str, *, log: Any = print) -> nn.Module:
             runs=stage.runs,
             lr=stage.lr,
             seed=number,
-            log=lambda text, n=number: log(f"{name}, stage {n + 1}: {text}"),
+            log=partial(_line, log, f"{name}, stage {number + 1}"),
         )
         log(f"{name}, stage {number + 1}: {time.process_time() - began:.0f} CPU seconds")
     return closure.eval().requires_grad_(False)
+
+
+def _line(log: Any, where: str, text: str) -> None:
+    log(f"{where}: {text}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -348,3 +348,67 @@ def test_a_simulator_without_windows_says_so():
     other = find("simulators", _other_simulators()[0]).load()
     with pytest.raises(InputError, match="cannot be trained through yet"):
         other.through()
+
+
+# --- learned interpolation ---------------------------------------------------------------------
+
+
+def interpolation(trained: bool):
+    pytest.importorskip("sfm_fluids.staggered.interpolation")
+    from sfm_fluids.closures.interpolation import LearnedInterpolation
+
+    module = LearnedInterpolation(layers=2, channels=4).double()
+    if trained:
+        generator = torch.Generator().manual_seed(0)
+        for p in module.parameters():
+            p.data.add_(0.3 * torch.randn(p.shape, generator=generator))
+    return module
+
+
+def test_learned_interpolation_starts_central_and_keeps_constants():
+    from sfm_fluids.staggered.interpolation import Linear
+
+    u, v = flow(8, 1, 2).unbind(1)
+    for a, b in zip(
+        interpolation(False)(u, v, (1.0, 1.0)), Linear()(u, v, (1.0, 1.0)), strict=True
+    ):
+        assert torch.allclose(a, b, atol=1e-14)
+    module = interpolation(True)
+    weights = module.weights(u, v)
+    assert torch.allclose(weights.sum(2), torch.ones(()).double(), atol=1e-12)
+    assert (weights - module.linear[:, None, None]).abs().max() > 0.1
+    plain, boosted = (module(u + c, v - c, (1.0, 1.0)) for c in (0.0, 2.0))
+    for name, a, b in zip(plain._fields, plain, boosted, strict=True):
+        assert torch.allclose(b, a + (2.0 if name.startswith("u") else -2.0), atol=1e-11), name
+
+
+def test_learned_interpolation_reads_the_values_around_each_side():
+    """Weights that are symmetric about a side give the side's own value of a linear ramp."""
+    module = interpolation(False)
+    module.convolutions[-1].bias.data.normal_(generator=torch.Generator().manual_seed(1))
+    y, x = torch.meshgrid(torch.arange(12.0), torch.arange(12.0), indexing="ij")
+    x, y = x.double(), y.double()
+    for name in ("u_centre", "u_corner", "v_corner", "v_centre"):
+        bias = module.convolutions[-1].bias.data.unflatten(0, (4, 11))
+        number = ("u_centre", "u_corner", "v_corner", "v_centre").index(name)
+        weights = (module.linear + module.null @ bias[number]).reshape(4, 3)
+        ramp = 0.5 * (weights + weights.flip(0, 1))
+        bias[number] = module.null.T @ (ramp.flatten() - module.linear)
+    at_u, at_v = (x, y + 0.5), (x + 0.5, y)
+    sides = {"u_centre": (x + 0.5, y + 0.5), "u_corner": (x, y), "v_corner": (x, y),
+             "v_centre": (x + 0.5, y + 0.5)}  # fmt: skip
+    for a, b in ((1.0, 0.0), (0.0, 1.0)):
+        found = module(a * at_u[0] + b * at_u[1], a * at_v[0] + b * at_v[1], (1.0, 1.0))
+        for name, (px, py) in sides.items():
+            inner = (slice(3, -3), slice(3, -3))
+            assert torch.allclose(getattr(found, name)[inner], (a * px + b * py)[inner]), name
+
+
+def test_gradcheck_of_the_learned_interpolation():
+    module = interpolation(True)
+    u, v = (f.clone().requires_grad_() for f in flow(8, 3)[..., ::2, ::2].unbind(1))
+    assert torch.autograd.gradcheck(
+        lambda a, b, w: tuple(module(a, b, (1.0, 1.0))),
+        (u, v, module.convolutions[0].weight),
+        fast_mode=True,
+    )

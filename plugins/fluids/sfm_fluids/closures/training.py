@@ -27,9 +27,12 @@ from sfm.simulate import Through
 from ..data.building import COARSE, FILTER_WIDTH
 from ..data.filtering import Filter, cut_off, outer
 from .convolutional import ConvolutionalClosure
+from .interpolation import LearnedInterpolation
 from .local import LocalClosure
 
-CLOSURES: dict[str, type[nn.Module]] = {c.__name__: c for c in (LocalClosure, ConvolutionalClosure)}
+CLOSURES: dict[str, type[nn.Module]] = {
+    c.__name__: c for c in (LocalClosure, ConvolutionalClosure, LearnedInterpolation)
+}
 
 
 class StressErrors(Through):

@@ -1,0 +1,139 @@
+"""The finite-volume solver beside a reference, and learned interpolation trained through it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sfm.data.sample import Sample
+from sfm.errors import InputError
+from sfm.simulate import Through
+
+from ..data.building import COARSE, FILTER_WIDTH
+from ..data.filtering import Filter
+from ..periodic.grid import Grid, velocity, vorticity
+from ..staggered.finite_volume_2d import FiniteVolume2D
+from .a_posteriori import Rollouts
+from .decorrelation import Protocol, Run, follow
+
+KIND = "kolmogorov"
+
+
+def kolmogorov_only(protocol: Protocol) -> Protocol:
+    """The protocol without other flows: the finite-volume solver knows no other force.
+
+    Raises:
+        InputError: it has no Kolmogorov flow.
+    """
+    source = protocol.reference
+    chosen = [n for n, m in enumerate(source.case.members) if m.kind == KIND]
+    if not chosen:
+        raise InputError("the reference has no Kolmogorov flow, which finite volumes need")
+    case = replace(source.case, members=tuple(source.case.members[n] for n in chosen))
+    return replace(
+        protocol, reference=replace(source, case=case, vorticity=source.vorticity[:, chosen])
+    )
+
+
+def finite_volume_run(
+    protocol: Protocol,
+    points: int,
+    dt: float,
+    *,
+    interpolation: nn.Module | None = None,
+    dtype: torch.dtype = torch.float32,
+    **options: Any,
+) -> Run:
+    """`fluids/finite-volume-2d` beside the reference; of Kolmogorov flows only.
+
+    Vorticities are compared at the cells' corners, through the protocol's filter.
+    """
+    case, grid = protocol.reference.case, Grid(points, points)
+    steps = case.interval / dt
+    if abs(steps - round(steps)) > 1e-9:
+        raise InputError(f"dt={dt} does not divide the sampling interval {case.interval}")
+    if interpolation is not None:
+        options["interpolation"] = interpolation
+    solver = FiniteVolume2D(
+        height=points,
+        width=points,
+        viscosity=case.viscosity,
+        drag=case.members[0].drag,
+        dt=dt,
+        forcing_wavenumber=4,
+        dtype=dtype,
+        **options,
+    )
+    omega = protocol.windows(protocol.reference.on(grid))[0]
+    finish = Filter(grid, protocol.compare, protocol.width)
+    return follow(
+        protocol,
+        solver.from_velocity(velocity(omega, grid)),
+        lambda state, number: solver(state, round(steps)),
+        lambda state: finish(solver.observe(state)["vorticity"]),
+    )
+
+
+class FiniteVolumeRollouts(Through):
+    """Runs of `fluids/finite-volume-2d` from snapshots of Kolmogorov flows.
+
+    The data's Gaussian is taken off the start and put on the results. The loss is that of
+    `sfm_fluids.evaluation.a_posteriori.Rollouts`; the "closure" is an interpolation.
+
+    Args:
+        snapshots: later snapshots of a run.
+        dt: step of the solver; divides their interval.
+        stepper: `rk3` or `euler`.
+    """
+
+    def __init__(self, *, snapshots: int = 1, dt: float = 0.03125, stepper: str = "rk3") -> None:
+        self.rollouts = Rollouts(snapshots=snapshots, dt=dt)
+        self.snapshots, self.dt, self.stepper = snapshots, dt, stepper
+
+    def windows(self, samples: Sequence[Sample]) -> list[tuple[int, ...]]:
+        """Runs of consecutive snapshots of Kolmogorov flows."""
+        own = [n for n, s in enumerate(samples) if f"-{KIND}-" in s.id]
+        found = self.rollouts.windows([samples[n] for n in own])
+        return [tuple(own[i] for i in window) for window in found]
+
+    def losses(self, closure: nn.Module | None, windows: Sequence[Sequence[Sample]]) -> Tensor:
+        data = Filter(COARSE, COARSE, FILTER_WIDTH)
+        weights = () if closure is None else closure.parameters()
+        dtype = next((p.dtype for p in weights), torch.float64)
+        exact = torch.from_numpy(
+            np.stack([[s.fields["velocity"] for s in w] for w in windows])
+        ).double()
+        solver = FiniteVolume2D(
+            height=COARSE.height,
+            width=COARSE.width,
+            dt=self.dt,
+            stepper=self.stepper,
+            forcing_wavenumber=4,
+            dtype=dtype,
+            recompute=False,
+            viscosity=_conditions(windows, "viscosity"),
+            drag=_conditions(windows, "drag"),
+            interpolation=closure,
+        )
+        for parameter in solver.parameters(recurse=False):
+            parameter.requires_grad_(False)
+        times = [s.conditions["time"] for s in windows[0][:2]]
+        state = solver.from_velocity(data.undo(exact[:, 0]).to(dtype))
+        total = torch.zeros(len(windows), dtype=dtype)
+        for number in range(1, self.snapshots + 1):
+            state = solver(state, round((times[1] - times[0]) / self.dt))
+            found = data(solver.observe(state)["vorticity"])
+            target = vorticity(exact[:, number], COARSE).to(dtype)
+            error = (found - target).flatten(1).norm(dim=1)
+            total = total + error / target.flatten(1).norm(dim=1)
+        return total / self.snapshots
+
+
+def _conditions(windows: Sequence[Sequence[Sample]], name: str) -> Tensor:
+    values = [w[0].conditions[name] for w in windows]
+    return torch.tensor(values, dtype=torch.float64).reshape(-1, 1, 1)
