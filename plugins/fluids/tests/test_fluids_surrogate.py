@@ -93,7 +93,9 @@ def test_taylor_vectors_are_the_derivatives_of_the_solver():
     g = torch.tensor([1.7], dtype=torch.float64)
     errors = []
     for t in (0.08, 0.04, 0.02):
-        sim = NavierStokes2D(height=24, width=24, viscosity=nu, drag=drag, dt=t / 16, force_curl=curl)
+        sim = NavierStokes2D(
+            height=24, width=24, viscosity=nu, drag=drag, dt=t / 16, force_curl=curl
+        )
         end = sim.velocity(sim(sim.from_velocity(u), 16))[0]
         motion = Motion(
             (u / g)[None],
@@ -209,3 +211,24 @@ def test_the_stored_change_is_what_the_coarse_solver_nearly_does(test_set):
         errors.append(((found - change).norm() / change.norm()).item())
     assert max(errors) < 0.4
     assert min(errors) > 1e-3
+
+
+def test_scores_of_a_perfect_and_of_no_forecast(test_set):
+    from sfm_fluids.evaluation.forecast import coarse_solver, persistence, scores, trajectories
+
+    groups = trajectories(test_set)[:2]
+    truth = {g[0].id: velocities(g)[1:] for g in groups}
+    table = scores(
+        [s for g in groups for s in g],
+        {
+            "perfect": lambda sample, steps: truth[sample.id],
+            "persistence": persistence,
+            "solver": coarse_solver,
+        },
+    )
+    assert table["perfect"]["vrmse"].abs().max() == 0
+    assert torch.allclose(table["perfect"]["energy_ratio"], torch.ones(10, dtype=torch.float64))
+    for key in ("vrmse", "nrmse"):
+        still, solved = table["persistence"][key], table["solver"][key]
+        assert (still.diff() > 0).all()
+        assert (solved < 0.5 * still).all()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from sfm.data.spec import DatasetSpec
 from sfm.data.splits import assign
@@ -19,6 +21,7 @@ from .dns import Case, Member, Snapshot, curl_of_force
 from .filtering import Filter
 
 CHANGE_BITS = 11
+NOISE = (1e-3, 3e-2)  # of the training split's states, over their rms velocity
 
 COLUMNS = (
     ID,
@@ -33,6 +36,7 @@ COLUMNS = (
     Column("viscosity", role="condition"),
     Column("drag", role="condition"),
     Column("time", role="condition"),
+    Column("noise", role="condition"),
     Column("velocity_change", role="label", level="DNS", shape=(-1, 2)),
 )
 
@@ -49,29 +53,53 @@ def trajectories(snapshots: Sequence[Snapshot]) -> Iterator[list[Snapshot]]:
         yield sorted((s for s in snapshots if s.member == member), key=lambda s: s.number)
 
 
+def disturbance(velocity: np.ndarray, generator: torch.Generator) -> tuple[np.ndarray, float]:
+    """(2, H, W) random divergence-free velocity, equal in all modes that are kept, and its rms.
+
+    A surrogate that has seen only true states amplifies its own errors in a rollout; from a
+    disturbed state to the true next one it learns to damp them (A. Sanchez-Gonzalez et al., ICML
+    2020, section 4). The rms over that of `velocity` is log-uniform in `NOISE`.
+    """
+    low, high = (math.log(n) for n in NOISE)
+    level = math.exp(low + (high - low) * float(torch.rand((), generator=generator)))
+    white = torch.randn(COARSE.shape, dtype=torch.float64, generator=generator)
+    ky, kx = COARSE.wavenumbers()
+    hat = torch.fft.rfft2(white) * COARSE.retained() * torch.sqrt(kx**2 + ky**2)
+    noise = velocity_of_curl(torch.fft.irfft2(hat, s=COARSE.shape), COARSE).numpy()
+    rms = level * float(np.sqrt(np.mean(velocity**2)))
+    return noise * rms / np.sqrt(np.mean(noise**2)), rms
+
+
 def rows(
     case: Case, snapshots: Sequence[Snapshot], fractions: tuple[float, float, float]
 ) -> Iterator[dict[str, Any]]:
-    """One row per pair of consecutive snapshots."""
+    """One row per pair of consecutive snapshots; states of the training split are disturbed."""
     for states in trajectories(snapshots):
         member = states[0].member
         group = f"re{case.reynolds:.0f}-{member.kind}-{member.seed}"
+        split = assign(group, fractions)
         force = round_mantissa(filtered_force(member), VELOCITY_BITS)
+        generator = torch.Generator().manual_seed(member.seed)
         for before, after in pairwise(states):
-            change = np.moveaxis(after.velocity - before.velocity, 0, -1).reshape(-1, 2)
+            velocity, rms = before.velocity, 0.0
+            if split == "train":
+                noise, rms = disturbance(velocity, generator)
+                velocity = velocity + noise
+            change = np.moveaxis(after.velocity - velocity, 0, -1).reshape(-1, 2)
             values = {
                 "id": f"{group}-{before.number:03d}",
-                "split": assign(group, fractions),
+                "split": split,
                 "group": group,
                 "cell": np.diag([COARSE.length_x, COARSE.length_y, 1.0]),
                 "pbc": np.array([True, True, False]),
-                "velocity": round_mantissa(before.velocity, VELOCITY_BITS),
+                "velocity": round_mantissa(velocity, VELOCITY_BITS),
                 "force": force,
                 "interval": case.interval,
                 "reynolds": case.reynolds,
                 "viscosity": case.viscosity,
                 "drag": member.drag,
                 "time": before.time,
+                "noise": rms,
                 "velocity_change": round_mantissa(change, CHANGE_BITS),
             }
             yield {column.name: values[column.quantity] for column in COLUMNS}

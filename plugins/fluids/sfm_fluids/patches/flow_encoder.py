@@ -164,7 +164,7 @@ class FlowPatches(Patches):
 
     @staticmethod
     def _basis(tokens: Tokens, u: Tensor, b1: Tensor, b2: Tensor) -> Tensor:
-        """(N, s^2, 2, K): u', L, q T S u', q T W u', B1, q B1, q^2 B2, q T (S - W) B1.
+        """(N, s^2, 2, K): u', L, q T S u', q T W u', q^3 B1, q B1, q^2 B2, q^2 T (S - W) B1.
 
         q = 1 / sqrt(1 + T^2 (S:S/2 + w^2)) tames what the series would make of strong gradients.
         """
@@ -182,7 +182,7 @@ class FlowPatches(Patches):
             return torch.stack((w * y, -w * x), -1) * (q * t)[..., None]
 
         q1 = q[..., None]
-        found = (u, lap, strained(u), turned(u), b1, q1 * b1, q1**2 * b2)
+        found = (u, lap, strained(u), turned(u), q1**3 * b1, q1 * b1, q1**2 * b2)
         return torch.stack((*found, strained(q1 * b1) - turned(q1 * b1)), -1)
 
     closure = Encoder.closure  # supplies none

@@ -1,0 +1,100 @@
+"""How far ahead a surrogate sees: rollouts over stored trajectories, beside simple forecasts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from sfm.data.sample import Sample
+
+from ..periodic.grid import Grid, vorticity
+from ..periodic.navier_stokes_2d import NavierStokes2D
+from ..surrogate import velocities
+from .fields import BANDS, band_rmse, correlation, nrmse, vrmse
+
+Forecast = Callable[[Sample, int], Tensor]
+
+
+def trajectories(samples: Iterable[Sample]) -> list[list[Sample]]:
+    """Samples of `turbulence-2d-steps` by trajectory, in order of time."""
+    found: dict[str, list[Sample]] = {}
+    for sample in samples:
+        found.setdefault(sample.id.rsplit("-", 1)[0], []).append(sample)
+    return [sorted(v, key=lambda s: s.conditions["time"]) for v in found.values()]
+
+
+def persistence(sample: Sample, steps: int) -> Tensor:
+    """(steps, 2, H, W): nothing changes."""
+    field = torch.tensor(sample.fields["velocity"], dtype=torch.float64)
+    return field.expand(steps, *field.shape)
+
+
+def coarse_solver(
+    sample: Sample, steps: int, *, closure: nn.Module | None = None, substeps: int = 8
+) -> Tensor:
+    """(steps, 2, H, W): the pseudo-spectral solver on the sample's own grid."""
+    field = torch.tensor(sample.fields["velocity"], dtype=torch.float64)
+    height, width = field.shape[-2:]
+    length = width if sample.cell is None else float(sample.cell[0, 0])
+    grid = Grid(height, width, length * height / width, length)
+    force = torch.tensor(sample.fields["force"], dtype=torch.float64)
+    sim = NavierStokes2D(
+        height=height,
+        width=width,
+        length_x=grid.length_x,
+        length_y=grid.length_y,
+        viscosity=sample.conditions["viscosity"],
+        drag=sample.conditions["drag"],
+        dt=sample.conditions["interval"] / substeps,
+        force_curl=vorticity(force, grid),
+        closure=closure,
+    )
+    state, found = sim.from_velocity(field), []
+    with torch.no_grad():
+        for _ in range(steps):
+            state = sim(state, substeps)
+            found.append(sim.velocity(state)[0])
+    return torch.stack(found)
+
+
+def scores(
+    samples: Iterable[Sample], forecasts: Mapping[str, Forecast]
+) -> dict[str, dict[str, Tensor]]:
+    """Errors of forecasts from each trajectory's first state, means over trajectories.
+
+    Args:
+        samples: of `turbulence-2d-steps`; trajectories of equal length.
+        forecasts: by name; (sample, steps) -> velocities (steps, 2, H, W).
+
+    Returns:
+        by forecast, each (steps,) unless said: `vrmse` and `nrmse` (per time step), `nrmse_global`
+        (), `vorticity_correlation`, `band_rmse` (steps, 3), `energy_ratio` and `enstrophy_ratio`
+        (forecast over truth).
+    """
+    groups = trajectories(samples)
+    table: dict[str, dict[str, Tensor]] = {}
+    for name, forecast in forecasts.items():
+        rows = [_row(group, forecast) for group in groups]
+        table[name] = {key: torch.stack([row[key] for row in rows]).mean(0) for key in rows[0]}
+    return table
+
+
+def _row(group: list[Sample], forecast: Forecast) -> dict[str, Tensor]:
+    exact = velocities(group)[1:]
+    found = forecast(group[0], len(exact)).to(exact)
+    height, width = exact.shape[-2:]
+    grid = Grid(height, width, float(height), float(width))
+    curls = [vorticity(f, grid) for f in (found, exact)]
+    energy = [f.square().sum(1).mean((-2, -1)) for f in (found, exact)]
+    enstrophy = [c.square().mean((-2, -1)) for c in curls]
+    return {
+        "vrmse": vrmse(found, exact).mean(1),
+        "nrmse": nrmse(found.flatten(1, 2), exact.flatten(1, 2)),
+        "nrmse_global": nrmse(found.flatten(1, 2), exact.flatten(1, 2), time=0),
+        "vorticity_correlation": correlation(*curls),
+        "band_rmse": band_rmse(found, exact, bands=BANDS).square().sum(1).sqrt(),
+        "energy_ratio": energy[0] / energy[1],
+        "enstrophy_ratio": enstrophy[0] / enstrophy[1],
+    }
