@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from sfm_fluids.closures.classical import GradientModel
+from sfm_fluids.data import command
 from sfm_fluids.data.cases import Ensemble, Resolution, changed, planned
 from sfm_fluids.data.dns import Case, Member, Quality, Snapshot, curl_of_force, run
 from sfm_fluids.data.flows import FLOWS, initial_vorticity
@@ -137,15 +138,45 @@ def test_settings_choose_flows_and_reynolds_numbers():
             changed([ENSEMBLE], settings)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--set", "gird=16"], "Did you mean 'grid'"),
+        (["--set", "grid=16", "reynolds=[500]"], "give --out FOLDER"),
+        (["--seed", "3"], "give --out FOLDER"),
+        (["--set", "grid=2", "--out", "small"], "at least 8"),
+        (["--set", "grid", "--out", "small"], "write KEY=VALUE"),
+    ],
+)
+def test_options_that_change_bundled_data_are_refused(options, message, capsys, tmp_path):
+    ensembles = [ENSEMBLE]
+    code = command.main(
+        "text",
+        TURBULENCE_2D,
+        tmp_path,
+        ensembles,
+        _inside(options, tmp_path),
+        seed=1,
+        fractions=(1, 0, 0),
+    )
+    assert code == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def _inside(options, folder):
+    return [str(folder / o) if o == "small" else o for o in options]
+
+
 @pytest.mark.slow
 def test_building_in_parallel_gives_the_same_files(tmp_path):
     """`sfm dataset build` with two Dask workers against one process; a failure is named."""
     settings = "grid=16 points=32 dt=0.025 reynolds=125 flows=[shear,jet] snapshots=2 spin_up=0.25"
 
     def built(name: str, *more: str) -> subprocess.CompletedProcess[str]:
-        command = ["dataset", "build", "fluids/turbulence-2d", "--out", name, *more, "--set"]
+        words = ["dataset", "build", "fluids/turbulence-2d", "--out", name, *more, "--set"]
         return subprocess.run(
-            [sys.executable, "-m", "sfm", *command, *settings.split()],
+            [sys.executable, "-m", "sfm", *words, *settings.split()],
             cwd=tmp_path,
             env={**os.environ, "SFM_CACHE": str(tmp_path / f"cache-{name}")},
             capture_output=True,
@@ -211,7 +242,7 @@ def test_the_next_rows_follow_from_the_first_and_a_closure_helps():
 def test_every_bundled_trajectory_was_resolved():
     """`quality.csv`: divergence, budget and distance from the equation of each trajectory."""
     limits = {"budget_residual": 1e-4, "equation_residual": 5e-4, "max_divergence": 1e-12}
-    for spec in (TURBULENCE_2D,):
+    for spec in (TURBULENCE_2D, TURBULENCE_2D_UNSEEN):
         with (spec.folder / "quality.csv").open() as file:
             table = {row["group"]: row for row in csv.DictReader(file)}
         assert set(table) == {x.id.rsplit("-", 1)[0] for x in opened(spec)}
