@@ -13,17 +13,16 @@ from .grid_3d import Grid3D
 
 
 def draw(trajectory: Trajectory, grid: Grid3D, path: Path) -> None:
-    """Draw the first flow of the batch to `path`: .gif animates, .png, .pdf and .svg do not.
+    """Draw the first flow of the batch: .png, .pdf, .svg; animated .gif and .mp4.
 
     Raises:
-        InputError: another suffix.
+        InputError: another suffix, or .mp4 without ffmpeg.
     """
-    if path.suffix not in (".gif", ".png", ".pdf", ".svg"):
-        raise InputError(f"{path}: draw to .png, .pdf, .svg or .gif, not '{path.suffix}'")
-    from matplotlib.figure import Figure
+    from ..plots import MOVING, STILL, animate
 
-    from ..plots import _animate
-
+    suffix = path.suffix.lower()
+    if suffix not in STILL + MOVING:
+        raise InputError(f"{path}: draw to {', '.join(STILL + MOVING)}, not '{path.suffix}'")
     omega = trajectory.observables["vorticity_vector"][:, 0, :, 0].detach()
     slices = omega.square().sum(1).sqrt().cpu().numpy()
     times = trajectory.times.numpy()
@@ -35,9 +34,11 @@ def draw(trajectory: Trajectory, grid: Grid3D, path: Path) -> None:
         "extent": (0, grid.length_x, 0, grid.length_y),
         "interpolation": "bilinear",
     }
-    if path.suffix == ".gif":
-        _animate(Figure(figsize=(4, 4)), slices, times, style, path)
+    if suffix in MOVING:
+        animate(slices, times, style, path, "|vorticity|, z = 0")
         return
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(13, 3.4), layout="constrained")
     axes = figure.subplots(1, 4)
     for axis, index in zip(axes, (0, len(slices) // 2, len(slices) - 1), strict=False):
