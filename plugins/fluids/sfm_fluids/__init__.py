@@ -49,6 +49,7 @@ plugin = Plugin(
     datasets={
         "turbulence-2d": "sfm_fluids.data.specs:TURBULENCE_2D",
         "turbulence-2d-unseen": "sfm_fluids.data.specs:TURBULENCE_2D_UNSEEN",
+        "turbulence-3d": "sfm_fluids.data.specs:TURBULENCE_3D",
         "darcy-neuraloperator": "sfm_fluids.data.specs:DARCY",
         "darcy-neuraloperator-32": "sfm_fluids.data.specs:DARCY_32",
         "burgers-neuraloperator": "sfm_fluids.data.specs:BURGERS",

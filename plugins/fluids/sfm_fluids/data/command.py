@@ -54,7 +54,7 @@ def main(
     """
     options = parser(text, size="snapshots in all", seed=seed, out=here).parse_args(argv)
     try:
-        settings = _settings(options.set)
+        settings = settings_of(options.set)
         cluster = settings.pop("cluster", None)
         if settings:
             ensembles = changed(ensembles, settings)
@@ -82,7 +82,7 @@ def main(
     return 0
 
 
-def _settings(items: Sequence[str]) -> dict[str, Any]:
+def settings_of(items: Sequence[str]) -> dict[str, Any]:
     """`["grid=64", "reynolds=[125, 500]"]` as a dictionary; values as recipes write them."""
     found: dict[str, Any] = {}
     for item in items:

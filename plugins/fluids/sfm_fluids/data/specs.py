@@ -56,6 +56,22 @@ TURBULENCE_2D_STEPS = DatasetSpec(
     length_unit="1",
 )
 
+TURBULENCE_3D = DatasetSpec(
+    name="turbulence-3d",
+    domain="fluids",
+    summary="filtered 3-D flows on 16^3 points with exact subgrid stress, Re 50 to 200",
+    quantities=("sgs_stress",),
+    levels=("DNS",),
+    licence="CC0-1.0",
+    origin=(
+        "own direct numerical simulation with fluids/navier-stokes-3d (pseudo-spectral, ETDRK4, "
+        "64^3 points, float32), filtered in float64 with a Gaussian of three coarse spacings and a "
+        "sharp cut-off"
+    ),
+    citation=("made with sfm-hub, plugin fluids: datasets/turbulence-3d/build.py",),
+    length_unit="1",
+)
+
 DARCY = DatasetSpec(
     name="darcy-neuraloperator",
     domain="fluids",
