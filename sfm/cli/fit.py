@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="K=V",
-        help="start or fix a parameter, setting",
+        help="starts and fixed values of parameters, settings: --set a=1 b=2",
     )
     parser.add_argument("--max-iterations", type=int, default=50)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -39,6 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     part = find("simulators", arguments.simulator)
     simulator = part.load()(**parse_settings(arguments.set))
     observations = simulator.read_observations(arguments.data)
+    for name, guess in observations.unknowns.items():
+        note(f"{name} is not given: its {guess.numel()} numbers are estimated, too")
     result = fit(
         simulator,
         observations,

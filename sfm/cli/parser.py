@@ -92,7 +92,7 @@ def parse(words: list[str]) -> tuple[Handler, argparse.Namespace]:
     if not words:
         parser.print_help(sys.stdout)
         raise SystemExit(0)
-    arguments, extra = parser.parse_known_args(words)
+    arguments, extra = parser.parse_known_args(settings_apart(words))
     unknown = [word for word in extra if word.startswith("-")] or extra
     if unknown:
         word = unknown[0].partition("=")[0]
@@ -105,3 +105,18 @@ def parse(words: list[str]) -> tuple[Handler, argparse.Namespace]:
     if not hasattr(arguments, "handler"):
         raise InputError(f"`sfm {arguments.command}` needs an action; see its --help")
     return arguments.handler, arguments
+
+
+def settings_apart(words: list[str]) -> list[str]:
+    """`--set a=1 b=2` as `--set a=1 --set b=2`.
+
+    >>> settings_apart(["simulate", "--set", "a=1", "b=2", "--json"])
+    ['simulate', '--set', 'a=1', '--set', 'b=2', '--json']
+    """
+    found: list[str] = []
+    for word in words:
+        follows = len(found) > 1 and found[-2] == "--set"
+        if follows and "=" in word and not word.startswith("-"):
+            found.append("--set")
+        found.append(word)
+    return found

@@ -94,6 +94,9 @@ class Observations:
         units: their units.
         sigma: standard error of each quantity's values if known; else estimated from residuals.
         options: whatever `predict_observations` needs besides.
+        unknowns: what the predictions depend on and nobody measured exactly, such as an initial
+            state seen through noise: first guesses by name. `predict_observations` takes them from
+            here, and `fit` estimates them with the parameters.
     """
 
     state: Any
@@ -101,6 +104,7 @@ class Observations:
     units: Mapping[str, str] = field(default_factory=dict)
     sigma: Mapping[str, float] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    unknowns: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Simulator(nn.Module, ABC):

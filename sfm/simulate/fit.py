@@ -8,21 +8,24 @@ simulation. Bounds are kept by projection. At the minimum
 
 where s^2 = 1 if the standard errors sigma of the observations are given. Where they are not, sigma
 is one number per quantity and is estimated from the residuals, in turns with the parameters.
+Whatever else the observations leave unknown, such as the initial state, is estimated too and widens
+the standard errors (`sfm.simulate.fit_profile`).
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sfm.errors import InputError, RunError, did_you_mean
-from sfm.simulate.base import Observations, Parameter, Simulator
+from sfm.errors import InputError, RunError
+from sfm.simulate.base import Observations, Simulator
+from sfm.simulate.fit_problem import Problem
+from sfm.simulate.fit_profile import Profiled
 
 Progress = Callable[[int, float], None]
 
@@ -61,6 +64,7 @@ class FitResult:
         iterations: of Levenberg-Marquardt, in all rounds.
         converged: whether the last round converged.
         warnings: what the user should know.
+        unknowns: best estimates of `observations.unknowns`, by name.
     """
 
     estimates: Mapping[str, Estimate]
@@ -71,133 +75,7 @@ class FitResult:
     iterations: int
     converged: bool
     warnings: tuple[str, ...] = ()
-
-
-class _Prediction(nn.Module):
-    """`simulator.predict_observations` as a module's forward, for `functional_call`."""
-
-    def __init__(self, simulator: Simulator) -> None:
-        super().__init__()
-        self.simulator = simulator
-
-    def forward(self, observations: Observations) -> dict[str, Tensor]:
-        return self.simulator.predict_observations(observations)
-
-
-class Problem:
-    """The map from a flat vector of parameters to a flat vector of predictions."""
-
-    def __init__(
-        self, simulator: Simulator, observations: Observations, names: Sequence[str]
-    ) -> None:
-        specs = {p.name: p for p in simulator.parameters_spec}
-        for name in names:
-            if name not in specs:
-                raise InputError(
-                    f"{simulator.part}: no parameter '{name}' (known: "
-                    f"{', '.join(specs) or 'none'})."
-                    f"{did_you_mean(name, specs)}"
-                )
-        self.names = list(dict.fromkeys(names))
-        if not self.names:
-            raise InputError(f"{simulator.part}: name at least one parameter to fit")
-        self.specs: list[Parameter] = [specs[name] for name in self.names]
-        self.module = _Prediction(simulator)
-        self.observations = observations
-        self.keys = list(observations.values)
-        values = [getattr(simulator, name).detach() for name in self.names]
-        self.shapes = [v.shape for v in values]
-        self.sizes = [v.numel() for v in values]
-        self.start = torch.cat([v.reshape(-1) for v in values])
-        self.observed = torch.cat(
-            [torch.as_tensor(v).detach().reshape(-1) for v in observations.values.values()]
-        ).to(self.start)
-        if not bool(torch.isfinite(self.observed).all()):
-            raise InputError(f"{simulator.part}: an observation is not a finite number")
-        counts = torch.tensor([torch.as_tensor(v).numel() for v in observations.values.values()])
-        self.group = torch.repeat_interleave(torch.arange(len(self.keys)), counts)
-        self.low = self._bound("low")
-        self.high = self._bound("high")
-        if len(self.observed) <= len(self.start):
-            raise InputError(
-                f"{simulator.part}: {len(self.observed)} observations cannot determine "
-                f"{len(self.start)} parameters"
-            )
-
-    def _bound(self, side: str) -> Tensor:
-        values = [
-            torch.full((n,), float(getattr(s, side)))
-            for n, s in zip(self.sizes, self.specs, strict=True)
-        ]
-        return torch.cat(values).to(self.start)
-
-    def predict(self, flat: Tensor) -> Tensor:
-        """(p,) -> (n,), differentiable."""
-        parts = flat.split(self.sizes)
-        named = {
-            f"simulator.{name}": part.reshape(shape)
-            for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
-        }
-        found = torch.func.functional_call(self.module, named, (self.observations,))
-        missing = [key for key in self.keys if key not in found]
-        if missing:
-            raise RunError(f"{self.module.simulator.part}: did not predict {', '.join(missing)}")
-        flat_values = torch.cat([found[key].reshape(-1) for key in self.keys])
-        if flat_values.shape != self.observed.shape:
-            raise RunError(
-                f"{self.module.simulator.part}: predicted {len(flat_values)} numbers for "
-                f"{len(self.observed)} observations"
-            )
-        return flat_values
-
-    def value(self, flat: Tensor) -> Tensor:
-        """(n,) prediction without a graph of the parameters."""
-        return self.predict(flat.detach()).detach()
-
-    def jacobian(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        """(n,) prediction and its (n, p) derivatives.
-
-        Forward mode, one parameter after another: one run each, whatever n is. Where an operation
-        has no forward derivative, reverse mode over reverse mode, at the same count.
-        """
-        try:
-            return self._forward_mode(flat)
-        except (NotImplementedError, RuntimeError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
-            return self._double_reverse(flat)
-
-    def _forward_mode(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        import torch.autograd.forward_ad as forward_ad
-
-        columns, value = [], flat
-        for i in range(len(flat)):
-            tangent = torch.zeros_like(flat)
-            tangent[i] = 1.0
-            with warnings.catch_warnings(), forward_ad.dual_level():
-                # torch's own first use of forward mode compiles with a deprecated torch.jit
-                warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
-                out = self.predict(forward_ad.make_dual(flat.detach(), tangent))
-                value, slope = forward_ad.unpack_dual(out)
-                columns.append(torch.zeros_like(value) if slope is None else slope.detach())
-        return value.detach(), torch.stack(columns, dim=1)
-
-    def _double_reverse(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        x = flat.detach().requires_grad_()
-        out = self.predict(x)
-        seed = torch.zeros_like(out, requires_grad=True)
-        try:
-            (back,) = torch.autograd.grad(out, x, seed, create_graph=True)
-            columns = []
-            for i in range(len(flat)):
-                unit = torch.zeros_like(flat)
-                unit[i] = 1.0
-                (column,) = torch.autograd.grad(back, seed, unit, retain_graph=True)
-                columns.append(column.detach())
-            return out.detach(), torch.stack(columns, dim=1)
-        except RuntimeError:  # differentiable only once: a reverse sweep per observation
-            rows = [torch.autograd.grad(o, x, retain_graph=True)[0].detach() for o in out.unbind()]
-            return out.detach(), torch.stack(rows)
+    unknowns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass
@@ -232,13 +110,15 @@ def fit(
         InputError: an unknown parameter, or fewer observations than parameters.
         RunError: the simulation is not finite at the start.
     """
-    problem = Problem(simulator, observations, names)
+    kind = Profiled if observations.unknowns else Problem
+    problem = kind(simulator, observations, names)
     known = all(key in observations.sigma for key in problem.keys)
     sigma = _start_sigma(problem, observations)
     rounds = 1 if known or len(problem.keys) == 1 else 4
     flat, iterations = problem.start.clone(), 0
     step: _Step | None = None
     for _ in range(rounds):
+        problem.weigh(sigma)
         step = _minimise(problem, flat, sigma[problem.group], max_iterations, tolerance, progress)
         iterations += step.iterations
         flat = step.flat
@@ -265,7 +145,7 @@ def _residual_sigma(
     problem: Problem, step: _Step, observations: Observations, sigma: Tensor
 ) -> Tensor:
     residual = problem.observed - step.prediction
-    n, p = len(residual), len(step.flat)
+    n, p = len(residual), len(step.flat) + len(problem.fields)
     new = sigma.clone()
     for number, key in enumerate(problem.keys):
         if key not in observations.sigma:
@@ -347,7 +227,7 @@ def _trial(
 def _report(
     problem: Problem, step: _Step, sigma: Tensor, known: bool, iterations: int
 ) -> FitResult:
-    n, p = len(problem.observed), len(step.flat)
+    n, p = len(problem.observed), len(step.flat) + len(problem.fields)
     per_row = sigma[problem.group]
     residual = problem.observed - step.prediction
     chi2 = float((residual / per_row).square().sum())
@@ -391,6 +271,7 @@ def _report(
         iterations=iterations,
         converged=step.converged,
         warnings=tuple(said),
+        unknowns={k: v.cpu().numpy() for k, v in problem.named(problem.fields).items()},
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from sfm import cli
 from sfm.cli import main
+from sfm.cli.parser import parse, settings_apart
 from sfm.cli.values import parse_settings, parse_value
 from sfm.data.atomic import atomic
 from sfm.errors import HubError, InputError, PluginError, RunError
@@ -146,6 +147,14 @@ def test_settings():
     for bad in (["a"], ["=1"], ["a=1", "a=2"]):
         with pytest.raises(InputError, match="--set"):
             parse_settings(bad)
+
+
+def test_settings_may_follow_one_another():
+    words = ["x", "--set", "a=1", "b=2", "--json", "--set", "c=3", "f.md"]
+    expected = ["x", "--set", "a=1", "--set", "b=2", "--json", "--set", "c=3", "f.md"]
+    assert settings_apart(words) == expected
+    _, arguments = parse(["fit", "--set", "a=1", "b=2", "a/b", "--data", "f.npz", "--param", "a"])
+    assert (arguments.set, arguments.simulator) == (["a=1", "b=2"], "a/b")
 
 
 def test_a_file_is_whole_or_not_there(tmp_path):

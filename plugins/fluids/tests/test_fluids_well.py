@@ -174,7 +174,7 @@ def test_simulate_writes_it_and_fit_reads_it(tmp_path, monkeypatch, capsys):
     assert np.allclose(data.scalars["mean_kinetic_energy"], energy, rtol=1e-5)
     sim = NavierStokes2D(height=16, width=24, length_x=3 * np.pi)
     observations = sim.read_observations(tmp_path / "run.hdf5")
-    assert observations.options["steps"] == (10, 20)
+    assert observations.options["steps"] == (0, 10, 20)
     predicted = sim.predict_observations(observations)["velocity"]
     assert torch.allclose(predicted, observations.values["velocity"], atol=1e-5)
     samples = read_hdf5(tmp_path / "run.hdf5")

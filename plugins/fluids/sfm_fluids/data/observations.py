@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sfm.errors import InputError
 from sfm.simulate import Observations, Trajectory
 
+from ..periodic.coefficients import Coefficients
 from ..periodic.grid import Grid
 from .readers import load_arrays
 from .well import write_well
@@ -81,18 +83,25 @@ def read(simulator: NavierStokes2D, path: Path) -> Observations:
     """Snapshots to fit to.
 
     The file (.h5 or .npz, or The Well's .hdf5 with one run) holds `velocity` (T, 2, H, W) and
-    `times` (T,), increasing multiples of the simulator's dt. The flow starts from
-    `initial_velocity` (2, H, W) at t = 0 if the file has it; else from the first snapshot, which
-    is then taken as exact. `sigma`, a number, is the standard error of a velocity component.
+    `times` (T,), increasing multiples of the simulator's dt; or what `sfm simulate --output` writes
+    to .npz. `sigma`, a number, is the standard error of a velocity component.
+
+    The flow starts from `initial_velocity` (2, H, W) at t = 0 if the file has it, which is then
+    taken as exact. Otherwise nothing is: the first snapshot is an observation like the others, and
+    the flow at its time is estimated along with the parameters.
 
     Raises:
         InputError: something is missing, of the wrong shape, or between two time steps.
     """
-    arrays = load_arrays(path, ("velocity", "times", "initial_velocity", "sigma"))
-    velocity, times = arrays.get("velocity"), arrays.get("times")
+    names = ("velocity", "times", "time", "initial_velocity", "sigma", "length_x", "length_y")
+    arrays = load_arrays(path, names)
+    velocity, times = arrays.get("velocity"), arrays.get("times", arrays.get("time"))
     if velocity is None or times is None:
         missing = "velocity" if velocity is None else "times"
         raise InputError(f"{path}: no dataset '{missing}'; a fit needs velocity and times")
+    if velocity.ndim == 5 and velocity.shape[1] > 1:
+        raise InputError(f"{path}: holds {velocity.shape[1]} flows; a fit takes one")
+    velocity = velocity[:, 0] if velocity.ndim == 5 else velocity
     if velocity.ndim != 4 or velocity.shape[1] != 2 or times.shape != velocity.shape[:1]:
         raise InputError(
             f"{path}: velocity {velocity.shape} and times {times.shape} are not (T, 2, H, W), (T,)"
@@ -101,22 +110,46 @@ def read(simulator: NavierStokes2D, path: Path) -> Observations:
         if not np.isfinite(array).all():
             where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
             raise InputError(f"{path}: '{name}' is not finite at index {where}")
+    for name in ("length_x", "length_y"):
+        here, given = getattr(simulator, name), float(arrays.get(name, getattr(simulator, name)))
+        if abs(given - here) > 1e-6 * here:
+            raise InputError(f"{path}: {name} is {given:g} there and {here:g} here; set {name}")
     start = arrays.get("initial_velocity")
+    known = start is not None
     if start is None:
-        start, velocity, times = velocity[0], velocity[1:], times[1:] - times[0]
+        if len(velocity) < 2:
+            raise InputError(f"{path}: one snapshot only; a fit needs at least two")
+        start, times = velocity[0], times - times[0]
     steps = np.rint(times / simulator.dt).astype(int)
     if len(steps) == 0:
-        raise InputError(f"{path}: one snapshot only; a fit needs at least two")
+        raise InputError(f"{path}: no snapshot")
     if np.abs(steps * simulator.dt - times).max() > 1e-6 * max(1.0, float(times.max())):
         raise InputError(f"{path}: times are no multiples of dt={simulator.dt}; set another dt")
     if steps[0] < 0 or (np.diff(steps) <= 0).any():
         raise InputError(f"{path}: times do not increase")
     state = simulator.from_velocity(torch.from_numpy(np.ascontiguousarray(start)))
-    values = torch.from_numpy(np.ascontiguousarray(velocity)).to(state.vorticity)
+    values = torch.from_numpy(np.ascontiguousarray(velocity)).to(simulator.viscosity)
+    basis = Coefficients(simulator.grid)
+    first = basis.pack(state.vorticity[0], state.mean_velocity[0])
     return Observations(
         state=state,
         values={"velocity": values},
         units={"velocity": "1"},
         sigma={"velocity": float(arrays["sigma"])} if "sigma" in arrays else {},
         options={"steps": tuple(int(s) for s in steps)},
+        unknowns={} if known else {"initial_velocity": first},
     )
+
+
+def predict(simulator: NavierStokes2D, observations: Observations) -> dict[str, Tensor]:
+    """Velocity at the observed times, (T, 2, H, W), from the known or the unknown start."""
+    state, found, done = observations.state, [], 0
+    if "initial_velocity" in observations.unknowns:
+        basis = Coefficients(simulator.grid)
+        omega, mean = basis.unpack(observations.unknowns["initial_velocity"])
+        state = state._replace(vorticity=omega[None], mean_velocity=mean[None])
+    for step in observations.options["steps"]:
+        state = simulator(state, step - done)
+        done = step
+        found.append(simulator.velocity(state)[0])
+    return {"velocity": torch.stack(found)}

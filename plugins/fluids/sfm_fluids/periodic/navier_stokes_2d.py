@@ -448,12 +448,9 @@ class NavierStokes2D(PseudoSpectral):
 
     def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
         """Velocity at the observed times, (T, 2, H, W)."""
-        state, found, done = observations.state, [], 0
-        for step in observations.options["steps"]:
-            state = self(state, step - done)
-            done = step
-            found.append(self.velocity(state)[0])
-        return {"velocity": torch.stack(found)}
+        from ..data.observations import predict
+
+        return predict(self, observations)
 
 
 def _constant_smagorinsky(velocity: Tensor, spacing: float, constant: Tensor) -> Tensor:
