@@ -18,7 +18,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", type=Path, metavar="FILE", help="initial system or field")
     parser.add_argument("--index", type=int, default=0, help="which system of the file (from 0)")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="K=V", help="a parameter or a setting"
+        "--set",
+        action="append",
+        default=[],
+        metavar="K=V",
+        help="parameters and settings: grid=256 viscosity=1e-3",
     )
     parser.add_argument("--steps", type=int, help="number of steps")
     parser.add_argument("--every", type=int, help="record each such step")
@@ -28,9 +32,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help=".npz, .h5 or the domain's own format"
     )
-    parser.add_argument("--plot", type=Path, metavar="FILE", help=".png, or .gif for an animation")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help=".png; .gif, .mp4: animations")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.epilog = "example: sfm simulate fluids/navier-stokes-2d --set viscosity=1e-3 --steps 100"
+    parser.epilog = "example: sfm simulate fluids/navier-stokes-2d --set grid=64 viscosity=1e-3"
     parser.set_defaults(handler=run)
 
 

@@ -1,8 +1,11 @@
-"""Pictures of a flow: vorticity at three times, the energy's history, or an animation."""
+"""Pictures of a 2-D flow: fields at three times, the energy's history, or an animation."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,54 +14,113 @@ from sfm.simulate import Trajectory
 
 from .periodic.grid import Grid
 
+STILL = (".png", ".pdf", ".svg")
+MOVING = (".gif", ".mp4")
+FRAMES = 120
+
 
 def draw(trajectory: Trajectory, grid: Grid, path: Path) -> None:
-    """Draw the first flow of the batch to `path`: .gif animates, .png, .pdf and .svg do not.
+    """Draw the first flow of the batch: .png, .pdf, .svg; animated .gif and .mp4.
+
+    Vorticity, and the first passive scalar where there is one.
 
     Raises:
-        InputError: another suffix.
+        InputError: another suffix, or .mp4 without ffmpeg.
     """
-    if path.suffix not in (".gif", ".png", ".pdf", ".svg"):
-        raise InputError(f"{path}: draw to .png, .pdf, .svg or .gif, not '{path.suffix}'")
+    suffix = path.suffix.lower()
+    if suffix not in STILL + MOVING:
+        raise InputError(f"{path}: draw to {', '.join(STILL + MOVING)}, not '{path.suffix}'")
+    omega = _array(trajectory.observables["vorticity"][:, 0])
+    if suffix in MOVING:
+        animate(omega, trajectory.times.numpy(), _style(omega, "RdBu_r", grid), path, "vorticity")
+        return
     from matplotlib.figure import Figure
 
-    omega = trajectory.observables["vorticity"][:, 0].detach().cpu().numpy()
+    rows = [("vorticity", omega, _style(omega, "RdBu_r", grid))]
+    if "passive_scalar" in trajectory.observables:
+        scalar = _array(trajectory.observables["passive_scalar"][:, 0, 0])
+        rows.append(("scalar", scalar, _style(scalar, "PuOr_r", grid)))
     times = trajectory.times.numpy()
-    limit = float(np.quantile(np.abs(omega[len(omega) // 2 :]), 0.995)) or 1.0
-    style = {
+    figure = Figure(figsize=(13, 3.4 * len(rows)), layout="constrained")
+    panels = figure.subplots(len(rows), 4, squeeze=False)
+    for axes, (name, field, style) in zip(panels, rows, strict=True):
+        for axis, index in zip(axes, (0, len(field) // 2, len(field) - 1), strict=False):
+            image = axis.imshow(field[index], **style)
+            axis.set(title=f"{name}, t = {times[index]:.2f}", xlabel="x", ylabel="y")
+        figure.colorbar(image, ax=axes[2])
+    energy = _array(trajectory.observables["mean_kinetic_energy"][:, 0])
+    panels[0, 3].plot(times, energy)
+    panels[0, 3].set(title="kinetic energy", xlabel="t", ylim=(0, None))
+    if len(rows) > 1:
+        panels[1, 3].plot(times, rows[1][1].var((1, 2)))
+        panels[1, 3].set(title="scalar variance", xlabel="t", ylim=(0, None))
+    figure.savefig(path, dpi=130)
+
+
+def animate(
+    fields: np.ndarray, times: np.ndarray, style: dict[str, Any], path: Path, name: str
+) -> None:
+    """Frames (T, H, W) to .gif or .mp4; `style` goes to `imshow`. At most 120 frames.
+
+    Raises:
+        InputError: .mp4 without ffmpeg.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    left, right, bottom, top = style["extent"]
+    wide = min(2.0, max(0.5, (right - left) / (top - bottom)))
+    with _writer(path) as writer:
+        figure = Figure(figsize=(round(4 * wide**0.5, 1), round(4.4 / wide**0.5, 1)))
+        FigureCanvasAgg(figure)
+        axis = figure.add_subplot()
+        image = axis.imshow(fields[0], **style)
+        axis.set(xlabel="x", ylabel="y")
+        stride = -(-len(fields) // FRAMES)
+        with writer.saving(figure, path, dpi=100):
+            for index in range(0, len(fields), stride):
+                image.set_data(fields[index])
+                axis.set_title(f"{name}, t = {times[index]:.2f}")
+                writer.grab_frame()
+
+
+@contextmanager
+def _writer(path: Path) -> Iterator[Any]:
+    """matplotlib's writer for the suffix; ffmpeg may come from the package imageio-ffmpeg."""
+    import matplotlib
+    from matplotlib.animation import FFMpegWriter, PillowWriter
+
+    if path.suffix.lower() == ".gif":
+        yield PillowWriter(fps=12)
+        return
+    options: Any = {}
+    if not FFMpegWriter.isAvailable():
+        try:
+            from imageio_ffmpeg import get_ffmpeg_exe
+        except ImportError:
+            raise InputError(
+                f"{path.name}: .mp4 needs ffmpeg, which is not here (pip install imageio-ffmpeg); "
+                f"draw to {path.stem}.gif instead"
+            ) from None
+        options["animation.ffmpeg_path"] = get_ffmpeg_exe()
+    with matplotlib.rc_context(options):
+        # even numbers of pixels, as most players need them
+        filters = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"]
+        yield FFMpegWriter(fps=12, extra_args=filters)
+
+
+def _array(values: Any) -> np.ndarray:
+    return values.detach().cpu().numpy()
+
+
+def _style(fields: np.ndarray, colours: str, grid: Grid) -> dict[str, Any]:
+    """Symmetric colours that the developed flow fills; the box's own lengths."""
+    limit = float(np.quantile(np.abs(fields[len(fields) // 2 :]), 0.995)) or 1.0
+    return {
         "origin": "lower",
-        "cmap": "RdBu_r",
+        "cmap": colours,
         "vmin": -limit,
         "vmax": limit,
         "extent": (0, grid.length_x, 0, grid.length_y),
         "interpolation": "bilinear",
     }
-    if path.suffix == ".gif":
-        _animate(Figure(figsize=(4, 4)), omega, times, style, path)
-        return
-    figure = Figure(figsize=(13, 3.4), layout="constrained")
-    axes = figure.subplots(1, 4)
-    for axis, index in zip(axes, (0, len(omega) // 2, len(omega) - 1), strict=False):
-        image = axis.imshow(omega[index], **style)
-        axis.set(title=f"vorticity, t = {times[index]:.2f}", xlabel="x", ylabel="y")
-    figure.colorbar(image, ax=axes[2])
-    energy = trajectory.observables["mean_kinetic_energy"][:, 0].detach().cpu().numpy()
-    axes[3].plot(times, energy)
-    axes[3].set(title="kinetic energy", xlabel="t", ylim=(0, None))
-    figure.savefig(path, dpi=130)
-
-
-def _animate(figure, omega: np.ndarray, times: np.ndarray, style: dict, path: Path) -> None:
-    from matplotlib.animation import PillowWriter
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    axis = figure.add_subplot()
-    image = axis.imshow(omega[0], **style)
-    writer = PillowWriter(fps=12)
-    stride = max(1, len(omega) // 60)
-    with writer.saving(figure, path, dpi=80):
-        for index in range(0, len(omega), stride):
-            image.set_data(omega[index])
-            axis.set_title(f"vorticity, t = {times[index]:.2f}")
-            writer.grab_frame()

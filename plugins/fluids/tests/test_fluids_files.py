@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import h5py
 import numpy as np
 import pytest
@@ -76,6 +78,24 @@ def test_a_run_is_drawn_written_and_read_again(tmp_path):
     assert torch.allclose(again, trajectory.observables["velocity"][-1], atol=1e-12)
     with pytest.raises(InputError, match=r"not '\.bmp'"):
         sim.plot(trajectory, tmp_path / "flow.bmp")
+
+
+def test_films_and_fields_of_scalars(tmp_path, monkeypatch):
+    """.mp4 where ffmpeg is; else one line that names the .gif."""
+    from matplotlib.animation import FFMpegWriter
+
+    sim = NavierStokes2D(grid=8, width=16, forcing_wavenumber=1, scalars=1)
+    with torch.no_grad():
+        trajectory = sim.run(sim.state(), 4, every=2)
+    sim.plot(trajectory, tmp_path / "two-rows.png")
+    assert (tmp_path / "two-rows.png").stat().st_size > 1000
+    if FFMpegWriter.isAvailable():
+        sim.plot(trajectory, tmp_path / "flow.mp4")
+        assert (tmp_path / "flow.mp4").stat().st_size > 1000
+    monkeypatch.setattr(FFMpegWriter, "isAvailable", lambda: False)
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(InputError, match=r"draw to flow\.gif instead"):
+        sim.plot(trajectory, tmp_path / "flow.mp4")
 
 
 def test_viscosity_and_drag_are_recovered_from_noisy_snapshots(tmp_path):

@@ -106,13 +106,14 @@ class FlowTerm:
     noise: RingNoise | None = None
     noise_rate: Tensor | None = None
     first_member: int = 0
-    _slots: dict[str, slice] = field(default_factory=dict)
+    _slots: dict[str, slice] = field(default_factory=dict, repr=False)
+    _made: Factors | None = field(default=None, repr=False)
 
     def term(self) -> Term:
         """N as a `Term` whose tensors are those of all the parts."""
         tensors: list[Tensor] = []
         for name, given in (
-            ("force", () if self.force is None else (self.force,)),
+            ("force", () if self.force is None else (_pairs(self.force.unsqueeze(-3)),)),
             ("mean", () if self.mean is None else (self.mean, self.drag)),
             ("gradient", () if self.gradient is None else (self.gradient,)),
             ("closure", () if self.closure is None else self.closure.tensors),
@@ -128,6 +129,7 @@ class FlowTerm:
             held=self.held if holds else None,
             linearise=self.linearise,
             fast=self.fast,
+            pairs=True,
         )
 
     # --- readable, differentiable in every mode -------------------------------------------------
@@ -193,7 +195,11 @@ class FlowTerm:
         return decayed(mean, drag, time - self.start)
 
     def _factors(self, u: Tensor) -> Factors:
-        return factors_of(self.grid, u.real.dtype, str(u.device))
+        """The grid's constants for complex coefficients like u."""
+        made = self._made
+        if made is None or made.velocity.dtype != u.dtype or made.velocity.device != u.device:
+            made = self._made = factors_of(self.grid, u.real.dtype, str(u.device))
+        return made
 
     def _collect(
         self, u: Tensor, flux: Tensor, mean: Tensor | None, tensors: Sequence[Tensor]
@@ -208,7 +214,8 @@ class FlowTerm:
             fx, fy = flux[..., -2, :, :], flux[..., -1, :, :]
             tendency = tendency + (made.minus_div[1] * fx - made.minus_div[0] * fy)
         if self.force is not None:
-            tendency = tendency + tensors[self._slots["force"]][0]
+            force = torch.view_as_complex(tensors[self._slots["force"]][0])
+            tendency = tendency + force.squeeze(-3)
         tendency = tendency.unsqueeze(-3)
         if not count:
             return tendency
@@ -233,33 +240,38 @@ class FlowTerm:
         acts = self.closure is not None and not self.hold
         return not self.scalars and not acts and self.forcing is None
 
-    def fast(self, u: Tensor, time: float, *tensors: Tensor) -> Tensor:
-        """N(u, t) with few temporaries."""
-        if not self._plain():
-            return self.function(u, time, *tensors)
+    def fast(self, pairs: Tensor, time: float, *tensors: Tensor) -> Tensor:
+        """N(u, t) of the real view of u, with few calls and few temporaries."""
+        u = torch.view_as_complex(pairs)
         fields = self._fields(u, time, tensors)
-        return self._collect_plain(u, to_modes(_products(fields), self.grid), tensors)
+        if self._plain():
+            return self._collect_plain(to_modes(_products(fields), self.grid), tensors)
+        flux = to_modes(self.flux(fields, time, tensors), self.grid)
+        return _pairs(self._collect(u, flux, self._mean(time, tensors), tensors))
 
-    def linearise(self, u: Tensor, time: float, *tensors: Tensor) -> tuple[Tensor, Pull]:
-        """N(u, t) and its adjoint."""
+    def linearise(self, pairs: Tensor, time: float, *tensors: Tensor) -> tuple[Tensor, Pull]:
+        """N(u, t) of the real view of u, and its adjoint."""
+        u = torch.view_as_complex(pairs)
         fields = self._fields(u, time, tensors)
         if self._plain():
             flux = _products(fields)
             pull_flux = _products_adjoint(fields)
-            value = self._collect_plain(u, to_modes(flux, self.grid), tensors)
+            value = self._collect_plain(to_modes(flux, self.grid), tensors)
         else:
             flux, pull_flux = self._flux_by_autograd(fields, time, tensors)
             mean = self._mean(time, tensors)
-            value = self._collect(u, to_modes(flux, self.grid), mean, tensors)
+            value = _pairs(self._collect(u, to_modes(flux, self.grid), mean, tensors))
 
-        def pull(grad: Tensor, totals: Totals) -> Tensor:
-            made = self._factors(u)
-            cotangent = to_points(self._spread(grad, tensors), self.grid)
+        def pull(given: Tensor, totals: Totals) -> Tensor:
+            made, grad = self._factors(u), torch.view_as_complex(given)
+            cotangent = to_points(self._spread(given, grad), self.grid)
             modes = to_modes(pull_flux(cotangent, totals), self.grid)
+            if self.force is not None:
+                _add(totals[self._slots["force"]][0], given[..., :1, :, :, :])
+            if not self.scalars and self.mean is None:
+                return _pairs((made.velocity_forth * modes).sum(-3, keepdim=True))
             found = (made.velocity_forth * modes[..., :2, :, :]).sum(-3, keepdim=True)
             drift = modes[..., :2, 0, 0].real
-            if self.force is not None:
-                _add(totals[self._slots["force"]][0], grad[..., 0, :, :])
             if self.scalars:
                 more = made.forth * modes[..., 2:, :, :]
                 if self.gradient is not None:
@@ -267,29 +279,28 @@ class FlowTerm:
                 found = torch.cat((found, more), -3)
             if self.mean is not None:
                 self._pull_mean(drift, time, tensors, totals)
-            return found
+            return _pairs(found)
 
         return value, pull
 
     def _fields(self, u: Tensor, time: float, tensors: Sequence[Tensor]) -> Tensor:
         made = self._factors(u)
-        hat = u.new_empty(*u.shape[:-3], 2 + self.scalars, *u.shape[-2:])
-        torch.mul(made.velocity, u[..., :1, :, :], out=hat[..., :2, :, :])
         if self.scalars:
-            hat[..., 2:, :, :] = u[..., 1:, :, :]
+            hat = torch.cat((made.velocity * u[..., :1, :, :], u[..., 1:, :, :]), -3)
+        else:
+            hat = made.velocity * u
         mean = self._mean(time, tensors)
         if mean is not None:
             hat[..., :2, 0, 0] = mean * (self.grid.height * self.grid.width)
         return to_points(hat, self.grid)
 
-    def _collect_plain(self, u: Tensor, flux: Tensor, tensors: Sequence[Tensor]) -> Tensor:
-        made, real = self._factors(u), torch.view_as_real(flux)
-        found = made.flux[0] * real[..., 0, :, :, :]
-        found.addcmul_(made.flux[1], real[..., 1, :, :, :])
-        tendency = torch.view_as_complex(found)
-        if self.force is not None:
-            tendency += tensors[self._slots["force"]][0]
-        return tendency.unsqueeze(-3)
+    def _collect_plain(self, flux: Tensor, tensors: Sequence[Tensor]) -> Tensor:
+        made = self._factors(flux)
+        shear, normal = torch.view_as_real(flux).split(1, -4)
+        if self.force is None:
+            return (made.flux[0] * shear).addcmul_(made.flux[1], normal)
+        force = tensors[self._slots["force"]][0]
+        return torch.addcmul(force, made.flux[0], shear).addcmul_(made.flux[1], normal)
 
     def _flux_by_autograd(
         self, fields: Tensor, time: float, tensors: Sequence[Tensor]
@@ -319,23 +330,18 @@ class FlowTerm:
 
         return flux.detach(), pull
 
-    def _spread(self, grad: Tensor, tensors: Sequence[Tensor]) -> Tensor:
+    def _spread(self, pairs: Tensor, grad: Tensor) -> Tensor:
         """Adjoint of `_collect` and `to_modes`, up to the factor-free inverse transform."""
         made, count = self._factors(grad), self.scalars
-        extra = 2 if self.forcing is not None else 0
-        shape = (*grad.shape[:-3], 2 + 2 * count + extra, *grad.shape[-2:])
-        spread = grad.new_empty(shape)
-        pairs = torch.view_as_real(grad[..., :1, :, :])
-        torch.mul(made.flux_back, pairs, out=torch.view_as_real(spread)[..., :2, :, :, :])
-        weighted = made.back * grad if count or extra else grad
-        div = made.minus_div.conj()
+        if not count and self.forcing is None:
+            return torch.view_as_complex(made.flux_back * pairs)
+        parts = [torch.view_as_complex(made.flux_back * pairs[..., :1, :, :, :])]
+        weighted, div = made.back * grad, made.minus_div.conj()
         if count:
-            spread[..., 2 : 2 + count, :, :] = div[0] * weighted[..., 1:, :, :]
-            spread[..., 2 + count : 2 + 2 * count, :, :] = div[1] * weighted[..., 1:, :, :]
-        if extra:
-            spread[..., -2, :, :] = div[1] * weighted[..., 0, :, :]
-            spread[..., -1, :, :] = -div[0] * weighted[..., 0, :, :]
-        return spread
+            parts += [div[0] * weighted[..., 1:, :, :], div[1] * weighted[..., 1:, :, :]]
+        if self.forcing is not None:
+            parts += [div[1] * weighted[..., :1, :, :], -div[0] * weighted[..., :1, :, :]]
+        return torch.cat(parts, -3)
 
     def _pull_gradient(
         self,
@@ -381,24 +387,30 @@ def decayed(mean: Tensor, drag: Tensor, time: float) -> Tensor:
     return mean * torch.exp(-drag * time)[..., None]
 
 
+def _pairs(modes: Tensor) -> Tensor:
+    return torch.view_as_real(modes.resolve_conj())
+
+
 def _products(fields: Tensor) -> Tensor:
     """u v and v^2 - u^2 of (..., 2, H, W)."""
-    u, v = fields[..., 0, :, :], fields[..., 1, :, :]
+    u, v = fields.unbind(-3)
     flux = torch.empty_like(fields)
-    torch.mul(u, v, out=flux[..., 0, :, :])
-    torch.mul(v, v, out=flux[..., 1, :, :]).addcmul_(u, u, value=-1)
+    shear, normal = flux.unbind(-3)
+    torch.mul(u, v, out=shear)
+    torch.mul(v, v, out=normal).addcmul_(u, u, value=-1)
     return flux
 
 
 def _products_adjoint(fields: Tensor) -> Callable[[Tensor, Totals], Tensor]:
     """The adjoint of `_products` there."""
-    u, v = fields[..., 0, :, :], fields[..., 1, :, :]
+    u, v = fields.unbind(-3)
 
     def pull(grad: Tensor, totals: Totals) -> Tensor:
-        a, b = grad[..., 0, :, :], grad[..., 1, :, :]
+        a, b = grad.unbind(-3)
         found = torch.empty_like(grad)
-        torch.mul(a, v, out=found[..., 0, :, :]).addcmul_(b, u, value=-2)
-        torch.mul(a, u, out=found[..., 1, :, :]).addcmul_(b, v, value=2)
+        into_u, into_v = found.unbind(-3)
+        torch.mul(a, v, out=into_u).addcmul_(b, u, value=-2)
+        torch.mul(a, u, out=into_v).addcmul_(b, v, value=2)
         return found
 
     return pull

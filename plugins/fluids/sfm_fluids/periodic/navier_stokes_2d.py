@@ -24,7 +24,7 @@ from . import grid as spectral
 from .flow_term import FlowTerm, decayed
 from .forcing import RingNoise, kolmogorov_curl
 from .grid import Grid
-from .simulator import STEPPING, PseudoSpectral
+from .simulator import ADAPTIVE, STEPPING, PseudoSpectral
 from .stateless import Stateless
 from .transforms import columns, to_modes, to_points
 
@@ -188,6 +188,14 @@ class NavierStokes2D(PseudoSpectral):
                 f"the grid {self.grid.shape}"
             )
         self.register_buffer("force_curl", None if force_curl is None else force_curl.to(dtype))
+        if self.stepper == ADAPTIVE and (self.random_wavenumber or self.closure_every == "step"):
+            raise InputError(
+                f"{self.part}: noise and closure_every=step need steps of equal length; take "
+                "stepper=etdrk4 instead of adaptive"
+            )
+        if self.scalars:
+            for name in ("scalar_diffusivity", "scalar_gradient_x", "scalar_gradient_y"):
+                self._scalar_values(name)
         self.noise: RingNoise | None = None
         if self.random_wavenumber:
             self.noise = RingNoise(
@@ -377,6 +385,14 @@ class NavierStokes2D(PseudoSpectral):
             mean = decayed(mean, self.drag, steps * self.dt)
         state = state._replace(mean_velocity=mean, time=state.time + steps * self.dt)
         return self._unpack(modes, state)
+
+    def courant_rate(self, u: Tensor) -> float:
+        """max |u| / dx + max |v| / dy, without the mean flow's share."""
+        made = spectral.velocity_factors(self.grid, u.real.dtype, str(u.device))
+        velocity = to_points(made[..., : columns(self.grid)] * u[..., :1, :, :], self.grid)
+        fastest = velocity.abs().amax((-2, -1)).reshape(-1, 2).amax(0)
+        dy, dx = self.grid.spacing
+        return float(fastest[0] / dx + fastest[1] / dy)
 
     def _start(self, state: FlowState) -> float:
         """The time of the state, where a force depends on it."""

@@ -12,17 +12,21 @@ from torch import Tensor, nn
 from sfm.errors import InputError
 from sfm.simulate import Setting, Simulator
 
+from ..stepping.adaptive import Controller, replay, search
 from ..stepping.exponential import ExponentialStep, paired
 from ..stepping.functional import traced
 from ..stepping.rollout import Monitor, rollout
 from ..stepping.stepper import STEPPERS, stepper
 from ..stepping.term import Term, as_term
 
+ADAPTIVE = "adaptive"
 STEPPING = (
     Setting("dt", 0.01, summary="time step"),
-    Setting("stepper", "etdrk4", tuple(STEPPERS), summary="method in time"),
+    Setting("stepper", "etdrk4", (*STEPPERS, ADAPTIVE), summary="method in time"),
     Setting("recompute", True, (True, False), summary="redo steps in the backward pass"),
     Setting("segment", 1, summary="keep each segment-th state for the backward pass"),
+    Setting("tolerance", 1e-5, summary="of stepper=adaptive: relative error of one inner step"),
+    Setting("courant", 0.8, summary="of stepper=adaptive: longest inner step in cell crossings"),
 )
 
 
@@ -31,6 +35,11 @@ class PseudoSpectral(Simulator):
 
     A subclass lists `STEPPING` among its settings, implements `linear_operator` and `nonlinear`,
     and calls `integrate` in its `forward`.
+
+    `stepper="adaptive"` takes inner steps of an embedded pair of third order (Bogacki and Shampine
+    with an integrating factor) that are as long as `tolerance` and, where the simulator knows its
+    speed, `courant` allow, and at most `dt`. A step of `forward` still spans `dt`. Gradients are
+    those of the accepted steps.
     """
 
     order: ClassVar[tuple[str, int] | None] = ("dt", 4)
@@ -40,6 +49,8 @@ class PseudoSpectral(Simulator):
     stepper: str
     recompute: bool
     segment: int
+    tolerance: float
+    courant: float
 
     def __init__(
         self,
@@ -53,6 +64,9 @@ class PseudoSpectral(Simulator):
             raise InputError(f"{self.part}: dt={self.dt} must be positive")
         if self.segment < 1:
             raise InputError(f"{self.part}: segment={self.segment} must be at least 1")
+        for name in ("tolerance", "courant"):
+            if not getattr(self, name, 1.0) > 0:
+                raise InputError(f"{self.part}: {name}={getattr(self, name)} must be positive")
         self._made: tuple[tuple[Any, ...], Tensor, Sequence[Tensor]] | None = None
 
     @abstractmethod
@@ -66,6 +80,10 @@ class PseudoSpectral(Simulator):
         A plain function is enough. A `Term` names the tensors that N depends on, so that a
         rollout keeps nothing but states for the backward pass and goes through no checkpoint.
         """
+
+    def courant_rate(self, u: Tensor) -> float:
+        """Largest speed over cell size at the coefficients u; 0 where there is no such limit."""
+        return 0.0
 
     def integrate(
         self,
@@ -87,9 +105,11 @@ class PseudoSpectral(Simulator):
             linear: L in place of `linear_operator()`.
             monitor: called with (steps done, coefficients) after each step.
         """
-        method = stepper(self.stepper)
         plain = self.nonlinear() if term is None else term
         linear = self.linear_operator() if linear is None else linear
+        if self.stepper == ADAPTIVE:
+            return self._adaptive(u, as_term(plain), linear, steps, time, monitor)
+        method = stepper(self.stepper)
         pairs = u.is_complex() and not linear.is_complex()
         factors = self._factors(linear, u.real.dtype, pairs)
         term = as_term(plain)
@@ -118,6 +138,67 @@ class PseudoSpectral(Simulator):
             monitor=watch,
         )
         return torch.view_as_complex(end) if pairs else end
+
+    def _adaptive(
+        self,
+        u: Tensor,
+        term: Term,
+        linear: Tensor,
+        steps: int,
+        time: float,
+        monitor: Monitor | None,
+    ) -> Tensor:
+        """Adaptive inner steps over `steps * dt`."""
+        if term.held is not None or monitor is not None:
+            raise InputError(
+                f"{self.part}: stepper=adaptive has no steps of equal length, which noise, a "
+                f"closure held over a step and monitors need; take one of {', '.join(STEPPERS)}"
+            )
+        if traced():
+            raise InputError(
+                f"{self.part}: stepper=adaptive cannot run inside torch.func transforms or "
+                f"forward-mode derivatives; take one of {', '.join(STEPPERS)}"
+            )
+        if not steps:
+            return u
+        pairs = u.is_complex() and not linear.is_complex()
+
+        def inside(w: Tensor) -> Tensor:
+            return torch.view_as_complex(w) if pairs else w
+
+        def outside(w: Tensor) -> Tensor:
+            return torch.view_as_real(w.resolve_conj()) if pairs else w
+
+        def nonlinear(w: Tensor, t: float, *tensors: Tensor) -> Tensor:
+            return outside(term.function(inside(w), t, *tensors))
+
+        controller = Controller(
+            self.tolerance, self.dt, self.courant, lambda w: self.courant_rate(inside(w))
+        )
+        start, linear = outside(u), paired(linear) if pairs else linear
+        given = [t.detach() for t in term.tensors]
+        with torch.no_grad():
+            found = search(
+                start.detach(),
+                lambda w, t: nonlinear(w, t, *given),
+                linear.detach(),
+                steps * self.dt,
+                controller,
+                time=time,
+            )
+        if not torch.is_grad_enabled():
+            return inside(found.end)
+        end = replay(
+            start,
+            nonlinear,
+            linear,
+            term.tensors,
+            found.lengths,
+            time=time,
+            recompute=self.recompute,
+            segment=self.segment,
+        )
+        return inside(end)
 
     def _factors(self, linear: Tensor, dtype: torch.dtype, pairs: bool) -> Sequence[Tensor]:
         """The method's factors; those of the last call again if L is the same and needs none."""

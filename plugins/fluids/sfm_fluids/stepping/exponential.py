@@ -46,18 +46,28 @@ class ExponentialStep:
 
     def advance(self, u: Tensor, n: int, *tensors: Tensor) -> Tensor:
         factors, given = tensors[: self.count], tensors[self.count :]
-        function = self.term.function
-        if self.term.fast is not None and not torch.is_grad_enabled() and not traced():
-            function = self.term.fast
+        start, dt, term = self.time + n * self.dt, self.dt, self.term
         held = None
-        if self.term.held is not None:
-            held = self._out(self.term.held(self._in(u), self.first + n, *given))
+        if term.held is not None:
+            held = self._out(term.held(self._in(u), self.first + n, *given))
+        if term.fast is not None and not torch.is_grad_enabled() and not traced():
+            fast = term.fast
+            direct = term.pairs == self.pairs
 
-        def nonlinear(w: Tensor, c: float) -> Tensor:
-            value = self._out(function(self._in(w), self.time + (n + c) * self.dt, *given))
+            def nonlinear(w: Tensor, c: float) -> Tensor:
+                if direct:
+                    value = fast(w, start + c * dt, *given)
+                else:
+                    value = self._out(fast(self._in(w), start + c * dt, *given))
+                return value if held is None else value.add_(held)
+
+            return self.tableau.step(u, nonlinear, factors)
+
+        def readable(w: Tensor, c: float) -> Tensor:
+            value = self._out(term.function(self._in(w), start + c * dt, *given))
             return value if held is None else value + held
 
-        return self.tableau.step(u, nonlinear, factors)
+        return self.tableau.step(u, readable, factors)
 
     def linearise(
         self, u: Tensor, n: int, wanted: Sequence[bool], *tensors: Tensor
@@ -77,6 +87,15 @@ class ExponentialStep:
 
         def evaluate(stage: Tensor, c: float) -> tuple[Tensor, Pull]:
             time = self.time + (n + c) * self.dt
+            if self.term.linearise is not None and self.term.pairs == self.pairs:
+                value, pull = self.term.linearise(stage, time, *given)
+
+                def direct(grad: Tensor) -> Tensor:
+                    if held is not None:
+                        sums.append(grad)
+                    return pull(grad, rest[0])
+
+                return (value if held is None else value + held), direct
             if self.term.linearise is not None:
                 value, pull = self.term.linearise(self._in(stage), time, *given)
             else:

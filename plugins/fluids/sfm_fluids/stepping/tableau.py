@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -46,11 +47,55 @@ class Tableau:
         self, u: Tensor, nonlinear: Callable[[Tensor, float], Tensor], factors: Sequence[Tensor]
     ) -> Tensor:
         """u(t) -> u(t + dt). `nonlinear(u, c)` is evaluated once per node, at t + c dt."""
+        in_place = not torch.is_grad_enabled() and not traced()
         stage, values = u, []
-        for node, row in zip(self.nodes, self.rows, strict=True):
+        products: dict[int, Tensor] = {}
+        for i, node in enumerate(self.nodes):
             values.append(nonlinear(stage, node))
-            stage = _stage(u, factors, row, values)
+            stage = self._stage(i, u, values, factors, products, in_place)
         return stage
+
+    @cached_property
+    def _terms(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """For each row: (position of the factor, number of the N) of its terms."""
+        return tuple(
+            tuple((w, j) for j, w in enumerate(row.weights) if w is not None) for row in self.rows
+        )
+
+    @cached_property
+    def _again(self) -> tuple[bool, ...]:
+        """For each row: whether a later one has the same A."""
+        later = [[r.linear for r in self.rows[i + 1 :]] for i in range(len(self.rows))]
+        return tuple(row.linear in rest for row, rest in zip(self.rows, later, strict=True))
+
+    def _stage(
+        self,
+        i: int,
+        u: Tensor,
+        values: Sequence[Tensor],
+        factors: Sequence[Tensor],
+        products: dict[int, Tensor],
+        in_place: bool,
+    ) -> Tensor:
+        """u + (A u + sum B N) of row i, in place on what it makes where nobody watches.
+
+        `products` keeps A u for a later row with the same A.
+        """
+        linear, terms = self.rows[i].linear, self._terms[i]
+        total = products.pop(linear, None)
+        if total is None:
+            total = factors[linear] * u
+        if not in_place or total.shape != u.shape:
+            for weight, j in terms:
+                total = total + factors[weight] * values[j]
+            return total + u
+        if self._again[i]:
+            products[linear] = total
+            (weight, j), *terms = terms  # type: ignore[assignment]
+            total = torch.addcmul(total, factors[weight], values[j])
+        for weight, j in terms:
+            total.addcmul_(factors[weight], values[j])
+        return total.add_(u)
 
     def linearise(
         self,
@@ -64,11 +109,12 @@ class Tableau:
         (None where none is wanted), and returns the gradient of u. Runs without autograd.
         """
         stage, values, pulls = u, [], []
-        for node, row in zip(self.nodes, self.rows, strict=True):
+        products: dict[int, Tensor] = {}
+        for i, node in enumerate(self.nodes):
             value, pull = evaluate(stage, node)
             values.append(value)
             pulls.append(pull)
-            stage = _stage(u, factors, row, values)
+            stage = self._stage(i, u, values, factors, products, True)
 
         def adjoint(grad: Tensor, totals: Totals) -> Tensor:
             into: list[Tensor | None] = [None] * len(values)
@@ -91,20 +137,6 @@ class Tableau:
             return grad_u.add_(grad)
 
         return stage, adjoint
-
-
-def _stage(u: Tensor, factors: Sequence[Tensor], row: Row, values: Sequence[Tensor]) -> Tensor:
-    """u + (A u + sum B N), in place on what it makes where nobody watches."""
-    total = factors[row.linear] * u
-    if torch.is_grad_enabled() or traced() or total.shape != u.shape:
-        for weight, value in zip(row.weights, values, strict=True):
-            if weight is not None:
-                total = total + factors[weight] * value
-        return total + u
-    for weight, value in zip(row.weights, values, strict=True):
-        if weight is not None:
-            total.addcmul_(factors[weight], value)
-    return total.add_(u)
 
 
 def _accumulate(total: Tensor | None, grad: Tensor, value: Tensor) -> None:

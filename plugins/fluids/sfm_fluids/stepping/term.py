@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,13 +27,16 @@ class Term:
             autograd; `pull(grad of N, totals)` adds the tensors' gradients to `totals` in place
             (None where none is wanted) and returns u's. None: autograd makes it.
         fast: (u, t, *tensors) -> N without autograd; None: `function`.
+        pairs: whether `fast` and `linearise` take and give the real view (..., 2) of complex
+            coefficients, and gradients of it.
     """
 
     function: Callable[..., Tensor]
     tensors: Sequence[Tensor] = ()
     held: Callable[..., Tensor] | None = None
     linearise: Callable[..., tuple[Tensor, Pull]] | None = None
-    fast: Callable[..., Tensor] | None = field(default=None)
+    fast: Callable[..., Tensor] | None = None
+    pairs: bool = False
 
 
 def as_term(term: Term | Callable[[Tensor, float], Tensor]) -> Term:

@@ -1,0 +1,261 @@
+"""Gradients through rollouts on every path: adjoints by hand, segments, all kept, plain graphs."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from sfm_fluids.closures.classical import Smagorinsky
+from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
+from sfm_fluids.stepping import rollout as rollouts
+from sfm_fluids.stepping.captured import undeclared
+from sfm_fluids.stepping.rollout import AutogradStep, rollout
+from sfm_fluids.stepping.stepper import STEPPERS
+from torch import nn
+
+PATHS = {
+    "recomputed": {"recompute": True},
+    "segments": {"recompute": True, "segment": 2},
+    "kept": {"recompute": False},
+}
+
+
+class Parametric(nn.Module):
+    """A stress with a learned parameter, not symmetric under anything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([0.3, -0.2], dtype=torch.float64))
+
+    def forward(self, velocity: torch.Tensor, spacing: float) -> torch.Tensor:
+        u, v = velocity.unbind(-3)
+        a, b = self.weight
+        rows = (torch.stack((a * u * v, b * u.sin()), -3), torch.stack((u * u, a * b * v), -3))
+        return torch.stack(rows, -4)
+
+
+class Swirl(nn.Module):
+    """A force that depends on the flow and on time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(0.4, dtype=torch.float64))
+
+    def forward(self, velocity: torch.Tensor, time: float) -> torch.Tensor:
+        return self.gain * (1 + time) * velocity.flip(-3) ** 2
+
+
+CLOSURES = {
+    "none": {},
+    "smagorinsky": {"subgrid": "smagorinsky"},
+    "parametric": {"closure": Parametric},
+    "held": {"closure": Parametric, "closure_every": "step"},
+    "forced": {"forcing": Swirl},
+    "scalars": {"scalars": 2, "scalar_gradient_x": 0.7, "scalar_gradient_y": -0.4},
+    "noise": {"random_wavenumber": 1.5},
+}
+
+
+def case(kind: str = "none", **options):
+    """A small simulator and a state with a mean flow."""
+    made = {k: v() if isinstance(v, type) else v for k, v in CLOSURES[kind].items()}
+    settings = {"grid": 6, "dt": 0.04, "viscosity": 0.03, "forcing_wavenumber": 1, "seed": 1}
+    sim = NavierStokes2D(**{**settings, **made, **options})
+    state = sim.state()
+    mean = torch.tensor([[0.3, -0.2]], dtype=torch.float64)
+    return sim, state._replace(mean_velocity=mean)
+
+
+def run(sim, state, steps: int = 3):
+    """(function of state and all parameters, its inputs), for gradcheck."""
+    named = dict(sim.named_parameters())
+    tensors = {k: v for k, v in state._asdict().items() if v is not None and k != "time"}
+
+    def end(*inputs: torch.Tensor) -> torch.Tensor:
+        values = dict(zip(tensors, inputs, strict=False))
+        params = dict(zip(named, inputs[len(tensors) :], strict=True))
+        out = torch.func.functional_call(sim, params, (state._replace(**values), steps))
+        parts = (out.vorticity, out.mean_velocity, out.scalars)
+        return torch.cat([p.flatten() for p in parts if p is not None])
+
+    start = [v.detach().clone().requires_grad_() for v in (*tensors.values(), *named.values())]
+    return end, start
+
+
+def gradients(sim, state, steps: int = 3) -> list[torch.Tensor]:
+    end, start = run(sim, state, steps)
+    value = end(*start)
+    weights = torch.linspace(-1, 1, value.numel(), dtype=torch.float64)
+    found = torch.autograd.grad((weights * value).sum(), start, allow_unused=True)
+    return [torch.zeros_like(s) if g is None else g for g, s in zip(found, start, strict=True)]
+
+
+@pytest.mark.parametrize("kind", ["none", "smagorinsky", "parametric"])
+@pytest.mark.parametrize("name", STEPPERS)
+def test_gradcheck_of_every_stepper_and_closure(name, kind):
+    sim, state = case(kind, stepper=name)
+    end, start = run(sim, state, 2)
+    assert torch.autograd.gradcheck(end, start, atol=1e-6, fast_mode=True)
+
+
+@pytest.mark.parametrize("kind", ["held", "forced", "scalars", "noise"])
+def test_gradcheck_of_the_other_terms(kind):
+    sim, state = case(kind)
+    end, start = run(sim, state, 2)
+    assert torch.autograd.gradcheck(end, start, atol=1e-6, fast_mode=True)
+
+
+@pytest.mark.parametrize("kind", CLOSURES)
+@pytest.mark.parametrize("name", ["etdrk4", "cnrk3"])
+def test_all_paths_agree_with_a_plain_graph(name, kind, monkeypatch):
+    """The paths of a rollout give equal bits; a graph made by autograd alone, equal numbers."""
+    found = {k: gradients(*case(kind, stepper=name, **options)) for k, options in PATHS.items()}
+    for path in ("segments", "kept"):
+        for a, b in zip(found[path], found["recomputed"], strict=True):
+            assert torch.equal(a, b)
+    monkeypatch.setattr(rollouts, "traced", lambda: True)
+    for a, b in zip(gradients(*case(kind, stepper=name)), found["recomputed"], strict=True):
+        assert torch.allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+# torch's own first use of forward mode compiles with a deprecated torch.jit
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["none", "parametric", "scalars"])
+def test_forward_mode_and_second_derivatives(kind):
+    sim, state = case(kind)
+    end, start = run(sim, state, 2)
+    assert torch.autograd.gradcheck(
+        end,
+        start,
+        atol=1e-6,
+        check_forward_ad=True,
+        check_backward_ad=False,
+        fast_mode=True,
+    )
+    assert torch.autograd.gradgradcheck(
+        lambda *x: end(*x).square(), start, atol=1e-5, fast_mode=True
+    )
+
+
+def test_function_transforms_pass_through():
+    sim, state = case()
+
+    def end(viscosity: torch.Tensor) -> torch.Tensor:
+        out = torch.func.functional_call(sim, {"viscosity": viscosity}, (state, 2))
+        return out.vorticity.square().sum()
+
+    viscosity = torch.tensor(0.03, dtype=torch.float64)
+    slope = torch.func.grad(end)(viscosity)
+    eps = 1e-6
+    with torch.no_grad():
+        wanted = (end(viscosity + eps) - end(viscosity - eps)) / (2 * eps)
+    assert slope.item() == pytest.approx(wanted.item(), rel=1e-6)
+    many = torch.func.vmap(end)(torch.stack((viscosity, 2 * viscosity)))
+    assert torch.allclose(many[0], end(viscosity), rtol=1e-12)
+
+
+def test_gradients_in_a_batch_with_parameters_of_its_own_are_those_of_singles():
+    rates = torch.tensor([0.02, 0.05], dtype=torch.float64)
+    sim, state = case("scalars", viscosity=rates)
+    both = state._replace(
+        vorticity=torch.cat((state.vorticity, -2 * state.vorticity)),
+        mean_velocity=state.mean_velocity.repeat(2, 1),
+        scalars=torch.cat((state.scalars, state.scalars.flip(1))),
+    )
+    sim(both, 3).vorticity.square().sum().backward()
+    for i in range(2):
+        one, _ = case("scalars", viscosity=float(rates[i]))
+        single = both._replace(
+            vorticity=both.vorticity[i : i + 1],
+            mean_velocity=both.mean_velocity[:1],
+            scalars=both.scalars[i : i + 1],
+        )
+        one(single, 3).vorticity.square().sum().backward()
+        assert torch.allclose(sim.viscosity.grad[i], one.viscosity.grad, rtol=1e-10)
+
+
+def test_the_fast_kernels_give_the_readable_terms_numbers():
+    """Without gradients other code runs than inside a graph; float64 small, float32 wide."""
+    for grid, dtype, bound in ((6, torch.float64, 1e-13), (72, torch.float32, 1e-5)):
+        for kind in ("none", "scalars", "held"):
+            sim, state = case(kind, grid=grid, dtype=dtype)
+            if sim.closure is not None:
+                sim.closure.to(dtype)
+            state = state._replace(mean_velocity=state.mean_velocity.to(dtype))
+            flow = sim.flow_term(state.mean_velocity, 0.0)
+            term, modes = flow.term(), sim._modes(state)
+            wanted = term.function(modes, 0.3, *term.tensors)
+            with torch.no_grad():
+                pairs = torch.view_as_real(modes)
+                found = torch.view_as_complex(term.fast(pairs, 0.3, *term.tensors))
+            assert (found - wanted).abs().max() / wanted.abs().max() < bound
+
+
+# --- rollouts of any function -----------------------------------------------------------------
+
+
+def growth(u: torch.Tensor, n: int, rate: torch.Tensor) -> torch.Tensor:
+    return u + 0.1 * rate * u * (1 - u) * (1 + 0.1 * n)
+
+
+@pytest.mark.parametrize("options", PATHS.values(), ids=PATHS)
+def test_a_declared_function_has_the_bits_of_plain_autograd(options):
+    u = torch.linspace(0.1, 0.9, 5, dtype=torch.float64)
+    grads = []
+    for how in (options, None):
+        start, rate = u.clone().requires_grad_(), torch.tensor(0.7).double().requires_grad_()
+        if how is None:
+            end = start
+            for n in range(7):
+                end = growth(end, n, rate)
+        else:
+            end = rollout(growth, start, (rate,), 7, **how)
+        grads.append(torch.autograd.grad(end.square().sum(), (start, rate)))
+    assert torch.equal(grads[0][0], grads[1][0])
+    assert torch.allclose(grads[0][1], grads[1][1], rtol=1e-15)
+
+
+def test_undeclared_tensors_are_noticed_and_still_get_their_gradients():
+    rate = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    u = torch.tensor([0.2], dtype=torch.float64, requires_grad=True)
+    hidden = 2 * rate
+
+    def step(u: torch.Tensor, n: int) -> torch.Tensor:
+        return growth(u, n, hidden)
+
+    assert [t is hidden for t in undeclared(step, (u,), (u, 0))] == [True]
+    assert undeclared(growth, (u, rate), (u, 0, rate)) == []
+    found = torch.autograd.grad(
+        rollout(step, u, (), 5, segment=2).sum(), (u, rate), retain_graph=True
+    )
+    wanted = torch.autograd.grad(rollout(growth, u, (hidden,), 5).sum(), (u, rate))
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+def _note(seen: list[int], n: int, u: torch.Tensor) -> None:
+    seen.append(n)
+
+
+def test_the_monitor_sees_every_step_once():
+    for learning in (True, False):
+        seen: list[int] = []
+        rate = torch.tensor(0.7, requires_grad=learning)
+        monitor = partial(_note, seen)
+        rollout(growth, torch.ones(2), (rate,), 5, monitor=monitor)
+        assert seen == [1, 2, 3, 4, 5]
+
+
+def test_backward_stores_one_state_a_segment():
+    """Memory of the graph: the states between segments, counted, and nothing for inner values."""
+    rate = torch.tensor(0.7, requires_grad=True)
+    for segment, states in ((1, 12), (4, 3)):
+        end = rollout(AutogradStep(growth), torch.ones(2), (rate,), 12, segment=segment)
+        assert len(end.grad_fn.states) == states
+        assert end.grad_fn.adjoints == []
+
+
+def test_smagorinsky_as_a_closure_module_equals_the_built_in_one():
+    sim, state = case("smagorinsky", smagorinsky_constant=0.2)
+    other, _ = case("none", closure=Smagorinsky(0.2))
+    assert torch.equal(sim(state, 3).vorticity, other(state, 3).vorticity)
