@@ -24,7 +24,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Through
 
-from ..data.building import COARSE, FILTER_WIDTH
+from ..data.coarse import COARSE, FILTER_WIDTH
 from ..data.filtering import Filter, cut_off, outer
 from .convolutional import ConvolutionalClosure
 from .interpolation import LearnedInterpolation

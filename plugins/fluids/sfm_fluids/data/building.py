@@ -21,11 +21,10 @@ from sfm.data.splits import assign
 from sfm.data.storage import GROUP, ID, SPLIT, Column, cache_dir, cell_column, write_dataset
 
 from ..periodic.grid import Grid
+from .coarse import COARSE, FILTER_WIDTH
 from .dns import Case, Member, Quality, Snapshot, run
 from .rounding import round_mantissa
 
-COARSE = Grid(32, 32)
-FILTER_WIDTH = 3 * COARSE.isotropic_spacing
 VELOCITY_BITS, STRESS_BITS = 14, 9
 
 

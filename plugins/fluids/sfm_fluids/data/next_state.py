@@ -16,9 +16,10 @@ from sfm.data.splits import assign
 from sfm.data.storage import GROUP, ID, SPLIT, Column, cell_column, write_dataset
 
 from ..periodic.grid import velocity as velocity_of_curl
-from .building import COARSE, FILTER_WIDTH, VELOCITY_BITS, round_mantissa, simulated
-from .dns import Case, Member, Snapshot, curl_of_force
-from .filtering import Filter
+from .building import VELOCITY_BITS, simulated
+from .coarse import COARSE, FILTER_WIDTH, filtered_force
+from .dns import Case, Snapshot
+from .rounding import round_mantissa
 
 CHANGE_BITS = 11
 NOISE = (1e-3, 3e-2)  # of the training split's states, over their rms velocity
@@ -39,12 +40,6 @@ COLUMNS = (
     Column("noise", role="condition"),
     Column("velocity_change", role="label", level="DNS", shape=(-1, 2)),
 )
-
-
-def filtered_force(member: Member) -> np.ndarray:
-    """(2, H, W): the force that the filtered flow feels; free of divergence, as its curl says."""
-    curl = Filter(COARSE, COARSE, FILTER_WIDTH)(curl_of_force(member, COARSE))
-    return velocity_of_curl(curl, COARSE).numpy()
 
 
 def trajectories(snapshots: Sequence[Snapshot]) -> Iterator[list[Snapshot]]:
@@ -78,7 +73,7 @@ def rows(
         member = states[0].member
         group = f"re{case.reynolds:.0f}-{member.kind}-{member.seed}"
         split = assign(group, fractions)
-        force = round_mantissa(filtered_force(member), VELOCITY_BITS)
+        force = round_mantissa(filtered_force(member).numpy(), VELOCITY_BITS)
         generator = torch.Generator().manual_seed(member.seed)
         for before, after in pairwise(states):
             velocity, rms = before.velocity, 0.0

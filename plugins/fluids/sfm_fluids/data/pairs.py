@@ -9,10 +9,7 @@ import numpy as np
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 
-from ..periodic.grid import velocity as velocity_of
-from .building import COARSE, FILTER_WIDTH
-from .dns import Member, curl_of_force
-from .filtering import Filter
+from .coarse import COARSE, filtered_force, member_of
 
 
 def next_state_pairs(samples: Iterable[Sample], *, stride: int = 1) -> list[Sample]:
@@ -56,13 +53,7 @@ def next_state_pairs(samples: Iterable[Sample], *, stride: int = 1) -> list[Samp
 
 def _force(name: str, sample: Sample) -> np.ndarray:
     """(2, H, W): the force that the filtered flow of the trajectory `re125-ring-902` feels."""
-    try:
-        _, kind, seed = name.split("-")
-        member = Member(kind, int(seed))
-    except ValueError:
-        raise InputError(f"{sample.id}: not a row of turbulence-2d, whose force is known") from None
-    if sample.fields["velocity"].shape != (2, *COARSE.shape):
-        shape = sample.fields["velocity"].shape
+    shape = sample.fields["velocity"].shape
+    if shape != (2, *COARSE.shape):
         raise InputError(f"{sample.id}: velocity {shape}; pairs are made on 32 x 32 points")
-    curl = Filter(COARSE, COARSE, FILTER_WIDTH)(curl_of_force(member, COARSE))
-    return velocity_of(curl, COARSE).numpy()
+    return filtered_force(member_of(name)).numpy()

@@ -14,8 +14,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.simulate import Through
 
-from ..data.building import COARSE, FILTER_WIDTH
-from ..data.dns import Member, curl_of_force
+from ..data.coarse import COARSE, FILTER_WIDTH, filtered_curl, member_of
 from ..data.filtering import Filter
 from ..periodic.grid import velocity as velocity_of
 from ..periodic.grid import vorticity
@@ -40,9 +39,7 @@ def trajectories(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
 
 def filtered_force(name: str) -> Tensor:
     """Curl (32, 32) of F[f] of the trajectory `re1000-ring-932`: the force that the LES feels."""
-    _, kind, seed = name.split("-")[:3]
-    curl = curl_of_force(Member(kind, int(seed)), COARSE)
-    return Filter(COARSE, COARSE, FILTER_WIDTH)(curl)
+    return filtered_curl(member_of(name))
 
 
 class Rollouts(Through):

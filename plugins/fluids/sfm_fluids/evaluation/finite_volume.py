@@ -14,7 +14,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.simulate import Through
 
-from ..data.building import COARSE, FILTER_WIDTH
+from ..data.coarse import COARSE, FILTER_WIDTH
 from ..data.filtering import Filter
 from ..periodic.grid import Grid, velocity, vorticity
 from ..staggered.finite_volume_2d import FiniteVolume2D
