@@ -70,7 +70,7 @@ PLANS = {
     # interpolation in fluids/finite-volume-2d
     "interpolation": Plan(
         "LearnedInterpolation",
-        (Stage(1, 80, 3e-3, 6), Stage(2, 30, 1e-3, 6)),
+        (Stage(1, 60, 5e-3, 4),),
         {"layers": 3, "channels": 24},
         400,
     ),
