@@ -1,0 +1,1 @@
+"""Flows on a staggered (marker-and-cell) grid: walls, inflow, outflow, obstacles."""

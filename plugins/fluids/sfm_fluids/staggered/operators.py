@@ -1,0 +1,84 @@
+"""Finite-volume operators of second order on a staggered grid.
+
+Central advection is in divergence form with the mass fluxes of the cells and plain means of the
+velocity: it is then skew-symmetric, so that it conserves momentum and energy exactly, on
+stretched grids also. R. W. C. P. Verstappen and A. E. P. Veldman, J. Comput. Phys. 187, 343 (2003).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from . import axis as along
+from .grid import Sides, StaggeredGrid
+
+
+def divergence(u: Tensor, v: Tensor, grid: StaggeredGrid) -> Tensor:
+    """du/dx + dv/dy in the cells, (..., H, W)."""
+    return along.cell_difference(grid.x, u, -1) + along.cell_difference(grid.y, v, -2)
+
+
+def gradient(p: Tensor, grid: StaggeredGrid) -> tuple[Tensor, Tensor]:
+    """(dp/dx at u's faces, dp/dy at v's): zero where the velocity is given, p = 0 at open ends."""
+    zero = p.new_zeros(())
+    x_end = zero.expand(p[..., :1].shape) if grid.x.kind == "open" else None
+    y_end = zero.expand(p[..., :1, :].shape) if grid.y.kind == "open" else None
+    return (
+        along.face_difference(grid.x, p, -1, None, x_end),
+        along.face_difference(grid.y, p, -2, None, y_end),
+    )
+
+
+def diffusion(u: Tensor, v: Tensor, grid: StaggeredGrid, sides: Sides) -> tuple[Tensor, Tensor]:
+    """Laplacian of u and of v at their unknown faces, zero at given ones."""
+    free_u, free_v = grid.free(u)
+    u_along = along.flux_difference(grid.x, along.cell_difference(grid.x, u, -1), -1)
+    u_slope = along.face_difference(grid.y, u, -2, sides.u_low, sides.u_high)
+    v_along = along.flux_difference(grid.y, along.cell_difference(grid.y, v, -2), -2)
+    v_slope = along.face_difference(grid.x, v, -1, sides.v_low, sides.v_high)
+    return (
+        u_along + free_u * along.cell_difference(grid.y, u_slope, -2),
+        v_along + free_v * along.cell_difference(grid.x, v_slope, -1),
+    )
+
+
+def advection(u: Tensor, v: Tensor, grid: StaggeredGrid, sides: Sides) -> tuple[Tensor, Tensor]:
+    """div(u u) and div(u v) at unknown faces, zero at given ones; conserves energy."""
+    free_u, free_v = grid.free(u)
+    centre_u, centre_v = along.cell_mean(grid.x, u, -1), along.cell_mean(grid.y, v, -2)
+    corner_u = along.face_mean(grid.y, u, -2, sides.u_low, sides.u_high)
+    corner_v = along.face_mean(grid.x, v, -1, sides.v_low, sides.v_high)
+    # mass fluxes through the sides of v's and of u's volumes
+    through_x = along.face_flux_mean(grid.y, u, -2)
+    through_y = along.face_flux_mean(grid.x, v, -1)
+    out_u = u[..., -1:].square() if grid.x.kind == "open" else None
+    out_v = v[..., -1:, :].square() if grid.y.kind == "open" else None
+    return (
+        along.flux_difference(grid.x, centre_u.square(), -1, out_u)
+        + free_u * along.cell_difference(grid.y, through_y * corner_u, -2),
+        along.flux_difference(grid.y, centre_v.square(), -2, out_v)
+        + free_v * along.cell_difference(grid.x, through_x * corner_v, -1),
+    )
+
+
+def curl_of_stream_function(psi: Tensor, grid: StaggeredGrid) -> tuple[Tensor, Tensor]:
+    """u = d psi / dy, v = -d psi / dx from psi at the corners: free of divergence to rounding."""
+    return along.cell_difference(grid.y, psi, -2), -along.cell_difference(grid.x, psi, -1)
+
+
+def circulation(u: Tensor, v: Tensor, grid: StaggeredGrid) -> Tensor:
+    """Line integral of (u, v) around each corner, (..., N_y, N_x): transpose of the above.
+
+    sum(psi * circulation(u, v)) = sum over volumes of (u, v) . curl(psi). It is zero for gradients.
+    """
+    dx, dy = grid.x.spacing(u, -1).distances, grid.y.spacing(u, -2).distances
+    return _jump(v * dy, -1, grid.x.periodic) - _jump(u * dx, -2, grid.y.periodic)
+
+
+def _jump(cells: Tensor, dim: int, periodic: bool) -> Tensor:
+    """Cell i minus cell i - 1, nothing beyond the ends."""
+    if periodic:
+        return cells - cells.roll(1, dim)
+    zero = torch.zeros_like(cells.narrow(dim, 0, 1))
+    return torch.cat((zero, cells, zero), dim).diff(dim=dim)

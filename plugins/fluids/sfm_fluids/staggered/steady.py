@@ -1,0 +1,177 @@
+"""Steady flows by Newton's method, and their exact derivatives.
+
+The unknown is a stream function at the corners, so that every iterate is free of divergence and the
+pressure drops out: the circulation of the forces around each free corner must vanish. Each
+iteration factorises the sparse Jacobian. Far from the solution a pseudo-time step
+damps the iteration; it grows as the residual falls (C. T. Kelley and D. E. Keyes, SIAM J. Numer.
+Anal. 35, 508 (1998)).
+
+Derivatives are implicit: F(z, theta) = 0 gives dz = -J^-1 dF with the Jacobian of the solution,
+whose factors are at hand. Nothing of the iteration is kept. First derivatives only.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from scipy.sparse.linalg import SuperLU, splu
+from torch import Tensor
+
+from sfm.errors import InputError, RunError
+
+from . import operators as ops
+from .flow import Flow, StaggeredState
+from .sparse_jacobian import Unknowns
+
+
+class _Solve(torch.autograd.Function):
+    """J^-1 b with fixed J."""
+
+    @staticmethod
+    def forward(b: Tensor, factors: SuperLU) -> Tensor:
+        return torch.from_numpy(factors.solve(b.detach().numpy()))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        ctx.factors = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return torch.from_numpy(ctx.factors.solve(gradient.detach().numpy(), trans="T")), None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:  # type: ignore[override]
+        return torch.from_numpy(ctx.factors.solve(tangent.detach().numpy()))
+
+
+def _velocity(z: Tensor, base: tuple[Tensor, Tensor], unknowns: Unknowns) -> tuple[Tensor, Tensor]:
+    psi, mean = unknowns.split(z)
+    u, v = ops.curl_of_stream_function(psi, unknowns.grid)
+    if mean is not None:
+        u = u + mean[..., None, None]
+    return base[0] + u, base[1] + v
+
+
+def _residual(z: Tensor, base: tuple[Tensor, Tensor], flow: Flow, unknowns: Unknowns) -> Tensor:
+    """Circulation of the forces at the free corners, and their sum along a periodic channel."""
+    u, v = _velocity(z, base, unknowns)
+    ru, rv = flow.tendency(u, v)
+    mean = None
+    if unknowns.uniform:
+        mean = (flow.grid.volumes(u)[1] * ru).sum((-2, -1))
+    return unknowns.joined(ops.circulation(ru, rv, flow.grid), mean)
+
+
+def steady(
+    flow: Flow,
+    u: Tensor,
+    v: Tensor,
+    *,
+    name: str,
+    pseudo_step: float = 1.0,
+    tolerance: float = 1e-9,
+    max_iterations: int = 60,
+) -> StaggeredState:
+    """The steady flow near a start, differentiable in everything that `flow` and the sides hold.
+
+    Args:
+        flow: the problem.
+        u: (1, H, N_x), the start; its ends hold the velocity given there.
+        v: (1, N_y, W), likewise.
+        name: of the simulator, for messages.
+        pseudo_step: first step in pseudo-time.
+        tolerance: largest change of the last iteration, relative to the largest speed;
+            convergence is quadratic, so the error is far smaller.
+        max_iterations: then it gives up.
+
+    Returns:
+        The state, in the dtype of u; solved in float64.
+
+    Raises:
+        InputError: several flows at once, or a box that is periodic along both axes.
+        RunError: no convergence, as where no steady flow is stable or the grid is too coarse.
+    """
+    if u.shape[0] != 1 or u.ndim != 3:
+        raise InputError(f"{name}: one steady flow at a time, not u of shape {tuple(u.shape)}")
+    if flow.grid.x.periodic and flow.grid.y.periodic:
+        raise InputError(f"{name}: a steady flow needs walls along one axis at least; step in time")
+    dtype = u.dtype
+    flow, u, v = _single(flow.to(torch.float64), name), u[0].double(), v[0].double()
+    unknowns = Unknowns(flow.grid)
+    base = flow.project(u, v)[:2]
+    fixed, known = flow.detach(), (base[0].detach(), base[1].detach())
+    with torch.no_grad():
+        z, factors = _newton(fixed, known, unknowns, name, pseudo_step, tolerance, max_iterations)
+    z = z - _Solve.apply(_residual(z, base, flow, unknowns), factors)
+    u, v = _velocity(z, base, unknowns)
+    p = flow.pressure(u, v)
+    u, v, p = (x[None].to(dtype) for x in (u, v, p))
+    return StaggeredState(u, v, p, u.new_zeros(()))
+
+
+def _single(flow: Flow, name: str) -> Flow:
+    """The flow without batch axes, which must have length one."""
+
+    def one(field: Tensor) -> Tensor:
+        if field.shape[:-2].numel() != 1:
+            raise InputError(f"{name}: one steady flow at a time, not {field.shape[:-2].numel()}")
+        return field.reshape(field.shape[-2:])
+
+    return flow.map(one)
+
+
+def _newton(
+    flow: Flow,
+    base: tuple[Tensor, Tensor],
+    unknowns: Unknowns,
+    name: str,
+    pseudo_step: float,
+    tolerance: float,
+    max_iterations: int,
+) -> tuple[Tensor, SuperLU]:
+    """The solution and the factors of its Jacobian."""
+
+    def function(z: Tensor) -> Tensor:
+        return _residual(z, base, flow, unknowns)
+
+    def momentum(z: Tensor) -> Tensor:
+        """What the pseudo-time derivative acts on: the circulation of the velocity."""
+        u, v = _velocity(z, (torch.zeros_like(base[0]), torch.zeros_like(base[1])), unknowns)
+        mean = (flow.grid.volumes(u)[1] * u).sum((-2, -1)) if unknowns.uniform else None
+        return unknowns.joined(ops.circulation(u, v, flow.grid), mean)
+
+    z = base[0].new_zeros(unknowns.size)
+    mass = unknowns.jacobian(momentum, z)
+    metric = splu(mass)
+
+    def size_of(residual: Tensor) -> float:
+        """Root of the kinetic energy of the acceleration that is left."""
+        weighed = torch.from_numpy(metric.solve(residual.numpy()))
+        return math.sqrt(abs(float(weighed @ residual)))
+
+    now, step = function(z), pseudo_step
+    size, matrix = math.inf, unknowns.jacobian(function, z)
+    for _ in range(max_iterations):
+        factors = splu((matrix - mass / step).tocsc())
+        change = -torch.from_numpy(factors.solve(now.numpy()))
+        after = function(z + change)
+        new_size = size_of(after)
+        if not new_size < 2 * size:
+            step = step / 4
+            continue
+        z, now, gain, size = z + change, after, size / max(new_size, 1e-300), new_size
+        matrix = unknowns.jacobian(function, z)
+        u, v = _velocity(z, base, unknowns)
+        moved = _velocity(change, (0 * base[0], 0 * base[1]), unknowns)
+        speed = max(float(w.abs().max()) for w in (u, v))
+        if step > 1e6 and max(float(w.abs().max()) for w in moved) <= tolerance * speed:
+            return z, splu(matrix)
+        if math.isfinite(gain):
+            growth = gain**1.5 if gain > 20 else min(max(gain, 0.3), 2.0)
+            step = min(step * growth, 1e14)
+    raise RunError(
+        f"{name}: no steady flow found in {max_iterations} iterations; "
+        "refine the grid, raise the viscosity, or step in time"
+    )
