@@ -20,13 +20,14 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ..stepping.exponential import paired
 from ..stepping.tableau import Totals
 from ..stepping.term import Pull, Term
 from .forcing import RingNoise
 from .grid import Grid, derivative_factors, velocity_factors
 from .momentum_flux import flux_factors
 from .stateless import Stateless
-from .transforms import column_weights, columns, to_modes, to_points
+from .transforms import arranged, column_weights, columns, to_modes, to_points
 
 
 @dataclass(frozen=True)
@@ -56,17 +57,18 @@ def factors_of(grid: Grid, dtype: torch.dtype, device: str) -> Factors:
     back, forth = (cells / weights).expand(grid.height, kept), weights / cells
     complex_type = dtype.to_complex()
 
-    def pairs(factor: Tensor) -> Tensor:
-        return factor.to(dtype).unsqueeze(-1).expand(*factor.shape, 2).contiguous()
+    def made(factor: Tensor) -> Tensor:
+        kind = complex_type if factor.is_complex() else dtype
+        return arranged(factor.resolve_conj().to(kind), grid)
 
     return Factors(
-        velocity=velocity.to(complex_type).contiguous(),
-        flux=pairs(flux),
-        minus_div=minus_div.to(complex_type).contiguous(),
-        back=back.to(dtype).contiguous(),
-        forth=forth.expand(grid.height, kept).to(dtype).contiguous(),
-        flux_back=pairs(flux * back),
-        velocity_forth=(velocity.conj() * forth).resolve_conj().to(complex_type).contiguous(),
+        velocity=made(velocity),
+        flux=paired(made(flux)),
+        minus_div=made(minus_div),
+        back=made(back),
+        forth=made(forth.expand(grid.height, kept)),
+        flux_back=paired(made(flux * back)),
+        velocity_forth=made(velocity.conj() * forth),
     )
 
 
@@ -108,12 +110,13 @@ class FlowTerm:
     first_member: int = 0
     _slots: dict[str, slice] = field(default_factory=dict, repr=False)
     _made: Factors | None = field(default=None, repr=False)
+    _work: tuple[Tensor, Tensor, Tensor] | None = field(default=None, repr=False)
 
     def term(self) -> Term:
         """N as a `Term` whose tensors are those of all the parts."""
         tensors: list[Tensor] = []
         for name, given in (
-            ("force", () if self.force is None else (_pairs(self.force.unsqueeze(-3)),)),
+            ("force", self._force_pairs()),
             ("mean", () if self.mean is None else (self.mean, self.drag)),
             ("gradient", () if self.gradient is None else (self.gradient,)),
             ("closure", () if self.closure is None else self.closure.tensors),
@@ -131,6 +134,11 @@ class FlowTerm:
             fast=self.fast,
             pairs=True,
         )
+
+    def _force_pairs(self) -> tuple[Tensor, ...]:
+        if self.force is None:
+            return ()
+        return (_pairs(arranged(self.force, self.grid).unsqueeze(-3)),)
 
     # --- readable, differentiable in every mode -------------------------------------------------
 
@@ -245,7 +253,12 @@ class FlowTerm:
         u = torch.view_as_complex(pairs)
         fields = self._fields(u, time, tensors)
         if self._plain():
-            return self._collect_plain(to_modes(_products(fields), self.grid), tensors)
+            if self._work is None or self._work[0].shape != fields.shape:
+                flux = torch.empty_like(fields)
+                shear, normal = flux.unbind(-3)
+                self._work = (flux, shear, normal)
+            flux = _products(fields, *self._work)
+            return self._collect_plain(to_modes(flux, self.grid), tensors)
         flux = to_modes(self.flux(fields, time, tensors), self.grid)
         return _pairs(self._collect(u, flux, self._mean(time, tensors), tensors))
 
@@ -254,7 +267,9 @@ class FlowTerm:
         u = torch.view_as_complex(pairs)
         fields = self._fields(u, time, tensors)
         if self._plain():
-            flux = _products(fields)
+            flux = torch.empty_like(fields)
+            shear, normal = flux.unbind(-3)
+            flux = _products(fields, flux, shear, normal)
             pull_flux = _products_adjoint(fields)
             value = self._collect_plain(to_modes(flux, self.grid), tensors)
         else:
@@ -268,9 +283,11 @@ class FlowTerm:
             modes = to_modes(pull_flux(cotangent, totals), self.grid)
             if self.force is not None:
                 _add(totals[self._slots["force"]][0], given[..., :1, :, :, :])
+            by_u, by_v = modes[..., :2, :, :].split(1, -3)
+            found = made.velocity_forth[0] * by_u
+            found.addcmul_(made.velocity_forth[1], by_v)
             if not self.scalars and self.mean is None:
-                return _pairs((made.velocity_forth * modes).sum(-3, keepdim=True))
-            found = (made.velocity_forth * modes[..., :2, :, :]).sum(-3, keepdim=True)
+                return torch.view_as_real(found)
             drift = modes[..., :2, 0, 0].real
             if self.scalars:
                 more = made.forth * modes[..., 2:, :, :]
@@ -391,11 +408,9 @@ def _pairs(modes: Tensor) -> Tensor:
     return torch.view_as_real(modes.resolve_conj())
 
 
-def _products(fields: Tensor) -> Tensor:
-    """u v and v^2 - u^2 of (..., 2, H, W)."""
+def _products(fields: Tensor, flux: Tensor, shear: Tensor, normal: Tensor) -> Tensor:
+    """u v and v^2 - u^2 of (..., 2, H, W) into `flux`, whose parts are `shear` and `normal`."""
     u, v = fields.unbind(-3)
-    flux = torch.empty_like(fields)
-    shear, normal = flux.unbind(-3)
     torch.mul(u, v, out=shear)
     torch.mul(v, v, out=normal).addcmul_(u, u, value=-1)
     return flux

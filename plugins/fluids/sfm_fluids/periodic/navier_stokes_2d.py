@@ -26,7 +26,9 @@ from .forcing import RingNoise, kolmogorov_curl
 from .grid import Grid
 from .simulator import ADAPTIVE, STEPPING, PseudoSpectral
 from .stateless import Stateless
-from .transforms import columns, to_modes, to_points
+from .transforms import arranged, columns, to_modes, to_points
+
+CACHE = 2**17  # grid points that are advanced together on a processor
 
 
 class FlowState(NamedTuple):
@@ -276,7 +278,7 @@ class NavierStokes2D(PseudoSpectral):
         keep = self.grid.retained(device=fields.device)[:, : columns(self.grid)].to(fields.dtype)
         keep = keep.expand(fields.shape[-3], *keep.shape).clone()
         keep[0, 0, 0] = 0.0
-        return to_modes(fields, self.grid) * keep
+        return to_modes(fields, self.grid) * arranged(keep, self.grid)
 
     def _unpack(self, modes: Tensor, like: FlowState) -> FlowState:
         fields = to_points(modes, self.grid)
@@ -311,6 +313,7 @@ class NavierStokes2D(PseudoSpectral):
             p.double().reshape(*p.shape, 1, 1, 1)
             for p in (self.viscosity, self.hyperviscosity, self.drag)
         )
+        k2 = arranged(k2, self.grid)
         linear = -(nu * k2 + nu_h * k2**self.hyperviscosity_power + alpha)
         if not self.scalars:
             return linear
@@ -370,16 +373,56 @@ class NavierStokes2D(PseudoSpectral):
 
     def forward(self, state: FlowState, steps: int = 1) -> FlowState:
         """The flow `steps * dt` later."""
-        return self.watched(state, steps, None)
+        size = self._chunk(state)
+        if not size:
+            return self.watched(state, steps)
+        omegas, means = state.vorticity.split(size), state.mean_velocity.split(size)
+        scalars = None if state.scalars is None else state.scalars.split(size)
+        ends = [
+            self.watched(
+                FlowState(omega, means[i], state.time, None if scalars is None else scalars[i]),
+                steps,
+                first_member=i * size,
+            )
+            for i, omega in enumerate(omegas)
+        ]
+        return FlowState(
+            torch.cat([end.vorticity for end in ends]),
+            torch.cat([end.mean_velocity for end in ends]),
+            ends[0].time,
+            None if scalars is None else torch.cat([end.scalars for end in ends]),  # type: ignore[misc]
+        )
 
-    def watched(self, state: FlowState, steps: int, monitor: Monitor | None) -> FlowState:
-        """The same; `monitor` is called with (steps done, modes (..., 1 + S, H, K)) after each."""
+    def _chunk(self, state: FlowState) -> int:
+        """How many flows of a batch to run together, for the processor's cache; 0 for all."""
+        omega = state.vorticity
+        size = max(1, CACHE // (self.height * self.width * (1 + self.scalars)))
+        same = all(p.ndim == 0 for p in self.parameters(recurse=False))
+        same = same and (self.force_curl is None or self.force_curl.ndim == 2)
+        one_axis = omega.ndim == 3 and state.time.ndim == 0 and omega.device.type == "cpu"
+        if self.stepper == ADAPTIVE or traced() or not (one_axis and same):
+            return 0
+        return size if len(omega) > size else 0
+
+    def watched(
+        self,
+        state: FlowState,
+        steps: int,
+        monitor: Monitor | None = None,
+        *,
+        first_member: int = 0,
+    ) -> FlowState:
+        """The flow `steps * dt` later, in one batch.
+
+        `monitor` is called with (steps done, modes (..., 1 + S, H, K)) after each step; the noise
+        of the first flow is that of `first_member`.
+        """
         if (state.scalars is None) != (self.scalars == 0):
             raise InputError(f"{self.part}: the state does not carry scalars={self.scalars}")
         mean = state.mean_velocity
         moving = traced() or mean.requires_grad or bool(mean.any())
         time = self._start(state)
-        term = self.flow_term(mean if moving else None, time).term()
+        term = self.flow_term(mean if moving else None, time, first_member).term()
         modes = self.integrate(self._modes(state), steps, time, term=term, monitor=monitor)
         if moving:
             mean = decayed(mean, self.drag, steps * self.dt)

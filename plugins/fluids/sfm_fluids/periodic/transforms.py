@@ -4,6 +4,10 @@ A field (..., H, W) has modes (..., H, K) with K = (W - 1)//3 + 1 columns 0 <= k
 of what `rfft2` returns, so transforms along y and all work on modes cost a third less. On small
 grids, where the number of calls counts and not the work, all W//2 + 1 columns are kept. Rows are
 complete; what the rule drops is set to zero by the factors that modes are multiplied by.
+The transform along y leaves the modes of wide grids with ky as the fastest index in memory; what
+is multiplied with them is laid out in the same way (`arranged`), since mixing layouts makes
+pointwise work several times slower.
+
 Normalised as `torch.fft.rfft2` is: the mode of a field's mean is H W times the mean.
 """
 
@@ -41,6 +45,13 @@ def to_points(modes: Tensor, grid: Grid) -> Tensor:
 def expand(modes: Tensor, grid: Grid) -> Tensor:
     """(..., H, K) -> (..., H, W//2+1), the layout of `rfft2`."""
     return torch.nn.functional.pad(modes, (0, grid.width // 2 + 1 - modes.shape[-1]))
+
+
+def arranged(modes: Tensor, grid: Grid) -> Tensor:
+    """Something of shape (..., H, K) in the memory layout of `to_modes`."""
+    if grid.width <= SMALL:
+        return modes.contiguous()
+    return modes.transpose(-1, -2).contiguous().transpose(-1, -2)
 
 
 @lru_cache(maxsize=64)
