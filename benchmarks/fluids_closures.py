@@ -394,6 +394,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "machine": describe(),
         "torch": torch.__version__,
         "studies": dict(before["studies"]),
+        "notes": before.get("notes", []),
     }
     for name in chosen:
         if name == VOLUMES:
