@@ -115,7 +115,7 @@ def test_kovasznay_converges_with_second_order():
     assert errors[2] < 4e-3
 
 
-def test_order_in_time_is_two_and_first_with_an_obstacle():
+def test_order_in_time_is_two_without_an_obstacle():
     _, start = Channel.conformance_case()
     ends = []
     with torch.no_grad():
