@@ -354,7 +354,6 @@ def test_a_simulator_without_windows_says_so():
 
 
 def interpolation(trained: bool):
-    pytest.importorskip("sfm_fluids.staggered.interpolation")
     from sfm_fluids.closures.interpolation import LearnedInterpolation
 
     module = LearnedInterpolation(layers=2, channels=4).double()
