@@ -1,0 +1,171 @@
+"""Contracted spherical Gaussians as tensors, in PySCF's order and normalisation.
+
+    chi_lm(r) = S_lm(r - R) sum_k c_k N(l, a_k) exp(-a_k |r - R|^2)
+
+with S_lm the real solid harmonics (m from -l to l; x, y, z for l = 1) times their usual factor
+sqrt((2 l + 1) / 4 pi), N the radial normalisation of one primitive, and the sum normalised to one.
+Derivatives with respect to exponents and coefficients go through both normalisations.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sfm.errors import InputError
+
+LARGEST_DEGREE = 5
+
+
+@dataclass(frozen=True)
+class Block:
+    """All shells of one angular momentum; K primitives in S contracted shells.
+
+    Attributes:
+        degree: l. atoms: (S,) which atom each shell sits on.
+        shell: (K,) the contracted shell of each primitive.
+        exponents: (K,) bohr^-2. coefficients: (K,) of normalised primitives.
+        offsets: (S,) index of each shell's first function.
+    """
+
+    degree: int
+    atoms: Tensor
+    shell: Tensor
+    exponents: Tensor
+    coefficients: Tensor
+    offsets: Tensor
+
+    @property
+    def width(self) -> int:
+        """Functions in a shell, 2 l + 1."""
+        return 2 * self.degree + 1
+
+    def weights(self) -> Tensor:
+        """Coefficients (K,) of the bare primitives r^l exp(-a r^2), both normalisations done."""
+        power = self.degree + 1.5
+        scale = 0.5 * math.gamma(power)  # integral of r^(2l+2) exp(-a r^2) = scale a^-power
+        bare = self.coefficients * (2.0 * self.exponents) ** (0.5 * power) / math.sqrt(scale)
+        left, right = _partners(self.shell)
+        overlap = scale * (self.exponents[left] + self.exponents[right]) ** -power
+        square = torch.zeros_like(self.offsets, dtype=bare.dtype).index_add(
+            0, self.shell[left], bare[left] * bare[right] * overlap
+        )
+        return bare * square.rsqrt()[self.shell]
+
+
+@dataclass(frozen=True)
+class Shells:
+    """A basis on a molecule. positions: (A, 3) bohr; blocks by degree; size: functions in all."""
+
+    positions: Tensor
+    blocks: tuple[Block, ...]
+    size: int
+
+    def at(self, positions: Tensor) -> Shells:
+        """The same shells with the atoms elsewhere."""
+        return replace(self, positions=positions)
+
+    def order(self) -> Tensor:
+        """(size,) where each function stands when blocks are laid one after another."""
+        numbers = [
+            (block.offsets[:, None] + torch.arange(block.width, device=block.offsets.device))
+            for block in self.blocks
+        ]
+        return torch.argsort(torch.cat([n.reshape(-1) for n in numbers]))
+
+    @classmethod
+    def of(cls, molecule: Any, *, device: torch.device | str = "cpu") -> Shells:
+        """The basis of a PySCF molecule (general contractions become separate shells).
+
+        Raises:
+            InputError: Cartesian functions, effective core potentials, or degrees above 5.
+        """
+        if molecule.cart or molecule.has_ecp():
+            raise InputError("integrals in torch take spherical shells without core potentials")
+        found: dict[int, list[tuple[int, np.ndarray, np.ndarray, int]]] = {}
+        offset = 0
+        for index in range(molecule.nbas):
+            degree, exponents = molecule.bas_angular(index), molecule.bas_exp(index)
+            if degree > LARGEST_DEGREE:
+                raise InputError(f"a shell with l={degree}; up to {LARGEST_DEGREE} is supported")
+            power = degree + 1.5
+            norm = (2.0 * exponents) ** (0.5 * power) / math.sqrt(0.5 * math.gamma(power))
+            columns = molecule._libcint_ctr_coeff(index) / norm[:, None]
+            for column in columns.T:
+                entry = (molecule.bas_atom(index), exponents, column, offset)
+                found.setdefault(degree, []).append(entry)
+                offset += 2 * degree + 1
+        blocks = tuple(_block(degree, found[degree], device) for degree in sorted(found))
+        positions = torch.tensor(molecule.atom_coords(), dtype=torch.float64, device=device)
+        return cls(positions, blocks, offset)
+
+
+def _block(degree: int, shells: list[Any], device: torch.device | str) -> Block:
+    def real(values: Any) -> Tensor:
+        return torch.tensor(np.concatenate(values), dtype=torch.float64, device=device)
+
+    def whole(values: Any) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=device)
+
+    return Block(
+        degree,
+        whole([shell[0] for shell in shells]),
+        whole([k for k, shell in enumerate(shells) for _ in shell[1]]),
+        real([shell[1] for shell in shells]),
+        real([shell[2] for shell in shells]),
+        whole([shell[3] for shell in shells]),
+    )
+
+
+def _partners(shell: Tensor) -> tuple[Tensor, Tensor]:
+    """All ordered pairs of primitives of the same shell."""
+    counts = torch.bincount(shell)
+    left = torch.repeat_interleave(torch.arange(len(shell), device=shell.device), counts[shell])
+    starts = torch.cumsum(counts, 0) - counts
+    first = torch.cumsum(counts[shell], 0) - counts[shell]
+    right = torch.arange(len(left), device=shell.device) - first[left] + starts[shell[left]]
+    return left, right
+
+
+@cache
+def monomials(degree: int) -> tuple[tuple[int, int, int], ...]:
+    """Exponents of x, y, z of degree l: xx, xy, xz, yy, yz, zz."""
+    return tuple(
+        (i, j, degree - i - j) for i in range(degree, -1, -1) for j in range(degree - i, -1, -1)
+    )
+
+
+@cache
+@torch.inference_mode(False)
+def solid_harmonics(degree: int) -> Tensor:
+    """Coefficients ((l+1)(l+2)/2, 2l+1) of S_lm in `monomials`, times sqrt((2l+1) / 4 pi).
+
+    Helgaker, Joergensen, Olsen, Molecular Electronic-Structure Theory, eq. 6.4.47; for l = 1 the
+    order is x, y, z.
+    """
+    index = {powers: k for k, powers in enumerate(monomials(degree))}
+    out = torch.zeros(len(index), 2 * degree + 1, dtype=torch.float64)
+    for column, m in enumerate((1, -1, 0) if degree == 1 else range(-degree, degree + 1)):
+        k, odd = abs(m), int(m < 0)
+        norm = math.factorial(degree + k) * math.factorial(degree - k) * (1 if m == 0 else 2)
+        scale = math.sqrt(norm) / (2**k * math.factorial(degree))
+        scale *= math.sqrt((2 * degree + 1) / (4.0 * math.pi))
+        for t in range((degree - k) // 2 + 1):
+            for u in range(t + 1):
+                for w in range(odd, k + 1, 2):  # w = 2 v
+                    sign = (-1) ** (t + (w - odd) // 2)
+                    binomials = (
+                        math.comb(degree, t)
+                        * math.comb(degree - t, k + t)
+                        * math.comb(t, u)
+                        * math.comb(k, w)
+                    )
+                    powers = (2 * t + k - 2 * u - w, 2 * u + w, degree - 2 * t - k)
+                    out[index[powers], column] += scale * sign * 0.25**t * binomials
+    return out
