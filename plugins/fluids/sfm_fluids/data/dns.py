@@ -36,7 +36,8 @@ __all__ = [
 class Case:
     """An ensemble. Times in units where the box is 2 pi and the force's amplitude is 1.
 
-    `precision` is that of the integration; filtering and budgets are float64 in any case.
+    `precision` is that of the integration: float32 for the bundled runs at Re >= 1000 (256^2
+    points), else float64. Filtering and budgets are float64 in any case.
     """
 
     viscosity: float
