@@ -208,7 +208,7 @@ class DensityClosure(nn.Module):
         self.level = model.level(part, level, "xc_correction")
 
     def tokens(self, density: DensityFeatures) -> Tokens:
-        """Tokens in float64; their raw features depend on the density's projections."""
+        """Tokens in float64; features depend on the projections, edges on the positions."""
         blank = Sample(
             id="density",
             domain="dft",
@@ -221,7 +221,10 @@ class DensityClosure(nn.Module):
         context = self.model.context(self.part, self.level)
         tokens = tokens.replace(context=torch.full_like(tokens.context, context))
         tokens = tokens.to(density.projections.device, density.projections.dtype)
-        return tokens.replace(**DensityEncoder.raw_features(density.projections, density.numbers))
+        return tokens.replace(
+            positions=density.positions.to(tokens.positions),
+            **DensityEncoder.raw_features(density.projections, density.numbers),
+        )
 
     def forward(self, density: DensityFeatures) -> Tensor:
         # a float32 network is too noisy for self-consistency to 1e-8: its weights are cast for the

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
-from sfm.quantity import ENERGY, Quantity
+from sfm.quantity import ENERGY, FORCES, Quantity
 from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
 from sfm.units import factor
 from sfm_dft import quantities as q
 from sfm_dft.energy import EnergyFunctional, total_energy
+from sfm_dft.forces import forces
 from sfm_dft.response import attach
 from sfm_dft.scf import Orbitals, ScfState, finish, iterate, start_state
 from sfm_dft.system import KohnShamSystem, prepare
@@ -60,8 +61,14 @@ class KohnSham(Simulator):
     Derivatives with respect to the parameters and the closure's weights go through
     self-consistency implicitly: energies by the envelope theorem, dipole, components and orbital
     levels by one linear-response solve. They are first derivatives; orbital levels must not be
-    degenerate. Positions are constants: Gaussian integrals and Becke grid come from PySCF
-    (libcint) once per geometry, everything after that is torch.
+    degenerate. Gaussian integrals come from PySCF (libcint) or, with `integrals='torch'`, from
+    `sfm_dft.integrals`, grid and orbital values from PySCF, once per geometry; everything after
+    that is torch.
+
+    With `forces=True`, `observe` adds the forces on the nuclei in eV/angstrom: the derivative of
+    the converged energy with Pulay's term, grid points and Becke weights moving with the nuclei
+    (`sfm_dft.forces`). They are zero to rounding in their sum, and differentiable once in the
+    parameters and the closure's weights. States before self-consistency have none (NaN).
 
     Limits: closed shells, one molecule at a time, open boundaries, float64, H to the end of what
     the basis covers, up to about 150 orbitals. `coulomb='fitted'` (the default, as in the bundled
@@ -95,6 +102,8 @@ class KohnSham(Simulator):
         Setting("coulomb", "fitted", ("fitted", "exact"), summary="density fitting or 4-centre"),
         Setting("grid_level", 3, tuple(range(10)), summary="PySCF's Becke grid, 0 coarse, 9 fine"),
         Setting("grid_pruning", "nwchem", ("nwchem", "none"), summary="fewer points near nuclei"),
+        Setting("integrals", "libcint", ("libcint", "torch"), summary="who computes them"),
+        Setting("forces", False, (False, True), summary="observe forces too; costs about an SCF"),
         Setting("cycles_per_step", 1, summary="cycles that make one step"),
         Setting("max_cycles", 60, summary="give up after so many cycles"),
         Setting("tolerance", 1e-8, unit="hartree", summary="largest residual when converged"),
@@ -102,6 +111,7 @@ class KohnSham(Simulator):
     )
     observables: ClassVar[tuple[Quantity, ...]] = (
         ENERGY,
+        FORCES,
         q.KINETIC_ENERGY,
         q.EXTERNAL_ENERGY,
         q.HARTREE_ENERGY,
@@ -132,6 +142,8 @@ class KohnSham(Simulator):
     coulomb: str
     grid_level: int
     grid_pruning: str
+    integrals: str
+    forces: bool
     cycles_per_step: int
     max_cycles: int
     tolerance: float
@@ -183,6 +195,7 @@ class KohnSham(Simulator):
             prune=self.grid_pruning == "nwchem",
             gradient=self.functional == "PBE",
             closure=self.closure is not None,
+            integrals=self.integrals,
         )
         return KohnShamState(system, start_state(system))
 
@@ -229,7 +242,7 @@ class KohnSham(Simulator):
         )
 
     def observe(self, state: KohnShamState) -> dict[str, Tensor]:
-        """Energies, dipole and frontier levels in eV and e angstrom; shapes () and (3,).
+        """Energies, dipole and frontier levels in eV and e angstrom, () and (3,); forces (A, 3).
 
         Raises:
             RunError: the state used up `max_cycles` without converging.
@@ -240,13 +253,21 @@ class KohnSham(Simulator):
         solution = finish(functional, state.scf)
         if not state.converged:
             with torch.no_grad():
-                return _observe(functional, solution, solution.density_matrix)
+                found = _observe(functional, solution, solution.density_matrix)
+            if self.forces:
+                found["forces"] = torch.full_like(state.system.positions, torch.nan)
+            return found
         if solution.residual > 10.0 * self.tolerance:
             raise RunError(
                 f"{self.part}: this state is self-consistent for other parameters or another "
                 f"closure (residual {solution.residual:.1e} hartree); advance it first"
             )
-        return _observe(functional, solution, attach(functional, solution))
+        density = attach(functional, solution)
+        found = _observe(functional, solution, density)
+        if self.forces:
+            unit = factor("hartree/bohr", "eV/angstrom")
+            found["forces"] = forces(functional, density) * unit
+        return found
 
     def warnings(self, state: KohnShamState) -> tuple[str, ...]:
         return () if state.converged else (self._failure(state),)

@@ -1,8 +1,8 @@
 """What a Kohn-Sham calculation needs of one molecule, as torch tensors: integrals and grid.
 
-PySCF (libcint) computes the Gaussian integrals, the Becke grid and the orbital values once per
-geometry; everything after that is torch. The integrals are constants here: nothing in this module
-is differentiable with respect to positions.
+PySCF (libcint) or `sfm_dft.integrals` computes the Gaussian integrals once per geometry, PySCF the
+Becke grid and the orbital values; everything after that is torch. All of it is constant here:
+derivatives by positions are the business of `sfm_dft.forces`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sfm_dft import density_basis
 from sfm_dft.labelling import AUXILIARY_BASIS, build_molecule
 
 COULOMB = ("fitted", "exact")
+INTEGRALS = ("libcint", "torch")
 MAX_EXACT_ORBITALS = 60
 
 
@@ -35,6 +36,8 @@ class KohnShamSystem:
             four-centre integrals (mu nu|la si).
         orbitals: (1, G, n) orbital values on the grid, or (4, G, n) with x, y, z derivatives.
         weights: (G,) grid weights, bohr^3. points: (G, 3) bohr.
+        owners: (G,) atom whose grid a point belongs to. volumes: (G,) its weight in that atom's
+            own grid, before Becke's partition; zero for points that only pad.
         density_functions: (A, 45, n, n) overlaps <mu|phi_Ak|nu> with the density basis, or None.
         guess: (n, n) density matrix to start from (superposition of minimal-basis atoms).
         nuclear: nuclear repulsion, hartree.
@@ -53,6 +56,8 @@ class KohnShamSystem:
     orbitals: Tensor
     weights: Tensor
     points: Tensor
+    owners: Tensor
+    volumes: Tensor
     density_functions: Tensor | None
     guess: Tensor
     nuclear: float
@@ -117,6 +122,7 @@ def prepare(
     prune: bool = True,
     gradient: bool = True,
     closure: bool = True,
+    integrals: str = "libcint",
 ) -> KohnShamSystem:
     """Integrals and grid of a closed-shell molecule.
 
@@ -128,11 +134,14 @@ def prepare(
         grid_level: PySCF's Becke grid, 0 (coarse) to 9. prune: NWChem's pruning of it.
         gradient: also orbital gradients, which PBE needs.
         closure: also the overlaps with the density basis, which a closure needs.
+        integrals: ``libcint`` or ``torch`` (`sfm_dft.integrals`: equal to 1e-11, slower, without
+            the four-centre integrals of ``exact``).
 
     Raises:
-        InputError: odd number of electrons, unknown basis, or too many orbitals for ``exact``.
+        InputError: odd number of electrons, unknown basis, too many orbitals for ``exact``, or
+            ``exact`` with integrals in torch.
     """
-    from pyscf import df, dft, scf
+    from pyscf import dft, scf
     from pyscf.lib.exceptions import BasisNotFoundError
 
     if coulomb not in COULOMB:
@@ -140,6 +149,8 @@ def prepare(
             f"coulomb '{coulomb}' is not known.{did_you_mean(coulomb, COULOMB)} "
             "Choose 'fitted' or 'exact'"
         )
+    if integrals == "torch" and coulomb == "exact":
+        raise InputError("integrals='torch' has no four-centre integrals; set coulomb='fitted'")
     electrons = int(np.sum(numbers)) - charge
     if electrons % 2 or electrons <= 0:
         raise InputError(
@@ -163,21 +174,15 @@ def prepare(
         grid.prune = None
     grid.build(with_non0tab=False)
     values = dft.numint.eval_ao(molecule, grid.coords, deriv=1 if gradient else 0)
-    kinetic = molecule.intor_symmetric("int1e_kin")
-    tensors = {
-        "overlap": molecule.intor_symmetric("int1e_ovlp"),
-        "kinetic": kinetic,
-        "core": kinetic + molecule.intor_symmetric("int1e_nuc"),
-        "dipole": molecule.intor_symmetric("int1e_r", comp=3),
-        "coulomb": _coulomb(molecule, coulomb, df),
+    tensors: dict[str, Any] = {
+        **(_torch_integrals if integrals == "torch" else _integrals)(molecule, coulomb, closure),
         "orbitals": values if gradient else values[None],
         "weights": grid.weights,
         "points": grid.coords,
+        "volumes": grid.quadrature_weights,
         "guess": np.asarray(scf.hf.init_guess_by_minao(molecule)),
         "positions": molecule.atom_coords(),
     }
-    if closure:
-        tensors["density_functions"] = density_basis.overlap_integrals(molecule)
     made = {name: _tensor(array) for name, array in tensors.items()}
     made.setdefault("density_functions", None)  # type: ignore[arg-type]
     return KohnShamSystem(
@@ -185,16 +190,61 @@ def prepare(
         charge=charge,
         electrons=electrons,
         nuclear=float(molecule.energy_nuc()),
+        owners=torch.as_tensor(np.maximum(grid.atm_idx, 0), dtype=torch.int64),
         basis=basis,
         **made,  # type: ignore[arg-type]
     )
 
 
-def _tensor(array: np.ndarray) -> Tensor:
+def _integrals(molecule: Any, coulomb: str, closure: bool) -> dict[str, Any]:
+    """Everything by libcint."""
+    kinetic = molecule.intor_symmetric("int1e_kin")
+    found = {
+        "overlap": molecule.intor_symmetric("int1e_ovlp"),
+        "kinetic": kinetic,
+        "core": kinetic + molecule.intor_symmetric("int1e_nuc"),
+        "dipole": molecule.intor_symmetric("int1e_r", comp=3),
+        "coulomb": _coulomb(molecule, coulomb),
+    }
+    if closure:
+        found["density_functions"] = density_basis.overlap_integrals(molecule)
+    return found
+
+
+@torch.no_grad()
+def _torch_integrals(molecule: Any, coulomb: str, closure: bool) -> dict[str, Any]:
+    """The same in torch, with density fitting."""
+    from pyscf import df
+
+    from sfm_dft import integrals as torch_integrals
+
+    shells = torch_integrals.Shells.of(molecule)
+    charges = torch.tensor(molecule.atom_charges(), dtype=torch.float64)
+    kinetic = torch_integrals.kinetic(shells)
+    auxiliary = torch_integrals.Shells.of(df.make_auxmol(molecule, AUXILIARY_BASIS))
+    found: dict[str, Any] = {
+        "overlap": torch_integrals.overlap(shells),
+        "kinetic": kinetic,
+        "core": kinetic + torch_integrals.nuclear(shells, charges),
+        "dipole": torch_integrals.dipole(shells),
+        "coulomb": torch_integrals.fitted_factors(shells, auxiliary),
+    }
+    if closure:
+        functions = torch_integrals.Shells.of(density_basis.auxiliary_molecule(molecule))
+        values = torch_integrals.three_centre_overlap(shells, functions)
+        found["density_functions"] = density_basis.to_e3nn(values.permute(2, 0, 1).numpy())
+    return found
+
+
+def _tensor(array: Any) -> Tensor:
+    if isinstance(array, Tensor):
+        return array.contiguous()
     return torch.tensor(np.ascontiguousarray(array), dtype=torch.float64)
 
 
-def _coulomb(molecule: Any, kind: str, df: Any) -> np.ndarray:
+def _coulomb(molecule: Any, kind: str) -> np.ndarray:
+    from pyscf import df
+
     n = molecule.nao
     if kind == "exact":
         if n > MAX_EXACT_ORBITALS:
