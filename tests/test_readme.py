@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from sfm.testing.snippets import run_snippet, snippets
+
 ROOT = Path(__file__).resolve().parents[1]
-BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-
-
-def snippets() -> list[tuple[str, str]]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return [(kind, body) for kind, body in BLOCK.findall(text) if "make demo" not in body]
 
 
 def prepare(folder: Path) -> None:
@@ -29,13 +21,9 @@ def test_readme(tmp_path: Path) -> None:
     from sfm.testing.hub_server import HubServer
 
     prepare(tmp_path)
-    found = snippets()
+    found = [(kind, code) for kind, code in snippets(ROOT / "README.md") if "make demo" not in code]
     assert len(found) >= 7
     with HubServer(user="your-name") as hub:
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        env = {**os.environ, **hub.environment(home=tmp_path / "hf"), "PATH": path}
-        for kind, body in found:
-            command = [sys.executable, "-c", body] if kind == "python" else ["bash", "-ec", body]
-            done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
-            assert done.returncode == 0, f"{body}\n{done.stdout}\n{done.stderr}"
+        for kind, code in found:
+            run_snippet(kind, code, tmp_path, hub.environment(home=tmp_path / "hf"))
     assert {p.name for p in tmp_path.iterdir()} >= {"features.npz", "my-model", "md.png", "copy"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Build the simulator, run it, print its observables."""
     from sfm.cli.output import emit_json, note, warn
     from sfm.cli.values import parse_settings
-    from sfm.data.atomic import atomic
     from sfm.registry import find
 
     values = parse_settings(arguments.set)
@@ -65,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         _write(simulator, trajectory, arguments.output)
         note(f"wrote {arguments.output}")
     if arguments.plot:
-        with atomic(arguments.plot) as scratch:
+        with _named(arguments.plot) as scratch:
             simulator.plot(trajectory, scratch)
         note(f"wrote {arguments.plot}")
     report = _report(part.full_name, trajectory, arguments.output)
@@ -120,7 +121,6 @@ def _start(cls: Any, part: Any, values: dict[str, Any], arguments: argparse.Name
 
 def _write(simulator: Any, trajectory: Any, path: Path) -> None:
     from sfm.cli.results import ARRAY_FILES, write_arrays
-    from sfm.data.atomic import atomic
     from sfm.simulate.base import Simulator
 
     own = type(simulator).write is not Simulator.write
@@ -128,8 +128,21 @@ def _write(simulator: Any, trajectory: Any, path: Path) -> None:
         units = {**trajectory.units, "time": trajectory.time_unit}
         write_arrays(path, {"time": trajectory.times, **trajectory.observables}, units)
         return
-    with atomic(path) as scratch:
+    with _named(path) as scratch:
         simulator.write(trajectory, scratch)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[Path]:
+    """`atomic`, whose errors name the file that was asked for."""
+    from sfm.data.atomic import atomic
+    from sfm.errors import InputError
+
+    with atomic(path) as scratch:
+        try:
+            yield scratch
+        except InputError as error:
+            raise InputError(str(error).replace(str(scratch), str(path))) from None
 
 
 def _report(name: str, trajectory: Any, output: Path | None) -> dict[str, Any]:

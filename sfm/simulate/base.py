@@ -182,9 +182,9 @@ class Simulator(nn.Module, ABC):
             raise InputError(f"{self.part}: {parameter.name}={value!r} is not a number") from None
         low, high = parameter.low, parameter.high
         if not bool(((tensor >= low) & (tensor <= high)).all()):
+            unit = "" if parameter.unit == "1" else f" {parameter.unit}"
             raise InputError(
-                f"{self.part}: {parameter.name}={value} {parameter.unit} is outside "
-                f"[{low}, {high}] {parameter.unit}"
+                f"{self.part}: {parameter.name}={value}{unit} is outside [{low}, {high}]{unit}"
             )
         return tensor
 

@@ -17,6 +17,7 @@ from sfm.train.module import parameter_groups
 from sfm.train.objective import Objective
 from sfm.train.pretrain import probabilities
 from sfm.train.tasks import open_tasks
+from sfm.train.through import through_terms
 
 WARM, MEASURED = 1, 3
 FIT_SAMPLES = 100
@@ -39,7 +40,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     use_gpu = recipe.training.accelerator != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda" if use_gpu else "cpu")
     model.to(device)
-    objective = Objective(model, full, stresses).to(device)
+    objective = Objective(model, full, stresses, through_terms(recipe, full)).to(device)
     shares = probabilities(recipe, full)
     data = MixedData(model, full, recipe.training, probabilities=shares)
     stream = BatchStream(data.tokenizer, data.mixture, recipe.training, 0, 1)
@@ -48,7 +49,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     for number in range(WARM + MEASURED):
         start = time.perf_counter()
         batch = stream.next_batch()
-        objective(model, batch.to(device)).total.backward()
+        objective(model, batch.to(device), step=number).total.backward()
         optimizer.step()
         optimizer.zero_grad()
         if use_gpu:

@@ -1,0 +1,35 @@
+"""The tutorials' code runs as it stands, in the order in which it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sfm.testing.snippets import run_snippet, snippets
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = sorted((DOCS / "tutorials").glob("*.md"))
+
+
+def test_pages_are_listed_and_their_pictures_are_there_and_small():
+    index = (DOCS / "README.md").read_text(encoding="utf-8")
+    assert len(PAGES) >= 7
+    for page in PAGES:
+        assert f"tutorials/{page.name}" in index
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            found = (page.parent / target).resolve()
+            assert found.exists(), f"{page.name}: {target}"
+            if found.suffix == ".png":
+                assert found.stat().st_size < 100_000, target
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_tutorial_runs(page: Path, tmp_path: Path) -> None:
+    """Each page holds at least one block, and asserts what it claims."""
+    found = snippets(page)
+    assert found
+    for kind, code in found:
+        run_snippet(kind, code, tmp_path)
