@@ -1,79 +1,15 @@
-"""Fluids: 2-D turbulence, its differentiable simulator, and the subgrid-stress closure."""
+"""Fluids: differentiable flow solvers, their data, learned subgrid closures and a surrogate."""
 
 from __future__ import annotations
 
 from sfm.plugin import Plugin
-from sfm.quantity import Quantity
 
-from .darcy import quantities as darcy
-from .rans import quantities as rans
-
-VELOCITY = Quantity("velocity", "1", "1o", "grid", summary="velocity on the grid, box units")
-VORTICITY = Quantity("vorticity", "1", "0o", "grid", summary="dv/dx - du/dy, box units")
-SGS_STRESS = Quantity(
-    "sgs_stress",
-    "1",
-    "0e+2e",
-    "grid",
-    summary="subgrid stress per cell, (cells, 2, 2), F[u u] - P[F[u] F[u]], box units",
-)
-VELOCITY_CHANGE = Quantity(
-    "velocity_change",
-    "1",
-    "1o",
-    "grid",
-    summary="what each cell's velocity changes by in the interval, (cells, 2), box units",
-)
-KINETIC_ENERGY = Quantity("mean_kinetic_energy", "1", summary="mean of |u|^2 / 2, box units")
-MEAN_VELOCITY = Quantity("mean_velocity", "1", summary="mean of a 1-D velocity, box units")
-SGS_FLUX = Quantity(
-    "sgs_flux", "1", "0e", "grid", summary="1-D subgrid flux, F[u^2]/2 - F[u]^2/2, box units"
-)
-LAYER_DEPTH = Quantity("layer_depth", "1", "0e", "grid", summary="depth h of shallow water")
-MEAN_LAYER_DEPTH = Quantity("mean_layer_depth", "1", summary="mean of h: mass per area")
-LAYER_ENERGY = Quantity("layer_energy", "1", summary="mean of (h |u|^2 + g eta^2) / 2")
-POTENTIAL_ENSTROPHY = Quantity("potential_enstrophy", "1", summary="mean of (zeta + f)^2 / (2 h)")
-ENSTROPHY = Quantity("enstrophy", "1", summary="mean of omega^2 / 2, box units")
-PASSIVE_SCALAR = Quantity(
-    "passive_scalar", "1", "0e", "grid", summary="passive scalars on the grid"
-)
-VORTICITY_VECTOR = Quantity(
-    "vorticity_vector", "1", "1e", "grid", summary="curl of a 3-D velocity, box units"
-)
-HELICITY = Quantity("helicity", "1", "0o", summary="mean of u . omega, box units")
-DISSIPATION_RATE = Quantity(
-    "dissipation_rate", "1", summary="energy that viscosity turns into heat, per time, box units"
-)
-SUBGRID_DISSIPATION = Quantity(
-    "subgrid_dissipation", "1", summary="mean of -tau_ij S_ij, energy to the closure, box units"
-)
-STREAM_FUNCTION = Quantity(
-    "stream_function", "1", "0o", "grid", summary="psi at the cells' corners, u = d psi / dy"
-)
-CAVITY_EXTREMA = (
-    Quantity("centreline_u_min", "1", summary="least u on the vertical line through the middle"),
-    Quantity(
-        "centreline_v_max", "1", summary="largest v on the horizontal line through the middle"
-    ),
-    Quantity("centreline_v_min", "1", summary="least v on the horizontal line through the middle"),
-)
-CHANNEL_FLOW = (
-    Quantity("kinematic_pressure", "1", "0e", "grid", summary="pressure over density, in cells"),
-    Quantity("flow_rate", "1", summary="integral of u over the channel's outflow section"),
-    Quantity("obstacle_drag", "1", summary="force of the flow on obstacles along x, per density"),
-    Quantity("obstacle_lift", "1", summary="force of the flow on obstacles along y, per density"),
-)
-PORE_PRESSURE = Quantity(
-    "pore_pressure", "1", "0e", "grid", summary="p of -div(a grad p) = f, non-dimensional"
-)
-SEA_SURFACE_TEMPERATURE = Quantity(
-    "sea_surface_temperature", "kelvin", "0e", "grid", summary="of the following month as a label"
-)
+from .quantities import ALL
 
 plugin = Plugin(
     name="fluids",
     domain="fluids",
-    summary="2-D turbulence: pseudo-spectral Navier-Stokes with a learned subgrid-stress closure",
+    summary="differentiable flow solvers, learned subgrid closures, a next-state surrogate",
     datasets={
         "turbulence-2d": "sfm_fluids.data.specs:TURBULENCE_2D",
         "turbulence-2d-unseen": "sfm_fluids.data.specs:TURBULENCE_2D_UNSEEN",
@@ -116,32 +52,7 @@ plugin = Plugin(
         ".npz": "sfm_fluids.data.readers:read_npz",
         "object:numpy.ndarray": "sfm_fluids.data.readers:read_array",
     },
-    quantities=(
-        PORE_PRESSURE,
-        SEA_SURFACE_TEMPERATURE,
-        VELOCITY,
-        VORTICITY,
-        STREAM_FUNCTION,
-        *CAVITY_EXTREMA,
-        *CHANNEL_FLOW,
-        SGS_STRESS,
-        VELOCITY_CHANGE,
-        KINETIC_ENERGY,
-        ENSTROPHY,
-        PASSIVE_SCALAR,
-        VORTICITY_VECTOR,
-        HELICITY,
-        DISSIPATION_RATE,
-        SUBGRID_DISSIPATION,
-        MEAN_VELOCITY,
-        SGS_FLUX,
-        LAYER_DEPTH,
-        MEAN_LAYER_DEPTH,
-        LAYER_ENERGY,
-        POTENTIAL_ENSTROPHY,
-        *rans.ALL,
-        *darcy.ALL,
-    ),
+    quantities=ALL,
     citations=(
         "https://doi.org/10.1063/1.1761178",  # Harlow and Welch 1965, staggered grid
         "https://doi.org/10.1006/jcph.2002.6995",  # Cox and Matthews 2002, ETDRK4

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sfm_fluids import SGS_STRESS
 from sfm_fluids.closures.convolutional import ConvolutionalClosure
 from sfm_fluids.closures.local import LocalClosure
 from sfm_fluids.closures.training import StressErrors, deviator, fit, load, save, sharp
@@ -14,6 +13,7 @@ from sfm_fluids.data.filtering import Filter, cut_off, outer
 from sfm_fluids.evaluation.a_posteriori import Rollouts
 from sfm_fluids.periodic.grid import Grid, velocity
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
+from sfm_fluids.quantities import SGS_STRESS
 
 from sfm.config import HeadSpec, ModelConfig, Target
 from sfm.data.sample import Sample

@@ -8,13 +8,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from sfm_fluids import VELOCITY_CHANGE
 from sfm_fluids.data.dns import random_vorticity
 from sfm_fluids.data.specs import TURBULENCE_2D_STEPS
 from sfm_fluids.patches.flow_encoder import FlowPatches
 from sfm_fluids.patches.taylor import Motion, derivatives
 from sfm_fluids.periodic.grid import Grid, divergence, velocity
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
+from sfm_fluids.quantities import VELOCITY_CHANGE
 from sfm_fluids.surrogate import FlowSurrogate, for_sample, velocities
 
 from sfm.config import HeadSpec, ModelConfig, Target

@@ -13,8 +13,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
 
-from .. import PORE_PRESSURE
-from . import quantities
+from ..quantities import DARCY_FLOW, PORE_PRESSURE
 from .fields import random_phase
 from .medium import (
     AVERAGES,
@@ -99,7 +98,7 @@ class Darcy(Simulator):
         Setting("medium", "random", ("random", "uniform"), summary="initial phase: 0 if uniform"),
         Setting("seed", 0, summary="of the random medium"),
     )
-    observables = (PORE_PRESSURE, *quantities.ALL)
+    observables = (PORE_PRESSURE, *DARCY_FLOW)
     citations = (
         "https://arxiv.org/abs/2010.08895",  # Li et al. 2021, the benchmark's media
         "https://doi.org/10.1063/1.1704222",  # Keller 1964, reciprocity of two-phase media

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sfm.simulate import Parameter, Setting
 
-from .. import SUBGRID_DISSIPATION
+from ..quantities import SUBGRID_DISSIPATION
 from .navier_stokes_2d import FlowState, NavierStokes2D
 from .stateless import Stateless
 from .subgrid import FILTER_RATIO, SUBGRID, built_in, chosen, mean_flux

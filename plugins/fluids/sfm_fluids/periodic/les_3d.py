@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sfm.errors import InputError
 from sfm.simulate import Parameter, Setting
 
-from .. import SUBGRID_DISSIPATION
+from ..quantities import SUBGRID_DISSIPATION
 from .navier_stokes_3d import FlowState3D, NavierStokes3D
 from .stateless import Stateless
 from .subgrid import FILTER_RATIO, SMAGORINSKY_CONSTANT, SUBGRID, built_in, chosen, mean_flux

@@ -14,9 +14,9 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Observations, Parameter, Setting, Through, Trajectory
 
-from .. import ENSTROPHY, KINETIC_ENERGY, PASSIVE_SCALAR, VELOCITY, VORTICITY
 from ..closures.classical import Smagorinsky
 from ..data.dns import random_vorticity
+from ..quantities import ENSTROPHY, KINETIC_ENERGY, PASSIVE_SCALAR, VELOCITY, VORTICITY
 from ..stepping.functional import traced
 from ..stepping.rollout import Monitor
 from ..stepping.term import Term

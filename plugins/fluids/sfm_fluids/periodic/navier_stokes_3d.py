@@ -15,7 +15,7 @@ from sfm.errors import InputError, RunError
 from sfm.quantity import Quantity
 from sfm.simulate import Observations, Parameter, Setting, Trajectory
 
-from .. import (
+from ..quantities import (
     DISSIPATION_RATE,
     ENSTROPHY,
     HELICITY,

@@ -16,7 +16,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Observations, Setting, Trajectory
 
-from .. import KINETIC_ENERGY, MEAN_VELOCITY, VELOCITY
+from ..quantities import KINETIC_ENERGY, MEAN_VELOCITY, VELOCITY
 from ..stepping.term import Term
 from .line import Line
 from .simulator import STEPPING, PseudoSpectral
@@ -136,7 +136,7 @@ class OneDimensional(PseudoSpectral):
 
     def unpack(self, vector: Tensor, like: LineState) -> LineState:
         """The state of coefficients (..., 2 M), with the mean and the time of `like`."""
-        hat = torch.view_as_complex(vector.unflatten(-1, (-1, 2)).contiguous())
+        hat = torch.complex(*vector.unflatten(-1, (-1, 2)).unbind(-1))
         rest = self.points // 2 - self.grid.modes
         hat = torch.nn.functional.pad(hat, (1, rest))
         u = torch.fft.irfft(hat, n=self.points, norm="forward")

@@ -15,7 +15,14 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Parameter, Setting, Trajectory
 
-from .. import LAYER_DEPTH, LAYER_ENERGY, MEAN_LAYER_DEPTH, POTENTIAL_ENSTROPHY, VELOCITY, VORTICITY
+from ..quantities import (
+    LAYER_DEPTH,
+    LAYER_ENERGY,
+    MEAN_LAYER_DEPTH,
+    POTENTIAL_ENSTROPHY,
+    VELOCITY,
+    VORTICITY,
+)
 from ..stepping.rollout import rollout
 from ..stepping.term import Term
 from . import grid as spectral

@@ -12,7 +12,8 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
 
-from . import k_epsilon, quantities
+from ..quantities import CHANNEL_PROFILES
+from . import k_epsilon
 from .eddy_viscosity import LocalFlow, check_closure, mixing_length
 from .grid import HalfChannel, stretched, with_wall
 from .newton import follow, steady_state
@@ -90,7 +91,7 @@ class RansChannel(Simulator):
         Setting("cells", 96, summary="intervals from wall to centreline, at least 8"),
         Setting("stretching", 2.5, summary="of the grid towards the wall, 0 (none) to 6"),
     )
-    observables = quantities.ALL
+    observables = CHANNEL_PROFILES
     closure_quantity: ClassVar[str | None] = "turbulent_viscosity"
     citations = (
         "https://doi.org/10.2514/8.3713",  # van Driest 1956

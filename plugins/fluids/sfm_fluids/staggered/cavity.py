@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sfm.errors import InputError
 from sfm.simulate import Parameter, Setting
 
-from .. import CAVITY_EXTREMA, KINETIC_ENERGY, STREAM_FUNCTION, VELOCITY, VORTICITY
+from ..quantities import CAVITY_EXTREMA, KINETIC_ENERGY, STREAM_FUNCTION, VELOCITY, VORTICITY
 from . import grid as staggered
 from .axis import Axis
 from .extrema import centreline_extrema

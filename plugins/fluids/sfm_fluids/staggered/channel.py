@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sfm.errors import InputError
 from sfm.simulate import Parameter, Setting
 
-from .. import CHANNEL_FLOW, KINETIC_ENERGY, STREAM_FUNCTION, VELOCITY, VORTICITY
+from ..quantities import CHANNEL_FLOW, KINETIC_ENERGY, STREAM_FUNCTION, VELOCITY, VORTICITY
 from . import grid as staggered
 from . import obstacle as obstacles
 from .axis import Axis

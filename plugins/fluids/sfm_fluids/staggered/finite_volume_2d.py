@@ -15,9 +15,9 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
 
-from .. import ENSTROPHY, KINETIC_ENERGY, VELOCITY, VORTICITY
 from ..data.dns import random_vorticity
 from ..periodic import grid as spectral
+from ..quantities import ENSTROPHY, KINETIC_ENERGY, VELOCITY, VORTICITY
 from . import grid as staggered
 from . import operators as ops
 from .axis import Axis
