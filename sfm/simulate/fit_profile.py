@@ -12,6 +12,7 @@ so that standard errors of theta contain what is not known about z.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -97,7 +98,9 @@ class Profiled(Problem):
 
         chunk = max(1, 4_000_000 // len(self.observed))
         unit = torch.eye(len(fields), dtype=fields.dtype, device=fields.device)
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            # torch's own first use of forward mode compiles with a deprecated torch.jit
+            warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
             self._slopes = torch.func.vmap(column, chunk_size=chunk)(unit).detach().T
         weighted = (self.weights[:, None] * self._slopes).double()
         factor, failed = torch.linalg.cholesky_ex(weighted.T @ weighted)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from sfm_fluids.periodic.burgers import Burgers
 from sfm_fluids.periodic.coefficients import Coefficients
 from sfm_fluids.periodic.grid import Grid, velocity
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
@@ -138,3 +139,24 @@ def test_unusable_snapshots_are_one_line(tmp_path):
     fine = NavierStokes2D(**{**CASE, "grid": 128})
     with pytest.raises(InputError, match=r"initial_velocity \(7226 unknown numbers\)"):
         fit(fine, fine.read_observations(path), ["drag"])
+
+
+def test_burgers_viscosity_from_fields_that_are_all_noisy(tmp_path):
+    """Over noisy data sets the errors are as large as the standard errors say."""
+    truth = Burgers(points=24, dt=0.2, viscosity=0.1, stepper="etdrk2")
+    with torch.no_grad():
+        run = truth.run(truth.state(), 2, every=1)
+    field, scores = run.observables["velocity"][:, 0].numpy(), []
+    for seed in range(12):
+        noisy = field + 0.02 * np.random.default_rng(seed).standard_normal(field.shape)
+        np.savez(tmp_path / "seen.npz", velocity=noisy, times=run.times, sigma=np.array(0.02))
+        guess = Burgers(points=24, dt=0.2, viscosity=0.15, stepper="etdrk2")
+        seen = guess.read_observations(tmp_path / "seen.npz")
+        result = fit(guess, seen, ["viscosity"], tolerance=1e-5)
+        assert result.converged
+        assert len(result.unknowns["initial_velocity"]) == 2 * 7 + 1
+        found = result.estimates["viscosity"]
+        scores.append(float((found.value - 0.1) / found.standard_error))
+    # the sum of 12 squared standard normal numbers, central 99.8 %
+    total = sum(score**2 for score in scores)
+    assert stats.chi2.ppf(0.001, 12) < total < stats.chi2.ppf(0.999, 12), scores

@@ -16,6 +16,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Observations, Setting, Trajectory
 
+from ..parameters import parameter_batch
 from ..quantities import KINETIC_ENERGY, MEAN_VELOCITY, VELOCITY
 from ..stepping.term import Term
 from .line import Line
@@ -75,6 +76,12 @@ class OneDimensional(PseudoSpectral):
         self.grid = Line(self.points, self.length)
         if self.members < 1:
             raise InputError(f"{self.part}: members={self.members} must be at least 1")
+        initial = getattr(self, "initial", "random")
+        if self.members > 1 and initial != "random":
+            raise InputError(
+                f"{self.part}: members={self.members} are of initial=random; "
+                f"initial={initial} is one field"
+            )
 
     @abstractmethod
     def flux(self) -> Flux:
@@ -114,7 +121,15 @@ class OneDimensional(PseudoSpectral):
             )
         parameter = next(self.parameters())
         u = torch.atleast_2d(velocity).to(parameter)
-        return LineState(self.grid.to_field(self.grid.to_spectrum(u)), u.new_zeros(()))
+        return LineState(
+            self._batched(self.grid.to_field(self.grid.to_spectrum(u))), u.new_zeros(())
+        )
+
+    def _batched(self, velocity: Tensor) -> Tensor:
+        """The field with the batch axis of parameters and force, if it has none of its own."""
+        force = self.force()
+        more = velocity.shape[:-1], torch.Size() if force is None else force.shape[:-1]
+        return velocity.expand(*parameter_batch(self, *more), -1)
 
     def random_fields(self, reach: int, rms: float) -> Tensor:
         """(members, N) float64: random phases and amplitudes in modes 1 to `reach`, zero mean.
@@ -161,7 +176,7 @@ class OneDimensional(PseudoSpectral):
 
     def forward(self, state: LineState, steps: int = 1) -> LineState:
         """The field `steps * dt` later."""
-        hat = self.integrate(self.grid.to_spectrum(state.velocity), steps)
+        hat = self.integrate(self.grid.to_spectrum(self._batched(state.velocity)), steps)
         return LineState(self.grid.to_field(hat), state.time + steps * self.dt)
 
     def observe(self, state: LineState) -> dict[str, Tensor]:
