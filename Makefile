@@ -37,8 +37,9 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# both families, about an hour; make bench ONLY=fluids or ONLY=trunk for one
 bench: install
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY))
 
 docs: install
 	$(BIN)/python -m pytest -q tests/test_readme.py

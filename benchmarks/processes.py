@@ -15,6 +15,7 @@ THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
+    "NPROC",  # the thread pool of XLA on CPUs
 )
 
 
@@ -38,31 +39,25 @@ def environment(threads: int = 1) -> dict[str, str]:
         **fixed,
         **ALLOCATOR,
         "OMP_WAIT_POLICY": "PASSIVE",
+        "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={'false' if threads == 1 else 'true'}",
+        "JAX_PLATFORMS": "cpu",
         "PYTHONWARNINGS": "ignore",
     }
 
 
 class Worker:
-    """One measuring process; see `worker.py`.
+    """One measuring process: a script of this folder that calls `serving.serve`.
 
     Raises:
         PeerError: the process ended, or its model cannot be built or run.
     """
 
     def __init__(
-        self,
-        python: Path | str,
-        module: str,
-        variant: str,
-        workload: Path,
-        *,
-        device: str = "cpu",
-        threads: int = 1,
+        self, python: Path | str, script: str, *arguments: object, threads: int = 1
     ) -> None:
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in close()
-        command = [str(python), str(HERE / "worker.py"), module, variant, str(workload)]
         self.process = subprocess.Popen(
-            [*command, "--device", device, "--threads", str(threads)],
+            [str(python), str(HERE / script), *(str(a) for a in arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,

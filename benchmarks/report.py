@@ -1,4 +1,4 @@
-"""From measured lists to ratios, tables and files."""
+"""From measured lists to ratios, tables and files; what is said here is of the trunk."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import startup
 
 OURS = "sfm"
+TEXT, NUMBERS = "RESULTS.md", "results.json"
 HEADINGS = {
     "train": "Training step: loss on energies and forces, gradients of all parameters",
     "infer": "Inference: energies and forces",
@@ -41,16 +42,16 @@ def ratios(peer: Sequence[float], ours: Sequence[float]) -> list[float]:
     return [p / o for p, o in zip(peer, ours, strict=True)]
 
 
-def _figures(value: float) -> str:
+def figures(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _range(values: Sequence[float]) -> str:
-    low, middle, high = (_figures(v) for v in spread(values))
+def between(values: Sequence[float]) -> str:
+    low, middle, high = (figures(v) for v in spread(values))
     return f"{low} - **{middle}** - {high}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
@@ -64,9 +65,9 @@ def _times(rows: list[dict[str, Any]], task: str, workloads: dict[str, Any]) -> 
     mine = [r for r in rows if r["task"] == task]
     if not mine:
         return []
-    times = [(r["workload"], r["model"], _range(r["cpu"]), _range(r["wall"])) for r in mine]
+    times = [(r["workload"], r["model"], between(r["cpu"]), between(r["wall"])) for r in mine]
     head = ("workload", "model", "CPU, us per atom", "wall, us per atom")
-    parts = [f"### {HEADINGS[task]}", _table(head, times)]
+    parts = [f"### {HEADINGS[task]}", table(head, times)]
     compared = []
     for name in workloads:
         here = [r for r in mine if r["workload"] == name]
@@ -74,9 +75,9 @@ def _times(rows: list[dict[str, Any]], task: str, workloads: dict[str, Any]) -> 
             for own in (r for r in here if _is_ours(r["model"])):
                 cpu, wall = ratios(peer["cpu"], own["cpu"]), ratios(peer["wall"], own["wall"])
                 label = f"{peer['model']} / {own['model']}"
-                compared.append((name, label, _range(cpu), _range(wall)))
+                compared.append((name, label, between(cpu), between(wall)))
     if compared:
-        parts.append(_table(("workload", "ratio", "CPU", "wall"), compared))
+        parts.append(table(("workload", "ratio", "CPU", "wall"), compared))
     return parts
 
 
@@ -106,7 +107,7 @@ def _memory(rows: list[dict[str, Any]]) -> list[str]:
         "Peak of a fresh process (`ru_maxrss`; on a GPU, of its allocator), and its rise above "
         "what the process held before its first step: the packages, the model, the batch."
     )
-    return ["### Peak memory", note, _table(head, cells)]
+    return ["### Peak memory", note, table(head, cells)]
 
 
 def _startup(times: dict[str, dict[str, list[float]]]) -> list[str]:
@@ -116,13 +117,13 @@ def _startup(times: dict[str, dict[str, list[float]]]) -> list[str]:
     rows = []
     for name, lists in times.items():
         compared = [
-            "" if name == startup.BASE else _range(ratios(lists[c], base[c]))
+            "" if name == startup.BASE else between(ratios(lists[c], base[c]))
             for c in ("cpu", "wall")
         ]
-        milliseconds = [_range([1000 * v for v in lists[c]]) for c in ("cpu", "wall")]
+        milliseconds = [between([1000 * v for v in lists[c]]) for c in ("cpu", "wall")]
         rows.append((f"`{name}`", *milliseconds, *compared))
     head = ("command", "CPU, ms", "wall, ms", "CPU / base", "wall / base")
-    return [f"### Start-up of the command line (base: `{startup.BASE}`)", _table(head, rows)]
+    return [f"### Start-up of the command line (base: `{startup.BASE}`)", table(head, rows)]
 
 
 def _models(models: dict[str, dict[str, Any]]) -> list[str]:
@@ -138,7 +139,7 @@ def _models(models: dict[str, dict[str, Any]]) -> list[str]:
         )
         for name, m in models.items()
     ]
-    return ["### Models", _table(("model", "parameters", "dtype", "versions", "settings"), rows)]
+    return ["### Models", table(("model", "parameters", "dtype", "versions", "settings"), rows)]
 
 
 def _workloads(workloads: dict[str, dict[str, Any]]) -> list[str]:
@@ -154,7 +155,7 @@ def _workloads(workloads: dict[str, dict[str, Any]]) -> list[str]:
         for name, w in workloads.items()
     ]
     head = ("workload", "what", "atoms", "edges, the same in all models unless two are given")
-    return ["### Workloads", _table(head, rows)]
+    return ["### Workloads", table(head, rows)]
 
 
 def tables(results: dict[str, Any]) -> str:
@@ -165,23 +166,28 @@ def tables(results: dict[str, Any]) -> str:
     parts += _memory(results["memory"]) + _startup(results["startup"])
     if results["failed"]:
         rows = list(results["failed"].items())
-        parts += ["### Left out", _table(("what", "why"), rows)]
+        parts += ["### Left out", table(("what", "why"), rows)]
     return "\n\n".join(parts)
+
+
+def heading(results: dict[str, Any], numbers: str) -> str:
+    """When, on what, and where the numbers of every turn are."""
+    m = results["machine"]
+    return (
+        f"# Measured on {results['date']}\n\n"
+        f"{m['processor']}, {m['cores']} cores, {m['memory_gib']} GiB, {m['system']}, "
+        f"Python {m['python']}. Made by `make bench`; the numbers of every turn are in "
+        f"`{numbers}`."
+    )
 
 
 def render(results: dict[str, Any]) -> str:
     """The whole of RESULTS.md."""
-    m = results["machine"]
-    head = (
-        f"# Measured on {results['date']}\n\n"
-        f"{m['processor']}, {m['cores']} cores, {m['memory_gib']} GiB, {m['system']}, "
-        f"Python {m['python']}. Made by `make bench`; the numbers of every turn are in "
-        "`results.json`."
-    )
+    head = heading(results, NUMBERS)
     return "\n\n".join([head, PROTOCOL.format(**results["protocol"]), tables(results)]) + "\n"
 
 
 def write(folder: Path, results: dict[str, Any]) -> None:
     """Write results.json and RESULTS.md."""
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    (folder / "RESULTS.md").write_text(render(results))
+    (folder / NUMBERS).write_text(json.dumps(results, indent=1) + "\n")
+    (folder / TEXT).write_text(render(results))

@@ -14,7 +14,6 @@ import numpy as np
 CUTOFF = 5.0
 SEED = 20240
 N_MOLECULES = 32
-ORGANIC = {1, 6, 7, 8, 9, 16, 17}
 
 
 @dataclass(frozen=True)
@@ -56,36 +55,20 @@ def silicon() -> Workload:
 
 
 def molecules() -> Workload:
-    """32 molecules of the bundled dataset; where it is not built, of ase's G2 collection."""
-    try:
-        structures, origin = _bundled_molecules(), "bundled dataset molecules-xtb, test split"
-    except Exception as error:
-        print(f"  molecules-xtb cannot be read ({error}): using ase's G2 collection instead")
-        structures, origin = _ase_molecules(), "ase's G2 collection, rattled by 0.05 angstrom"
-    summary = f"{N_MOLECULES} small molecules ({origin})"
-    return Workload("molecules", "molecules", summary, tuple(structures))
+    """32 molecules of the bundled dataset, evenly spaced in its test split.
 
-
-def _bundled_molecules() -> list[Structure]:
+    Raises:
+        SfmError: the dataset is not there; another one would make another measurement.
+    """
     import sfm
 
     data = sfm.dataset("molecules/molecules-xtb", split="test")
     # evenly spaced, so that conformers of one molecule do not fill the batch
     rows = np.linspace(0, len(data) - 1, N_MOLECULES).astype(int)
     samples = [data[int(row)] for row in rows]
-    return [Structure(np.array(s.positions), np.array(s.types)) for s in samples]
-
-
-def _ase_molecules() -> list[Structure]:
-    from ase.collections import g2
-
-    generator = np.random.default_rng(SEED)
-    known = [g2[name] for name in sorted(g2.names)]
-    atoms = [a for a in known if len(a) >= 8 and set(a.numbers) <= ORGANIC][:N_MOLECULES]
-    return [
-        Structure(a.positions + generator.normal(0.0, 0.05, a.positions.shape), a.numbers)
-        for a in atoms
-    ]
+    structures = tuple(Structure(np.array(s.positions), np.array(s.types)) for s in samples)
+    summary = f"{N_MOLECULES} small molecules (bundled dataset molecules-xtb, test split)"
+    return Workload("molecules", "molecules", summary, structures)
 
 
 WORKLOADS: dict[str, Callable[[], Workload]] = {"silicon": silicon, "molecules": molecules}

@@ -1,8 +1,7 @@
 """One measuring process: builds one model, then times or weighs what it is asked to.
 
-It runs in the environment of its model, so it needs no more than torch, numpy and that model. It
-reads one JSON object a line from stdin and answers each with one on stdout; whatever the model's
-package prints goes to stderr. Between requests it sleeps, so that processes can take turns.
+It runs in the environment of its model, so it needs no more than torch, numpy and that model.
+Between requests (see `serving.py`) it sleeps, so that processes can take turns.
 """
 
 from __future__ import annotations
@@ -10,39 +9,18 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
-import json
-import os
 import resource
-import sys
 import time
-import warnings
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import serving
 import systems
 import torch
+from serving import MIB
 
-MIB = 2**20
 SEED = 7
-
-
-def packages(names: tuple[str, ...]) -> dict[str, str]:
-    """Versions of the installed distributions among `names`."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def resident() -> float:
-    """Memory of this process now, in MiB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / MIB
 
 
 class Bench:
@@ -102,7 +80,7 @@ class Bench:
             "dtypes": sorted({str(p.dtype).removeprefix("torch.") for p in parameters}),
             "threads": torch.get_num_threads(),
             "settings": self.model.settings,
-            "packages": packages(self.model.packages),
+            "packages": serving.packages(self.model.packages),
             "atoms": self.workload.n_atoms,
             "edges": self.model.n_edges(self.batch),
         }
@@ -136,7 +114,7 @@ class Bench:
 
     def memory(self, task: str, steps: int) -> dict[str, Any]:
         """Peak of a fresh process, and its rise above what was there before the first step."""
-        before = resident()
+        before = serving.resident()
         step = self.ready(task)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -158,28 +136,13 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    warnings.simplefilter("ignore")
     torch.set_num_threads(options.threads)
 
-    def answer(request: Callable[[], dict[str, Any]]) -> None:
-        try:
-            reply = request()
-        except Exception as error:
-            reply = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
-        print(json.dumps(reply), file=answers)
+    def start() -> tuple[Bench, dict[str, Any]]:
+        bench = Bench(options.module, options.variant, options.workload, options.device)
+        return bench, bench.describe()
 
-    holder: list[Bench] = []
-
-    def start() -> dict[str, Any]:
-        holder.append(Bench(options.module, options.variant, options.workload, options.device))
-        return holder[0].describe()
-
-    answer(start)
-    for line in sys.stdin:
-        name, arguments = json.loads(line)
-        answer(lambda name=name, arguments=arguments: getattr(holder[0], name)(**arguments))
+    serving.serve(start)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,52 @@ def test_published_tables_are_those_of_the_published_numbers(monkeypatch):
     assert (FOLDER / "RESULTS.md").read_text() == report.render(results)
 
 
+def test_a_block_that_breaks_is_left_out_and_the_others_go_on(monkeypatch):
+    turns, processes = load("turns", monkeypatch), sys.modules["processes"]
+    order, failed = [], []
+
+    def block(name, last=99):
+        def once():
+            order.append(name)
+            if order.count(name) > last:
+                raise processes.PeerError("gone")
+            return {"cpu": float(len(order)), "wall": 0.0}
+
+        return once
+
+    blocks = {"a": block("a"), "b": block("b", last=1), "c": block("c")}
+    times = turns.take_turns("test", blocks, 3, lambda key, error: failed.append((key, str(error))))
+    assert order == ["a", "b", "c", "c", "b", "a", "a", "c"]
+    assert times == {
+        "a": {"cpu": [1.0, 6.0, 7.0], "wall": [0.0] * 3},
+        "c": {"cpu": [3.0, 4.0, 8.0], "wall": [0.0] * 3},
+    }
+    assert failed == [("b", "gone")]
+
+
+@pytest.mark.parametrize(
+    ("only", "found"),
+    [
+        (None, ["trunk", "fluids"]),
+        ("fluids", ["fluids"]),
+        ("fluids, memory", ["fluids"]),
+        ("memory", ["trunk", "fluids"]),
+        ("sfm-tiny,silicon", ["trunk"]),
+        ("256,exponax", ["fluids"]),
+    ],
+)
+def test_only_names_families_or_what_belongs_to_them(only, found, monkeypatch):
+    selection = load("selection", monkeypatch)
+    known = {
+        "trunk": ("trunk", "sfm-tiny", "sfm-tiny dense", "silicon", "memory"),
+        "fluids": ("fluids", "sfm", "exponax", "256", "memory"),
+    }
+    assert selection.families(only, known) == found
+    assert selection.chosen("sfm-tiny", known["trunk"]) == ["sfm-tiny", "sfm-tiny dense"]
+    with pytest.raises(ValueError, match="different families"):
+        selection.families("silicon,256", known)
+
+
 def test_unknown_name_is_a_usage_error():
     command = [sys.executable, str(FOLDER / "run.py"), "--only", "sfm-tinny"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

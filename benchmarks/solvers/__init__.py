@@ -1,0 +1,1 @@
+"""Flow solvers behind one face: ours and the peers'."""
