@@ -39,7 +39,8 @@ class Profiled(Problem):
         if n * m > LARGEST:
             raise InputError(
                 f"{part}: {names} ({m} unknown numbers) cannot be estimated from {n} observations "
-                f"in less than {8 * n * m / 1e9:.0f} GB: give it with the data, or coarser data"
+                f"in less than {8 * n * m / 1e9:.0f} GB: give it with the data, or give fewer or "
+                "coarser data"
             )
         if n <= m + p:
             raise InputError(
