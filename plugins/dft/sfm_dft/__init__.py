@@ -1,6 +1,7 @@
 """The dft plugin: electron densities and Kohn-Sham theory. Light: nothing heavy is imported."""
 
 from sfm.plugin import Plugin
+from sfm_dft.ladder.quantities import ALL as LADDER
 from sfm_dft.quantities import ALL
 
 plugin = Plugin(
@@ -10,8 +11,12 @@ plugin = Plugin(
     datasets={
         "dft-small": "sfm_dft.specs:DFT_SMALL",
         "g2-atomisation": "sfm_dft.specs:G2_ATOMISATION",
+        "hydrogen-1d": "sfm_dft.specs:HYDROGEN_1D",
     },
-    simulators={"kohn-sham": "sfm_dft.kohn_sham:KohnSham"},
+    simulators={
+        "kohn-sham": "sfm_dft.kohn_sham:KohnSham",
+        "kohn-sham-1d": "sfm_dft.ladder.kohn_sham_1d:KohnSham1D",
+    },
     encoders={
         "atoms": "sfm_dft.encoders:AtomsEncoder",
         "density": "sfm_dft.encoders:DensityEncoder",
@@ -33,7 +38,7 @@ plugin = Plugin(
         "density_coefficients.electron_error": "sfm_dft.metrics:electron_error",
         "dipole.vector_error": "sfm_dft.metrics:dipole_vector_error",
     },
-    quantities=ALL,
+    quantities=(*ALL, *LADDER),
     citations=(
         "doi:10.1103/PhysRev.140.A1133",
         "doi:10.1103/PhysRevLett.77.3865",

@@ -7,6 +7,7 @@ from sfm.data.spec import DatasetSpec
 PBE = "PBE/def2-SVP"
 LDA = "LDA/def2-SVP"
 EXPERIMENT = "experiment"
+EXACT_1D = "exact, exponential interaction"
 
 DFT_SMALL = DatasetSpec(
     name="dft-small",
@@ -45,6 +46,21 @@ G2_ATOMISATION = DatasetSpec(
     citation=(
         "Curtiss, Raghavachari, Redfern, Pople, J. Chem. Phys. 106, 1063 (1997)",
         "Larsen et al., J. Phys.: Condens. Matter 29, 273002 (2017)",
+    ),
+    held_out=True,
+)
+
+HYDROGEN_1D = DatasetSpec(
+    name="hydrogen-1d",
+    domain="dft",
+    summary="hydrogen molecules on a line: exact energies and densities, exponential interaction",
+    quantities=("energy_1d", "density_1d"),
+    levels=(EXACT_1D,),
+    licence="CC0-1.0",
+    origin="own calculation: diagonalisation on the grid (1, 2 electrons), full CI (4 electrons)",
+    citation=(
+        "Baker, Stoudenmire, Wagner, Burke, White, Phys. Rev. B 91, 235141 (2015)",
+        "Li et al., Phys. Rev. Lett. 126, 036401 (2021)",
     ),
     held_out=True,
 )

@@ -1,0 +1,1 @@
+"""The one-dimensional ladder: exact answers, Kohn-Sham theory and learned functionals on a line."""

@@ -1,0 +1,72 @@
+"""Pictures of one-dimensional densities and of dissociation curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from sfm_dft.ladder.kohn_sham_1d import KohnSham1D, LineState
+
+CHEMICAL_ACCURACY = 1.6  # mHa
+
+
+def plot_state(simulator: KohnSham1D, state: LineState, path: Path) -> None:
+    """Density, Kohn-Sham potential and nuclei of a state (the first of a batch), to `path`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    size = simulator.points
+    density = state.field.density.detach().reshape(-1, size)[0].numpy()
+    potential = simulator.potential(state).reshape(-1, size)[0].numpy()
+    atoms = state.positions.detach().reshape(-1, state.positions.shape[-1])[0].numpy()
+    x = simulator.x.numpy()
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    axis.fill_between(x, density, alpha=0.4, label="density [1/bohr]")
+    axis.plot(x, potential, color="tab:red", label="Kohn-Sham potential [hartree]")
+    axis.plot(atoms, np.zeros_like(atoms), "k|", markersize=14, label="nuclei")
+    reach = float(np.abs(atoms).max()) + 6.0
+    axis.set(xlim=(-reach, reach), xlabel="x [bohr]")
+    axis.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def plot_curves(
+    separations: Sequence[float],
+    exact: Sequence[float],
+    curves: Mapping[str, Sequence[float]],
+    path: Path,
+    *,
+    trained: Sequence[float] = (),
+) -> None:
+    """Energies of dissociation curves, and below them their errors with chemical accuracy shaded.
+
+    Args:
+        separations: (R,) bohr. exact: (R,) hartree. curves: (R,) hartree by name.
+        trained: separations that the functionals were trained on.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 6.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    r, reference = np.asarray(separations), np.asarray(exact)
+    for name, values in curves.items():
+        top.plot(r, values, label=name)
+        bottom.plot(r, 1e3 * (np.asarray(values) - reference))
+    top.plot(r, reference, "k--", label="exact")
+    bottom.axhspan(-CHEMICAL_ACCURACY, CHEMICAL_ACCURACY, color="0.85", zorder=0)
+    for axis in (top, bottom):
+        for at in trained:
+            axis.axvline(at, color="0.6", linewidth=0.8, linestyle=":")
+    top.set(ylabel="energy [hartree]")
+    top.legend(frameon=False)
+    bottom.set(xlabel="R [bohr]", ylabel="error [mHa]", yscale="symlog")
+    bottom.set_yscale("symlog", linthresh=2.0)
+    figure.savefig(path, dpi=150)

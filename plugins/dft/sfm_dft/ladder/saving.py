@@ -1,0 +1,52 @@
+"""Learned functionals as safetensors files: weights, and class and options in the metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from sfm.errors import InputError
+from sfm_dft.ladder.neural import GlobalXC, LocalXC
+
+KINDS: Mapping[str, type[nn.Module]] = {"local": LocalXC, "global": GlobalXC}
+BUNDLED = Path(__file__).parent / "functionals"
+
+
+def save(
+    functional: nn.Module, path: Path, *, kind: str, options: Mapping[str, Any], **info: Any
+) -> None:
+    """Write the weights; `info` says how they were trained."""
+    from safetensors.torch import save_file
+
+    state = {name: value.detach().contiguous() for name, value in functional.state_dict().items()}
+    head = {"kind": kind, "options": json.dumps(dict(options)), "info": json.dumps(info)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(state, str(path), metadata=head)
+
+
+def load(name: str | Path) -> nn.Module:
+    """A functional from a file, or a bundled one by its name: `global`, `local`.
+
+    Raises:
+        InputError: there is no such file, or it holds no functional.
+    """
+    from safetensors import safe_open
+
+    path = Path(name)
+    if not path.exists():
+        path = BUNDLED / f"{name}.safetensors"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in BUNDLED.glob("*.safetensors")))
+        raise InputError(f"{name}: no such file, and no bundled functional (there are {known})")
+    with safe_open(str(path), framework="pt") as file:
+        head = file.metadata() or {}
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    if head.get("kind") not in KINDS:
+        raise InputError(f"{path}: holds no functional of this package")
+    functional = KINDS[head["kind"]](**json.loads(head["options"]))
+    functional.load_state_dict(state, strict=True)
+    return functional
