@@ -121,6 +121,7 @@ def along(field: Tensor, axis: int, matrix: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve training too
 def derivative_matrix(points: int, dtype: torch.dtype, device: str) -> Tensor:
     """Derivative of the trigonometric interpolant, for unit spacing (points, points).
 
@@ -137,6 +138,7 @@ def derivative_matrix(points: int, dtype: torch.dtype, device: str) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve training too
 def fourier_basis(points: int, cutoff: int, dtype: torch.dtype, device: str) -> Tensor:
     """Orthonormal rows: the constant, then cosine and sine of modes 1 to cutoff.
 

@@ -30,6 +30,7 @@ from ..periodic.grid import Grid, derivative_factors
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what is kept must serve training too
 def _factors(grid: Grid, dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor]:
     """(6, H, W//2+1) complex from (u, v) to (a, b, w), and k^2 over the largest retained one."""
     cells = Grid(grid.height, grid.width, float(grid.height), float(grid.width))

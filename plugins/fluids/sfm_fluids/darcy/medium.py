@@ -117,6 +117,7 @@ def fluxes(p: Tensor, c: Tensor, axis: Axis, first: Tensor, last: Tensor) -> Ten
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # what is kept must serve training too
 def eigenbasis(axis: Axis) -> tuple[Tensor, Tensor]:
     """Eigenvalues (n,) and orthonormal eigenvectors (n, n) of A along one axis for a = 1; float64.
 

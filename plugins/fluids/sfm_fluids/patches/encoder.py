@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what is kept must serve training too
 def _layout(rows: int, columns: int, size: int, cutoff: float) -> tuple[Tensor, ...]:
     """positions (n, 3), cell (3, 3), edges (2, E), shifts (E, 3), cell numbers (n, size^2)."""
     y, x = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")

@@ -45,6 +45,7 @@ class Coefficients:
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # what is kept must serve training too
 def _layout(grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
     """Flat indices (n,) of the independent modes in a half spectrum; which of (coefficients, their
     conjugates, 0) stands in each of its places; |k| / sqrt(2), vorticity per coefficient."""

@@ -44,6 +44,7 @@ class Factors:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve training too
 def factors_of(grid: Grid, dtype: torch.dtype, device: str) -> Factors:
     """Made in float64 and cast."""
     kept, cells = columns(grid), grid.height * grid.width

@@ -76,6 +76,7 @@ class Grid:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve training too
 def _wavenumbers(grid: Grid, device: str) -> tuple[Tensor, Tensor]:
     dy, dx = grid.spacing
     ky = 2 * math.pi * torch.fft.fftfreq(grid.height, dy, dtype=torch.float64)
@@ -84,6 +85,7 @@ def _wavenumbers(grid: Grid, device: str) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve training too
 def _retained(grid: Grid, device: str) -> Tensor:
     iy = torch.fft.fftfreq(grid.height, 1 / grid.height, dtype=torch.float64).abs().round()
     ix = torch.fft.rfftfreq(grid.width, 1 / grid.width, dtype=torch.float64).round()
@@ -92,6 +94,7 @@ def _retained(grid: Grid, device: str) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve training too
 def derivative_factors(grid: Grid, dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor]:
     """Complex (i ky, i kx) with the unpaired Nyquist mode set to zero, in the dtype's complex."""
     ky, kx = _wavenumbers(grid, device)
@@ -139,6 +142,7 @@ def velocity(vorticity: Tensor, grid: Grid, mean: Tensor | None = None) -> Tenso
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve training too
 def velocity_factors(grid: Grid, dtype: torch.dtype, device: str) -> Tensor:
     """Complex (2, H, W//2+1): i ky / k^2 and -i kx / k^2, from vorticity to velocity."""
     ky, kx = _wavenumbers(grid, device)

@@ -143,6 +143,7 @@ def project(hat: Tensor, grid: Grid3D) -> Tensor:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # what is kept must serve training too
 def inverse_square(grid: Grid3D, dtype: torch.dtype, device: str) -> Tensor:
     """1 / k^2 of every mode, 0 for the mean."""
     k2 = grid.square_wavenumber(device=device)

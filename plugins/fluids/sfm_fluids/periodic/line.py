@@ -92,17 +92,20 @@ def resampled(field: Tensor, points: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve training too
 def _wavenumbers(line: Line, device: str) -> Tensor:
     k = 2 * math.pi * torch.fft.rfftfreq(line.points, line.spacing, dtype=torch.float64)
     return k.to(device)
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve training too
 def _retained(line: Line, device: str) -> Tensor:
     return torch.arange(line.points // 2 + 1, device=device) <= line.modes
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve training too
 def _derivative_factor(line: Line, dtype: torch.dtype, device: str) -> Tensor:
     factor = 1j * _wavenumbers(line, device) * _retained(line, device)
     return factor.to(torch.complex64 if dtype == torch.float32 else torch.complex128)

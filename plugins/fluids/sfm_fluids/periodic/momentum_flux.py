@@ -20,6 +20,7 @@ Closure = Callable[[Tensor, float], Tensor]
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve training too
 def flux_factors(grid: Grid, dtype: torch.dtype, device: str) -> Tensor:
     """Real (2, H, W//2+1): factors of sigma_xy and sigma_yy - sigma_xx, 2/3 rule included."""
     ky, kx = grid.wavenumbers(device=device)

@@ -177,6 +177,7 @@ def _each(transform: Any, x: Tensor, grid: Grid3D) -> Tensor:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # what is kept must serve training too
 def _factors(grid: Grid3D, dtype: torch.dtype, device: str) -> tuple[Tensor, ...]:
     """kz, ky, kx and 1/k^2, along x repeated for the real and the imaginary part."""
     kz, ky, kx = (k.to(dtype) for k in grid.wavenumbers(device=device))

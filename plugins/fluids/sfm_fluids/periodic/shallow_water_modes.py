@@ -105,6 +105,7 @@ class WaveModes:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve training too
 def _factors(grid: Grid, dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(K, cos a, sin a, kept by the 2/3 rule), each (H, K); K is zero where it is dropped."""
     ky, kx = grid.wavenumbers(device=device)

@@ -208,9 +208,11 @@ class PseudoSpectral(Simulator):
             made_for, before, factors = self._made
             if made_for == key and before.shape == linear.shape and torch.equal(before, linear):
                 return factors
-        factors = tuple(stepper(self.stepper).coefficients(linear, self.dt, dtype))
-        if pairs:
-            factors = tuple(paired(f) for f in factors)
+        # what is kept must serve training too
+        with torch.inference_mode(torch.is_inference_mode_enabled() and not constant):
+            factors = tuple(stepper(self.stepper).coefficients(linear, self.dt, dtype))
+            if pairs:
+                factors = tuple(paired(f) for f in factors)
         if constant:
             self._made = key, linear.detach(), factors
         return factors

@@ -55,6 +55,7 @@ def arranged(modes: Tensor, grid: Grid) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve training too
 def column_weights(grid: Grid, device: str) -> Tensor:
     """(K,) float64: in how many modes of the full spectrum each column stands, 1 or 2."""
     weights = torch.full((columns(grid),), 2.0, dtype=torch.float64, device=device)

@@ -12,6 +12,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
 
+from ..parameters import parameter_batch
 from ..quantities import CHANNEL_PROFILES
 from . import k_epsilon
 from .eddy_viscosity import LocalFlow, check_closure, mixing_length
@@ -139,12 +140,7 @@ class RansChannel(Simulator):
         self._batch()
 
     def _batch(self) -> torch.Size:
-        shapes = {p.name: getattr(self, p.name).shape for p in self.parameters_spec}
-        try:
-            return torch.broadcast_shapes(*shapes.values())
-        except RuntimeError:
-            given = ", ".join(f"{n} {tuple(s)}" for n, s in shapes.items() if s)
-            raise InputError(f"{self.part}: batch axes do not match: {given}") from None
+        return parameter_batch(self)
 
     # --- states -------------------------------------------------------------------------------
 
@@ -220,7 +216,7 @@ class RansChannel(Simulator):
         """The method with parameters, buffers and arguments in float64; `live` keeps graphs."""
         values = {f"simulator.{n}": p for n, p in (*self.named_parameters(), *self.named_buffers())}
         for name, value in values.items():
-            value = value if live else value.detach()
+            value = value if live else value.detach().clone()  # no inference tensor
             values[name] = value.double() if value.is_floating_point() else value
         double = [a.double() if isinstance(a, Tensor) else a for a in arguments]
         return torch.func.functional_call(_Call(self), values, (method, *double))

@@ -59,7 +59,7 @@ class Axis:
     def __post_init__(self) -> None:
         if self.cells < 4:
             raise InputError(f"an axis needs 4 cells or more, got {self.cells}")
-        if not self.length > 0:
+        if not 0 < self.length < math.inf:
             raise InputError(f"an axis needs a positive length, got {self.length}")
         if self.kind not in KINDS:
             raise InputError(f"an axis is one of {', '.join(KINDS)}, not '{self.kind}'")
@@ -88,6 +88,7 @@ class Axis:
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)  # what is kept must serve training too
 def _metrics(axis: Axis, dtype: torch.dtype, device: str) -> Metrics:
     s = torch.linspace(-1, 1, axis.cells + 1, dtype=torch.float64)
     if axis.stretching:
@@ -106,6 +107,7 @@ def _metrics(axis: Axis, dtype: torch.dtype, device: str) -> Metrics:
 
 
 @lru_cache(maxsize=512)
+@torch.inference_mode(False)  # what is kept must serve training too
 def _shaped(axis: Axis, dtype: torch.dtype, device: str, dim: int) -> Metrics:
     found = _metrics(axis, dtype, device)
     return found if dim == -1 else Metrics(*(x[:, None] for x in found))

@@ -35,6 +35,7 @@ class Basis(NamedTuple):
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)  # what is kept must serve training too
 def basis(axis: Axis, role: str, half: bool, dtype: torch.dtype, device: str) -> Basis:
     """Eigenvectors of the second derivative.
 
@@ -141,6 +142,7 @@ def poisson(source: Tensor, grid: StaggeredGrid) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve training too
 def _inverse(grid: StaggeredGrid, dtype: torch.dtype, device: str) -> Tensor:
     values = modes(grid, "p", torch.zeros((), dtype=torch.float64)).values
     if "open" not in (grid.x.kind, grid.y.kind):

@@ -16,8 +16,10 @@ from sfm.errors import InputError, RunError
 from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
 
 from ..data.dns import random_vorticity
+from ..parameters import check_one_value
 from ..periodic import grid as spectral
 from ..quantities import ENSTROPHY, KINETIC_ENERGY, VELOCITY, VORTICITY
+from ..stepping.functional import traced
 from . import grid as staggered
 from . import operators as ops
 from .axis import Axis
@@ -127,6 +129,7 @@ class FiniteVolume2D(Simulator):
                 interpolation and an advection scheme.
         """
         super().__init__(dtype=dtype, **values)
+        check_one_value(self)
         if not self.dt > 0:
             raise InputError(f"{self.part}: dt={self.dt} must be positive")
         if self.segment < 1:
@@ -236,7 +239,7 @@ class FiniteVolume2D(Simulator):
         if not self.forcing_wavenumber:
             fixed = (*fixed[:2], torch.zeros_like(fixed[2]))
         u, v = state.u, state.v
-        if not (self.recompute and torch.is_grad_enabled()):
+        if not (self.recompute and torch.is_grad_enabled()) or traced():
             u, v = several(u, v, *fixed, steps)
         else:
             for first in range(0, steps, self.segment):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ..stepping.functional import traced
 from . import operators as ops
 from .fast_solver import helmholtz, poisson
 from .grid import Sides, StaggeredGrid
@@ -180,7 +181,8 @@ class Flow:
     ) -> StaggeredState:
         """`steps` steps; with `recompute` each segment is redone in the backward pass.
 
-        Then one state per segment is kept, and what a step computes on its way is not.
+        Then one state per segment is kept, and what a step computes on its way is not. Forward mode
+        and `torch.func` transforms build plain graphs.
         """
 
         def several(u: Tensor, v: Tensor, p: Tensor, t: Tensor, count: int) -> StaggeredState:
@@ -189,7 +191,7 @@ class Flow:
                 now = self.step(now, dt)
             return now
 
-        if not (recompute and torch.is_grad_enabled()):
+        if not (recompute and torch.is_grad_enabled()) or traced():
             return several(*state, steps)
         for first in range(0, steps, segment):
             count = min(segment, steps - first)
