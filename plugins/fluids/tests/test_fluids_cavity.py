@@ -148,6 +148,17 @@ class Steady(Steps):
         return self.sim.steady()
 
 
+def test_a_still_lid_has_a_steady_flow_at_rest():
+    found = Cavity(**SMALL, lid_velocity=0.0).steady()
+    assert not found.u.any()
+    assert not found.v.any()
+
+
+def test_without_viscosity_the_steady_flow_is_not_unique():
+    with pytest.raises(RunError, match="not unique"):
+        Cavity(**{**SMALL, "viscosity": 0.0}).steady()
+
+
 def test_lid_speed_is_found_by_gradient_descent():
     target = 0.35
     sim = Cavity(**SMALL, lid_velocity=1.0)
@@ -171,8 +182,13 @@ def test_fit_recovers_viscosity_from_a_noisy_steady_flow(tmp_path):
         velocity = truth.velocity(truth.steady())[0]
     noise = 0.002 * torch.randn(velocity.shape, generator=generator, dtype=torch.float64)
     path = tmp_path / "measured.npz"
-    np.savez(path, velocity=(velocity + noise).numpy(), sigma=0.002)
+    measured = (velocity + noise).numpy()
+    np.savez(path, velocity=measured, sigma=0.002)
     sim = Cavity(**{**SMALL, "viscosity": 0.1})
+    written = tmp_path / "simulated.npz"  # times and a batch of one, as `sfm simulate` writes
+    np.savez(written, velocity=np.stack([0 * measured, measured])[:, None])
+    values = [sim.read_observations(p).values["velocity"] for p in (path, written)]
+    assert torch.equal(*values)
     result = fit(sim, sim.read_observations(path), ["viscosity"])
     estimate = result.estimates["viscosity"]
     assert abs(estimate.value - 0.05) < 3 * estimate.standard_error
@@ -219,6 +235,7 @@ def test_bad_input_is_one_clear_line(tmp_path):
         ({"initial": "steady", "viscosity": 0.0}, "positive viscosity"),
         ({"closure": torch.nn.Identity()}, "closure"),
         ({"initial": "random"}, "rest"),
+        ({"viscosity": [0.1, 0.2]}, "one value"),
     ):
         with pytest.raises(InputError, match=message):
             Cavity(**{**SMALL, **options})

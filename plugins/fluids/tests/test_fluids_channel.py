@@ -175,6 +175,16 @@ def test_steps_with_an_obstacle_tend_to_the_same_drag():
         assert abs(found["obstacle_lift"].item()) < 1e-9
 
 
+@pytest.mark.parametrize("shape", ["cylinder", "square"])
+def test_an_obstacle_across_the_ends_of_a_periodic_channel_is_whole(shape):
+    options = {"height": 12, "width": 16, "length_x": 4.0, "obstacle_shape": shape}
+    middle = Channel(**options, obstacle_x=2.0, obstacle_size=0.6)
+    ends = Channel(**options, obstacle_x=0.0, obstacle_size=0.6)
+    assert middle.mask_u.sum() > 8
+    assert torch.equal(ends.mask_u, middle.mask_u.roll(8, -1))
+    assert torch.equal(ends.mask_v, middle.mask_v.roll(8, -1))
+
+
 class Run(torch.nn.Module):
     def __init__(self, sim: Channel, way: str, state: StaggeredState) -> None:
         super().__init__()
@@ -245,6 +255,8 @@ def test_bad_input_is_one_clear_line():
         ({"obstacle": fractions, **BLOCK}, "not both"),
         ({**BLOCK, "obstacle_x": 90.0}, "outside"),
         ({"obstacle_time": 0.0}, "positive"),
+        ({"top_velocity": [0.0, 1.0]}, "one value"),
+        ({"length_x": math.inf}, "positive length"),
         ({"closure": torch.nn.Identity()}, "closure"),
     ):
         with pytest.raises(InputError, match=message):

@@ -374,6 +374,8 @@ def test_wrong_input_is_one_line(tmp_path):
         ({"left": "periodic"}, "set both"),
         ({"height": 1}, "at least 2 x 2"),
         ({"length_x": 0.0}, "positive"),
+        ({"length_y": math.inf}, "finite"),
+        ({"permeability_low": [1.0] * 32}, "one value"),
         ({"left": "open"}, "not one of"),
     ]
     for options, message in cases:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,6 +14,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
 
+from ..parameters import check_one_value
 from ..quantities import DARCY_FLOW, PORE_PRESSURE
 from .fields import random_phase
 from .medium import (
@@ -130,8 +132,9 @@ class Darcy(Simulator):
         super().__init__(dtype=dtype, **values)
         if min(self.height, self.width) < 2:
             raise InputError(f"{self.part}: {self.height} x {self.width} cells: at least 2 x 2")
-        if not (self.length_x > 0 and self.length_y > 0):
-            raise InputError(f"{self.part}: length_x and length_y must be positive")
+        if not (0 < self.length_x < math.inf and 0 < self.length_y < math.inf):
+            raise InputError(f"{self.part}: length_x and length_y must be positive and finite")
+        check_one_value(self)
         for first, last in (SIDES[:2], SIDES[2:]):
             kinds = (getattr(self, first), getattr(self, last))
             if kinds.count("periodic") == 1:

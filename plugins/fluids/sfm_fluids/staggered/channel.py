@@ -154,10 +154,15 @@ class Channel(WallSimulator):
         masks: tuple[Tensor | None, Tensor | None] = (None, None)
         if self.obstacle_shape != "none":
             shape = obstacles.inside(
-                self.obstacle_shape, self.obstacle_x, self.obstacle_y, self.obstacle_size
+                self.obstacle_shape,
+                self.obstacle_x,
+                self.obstacle_y,
+                self.obstacle_size,
+                None if self.is_open else self.length_x,
             )
             masks = obstacles.from_shape(shape, self.grid)
-            if not any(bool(m.any()) for m in masks if m is not None):
+            beyond = not (self.is_open or 0 <= self.obstacle_x <= self.length_x)
+            if beyond or not any(bool(m.any()) for m in masks if m is not None):
                 raise InputError(
                     f"{self.part}: the obstacle lies outside the channel or between the cells"
                 )

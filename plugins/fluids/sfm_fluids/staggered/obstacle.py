@@ -16,11 +16,20 @@ from .grid import StaggeredGrid
 SHAPES = ("none", "cylinder", "square")
 
 
-def inside(shape: str, x: float, y: float, size: float) -> Callable[[Tensor, Tensor], Tensor]:
-    """Whether points are in a shape of a diameter (or side) `size` around (x, y)."""
+def inside(
+    shape: str, x: float, y: float, size: float, period: float | None = None
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Whether points are in a shape of a diameter (or side) `size` around (x, y).
+
+    With a `period` along x the shape repeats, so that one across the ends of the box is whole.
+    """
+
+    def along(a: Tensor) -> Tensor:
+        return a - x if period is None else (a - x + period / 2) % period - period / 2
+
     if shape == "cylinder":
-        return lambda a, b: (a - x).square() + (b - y).square() <= (size / 2) ** 2
-    return lambda a, b: torch.maximum((a - x).abs(), (b - y).abs()) <= size / 2
+        return lambda a, b: along(a).square() + (b - y).square() <= (size / 2) ** 2
+    return lambda a, b: torch.maximum(along(a).abs(), (b - y).abs()) <= size / 2
 
 
 def from_shape(

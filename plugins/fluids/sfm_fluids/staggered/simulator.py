@@ -15,6 +15,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Observations, Setting, Simulator, Trajectory
 
+from ..parameters import check_one_value
 from . import grid as staggered
 from .flow import Flow, StaggeredState
 from .grid import StaggeredGrid
@@ -42,6 +43,7 @@ class WallSimulator(Simulator):
 
     def __init__(self, *, dtype: torch.dtype = torch.float64, **values: Any) -> None:
         super().__init__(dtype=dtype, **values)
+        check_one_value(self)
         if not self.dt > 0:
             raise InputError(f"{self.part}: dt={self.dt} must be positive")
         if self.segment < 1:
@@ -157,8 +159,9 @@ class WallSimulator(Simulator):
     def read_observations(self, path: Path) -> Observations:
         """A steady velocity for `sfm fit`.
 
-        The file (.h5 or .npz) holds `velocity` (2, H, W) at the centres of this grid's cells, or
-        (T, 2, H, W) whose last entry is taken; `sigma`, a number, is its standard error.
+        The file (.h5 or .npz) holds `velocity` (2, H, W) at the centres of this grid's cells;
+        or (T, 2, H, W), or (T, 1, 2, H, W) as `sfm simulate --output` writes it, whose last entry
+        is taken; `sigma`, a number, is its standard error.
 
         Raises:
             InputError: it is missing or of another shape.
@@ -169,6 +172,8 @@ class WallSimulator(Simulator):
         if "velocity" not in arrays:
             raise InputError(f"{path}: no dataset 'velocity'; a fit needs it")
         velocity = arrays["velocity"]
+        if velocity.ndim == 5 and velocity.shape[1] == 1:
+            velocity = velocity[:, 0]
         velocity = velocity[-1] if velocity.ndim == 4 else velocity
         if velocity.shape != (2, *self.grid.shape):
             raise InputError(

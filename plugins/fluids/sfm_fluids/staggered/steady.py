@@ -16,6 +16,7 @@ import math
 from typing import Any
 
 import torch
+from scipy.sparse import csc_matrix
 from scipy.sparse.linalg import SuperLU, splu
 from torch import Tensor
 
@@ -154,10 +155,12 @@ def _newton(
     now, step = function(z), pseudo_step
     size, matrix = math.inf, unknowns.jacobian(function, z)
     for _ in range(max_iterations):
-        factors = splu((matrix - mass / step).tocsc())
+        factors = _factors((matrix - mass / step).tocsc(), name)
         change = -torch.from_numpy(factors.solve(now.numpy()))
         after = function(z + change)
         new_size = size_of(after)
+        if new_size == 0:  # as a fluid at rest
+            return z + change, _factors(unknowns.jacobian(function, z + change), name)
         if not new_size < 2 * size:
             step = step / 4
             continue
@@ -167,7 +170,7 @@ def _newton(
         moved = _velocity(change, (0 * base[0], 0 * base[1]), unknowns)
         speed = max(float(w.abs().max()) for w in (u, v))
         if step > 1e6 and max(float(w.abs().max()) for w in moved) <= tolerance * speed:
-            return z, splu(matrix)
+            return z, _factors(matrix, name)
         if math.isfinite(gain):
             growth = gain**1.5 if gain > 20 else min(max(gain, 0.3), 2.0)
             step = min(step * growth, 1e14)
@@ -175,3 +178,12 @@ def _newton(
         f"{name}: no steady flow found in {max_iterations} iterations; "
         "refine the grid, raise the viscosity, or step in time"
     )
+
+
+def _factors(matrix: csc_matrix, name: str) -> SuperLU:
+    try:
+        return splu(matrix)
+    except RuntimeError:
+        raise RunError(
+            f"{name}: the steady flow is not unique (no viscosity?); raise the viscosity"
+        ) from None
