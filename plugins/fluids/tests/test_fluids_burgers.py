@@ -121,6 +121,23 @@ def test_members_of_a_batch_do_not_meet_and_may_differ_in_viscosity():
             assert (end[i] - alone).abs().max() < 1e-14
 
 
+@pytest.mark.parametrize("name", ["viscosity", "forcing_amplitude"])
+def test_one_field_under_several_parameters_becomes_several(name):
+    """Each with its own gradient, also where the run starts from a state of one field."""
+    values = [0.1, 0.2, 0.4]
+    several = Burgers(points=24, dt=0.05, **{name: values})
+    assert several.state().velocity.shape == (3, 24)
+    one = Burgers(points=24, dt=0.05).state()
+    several(one, 4).velocity.square().sum().backward()
+    for i, value in enumerate(values):
+        alone = Burgers(points=24, dt=0.05, **{name: value})
+        alone(one, 4).velocity.square().sum().backward()
+        wanted = getattr(alone, name).grad
+        torch.testing.assert_close(getattr(several, name).grad[i], wanted, rtol=1e-10, atol=0)
+    with pytest.raises(InputError, match="batch axes do not match"):
+        several.from_field(torch.zeros(2, 24))
+
+
 class Wiggle(nn.Module):
     """A smooth closure with a weight, in place of a network."""
 
@@ -219,6 +236,8 @@ def test_starts_from_samples_and_says_what_is_wrong():
         Burgers(cole_hopf_ratio=1.0)
     with pytest.raises(InputError, match="not both"):
         Burgers(subgrid="smagorinsky", closure=Wiggle())
+    with pytest.raises(InputError, match="initial=random"):
+        Burgers(members=3)
     with pytest.raises(InputError, match="force_field"):
         Burgers(points=16, force_field=torch.zeros(8))
 

@@ -273,6 +273,21 @@ def test_flows_of_a_batch_may_differ_in_parameters():
         got = run(sim, sim.from_fields(one.depth[i], one.velocity[i]), 10)
         assert (got.depth[0] - end.depth[i]).abs().max() < 1e-14
         assert (got.velocity[0] - end.velocity[i]).abs().max() < 1e-14
+        # each flow starts in its own balance
+        assert (sim.state().depth[0] - one.depth[i]).abs().max() < 1e-14
+
+
+def test_one_flow_under_several_parameters_becomes_several():
+    with torch.no_grad():
+        one = square(16).state()
+    several = square(16, coriolis=[0.5, 2.0])
+    assert several.state().velocity.shape == (2, 2, 16, 16)
+    several(one, 3).velocity.square().sum().backward()
+    for i, value in enumerate((0.5, 2.0)):
+        alone = square(16, coriolis=value)
+        alone(one, 3).velocity.square().sum().backward()
+        wanted = alone.coriolis.grad
+        torch.testing.assert_close(several.coriolis.grad[i], wanted, rtol=1e-10, atol=0)
 
 
 @pytest.mark.parametrize("recompute", [True, False])

@@ -15,6 +15,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Parameter, Setting, Trajectory
 
+from ..parameters import parameter_batch
 from ..quantities import (
     LAYER_DEPTH,
     LAYER_ENERGY,
@@ -180,7 +181,7 @@ class ShallowWater(PseudoSpectral):
             )
             return self.from_fields(depth, velocity)
         with torch.no_grad():
-            f, g = (float(p.double().mean()) for p in (self.coriolis, self.gravity))
+            f, g = (_per_flow(p.double()) for p in (self.coriolis, self.gravity))
             eta = torch.zeros(self.grid.shape, dtype=torch.float64)
             velocity = torch.zeros(2, *self.grid.shape, dtype=torch.float64)
             if self.initial == "vortices":
@@ -210,8 +211,16 @@ class ShallowWater(PseudoSpectral):
         if not bool((depth > 0).all()):
             raise InputError(f"{self.part}: the layer's depth must be positive everywhere")
         depth, velocity = depth.to(self.gravity), velocity.to(self.gravity)
-        state = LayerState(depth, velocity, depth.new_zeros(()))
+        state = self._batched(LayerState(depth, velocity, depth.new_zeros(())))
         return self._state(self._coefficients(state), state.time)
+
+    def _batched(self, state: LayerState) -> LayerState:
+        """The state with the batch axis of parameters and bottom, if it has none of its own."""
+        batch = parameter_batch(self, state.depth.shape[:-2], self.bottom_shape.shape[:-2])
+        return state._replace(
+            depth=state.depth.expand(*batch, -1, -1),
+            velocity=state.velocity.expand(*batch, -1, -1, -1),
+        )
 
     def _coefficients(self, state: LayerState) -> Tensor:
         """The waves' coefficients (..., 3, H, K) of a state."""
@@ -284,7 +293,7 @@ class ShallowWater(PseudoSpectral):
 
         end = rollout(
             advance,
-            self._coefficients(state),
+            self._coefficients(self._batched(state)),
             (*factors, *nonlinear.tensors),
             steps,
             recompute=self.recompute,

@@ -31,11 +31,12 @@ def drop(grid: Grid) -> Tensor:
 
 
 def balanced_vortices(
-    grid: Grid, speed: float, coriolis: float, gravity: float, seed: int
+    grid: Grid, speed: float, coriolis: Tensor, gravity: Tensor, seed: int
 ) -> tuple[Tensor, Tensor]:
     """A random flow u = k x grad psi of rms `speed` and the elevation f psi / g that balances it.
 
-    Without gravity the surface stays flat. Shapes (2, H, W) and (H, W).
+    Without gravity the surface stays flat. Shapes (2, H, W) and, for f and g that are () or
+    (B, 1, 1), (H, W) or (B, H, W).
     """
     omega = random_vorticity(grid, 3.0, speed, seed)
     ky, kx = grid.wavenumbers()
@@ -44,5 +45,5 @@ def balanced_vortices(
     hat = -torch.fft.rfft2(omega) / k2
     hat[0, 0] = 0.0
     psi = torch.fft.irfft2(hat, s=grid.shape)
-    eta = coriolis / gravity * psi if gravity > 0 else torch.zeros_like(psi)
-    return spectral.velocity(omega, grid), eta
+    slope = torch.where(gravity > 0, coriolis / gravity, torch.zeros_like(gravity))
+    return spectral.velocity(omega, grid), slope * psi
