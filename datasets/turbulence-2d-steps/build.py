@@ -6,16 +6,21 @@ python datasets/turbulence-2d-steps/build.py [--size PAIRS] [--seed N] [--out FO
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sfm_fluids.data.command import check_count
 from sfm_fluids.data.dns import Case, Member
 from sfm_fluids.data.next_state import build
 from sfm_fluids.data.specs import TURBULENCE_2D_STEPS
 
+from sfm.errors import InputError, SfmError
+
 HERE = Path(__file__).resolve().parent
 KINDS = ("kolmogorov", "ring", "decaying")
 COPIES = 4
+SIZE, SEED = 360, 1500
 # viscosity, grid points, time step
 RESOLUTIONS = ((8e-3, 96, 0.0125), (4e-3, 128, 0.01), (2e-3, 192, 0.00625))
 
@@ -38,13 +43,21 @@ def cases(pairs: int, seed: int) -> list[Case]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=360, help="pairs in all (%(default)s)")
+    parser.add_argument("--size", type=int, default=SIZE, help="pairs in all (%(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="accepted, not used: one batch")
-    parser.add_argument("--seed", type=int, default=1500)
+    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--out", type=Path, default=HERE)
     args = parser.parse_args(argv)
-    each = max(1, round(args.size / (len(KINDS) * COPIES * len(RESOLUTIONS))))
-    build(cases(each, args.seed), TURBULENCE_2D_STEPS, args.out, fractions=(0.7, 0.1, 0.2))
+    try:
+        check_count("size", args.size)
+        changed = (args.size, args.seed) != (SIZE, SEED)
+        if changed and args.out.resolve() == HERE:
+            raise InputError("these options change the data: give --out FOLDER for it")
+        each = max(1, round(args.size / (len(KINDS) * COPIES * len(RESOLUTIONS))))
+        build(cases(each, args.seed), TURBULENCE_2D_STEPS, args.out, fractions=(0.7, 0.1, 0.2))
+    except SfmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
     return 0
 
 

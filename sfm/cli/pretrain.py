@@ -132,9 +132,13 @@ def show_report(folder: Path, *, as_json: bool) -> None:
     if metrics:
         show_metrics(metrics)
     for ran in report.get("through") or []:
+        loss, without = (
+            "not finite (it blew up)" if ran[k] is None else f"{ran[k]:.4g}"
+            for k in ("loss", "loss without closure")
+        )
         emit(
-            f"{ran['dataset']} through {ran['simulator']}: loss {ran['loss']:.4g}, "
-            f"{ran['loss without closure']:.4g} without the closure ({ran['runs']} runs of the "
+            f"{ran['dataset']} through {ran['simulator']}: loss {loss}, "
+            f"{without} without the closure ({ran['runs']} runs of the "
             f"{ran['split']} split)"
         )
     emit(str(folder))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -34,3 +35,13 @@ class Through(ABC):
             closure: what fills the simulator's hole; None for the classical theory, as a baseline.
             windows: the samples of each run.
         """
+
+
+def placement(closure: nn.Module | None) -> tuple[torch.dtype, torch.device]:
+    """Precision and device of a closure's weights, where its runs belong; float64 and CPU if none.
+
+    For `Through.losses`.
+    """
+    weights = () if closure is None else closure.parameters()
+    first = next((p for p in weights if p.is_floating_point()), None)
+    return (torch.float64, torch.device("cpu")) if first is None else (first.dtype, first.device)

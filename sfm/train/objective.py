@@ -158,6 +158,11 @@ class Objective(nn.Module):
                     f"{term.data.name}: a run through {term.name} is not finite at step {step + 1}"
                     "; lower optimizer.lr, the run's length or its dt"
                 )
+            if torch.is_grad_enabled() and len(losses) and not losses.requires_grad:
+                raise RunError(
+                    f"{term.data.name}: a run through {term.name} passes no gradient on to the "
+                    "model: it cannot be trained through"
+                )
             where = torch.tensor([self._index_of(term)], device=sums.device)
             sums = sums.index_add(0, where, losses.sum().reshape(1))
             counts = counts.index_add(0, where, counts.new_full((1,), float(len(losses))))

@@ -21,6 +21,7 @@ from sfm.train.report import (
     REPORT,
     TRAINING,
     card_metrics,
+    finite,
     hardware,
     parity_units,
     plot_losses,
@@ -73,9 +74,11 @@ def pretrain(
         model.double()
     fitted, stresses = fit_normalisers(model, tasks)
     measure_neighbours(model, tasks)
-    if recipe.start is not None:
+    if recipe.start is not None and not resume:  # a checkpoint holds all that it gave
         start_from(model, recipe.start)
     terms = through_terms(recipe, tasks)
+    for term in terms:
+        term.check(model)
     result = fit(
         model,
         tasks,
@@ -96,7 +99,7 @@ def pretrain(
         model.save_pretrained(out)
         evaluation = evaluate_tasks(model, tasks, max_samples=test_samples)
         record = training_record(recipe, model, tasks, fitted, result, evaluation, calibrated)
-        ran = [term.report(model) for term in terms if term.of_split("test")]
+        ran = finite([term.report(model) for term in terms if term.of_split("test")])
         if ran:
             record["through"] = ran
         write_reports(
@@ -216,8 +219,8 @@ def training_record(
             "training time [s]": round(result.seconds, 1),
             "device": result.device,
         },
-        "losses": thinned([r for r in result.history if "loss" in r]),
-        "validation": thinned([r for r in result.history if "validation/loss" in r]),
+        "losses": finite(thinned([r for r in result.history if "loss" in r])),
+        "validation": finite(thinned([r for r in result.history if "validation/loss" in r])),
         "metrics": card_metrics(evaluation.metrics),
     }
 
@@ -244,7 +247,7 @@ def write_reports(
             "steps": result.steps,
             "training_seconds": result.seconds,
             "total_seconds": total_seconds,
-            "history": result.history,
+            "history": finite(result.history),
             "metrics": [m.to_dict() for m in evaluation.metrics],
             "pictures": [path.name for path in pictures],
             **(extra or {}),

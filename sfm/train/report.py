@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -44,6 +45,19 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     with atomic(path) as scratch:
         scratch.write_text(text + "\n", encoding="utf-8")
+
+
+def finite(value: Any) -> Any:
+    """The same with None in the place of numbers that are not finite, which JSON does not have.
+
+    A run through a simulator may blow up when it is only measured: that is a result, and must not
+    cost a finished training its report.
+    """
+    if isinstance(value, Mapping):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def thinned(rows: Sequence[Mapping[str, float]], n: int = 100) -> list[dict[str, float]]:

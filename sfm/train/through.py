@@ -67,8 +67,30 @@ class ThroughTerm:
         return self._run(self.make_closure(model), "train", self.chosen(step)[rank::world])
 
     def make_closure(self, model: FoundationModel) -> nn.Module:
-        """The model as the simulator's closure."""
-        return model.encoder(self.data.encoder).closure(model, **self.closure)
+        """The model as the simulator's closure.
+
+        Raises:
+            RecipeError: the encoder's closure has no such option.
+            SfmError: the encoder supplies no closure.
+        """
+        try:
+            return model.encoder(self.data.encoder).closure(model, **self.closure)
+        except TypeError as error:
+            raise RecipeError(f"tasks.{self.task}.through.closure: {error}") from None
+
+    def check(self, model: FoundationModel) -> None:
+        """Fail early where the model's closure could not be trained.
+
+        Raises:
+            RecipeError: an option that the closure does not have, or one that makes it a copy.
+            SfmError: the encoder supplies no closure.
+        """
+        own = {id(p) for p in model.parameters()}
+        if any(p.requires_grad and id(p) not in own for p in self.make_closure(model).parameters()):
+            raise RecipeError(
+                f"tasks.{self.task}.through.closure: {self.closure} makes the closure a copy of "
+                "the model, whose training would be lost (collapsed: true does that)"
+            )
 
     def _run(
         self, closure: nn.Module | None, split: str, windows: Sequence[tuple[int, ...]]

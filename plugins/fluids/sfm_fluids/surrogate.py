@@ -88,7 +88,8 @@ class FlowSurrogate(nn.Module):
         change = rows.reshape(batch, height, width, 2).permute(0, 3, 1, 2).to(field)
         moved = velocity(self._curl(field + change, grid), grid)
         mean = field.mean((-2, -1))
-        if bool((mean != 0).any()):
+        # at rest the wind still has a derivative
+        if mean.requires_grad or bool((mean != 0).any()):
             moved = _carried(moved, mean * self._travel_time(), grid)
         return moved + (math.exp(-self.drag * self.interval) * mean)[..., None, None]
 

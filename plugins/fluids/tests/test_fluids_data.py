@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from sfm_fluids.data.flows import FLOWS, initial_vorticity
 from sfm_fluids.data.pairs import next_state_pairs
 from sfm_fluids.data.rounding import round_mantissa
 from sfm_fluids.data.specs import TURBULENCE_2D, TURBULENCE_2D_UNSEEN
-from sfm_fluids.evaluation.a_posteriori import filtered_force, replay, trajectories
+from sfm_fluids.data.trajectories import trajectories
+from sfm_fluids.evaluation.a_posteriori import filtered_force, replay
 from sfm_fluids.evaluation.metrics import a_priori
 from sfm_fluids.patches.flow_encoder import FlowPatches
 from sfm_fluids.periodic.forcing import kolmogorov_curl, ring_curl
@@ -133,6 +135,14 @@ def test_settings_choose_flows_and_reynolds_numbers():
         ({"flows": "jet"}, "has none of them"),
         ({"reynolds": 2000}, "take at most 1000"),
         ({"interval": 0.11}, "no multiple of the time step"),
+        ({"interval": "often"}, "interval=often: give a number above 0"),
+        ({"interval": math.inf}, "interval=inf: give a number above 0"),
+        ({"reynolds": ["high"]}, "reynolds=high: give a number above 0"),
+        ({"dt": 0}, "dt=0: give a number above 0"),
+        ({"snapshots": -2}, "snapshots=-2: give a whole number above 0"),
+        ({"points": 2.5}, r"points=2\.5: give a whole number above 0"),
+        ({"spin_up": True}, "spin_up=True: give a number above 0"),
+        ({"grid": 512}, "more points than the [0-9]+ of a simulation; set points too"),
     ):
         with pytest.raises(InputError, match=message):
             changed([ENSEMBLE], settings)
@@ -146,6 +156,8 @@ def test_settings_choose_flows_and_reynolds_numbers():
         (["--seed", "3"], "give --out FOLDER"),
         (["--set", "grid=2", "--out", "small"], "at least 8"),
         (["--set", "grid", "--out", "small"], "write KEY=VALUE"),
+        (["--size", "-3", "--out", "small"], "--size -3: must be at least 1"),
+        (["--workers", "0"], "--workers 0: must be at least 1"),
     ],
 )
 def test_options_that_change_bundled_data_are_refused(options, message, capsys, tmp_path):

@@ -313,7 +313,7 @@ def recipe(**through):
 
 
 def test_a_recipe_names_the_simulator_and_its_runs():
-    from sfm_fluids.evaluation.a_posteriori import trajectories
+    from sfm_fluids.data.trajectories import trajectories
 
     parsed = parse(recipe(runs=3, options={"snapshots": 2, "dt": 0.05}))
     (term,) = through_terms(parsed, open_tasks(parsed))

@@ -152,6 +152,24 @@ def test_gradient_through_two_steps_matches_finite_differences():
     assert (gradient * direction).sum().item() == pytest.approx(difference.item(), rel=1e-7)
 
 
+def test_a_flow_at_rest_feels_the_derivative_of_a_wind():
+    """At zero mean the wind carries nothing, but its derivative does: finite differences."""
+    step = surrogate(drag=0.2)
+    # multiples of 2^-16 whose halves cancel: the mean is zero to the last bit
+    half = (flow(1)[None, ..., :12] * 2**16).round() / 2**16
+    u = torch.cat((half, -half), -1).requires_grad_()
+    assert (u.mean((-2, -1)) == 0).all()
+    wind = torch.tensor([1.3, -0.4], dtype=torch.float64)[:, None, None].expand_as(u)
+    weight = flow(6)[None]
+    (gradient,) = torch.autograd.grad((step(u) * weight).sum(), u)
+    with torch.no_grad():
+        eps = 1e-5
+        ends = [(step(u + sign * eps * wind) * weight).sum() for sign in (1, -1)]
+    expected = (ends[0] - ends[1]).item() / (2 * eps)
+    assert abs(expected) > 1e-3
+    assert (gradient * wind).sum().item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_a_batch_is_its_members():
     step = surrogate(force=0.5 * flow(7))
     fields = torch.stack([flow(1), flow(2)])
@@ -214,9 +232,10 @@ def test_the_stored_change_is_what_the_coarse_solver_nearly_does(test_set):
 
 
 def test_scores_of_a_perfect_and_of_no_forecast(test_set):
-    from sfm_fluids.evaluation.forecast import coarse_solver, persistence, scores, trajectories
+    from sfm_fluids.data.trajectories import trajectories
+    from sfm_fluids.evaluation.forecast import coarse_solver, persistence, scores
 
-    groups = trajectories(test_set)[:2]
+    groups = list(trajectories(test_set).values())[:2]
     truth = {g[0].id: velocities(g)[1:] for g in groups}
     table = scores(
         [s for g in groups for s in g],

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Through
+from sfm.simulate.through import placement
 
 from ..data.coarse import COARSE, FILTER_WIDTH
 from ..data.filtering import Filter, cut_off, outer
@@ -47,16 +48,16 @@ class StressErrors(Through):
 
     def losses(self, closure: nn.Module | None, windows: Sequence[Sequence[Sample]]) -> Tensor:
         samples = [w[0] for w in windows]
+        dtype, device = placement(closure)
         velocity = torch.from_numpy(np.stack([s.fields["velocity"] for s in samples])).double()
         labels = np.stack([s.labels["sgs_stress"] for s in samples])
         stress = torch.from_numpy(labels).double().reshape(len(samples), *COARSE.shape, 2, 2)
-        stress = stress.permute(0, 3, 4, 1, 2)
+        velocity, stress = velocity.to(device), stress.permute(0, 3, 4, 1, 2).to(device)
         if getattr(closure, "filter_ratio", None) == 0.0:
             velocity, stress = sharp(velocity, stress)
         exact = deviator(stress)
         found = torch.zeros_like(exact)
         if closure is not None:
-            dtype = next((p.dtype for p in closure.parameters()), torch.float64)
             found = deviator(closure(velocity.to(dtype), COARSE.isotropic_spacing))
         return (found - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)
 

@@ -23,7 +23,7 @@ from sfm.errors import InputError, SfmError
 
 from ..periodic.grid_3d import Grid3D
 from .building import STRESS_BITS, VELOCITY_BITS, write_table
-from .command import settings_of
+from .command import check_count, settings_of
 from .dns_3d import Case3D, Quality3D, Snapshot3D, run
 from .rounding import round_mantissa
 
@@ -163,6 +163,8 @@ def main(
     try:
         settings = settings_of(options.set)
         cluster = settings.pop("cluster", None)
+        for name in ("size", "workers"):
+            check_count(name, getattr(options, name))
         own = changed(cases, settings, options.size, options.seed)
         if own != list(cases) and options.out.resolve() == here.resolve():
             raise InputError("these options change the data: give --out FOLDER for it")
@@ -186,17 +188,22 @@ def changed(
     Raises:
         InputError: an unknown setting.
     """
-    own: dict[str, Any] = {k: int(v) for k, v in settings.items() if k == "points"}
-    if len(own) != len(settings):
-        unknown = next(k for k in settings if k != "points")
+    unknown = next((k for k in settings if k != "points"), None)
+    if unknown is not None:
         raise InputError(f"--set {unknown}: no such setting (known: points, cluster)")
+    points = settings.get("points", COARSE.shape[0])
+    if isinstance(points, bool) or not isinstance(points, int) or points < COARSE.shape[0]:
+        raise InputError(
+            f"--set points={points}: give a whole number of at least {COARSE.shape[0]}, the "
+            "filtered grid's"
+        )
     total = sum(c.snapshots for c in cases)
     return [
         replace(
             c,
             seed=c.seed + seed,
             snapshots=c.snapshots if size is None else max(1, round(c.snapshots * size / total)),
-            **own,
+            **settings,
         )
         for c in cases
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -111,6 +112,12 @@ def changed(ensembles: Iterable[Ensemble], settings: dict[str, Any]) -> list[Ens
                 f"--set {key}: no such setting (known: {', '.join(SETTINGS)})."
                 f"{did_you_mean(key, SETTINGS)}"
             )
+    for key in set(settings) & {"grid", "snapshots", "points"}:
+        _check_number(key, settings[key], whole=True)
+    for key in set(settings) & {"interval", "spin_up", "dt"}:
+        _check_number(key, settings[key])
+    for value in _several(settings.get("reynolds")) or ():
+        _check_number("reynolds", value)
     flows = _several(settings.get("flows"))
     for kind in flows or ():
         if kind not in FLOWS:
@@ -134,7 +141,23 @@ def changed(ensembles: Iterable[Ensemble], settings: dict[str, Any]) -> list[Ens
         raise InputError(f"--set flows={flows}: this dataset has none of them")
     for e in found:
         _check_steps(e)
+        _check_points(e, settings.get("grid"))
     return found
+
+
+def _check_number(key: str, value: Any, *, whole: bool = False) -> None:
+    kinds = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < math.inf:
+        what = "a whole number above 0" if whole else "a number above 0"
+        raise InputError(f"--set {key}={value}: give {what}")
+
+
+def _check_points(ensemble: Ensemble, grid: int | None) -> None:
+    fewest = min(r.points for r in ensemble.resolutions)
+    if grid is not None and grid > fewest:
+        raise InputError(
+            f"--set grid={grid}: more points than the {fewest} of a simulation; set points too"
+        )
 
 
 def _check_steps(ensemble: Ensemble) -> None:
@@ -164,8 +187,6 @@ def _resolutions(
 
 
 def _resolution(reynolds: float, listed: tuple[Resolution, ...]) -> Resolution:
-    if not reynolds > 0:
-        raise InputError(f"--set reynolds={reynolds}: must be positive")
     fine = [r for r in listed if r.reynolds >= reynolds * (1 - 1e-9)]
     if not fine:
         raise InputError(

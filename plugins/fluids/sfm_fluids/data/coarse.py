@@ -8,7 +8,7 @@ from sfm.errors import InputError
 
 from ..periodic.grid import Grid, velocity
 from .filtering import Filter
-from .flows import Member, curl_of_force
+from .flows import FLOWS, Member, curl_of_force
 
 COARSE = Grid(32, 32)
 FILTER_WIDTH = 3 * COARSE.isotropic_spacing
@@ -22,9 +22,12 @@ def member_of(name: str) -> Member:
     """
     try:
         _, kind, seed = name.split("-")[:3]
-        return Member(kind, int(seed))
+        found = Member(kind, int(seed))
     except ValueError:
-        raise InputError(f"{name}: not a row of turbulence-2d, whose force is known") from None
+        found = None
+    if found is None or found.kind not in FLOWS:
+        raise InputError(f"{name}: not a row of turbulence-2d, whose force is known")
+    return found
 
 
 def filtered_curl(member: Member) -> Tensor:

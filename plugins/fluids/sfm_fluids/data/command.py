@@ -56,6 +56,8 @@ def main(
     try:
         settings = settings_of(options.set)
         cluster = settings.pop("cluster", None)
+        for name in ("size", "workers"):
+            check_count(name, getattr(options, name))
         if settings:
             ensembles = changed(ensembles, settings)
         other = settings or options.size is not None or options.seed != seed
@@ -94,6 +96,12 @@ def settings_of(items: Sequence[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             raise InputError(f"--set {item}: '{text}' is no value") from None
     return found
+
+
+def check_count(name: str, value: int | None) -> None:
+    """Raises InputError if `--name` was given and is below 1."""
+    if value is not None and value < 1:
+        raise InputError(f"--{name} {value}: must be at least 1")
 
 
 def _points(value: Any) -> int:

@@ -36,6 +36,8 @@ def main(
     parser.add_argument("--out", type=Path, default=here, help="folder to write to")
     options = parser.parse_args(argv)
     try:
+        if options.size is not None and options.size < 1:
+            raise InputError(f"--size {options.size}: must be at least 1")
         if options.size is not None and options.out.resolve() == here.resolve():
             raise InputError("--size changes the data: give --out FOLDER for it")
         found = islice(rows(), options.size)

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from sfm.data.labelling import note
 from sfm.data.spec import DatasetSpec
 from sfm.data.splits import assign
 from sfm.data.storage import GROUP, ID, SPLIT, Column, cell_column, write_dataset
 
 from ..periodic.grid import velocity as velocity_of_curl
-from .building import VELOCITY_BITS, simulated
+from .building import VELOCITY_BITS, simulated, trajectory_name
 from .coarse import COARSE, FILTER_WIDTH, filtered_force
 from .dns import Case, Snapshot
 from .rounding import round_mantissa
@@ -42,7 +43,7 @@ COLUMNS = (
 )
 
 
-def trajectories(snapshots: Sequence[Snapshot]) -> Iterator[list[Snapshot]]:
+def by_member(snapshots: Sequence[Snapshot]) -> Iterator[list[Snapshot]]:
     """Snapshots of each member in order of time."""
     for member in dict.fromkeys(s.member for s in snapshots):
         yield sorted((s for s in snapshots if s.member == member), key=lambda s: s.number)
@@ -69,9 +70,9 @@ def rows(
     case: Case, snapshots: Sequence[Snapshot], fractions: tuple[float, float, float]
 ) -> Iterator[dict[str, Any]]:
     """One row per pair of consecutive snapshots; states of the training split are disturbed."""
-    for states in trajectories(snapshots):
+    for states in by_member(snapshots):
         member = states[0].member
-        group = f"re{case.reynolds:.0f}-{member.kind}-{member.seed}"
+        group = trajectory_name(case, member)
         split = assign(group, fractions)
         force = round_mantissa(filtered_force(member).numpy(), VELOCITY_BITS)
         generator = torch.Generator().manual_seed(member.seed)
@@ -106,7 +107,7 @@ def build(
     folder: Path,
     *,
     fractions: tuple[float, float, float],
-    log: Any = print,
+    log: Any = note,
 ) -> None:
     """Simulate `cases` (or take them from the cache) and write `folder/data`."""
     found = (row for case in cases for row in rows(case, simulated(case, log)[0], fractions))

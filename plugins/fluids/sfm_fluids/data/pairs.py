@@ -10,6 +10,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError
 
 from .coarse import COARSE, filtered_force, member_of
+from .trajectories import trajectories
 
 
 def next_state_pairs(samples: Iterable[Sample], *, stride: int = 1) -> list[Sample]:
@@ -29,12 +30,8 @@ def next_state_pairs(samples: Iterable[Sample], *, stride: int = 1) -> list[Samp
     """
     if stride < 1:
         raise InputError(f"stride={stride}: must be at least 1")
-    found: dict[str, list[Sample]] = {}
-    for sample in samples:
-        found.setdefault(sample.id.rsplit("-", 1)[0], []).append(sample)
     pairs = []
-    for name, rows in found.items():
-        rows = sorted(rows, key=lambda s: s.conditions["time"])
+    for name, rows in trajectories(samples).items():
         force = _force(name, rows[0])
         for before, after in zip(rows, rows[stride:], strict=False):
             change = after.fields["velocity"] - before.fields["velocity"]

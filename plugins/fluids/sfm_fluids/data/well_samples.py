@@ -72,7 +72,7 @@ def from_samples(
     """Samples by trajectory (each in order of the condition `time`) as one file.
 
     Args:
-        trajectories: such as `sfm_fluids.evaluation.a_posteriori.trajectories(data)` gives; all on
+        trajectories: such as `sfm_fluids.data.trajectories.trajectories(data)` gives; all on
             one grid and equally long.
         name: of the data set.
         boundaries: as for `from_trajectory`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -13,12 +13,15 @@ from torch import Tensor, nn
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.simulate import Through
+from sfm.simulate.through import placement
 
 from ..data.coarse import COARSE, FILTER_WIDTH, filtered_curl, member_of
 from ..data.filtering import Filter
+from ..data.trajectories import trajectories
 from ..periodic.grid import velocity as velocity_of
 from ..periodic.grid import vorticity
 from ..periodic.navier_stokes_2d import NavierStokes2D
+from .fields import correlation
 
 
 class Replay(NamedTuple):
@@ -27,14 +30,6 @@ class Replay(NamedTuple):
     times: np.ndarray
     correlation: np.ndarray
     relative_error: np.ndarray
-
-
-def trajectories(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
-    """Samples of `turbulence-2d` by trajectory, in order of time."""
-    found: dict[str, list[Sample]] = {}
-    for sample in samples:
-        found.setdefault(sample.id.rsplit("-", 1)[0], []).append(sample)
-    return {k: sorted(v, key=lambda s: s.conditions["time"]) for k, v in found.items()}
 
 
 def filtered_force(name: str) -> Tensor:
@@ -80,21 +75,36 @@ class Rollouts(Through):
         self.options = {"closure_every": closure_every, **(settings or {})}
 
     def windows(self, samples: Sequence[Sample]) -> list[tuple[int, ...]]:
-        """Every run of consecutive snapshots of one trajectory, equally far apart."""
+        """Every run of consecutive snapshots of one trajectory.
+
+        Snapshots that are further apart than the closest two of all samples have lost one between
+        them, where the samples are a subset; no run bridges that.
+
+        Raises:
+            InputError: samples of another dataset or grid, or dt does not divide the interval.
+        """
+        for sample in samples:
+            _check(sample)
         index = {sample.id: number for number, sample in enumerate(samples)}
+        groups = list(trajectories(samples).values())
+        gaps = [np.diff([s.conditions["time"] for s in group]) for group in groups]
+        interval = min((float(g.min()) for g in gaps if len(g)), default=0.0)
         found = []
-        for group in trajectories(samples).values():
+        for group, own in zip(groups, gaps, strict=True):
             numbers = [index[s.id] for s in group]
-            times = [s.conditions["time"] for s in group]
             for first in range(len(group) - self.snapshots):
-                last = first + self.snapshots + 1
-                gaps = np.diff(times[first:last])
-                if np.ptp(gaps) < 1e-3 * gaps[0]:
-                    self._steps(float(gaps[0]), group[first].id)
-                    found.append(tuple(numbers[first:last]))
+                last = first + self.snapshots
+                if own[first:last].max() < 1.001 * interval:
+                    self.steps(interval, group[first].id)
+                    found.append(tuple(numbers[first : last + 1]))
         return found
 
-    def _steps(self, interval: float, where: str) -> int:
+    def steps(self, interval: float, where: str) -> int:
+        """Steps of the solver between two snapshots.
+
+        Raises:
+            InputError: dt does not divide the time between them.
+        """
         steps = interval / self.dt
         if abs(steps - round(steps)) > 1e-3 or steps < 0.5:
             raise InputError(
@@ -106,12 +116,13 @@ class Rollouts(Through):
     def losses(self, closure: nn.Module | None, windows: Sequence[Sequence[Sample]]) -> Tensor:
         """(n,), one per run."""
         starts = [w[0] for w in windows]
-        dtype = _dtype_of(closure)
+        dtype, device = placement(closure)
         spacing = COARSE.isotropic_spacing
         data = Filter(COARSE, COARSE, FILTER_WIDTH)
         sharp = getattr(closure, "filter_ratio", FILTER_WIDTH / spacing) == 0.0
-        velocity = torch.stack([_velocities(w) for w in windows])
+        velocity = torch.stack([_velocities(w) for w in windows]).to(device)
         force = torch.stack([filtered_force(s.id) for s in starts])
+        steps = self.steps(interval_of(windows), starts[0].id)
         simulator = NavierStokes2D(
             height=COARSE.height,
             width=COARSE.width,
@@ -122,14 +133,12 @@ class Rollouts(Through):
             force_curl=data.undo(force) if sharp else force,
             dtype=dtype,
             **self.options,
-        )
+        ).to(device)
         for parameter in simulator.parameters(recurse=False):
             parameter.requires_grad_(False)
         start = velocity[:, 0]
         state = simulator.from_velocity(data.undo(start) if sharp else start)
-        times = [s.conditions["time"] for s in windows[0][:2]]
-        steps = self._steps(times[1] - times[0], starts[0].id)
-        total = torch.zeros(len(windows), dtype=dtype)
+        total = torch.zeros(len(windows), dtype=dtype, device=device)
         for number in range(1, self.snapshots + 1):
             state = simulator(state, steps)
             omega = data(state.vorticity) if sharp else state.vorticity
@@ -149,10 +158,29 @@ def _conditions(samples: Sequence[Sample], name: str) -> Tensor:
     return torch.tensor([s.conditions[name] for s in samples], dtype=torch.float64)
 
 
-def _dtype_of(closure: nn.Module | None) -> torch.dtype:
-    """Precision of the weights, float64 if there are none."""
-    weights = () if closure is None else closure.parameters()
-    return next((p.dtype for p in weights if p.is_floating_point()), torch.float64)
+def interval_of(windows: Sequence[Sequence[Sample]]) -> float:
+    """Time between the snapshots of all runs.
+
+    Raises:
+        InputError: it is not the same for all of them.
+    """
+    gaps = np.concatenate([np.diff([s.conditions["time"] for s in w]) for w in windows])
+    if np.ptp(gaps) > 1e-3 * gaps.min():
+        raise InputError(
+            f"runs with snapshots {gaps.min():.4g} and {gaps.max():.4g} apart cannot be compared "
+            "as one batch; take samples of one interval"
+        )
+    return float(gaps[0])
+
+
+def _check(sample: Sample) -> None:
+    shape = sample.fields["velocity"].shape if "velocity" in sample.fields else ()
+    if shape != (2, *COARSE.shape):
+        raise InputError(f"{sample.id}: velocity {shape}, where a run takes (2, 32, 32)")
+    for name in ("time", "viscosity", "drag"):
+        if name not in sample.conditions:
+            raise InputError(f"{sample.id}: no condition '{name}', which a run needs")
+    member_of(sample.id)
 
 
 def replay(
@@ -195,11 +223,10 @@ def replay(
             state = simulator(state, round(gap))
             exact = simulator.state(after)
             u, v = simulator.velocity(state), simulator.velocity(exact)
-            pair = torch.stack((state.vorticity.flatten(), exact.vorticity.flatten()))
             rows.append(
                 (
                     float(state.time),
-                    float(torch.corrcoef(pair)[0, 1]),
+                    float(correlation(state.vorticity, exact.vorticity)),
                     float((u - v).norm() / v.norm()),
                 )
             )

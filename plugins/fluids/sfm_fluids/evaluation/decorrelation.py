@@ -22,17 +22,10 @@ from sfm.errors import InputError
 from ..data.filtering import Filter
 from ..periodic.grid import Grid, velocity
 from ..periodic.navier_stokes_2d import NavierStokes2D
+from .fields import correlation
 from .reference import Reference
 
 THRESHOLD = 0.95
-
-
-def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson correlation over the last two axes."""
-    a = a - a.mean((-2, -1), keepdim=True)
-    b = b - b.mean((-2, -1), keepdim=True)
-    norm = a.square().sum((-2, -1)) * b.square().sum((-2, -1))
-    return (a * b).sum((-2, -1)) / norm.sqrt().clamp(min=1e-300)
 
 
 def decorrelation_time(

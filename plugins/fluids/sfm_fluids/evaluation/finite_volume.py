@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.simulate import Through
+from sfm.simulate.through import placement
 
 from ..data.coarse import COARSE, FILTER_WIDTH
 from ..data.filtering import Filter
 from ..periodic.grid import Grid, velocity, vorticity
 from ..staggered.finite_volume_2d import FiniteVolume2D
-from .a_posteriori import Rollouts
+from .a_posteriori import Rollouts, interval_of
 from .decorrelation import Protocol, Run, follow
 
 KIND = "kolmogorov"
@@ -103,11 +104,10 @@ class FiniteVolumeRollouts(Through):
 
     def losses(self, closure: nn.Module | None, windows: Sequence[Sequence[Sample]]) -> Tensor:
         data = Filter(COARSE, COARSE, FILTER_WIDTH)
-        weights = () if closure is None else closure.parameters()
-        dtype = next((p.dtype for p in weights), torch.float64)
-        exact = torch.from_numpy(
-            np.stack([[s.fields["velocity"] for s in w] for w in windows])
-        ).double()
+        dtype, device = placement(closure)
+        velocities = np.stack([[s.fields["velocity"] for s in w] for w in windows])
+        exact = torch.from_numpy(velocities).double().to(device)
+        steps = self.rollouts.steps(interval_of(windows), windows[0][0].id)
         solver = FiniteVolume2D(
             height=COARSE.height,
             width=COARSE.width,
@@ -119,14 +119,13 @@ class FiniteVolumeRollouts(Through):
             viscosity=_conditions(windows, "viscosity"),
             drag=_conditions(windows, "drag"),
             interpolation=closure,
-        )
+        ).to(device)
         for parameter in solver.parameters(recurse=False):
             parameter.requires_grad_(False)
-        times = [s.conditions["time"] for s in windows[0][:2]]
         state = solver.from_velocity(data.undo(exact[:, 0]).to(dtype))
-        total = torch.zeros(len(windows), dtype=dtype)
+        total = torch.zeros(len(windows), dtype=dtype, device=device)
         for number in range(1, self.snapshots + 1):
-            state = solver(state, round((times[1] - times[0]) / self.dt))
+            state = solver(state, steps)
             found = data(solver.observe(state)["vorticity"])
             target = vorticity(exact[:, number], COARSE).to(dtype)
             error = (found - target).flatten(1).norm(dim=1)

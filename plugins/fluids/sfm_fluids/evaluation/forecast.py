@@ -9,20 +9,13 @@ from torch import Tensor, nn
 
 from sfm.data.sample import Sample
 
+from ..data.trajectories import trajectories
 from ..periodic.grid import Grid, vorticity
 from ..periodic.navier_stokes_2d import NavierStokes2D
 from ..surrogate import velocities
 from .fields import BANDS, band_rmse, correlation, nrmse, vrmse
 
 Forecast = Callable[[Sample, int], Tensor]
-
-
-def trajectories(samples: Iterable[Sample]) -> list[list[Sample]]:
-    """Samples of `turbulence-2d-steps` by trajectory, in order of time."""
-    found: dict[str, list[Sample]] = {}
-    for sample in samples:
-        found.setdefault(sample.id.rsplit("-", 1)[0], []).append(sample)
-    return [sorted(v, key=lambda s: s.conditions["time"]) for v in found.values()]
 
 
 def persistence(sample: Sample, steps: int) -> Tensor:
@@ -73,7 +66,7 @@ def scores(
         (), `vorticity_correlation`, `band_rmse` (steps, 3), `energy_ratio` and `enstrophy_ratio`
         (forecast over truth).
     """
-    groups = trajectories(samples)
+    groups = list(trajectories(samples).values())
     table: dict[str, dict[str, Tensor]] = {}
     for name, forecast in forecasts.items():
         rows = [_row(group, forecast) for group in groups]

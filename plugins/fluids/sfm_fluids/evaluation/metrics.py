@@ -12,6 +12,7 @@ from torch import Tensor
 from sfm.data.sample import Sample
 
 from ..closures.classical import GradientModel, subgrid_dissipation
+from . import fields
 
 Closure = Callable[[Tensor, float], Tensor]
 
@@ -42,9 +43,8 @@ def _deviator(stress: np.ndarray) -> np.ndarray:
 
 
 def _pearson(p: np.ndarray, t: np.ndarray) -> float:
-    p, t = p.ravel() - p.mean(), t.ravel() - t.mean()
-    scale = np.linalg.norm(p) * np.linalg.norm(t)
-    return float(p @ t / scale) if scale > 0 else 0.0
+    flat = (torch.from_numpy(x.ravel()) for x in (p, t))
+    return float(fields.correlation(*flat, space=1))
 
 
 def zero_closure(velocity: Tensor, spacing: float) -> Tensor:

@@ -69,7 +69,7 @@ def reference(
     stored = cache_dir() / "turbulence" / f"reference-{key}.npz"
     if not stored.is_file():
         stored.parent.mkdir(parents=True, exist_ok=True)
-        scratch = stored.with_suffix(".part.npz")
+        scratch = stored.with_suffix(f".{os.getpid()}.part.npz")
         np.savez(scratch, vorticity=_simulate(case, Grid(kept, kept), log).numpy())
         os.replace(scratch, stored)
     with np.load(stored, allow_pickle=False) as file:
