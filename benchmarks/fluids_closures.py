@@ -1,6 +1,10 @@
 """How long subgrid closures follow a filtered direct simulation, against CPU time.
 
 python benchmarks/fluids_closures.py [--quick] [--trunk NAME=FOLDER ...] [--out FILE.json]
+python benchmarks/fluids_closures.py --only-trunk --train-trunk [--trunk NAME=FOLDER ...]
+
+The second form adds the foundation models' rows to the report that the first one wrote: it trains
+them by recipe (`TRUNK`), or takes those of `--trunk`, and runs nothing else.
 
 Writes benchmarks/FLUIDS_CLOSURES.json and .md. Everything runs on one thread in float32; times are
 CPU times (the smallest of several interleaved repeats), per flow and unit of time.
@@ -9,8 +13,10 @@ Two baselines: (a) second-order finite volumes, if the plugin has them, (b) the 
 pseudo-spectral solver without a model. A gain is claimed only against (b) at equal run time: (b) on
 its own grids, each with the largest time step that does not shorten the time to decorrelation,
 interpolated in log(cost). The closures of the plugin that are not foundation models are trained by
-recipes/fluids_closures.py and cached; foundation models come by `--trunk`, from
-`sfm pretrain fluids-a-priori` and `fluids-a-posteriori`.
+recipes/fluids_closures.py and cached.
+
+The numbers are the script's. What the report says about them is written by hand: "notes" in the
+JSON file, which `--merge` and `--only-trunk` keep.
 """
 
 from __future__ import annotations
@@ -63,6 +69,7 @@ ABOUT = (
     "that of the filtered direct simulation, and |log10| of the ratio of their energies in three "
     "bands of wavenumbers (1-3, 4-7, 8-10 on 32 points, in proportion on others)."
 )
+HAND = "This part is written by hand, from the tables above."
 
 # flows that no closure was trained on: other seeds, simulated on 8 and 5 times the points
 FLOWS = {
@@ -80,6 +87,17 @@ FLOWS = {
         ), 192, (0, 8, 16), 20, 64,
     ),
 }  # fmt: skip
+
+
+# the foundation model's rows: recipe and what is changed in it; the second starts from the first
+TRUNK = (
+    ("a priori (300 steps)", "fluids-a-priori", ("training.steps=300",)),
+    (
+        "a posteriori (40 steps more)",
+        "fluids-a-posteriori",
+        ("training.steps=40", "training.ema=0.9", "optimizer.warmup=10"),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -134,6 +152,41 @@ def trunk(folder: str) -> Callable[[], nn.Module]:
         return model.closure("fluids", collapsed=model.config.trunk["experts"] > 1)
 
     return make
+
+
+def train_trunk() -> dict[str, str]:
+    """Folders of the models of `TRUNK`, by name; trained at first use, about ten CPU minutes."""
+    from sfm.recipe import load as load_recipe
+    from sfm.train.pretrain import pretrain
+
+    found: dict[str, str] = {}
+    for name, recipe, changes in TRUNK:
+        folder = cache_dir() / "closures" / f"{recipe}-{changes[0].partition('=')[2]}"
+        if not (folder / "report.json").is_file():
+            before = [f"start={path}" for path in list(found.values())[-1:]]
+            source = HERE.parent / "recipes" / f"{recipe}.yaml"
+            own = load_recipe(source, [*changes, *before])
+            pretrain(own, folder, resume=(folder / "run" / "last.ckpt").is_file())
+        found[name] = str(folder)
+    return found
+
+
+def trunk_rows(stored: dict[str, Any], flows: str, trunks: dict[str, str]) -> dict[str, Any]:
+    """A stored study with the rows of `trunks` in it, in the place of those it has.
+
+    They are timed in this run, so `gain` sets them beside a (b) that was timed in another.
+    """
+    protocol = protocol_of(flows)
+    kept = [r for r in stored["rows"] if not r["name"].startswith("trunk, ")]
+    base = [r for r in kept if r["kind"] == "spectral"]
+    rows = []
+    for name, folder in trunks.items():
+        entry = Entry(f"trunk, {name}", FLOWS[flows][-1], trunk(folder), RATIO, long=False)
+        closure = trunk(folder)()
+        dt, run = best_step(protocol, entry, closure)
+        (cost,) = costs(protocol, [(entry, closure, dt)], 3)
+        rows.append({**_row(entry, dt, run, cost, base), "load": load(), "timed": "separately"})
+    return {**stored, "rows": kept + rows}
 
 
 def entries(flows: str, trunks: dict[str, str], quick: bool) -> list[Entry]:
@@ -252,29 +305,43 @@ def study(flows: str, trunks: dict[str, str], *, quick: bool, steps: int) -> dic
             f"{flows}: {entry.name} {entry.points}: T = {run.decorrelation.mean():.2f}, dt {dt:.4f}"
         )
     spent = costs(protocol, [r[:3] for r in rows], 3 if quick else 8)
-    base = [(c, r[3].decorrelation.mean()) for r, c in zip(rows, spent, strict=True)
-            if r[0].kind == "spectral"]  # fmt: skip
+    base = [
+        _measured(entry.name, entry.points, dt, run, cost)
+        for (entry, _, dt, run), cost in zip(rows, spent, strict=True)
+        if entry.kind == "spectral"
+    ]
     table = []
     for (entry, closure, dt, run), cost in zip(rows, spent, strict=True):
-        times = run.decorrelation
-        equal = at_equal_cost(cost, [c for c, _ in base], [t for _, t in base])
-        row: dict[str, Any] = {
-            "name": entry.name,
-            "kind": entry.kind,
-            "points": entry.points,
-            "dt": dt,
-            "decorrelation": times.tolist(),
-            "mean": float(times.mean()),
-            "standard error": float(times.std(ddof=1) / len(times) ** 0.5),
-            "cost [ms]": 1e3 * cost,
-            "spectral at equal cost": equal,
-            "gain": float(times.mean() / equal),
-        }
+        row = _row(entry, dt, run, cost, base)
         if entry.long and steps:
             row["long"] = long_run(protocol, entry, closure, dt, steps)
             note(f"{flows}: {entry.name} {entry.points}: {row['long']}")
         table.append(row)
     return _described(protocol, table)
+
+
+def _row(
+    entry: Entry, dt: float, run: Run, cost: float, base: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """One line of a study: what was measured, beside (b) at the same cost."""
+    row = _measured(entry.name, entry.points, dt, run, cost)
+    costs_of_base = [r["cost [ms]"] for r in base]
+    equal = at_equal_cost(row["cost [ms]"], costs_of_base, [r["mean"] for r in base])
+    beside = {"spectral at equal cost": equal, "gain": row["mean"] / equal}
+    return {**row, "kind": entry.kind, **beside}
+
+
+def _measured(name: str, points: int, dt: float, run: Run, cost: float) -> dict[str, Any]:
+    times = run.decorrelation
+    return {
+        "name": name,
+        "points": points,
+        "dt": dt,
+        "decorrelation": times.tolist(),
+        "mean": float(times.mean()),
+        "standard error": float(times.std(ddof=1) / len(times) ** 0.5),
+        "cost [ms]": 1e3 * cost,
+    }
 
 
 def finite_volumes(*, quick: bool) -> dict[str, Any]:
@@ -305,21 +372,10 @@ def finite_volumes(*, quick: bool) -> dict[str, Any]:
     local = trained("local")()
     run = spectral_run(protocol, 32, case.interval / 3, closure=local, closure_every="step")
     add("spectral, local, 2 scales, a posteriori", 32, case.interval / 3, run)
-    rows = []
-    for name, points, dt, run in runs:
-        times = run.decorrelation
-        rows.append(
-            {
-                "name": name,
-                "kind": "spectral",
-                "points": points,
-                "dt": dt,
-                "decorrelation": times.tolist(),
-                "mean": float(times.mean()),
-                "standard error": float(times.std(ddof=1) / len(times) ** 0.5),
-                "cost [ms]": 1e3 * run.cost,
-            }
-        )
+    rows = [
+        {**_measured(name, points, dt, run, run.cost), "kind": "spectral"}
+        for name, points, dt, run in runs
+    ]
     return _described(protocol, rows)
 
 
@@ -372,7 +428,14 @@ def markdown(results: dict[str, Any]) -> str:
                 f"| {row['mean']:.2f} +- {row['standard error']:.2f} | {row['cost [ms]']:.2f} "
                 f"| {equal} | {gain} | {lived} | {energy} | {bands} |"
             )
-    return "\n".join([*lines, "", *results.get("notes", ()), ""])
+    if any(r.get("timed") for p in results["studies"].values() for r in p["rows"]):
+        lines += [
+            "",
+            "Rows of the trunk were made and timed apart from the others, by `--only-trunk`.",
+        ]
+    if results.get("notes"):
+        lines += ["", "## What it says", "", HAND, "", *results["notes"]]
+    return "\n".join([*lines, ""])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -382,12 +445,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=10_000, help="of the long runs; 0 for none")
     parser.add_argument("--merge", action="store_true", help="keep the other studies of --out")
     parser.add_argument("--trunk", action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--train-trunk", action="store_true", help="train the models of TRUNK")
+    parser.add_argument("--only-trunk", action="store_true", help="only their rows, into --out")
     parser.add_argument("--out", type=Path, default=HERE / "FLUIDS_CLOSURES.json")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     trunks = dict(text.split("=", 1) for text in arguments.trunk)
     chosen = arguments.flows or (["Re 1000"] if arguments.quick else [*FLOWS, VOLUMES])
-    before = json.loads(arguments.out.read_text()) if arguments.merge else {"studies": {}}
+    if arguments.train_trunk:
+        trunks = {**train_trunk(), **trunks}
+    if arguments.only_trunk and not trunks:
+        parser.error("--only-trunk needs --train-trunk or --trunk NAME=FOLDER")
+    keep = arguments.merge or arguments.only_trunk
+    before = json.loads(arguments.out.read_text()) if keep else {"studies": {}}
     began = time.process_time()
     results: dict[str, Any] = {
         "command": "python benchmarks/fluids_closures.py",
@@ -396,13 +466,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         "studies": dict(before["studies"]),
         "notes": before.get("notes", []),
     }
+    if arguments.only_trunk:
+        chosen = []
+        stored = results["studies"]["Re 1000"]
+        results = {**before, "studies": dict(before["studies"])}
+        results["studies"]["Re 1000"] = trunk_rows(stored, "Re 1000", trunks)
     for name in chosen:
         if name == VOLUMES:
             found = finite_volumes(quick=arguments.quick)
         else:
             found = study(name, trunks, quick=arguments.quick, steps=arguments.steps)
         results["studies"][name] = {**found, "load": load()}
-    results["cpu_seconds"] = time.process_time() - began
+    if not arguments.only_trunk:
+        results["cpu_seconds"] = time.process_time() - began
     arguments.out.write_text(json.dumps(results, indent=1) + "\n")
     arguments.out.with_suffix(".md").write_text(markdown(results))
     print(arguments.out.with_suffix(".md"))
