@@ -36,7 +36,6 @@ def test_reynolds_100_matches_marchi():
     assert max(errors.values()) < 0.005, errors
 
 
-@pytest.mark.slow
 def test_reynolds_1000_matches_botella_and_peyret():
     """Botella and Peyret, Comput. Fluids 27, 421 (1998): Chebyshev collocation of the flow without
     its corner singularities. No extrapolation here."""
