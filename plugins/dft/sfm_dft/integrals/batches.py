@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from sfm_dft.integrals.hermite import Distribution, Kernel, derivatives, sums
+from sfm_dft.integrals.hermite import Distribution, Ends, Kernel, derivatives, sums
 
 PIECE_BYTES = 8_000_000
 
@@ -28,13 +29,13 @@ def matrix(bra: Distribution, ket: Distribution, kernel: Kernel = "coulomb") -> 
     rows, signs = sums(bra.lowest, bra.highest, ket.lowest, ket.highest, bra.centres.device)
     pattern = ket.expansion[0] * signs
 
-    def piece(centres: Tensor, exponents: Tensor, expansion: Tensor, group: Tensor) -> Tensor:
-        r = derivatives(centres, exponents, bra.highest, ket, kernel, ket.scale)
+    def piece(group: Tensor, first: Ends, second: Ends, expansion: Tensor, scale: Tensor) -> Tensor:
+        r = derivatives(first, bra.highest, second, ket.highest, kernel, scale)
         wanted = r.index_select(1, rows.flatten()).unflatten(1, rows.shape)
         done = torch.bmm(expansion, wanted.flatten(2)).flatten(1)
-        first = int(group[0])
-        summed = done.new_zeros(int(group[-1]) - first + 1, done.shape[1])
-        summed = summed.index_add(0, group - first, done)
+        start = int(group[0])
+        summed = done.new_zeros(int(group[-1]) - start + 1, done.shape[1])
+        summed = summed.index_add(0, group - start, done)
         summed = summed.unflatten(1, (expansion.shape[1], rows.shape[1], -1))
         turned = torch.einsum("gwcn,kc->gwnk", summed, pattern)
         if ket.groups == len(ket.centres):
@@ -44,8 +45,9 @@ def matrix(bra: Distribution, ket: Distribution, kernel: Kernel = "coulomb") -> 
 
     coefficients = bra.coefficients()
     total = bra.centres.new_zeros(bra.groups, coefficients.shape[1], ket.groups, len(pattern))
-    for part, group in _pieces(bra, ket, rows.numel()):
-        found = _run(piece, *_arguments(bra, coefficients, part), group, single=_all(bra, group))
+    for part in _pieces(bra, ket, rows.numel()):
+        group = bra.group[part]
+        found = _run(partial(piece, group), bra, ket, part, coefficients, ket.scale)
         target = torch.arange(int(group[0]), int(group[-1]) + 1, device=group.device)
         total.index_add_(0, target, found)
     return total
@@ -54,47 +56,79 @@ def matrix(bra: Distribution, ket: Distribution, kernel: Kernel = "coulomb") -> 
 def interaction(bra: Distribution, ket: Distribution, kernel: Kernel = "coulomb") -> Tensor:
     """Energy of two densities (`Distribution.weighted`), (), summed over all primitives."""
     rows, signs = sums(bra.lowest, bra.highest, ket.lowest, ket.highest, bra.centres.device)
-    weights = (ket.coefficients()[:, 0] * signs).mT
 
-    def piece(centres: Tensor, exponents: Tensor, expansion: Tensor, group: Tensor) -> Tensor:
-        r = derivatives(centres, exponents, bra.highest, ket, kernel)
+    def piece(first: Ends, second: Ends, expansion: Tensor, weights: Tensor) -> Tensor:
+        r = derivatives(first, bra.highest, second, ket.highest, kernel)
         wanted = r.index_select(1, rows.flatten()).reshape(len(r), len(rows), -1)
         field = torch.bmm(expansion, wanted)
         return (field.reshape(len(r), *weights.shape) * weights).sum()
 
     coefficients = bra.coefficients()
+    weights = (ket.coefficients()[:, 0] * signs).mT
     total = bra.centres.new_zeros(())
-    for part, group in _pieces(bra, ket, rows.numel()):
-        arguments = _arguments(bra, coefficients, part)
-        total = total + _run(piece, *arguments, group, single=_all(bra, group))
+    for part in _pieces(bra, ket, rows.numel()):
+        total = total + _run(piece, bra, ket, part, coefficients, weights)
     return total
 
 
-def _arguments(
-    bra: Distribution, coefficients: Tensor, part: slice
-) -> tuple[Tensor, Tensor, Tensor]:
+def _run(
+    piece: Callable[[Ends, Ends, Tensor, Tensor], Tensor],
+    bra: Distribution,
+    ket: Distribution,
+    part: slice,
+    coefficients: Tensor,
+    weights: Tensor,
+) -> Tensor:
+    """One piece; recomputed in backward where it is one of several."""
     assert bra.exponents is not None
-    return bra.centres[part], bra.exponents[part], coefficients[part]
+
+    def function(*x: Tensor) -> Tensor:
+        second = (x[4], x[5] if len(x) > 5 else None)
+        return piece((x[0], x[1]), second, x[2], x[3])
+
+    inputs = [bra.centres[part], bra.exponents[part], coefficients[part], weights, ket.centres]
+    if ket.exponents is not None:
+        inputs.append(ket.exponents)
+    if len(inputs[0]) == len(bra.group):
+        return function(*inputs)
+    return _Recomputed.apply(function, *inputs)
 
 
-def _all(bra: Distribution, group: Tensor) -> bool:
-    return len(group) == len(bra.group)
+class _Recomputed(torch.autograd.Function):
+    """function(*inputs) without keeping its intermediate values; differentiable repeatedly."""
+
+    @staticmethod
+    def forward(ctx: Any, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        ctx.function = function
+        ctx.save_for_backward(*inputs)
+        return function(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        again = torch.is_grad_enabled()  # a derivative of this derivative is wanted
+        inputs = list(ctx.saved_tensors)
+        wanted = [k for k, needed in enumerate(ctx.needs_input_grad[1:]) if needed]
+        if not again:
+            inputs = [x.detach() for x in inputs]
+        # views: separate from other uses of the same tensors in this graph
+        inputs = [
+            (x.view_as(x) if again else x.requires_grad_()) if k in wanted else x
+            for k, x in enumerate(inputs)
+        ]
+        with torch.enable_grad():
+            value = ctx.function(*inputs)
+            found = torch.autograd.grad(
+                value, [inputs[k] for k in wanted], gradient, create_graph=again
+            )
+        out: list[Tensor | None] = [None] * len(inputs)
+        for k, slope in zip(wanted, found, strict=True):
+            out[k] = slope
+        return (None, *out)
 
 
-def _run(function: Callable[..., Tensor], *arguments: Tensor, single: bool) -> Tensor:
-    if single or not torch.is_grad_enabled():
-        return function(*arguments)
-    return checkpoint(  # type: ignore[no-any-return]
-        function, *arguments, use_reentrant=False, preserve_rng_state=False
-    )
-
-
-def _pieces(
-    bra: Distribution, ket: Distribution, combinations: int
-) -> Iterator[tuple[slice, Tensor]]:
+def _pieces(bra: Distribution, ket: Distribution, combinations: int) -> Iterator[slice]:
     """Slices of the bra's primitives (sorted by group), of about `PIECE_BYTES` of work each."""
     numbers = math.comb(bra.highest + ket.highest + 4, 4) + combinations
     size = max(1, PIECE_BYTES // (8 * numbers * max(1, len(ket.centres))))
     for start in range(0, len(bra.group), size):
-        part = slice(start, start + size)
-        yield part, bra.group[part]
+        yield slice(start, start + size)

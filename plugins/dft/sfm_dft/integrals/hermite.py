@@ -25,6 +25,7 @@ from sfm_dft.integrals.boys import boys
 from sfm_dft.integrals.shells import Block, Shells, monomials, solid_harmonics
 
 Kernel = Literal["coulomb", "overlap"]
+Ends = tuple[Tensor, Tensor | None]  # centres (M, 3) and exponents (M,), None for points
 NEGLIGIBLE = 1e-19
 
 
@@ -217,25 +218,25 @@ def pairs(shells: Shells, left: Block, right: Block) -> Pairs:
 
 
 def derivatives(
-    centres: Tensor,
-    exponents: Tensor,
-    highest: int,
-    ket: Distribution,
+    bra: Ends,
+    highest_bra: int,
+    ket: Ends,
+    highest_ket: int,
     kernel: Kernel,
     scale: Tensor | None = None,
 ) -> Tensor:
-    """R_tuv (M, H, N) of total order 0 to highest + ket.highest between all primitives.
+    """R_tuv (M, H, N) of total order 0 to highest_bra + highest_ket between all primitives.
 
-    centres: (M, 3) and exponents: (M,) of the bra. scale: (N,) multiplies each column.
+    scale: (N,) multiplies each column.
     """
-    order = highest + ket.highest
-    shift = (centres[:, None] - ket.centres).permute(2, 0, 1)
+    order = highest_bra + highest_ket
+    shift = (bra[0][:, None] - ket[0]).permute(2, 0, 1)
     square = shift.square().sum(0)
-    p = exponents[:, None]
-    if ket.exponents is None:
+    assert bra[1] is not None
+    p, q = bra[1][:, None], ket[1]
+    if q is None:
         alpha, front = p, (2.0 * math.pi) / p
     else:
-        q = ket.exponents
         alpha = p * q / (p + q)
         if kernel == "coulomb":
             front = 2.0 * math.pi**2.5 / (p * q * torch.sqrt(p + q))

@@ -1,0 +1,239 @@
+"""Forces against finite differences of whole calculations, PySCF, and the symmetries of space."""
+
+import numpy as np
+import pytest
+import torch
+from sfm_dft.energy import DensityFeatures, EnergyFunctional
+from sfm_dft.forces import forces
+from sfm_dft.kohn_sham import KohnSham
+from sfm_dft.labelling import build_molecule, kohn_sham
+from sfm_dft.scf import iterate, start_state
+from sfm_dft.system import prepare
+from torch import nn
+
+from sfm.data.sample import Sample
+from sfm.errors import InputError
+from sfm.model import FoundationModel
+from sfm.testing.models import config_for
+from sfm.units import factor
+
+BOHR = 0.52917721092  # PySCF's bohr in angstrom
+BENT = np.array([8, 1, 1]), np.array([[0.0, 0.0, 0.11], [0.05, 0.77, -0.45], [0.0, -0.72, -0.5]])
+LIH = np.array([3, 1]), np.array([[0.0, 0.0, 0.0], [0.1, 0.2, 1.6]])
+METHANE = (
+    np.array([6, 1, 1, 1, 1]),
+    0.64 * np.array([[0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]),
+)
+
+
+class SmallClosure(nn.Module):
+    """A nonlinear functional of the projections, and of the distances between atoms."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Parameter(torch.linspace(-0.2, 0.2, 10, dtype=torch.float64))
+        self.square = nn.Parameter(torch.tensor(0.05, dtype=torch.float64))
+
+    def forward(self, density: DensityFeatures) -> torch.Tensor:
+        p = density.projections
+        invariant = torch.tanh(p[:, :10] @ self.linear)
+        square = (density.positions[:, None] - density.positions).square().sum(-1)
+        both = invariant @ torch.exp(-square) @ invariant
+        return both + self.square * p[:, 10:].square().sum()
+
+
+def solve(numbers, positions, functional, *, closure=None, field=(0.0, 0.0, 0.0), **options):
+    system = prepare(
+        numbers,
+        positions,
+        gradient=functional == "PBE",
+        closure=closure is not None,
+        **options,
+    )
+    one = torch.ones((), dtype=torch.float64)
+    strength = torch.tensor(field, dtype=torch.float64)
+    energy = EnergyFunctional(system, functional, one, one, strength, closure)
+    state = iterate(energy, start_state(system), 80, tolerance=1e-10)
+    assert state.converged
+    return energy, state.density_matrix
+
+
+def difference(numbers, positions, direction, step=2e-3, **options):
+    """-dE/dt of positions + t direction (bohr), hartree; fourth order, a calculation at each."""
+    total = 0.0
+    for sign, weight in ((2, -1.0), (1, 8.0), (-1, -8.0), (-2, 1.0)):
+        energy, d = solve(numbers, positions + sign * step * BOHR * direction, **options)
+        with torch.no_grad():
+            total += weight * float(energy.energy(d))
+    return -total / (12.0 * step)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"functional": "LDA", "basis": "sto-3g", "coulomb": "exact"},
+        {"functional": "PBE", "basis": "def2-svp"},
+        {"functional": "LDA", "basis": "6-31g", "field": (0.01, 0.02, -0.01)},
+        {"functional": "PBE", "basis": "sto-3g", "integrals": "torch", "prune": False},
+    ],
+    ids=lambda options: " ".join(map(str, options.values())),
+)
+def test_every_atom_equals_finite_differences_with_the_grid_moving(options):
+    options = {"grid_level": 0, **options}
+    found = forces(*solve(*BENT, **options)).numpy()
+    for atom, way in enumerate(np.random.default_rng(7).normal(size=(3, 3))):
+        direction = np.zeros((3, 3))
+        direction[atom] = way
+        wanted = difference(*BENT, direction, **options)
+        assert abs((found * direction).sum() - wanted) < 2e-9
+
+
+def test_forces_equal_pyscf_with_grid_response():
+    molecule = build_molecule(*BENT)
+    with kohn_sham(molecule, "PBE", 1) as reference:
+        reference.conv_tol = 1e-12
+        reference.kernel()
+        gradient = reference.nuc_grad_method()
+        gradient.grid_response = True
+        wanted = -gradient.kernel()
+    energy, d = solve(*BENT, functional="PBE", grid_level=1)
+    np.testing.assert_allclose(forces(energy, d).numpy(), wanted, rtol=0, atol=2e-8)
+
+
+def test_forces_equal_published_table_with_exact_integrals():
+    """H2O PBE/def2-SVP, PySCF without density fitting, grid level 5 (reference/dft.json)."""
+    numbers = np.array([8, 1, 1])
+    positions = BOHR * np.array([[0, 0, 0.2217], [0, 1.4309, -0.8867], [0, -1.4309, -0.8867]])
+    energy, d = solve(numbers, positions, "PBE", coulomb="exact", grid_level=5, prune=False)
+    found = forces(energy, d).numpy()
+    wanted = [
+        [0.0, 0.0, 0.02289864437125],
+        [0.0, 0.01063212333858, -0.01144932218563],
+        [0.0, -0.01063212333858, -0.01144932218563],
+    ]
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-8)
+
+
+def test_sum_is_zero_and_torque_as_small_as_the_grid_allows():
+    torques = []
+    for level in (0, 3):
+        energy, d = solve(*BENT, functional="PBE", basis="6-31g", grid_level=level, prune=False)
+        found = forces(energy, d)
+        assert found.sum(0).abs().max() < 1e-12
+        torques.append(torch.linalg.cross(energy.system.positions, found).sum(0).abs().max())
+    assert torques[1] < 2e-5 < torques[0]  # a Lebedev grid does not turn with the molecule
+
+
+def test_symmetric_molecule_with_degenerate_levels():
+    energy, d = solve(*METHANE, functional="PBE", basis="sto-3g", grid_level=1)
+    found = forces(energy, d).numpy()
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found[0], 0.0, atol=1e-9)
+    outward = METHANE[1][1:] / np.linalg.norm(METHANE[1][1:], axis=1, keepdims=True)
+    radial = (found[1:] * outward).sum(1)
+    np.testing.assert_allclose(found[1:], radial[0] * outward, atol=1e-9)
+
+
+def test_an_atom_alone_feels_nothing():
+    energy, d = solve(np.array([10]), np.zeros((1, 3)), "PBE", basis="def2-svp", grid_level=0)
+    np.testing.assert_allclose(forces(energy, d).numpy(), 0.0, atol=1e-13)
+
+
+def test_closure_that_reads_density_and_positions():
+    closure = SmallClosure()
+    options = {"functional": "LDA", "basis": "sto-3g", "grid_level": 0}
+    plain = forces(*solve(*LIH, **options)).numpy()
+    options["closure"] = closure
+    energy, d = solve(*LIH, **options)
+    with torch.no_grad():
+        found = forces(energy, d).numpy()
+    assert np.abs(found - plain).max() > 1e-4
+    assert np.abs(found.sum(0)).max() < 1e-12
+    for direction in np.eye(6).reshape(-1, 2, 3)[[1, 5]]:
+        wanted = difference(*LIH, direction, **options)
+        assert abs((found * direction).sum() - wanted) < 2e-9
+
+
+def test_closure_of_a_trunk_model():
+    """An untrained model of the hub's architecture; its messages depend on distances."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = FoundationModel(config_for({"dft/density": ("xc_correction",)}))
+    closure = model.double().closure("dft")
+    options = {"functional": "LDA", "basis": "sto-3g", "grid_level": 0, "closure": closure}
+    energy, d = solve(*LIH, **options)
+    with torch.no_grad():
+        found = forces(energy, d).numpy()
+    direction = np.random.default_rng(0).normal(size=(2, 3))
+    wanted = difference(*LIH, direction, **options)
+    assert abs((found * direction).sum() - wanted) < 1e-7
+
+
+def test_forces_are_differentiable_in_parameters():
+    """One linear-response solve, against forces of whole calculations."""
+    sample = Sample(id="LiH", domain="dft", types=LIH[0], positions=LIH[1])
+    closure = SmallClosure()
+    simulator = KohnSham(
+        functional="PBE",
+        basis="sto-3g",
+        grid_level=0,
+        tolerance=1e-12,
+        forces=True,
+        field_z=0.3,
+        closure=closure,
+    )
+    direction = torch.tensor(np.random.default_rng(0).normal(size=(2, 3)))
+
+    def value():
+        return (simulator.observe(simulator.solve(sample))["forces"] * direction).sum()
+
+    found_at = value()
+    chosen = [simulator.exchange_scale, simulator.correlation_scale, simulator.field_z]
+    chosen.append(closure.square)
+    found = torch.autograd.grad(found_at, chosen)
+    for parameter, slope in zip(chosen, found, strict=True):
+        original, values = parameter.detach().clone(), []
+        for sign in (1.0, -1.0):
+            with torch.no_grad():
+                parameter.copy_(original + sign * 3e-4)
+                values.append(float(value()))
+                parameter.copy_(original)
+        wanted = (values[0] - values[1]) / 6e-4
+        assert abs(wanted) > 1e-3
+        assert slope.item() == pytest.approx(wanted, rel=1e-6, abs=1e-7)
+
+
+def test_simulator_observes_forces_in_electronvolt_per_angstrom():
+    options = {"basis": "sto-3g", "grid_level": 0, "tolerance": 1e-10}
+    sample = Sample(id="water", domain="dft", types=BENT[0], positions=BENT[1])
+    simulator = KohnSham(forces=True, **options).requires_grad_(False)
+    trajectory = simulator.run(simulator.state(sample), 60)
+    found = trajectory.observables["forces"]
+    assert trajectory.units["forces"] == "eV/angstrom"
+    assert found.shape == (len(trajectory.times), 3, 3)
+    assert torch.isnan(found[:-1]).all()  # no derivative before self-consistency
+    energies = []
+    for sign in (1.0, -1.0):
+        positions = BENT[1].copy()
+        positions[1, 1] += sign * 1e-3
+        moved = sample.replace(positions=positions)
+        energies.append(simulator.observe(simulator.solve(moved))["energy"])
+    wanted = -(energies[0] - energies[1]) / 2e-3
+    assert found[-1, 1, 1].item() == pytest.approx(wanted.item(), abs=2e-5)
+    plain = KohnSham(**options)
+    assert "forces" not in plain.observe(plain.solve(sample))
+
+
+def test_integrals_in_torch_give_the_same_calculation():
+    options = {"grid_level": 0, "functional": "PBE", "closure": SmallClosure()}
+    found = []
+    for kind in ("libcint", "torch"):
+        simulator = KohnSham(integrals=kind, **options)
+        system = simulator.state().system
+        found.append((system, simulator.observe(simulator.solve())["energy"]))
+    for name in ("overlap", "kinetic", "core", "dipole", "coulomb", "density_functions"):
+        one, other = (getattr(system, name) for system, _ in found)
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+    assert abs(found[0][1] - found[1][1]) * factor("eV", "hartree") < 1e-11
+    with pytest.raises(InputError, match="set coulomb='fitted'"):
+        KohnSham(integrals="torch", coulomb="exact").state()
