@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=300, help="evaluations of the loss")
     parser.add_argument("--pair", type=float, nargs="+", default=[1.28, 3.84], help="bohr")
-    parser.add_argument("--density-weight", type=float, default=1.0)
+    parser.add_argument("--density-weight", type=float, default=0.03)
     parser.add_argument("--only", nargs="+", choices=list(PLANS), default=list(PLANS))
     parser.add_argument("--out", type=Path, help="folder for weights, table and plot")
     options = parser.parse_args(argv)

@@ -90,7 +90,7 @@ def curve(
     *,
     separations: Sequence[float] | None = None,
     found: Sequence[Sample] | None = None,
-    max_cycles: int = 100,
+    max_cycles: int = 60,
     tolerance: float = 1e-7,
 ) -> Curve:
     """One family through the self-consistent field, from non-interacting densities.

@@ -35,7 +35,7 @@ class FixedPointDensity(torch.autograd.Function):
         return ctx.chi(y), None, None, None
 
 
-def gmres(operator: Map, right: Tensor, *, tolerance: float = 1e-11, limit: int = 120) -> Tensor:
+def gmres(operator: Map, right: Tensor, *, tolerance: float = 1e-10, limit: int = 120) -> Tensor:
     """Solve operator(y) = right (B, n) for each row.
 
     Raises:

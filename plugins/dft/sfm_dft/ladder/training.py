@@ -105,7 +105,7 @@ def train_through(
     labels: Labels,
     *,
     steps: int = 300,
-    density_weight: float = 1.0,
+    density_weight: float = 0.03,
     dx: float = 0.08,
     tolerance: float = 1e-7,
     max_cycles: int = 60,
