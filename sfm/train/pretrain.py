@@ -118,9 +118,19 @@ def start_from(model: FoundationModel, name: str) -> None:
 
     Raises:
         HubError: there is no such model.
-        RecipeError: it has another architecture; the first difference is named.
+        RecipeError: it has another architecture, or its tasks in another order; the first
+            difference is named.
     """
-    own, theirs = model.state_dict(), FoundationModel.from_pretrained(name).state_dict()
+    other = FoundationModel.from_pretrained(name)
+    before = list(other.config.contexts)
+    for number, context in enumerate(model.config.contexts):
+        place = before.index(context) if context in before else number
+        if place != number:
+            raise RecipeError(
+                f"start: '{name}' has {' at '.join(context)} as its number {place}, not {number}; "
+                "take its tasks in their order"
+            )
+    own, theirs = model.state_dict(), other.state_dict()
     for key in sorted(own.keys() | theirs.keys()):
         shapes = [tuple(s[key].shape) if key in s else "missing" for s in (theirs, own)]
         if shapes[0] != shapes[1]:

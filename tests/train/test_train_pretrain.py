@@ -166,6 +166,19 @@ def test_a_plan_says_what_it_measured(recipe):
     assert "measured" in report["estimate"]["method"]
 
 
+def test_a_start_has_its_tasks_in_the_same_order(recipe, tmp_path):
+    own = recipe(steps=1)
+    first = pretrain(own, tmp_path / "first", log=False)
+    turned = own.model_copy(update={"start": str(first), "tasks": own.tasks[::-1]})
+    with pytest.raises(RecipeError, match="birds/points at pair as its number 1, not 0"):
+        pretrain(turned, tmp_path / "turned", log=False)
+    again = own.model_copy(update={"start": str(first)})
+    out = pretrain(again, tmp_path / "again", log=False)
+    # a checkpoint holds what the start gave: the run can be resumed without it
+    (first / "model.safetensors").unlink()
+    assert pretrain(again, out, log=False, resume=True) == out
+
+
 def test_held_out_data_is_refused(toy):
     from sfm.recipe import parse
 
