@@ -68,9 +68,9 @@ def case(kind: str = "none", **options):
     return sim, state._replace(mean_velocity=mean)
 
 
-def run(sim, state, steps: int = 3):
-    """(function of state and all parameters, its inputs), for gradcheck."""
-    named = dict(sim.named_parameters())
+def run(sim, state, steps: int = 3, only: tuple[str, ...] = ()):
+    """(function of state and all parameters or `only` some, its inputs), for gradcheck."""
+    named = {k: v for k, v in sim.named_parameters() if not only or k in only}
     tensors = {k: v for k, v in state._asdict().items() if v is not None and k != "time"}
 
     def end(*inputs: torch.Tensor) -> torch.Tensor:
@@ -122,10 +122,10 @@ def test_all_paths_agree_with_a_plain_graph(name, kind, monkeypatch):
 
 # torch's own first use of forward mode compiles with a deprecated torch.jit
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-@pytest.mark.parametrize("kind", ["none", "parametric", "scalars"])
+@pytest.mark.parametrize("kind", ["parametric", "scalars"])
 def test_forward_mode_and_second_derivatives(kind):
     sim, state = case(kind, grid=4)
-    end, start = run(sim, state, 1)
+    end, start = run(sim, state, 1, only=("viscosity", "closure.weight", "scalar_gradient_y"))
     assert torch.autograd.gradcheck(
         end,
         start,
