@@ -57,6 +57,7 @@ def test_coefficients_are_orthonormal_and_complete():
         assert len(basis) == kept[0] * kept[1] + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known_start", [True, False])
 def test_95_percent_intervals_cover_95_percent(tmp_path, known_start):
     """Over noisy data sets, with the start given, and with a start that is as noisy as the rest."""
