@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from fluids import OURS, SOLVERS
+from fluids import BOUNDS, OURS, SOLVERS
 from report import between, heading, ratios, table
 
 TEXT, NUMBERS = "RESULTS_FLUIDS.md", "results_fluids.json"
@@ -66,6 +66,34 @@ def _agreement(rows: list[dict[str, Any]], cases: dict[str, str]) -> list[str]:
     return ["### Equal work", note, table(head, cells)]
 
 
+def _aims(results: dict[str, Any]) -> list[str]:
+    """What was aimed at, and the medians of what was measured."""
+    timings, longest = results["timings"], results["protocol"]["long_steps"]
+
+    def share(rows: list[dict[str, Any]], size: int, top: dict[str, str]) -> str:
+        forward = {"size": size, "solver": OURS, "scheme": "etdrk4", "task": "forward"}
+        a, b = _pick(rows, **{**forward, **top}), _pick(rows, **forward)
+        return f"{median(ratios(a['cpu'], b['cpu'])):.2f}" if a and b else "not measured"
+
+    aims = {
+        "ETDRK4, time of Exponax / ours, 1.5 or more": {"solver": "exponax"},
+        "ETDRK4, time of torch-cfd / ours, 3 or more": {"solver": "torch-cfd", "scheme": "cnrk4"},
+        "share of the transforms (the solver's own), 0.6 or more up to 256^2": {"task": BOUNDS[0]},
+        "share of the transforms (whole)": {"task": BOUNDS[1]},
+    }
+    sizes = [int(n) for n in results["cases"]]
+    rows = [
+        (aim, ", ".join(f"{n}^2: {share(timings, n, top)}" for n in sizes))
+        for aim, top in aims.items()
+    ]
+    cost = share(results["long"], results["protocol"]["long_size"], {"task": "gradient"})
+    rows.append((f"{longest} steps with backward / forward alone, below 5", cost))
+    weight = _pick(results["memory"], solver=OURS, steps=longest)
+    found = f"{weight['rise']:.0f} MiB" if weight else "not measured"
+    rows.append((f"{longest} steps with backward, below 1 GB", found))
+    return ["### Aims", table(("aim", "measured, medians of CPU time"), rows)]
+
+
 def _pick(rows: list[dict[str, Any]], **wanted: Any) -> dict[str, Any] | None:
     return next((r for r in rows if all(r[k] == v for k, v in wanted.items())), None)
 
@@ -100,7 +128,7 @@ def _bound(rows: list[dict[str, Any]]) -> list[str]:
         if (r["solver"], r["scheme"], r["task"]) != (OURS, "etdrk4", "forward"):
             continue
         shares = []
-        for task in ("transforms", "whole transforms"):
+        for task in BOUNDS:
             bound = _pick(rows, size=r["size"], solver=OURS, task=task)
             if bound is None:
                 break
@@ -170,7 +198,8 @@ def _compiled(rows: list[dict[str, Any]]) -> list[str]:
         return []
     note = (
         "CPU seconds to build, compile and run the first time, over sizes and schemes; and the "
-        "smallest share that one thread had in the CPU time of its process: 100 % is one thread."
+        "smallest share that one thread had in the CPU time of its process: 100 % is one thread. "
+        "XLA has one thread for work beside the calling one, and both count as CPU time."
     )
     head = ("solver", "what", "compilation and first run, s", "busiest thread")
     return ["### Left out of the times", note, table(head, cells)]
@@ -179,7 +208,8 @@ def _compiled(rows: list[dict[str, Any]]) -> list[str]:
 def tables(results: dict[str, Any]) -> str:
     """All tables as Markdown."""
     protocol, timings = results["protocol"], results["timings"]
-    parts = [*_solvers(results["solvers"]), *_agreement(results["agreement"], results["cases"])]
+    parts = [*_aims(results), *_solvers(results["solvers"])]
+    parts += [*_agreement(results["agreement"], results["cases"])]
     parts += _times(timings, "forward", protocol["steps"]) + _bound(timings)
     parts += _times(timings, "gradient", protocol["steps"])
     parts += _long(results["long"], protocol["long_steps"]) + _memory(results["memory"])
