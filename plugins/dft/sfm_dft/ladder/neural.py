@@ -17,7 +17,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from sfm.errors import InputError
 from sfm_dft.ladder.grid import AMPLITUDE, RANGE, exponential
+from sfm_dft.ladder.lda import ExponentialLDA
 
 
 def _network(inputs: int, hidden: int, layers: int, generator: torch.Generator) -> nn.Sequential:
@@ -54,16 +56,21 @@ class LocalXC(nn.Module):
 class GlobalXC(nn.Module):
     """eps depends on the density everywhere, through averages with exponential weights.
 
-    The network sees n and `channels` averages (a^|k| weights, their sum 1) whose widths between
-    `narrow` and `wide` are learned. A gate,
+        eps(x) = eps_LDA(n(x)) softplus(network(n, averages)) / ln 2      (base `lda`)
+        eps(x) = -silu(network(n, averages))                              (base `none`)
+
+    The network sees n and `channels` averages (weights a^|k|, their sum 1) whose widths between
+    `narrow` and `wide` are learned. On the LDA the last layer starts at zero, so training starts
+    from the LDA, and eps is never positive. With `gate`,
 
         eps = b eps_SIC + (1 - b) eps_network,  b = exp(-((N - 1) / s)^2),  eps_SIC = -v_H / 2,
 
-    makes every one-electron system exact; its width s (first 1) is learned. `gate=False` leaves it
-    out. It counts electrons in the whole system, so it is not size-consistent.
+    makes every one-electron system exact; its width s is learned. It counts the electrons of the
+    whole system, so it is not size-consistent.
 
     Args:
         channels, hidden, layers: of the network. seed: of its first weights. narrow, wide: bohr.
+        base: `lda` or `none`. gate: the first width s; 0 for no gate.
         amplitude, length: of the interaction, for v_H.
     """
 
@@ -77,17 +84,24 @@ class GlobalXC(nn.Module):
         layers: int = 2,
         narrow: float = 0.1,
         wide: float = RANGE,
-        gate: bool = True,
+        base: str = "lda",
+        gate: float = 0.5,
         seed: int = 0,
         amplitude: float = AMPLITUDE,
         length: float = RANGE,
     ) -> None:
         super().__init__()
+        if base not in ("lda", "none"):
+            raise InputError(f"base='{base}': there are lda and none")
         generator = torch.Generator().manual_seed(seed)
         self.network = _network(channels + 1, hidden, layers, generator)
+        self.lda = ExponentialLDA(amplitude=amplitude, length=length) if base == "lda" else None
+        if self.lda is not None:
+            self.network = self.network[:-1]  # the last SiLU is the other base's
+            nn.init.zeros_(self.network[-1].weight)
         self.eta = nn.Parameter(torch.randn(channels, generator=generator, dtype=torch.float64))
         self.narrow, self.wide = narrow, wide
-        self.gate = nn.Parameter(torch.ones((), dtype=torch.float64)) if gate else None
+        self.gate = nn.Parameter(torch.tensor(gate, dtype=torch.float64)) if gate else None
         self.amplitude, self.length = amplitude, length
 
     def averages(self, density: Tensor, dx: float) -> Tensor:
@@ -102,16 +116,20 @@ class GlobalXC(nn.Module):
     def forward(self, density: Tensor, dx: float) -> Tensor:
         """(B, n) energy per length, hartree per bohr, from the density (B, n)."""
         features = torch.cat([density[..., None], self.averages(density, dx)], dim=-1)
-        eps = -self.network(features)[..., 0]
-        if self.gate is not None:
-            n = density.shape[-1]
-            at = torch.arange(n, dtype=density.dtype, device=density.device) * dx
-            kernel = exponential(at, self.amplitude, self.length) * dx
-            mean_field = -0.5 * convolve(density, kernel[None])[:, 0]
-            electrons = density.sum(-1, keepdim=True) * dx
-            b = torch.exp(-(((electrons - 1.0) / self.gate) ** 2))
-            eps = b * mean_field + (1.0 - b) * eps
-        return density * eps
+        learned = self.network(features)[..., 0]
+        if self.lda is None:
+            energy = -density * learned
+        else:
+            energy = self.lda(density, dx) * nn.functional.softplus(learned) / math.log(2.0)
+        if self.gate is None:
+            return energy
+        n = density.shape[-1]
+        at = torch.arange(n, dtype=density.dtype, device=density.device) * dx
+        kernel = exponential(at, self.amplitude, self.length) * dx
+        alone = -0.5 * density * convolve(density, kernel[None])[:, 0]
+        electrons = density.sum(-1, keepdim=True) * dx
+        b = torch.exp(-(((electrons - 1.0) / self.gate) ** 2))
+        return b * alone + (1.0 - b) * energy
 
 
 def convolve(density: Tensor, kernel: Tensor) -> Tensor:

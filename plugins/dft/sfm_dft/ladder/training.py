@@ -106,6 +106,7 @@ def train_through(
     *,
     steps: int = 300,
     density_weight: float = 0.03,
+    weight_decay: float = 0.0,
     dx: float = 0.08,
     tolerance: float = 1e-7,
     max_cycles: int = 60,
@@ -135,7 +136,8 @@ def train_through(
         squared = (energy - labels.energy) ** 2
         spread = ((density - labels.density) ** 2).sum(-1) * dx
         each = (squared + density_weight * spread) / electrons
-        return each.mean()
+        decay = weight_decay * parameters_to_vector(functional.parameters()).square().sum()
+        return each.mean() + decay
 
     return Fit(optimise(functional, loss, steps=steps), failures)
 
