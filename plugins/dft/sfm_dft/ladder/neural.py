@@ -97,8 +97,11 @@ class GlobalXC(nn.Module):
         self.network = _network(channels + 1, hidden, layers, generator)
         self.lda = ExponentialLDA(amplitude=amplitude, length=length) if base == "lda" else None
         if self.lda is not None:
-            self.network = self.network[:-1]  # the last SiLU is the other base's
-            nn.init.zeros_(self.network[-1].weight)
+            *rest, last, _ = self.network  # the last SiLU belongs to the other base
+            self.network = nn.Sequential(*rest, last)
+            with torch.no_grad():
+                for weight in last.parameters():
+                    weight.zero_()
         self.eta = nn.Parameter(torch.randn(channels, generator=generator, dtype=torch.float64))
         self.narrow, self.wide = narrow, wide
         self.gate = nn.Parameter(torch.tensor(gate, dtype=torch.float64)) if gate else None
