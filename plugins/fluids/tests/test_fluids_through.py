@@ -67,6 +67,8 @@ def recipe(*, closure: dict | None = None, **training: object) -> Recipe:
 
 def run(values: dict, out: Path, environment: dict[str, str]) -> None:
     """A run in a process of its own."""
+    # the server of forks keeps the environment of whichever test started it
+    os.environ.pop("SFM_PLUGINS", None)
     os.environ.update(environment)
     pretrain(parse(values), out, log=False, test_samples=2)
 
