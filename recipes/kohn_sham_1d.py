@@ -37,6 +37,7 @@ def one(name: str, seed: int, options: argparse.Namespace) -> tuple[dict[str, An
     kind, through = PLANS[name]
     functional = KINDS[kind](seed=seed)
     _, labels = labels_of("H2", options.pair)
+    chosen = options.validation
     started = time.perf_counter()
     if through:
         fit = train_through(
@@ -44,6 +45,8 @@ def one(name: str, seed: int, options: argparse.Namespace) -> tuple[dict[str, An
             labels.cropped(257),
             steps=options.steps,
             density_weight=options.density_weight,
+            weight_decay=options.weight_decay,
+            validation=labels_of("H2", chosen)[1].cropped(257) if chosen else None,
         )
     else:
         fit = train_on_exact_densities(functional, labels.cropped(257), steps=options.steps)
@@ -60,7 +63,7 @@ def one(name: str, seed: int, options: argparse.Namespace) -> tuple[dict[str, An
     }
     if options.out:
         slug = name.replace(" ", "-")
-        info = {"pair": options.pair, "steps": options.steps, "seed": seed}
+        info = {"pair": options.pair, "validation": chosen, "steps": options.steps, "seed": seed}
         path = options.out / f"{slug}-{seed}.safetensors"
         save(functional, path, kind=kind, options={"seed": seed}, **info)
     return row, curves
@@ -76,8 +79,12 @@ def summaries(curves: dict[str, Curve] | Any) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=300, help="evaluations of the loss")
-    parser.add_argument("--pair", type=float, nargs="+", default=[1.28, 3.84], help="bohr")
+    parser.add_argument("--steps", type=int, default=250, help="evaluations of the loss")
+    parser.add_argument("--pair", type=float, nargs="+", default=[0.96, 5.44], help="bohr")
+    parser.add_argument(
+        "--validation", type=float, nargs="*", default=[2.56, 3.84], help="bohr; choose the step"
+    )
+    parser.add_argument("--weight-decay", type=float, default=1e-8)
     parser.add_argument("--density-weight", type=float, default=0.03)
     parser.add_argument("--only", nargs="+", choices=list(PLANS), default=list(PLANS))
     parser.add_argument("--out", type=Path, help="folder for weights, table and plot")

@@ -28,8 +28,8 @@ POINTS, DX, ORDER = 513, 0.08, 4
 AMPLITUDE, RANGE = 1.071295, 2.385345
 ORBITALS = (14, 18)  # of full CI; the label is the last, the first shows what is left
 
-TRAIN = {"H2": (1.28, 3.84)}
-VALIDATION = {"H2": (2.56,)}
+TRAIN = {"H2": (0.96, 5.44)}
+VALIDATION = {"H2": (2.56, 3.84)}
 
 
 def _steps(first: float, last: float, step: float) -> tuple[float, ...]:

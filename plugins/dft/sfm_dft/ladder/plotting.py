@@ -33,7 +33,7 @@ def plot_state(simulator: KohnSham1D, state: LineState, path: Path) -> None:
     reach = float(np.abs(atoms).max()) + 6.0
     axis.set(xlim=(-reach, reach), xlabel="x [bohr]")
     axis.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=110)
 
 
 def plot_curves(
@@ -69,4 +69,4 @@ def plot_curves(
     top.legend(frameon=False)
     bottom.set(xlabel="R [bohr]", ylabel="error [mHa]", yscale="symlog")
     bottom.set_yscale("symlog", linthresh=2.0)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=110)

@@ -59,11 +59,18 @@ class Fit:
     failures: int
 
 
-def optimise(module: nn.Module, loss: Callable[[], Tensor], *, steps: int) -> list[float]:
+def optimise(
+    module: nn.Module,
+    loss: Callable[[], Tensor],
+    *,
+    steps: int,
+    score: Callable[[float], float] = float,
+) -> list[float]:
     """L-BFGS in float64, at most `steps` evaluations of the loss.
 
     Returns:
-        The loss of each evaluation. The module keeps the weights of the smallest.
+        The loss of each evaluation. The module keeps the weights of the smallest `score`, which
+        is given the loss.
 
     Raises:
         RunError: the first loss is not a number.
@@ -71,9 +78,10 @@ def optimise(module: nn.Module, loss: Callable[[], Tensor], *, steps: int) -> li
     parameters = [p for p in module.parameters() if p.requires_grad]
     losses: list[float] = []
     best: tuple[float, np.ndarray] | None = None
+    worst = 0.0
 
     def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
-        nonlocal best
+        nonlocal best, worst
         vector_to_parameters(torch.from_numpy(x.copy()), parameters)
         value = loss()
         gradient = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
@@ -82,9 +90,11 @@ def optimise(module: nn.Module, loss: Callable[[], Tensor], *, steps: int) -> li
         if not math.isfinite(found):
             if best is None:
                 raise RunError(f"training a functional: the first loss is {found}")
-            return 1e3 * (1.0 + abs(best[0])), np.zeros_like(flat)
-        if best is None or found < best[0]:
-            best = found, x.copy()
+            return 10.0 * worst, np.zeros_like(flat)
+        worst = max(worst, found)
+        points = score(found)
+        if best is None or points < best[0]:
+            best = points, x.copy()
         return found, flat
 
     start = parameters_to_vector(parameters).detach().numpy().copy()
@@ -110,8 +120,14 @@ def train_through(
     dx: float = 0.08,
     tolerance: float = 1e-7,
     max_cycles: int = 60,
+    validation: Labels | None = None,
 ) -> Fit:
     """Train a functional through the self-consistent field, in place.
+
+    Args:
+        validation: molecules on whose energies the step is chosen: that with the smallest mean
+            squared error of an energy, these and the training molecules together. Without it,
+            the smallest loss.
 
     Raises:
         RunError: no molecule at all becomes self-consistent.
@@ -122,10 +138,11 @@ def train_through(
     )
     cold = simulator.start(labels.molecules)
     electrons = labels.molecules.electrons.to(torch.float64)
-    guess, failures = cold.field.density, 0
+    guess, failures, last = cold.field.density, 0, torch.zeros(0)
+    held = None if validation is None else validation.molecules
 
     def loss() -> Tensor:
-        nonlocal guess, failures
+        nonlocal guess, failures, last
         state = simulator(type(cold)(*_nuclei(labels.molecules), begin(guess)), max_cycles)
         good = state.converged
         failures += int((~good).sum())
@@ -134,12 +151,22 @@ def train_through(
         guess = torch.where(good[:, None], state.field.density, cold.field.density)
         energy, density = simulator.energy_and_density(state)
         squared = (energy - labels.energy) ** 2
+        last = squared.detach()
         spread = ((density - labels.density) ** 2).sum(-1) * dx
         each = (squared + density_weight * spread) / electrons
         decay = weight_decay * parameters_to_vector(functional.parameters()).square().sum()
         return each.mean() + decay
 
-    return Fit(optimise(functional, loss, steps=steps), failures)
+    def score(value: float) -> float:
+        if validation is None or held is None:
+            return value
+        with torch.no_grad():
+            state = simulator(simulator.start(held), max_cycles)
+            wrong = (simulator.energy(state) - validation.energy) ** 2
+        found = float(torch.cat([wrong, last]).mean())
+        return found if math.isfinite(found) else math.inf
+
+    return Fit(optimise(functional, loss, steps=steps, score=score), failures)
 
 
 def _nothing(module: nn.Module) -> Tensor:
