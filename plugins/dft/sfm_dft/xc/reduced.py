@@ -1,0 +1,182 @@
+"""Dimensionless variables that semilocal functionals are written in.
+
+With n the density, kF = (3 pi^2 n)^(1/3) and rs = (3 / (4 pi n))^(1/3):
+
+    s^2 = |grad n|^2 / (2 kF n)^2        reduced gradient
+    w   = tau / tau_uniform,  tau_uniform = 3/10 kF^2 n;  von Weizsaecker's is w = 5/3 s^2
+    zeta = (n_up - n_down) / n           polarisation
+
+Points with n <= ``DENSITY_FLOOR`` (and spins with 2 n_spin <= ``DENSITY_FLOOR``) count as empty.
+Their variables are those of n = 1, finite to any derivative, and `Gas.energy` makes their energy
+and all its derivatives exactly zero.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from sfm_dft.xc.density import GridDensity
+from sfm_dft.xc.functional import Rung
+from sfm_dft.xc.roots import cube_root
+
+DENSITY_FLOOR = 1e-14  # electrons per bohr^3
+RS_FACTOR = (3.0 / (4.0 * math.pi)) ** (1.0 / 3.0)
+FERMI_FACTOR = (3.0 * math.pi**2) ** (1.0 / 3.0)
+TAU_FACTOR = 0.3 * FERMI_FACTOR**2
+CBRT2 = 2.0 ** (1.0 / 3.0)
+
+
+@dataclass(frozen=True)
+class Gas:
+    """A density and its reduced variables, all of one shape.
+
+    Attributes:
+        counted: where the density is above the floor. n: the density, 1 where it is not.
+        root: n^(1/3). s2: s^2, or None for a local functional. w: tau / tau_uniform, or None.
+    """
+
+    counted: Tensor
+    n: Tensor
+    root: Tensor
+    s2: Tensor | None = None
+    w: Tensor | None = None
+
+    @cached_property
+    def rs(self) -> Tensor:
+        """Wigner-Seitz radius, bohr."""
+        return RS_FACTOR / self.root
+
+    @cached_property
+    def sqrt_rs(self) -> Tensor:
+        """Square root of rs."""
+        return self.rs.sqrt()
+
+    def gradient2(self) -> Tensor:
+        """s^2 of a functional that reads it."""
+        assert self.s2 is not None, "this density was made without gradients"
+        return self.s2
+
+    def kinetic(self) -> Tensor:
+        """w of a functional that reads it."""
+        assert self.w is not None, "this density was made without tau"
+        return self.w
+
+    def energy(self, per_electron: Tensor) -> Tensor:
+        """Energy per volume, zero where the density is not counted."""
+        return torch.where(self.counted, self.n * per_electron, 0.0)
+
+
+@dataclass(frozen=True)
+class Spins:
+    """How a density divides into spins; no instance stands for two equal ones.
+
+    Attributes:
+        fraction: (2, G) 1 + zeta and 1 - zeta, zero where a spin is empty. root: (2, G) its cube
+            root. s2: (2, G) |grad n_spin|^2 and s2_mixed: (G,) grad n_up . grad n_down, both in
+            the unit of the total's s^2; None for a local functional.
+    """
+
+    fraction: Tensor
+    root: Tensor
+    s2: Tensor | None = None
+    s2_mixed: Tensor | None = None
+
+    @cached_property
+    def zeta2(self) -> Tensor:
+        """zeta^2."""
+        return (0.5 * (self.fraction[0] - self.fraction[1])).square()
+
+    @cached_property
+    def product(self) -> Tensor:
+        """1 - zeta^2, without cancellation."""
+        return self.fraction[0] * self.fraction[1]
+
+    @cached_property
+    def f(self) -> Tensor:
+        """[(1+zeta)^(4/3) + (1-zeta)^(4/3) - 2] / (2^(4/3) - 2): 0 unpolarised, 1 polarised."""
+        return ((self.fraction * self.root).sum(0) - 2.0) / (2.0 * CBRT2 - 2.0)
+
+    @cached_property
+    def phi(self) -> Tensor:
+        """[(1+zeta)^(2/3) + (1-zeta)^(2/3)] / 2."""
+        return 0.5 * self.root.square().sum(0)
+
+    @cached_property
+    def kinetic(self) -> Tensor:
+        """[(1+zeta)^(5/3) + (1-zeta)^(5/3)] / 2: tau of the polarised uniform gas."""
+        return 0.5 * (self.fraction * self.root.square()).sum(0)
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """One density as exchange and as correlation see it.
+
+    Attributes:
+        exchange: the closed-shell densities 2 n_up and 2 n_down, (2, G), of spin scaling
+            E_x[n_up, n_down] = (E_x[2 n_up] + E_x[2 n_down]) / 2; of a closed shell the total,
+            (G,).
+        total: the total density, (G,); of a closed shell the same object. spins: or None for a
+            closed shell.
+    """
+
+    exchange: Gas
+    total: Gas
+    spins: Spins | None
+
+
+def reduced(density: GridDensity, rung: Rung) -> Reduced:
+    """The variables that functionals of that rung read.
+
+    A closed shell is prepared once: one power per point; a polarised density takes three.
+    """
+    same, mixed, other = density.sigma() if rung != "lda" else (None, None, None)
+    tau = density.tau if rung == "mgga" else None
+    assert rung != "mgga" or tau is not None, "this density was made without tau"
+    if density.closed_shell:
+        gas = _gas(
+            2.0 * density.rho[0],
+            None if same is None else 4.0 * same,
+            None if tau is None else 2.0 * tau[0],
+        )
+        return Reduced(gas, gas, None)
+    sigma = None if same is None or other is None else torch.stack([same, other])
+    exchange = _gas(
+        2.0 * density.rho,
+        None if sigma is None else 4.0 * sigma,
+        None if tau is None else 2.0 * tau,
+    )
+    total = _gas(
+        density.total,
+        None if sigma is None or mixed is None else sigma.sum(0) + 2.0 * mixed,
+        None if tau is None else tau.sum(0),
+    )
+    # a spin below the floor has no cube root worth the name, and its derivative must not be one
+    fraction = torch.where(exchange.counted, exchange.n / total.n, 0.0)
+    root = torch.where(exchange.counted, exchange.root / total.root, 0.0)
+    if sigma is None or mixed is None:
+        return Reduced(exchange, total, Spins(fraction, root))
+    unit = _gradient_unit(total.n, total.root)
+    return Reduced(exchange, total, Spins(fraction, root, sigma * unit, mixed * unit))
+
+
+def _gradient_unit(n: Tensor, root: Tensor) -> Tensor:
+    """1 / (2 kF n)^2."""
+    return (0.25 / FERMI_FACTOR**2) / (n * root).square()
+
+
+def _gas(n: Tensor, sigma: Tensor | None, tau: Tensor | None) -> Gas:
+    counted = n > DENSITY_FLOOR
+    n = torch.where(counted, n, 1.0)
+    root = cube_root(n)
+    return Gas(
+        counted,
+        n,
+        root,
+        None if sigma is None else sigma * _gradient_unit(n, root),
+        None if tau is None else tau / (TAU_FACTOR * n * root.square()),
+    )

@@ -1,0 +1,36 @@
+"""The cube root, differentiable to any order at the price of one power."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class _CubeRoot(torch.autograd.Function):
+    """y = x^(1/3) with dy/dx = y / (3 x): derivatives of every order reuse y."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.pow(1.0 / 3.0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0], output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        x, y = ctx.saved_tensors
+        return grads[0] * y / (3.0 * x)
+
+
+def cube_root(x: Tensor) -> Tensor:
+    """x^(1/3) of positive x, elementwise.
+
+    ``x ** (1 / 3)`` under autograd takes another power for every derivative; here the second
+    derivatives of a functional still cost one power per point.
+    """
+    return _CubeRoot.apply(x)  # type: ignore[no-untyped-call,no-any-return]
