@@ -1,0 +1,1 @@
+"""Learned functionals in three dimensions: their form, their data, their training."""

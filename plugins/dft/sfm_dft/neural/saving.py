@@ -1,0 +1,108 @@
+"""Learned functionals as repositories: config.json and model.safetensors, one member or several.
+
+`sfm push FOLDER owner/name` publishes such a folder, `load("owner/name")` reads it again. Several
+members (seeds) make an ensemble, whose energy is the mean of theirs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sfm.errors import HubError, InputError
+from sfm_dft.neural.functional import KINDS, NeuralFunctional
+from sfm_dft.xc.density import GridDensity
+from sfm_dft.xc.functional import Functional, Rung, XcEnergy
+
+FORMAT = 1
+
+
+class Ensemble(Functional):
+    """The mean of learned functionals of one kind; `members` holds them."""
+
+    def __init__(self, members: Sequence[NeuralFunctional]) -> None:
+        super().__init__()
+        if not members:
+            raise InputError("an ensemble needs at least one member")
+        first = members[0]
+        if any(type(m) is not type(first) for m in members) or any(
+            {**m.options, "seed": 0} != {**first.options, "seed": 0} for m in members
+        ):
+            raise InputError("the members of an ensemble differ in kind or options")
+        self.rung: Rung = first.rung
+        self.exact_exchange = first.exact_exchange
+        self.members = nn.ModuleList(members)
+
+    def forward(self, density: GridDensity) -> XcEnergy:
+        found = [member(density) for member in self.members]
+        return XcEnergy(
+            torch.stack([e.exchange for e in found]).mean(0),
+            torch.stack([e.correlation for e in found]).mean(0),
+        )
+
+
+def save(members: Sequence[NeuralFunctional], folder: str | Path, **info: Any) -> Path:
+    """Write the folder; `info` (data, seeds, errors) goes into config.json as `training`."""
+    from safetensors.torch import save_file
+
+    from sfm import __version__
+
+    ensemble = Ensemble(members)  # checks that they belong together
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {key: value.detach().contiguous() for key, value in ensemble.state_dict().items()}
+    path = folder / "model.safetensors"
+    save_file(state, str(path), metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors writes files that only their owner may read
+    config = {
+        "model_type": "sfm",
+        "architectures": [type(members[0]).__name__],
+        "format": FORMAT,
+        "sfm_version": __version__,
+        "name": folder.resolve().name,
+        "functional": {**members[0].options, "seed": [m.options["seed"] for m in members]},
+        "training": info,
+    }
+    text = json.dumps(config, indent=2, ensure_ascii=False)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    return folder
+
+
+def load(name: str | Path, **options: Any) -> Functional:
+    """A learned functional of a folder, a bundled name or a Hub id `owner/name[@revision]`.
+
+    Options as `sfm.hub.resolve.resolve` has. One member is a `NeuralFunctional`, several are an
+    `Ensemble`.
+
+    Raises:
+        InputError: nothing has this name.
+        HubError: refused, damaged, or another kind of model.
+    """
+    from safetensors.torch import load_file
+
+    from sfm.hub.files import read_config
+    from sfm.hub.resolve import resolve
+
+    folder = resolve(name, **options)
+    config = read_config(folder)
+    kind = (config.get("architectures") or [""])[0]
+    chosen = config.get("functional")
+    if kind not in KINDS or not isinstance(chosen, dict):
+        raise HubError(f"{folder} holds no density functional but {kind or 'something else'!r}")
+    if config.get("format", 0) > FORMAT:
+        raise HubError(f"{folder} was written by a newer sfm: upgrade with pip install -U sfm-hub")
+    try:
+        members = [KINDS[kind](**{**chosen, "seed": seed}) for seed in chosen["seed"]]
+        ensemble = Ensemble(members)
+        ensemble.load_state_dict(load_file(str(folder / "model.safetensors")), strict=True)
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise HubError(f"{folder}: weights do not fit config.json ({reason})") from None
+    ensemble.requires_grad_(False)
+    ensemble.eval()
+    return members[0] if len(members) == 1 else ensemble

@@ -1,0 +1,144 @@
+"""What training needs of a density: how much base energy lies where in the space of features.
+
+At a fixed density the energy is a sum over grid points of base energy times a boost that depends on
+the features of the point only, E = sum_g e_g B(f_g). Points of nearly equal features are merged:
+their energies added, their features averaged with |e| as weight, so the error is of second order in
+the width of a bin. A hundred thousand points become a few hundred rows, exact for the base itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sfm_dft.neural.densities import PreparedDensity
+from sfm_dft.neural.functional import NeuralFunctional
+from sfm_dft.xc.reduced import reduced
+
+BINS = {"x": 40, "u": 40, "z": 6, "r": 16}
+_NAMES = {"lda": "", "gga": "x", "mgga": "xu"}
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Energy over features: energy (K,) hartree, features (K, F), departure and F_x (K,)."""
+
+    energy: Tensor
+    columns: Tensor
+    departure: Tensor
+    enhancement: Tensor
+
+
+@dataclass(frozen=True)
+class SpeciesSpectra:
+    """Exchange and correlation of one species, and its energy with the base, hartree."""
+
+    exchange: Spectrum
+    correlation: Spectrum
+    base: float
+    rest: float
+    exact_exchange: float
+
+
+def spectra(functional: NeuralFunctional, prepared: PreparedDensity) -> SpeciesSpectra:
+    """Spectra of a prepared density for functionals of this kind and base, whatever the weights."""
+    point = reduced(prepared.density, functional.rung)
+    names = _NAMES[functional.rung]
+    with torch.no_grad():
+        energy, enhancement, columns, departure = functional.exchange_parts(point)
+        rows = 1 if energy.ndim == 1 else 2
+        weights = prepared.weights.expand(rows, -1) / rows
+        exchange = _merge(
+            (energy * weights.reshape(energy.shape)).reshape(-1),
+            columns.reshape(-1, columns.shape[-1]),
+            departure.reshape(-1),
+            enhancement.reshape(-1),
+            names,
+        )
+        energy, columns, departure = functional.correlation_parts(point)
+        correlation = _merge(
+            energy * prepared.weights, columns, departure, torch.ones_like(energy), names + "zr"
+        )
+    base = float(exchange.energy.sum() + correlation.energy.sum())
+    return SpeciesSpectra(
+        exchange, correlation, prepared.rest + base, prepared.rest, prepared.exact_exchange
+    )
+
+
+def _merge(
+    energy: Tensor, columns: Tensor, departure: Tensor, enhancement: Tensor, names: str
+) -> Spectrum:
+    key = torch.zeros(len(energy), dtype=torch.long)
+    for index, name in enumerate(names):
+        count = BINS[name]
+        bins = (columns[:, index] * count).long().clamp(0, count - 1)
+        key = key * count + bins
+    _, group = key.unique(return_inverse=True)
+    size = int(group.max()) + 1
+
+    def total(values: Tensor) -> Tensor:
+        return values.new_zeros(size, *values.shape[1:]).index_add_(0, group, values)
+
+    weight = energy.abs() + 1e-300
+    norm = total(weight)
+    everything = torch.cat([columns, departure[:, None], enhancement[:, None]], 1)
+    mean = total(everything * weight[:, None]) / norm[:, None]
+    return Spectrum(total(energy), mean[:, : len(names)], mean[:, -2], mean[:, -1])
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Spectra of several species, one under the other, in float32 for training.
+
+    `owner` (K,) says to which species a row belongs.
+    """
+
+    names: tuple[str, ...]
+    exchange: Spectrum
+    exchange_owner: Tensor
+    correlation: Spectrum
+    correlation_owner: Tensor
+    base: Tensor
+    exact_exchange: Tensor
+    base_exchange: Tensor
+
+    def energies(self, functional: NeuralFunctional) -> Tensor:
+        """(S,) energy beyond `base`, hartree, differentiable in the weights."""
+        x, c, a = self.exchange, self.correlation, functional.exact_exchange
+        more = functional.exchange_boost(x.enhancement, x.columns, x.departure) - 1.0
+        change = torch.zeros(len(self.names), dtype=more.dtype)
+        change = change.index_add(0, self.exchange_owner, (1.0 - a) * x.energy * more)
+        more = functional.correlation_boost(c.columns, c.departure) - 1.0
+        change = change.index_add(0, self.correlation_owner, c.energy * more)
+        return change + a * (self.exact_exchange - self.base_exchange).to(change.dtype)
+
+
+def stack(
+    found: Mapping[str, SpeciesSpectra], names: Sequence[str], dtype: torch.dtype = torch.float32
+) -> Stack:
+    """The spectra of these species together; base energies stay in float64."""
+    chosen = [found[name] for name in names]
+
+    def joined(parts: list[Spectrum]) -> tuple[Spectrum, Tensor]:
+        fields = ("energy", "columns", "departure", "enhancement")
+        owner = torch.cat(
+            [torch.full((len(part.energy),), i, dtype=torch.long) for i, part in enumerate(parts)]
+        )
+        values = {f: torch.cat([getattr(p, f) for p in parts]).to(dtype) for f in fields}
+        return Spectrum(**values), owner
+
+    exchange, exchange_owner = joined([one.exchange for one in chosen])
+    correlation, correlation_owner = joined([one.correlation for one in chosen])
+    return Stack(
+        tuple(names),
+        exchange,
+        exchange_owner,
+        correlation,
+        correlation_owner,
+        torch.tensor([one.base for one in chosen], dtype=torch.float64),
+        torch.tensor([one.exact_exchange for one in chosen], dtype=torch.float64),
+        torch.tensor([float(one.exchange.energy.sum()) for one in chosen], dtype=torch.float64),
+    )
