@@ -80,7 +80,7 @@ def _switch(alpha: Tensor, polynomial: tuple[float, ...], c1: float, c2: float, 
         inner = coefficient + a * inner
     b = torch.where(outside, alpha, 0.0)
     rest = torch.exp(torch.where(low, -c1 * b, c2) / torch.where(outside, 1.0 - b, 1.0))
-    return torch.where(outside, torch.where(low, 1.0, -d) * rest, inner)
+    return torch.where(outside, torch.where(low, rest, -d * rest), inner)
 
 
 def _short(s2: Tensor) -> Tensor:

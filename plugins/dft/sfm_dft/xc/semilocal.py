@@ -6,8 +6,7 @@ closed-shell density serves both; of a closed shell it is evaluated once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 
@@ -18,8 +17,18 @@ from sfm_dft.xc.lda import pw92, slater, uniform_exchange, vwn5, vwn_rpa
 from sfm_dft.xc.metagga import r2scan_correlation, r2scan_exchange
 from sfm_dft.xc.reduced import Gas, Spins, reduced
 
-Exchange = Callable[[Gas], Tensor]
-Correlation = Callable[[Gas, Spins | None], Tensor]
+
+class Exchange(Protocol):
+    """Enhancement over the uniform gas's exchange."""
+
+    def __call__(self, gas: Gas, /) -> Tensor: ...
+
+
+class Correlation(Protocol):
+    """Correlation in hartree per electron; spins None for a closed shell."""
+
+    def __call__(self, gas: Gas, spins: Spins | None, /) -> Tensor: ...
+
 
 _PW92 = "Perdew, Wang, Phys. Rev. B 45, 13244 (1992)"
 _VWN = "Vosko, Wilk, Nusair, Can. J. Phys. 58, 1200 (1980)"
