@@ -158,6 +158,8 @@ def reduced(density: GridDensity, rung: Rung) -> Reduced:
     # a spin below the floor has no cube root worth the name, and its derivative must not be one
     fraction = torch.where(exchange.counted, exchange.n / total.n, 0.0)
     root = torch.where(exchange.counted, exchange.root / total.root, 0.0)
+    # where the total counts for nothing, any polarisation does but the one without electrons
+    fraction, root = (torch.where(total.counted, x, 1.0) for x in (fraction, root))
     if sigma is None or mixed is None:
         return Reduced(exchange, total, Spins(fraction, root))
     unit = _gradient_unit(total.n, total.root)
