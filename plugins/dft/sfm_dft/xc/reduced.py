@@ -145,15 +145,16 @@ def reduced(density: GridDensity, rung: Rung) -> Reduced:
         )
         return Reduced(gas, gas, None)
     sigma = None if same is None or other is None else torch.stack([same, other])
-    exchange = _gas(
-        2.0 * density.rho,
-        None if sigma is None else 4.0 * sigma,
-        None if tau is None else 2.0 * tau,
-    )
     total = _gas(
         density.total,
         None if sigma is None or mixed is None else sigma.sum(0) + 2.0 * mixed,
         None if tau is None else tau.sum(0),
+    )
+    exchange = _gas(
+        2.0 * density.rho,
+        None if sigma is None else 4.0 * sigma,
+        None if tau is None else 2.0 * tau,
+        total.counted,
     )
     # a spin below the floor has no cube root worth the name, and its derivative must not be one
     fraction = torch.where(exchange.counted, exchange.n / total.n, 0.0)
@@ -171,8 +172,8 @@ def _gradient_unit(n: Tensor, root: Tensor) -> Tensor:
     return (0.25 / FERMI_FACTOR**2) / (n * root).square()
 
 
-def _gas(n: Tensor, sigma: Tensor | None, tau: Tensor | None) -> Gas:
-    counted = n > DENSITY_FLOOR
+def _gas(n: Tensor, sigma: Tensor | None, tau: Tensor | None, within: Tensor | bool = True) -> Gas:
+    counted = (n > DENSITY_FLOOR) & within
     n = torch.where(counted, n, 1.0)
     root = cube_root(n)
     return Gas(
