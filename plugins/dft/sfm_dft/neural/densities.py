@@ -104,7 +104,7 @@ def _self_consistent(mol: Any, xc: str) -> Any:
     kind = dft.RKS if mol.spin == 0 else dft.UKS
     mean_field = kind(mol, xc=xc).density_fit(auxbasis=FITTING)
     mean_field.grids.level = FINE if mol.natm == 1 else COARSE
-    mean_field.conv_tol = 1e-7
+    mean_field.conv_tol = 1e-6  # hartree; the density's error enters energies squared
     mean_field.max_cycle = 60
     mean_field.kernel()
     if not mean_field.converged:

@@ -44,7 +44,9 @@ class Gain(nn.Module):
     def __init__(self, inputs: int, hidden: int, layers: int, generator: torch.Generator) -> None:
         super().__init__()
         sizes = [inputs, *[hidden] * layers, 1]
-        self.layers = nn.ModuleList(nn.Linear(a, b, dtype=torch.float64) for a, b in pairwise(sizes))
+        self.layers = nn.ModuleList(
+            nn.Linear(a, b, dtype=torch.float64) for a, b in pairwise(sizes)
+        )
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, nn.Linear)
             last = index == len(self.layers) - 1

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sfm_dft.neural.species import species
 
@@ -97,11 +97,13 @@ def _test() -> list[Reaction]:
 
 
 def _external() -> list[Reaction]:
-    from ase.data.g2 import data, molecule_names
+    from ase.data import g2
+
+    data: dict[str, Any] = g2.data
 
     taken = {reaction.subject for reaction in _test()}
     found = []
-    for name in molecule_names:
+    for name in g2.molecule_names:
         if name in taken:
             continue
         # D_e from the enthalpy at 298 K as in ase.data.g2_1.get_atomization_energy

@@ -8,12 +8,32 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from sfm.errors import InputError, did_you_mean
 
-ATOMS = ("H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar").split()
+ATOMS = [
+    "H",
+    "He",
+    "Li",
+    "Be",
+    "B",
+    "C",
+    "N",
+    "O",
+    "F",
+    "Ne",
+    "Na",
+    "Mg",
+    "Al",
+    "Si",
+    "P",
+    "S",
+    "Cl",
+    "Ar",
+]
 UNPAIRED = (0, 1, 0, 1, 0, 1, 2, 3, 2, 1, 0, 1, 0, 1, 2, 3, 2, 1, 0)
 """Unpaired electrons of the ground state, by the number of electrons; up to argon the cations of
 an isoelectronic row have the atom's configuration."""
@@ -54,7 +74,7 @@ def species(name: str) -> Species:
 
     if name not in data:
         raise InputError(f"no species {name!r} in G2/97.{did_you_mean(name, data)}")
-    entry = data[name]
+    entry: dict[str, Any] = data[name]  # type: ignore[assignment]
     moments = entry["magmoms"]
     return Species(
         name,

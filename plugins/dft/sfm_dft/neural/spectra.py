@@ -53,7 +53,7 @@ def spectra(functional: NeuralFunctional, prepared: PreparedDensity) -> SpeciesS
         weights = prepared.weights.expand(rows, -1) / rows
         exchange = _merge(
             (energy * weights.reshape(energy.shape)).reshape(-1),
-            columns.reshape(-1, columns.shape[-1]),
+            columns.flatten(0, -2),
             departure.reshape(-1),
             enhancement.reshape(-1),
             names,

@@ -1,0 +1,87 @@
+"""Errors of functionals on the test reactions, as numbers for a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sfm_dft.neural.densities import load
+from sfm_dft.neural.reactions import KCAL, Reaction, names_of
+from sfm_dft.xc import Functional, functional
+
+KINDS = ("atomisation", "ionisation")
+
+
+def energy(one: Functional, path: Path) -> float:
+    """Total energy at a prepared density on its whole grid, hartree."""
+    prepared = load(path)
+    with torch.no_grad():
+        density = sum(one(prepared.density))
+        value = prepared.rest + float((prepared.weights * density).sum())
+    return value + one.exact_exchange * prepared.exact_exchange
+
+
+def reaction_errors(one: Functional, chosen: Sequence[Reaction], folder: Path) -> Tensor:
+    """(R,) signed errors in kcal/mol at the prepared densities of `folder`."""
+    energies = {name: energy(one, folder / f"{name}.npz") for name in names_of(chosen)}
+    energies["H+1"] = 0.0
+    return torch.tensor(
+        [
+            KCAL * sum(c * energies[name] for name, c in r.coefficients.items()) - r.reference
+            for r in chosen
+        ],
+        dtype=torch.float64,
+    )
+
+
+def baseline_errors(
+    chosen: Sequence[Reaction], folder: Path, names: Sequence[str]
+) -> dict[str, Tensor]:
+    """Errors of named functionals at the prepared densities, and the published ones."""
+    found = {name: reaction_errors(functional(name), chosen, folder) for name in names}
+    for key in chosen[0].published:
+        values = [r.published.get(key, float("nan")) for r in chosen]
+        found[f"{key} (published)"] = torch.tensor(values, dtype=torch.float64)
+    return found
+
+
+def summaries(errors: Tensor, chosen: Sequence[Reaction]) -> dict[str, Any]:
+    """By kind, kcal/mol: the mean over seeds of the MAE, its spread, and of the mean of seeds.
+
+    errors: (seeds, R); NaN where a functional has no value, which is left out and counted.
+    """
+    found: dict[str, Any] = {}
+    for kind in KINDS:
+        rows = errors[:, [r.kind == kind for r in chosen]]
+        maes = rows.abs().nanmean(1)
+        mean = rows.mean(0)
+        found[kind] = {
+            "mae": round(float(maes.mean()), 3),
+            "spread": round(float(maes.std()), 3) if len(maes) > 1 else None,
+            "ensemble_mae": round(float(mean.abs().nanmean()), 3),
+            "ensemble_mean_error": round(float(mean.nanmean()), 3),
+            "ensemble_worst": round(float(mean.abs().nan_to_num().max()), 2),
+            "count": int((~mean.isnan()).sum()),
+        }
+    return found
+
+
+def rows_of(chosen: Sequence[Reaction], columns: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+    """One row per reaction with every functional's error, kcal/mol."""
+    return [
+        {
+            "system": r.name,
+            "species": r.subject,
+            "kind": r.kind,
+            "reference": r.reference,
+            "errors": {
+                name: None if values[i].isnan() else round(float(values[i]), 3)
+                for name, values in columns.items()
+            },
+        }
+        for i, r in enumerate(chosen)
+    ]

@@ -1,0 +1,208 @@
+"""Training of a functional on reaction energies at fixed densities.
+
+    loss = mean over kinds of mean over reactions of softened |error| + decay + departure from base
+
+An error e in kcal/mol counts as sqrt(e^2 + w^2) - w with w = `soften`: quadratic for small errors,
+linear for outliers, of which experimental tables have some. Atomisation and ionisation weigh alike
+in total. Subjects held back for validation choose the step whose weights are kept. A density's own
+orbitals are those of another functional: the error of that is second order in the difference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sfm.errors import InputError, RunError
+from sfm_dft.neural.functional import NeuralFunctional
+from sfm_dft.neural.reactions import KCAL, Reaction
+from sfm_dft.neural.spectra import SpeciesSpectra, stack
+
+PROTON = "H+1"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train. Energies in kcal/mol.
+
+    Attributes:
+        steps, rate: of Adam, with a rate that falls to nothing as a cosine.
+        soften: error below which the loss is quadratic.
+        decay: of the weights, per step and rate (AdamW).
+        stiffness: weight of the mean square of log B, energy-weighted: stay near the base.
+        ionisation: weight of ionisation in the loss; atomisation has the rest.
+        second: weight of a second ionisation energy beside a first one.
+        validation: fraction of subjects held back to choose the step.
+        patience: validate every so many steps.
+    """
+
+    steps: int = 1500
+    rate: float = 3e-3
+    soften: float = 2.0
+    decay: float = 1e-3
+    stiffness: float = 10.0
+    ionisation: float = 0.4
+    second: float = 0.5
+    validation: float = 0.15
+    patience: int = 10
+
+    def with_steps(self, steps: int) -> Settings:
+        """The same with another number of steps; 0 leaves them."""
+        return replace(self, steps=steps) if steps else self
+
+
+PLANS = {
+    "NeuralLDA": Settings(),
+    "NeuralGGA": Settings(),
+    "NeuralMetaGGA": Settings(),
+}
+"""Settings by kind of functional, chosen by folds of the external reactions."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How training went: losses every `patience` steps, and the step that was kept."""
+
+    training: list[float]
+    validation: list[float]
+    step: int
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Reactions over a stack of species.
+
+    coefficients: (R, S); base_error: (R,) kcal/mol of the base; weight: (R,), sum one.
+    """
+
+    coefficients: Tensor
+    base_error: Tensor
+    weight: Tensor
+
+
+def fold_of(subject: str, folds: int, seed: int = 0) -> int:
+    """Which fold a molecule or element belongs to: the same on every machine.
+
+    An element's first and second ionisation are of one subject.
+    """
+    element = subject.split("+")[0]
+    digest = hashlib.sha256(f"{seed}/{element}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % folds
+
+
+def problem(
+    chosen: Sequence[Reaction], names: Sequence[str], base: Tensor, settings: Settings
+) -> Problem:
+    """The reactions over species `names` with base energies (S,) hartree."""
+    place = {name: index for index, name in enumerate(names)}
+    rows = torch.zeros(len(chosen), len(names), dtype=torch.float64)
+    reference = torch.tensor([r.reference for r in chosen], dtype=torch.float64)
+    for index, reaction in enumerate(chosen):
+        for name, coefficient in reaction.coefficients.items():
+            if name != PROTON:
+                if name not in place:
+                    raise InputError(f"{reaction.name}: no density of {name} was prepared")
+                rows[index, place[name]] = coefficient
+    ionises = torch.tensor([r.kind == "ionisation" for r in chosen])
+    single = torch.tensor([settings.second if r.part == "external" else 1.0 for r in chosen])
+    first = torch.where(ionises, single, 0.0)
+    other = torch.where(ionises, 0.0, 1.0)
+    share = settings.ionisation if bool(ionises.any()) and bool(other.any()) else 0.5
+    weight = share * first / first.sum().clamp(min=1e-9)
+    weight = weight + (1.0 - share) * other / other.sum().clamp(min=1e-9)
+    return Problem(rows, KCAL * (rows @ base) - reference, weight.double())
+
+
+def _softened(error: Tensor, width: float) -> Tensor:
+    return (error.square() + width**2).sqrt() - width
+
+
+def train(
+    functional: NeuralFunctional,
+    found: Mapping[str, SpeciesSpectra],
+    chosen: Sequence[Reaction],
+    settings: Settings | None = None,
+    *,
+    seed: int = 0,
+) -> Fit:
+    """Fit the weights in place to the reactions; `seed` chooses the validation subjects.
+
+    Raises:
+        InputError: a species of a reaction was not prepared.
+        RunError: the loss became NaN.
+    """
+    settings = settings or Settings()
+    parts = round(1.0 / settings.validation) if settings.validation else 0
+    held = [r for r in chosen if parts and fold_of(r.subject, parts, seed) == 0]
+    kept = [r for r in chosen if r not in held]
+    names = [name for name in found if any(name in r.coefficients for r in chosen)]
+    species = stack(found, names)
+    train_on = problem(kept, names, species.base, settings)
+    judge_on = problem(held, names, species.base, settings) if held else train_on
+    functional.float()
+    optimiser = torch.optim.AdamW(
+        functional.parameters(), lr=settings.rate, weight_decay=settings.decay
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
+    scale = float(species.exchange.energy.abs().sum())
+    best, best_step, best_state = float("inf"), 0, _copy(functional)
+    losses: list[float] = []
+    judged: list[float] = []
+    for step in range(settings.steps + 1):
+        change = KCAL * species.energies(functional)
+        errors = train_on.base_error + train_on.coefficients @ change.double()
+        loss = (train_on.weight * _softened(errors, settings.soften)).sum()
+        if step % settings.patience == 0:
+            with torch.no_grad():
+                other = judge_on.base_error + judge_on.coefficients @ change.double()
+                value = float((judge_on.weight * _softened(other, settings.soften)).sum())
+            losses.append(float(loss.detach()))
+            judged.append(value)
+            if value < best:
+                best, best_step, best_state = value, step, _copy(functional)
+        if step == settings.steps:
+            break
+        total = loss + settings.stiffness * _stiffness(functional, species, scale)
+        if not torch.isfinite(total):
+            functional.double()
+            raise RunError(f"training: the loss is not finite at step {step}; lower the rate")
+        optimiser.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(functional.parameters(), 10.0)
+        optimiser.step()
+        schedule.step()
+    functional.load_state_dict(best_state)
+    functional.double()
+    return Fit(losses, judged, best_step, asdict(settings))
+
+
+def _stiffness(functional: NeuralFunctional, species: Any, scale: float) -> Tensor:
+    x, c = species.exchange, species.correlation
+    boost = functional.exchange_boost(x.enhancement, x.columns, x.departure)
+    value = (x.energy.abs() * boost.log().square()).sum() / scale
+    boost = functional.correlation_boost(c.columns, c.departure)
+    return value + 0.1 * (c.energy.abs() * boost.log().square()).sum() / c.energy.abs().sum()
+
+
+def _copy(functional: NeuralFunctional) -> dict[str, Tensor]:
+    return {key: value.detach().clone() for key, value in functional.state_dict().items()}
+
+
+def errors_of(
+    members: Sequence[NeuralFunctional],
+    found: Mapping[str, SpeciesSpectra],
+    chosen: Sequence[Reaction],
+) -> Tensor:
+    """(members, R) signed errors in kcal/mol, from the spectra in float64."""
+    names = [name for name in found if any(name in r.coefficients for r in chosen)]
+    species = stack(found, names, torch.float64)
+    asked = problem(chosen, names, species.base, Settings())
+    with torch.no_grad():
+        changes = torch.stack([species.energies(member) for member in members])
+    return asked.base_error + KCAL * changes @ asked.coefficients.T
