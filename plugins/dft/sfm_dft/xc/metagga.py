@@ -2,10 +2,10 @@
 
 libxc names: MGGA_X_R2SCAN, MGGA_C_R2SCAN. Signatures as in `sfm_dft.xc.lda`.
 
-The iso-orbital indicator alpha = (tau - tau_W) / (tau_uniform + eta tau_W) is negative where tau
-lies below von Weizsaecker's bound, which only rounding and density fitting bring about; the
-functional then goes on smoothly, as the paper's switching function does and as libxc does when
-built without "Fermi hole curvature" enforcement (PySCF builds it so).
+The iso-orbital indicator alpha = (tau - tau_W) / (tau_uniform + eta tau_W) is zero where one
+orbital makes the density. Where tau lies below von Weizsaecker's tau_W, `sfm_dft.xc.reduced`
+lowers the gradient first, as libxc does; rounding may still leave a small negative alpha, for
+which the switching function goes on smoothly.
 
 References: Furness, Kaplan, Ning, Perdew, Sun, J. Phys. Chem. Lett. 11, 8208 (2020) and 9248
 (correction); Bartok, Yates, J. Chem. Phys. 150, 161101 (2019) for the switching polynomial.

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sfm_dft.xc.density import GridDensity
 from sfm_dft.xc.functional import Rung
-from sfm_dft.xc.roots import cube_root
+from sfm_dft.xc.roots import clamp_value, cube_root
 
 DENSITY_FLOOR = 1e-14  # electrons per bohr^3
 RS_FACTOR = (3.0 / (4.0 * math.pi)) ** (1.0 / 3.0)
@@ -137,6 +137,8 @@ def reduced(density: GridDensity, rung: Rung) -> Reduced:
     same, mixed, other = density.sigma() if rung != "lda" else (None, None, None)
     tau = density.tau if rung == "mgga" else None
     assert rung != "mgga" or tau is not None, "this density was made without tau"
+    if tau is not None and same is not None and mixed is not None and other is not None:
+        same, mixed, other = _within_bound(same, mixed, other, density.rho, tau)
     if density.closed_shell:
         gas = _gas(
             2.0 * density.rho[0],
@@ -165,6 +167,24 @@ def reduced(density: GridDensity, rung: Rung) -> Reduced:
         return Reduced(exchange, total, Spins(fraction, root))
     unit = _gradient_unit(total.n, total.root)
     return Reduced(exchange, total, Spins(fraction, root, sigma * unit, mixed * unit))
+
+
+def _within_bound(
+    same: Tensor, mixed: Tensor, other: Tensor, rho: Tensor, tau: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients lowered to von Weizsaecker's bound |grad rho|^2 <= 8 rho tau of each spin.
+
+    Only rounding and density fitting break the bound. As in libxc ("Fermi hole curvature"), the
+    energy is then that of the lowered gradients, and its derivatives are those at them; one
+    orbital's density, which lies on the bound, keeps smooth derivatives.
+    """
+    bound = (8.0 * rho * tau).clamp(min=0.0).detach()
+    same = clamp_value(same, None, bound[0])
+    if len(rho) == 1:
+        return same, same, same
+    other = clamp_value(other, None, bound[1])
+    mean = 0.5 * (same + other).detach()
+    return same, clamp_value(mixed, -mean, mean), other
 
 
 def _gradient_unit(n: Tensor, root: Tensor) -> Tensor:
