@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,11 +18,19 @@ from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
 from sfm.units import factor
 from sfm_dft import quantities as q
 from sfm_dft.energy import EnergyFunctional, total_energy
-from sfm_dft.forces import forces
+from sfm_dft.labelling import AUXILIARY_BASIS
+from sfm_dft.molecule import GUESSES, Molecule, prepare
+from sfm_dft.newton import newton
+from sfm_dft.occupation import entropy_energy
 from sfm_dft.response import attach
 from sfm_dft.scf import Orbitals, ScfState, finish, iterate, start_state
-from sfm_dft.system import KohnShamSystem, prepare
+from sfm_dft.system import KohnShamSystem
+from sfm_dft.xc import FUNCTIONALS, functional
+from sfm_dft.xc.functional import Functional
 
+EXCHANGE_AUXILIARY_BASIS = "def2-universal-jkfit"
+DIIS_CYCLES = 20  # what an ordinary molecule needs, with room to spare
+SOLVERS = ("auto", "diis", "second-order")
 WATER = (
     np.array([8, 1, 1]),
     np.array([[0.0, 0.0, 0.1173], [0.0, 0.7572, -0.4692], [0.0, -0.7572, -0.4692]]),
@@ -30,33 +39,59 @@ WATER = (
 
 @dataclass(frozen=True)
 class KohnShamState:
-    """A molecule and how far its self-consistent field has come."""
+    """Molecules and how far their self-consistent fields have come.
+
+    ``batched`` says whether observables keep an axis of molecules.
+    """
 
     system: KohnShamSystem
     scf: ScfState
+    batched: bool = False
 
     @property
     def time(self) -> float:
-        """Number of Fock matrices built so far."""
-        return float(self.scf.cycle)
+        """Number of Fock matrices built so far, of the slowest molecule."""
+        return float(self.scf.cycles.max())
 
     @property
     def converged(self) -> bool:
-        return self.scf.converged
+        """Whether every molecule is self-consistent."""
+        return self.scf.done()
+
+    @property
+    def molecule(self) -> Molecule:
+        """The molecule of a state that holds one."""
+        (molecule,) = self.system.molecules
+        return molecule
+
+    def density_matrix(self, index: int = 0) -> Tensor:
+        """(n, n) of all electrons of one molecule."""
+        return self.system.own(self.system.total(self.scf.density_matrix), index)
 
 
 class KohnSham(Simulator):
-    """Restricted Kohn-Sham theory of a closed-shell molecule in a Gaussian basis.
+    """Kohn-Sham theory of molecules in a Gaussian basis, restricted or unrestricted.
 
-        F[D] C = S C e,   D = 2 C_occ C_occ^T,   F = dE/dD,
-        E[D] = tr(D h) + 1/2 tr(D J[D]) + a E_x[rho] + c E_c[rho] + E_closure[p] - eps.mu[D] + E_nn
+        F[D] C = S C e,   D = C f C^T,   F = dE/dD   for each spin,
+        E[D] = tr(D h) + 1/2 tr(D J[D]) + a E_x[n] + c E_c[n] + E_closure - eps.mu[D] + E_nn
 
-    One step is one cycle of the self-consistent field (DIIS), or `cycles_per_step` of them; a
-    converged state no longer changes. The base functional is LDA (Slater exchange, PW92
-    correlation) or PBE. The closure is any module that maps `sfm_dft.energy.DensityFeatures`
-    (projections of the density on atom-centred s, p, d functions) to an extra
-    exchange-correlation energy in eV; its potential follows by autograd. A closure that corrects
-    one functional only names it in its attribute `base`.
+    One step is one cycle of the self-consistent field, or `cycles_per_step` of them: DIIS first,
+    and second order (`sfm_dft.newton`) after 20 cycles. A converged state no longer changes.
+    `functional` names the base functional (`sfm_dft.xc`): local, semilocal, or a global hybrid with
+    exact exchange. The closure is a `sfm_dft.xc` `Functional`, evaluated on the grid and added to
+    the base (set `functional='none'` to have nothing else), or any module that maps
+    `sfm_dft.energy.DensityFeatures` (projections of the density on atom-centred s, p, d functions)
+    to an extra exchange-correlation energy in eV; its potential follows by autograd. A closure that
+    corrects one functional only names it in its attribute `base`.
+
+    Samples with the condition `spin` (number of unpaired electrons; 0 or 1 if not given, whichever
+    is possible) other than zero are unrestricted, others restricted unless `spin='unrestricted'`.
+    Whole electrons fill the lowest levels; with `smearing` (kT) they follow Fermi's distribution
+    and `energy` is the free energy, the policy for degenerate open shells.
+
+    Several samples are solved together: `state([a, b])`, `solve([a, b])`; matrices are padded,
+    grids laid side by side, and every observable gets an axis of molecules first. Forces then
+    follow one another, (sum of atoms, 3).
 
     Derivatives with respect to the parameters and the closure's weights go through
     self-consistency implicitly: energies by the envelope theorem, dipole, components and orbital
@@ -70,17 +105,17 @@ class KohnSham(Simulator):
     (`sfm_dft.forces`). They are zero to rounding in their sum, and differentiable once in the
     parameters and the closure's weights. States before self-consistency have none (NaN).
 
-    Limits: closed shells, one molecule at a time, open boundaries, float64, H to the end of what
-    the basis covers, up to about 150 orbitals. `coulomb='fitted'` (the default, as in the bundled
-    data) is off by about 1e-4 hartree; `exact` is not, up to 60 orbitals. Grid level 3 is good to
-    about 5e-6 hartree. Good values: both scales 1, fields below
-    1 V/angstrom.
+    Limits: open boundaries, float64, H to the end of what the basis covers, up to about 150
+    orbitals. `coulomb='fitted'` (the default, as in the bundled data) is off by about 1e-4 hartree;
+    `exact` is not, up to 60 orbitals. The auxiliary basis is def2-universal-jfit, and
+    def2-universal-jkfit with exact exchange. Grid level 3 is good to about 5e-6 hartree, r2SCAN
+    wants level 5 for 1e-5. Good values: both scales 1, fields below 1 V/angstrom.
 
     A state that used up `max_cycles` without converging raises in `observe`. Before that, `observe`
     gives the energy functional at the current density, without gradient, next to `scf_residual`.
 
     References: Kohn, Sham, Phys. Rev. 140, A1133 (1965); Pople, Gill, Johnson, Chem. Phys. Lett.
-    199, 557 (1992).
+    199, 557 (1992); Mermin, Phys. Rev. 137, A1441 (1965).
 
     Raises:
         InputError: as the base class; a dtype below float64; a closure whose `base` is another
@@ -88,7 +123,7 @@ class KohnSham(Simulator):
     """
 
     part: ClassVar[str] = "dft/kohn-sham"
-    summary: ClassVar[str] = "restricted Kohn-Sham density-functional theory of a molecule"
+    summary: ClassVar[str] = "Kohn-Sham density-functional theory of molecules"
     parameters_spec: ClassVar[tuple[Parameter, ...]] = (
         Parameter("exchange_scale", "1", 1.0, 0.0, 2.0, "a, factor of the exchange energy"),
         Parameter("correlation_scale", "1", 1.0, 0.0, 2.0, "c, factor of the correlation energy"),
@@ -97,17 +132,21 @@ class KohnSham(Simulator):
         Parameter("field_z", "V/angstrom", 0.0, -5.0, 5.0, "uniform electric field along z"),
     )
     settings_spec: ClassVar[tuple[Setting, ...]] = (
-        Setting("functional", "LDA", ("LDA", "PBE"), summary="base functional"),
+        Setting("functional", "LDA", tuple(FUNCTIONALS), summary="base functional"),
         Setting("basis", "def2-svp", summary="Gaussian basis, by PySCF's name"),
+        Setting("spin", "auto", ("auto", "unrestricted"), summary="auto: by unpaired electrons"),
         Setting("coulomb", "fitted", ("fitted", "exact"), summary="density fitting or 4-centre"),
         Setting("grid_level", 3, tuple(range(10)), summary="PySCF's Becke grid, 0 coarse, 9 fine"),
         Setting("grid_pruning", "nwchem", ("nwchem", "none"), summary="fewer points near nuclei"),
         Setting("integrals", "libcint", ("libcint", "torch"), summary="who computes them"),
         Setting("forces", False, (False, True), summary="observe forces too; costs about an SCF"),
+        Setting("guess", "minao", GUESSES, summary="first density"),
         Setting("cycles_per_step", 1, summary="cycles that make one step"),
         Setting("max_cycles", 60, summary="give up after so many cycles"),
         Setting("tolerance", 1e-8, unit="hartree", summary="largest residual when converged"),
+        Setting("solver", "auto", SOLVERS, summary="auto: DIIS, and second order where it fails"),
         Setting("level_shift", 0.0, unit="hartree", summary="raises empty levels; for small gaps"),
+        Setting("smearing", 0.0, unit="hartree", summary="kT of fractional occupation; 0: none"),
     )
     observables: ClassVar[tuple[Quantity, ...]] = (
         ENERGY,
@@ -120,6 +159,7 @@ class KohnSham(Simulator):
         q.DIPOLE,
         q.HOMO,
         q.LUMO,
+        q.SPIN_SQUARED,
         q.SCF_RESIDUAL,
     )
     time_unit: ClassVar[str] = "1"
@@ -138,16 +178,20 @@ class KohnSham(Simulator):
     field_y: Tensor
     field_z: Tensor
     functional: str
-    basis: str
+    basis: Any
+    spin: str
     coulomb: str
     grid_level: int
     grid_pruning: str
     integrals: str
     forces: bool
+    guess: str
     cycles_per_step: int
     max_cycles: int
     tolerance: float
+    solver: str
     level_shift: float
+    smearing: float
 
     def __init__(self, **values: object) -> None:
         super().__init__(**values)  # type: ignore[arg-type]
@@ -159,6 +203,7 @@ class KohnSham(Simulator):
                 f"{self.part}: this closure corrects {base}, not {self.functional}, which would "
                 f"count the correction twice; set functional={base} or leave the closure out"
             )
+        self._base = functional(self.functional)
 
     @classmethod
     def conformance_case(cls, **values: object) -> tuple[KohnSham, KohnShamState]:
@@ -173,38 +218,53 @@ class KohnSham(Simulator):
         )
         return simulator, simulator.state(atoms)
 
-    def state(self, sample: Sample | None = None) -> KohnShamState:
-        """A molecule with superposed atoms as its first density; water if there is no sample.
+    @property
+    def _on_grid(self) -> list[Functional]:
+        return [f for f in (self._base, self.closure) if isinstance(f, Functional)]
+
+    def state(self, sample: Sample | Sequence[Sample] | None = None) -> KohnShamState:
+        """Molecules with superposed atoms as their first density; water if there is no sample.
 
         Raises:
-            InputError: periodic or without atoms, an odd number of electrons, an unknown basis.
+            InputError: periodic or without atoms, an impossible spin, an unknown basis.
         """
         if sample is None:
             sample = Sample(id="water", domain="dft", positions=WATER[1], types=WATER[0])
+        samples = [sample] if isinstance(sample, Sample) else list(sample)
+        molecules = tuple(self._molecule(one) for one in samples)
+        closed = self.spin == "auto" and not any(molecule.spin for molecule in molecules)
+        system = KohnShamSystem(molecules, spins=1 if closed else 2)
+        return KohnShamState(system, start_state(system), not isinstance(sample, Sample))
+
+    def _molecule(self, sample: Sample) -> Molecule:
         if sample.pbc.any():
             raise InputError(f"{sample.id}: {self.part} takes open molecules, not periodic cells")
         if len(sample.positions) == 0 or (sample.types == 0).any():
             raise InputError(f"{sample.id}: {self.part} needs atoms with atomic numbers")
-        system = prepare(
+        exchange = any(f.exact_exchange for f in self._on_grid)
+        spin = _whole(sample, "spin")
+        return prepare(
             sample.types,
             sample.positions,
-            charge=_whole(sample),
+            charge=_whole(sample, "charge") or 0,
+            spin=spin,
             basis=self.basis,
             coulomb=self.coulomb,
+            auxiliary=EXCHANGE_AUXILIARY_BASIS if exchange else AUXILIARY_BASIS,
             grid_level=self.grid_level,
             prune=self.grid_pruning == "nwchem",
-            gradient=self.functional == "PBE",
-            closure=self.closure is not None,
+            gradient=any(f.rung != "lda" for f in self._on_grid),
+            closure=self.closure is not None and not isinstance(self.closure, Functional),
             integrals=self.integrals,
+            guess=self.guess,
         )
-        return KohnShamState(system, start_state(system))
 
     def energy_functional(self, state: KohnShamState) -> EnergyFunctional:
-        """The energy functional of `state`'s molecule with the present parameters and closure."""
+        """The energy functional of `state`'s molecules with the present parameters and closure."""
         field = torch.stack([self.field_x, self.field_y, self.field_z])
         return EnergyFunctional(
             state.system,
-            self.functional,
+            self._base,
             self.exchange_scale,
             self.correlation_scale,
             field * factor("V/angstrom", "hartree/(e*bohr)"),
@@ -213,18 +273,31 @@ class KohnSham(Simulator):
 
     def forward(self, state: KohnShamState, steps: int = 1) -> KohnShamState:
         """`steps` times `cycles_per_step` cycles more; stops when converged and at `max_cycles`."""
-        left = self.max_cycles - (0 if state.converged else state.scf.cycle)
+        used = 0 if state.converged else int(state.scf.cycles.max())
+        wanted = min(steps * self.cycles_per_step, self.max_cycles - used)
+        functional = self.energy_functional(state)
+        first = max(0, min(wanted, self._diis_cycles - used))
         scf = iterate(
-            self.energy_functional(state),
+            functional,
             state.scf,
-            min(steps * self.cycles_per_step, left),
+            first,
             tolerance=self.tolerance,
             level_shift=self.level_shift,
+            smearing=self.smearing,
         )
-        return replace(state, scf=scf)
+        if wanted > first and not scf.done():
+            scf = newton(functional, scf, wanted - first, tolerance=self.tolerance)
+        return state if scf is state.scf else replace(state, scf=scf)
 
-    def solve(self, sample: Sample | None = None) -> KohnShamState:
-        """The self-consistent state of a molecule.
+    @property
+    def _diis_cycles(self) -> int:
+        """Cycles of DIIS before the second order takes over."""
+        if self.solver == "diis" or self.smearing > 0.0:
+            return self.max_cycles
+        return 1 if self.solver == "second-order" else DIIS_CYCLES
+
+    def solve(self, sample: Sample | Sequence[Sample] | None = None) -> KohnShamState:
+        """The self-consistent state of a molecule, or of several.
 
         Raises:
             RunError: not converged within `max_cycles`.
@@ -235,39 +308,84 @@ class KohnSham(Simulator):
         return state
 
     def _failure(self, state: KohnShamState) -> str:
+        open_ = (~state.scf.converged).nonzero()[:, 0].tolist()
+        which = f" ({len(open_)} of {len(state.system)} molecules)" if state.batched else ""
         return (
-            f"{self.part}: not self-consistent after {state.scf.cycle} cycles (residual "
-            f"{state.scf.residual:.1e} hartree, wanted {self.tolerance:.1e}); "
-            "try level_shift=0.3 or more max_cycles"
+            f"{self.part}: not self-consistent after {int(state.scf.cycles.max())} cycles{which} "
+            f"(residual {float(state.scf.residual.detach().max()):.1e} hartree, wanted "
+            f"{self.tolerance:.1e}); try level_shift=0.3 or more max_cycles"
         )
 
     def observe(self, state: KohnShamState) -> dict[str, Tensor]:
         """Energies, dipole and frontier levels in eV and e angstrom, () and (3,); forces (A, 3).
 
+        A state of several molecules gives (M,), (M, 3) and forces of all atoms (sum of A, 3).
+
         Raises:
             RunError: the state used up `max_cycles` without converging.
         """
-        if not state.converged and state.scf.cycle >= self.max_cycles:
+        if not state.converged and float(state.time) >= self.max_cycles:
             raise RunError(self._failure(state))
         functional = self.energy_functional(state)
-        solution = finish(functional, state.scf)
+        solution = finish(functional, state.scf, smearing=self.smearing)
         if not state.converged:
             with torch.no_grad():
-                found = _observe(functional, solution, solution.density_matrix)
+                found = self._observe(functional, solution, solution.density_matrix)
             if self.forces:
-                found["forces"] = torch.full_like(state.system.positions, torch.nan)
-            return found
-        if solution.residual > 10.0 * self.tolerance:
+                atoms = [molecule.positions for molecule in state.system.molecules]
+                found["forces"] = torch.full_like(torch.cat(atoms), torch.nan)
+            return self._shaped(state, found)
+        worst = float(solution.residual.max())
+        if worst > 10.0 * self.tolerance:
             raise RunError(
                 f"{self.part}: this state is self-consistent for other parameters or another "
-                f"closure (residual {solution.residual:.1e} hartree); advance it first"
+                f"closure (residual {worst:.1e} hartree); advance it first"
             )
-        density = attach(functional, solution)
-        found = _observe(functional, solution, density)
+        density = attach(functional, solution, smearing=self.smearing)
+        found = self._observe(functional, solution, density)
         if self.forces:
+            from sfm_dft.forces import forces
+
             unit = factor("hartree/bohr", "eV/angstrom")
             found["forces"] = forces(functional, density) * unit
-        return found
+        return self._shaped(state, found)
+
+    def _shaped(self, state: KohnShamState, found: dict[str, Tensor]) -> dict[str, Tensor]:
+        if state.batched:
+            return found
+        return {name: x if name == "forces" else x[0] for name, x in found.items()}
+
+    def _observe(
+        self, functional: EnergyFunctional, solution: Orbitals, d: Tensor
+    ) -> dict[str, Tensor]:
+        """Observables (M, ...) of the density matrix `d`, which may carry a graph.
+
+        The total energy needs no graph through `d`, because it is stationary there. An orbital
+        level is <i|F|i> with the orbital held fixed (Hellmann-Feynman), F depending on `d`.
+        """
+        parts = functional.components(d)
+        # where d carries a graph, the energy must not follow it: a second pass, at the same d
+        total = functional.energy(d.detach()) if d.requires_grad else total_energy(parts)
+        if self.smearing > 0.0:
+            entropy = entropy_energy(solution.filling, self.smearing)
+            total = total + functional.system.share * entropy.sum(-1)
+        fock = functional.fock(d, create_graph=d.requires_grad)
+        homo, lumo = _frontier(functional.system, solution, fock)
+        atomic = {
+            "energy": total,
+            "kinetic_energy": parts["kinetic"],
+            "external_energy": parts["external"],
+            "hartree_energy": parts["hartree"],
+            "xc_energy": parts["exchange"] + parts["correlation"] + parts["closure"],
+            "nuclear_energy": parts["nuclear"],
+            "homo": homo,
+            "lumo": lumo,
+            "scf_residual": solution.residual,
+        }
+        out = {name: value * factor("hartree", "eV") for name, value in atomic.items()}
+        out["dipole"] = functional.dipole(d) * factor("e*bohr", "e*angstrom")
+        out["spin_squared"] = _spin_squared(functional.system, d)
+        return out
 
     def warnings(self, state: KohnShamState) -> tuple[str, ...]:
         return () if state.converged else (self._failure(state),)
@@ -282,7 +400,7 @@ class KohnSham(Simulator):
         every = 1 if every is None else every
         self._check_run(steps, every)
         states, done = [state], 0
-        while done < steps and not state.converged and state.scf.cycle < self.max_cycles:
+        while done < steps and not state.converged and state.time < self.max_cycles:
             stride = min(every, steps - done)
             state, done = self(state, stride), done + stride
             states.append(state)
@@ -320,40 +438,35 @@ class KohnSham(Simulator):
         return {name: torch.stack([f[name] for f in found]) for name in observations.values}
 
 
-def _whole(sample: Sample) -> int:
-    charge = float(sample.conditions.get("charge", 0.0))
-    if not charge.is_integer():
-        raise InputError(f"{sample.id}: charge {charge} is not a whole number")
-    return int(charge)
+def _whole(sample: Sample, name: str) -> int | None:
+    if name not in sample.conditions:
+        return None
+    value = float(sample.conditions[name])
+    if not value.is_integer():
+        raise InputError(f"{sample.id}: {name} {value} is not a whole number")
+    return int(value)
 
 
-def _observe(functional: EnergyFunctional, solution: Orbitals, d: Tensor) -> dict[str, Tensor]:
-    """Observables of the density matrix `d`, which may carry a graph.
+def _frontier(system: KohnShamSystem, solution: Orbitals, fock: Tensor) -> tuple[Tensor, Tensor]:
+    """Highest filled and lowest empty level (M,) of either spin, hartree; NaN if there is none."""
+    levels = ((fock @ solution.coefficients) * solution.coefficients).sum(-2)  # (M, s, n)
+    order = torch.arange(levels.shape[-1], device=levels.device)
+    count = system.electrons[..., None]
+    exists = (solution.coefficients != 0).any(-2)
+    kinds = []
+    for wanted, sign in ((order == count - 1, 1.0), ((order == count) & exists, -1.0)):
+        height = torch.where(wanted, sign * levels.detach(), -torch.inf).flatten(1)
+        index = height.argmax(1, keepdim=True)
+        value = levels.flatten(1).gather(1, index)[:, 0]
+        kinds.append(torch.where(height.isfinite().any(1), value, torch.nan))
+    return kinds[0], kinds[1]
 
-    The total energy needs no graph through `d`, because it is stationary there. An orbital level is
-    <i|F|i> with the orbital held fixed (Hellmann-Feynman), F depending on `d`.
-    """
-    parts = functional.components(d)
-    # where d carries a graph, the energy must not follow it: a second pass, at the same d
-    total = functional.energy(d.detach()) if d.requires_grad else total_energy(parts)
-    fock = functional.fock(d, create_graph=d.requires_grad)
-    highest = functional.system.occupied - 1
 
-    def level(index: int) -> Tensor:
-        orbital = solution.coefficients[:, index]
-        return orbital @ fock @ orbital
-
-    atomic = {
-        "energy": total,
-        "kinetic_energy": parts["kinetic"],
-        "external_energy": parts["external"],
-        "hartree_energy": parts["hartree"],
-        "xc_energy": parts["exchange"] + parts["correlation"] + parts["closure"],
-        "nuclear_energy": parts["nuclear"],
-        "homo": level(highest),
-        "lumo": level(highest + 1),
-        "scf_residual": d.new_tensor(solution.residual),
-    }
-    out = {name: value * factor("hartree", "eV") for name, value in atomic.items()}
-    out["dipole"] = functional.dipole(d) * factor("e*bohr", "e*angstrom")
-    return out
+def _spin_squared(system: KohnShamSystem, d: Tensor) -> Tensor:
+    """<S^2> (M,) of the determinant: 0 for a closed shell, 0.75 for a pure doublet."""
+    if system.spins == 1:
+        return d.new_zeros(len(system))
+    up, down = system.electrons.to(d.dtype).unbind(1)
+    half = 0.5 * (up - down)
+    product = (d[:, 0] @ system.overlap) * (d[:, 1] @ system.overlap).mT
+    return half * (half + 1.0) + down - product.sum((-2, -1))

@@ -81,11 +81,11 @@ def plot_density(state: KohnShamState, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    system = state.system
-    plane = Plane(system.positions.numpy())
-    density = plane.sample(lambda r: system.density_at(state.scf.density_matrix, r))
-    atoms = plane.sample(lambda r: system.density_at(system.guess, r))
-    numbers = system.numbers.numpy()
+    molecule = state.molecule
+    plane = Plane(molecule.positions.numpy())
+    density = plane.sample(lambda r: molecule.density_at(state.density_matrix(), r))
+    atoms = plane.sample(lambda r: molecule.density_at(molecule.guess, r))
+    numbers = molecule.numbers.numpy()
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)

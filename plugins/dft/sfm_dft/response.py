@@ -1,14 +1,18 @@
 """Derivatives through self-consistency, without unrolling it and without eigenvector derivatives.
 
-At the solution D* the occupied-virtual block of the Fock matrix vanishes: F_ai(D*, theta) = 0. A
-change of F at fixed D turns the orbitals by U with
+Self-consistency is a fixed point D = Phi(F[D, theta]): levels are filled from the eigenstates of F.
+Between orbitals p, q of D* with levels e and occupations f,
 
-    A U = -F^theta_ai,   (A U)_ai = (e_a - e_i) U_ai + [dF/dD : dD(U)]_ai,
-    dD(U) = 2 (C_v U C_o^T + C_o U^T C_v^T).
+    dD = -W dF,   (W X)_pq = -(f_p - f_q) / (e_p - e_q) X_pq >= 0   (for equal levels -df/de),
 
-`attach` makes D* a differentiable function of F: its backward solves the same symmetric system once
-(the Z-vector equation) by conjugate gradients, with dF/dD as an exact Hessian-vector product, so
-any functional or closure works as it is. Total energies need no solve at all: D* is stationary, so
+so dD = -W (dF_theta + K dD) with K = dF/dD. `attach` makes D* a differentiable function of F: for a
+derivative G = dL/dD its backward solves the adjoint (Z-vector) equation
+
+    (1 + K W) y = G,   dL/dF = -W y,
+
+self-adjoint in the inner product x.W y, by conjugate gradients; K is an exact Hessian-vector
+product, so any functional or closure works as it is. Whole electrons give the usual equation
+between occupied and empty orbitals. Total energies need no solve at all: D* is stationary, so
 dE/dtheta is the partial derivative at fixed D* (the envelope theorem).
 
 Reference: Handy, Schaefer, J. Chem. Phys. 81, 5031 (1984).
@@ -17,7 +21,7 @@ Reference: Handy, Schaefer, J. Chem. Phys. 81, 5031 (1984).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -25,17 +29,23 @@ from torch.autograd.function import once_differentiable
 
 from sfm.errors import RunError
 from sfm_dft.energy import EnergyFunctional
+from sfm_dft.occupation import susceptibility
 from sfm_dft.scf import Orbitals
 
 Operator = Callable[[Tensor], Tensor]
 
 
-def attach(functional: EnergyFunctional, solution: Orbitals, tolerance: float = 1e-9) -> Tensor:
-    """The self-consistent density matrix (n, n) as a function of every parameter of ``functional``.
+def attach(
+    functional: EnergyFunctional,
+    solution: Orbitals,
+    *,
+    smearing: float = 0.0,
+    tolerance: float = 1e-9,
+) -> Tensor:
+    """The self-consistent density matrix (M, s, n, n) as a function of every parameter.
 
     First derivatives only; without gradients (`torch.no_grad`) it is the plain density matrix.
-    ``solution`` must be self-consistent; ``tolerance`` is the relative
-    residual of the linear solve.
+    ``solution`` must be self-consistent; ``tolerance`` is the relative residual of the solve.
 
     Raises:
         RunError: in backward, where the solution is no minimum or the solve does not converge.
@@ -45,79 +55,94 @@ def attach(functional: EnergyFunctional, solution: Orbitals, tolerance: float = 
     fock = functional.fock(solution.density_matrix, create_graph=True)
     if not fock.requires_grad:
         return solution.density_matrix
-    return _Response.apply(fock, functional, solution, tolerance)
+    return cast(Tensor, _Response.apply(fock, functional, solution, smearing, tolerance))
 
 
 class _Response(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, fock: Tensor, functional: EnergyFunctional, solution: Orbitals, tolerance: float
+        ctx: Any,
+        fock: Tensor,
+        functional: EnergyFunctional,
+        solution: Orbitals,
+        smearing: float,
+        tolerance: float,
     ) -> Tensor:
-        ctx.problem = (functional, solution, tolerance)
+        ctx.problem = (functional, solution, smearing, tolerance)
         return solution.density_matrix.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        functional, solution, tolerance = ctx.problem
-        occupied = functional.system.occupied
-        filled, empty = solution.coefficients[:, :occupied], solution.coefficients[:, occupied:]
-        gaps = solution.energies[occupied:, None] - solution.energies[None, :occupied]
-        right = 2.0 * empty.mT @ (gradient + gradient.mT) @ filled
-        z = conjugate_gradients(
-            rotation_hessian(functional, solution), right, gaps.clamp_min(1e-3), tolerance
-        )
-        back = empty @ z @ filled.mT
-        return -0.5 * (back + back.mT), None, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
+        functional, solution, smearing, tolerance = ctx.problem
+        c = solution.coefficients
+        right = 0.5 * c.mT @ (gradient + gradient.mT) @ c
+        weigh = weighting(solution, smearing)
+        y = conjugate_gradients(coupling(functional, solution), weigh, right, tolerance=tolerance)
+        return -(c @ weigh(y) @ c.mT), None, None, None, None
 
 
-def rotation_hessian(functional: EnergyFunctional, solution: Orbitals) -> Operator:
-    """U (virtual, occupied) -> A U of the module's docstring."""
-    occupied = functional.system.occupied
-    filled, empty = solution.coefficients[:, :occupied], solution.coefficients[:, occupied:]
-    gaps = solution.energies[occupied:, None] - solution.energies[None, :occupied]
+def weighting(solution: Orbitals, smearing: float = 0.0) -> Operator:
+    """X (M, s, n, n) -> W X, symmetric matrices between orbitals."""
+    w, slope = susceptibility(solution.energies, solution.filling, smearing)
+    if smearing <= 0.0:
+        return lambda x: w * x
+    total = slope.sum(-1, keepdim=True).clamp_min(1e-300)
+
+    def apply(x: Tensor) -> Tensor:
+        diagonal = x.diagonal(dim1=-2, dim2=-1)
+        shift = slope * (slope * diagonal).sum(-1, keepdim=True) / total
+        return w * x - torch.diag_embed(shift)
+
+    return apply
+
+
+def coupling(functional: EnergyFunctional, solution: Orbitals) -> Operator:
+    """X (M, s, n, n) between orbitals -> K X: how the Fock matrix answers to C X C^T."""
+    c = solution.coefficients
     with torch.enable_grad():
         d = solution.density_matrix.detach().requires_grad_()
         fock = functional.fock(d, create_graph=True)
 
-    def apply(u: Tensor) -> Tensor:
-        turned = empty @ u @ filled.mT
-        change = 2.0 * (turned + turned.mT)
-        (response,) = torch.autograd.grad(fock, d, change, retain_graph=True)
-        response = 0.5 * (response + response.mT)
-        return gaps * u + empty.mT @ response @ filled
+    def apply(x: Tensor) -> Tensor:
+        (answer,) = torch.autograd.grad(fock, d, c @ x @ c.mT, retain_graph=True)
+        return 0.5 * c.mT @ (answer + answer.mT) @ c
 
     return apply
 
 
 def conjugate_gradients(
-    operator: Operator, right: Tensor, diagonal: Tensor, tolerance: float, max_steps: int = 200
+    couple: Operator, weigh: Operator, right: Tensor, *, tolerance: float, max_steps: int = 200
 ) -> Tensor:
-    """Solve A z = b for a symmetric positive definite A, preconditioned by ``diagonal``.
+    """y with (1 + K W) y = G for each molecule, (M, s, n, n), in the inner product x.W y.
 
     Raises:
-        RunError: A has a negative direction, or ``max_steps`` were not enough.
+        RunError: the operator has a negative direction, or ``max_steps`` were not enough.
     """
-    z = torch.zeros_like(right)
-    scale = right.norm()
-    if scale == 0:
-        return z
-    r = right.clone()
-    y = r / diagonal
-    p, rho = y.clone(), (r * y).sum()
+
+    def dot(a: Tensor, b: Tensor) -> Tensor:
+        return (a * b).sum((1, 2, 3), keepdim=True)
+
+    y, r = torch.zeros_like(right), right
+    wr = weigh(r)
+    p, wp = r, wr
+    rho = dot(r, wr)
+    goal = tolerance**2 * rho
     for _ in range(max_steps):
-        image = operator(p)
-        curvature = (p * image).sum()
-        if curvature <= 0:
+        open_ = (rho > goal) & (rho > 0)
+        if not bool(open_.any()):
+            return y
+        image = p + couple(wp)
+        curvature = dot(wp, image)
+        if bool((open_ & (curvature <= 0)).any()):
             raise RunError(
                 "the self-consistent solution is a saddle point, not a minimum: its response is "
                 "not defined; start from another density or use a level shift"
             )
-        step = rho / curvature
-        z, r = z + step * p, r - step * image
-        if r.norm() <= tolerance * scale:
-            return z
-        y = r / diagonal
-        rho, previous = (r * y).sum(), rho
-        p = y + (rho / previous) * p
+        step = torch.where(open_, rho / curvature, torch.zeros_like(rho))
+        y, r = y + step * p, r - step * image
+        wr = weigh(r)
+        rho, previous = dot(r, wr), rho
+        ratio = torch.where(open_, rho / previous, torch.zeros_like(rho))
+        p, wp = r + ratio * p, wr + ratio * wp
     raise RunError(f"the response equations did not converge in {max_steps} steps")

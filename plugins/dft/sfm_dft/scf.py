@@ -1,4 +1,4 @@
-"""Self-consistency: Pulay's DIIS on the Fock matrix, outside the graph.
+"""Self-consistency: Pulay's DIIS on the Fock matrix, outside the graph, for many molecules at once.
 
 The residual is the commutator F D S - S D F in an orthonormal basis. A calculation that does not
 converge says so in its state; it never passes for an energy.
@@ -8,87 +8,104 @@ Reference: Pulay, J. Comput. Chem. 3, 556 (1982).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from sfm_dft.energy import EnergyFunctional
+from sfm_dft.occupation import UNREACHABLE, occupations
 from sfm_dft.system import KohnShamSystem
 
-LINEAR_DEPENDENCE = 1e-8
 HISTORY = 8
 LARGEST_CHANGE = 1e-3
+DIIS_CONDITION = 1e-13
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScfState:
-    """How far the iteration has come. Tensors carry no graph and keep their shapes.
+    """How far the iteration has come, molecule by molecule. Tensors carry no graph.
 
     Attributes:
-        density_matrix: (n, n). cycle: Fock matrices built so far.
-        focks: (8, n, n) and residuals: (8, m, m) what DIIS remembers, the newest last.
-        remembered: how many of them are filled.
-        residual: largest element of the orthonormal commutator of the last density that was
+        density_matrix: (M, s, n, n). cycles: (M,) Fock matrices built so far.
+        focks: (M, 8, s, n, n) and residuals: (M, 8, s, n, n) what DIIS remembers, newest last.
+        remembered: (M,) how many of them belong to the present run of DIIS.
+        residual: (M,) largest element of the orthonormal commutator of the last density that was
             tested, hartree; infinite before the first cycle.
-        converged: ``density_matrix`` is that density, and self-consistent.
+        converged: (M,) ``density_matrix`` is that density, and self-consistent.
     """
 
     density_matrix: Tensor
     focks: Tensor
     residuals: Tensor
-    remembered: int = 0
-    cycle: int = 0
-    residual: float = math.inf
-    converged: bool = False
+    remembered: Tensor
+    cycles: Tensor
+    residual: Tensor
+    converged: Tensor
+
+    def done(self) -> bool:
+        """Whether every molecule is self-consistent."""
+        return bool(self.converged.all())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Orbitals:
-    """What a density matrix (n, n) leads to: levels (m,), orbitals (n, m) of its Fock matrix, and
-    the residual that says how far it is from self-consistent."""
+    """What density matrices (M, s, n, n) lead to: levels (M, s, n) of their Fock matrices, orbitals
+    (M, s, n, n) in columns, occupations (M, s, n), and the residual (M,) that says how far they are
+    from self-consistent. Dropped directions have levels beyond reach and no orbital."""
 
     density_matrix: Tensor
     energies: Tensor
     coefficients: Tensor
-    residual: float
+    filling: Tensor
+    residual: Tensor
 
 
 def start_state(system: KohnShamSystem, density_matrix: Tensor | None = None) -> ScfState:
-    """A state before the first cycle, from a density matrix or from superposed atoms."""
+    """A state before the first cycle, from density matrices or from the molecules' guesses."""
     d = (system.guess if density_matrix is None else density_matrix).detach().clone()
-    n, m = orthonormaliser(system.overlap).shape
-    return ScfState(d, d.new_zeros(HISTORY, n, n), d.new_zeros(HISTORY, m, m))
+    count = len(system)
+    empty = d.new_zeros(count, HISTORY, *d.shape[1:])
+    zeros = torch.zeros(count, dtype=torch.int64, device=d.device)
+    infinite = d.new_full((count,), torch.inf)
+    return ScfState(d, empty, empty, zeros, zeros, infinite, zeros.bool())
 
 
-def orthonormaliser(overlap: Tensor) -> Tensor:
-    """X (n, m) with X^T S X = 1; directions with eigenvalue below 1e-8 are dropped."""
-    values, vectors = torch.linalg.eigh(overlap)
-    keep = values > LINEAR_DEPENDENCE
-    return vectors[:, keep] / values[keep].sqrt()
+def diagonalise(system: KohnShamSystem, fock: Tensor) -> tuple[Tensor, Tensor]:
+    """Levels (M, s, n) and orbitals (M, s, n, n) of Fock matrices (M, s, n, n)."""
+    x = system.orthonormaliser[:, None]
+    dropped = x.square().sum(-2) == 0
+    small = x.mT @ fock @ x + torch.diag_embed(UNREACHABLE * dropped.to(fock.dtype))
+    energies, vectors = torch.linalg.eigh(small)
+    return energies, x @ vectors
 
 
-def occupy(x: Tensor, fock: Tensor, occupied: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Orbital energies (m,), orbitals (n, m) and density matrix of the lowest ``occupied``."""
-    energies, vectors = torch.linalg.eigh(x.mT @ fock @ x)
-    coefficients = x @ vectors
-    filled = coefficients[:, :occupied]
-    return energies, coefficients, 2.0 * filled @ filled.mT
+def occupy(
+    system: KohnShamSystem, fock: Tensor, smearing: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Levels, orbitals, occupations and the density matrix of Fock matrices (M, s, n, n)."""
+    energies, coefficients = diagonalise(system, fock)
+    filling = occupations(energies, system.electrons, smearing)
+    return energies, coefficients, filling, (coefficients * filling[..., None, :]) @ coefficients.mT
 
 
-def extrapolate(focks: Tensor, residuals: Tensor) -> Tensor:
-    """Pulay's combination of Fock matrices with the smallest residual."""
-    size = len(focks)
-    stacked = residuals.reshape(size, -1)
-    matrix = stacked.new_zeros(size + 1, size + 1)
+def extrapolate(focks: Tensor, residuals: Tensor, remembered: Tensor) -> Tensor:
+    """Pulay's combination (M, s, n, n) of Fock matrices (M, H, s, n, n), of which the newest
+    ``remembered`` (M,) count, with the smallest residual."""
+    count, size = focks.shape[:2]
+    stacked = residuals.flatten(2)
     gram = stacked @ stacked.mT
-    matrix[:size, :size] = gram / gram.diagonal().max()
-    matrix[size, :size] = matrix[:size, size] = -1.0
-    right = stacked.new_zeros(size + 1)
-    right[size] = -1.0
-    weights = torch.linalg.lstsq(matrix, right[:, None], driver="gelsd").solution[:size, 0]
-    return torch.einsum("k,kij->ij", weights, focks)
+    used = torch.arange(size, device=focks.device) >= size - remembered[:, None]
+    both = used[:, :, None] & used[:, None, :]
+    largest = (gram.diagonal(dim1=1, dim2=2) * used).max(1).values.clamp_min(1e-300)
+    gram = torch.where(both, gram / largest[:, None, None], torch.zeros_like(gram))
+    matrix = gram.new_zeros(count, size + 1, size + 1)
+    matrix[:, :size, :size] = gram + torch.diag_embed((~used).to(gram.dtype))
+    matrix[:, size, :size] = matrix[:, :size, size] = -used.to(gram.dtype)
+    right = gram.new_zeros(count, size + 1, 1)
+    right[:, size] = -1.0
+    weights = (torch.linalg.pinv(matrix, hermitian=True, rtol=DIIS_CONDITION) @ right)[:, :size, 0]
+    return torch.einsum("mk,mksij->msij", weights * used, focks)
 
 
 def iterate(
@@ -98,57 +115,117 @@ def iterate(
     *,
     tolerance: float = 1e-8,
     level_shift: float = 0.0,
+    smearing: float = 0.0,
 ) -> ScfState:
-    """At most ``steps`` cycles more; a state that is self-consistent comes back as it is.
+    """At most ``steps`` cycles more; molecules that are self-consistent stay as they are.
 
     One cycle builds F[D], measures the residual of D and, unless it is below ``tolerance``
     (hartree) and D fills the lowest levels, takes the next D from the extrapolated Fock matrix.
     ``level_shift`` (hartree) raises the empty levels. A state that converged with other parameters
     is tested again, and iterated where it no longer is a solution.
     """
-    system = functional.system
-    x, overlap = orthonormaliser(system.overlap), system.overlap
-    if state.converged:
-        if finish(functional, state).residual < tolerance:
-            return state
-        state = start_state(system, state.density_matrix)
+    if state.converged.any():
+        found = finish(functional, state, smearing=smearing)
+        lost = state.converged & (found.residual >= tolerance)
+        if lost.any():
+            state = replace(state, converged=state.converged & ~lost)
+            state = _forget(state, lost)
     for _ in range(steps):
-        d, cycle = state.density_matrix.detach(), state.cycle + 1
-        fock = functional.fock(d).detach()
-        commutator = _commutator(x, overlap, fock, d)
-        residual = float(commutator.abs().max())
-        if not math.isfinite(residual):
-            return replace(state, cycle=cycle, residual=math.inf)
-        if residual < tolerance:
-            # a commuting density need not be the ground state's: symmetry alone can make superposed
-            # atoms commute, and so does every excited configuration
-            lowest = occupy(x, fock, system.occupied)[2]
-            if (lowest - d).abs().max() < LARGEST_CHANGE:
-                return replace(
-                    state, density_matrix=d, cycle=cycle, residual=residual, converged=True
-                )
-            state = replace(start_state(system, lowest), cycle=cycle, residual=residual)
-            continue
-        focks = torch.cat([state.focks[1:].detach(), fock[None]])
-        residuals = torch.cat([state.residuals[1:].detach(), commutator[None]])
-        remembered = min(state.remembered + 1, HISTORY)
-        mixed = extrapolate(focks[-remembered:], residuals[-remembered:])
-        if level_shift:
-            mixed = mixed + level_shift * (overlap - 0.5 * overlap @ d @ overlap)
-        following = occupy(x, mixed, system.occupied)[2]
-        state = ScfState(following, focks, residuals, remembered, cycle, residual)
+        which = (~state.converged & state.residual.isfinite() | (state.cycles == 0)).nonzero()
+        active = [int(i) for i in which[:, 0]]
+        if not active:
+            break
+        state = _cycle(functional.select(active), state, active, tolerance, level_shift, smearing)
     return state
 
 
-def _commutator(x: Tensor, overlap: Tensor, fock: Tensor, d: Tensor) -> Tensor:
-    half = fock @ d @ overlap
+def _forget(state: ScfState, which: Tensor) -> ScfState:
+    zero = torch.zeros_like(state.remembered)
+    return replace(
+        state,
+        remembered=torch.where(which, zero, state.remembered),
+        cycles=torch.where(which, zero, state.cycles),
+    )
+
+
+def _cycle(
+    functional: EnergyFunctional,
+    state: ScfState,
+    active: list[int],
+    tolerance: float,
+    level_shift: float,
+    smearing: float,
+) -> ScfState:
+    """One cycle of the molecules ``active``, which are those of ``functional``."""
+    system = functional.system
+    n = system.size
+    d = state.density_matrix[active, :, :n, :n]
+    fock = functional.fock(d).detach()
+    commutator = commutators(system, fock, d)
+    residual = commutator.flatten(1).abs().max(1).values
+    failed = ~residual.isfinite()
+    fock = torch.where(failed[:, None, None, None], torch.zeros_like(fock), fock)
+    commutator = torch.where(failed[:, None, None, None], torch.zeros_like(fock), commutator)
+    # a commuting density need not be the ground state's: symmetry alone can make superposed atoms
+    # commute, and so does every excited configuration
+    lowest = occupy(system, fock, smearing)[3]
+    small = residual < tolerance
+    converged = small & ((lowest - d).flatten(1).abs().max(1).values < LARGEST_CHANGE)
+    restart = small & ~converged
+
+    focks = _remember(state.focks, fock, active)
+    residuals = _remember(state.residuals, commutator, active)
+    remembered = (state.remembered[active] + 1).clamp_max(HISTORY)
+    newest = slice(-int(remembered.max()), None)
+    mixed = extrapolate(
+        focks[active][:, newest, :, :n, :n], residuals[active][:, newest, :, :n, :n], remembered
+    )
+    if level_shift:
+        overlap = system.overlap[:, None]
+        mixed = mixed + level_shift * (overlap - overlap @ d @ overlap)
+    following = occupy(system, mixed, smearing)[3]
+    following = torch.where(restart[:, None, None, None], lowest, following)
+    following = torch.where((converged | failed)[:, None, None, None], d, following)
+    remembered = torch.where(restart, torch.zeros_like(remembered), remembered)
+
+    def put(old: Tensor, new: Tensor) -> Tensor:
+        out = old.clone()
+        out[active] = new
+        return out
+
+    matrices = state.density_matrix.clone()
+    matrices[active, :, :n, :n] = following
+    return ScfState(
+        density_matrix=matrices,
+        focks=focks,
+        residuals=residuals,
+        remembered=put(state.remembered, remembered),
+        cycles=put(state.cycles, state.cycles[active] + 1),
+        residual=put(state.residual, torch.where(failed, torch.inf, residual)),
+        converged=put(state.converged, converged),
+    )
+
+
+def _remember(history: Tensor, newest: Tensor, active: list[int]) -> Tensor:
+    """History with one more entry for the molecules ``active``, and without the oldest."""
+    n = newest.shape[-1]
+    history = history.detach()
+    row = history.new_zeros(len(history), 1, *history.shape[2:])
+    row[active, 0, :, :n, :n] = newest
+    return torch.cat([history[:, 1:], row], 1)
+
+
+def commutators(system: KohnShamSystem, fock: Tensor, d: Tensor) -> Tensor:
+    """F D S - S D F of all electrons in an orthonormal basis, (M, s, n, n), hartree."""
+    x, overlap = system.orthonormaliser[:, None], system.overlap[:, None]
+    half = system.share * fock @ d @ overlap
     return x.mT @ (half - half.mT) @ x
 
 
-def finish(functional: EnergyFunctional, state: ScfState) -> Orbitals:
-    """Orbitals of the state's own Fock matrix, and its residual under these parameters."""
+def finish(functional: EnergyFunctional, state: ScfState, *, smearing: float = 0.0) -> Orbitals:
+    """Orbitals of the state's own Fock matrices, and their residuals under these parameters."""
     system, d = functional.system, state.density_matrix.detach()
-    x, fock = orthonormaliser(system.overlap), functional.fock(d).detach()
-    energies, coefficients, _ = occupy(x, fock, system.occupied)
-    residual = float(_commutator(x, system.overlap, fock, d).abs().max())
-    return Orbitals(d, energies, coefficients, residual)
+    fock = functional.fock(d).detach()
+    energies, coefficients, filling, _ = occupy(system, fock, smearing)
+    residual = commutators(system, fock, d).flatten(1).abs().max(1).values
+    return Orbitals(d, energies, coefficients, filling, residual)

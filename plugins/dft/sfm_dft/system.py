@@ -1,259 +1,141 @@
-"""What a Kohn-Sham calculation needs of one molecule, as torch tensors: integrals and grid.
+"""Molecules that are solved together: matrices padded to one size, everything else side by side.
 
-PySCF (libcint) or `sfm_dft.integrals` computes the Gaussian integrals once per geometry, PySCF the
-Becke grid and the orbital values; everything after that is torch. All of it is constant here:
-derivatives by positions are the business of `sfm_dft.forces`.
+A density matrix is (M, s, n, n): M molecules, s = 1 for closed shells, whose one row is the density
+matrix of *one* spin, or s = 2 for up and down. Rows and columns beyond a molecule's own orbitals
+are zero, except in the overlap, which is one on its diagonal there.
 """
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
+from collections.abc import Sequence
+from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sfm.errors import InputError, did_you_mean
-from sfm_dft import density_basis
-from sfm_dft.labelling import AUXILIARY_BASIS, build_molecule
-
-COULOMB = ("fitted", "exact")
-INTEGRALS = ("libcint", "torch")
-MAX_EXACT_ORBITALS = 60
+from sfm.errors import InputError
+from sfm_dft.molecule import Molecule
 
 
 class KohnShamSystem:
-    """One molecule in a Gaussian basis. Atomic units (hartree, bohr), float64. Never changed.
+    """M molecules, all restricted (``spins`` 1) or all unrestricted (2). Never changed.
 
-    Attributes:
-        numbers: (A,) atomic numbers. positions: (A, 3) bohr. charge: total charge, e.
-        electrons: number of electrons, even.
-        overlap, core: (n, n); core is kinetic plus nuclear attraction.
-        kinetic: (n, n).
-        dipole: (3, n, n), <mu|r|nu> about the origin.
-        coulomb: (P, n, n) fitted factors with J = sum_P L_P tr(L_P D), or (n^2, n^2) exact
-            four-centre integrals (mu nu|la si).
-        orbitals: (1, G, n) orbital values on the grid, or (4, G, n) with x, y, z derivatives.
-        weights: (G,) grid weights, bohr^3. points: (G, 3) bohr.
-        owners: (G,) atom whose grid a point belongs to. volumes: (G,) its weight in that atom's
-            own grid, before Becke's partition; zero for points that only pad.
-        density_functions: (A, 45, n, n) overlaps <mu|phi_Ak|nu> with the density basis, or None.
-        guess: (n, n) density matrix to start from (superposition of minimal-basis atoms).
-        nuclear: nuclear repulsion, hartree.
-        basis: what `prepare` was given, to evaluate the orbitals elsewhere.
-    """
-
-    numbers: Tensor
-    positions: Tensor
-    charge: int
-    electrons: int
-    overlap: Tensor
-    core: Tensor
-    kinetic: Tensor
-    dipole: Tensor
-    coulomb: Tensor
-    orbitals: Tensor
-    weights: Tensor
-    points: Tensor
-    owners: Tensor
-    volumes: Tensor
-    density_functions: Tensor | None
-    guess: Tensor
-    nuclear: float
-    basis: Any
-
-    def __init__(self, **values: Any) -> None:
-        names = set(type(self).__annotations__)
-        if set(values) != names:
-            raise TypeError(f"give exactly {sorted(names)}")
-        self.__dict__.update(values)
-
-    @property
-    def occupied(self) -> int:
-        """Number of doubly occupied orbitals."""
-        return self.electrons // 2
-
-    def density(self, density_matrix: Tensor) -> tuple[Tensor, Tensor]:
-        """rho (G,) in electrons per bohr^3 and sigma = |grad rho|^2 (G,) on the grid.
-
-        sigma is zero where the system was prepared without orbital gradients.
-        """
-        half = self.orbitals[0] @ density_matrix
-        rho = (self.orbitals[0] * half).sum(-1)
-        if len(self.orbitals) == 1:
-            return rho, torch.zeros_like(rho)
-        gradient = 2.0 * (self.orbitals[1:] * half).sum(-1)
-        return rho, gradient.square().sum(0)
-
-    def density_at(self, density_matrix: Tensor, points: np.ndarray) -> np.ndarray:
-        """The density at (K, 3) points in bohr, electrons per bohr^3, (K,). Not differentiable."""
-        from pyscf import dft
-
-        molecule = build_molecule(
-            self.numbers.numpy(), self.positions.numpy(), self.basis, self.charge, "Bohr"
-        )
-        values = dft.numint.eval_ao(molecule, points)
-        return ((values @ density_matrix.detach().numpy()) * values).sum(1)
-
-    def hartree_matrix(self, density_matrix: Tensor) -> Tensor:
-        """Coulomb matrix J (n, n) of a density matrix."""
-        if self.coulomb.dim() == 2:
-            return (self.coulomb @ density_matrix.reshape(-1)).reshape(density_matrix.shape)
-        flat = self.coulomb.reshape(len(self.coulomb), -1)
-        return ((flat @ density_matrix.reshape(-1)) @ flat).reshape(density_matrix.shape)
-
-    def projections(self, density_matrix: Tensor) -> Tensor:
-        """Projections of the density on the density basis, (A, 45)."""
-        if self.density_functions is None:
-            raise InputError("this system was prepared without the density basis (closure=False)")
-        functions = self.density_functions
-        return functions.reshape(*functions.shape[:2], -1) @ density_matrix.reshape(-1)
-
-
-def prepare(
-    numbers: np.ndarray,
-    positions: np.ndarray,
-    *,
-    charge: int = 0,
-    basis: Any = "def2-svp",
-    coulomb: str = "fitted",
-    grid_level: int = 3,
-    prune: bool = True,
-    gradient: bool = True,
-    closure: bool = True,
-    integrals: str = "libcint",
-) -> KohnShamSystem:
-    """Integrals and grid of a closed-shell molecule.
-
-    Args:
-        numbers: (A,) atomic numbers. positions: (A, 3) in angstrom. charge: in e.
-        basis: a name that PySCF knows, or a dictionary of its own form by element.
-        coulomb: ``fitted`` (def2-universal-jfit, an error of about 1e-4 hartree) or ``exact``
-            (memory n^4, at most 60 orbitals).
-        grid_level: PySCF's Becke grid, 0 (coarse) to 9. prune: NWChem's pruning of it.
-        gradient: also orbital gradients, which PBE needs.
-        closure: also the overlaps with the density basis, which a closure needs.
-        integrals: ``libcint`` or ``torch`` (`sfm_dft.integrals`: equal to 1e-11, slower, without
-            the four-centre integrals of ``exact``).
+    Not a dataclass: it holds the constants of a problem, not the state that derivatives are for.
 
     Raises:
-        InputError: odd number of electrons, unknown basis, too many orbitals for ``exact``, or
-            ``exact`` with integrals in torch.
+        InputError: no molecule, or unpaired electrons in a restricted calculation.
     """
-    from pyscf import dft, scf
-    from pyscf.lib.exceptions import BasisNotFoundError
 
-    if coulomb not in COULOMB:
-        raise InputError(
-            f"coulomb '{coulomb}' is not known.{did_you_mean(coulomb, COULOMB)} "
-            "Choose 'fitted' or 'exact'"
-        )
-    if integrals == "torch" and coulomb == "exact":
-        raise InputError("integrals='torch' has no four-centre integrals; set coulomb='fitted'")
-    electrons = int(np.sum(numbers)) - charge
-    if electrons % 2 or electrons <= 0:
-        raise InputError(
-            f"{electrons} electrons: this simulator is restricted to closed shells, "
-            "so it needs a positive even number; change the charge"
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an advice to install another package
-            molecule = build_molecule(numbers, positions, basis, charge)
-    except (BasisNotFoundError, KeyError) as error:
-        raise InputError(f"no basis '{basis}' for these elements: {error}") from None
-    if molecule.nao < electrons // 2 + 1:
-        raise InputError(
-            f"basis '{basis}' has {molecule.nao} orbitals for {electrons} electrons; "
-            "take a larger one, so that there is an empty orbital"
-        )
-    grid = dft.gen_grid.Grids(molecule)
-    grid.level = grid_level
-    if not prune:
-        grid.prune = None
-    grid.build(with_non0tab=False)
-    values = dft.numint.eval_ao(molecule, grid.coords, deriv=1 if gradient else 0)
-    tensors: dict[str, Any] = {
-        **(_torch_integrals if integrals == "torch" else _integrals)(molecule, coulomb, closure),
-        "orbitals": values if gradient else values[None],
-        "weights": grid.weights,
-        "points": grid.coords,
-        "volumes": grid.quadrature_weights,
-        "guess": np.asarray(scf.hf.init_guess_by_minao(molecule)),
-        "positions": molecule.atom_coords(),
-    }
-    made = {name: _tensor(array) for name, array in tensors.items()}
-    made.setdefault("density_functions", None)  # type: ignore[arg-type]
-    return KohnShamSystem(
-        numbers=torch.as_tensor(np.asarray(numbers, dtype=np.int64)),
-        charge=charge,
-        electrons=electrons,
-        nuclear=float(molecule.energy_nuc()),
-        owners=torch.as_tensor(np.maximum(grid.atm_idx, 0), dtype=torch.int64),
-        basis=basis,
-        **made,  # type: ignore[arg-type]
-    )
+    def __init__(self, molecules: Sequence[Molecule], spins: int = 1) -> None:
+        if not molecules:
+            raise InputError("a batch needs at least one molecule")
+        if spins == 1 and any(molecule.spin for molecule in molecules):
+            raise InputError("a restricted calculation has no unpaired electrons")
+        self.molecules = tuple(molecules)
+        self.spins = spins
 
+    def select(self, which: Sequence[int]) -> KohnShamSystem:
+        """Some of the molecules."""
+        return KohnShamSystem(tuple(self.molecules[i] for i in which), self.spins)
 
-def _integrals(molecule: Any, coulomb: str, closure: bool) -> dict[str, Any]:
-    """Everything by libcint."""
-    kinetic = molecule.intor_symmetric("int1e_kin")
-    found = {
-        "overlap": molecule.intor_symmetric("int1e_ovlp"),
-        "kinetic": kinetic,
-        "core": kinetic + molecule.intor_symmetric("int1e_nuc"),
-        "dipole": molecule.intor_symmetric("int1e_r", comp=3),
-        "coulomb": _coulomb(molecule, coulomb),
-    }
-    if closure:
-        found["density_functions"] = density_basis.overlap_integrals(molecule)
-    return found
+    def to(self, device: torch.device | str) -> KohnShamSystem:
+        """The same on another device."""
+        return KohnShamSystem(tuple(m.to(device) for m in self.molecules), self.spins)
 
+    def __len__(self) -> int:
+        return len(self.molecules)
 
-@torch.no_grad()
-def _torch_integrals(molecule: Any, coulomb: str, closure: bool) -> dict[str, Any]:
-    """The same in torch, with density fitting."""
-    from pyscf import df
+    @property
+    def size(self) -> int:
+        """n, orbitals of the largest molecule."""
+        return max(molecule.orbitals for molecule in self.molecules)
 
-    from sfm_dft import integrals as torch_integrals
+    @property
+    def share(self) -> float:
+        """2 / s: how often a row of the density matrix counts in a sum over both spins."""
+        return 2.0 / self.spins
 
-    shells = torch_integrals.Shells.of(molecule)
-    charges = torch.tensor(molecule.atom_charges(), dtype=torch.float64)
-    kinetic = torch_integrals.kinetic(shells)
-    auxiliary = torch_integrals.Shells.of(df.make_auxmol(molecule, AUXILIARY_BASIS))
-    found: dict[str, Any] = {
-        "overlap": torch_integrals.overlap(shells),
-        "kinetic": kinetic,
-        "core": kinetic + torch_integrals.nuclear(shells, charges),
-        "dipole": torch_integrals.dipole(shells),
-        "coulomb": torch_integrals.fitted_factors(shells, auxiliary),
-    }
-    if closure:
-        functions = torch_integrals.Shells.of(density_basis.auxiliary_molecule(molecule))
-        values = torch_integrals.three_centre_overlap(shells, functions)
-        found["density_functions"] = density_basis.to_e3nn(values.permute(2, 0, 1).numpy())
-    return found
+    @cached_property
+    def electrons(self) -> Tensor:
+        """(M, s) electrons in each row of the density matrix."""
+        rows = [molecule.electrons[: self.spins] for molecule in self.molecules]
+        return torch.tensor(rows, device=self.device)
 
+    @property
+    def device(self) -> torch.device:
+        return self.molecules[0].overlap.device
 
-def _tensor(array: Any) -> Tensor:
-    if isinstance(array, Tensor):
-        return array.contiguous()
-    return torch.tensor(np.ascontiguousarray(array), dtype=torch.float64)
+    @cached_property
+    def real(self) -> Tensor:
+        """(M, n) True for a molecule's own orbitals."""
+        sizes = torch.tensor([molecule.orbitals for molecule in self.molecules])
+        return (torch.arange(self.size) < sizes[:, None]).to(self.device)
 
+    @cached_property
+    def overlap(self) -> Tensor:
+        """(M, n, n)."""
+        return self._padded("overlap") + torch.diag_embed((~self.real).to(torch.float64))
 
-def _coulomb(molecule: Any, kind: str) -> np.ndarray:
-    from pyscf import df
+    @cached_property
+    def kinetic(self) -> Tensor:
+        """(M, n, n)."""
+        return self._padded("kinetic")
 
-    n = molecule.nao
-    if kind == "exact":
-        if n > MAX_EXACT_ORBITALS:
-            raise InputError(
-                f"{n} orbitals: exact Coulomb integrals would need {8 * n**4 / 1e9:.1f} GB; "
-                "set coulomb='fitted'"
-            )
-        return molecule.intor("int2e").reshape(n * n, n * n)
-    auxiliary = df.make_auxmol(molecule, AUXILIARY_BASIS)
-    three = df.incore.aux_e2(molecule, auxiliary, "int3c2e").reshape(n * n, -1)
-    triangle = np.linalg.cholesky(auxiliary.intor("int2c2e"))
-    return np.linalg.solve(triangle, three.T).reshape(-1, n, n)
+    @cached_property
+    def core(self) -> Tensor:
+        """(M, n, n), kinetic energy and nuclear attraction."""
+        return self._padded("core")
+
+    @cached_property
+    def dipole(self) -> Tensor:
+        """(M, 3, n, n), <mu|r|nu> about the origin, bohr."""
+        return self._padded("dipole")
+
+    @cached_property
+    def nuclear(self) -> Tensor:
+        """(M,) repulsion of the nuclei, hartree."""
+        values = [molecule.nuclear for molecule in self.molecules]
+        return torch.tensor(values, dtype=torch.float64, device=self.device)
+
+    @cached_property
+    def nuclear_dipole(self) -> Tensor:
+        """(M, 3), e bohr."""
+        return torch.stack([m.numbers.to(m.positions) @ m.positions for m in self.molecules])
+
+    @cached_property
+    def orthonormaliser(self) -> Tensor:
+        """X (M, n, n) with X^T S X = 1 on the columns that are kept; the others are zero: padding
+        and directions in which the basis is linearly dependent (eigenvalue below 1e-8)."""
+        values, vectors = torch.linalg.eigh(self.overlap)
+        # padding mixes with no orbital, as its overlap with them is exactly zero
+        outside = (vectors.square() * (~self.real)[:, :, None]).sum(1) > 0.5
+        keep = (values > 1e-8) & ~outside
+        scale = torch.where(keep, values.clamp_min(1e-12).rsqrt(), torch.zeros_like(values))
+        return vectors * scale[:, None]
+
+    @cached_property
+    def guess(self) -> Tensor:
+        """(M, s, n, n) first density: that of all electrons, shared between the spins."""
+        total = self._padded("guess")
+        electrons = self.electrons.to(total.dtype)
+        shares = electrons / (self.share * electrons.sum(1, keepdim=True))
+        return shares[:, :, None, None] * total[:, None]
+
+    def total(self, density_matrix: Tensor) -> Tensor:
+        """(M, n, n) density matrix of all electrons."""
+        return self.share * density_matrix.sum(1)
+
+    def own(self, matrix: Tensor, index: int) -> Tensor:
+        """The part (..., n_m, n_m) of ``matrix[index]`` that belongs to molecule ``index``."""
+        n = self.molecules[index].orbitals
+        return matrix[index, ..., :n, :n]
+
+    def _padded(self, name: str) -> Tensor:
+        made = [getattr(molecule, name) for molecule in self.molecules]
+        first = made[0]
+        if len(made) == 1:
+            return first[None]
+        out = first.new_zeros(len(made), *first.shape[:-2], self.size, self.size)
+        for row, matrix in zip(out, made, strict=True):
+            row[..., : matrix.shape[-2], : matrix.shape[-1]] = matrix
+        return out

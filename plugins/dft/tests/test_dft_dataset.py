@@ -81,13 +81,13 @@ def test_labels_can_be_made_again(samples):
 
 def test_exact_correction_turns_lda_into_pbe(samples):
     """E_xc^LDA[n] + xc_correction = E_xc^PBE[n], checked on the PBE density by our functionals."""
-    from sfm_dft.functionals import lda
+    from sfm_dft.xc import functional
 
     chosen = next(s for s in samples if s.level == PBE and len(s.types) == 3)
     simulator = KohnSham(functional="PBE", grid_level=1)
     state = simulator.solve(chosen)
-    rho, sigma = state.system.density(state.scf.density_matrix)
-    base = float(state.system.weights @ torch.stack(lda(rho, sigma)).sum(0))
+    density = simulator.energy_functional(state).density(state.scf.density_matrix)
+    base = float(state.molecule.grid.weights @ torch.stack(functional("LDA")(density)).sum(0))
     total = base * factor("hartree", "eV") + float(chosen.labels["xc_correction"])
     assert total == pytest.approx(float(chosen.labels["xc_energy"]), abs=1e-3)
 

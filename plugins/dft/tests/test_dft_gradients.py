@@ -12,6 +12,13 @@ from sfm.simulate import Observations
 
 QUANTITIES = ("energy", "kinetic_energy", "hartree_energy", "xc_energy", "homo", "lumo", "dipole")
 LIH = Sample(id="LiH", domain="dft", types=[3, 1], positions=[[0, 0, 0], [0.1, 0.2, 1.6]])
+BEH = Sample(
+    id="BeH",
+    domain="dft",
+    types=[4, 1],
+    positions=[[0, 0, 0], [0.1, 0.2, 1.3]],
+    conditions={"spin": 1},
+)
 METHANE = Sample(
     id="CH4",
     domain="dft",
@@ -61,10 +68,27 @@ def finite_difference(sim, parameter, sample, name, step=3e-4):
 @pytest.mark.parametrize("functional", ["LDA", "PBE"])
 @pytest.mark.parametrize("name", QUANTITIES)
 def test_physical_parameters(functional, name):
-    sim = simulator(functional=functional)
+    check(simulator(functional=functional), LIH, name)
+
+
+@pytest.mark.parametrize("functional", ["r2SCAN", "PBE0", "B3LYP"])
+@pytest.mark.parametrize("name", ["energy", "kinetic_energy", "homo", "dipole"])
+def test_meta_and_hybrid_functionals(functional, name):
+    check(simulator(functional=functional), LIH, name)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"functional": "PBE0"}, {"smearing": 0.02, "functional": "PBE"}], ids=str
+)
+@pytest.mark.parametrize("name", ["energy", "kinetic_energy", "homo", "dipole", "spin_squared"])
+def test_open_shells_and_fractional_occupation(options, name):
+    check(simulator(**options), BEH, name)
+
+
+def check(sim, sample, name):
     for parameter in (sim.exchange_scale, sim.correlation_scale, sim.field_z):
-        (found,) = torch.autograd.grad(value(sim, LIH, name), parameter)
-        wanted = finite_difference(sim, parameter, LIH, name)
+        (found,) = torch.autograd.grad(value(sim, sample, name), parameter)
+        wanted = finite_difference(sim, parameter, sample, name)
         assert found.item() == pytest.approx(wanted, rel=1e-6, abs=2e-7)
 
 
@@ -119,7 +143,7 @@ def test_closure_potential_is_part_of_the_fock_matrix():
     state = sim.solve(LIH)
     functional = sim.energy_functional(state)
     fock = functional.fock(state.scf.density_matrix)
-    d, s = state.scf.density_matrix, state.system.overlap
+    d, s = state.scf.density_matrix, state.system.overlap[:, None]
     assert (fock @ d @ s - s @ d @ fock).abs().max() < 1e-8
     without = simulator().solve(LIH).scf.density_matrix
     assert functional.energy(without) > functional.energy(d)

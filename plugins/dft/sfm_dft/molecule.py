@@ -1,0 +1,278 @@
+"""What a Kohn-Sham calculation needs of one molecule, as torch tensors: integrals and grid.
+
+PySCF (libcint) or `sfm_dft.integrals` computes the Gaussian integrals once per geometry, PySCF the
+Becke grid and the orbital values; everything after that is torch. All of it is constant here:
+derivatives by positions are the business of `sfm_dft.forces`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sfm.errors import InputError, did_you_mean
+from sfm_dft import density_basis
+from sfm_dft.grid import Grid, build_grid
+from sfm_dft.labelling import AUXILIARY_BASIS, build_molecule
+
+COULOMB = ("fitted", "exact")
+GUESSES = ("minao", "atoms", "core")
+MAX_EXACT_ORBITALS = 60
+
+
+@dataclass(frozen=True, eq=False)
+class Molecule:
+    """One molecule in a Gaussian basis. Atomic units (hartree, bohr), float64. Never changed.
+
+    Attributes:
+        numbers: (A,) atomic numbers. positions: (A, 3) bohr. charge: total charge, e.
+        spin: number of unpaired electrons.
+        overlap, core, kinetic: (n, n); core is kinetic plus nuclear attraction.
+        dipole: (3, n, n), <mu|r|nu> about the origin.
+        coulomb: (P, n, n) fitted factors, (mu nu|la si) = sum_P L_P,mn L_P,ls, or (n^2, n^2) exact
+            four-centre integrals.
+        grid: points, weights and orbital values.
+        density_functions: (A, 45, n, n) overlaps <mu|phi_Ak|nu> with the density basis, or None.
+        guess: (n, n) density matrix of all electrons to start from.
+        nuclear: nuclear repulsion, hartree.
+        basis, auxiliary: what `prepare` was given, to make the functions again elsewhere.
+    """
+
+    numbers: Tensor
+    positions: Tensor
+    charge: int
+    spin: int
+    overlap: Tensor
+    core: Tensor
+    kinetic: Tensor
+    dipole: Tensor
+    coulomb: Tensor
+    grid: Grid
+    density_functions: Tensor | None
+    guess: Tensor
+    nuclear: float
+    basis: Any
+    auxiliary: str
+
+    @property
+    def orbitals(self) -> int:
+        """Number n of orbitals."""
+        return len(self.overlap)
+
+    @property
+    def electrons(self) -> tuple[int, int]:
+        """Electrons of either spin, up first."""
+        count = int(self.numbers.sum()) - self.charge
+        return (count + self.spin) // 2, (count - self.spin) // 2
+
+    @property
+    def fitted(self) -> bool:
+        """Whether Coulomb integrals are density-fitted."""
+        return self.coulomb.dim() == 3
+
+    def to(self, device: torch.device | str) -> Molecule:
+        """The same on another device."""
+        tensors: dict[str, Any] = {
+            name: value.to(device)
+            for name, value in vars(self).items()
+            if isinstance(value, (Tensor, Grid))
+        }
+        return replace(self, **tensors)
+
+    def density_at(self, density_matrix: Tensor, points: np.ndarray) -> np.ndarray:
+        """Density (K,) of a matrix (n, n) at points (K, 3) in bohr, electrons per bohr^3."""
+        from pyscf import dft
+
+        molecule = self.pyscf()
+        values = dft.numint.eval_ao(molecule, points)
+        return ((values @ density_matrix.detach().cpu().numpy()) * values).sum(1)
+
+    def pyscf(self) -> Any:
+        """The PySCF molecule."""
+        numbers, positions = self.numbers.cpu().numpy(), self.positions.cpu().numpy()
+        return build_molecule(numbers, positions, self.basis, self.charge, "Bohr", spin=self.spin)
+
+    def hartree_matrix(self, total: Tensor) -> Tensor:
+        """Coulomb matrix J (n, n) of a density matrix (n, n) of all electrons."""
+        if not self.fitted:
+            return (self.coulomb @ total.reshape(-1)).reshape(total.shape)
+        flat = self.coulomb.flatten(1)
+        return ((flat @ total.reshape(-1)) @ flat).reshape(total.shape)
+
+    def exchange_matrix(self, density_matrix: Tensor) -> Tensor:
+        """Exchange matrix K (n, n) of a density matrix (n, n): K_mn = (m l|n s) D_ls."""
+        n = len(density_matrix)
+        if not self.fitted:
+            integrals = self.coulomb.reshape(n, n, n, n).transpose(1, 2).reshape(n * n, n * n)
+            return (integrals @ density_matrix.reshape(-1)).reshape(n, n)
+        half = self.coulomb @ density_matrix
+        return torch.tensordot(half, self.coulomb, dims=([0, 2], [0, 2]))
+
+    def projections(self, total: Tensor) -> Tensor:
+        """Projections of a density matrix of all electrons on the density basis, (A, 45)."""
+        if self.density_functions is None:
+            raise InputError("this molecule was prepared without the density basis (closure=False)")
+        functions = self.density_functions
+        return functions.reshape(*functions.shape[:2], -1) @ total.reshape(-1)
+
+
+def prepare(
+    numbers: np.ndarray,
+    positions: np.ndarray,
+    *,
+    charge: int = 0,
+    spin: int | None = None,
+    basis: Any = "def2-svp",
+    coulomb: str = "fitted",
+    auxiliary: str = AUXILIARY_BASIS,
+    grid_level: int = 3,
+    prune: bool = True,
+    gradient: bool = True,
+    closure: bool = True,
+    integrals: str = "libcint",
+    guess: str = "minao",
+) -> Molecule:
+    """Integrals and grid of a molecule.
+
+    Args:
+        numbers: (A,) atomic numbers. positions: (A, 3) in angstrom. charge: in e.
+        spin: number of unpaired electrons; None takes 0 or 1, whichever is possible.
+        basis: a name that PySCF knows, or a dictionary of its own form by element.
+        coulomb: ``fitted`` (an error of about 1e-4 hartree) or ``exact`` (memory n^4, at most 60
+            orbitals).
+        auxiliary: basis of density fitting, by PySCF's name; def2-universal-jfit serves the Coulomb
+            energy, exact exchange wants def2-universal-jkfit.
+        grid_level: PySCF's Becke grid, 0 (coarse) to 9. prune: NWChem's pruning of it.
+        gradient: also orbital gradients, which GGAs need.
+        closure: also the overlaps with the density basis, which a closure needs.
+        integrals: ``libcint`` or ``torch`` (`sfm_dft.integrals`: equal to 1e-11, slower, without
+            the four-centre integrals of ``exact``).
+        guess: density to start from: ``minao`` (atoms in a minimal basis), ``atoms`` (spherical
+            atoms, each self-consistent) or ``core`` (electrons that do not see each other).
+
+    Raises:
+        InputError: no electrons or an impossible number of unpaired ones, unknown basis, too many
+            orbitals for ``exact``, or ``exact`` with integrals in torch.
+    """
+    from pyscf.lib.exceptions import BasisNotFoundError
+
+    if coulomb not in COULOMB:
+        raise InputError(
+            f"coulomb '{coulomb}' is not known.{did_you_mean(coulomb, COULOMB)} "
+            "Choose 'fitted' or 'exact'"
+        )
+    if integrals == "torch" and coulomb == "exact":
+        raise InputError("integrals='torch' has no four-centre integrals; set coulomb='fitted'")
+    electrons = int(np.sum(numbers)) - charge
+    if spin is None:
+        spin = electrons % 2
+    if electrons <= 0 or spin < 0 or spin > electrons or (electrons - spin) % 2:
+        raise InputError(
+            f"{electrons} electrons cannot have {spin} unpaired: change the charge or the spin"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an advice to install another package
+            molecule = build_molecule(numbers, positions, basis, charge, spin=spin)
+    except (BasisNotFoundError, KeyError) as error:
+        raise InputError(f"no basis '{basis}' for these elements: {error}") from None
+    if molecule.nao < (electrons + spin) // 2:
+        raise InputError(
+            f"basis '{basis}' has {molecule.nao} orbitals for {electrons} electrons; "
+            "take a larger one"
+        )
+    make = _torch_integrals if integrals == "torch" else _integrals
+    found = make(molecule, coulomb, auxiliary, closure)
+    tensors: dict[str, Any] = {name: _tensor(array) for name, array in found.items()}
+    tensors.setdefault("density_functions", None)
+    return Molecule(
+        numbers=torch.as_tensor(np.asarray(numbers, dtype=np.int64)),
+        positions=_tensor(molecule.atom_coords()),
+        charge=charge,
+        spin=spin,
+        grid=build_grid(molecule, grid_level, prune=prune, gradient=gradient),
+        guess=_tensor(_guess(molecule, guess)),
+        nuclear=float(molecule.energy_nuc()),
+        basis=basis,
+        auxiliary=auxiliary,
+        **tensors,
+    )
+
+
+def _guess(molecule: Any, kind: str) -> np.ndarray:
+    from pyscf import scf
+
+    if kind == "core":
+        return np.zeros((molecule.nao, molecule.nao))
+    make = {"minao": scf.hf.init_guess_by_minao, "atoms": scf.hf.init_guess_by_atom}[kind]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # files of PySCF's atoms, and its own deprecations
+        return np.asarray(make(molecule))
+
+
+def _integrals(molecule: Any, coulomb: str, auxiliary: str, closure: bool) -> dict[str, Any]:
+    """Everything by libcint."""
+    kinetic = molecule.intor_symmetric("int1e_kin")
+    found = {
+        "overlap": molecule.intor_symmetric("int1e_ovlp"),
+        "kinetic": kinetic,
+        "core": kinetic + molecule.intor_symmetric("int1e_nuc"),
+        "dipole": molecule.intor_symmetric("int1e_r", comp=3),
+        "coulomb": _coulomb(molecule, coulomb, auxiliary),
+    }
+    if closure:
+        found["density_functions"] = density_basis.overlap_integrals(molecule)
+    return found
+
+
+@torch.no_grad()
+def _torch_integrals(molecule: Any, coulomb: str, auxiliary: str, closure: bool) -> dict[str, Any]:
+    """The same in torch, with density fitting."""
+    from pyscf import df
+
+    from sfm_dft import integrals as torch_integrals
+
+    shells = torch_integrals.Shells.of(molecule)
+    charges = torch.tensor(molecule.atom_charges(), dtype=torch.float64)
+    kinetic = torch_integrals.kinetic(shells)
+    functions = torch_integrals.Shells.of(df.make_auxmol(molecule, auxiliary))
+    found: dict[str, Any] = {
+        "overlap": torch_integrals.overlap(shells),
+        "kinetic": kinetic,
+        "core": kinetic + torch_integrals.nuclear(shells, charges),
+        "dipole": torch_integrals.dipole(shells),
+        "coulomb": torch_integrals.fitted_factors(shells, functions),
+    }
+    if closure:
+        projectors = torch_integrals.Shells.of(density_basis.auxiliary_molecule(molecule))
+        values = torch_integrals.three_centre_overlap(shells, projectors)
+        found["density_functions"] = density_basis.to_e3nn(values.permute(2, 0, 1).numpy())
+    return found
+
+
+def _tensor(array: Any) -> Tensor:
+    if isinstance(array, Tensor):
+        return array.contiguous()
+    return torch.tensor(np.ascontiguousarray(array), dtype=torch.float64)
+
+
+def _coulomb(molecule: Any, kind: str, auxiliary: str) -> np.ndarray:
+    from pyscf import df
+
+    n = molecule.nao
+    if kind == "exact":
+        if n > MAX_EXACT_ORBITALS:
+            raise InputError(
+                f"{n} orbitals: exact Coulomb integrals would need {8 * n**4 / 1e9:.1f} GB; "
+                "set coulomb='fitted'"
+            )
+        return molecule.intor("int2e").reshape(n * n, n * n)
+    functions = df.make_auxmol(molecule, auxiliary)
+    three = df.incore.aux_e2(molecule, functions, "int3c2e").reshape(n * n, -1)
+    triangle = np.linalg.cholesky(functions.intor("int2c2e"))
+    return np.linalg.solve(triangle, three.T).reshape(-1, n, n)
