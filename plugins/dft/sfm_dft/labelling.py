@@ -55,12 +55,13 @@ def build_molecule(
     basis: Any = BASIS,
     charge: int = 0,
     unit: str = "Angstrom",
+    spin: int | None = 0,
 ) -> Any:
     """PySCF molecule from atomic numbers (n,) and positions (n, 3) in ``unit``."""
     from pyscf import gto
 
     atoms = [(int(z), tuple(map(float, r))) for z, r in zip(numbers, positions, strict=True)]
-    return gto.M(atom=atoms, basis=basis, charge=charge, unit=unit, verbose=0)
+    return gto.M(atom=atoms, basis=basis, charge=charge, spin=spin, unit=unit, verbose=0)
 
 
 @contextmanager

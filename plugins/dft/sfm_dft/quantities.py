@@ -44,6 +44,9 @@ ATOMISATION_ENERGY = Quantity(
     extensive=True,
     summary="energy to take the molecule apart into free atoms at rest, without zero-point energy",
 )
+SPIN_SQUARED = Quantity(
+    "spin_squared", "1", summary="expectation of S^2: 0 for a singlet, 0.75 for a pure doublet"
+)
 SCF_RESIDUAL = Quantity(
     "scf_residual", "eV", summary="largest Fock-density commutator: zero when self-consistent"
 )
@@ -61,5 +64,6 @@ ALL = (
     DENSITY_COEFFICIENTS,
     DENSITY_PROJECTIONS,
     ATOMISATION_ENERGY,
+    SPIN_SQUARED,
     SCF_RESIDUAL,
 )
