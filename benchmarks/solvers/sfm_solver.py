@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from flow_case import Case
+from sfm_fluids.periodic.flow_term import factors_of
 from sfm_fluids.periodic.navier_stokes_2d import FlowState, NavierStokes2D
-from sfm_fluids.periodic.transforms import to_modes, to_points
+from sfm_fluids.periodic.plain_flow import PlainFlow
+from sfm_fluids.periodic.transforms import to_modes
 
 from solvers.base import Solver, Work
 
@@ -72,10 +74,12 @@ class Sfm(Solver):
         rounds = self.case.steps * TRANSFORMS[scheme] // 4
         if task == "transforms":
             modes = to_modes(fields, grid)
+            pairs = torch.view_as_real(modes[:1])
+            flow = PlainFlow(grid, factors_of(grid, fields.dtype, "cpu"), pairs)
 
             def work() -> None:
                 for _ in range(rounds):
-                    to_points(modes, grid)
+                    flow.points(modes)
                     to_modes(fields, grid)
         else:
             modes = torch.fft.rfft2(fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -10,8 +11,10 @@ from sfm_fluids.closures.classical import Smagorinsky
 from sfm_fluids.periodic import navier_stokes_2d
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
 from sfm_fluids.stepping import rollout as rollouts
+from sfm_fluids.stepping.budget import BUDGET, Budget
 from sfm_fluids.stepping.captured import undeclared
 from sfm_fluids.stepping.rollout import AutogradStep, rollout
+from sfm_fluids.stepping.stacked import Stacks, Work
 from sfm_fluids.stepping.stepper import STEPPERS
 from torch import nn
 
@@ -111,8 +114,11 @@ def test_gradcheck_of_the_other_terms(kind):
 @pytest.mark.parametrize("name", ["etdrk4", "cnrk3"])
 def test_all_paths_agree_with_a_plain_graph(name, kind, monkeypatch):
     """The paths of a rollout give equal bits; a graph made by autograd alone, equal numbers."""
-    found = {k: gradients(*case(kind, stepper=name, **options)) for k, options in PATHS.items()}
-    for path in ("segments", "kept"):
+    with monkeypatch.context() as without:
+        without.setattr(BUDGET, "limit", 0)
+        found = {k: gradients(*case(kind, stepper=name, **options)) for k, options in PATHS.items()}
+    found["budget"] = gradients(*case(kind, stepper=name))
+    for path in ("segments", "kept", "budget"):
         for a, b in zip(found[path], found["recomputed"], strict=True):
             assert torch.equal(a, b)
     monkeypatch.setattr(rollouts, "traced", lambda: True)
@@ -254,6 +260,118 @@ def test_backward_stores_one_state_a_segment():
         end = rollout(AutogradStep(growth), torch.ones(2), (rate,), 12, segment=segment)
         assert len(end.grad_fn.states) == states
         assert end.grad_fn.adjoints == []
+
+
+def test_the_last_steps_are_kept_while_the_budget_lasts(monkeypatch):
+    """Whatever fits into the limit is not redone; all living graphs share it; equal bits."""
+    sim, state = case("none")
+    omega = state.vorticity.clone().requires_grad_()
+    state = state._replace(vorticity=omega)
+    sim.requires_grad_(False)
+
+    def end(steps: int = 7) -> torch.Tensor:
+        return sim.watched(state, steps).vorticity
+
+    def nodes(value: torch.Tensor) -> list:
+        found, todo = [], [value.grad_fn]
+        while todo:
+            node = todo.pop()
+            found += [node] if hasattr(node, "adjoints") else []
+            todo += [after for after, _ in node.next_functions if after is not None]
+        return found
+
+    slopes, kept = [], []
+    before = BUDGET.used
+    # of a step: two fields at each of four stages and a state, in float64
+    size = 4 * 2 * 6 * 6 * 8 + 6 * 4 * 16
+    for limit in (0, 3 * size, 100 * size):
+        monkeypatch.setattr(BUDGET, "limit", before + limit)
+        value = end()
+        (node,) = nodes(value)
+        kept.append((len(node.adjoints), len(node.states)))
+        assert BUDGET.used - before == size * len(node.adjoints)
+        if limit == 3 * size:
+            assert [len(n.adjoints) for n in nodes(end(2))] == [0]
+        slopes.append(torch.autograd.grad(value.square().sum(), omega)[0])
+        del value, node
+        assert BUDGET.used == before
+    assert kept == [(0, 7), (3, 4), (7, 0)]
+    assert all(torch.equal(slopes[0], other) for other in slopes[1:])
+
+
+def test_a_budget_grants_what_is_left():
+    class Owner:
+        pass
+
+    budget, first, second = Budget(100), Owner(), Owner()
+    assert budget.take(30, 2, first) == 2
+    assert budget.take(30, 2, second) == 1
+    assert budget.take(0, 5, second) == 0
+    assert budget.used == 90
+    del first
+    assert budget.used == 30
+    assert budget.take(30, 9, second) == 2
+
+
+@pytest.mark.parametrize("name", STEPPERS)
+def test_stacked_factors_give_the_bits_of_the_plain_step(name):
+    """With one factor for all flows and one for each, for modes of either memory layout."""
+    method = STEPPERS[name]
+    generator = torch.Generator().manual_seed(5)
+    for lead in ((), (3,)):
+        u = torch.randn(3, 1, 4, 6, 2, generator=generator).transpose(-2, -3)
+        linear = -torch.rand(*lead, 1, 6, 4, 1, generator=generator).double()
+        factors = [
+            f.expand(*f.shape[:-1], 2).contiguous()
+            for f in method.coefficients(linear, 0.1, u.dtype)
+        ]
+        stacks = Stacks.of(method.tableau, factors)
+        if name == "ifrk4":  # its last row cannot lie beside all others
+            assert stacks is None
+            continue
+        assert stacks is not None
+        assert stacks.suit(u)
+        assert stacks.suit(u[:1]) == (not lead)
+        work = Work(stacks, u)
+
+        def bend(w: torch.Tensor, c: float) -> torch.Tensor:
+            return (1 + c) * w.sin()
+
+        for _ in range(2):
+            with torch.no_grad():
+                wanted = method.tableau.step(u, bend, factors)
+                found = work.step(u, bend)
+            assert torch.equal(found, wanted)
+            assert found.stride() == u.stride()
+            u = found
+    assert Stacks.of(method.tableau, [f.to(torch.complex64) for f in factors]) is None
+
+
+def test_the_value_of_the_last_stage_is_left_out_where_nobody_asks_for_it(monkeypatch):
+    """Redoing a step for the initial state's gradient takes N three times, not four."""
+    sim, state = case("none", grid=8)
+    monkeypatch.setattr(BUDGET, "limit", 0)
+    flow = sim.flow_term(state.mean_velocity, 0.0)
+    counts = {"value": 0, "pull": 0}
+
+    def counted(name: str, function):
+        def call(*given):
+            counts[name] += 1
+            return function(*given)
+
+        return call
+
+    term = flow.term()
+    term = replace(
+        term, linearise=counted("value", term.linearise), pull=counted("pull", term.pull)
+    )
+    for learned, wanted in ((False, (3, 1)), (True, (4, 0))):
+        sim.requires_grad_(learned)
+        modes = sim._modes(state).requires_grad_()
+        end = sim.integrate(modes, 2, term=term)
+        torch.autograd.grad(torch.view_as_real(end).square().sum(), modes)
+        assert (counts["value"], counts["pull"]) == tuple(2 * n for n in wanted)
+        counts.update(value=0, pull=0)
 
 
 def test_smagorinsky_as_a_closure_module_equals_the_built_in_one():

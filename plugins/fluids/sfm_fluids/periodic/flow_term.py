@@ -26,6 +26,7 @@ from ..stepping.term import Pull, Term
 from .forcing import RingNoise
 from .grid import Grid, derivative_factors, velocity_factors
 from .momentum_flux import flux_factors
+from .plain_flow import PlainFlow
 from .stateless import Stateless
 from .transforms import arranged, column_weights, columns, to_modes, to_points
 
@@ -111,7 +112,7 @@ class FlowTerm:
     first_member: int = 0
     _slots: dict[str, slice] = field(default_factory=dict, repr=False)
     _made: Factors | None = field(default=None, repr=False)
-    _work: tuple[Tensor, Tensor, Tensor] | None = field(default=None, repr=False)
+    _plain: PlainFlow | None = field(default=None, repr=False)
 
     def term(self) -> Term:
         """N as a `Term` whose tensors are those of all the parts."""
@@ -133,6 +134,8 @@ class FlowTerm:
             held=self.held if holds else None,
             linearise=self.linearise,
             fast=self.fast,
+            pull=self.pull,
+            kept=self.kept,
             pairs=True,
         )
 
@@ -244,39 +247,64 @@ class FlowTerm:
 
     # --- by hand, without autograd --------------------------------------------------------------
 
-    def _plain(self) -> bool:
-        """Whether the pointwise part is the two products alone."""
+    def _kernel(self, pairs: Tensor) -> PlainFlow | None:
+        """The short way for modes like these, where the pointwise part is the two products."""
+        plain = self._plain
+        if plain is not None and plain.shape == pairs.shape and plain.dtype == pairs.dtype:
+            return plain
         acts = self.closure is not None and not self.hold
-        return not self.scalars and not acts and self.forcing is None
+        if self.scalars or acts or self.forcing is not None:
+            return None
+        factors = self._factors(torch.view_as_complex(pairs))
+        plain = self._plain = PlainFlow(self.grid, factors, pairs)
+        return plain
 
     def fast(self, pairs: Tensor, time: float, *tensors: Tensor) -> Tensor:
         """N(u, t) of the real view of u, with few calls and few temporaries."""
+        plain = self._kernel(pairs)
+        if plain is not None:
+            return plain.value(pairs, self._mean(time, tensors), self._steady(tensors))
         u = torch.view_as_complex(pairs)
         fields = self._fields(u, time, tensors)
-        if self._plain():
-            if self._work is None or self._work[0].shape != fields.shape:
-                flux = torch.empty_like(fields)
-                shear, normal = flux.unbind(-3)
-                self._work = (flux, shear, normal)
-            flux = _products(fields, *self._work)
-            return self._collect_plain(to_modes(flux, self.grid), tensors)
         flux = to_modes(self.flux(fields, time, tensors), self.grid)
         return _pairs(self._collect(u, flux, self._mean(time, tensors), tensors))
 
+    def pull(self, pairs: Tensor, time: float, *tensors: Tensor) -> Pull:
+        """The adjoint alone."""
+        plain = self._kernel(pairs)
+        if plain is None:
+            return self.linearise(pairs, time, *tensors)[1]
+        return self._short(plain, pairs, time, tensors, False)[1]
+
+    def kept(self, pairs: Tensor) -> int:
+        """Bytes of the velocity, where that is all that the adjoint holds; else 0."""
+        plain = self._kernel(pairs)
+        return 0 if plain is None else plain.product.numel() * plain.product.element_size()
+
+    def _short(
+        self, plain: PlainFlow, pairs: Tensor, time: float, tensors: Sequence[Tensor], needed: bool
+    ) -> tuple[Tensor | None, Pull]:
+        def moved(drift: Tensor, totals: Totals) -> None:
+            self._pull_mean(drift, time, tensors, totals)
+
+        mean = self._mean(time, tensors)
+        return plain.linearise(pairs, mean, self._steady(tensors), moved, needed)
+
+    def _steady(self, tensors: Sequence[Tensor]) -> Tensor | None:
+        return None if self.force is None else tensors[0]
+
     def linearise(self, pairs: Tensor, time: float, *tensors: Tensor) -> tuple[Tensor, Pull]:
         """N(u, t) of the real view of u, and its adjoint."""
+        plain = self._kernel(pairs)
+        if plain is not None:
+            found = self._short(plain, pairs, time, tensors, True)
+            assert found[0] is not None
+            return found[0], found[1]
         u = torch.view_as_complex(pairs)
         fields = self._fields(u, time, tensors)
-        if self._plain():
-            flux = torch.empty_like(fields)
-            shear, normal = flux.unbind(-3)
-            flux = _products(fields, flux, shear, normal)
-            pull_flux = _products_adjoint(fields)
-            value = self._collect_plain(to_modes(flux, self.grid), tensors)
-        else:
-            flux, pull_flux = self._flux_by_autograd(fields, time, tensors)
-            mean = self._mean(time, tensors)
-            value = _pairs(self._collect(u, to_modes(flux, self.grid), mean, tensors))
+        flux, pull_flux = self._flux_by_autograd(fields, time, tensors)
+        mean = self._mean(time, tensors)
+        value = _pairs(self._collect(u, to_modes(flux, self.grid), mean, tensors))
 
         def pull(given: Tensor, totals: Totals) -> Tensor:
             made, grad = self._factors(u), torch.view_as_complex(given)
@@ -311,14 +339,6 @@ class FlowTerm:
         if mean is not None:
             hat[..., :2, 0, 0] = mean * (self.grid.height * self.grid.width)
         return to_points(hat, self.grid)
-
-    def _collect_plain(self, flux: Tensor, tensors: Sequence[Tensor]) -> Tensor:
-        made = self._factors(flux)
-        shear, normal = torch.view_as_real(flux).split(1, -4)
-        if self.force is None:
-            return (made.flux[0] * shear).addcmul_(made.flux[1], normal)
-        force = tensors[self._slots["force"]][0]
-        return torch.addcmul(force, made.flux[0], shear).addcmul_(made.flux[1], normal)
 
     def _flux_by_autograd(
         self, fields: Tensor, time: float, tensors: Sequence[Tensor]
@@ -407,29 +427,6 @@ def decayed(mean: Tensor, drag: Tensor, time: float) -> Tensor:
 
 def _pairs(modes: Tensor) -> Tensor:
     return torch.view_as_real(modes.resolve_conj())
-
-
-def _products(fields: Tensor, flux: Tensor, shear: Tensor, normal: Tensor) -> Tensor:
-    """u v and v^2 - u^2 of (..., 2, H, W) into `flux`, whose parts are `shear` and `normal`."""
-    u, v = fields.unbind(-3)
-    torch.mul(u, v, out=shear)
-    torch.mul(v, v, out=normal).addcmul_(u, u, value=-1)
-    return flux
-
-
-def _products_adjoint(fields: Tensor) -> Callable[[Tensor, Totals], Tensor]:
-    """The adjoint of `_products` there."""
-    u, v = fields.unbind(-3)
-
-    def pull(grad: Tensor, totals: Totals) -> Tensor:
-        a, b = grad.unbind(-3)
-        found = torch.empty_like(grad)
-        into_u, into_v = found.unbind(-3)
-        torch.mul(a, v, out=into_u).addcmul_(b, u, value=-2)
-        torch.mul(a, u, out=into_v).addcmul_(b, v, value=2)
-        return found
-
-    return pull
 
 
 def _add(total: Tensor | None, more: Tensor) -> None:

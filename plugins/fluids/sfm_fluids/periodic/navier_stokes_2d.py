@@ -78,7 +78,8 @@ class NavierStokes2D(PseudoSpectral):
     cells. Built in: `subgrid="smagorinsky"` with the parameter `smagorinsky_constant`.
 
     Memory: each step is redone in the backward pass (`recompute=True`), so a long rollout keeps
-    one state per step, or one per `segment` steps. Closures and forces must be deterministic.
+    one state per step, or one per `segment` steps; without a closure, the last steps are kept
+    instead, up to 64 MiB over all graphs. Closures and forces must be deterministic.
 
     Limits: periodic boundaries only; closures and forces get no gradient of their buffers.
     """

@@ -16,6 +16,7 @@ from ..stepping.adaptive import Controller, replay, search
 from ..stepping.exponential import ExponentialStep, paired
 from ..stepping.functional import traced
 from ..stepping.rollout import Monitor, rollout
+from ..stepping.stacked import Stacks
 from ..stepping.stepper import STEPPERS, stepper
 from ..stepping.term import Term, as_term
 
@@ -68,6 +69,7 @@ class PseudoSpectral(Simulator):
             if not getattr(self, name, 1.0) > 0:
                 raise InputError(f"{self.part}: {name}={getattr(self, name)} must be positive")
         self._made: tuple[tuple[Any, ...], Tensor, Sequence[Tensor]] | None = None
+        self._stacked: tuple[Sequence[Tensor], Stacks | None] | None = None
 
     @abstractmethod
     def linear_operator(self) -> Tensor:
@@ -113,6 +115,7 @@ class PseudoSpectral(Simulator):
         pairs = u.is_complex() and not linear.is_complex()
         factors = self._factors(linear, u.real.dtype, pairs)
         term = as_term(plain)
+        worth = steps > 1 or not any(f.requires_grad for f in factors)
         step = ExponentialStep(
             tableau=method.tableau,
             term=term,
@@ -121,6 +124,7 @@ class PseudoSpectral(Simulator):
             time=time,
             first=round(time / self.dt),
             pairs=pairs,
+            stacks=self._stacks(factors) if worth and not traced() else None,
         )
         watch = monitor
         if monitor is not None and pairs:
@@ -216,3 +220,14 @@ class PseudoSpectral(Simulator):
         if constant:
             self._made = key, linear.detach(), factors
         return factors
+
+    @torch.inference_mode(False)
+    def _stacks(self, factors: Sequence[Tensor]) -> Stacks | None:
+        """The factors stacked; those of the last call again if the factors are the same."""
+        if self._stacked is not None and self._stacked[0] is factors:
+            return self._stacked[1]
+        with torch.no_grad():
+            made = Stacks.of(stepper(self.stepper).tableau, factors)
+        kept = self._made is not None and self._made[2] is factors
+        self._stacked = (factors, made) if kept else None
+        return made

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from .functional import traced
 from .rollout import Adjoint
+from .stacked import Stacks, Work
 from .tableau import Pull, Tableau, Totals
 from .term import Term, by_autograd
 
@@ -23,7 +24,7 @@ def paired(factor: Tensor) -> Tensor:
     return torch.view_as_real(torch.complex(factor, factor))
 
 
-@dataclass(frozen=True)
+@dataclass
 class ExponentialStep:
     """A `Step` of a rollout. Its tensors are the method's factors, then the term's tensors.
 
@@ -35,6 +36,8 @@ class ExponentialStep:
         time: time at n = 0, in the term's clock.
         first: number of the step at n = 0, for the part of N that is held through a step.
         pairs: whether u is the real view of complex coefficients.
+        stacks: the factors that all steps get, stacked, for steps with fewer calls; None for the
+            plain way.
     """
 
     tableau: Tableau
@@ -44,10 +47,13 @@ class ExponentialStep:
     time: float
     first: int
     pairs: bool
+    stacks: Stacks | None = None
+    _work: Work | None = field(default=None, repr=False)
 
     def advance(self, u: Tensor, n: int, *tensors: Tensor) -> Tensor:
         factors, given = tensors[: self.count], tensors[self.count :]
         start, dt, term = self.time + n * self.dt, self.dt, self.term
+        work = self._ready(u)
         held = None
         if term.held is not None:
             held = self._out(term.held(self._in(u), self.first + n, *given))
@@ -62,6 +68,8 @@ class ExponentialStep:
                     value = self._out(fast(self._in(w), start + c * dt, *given))
                 return value if held is None else value.add_(held)
 
+            if work is not None:
+                return work.step(u, nonlinear)
             return self.tableau.step(u, nonlinear, factors)
 
         def readable(w: Tensor, c: float) -> Tensor:
@@ -70,9 +78,38 @@ class ExponentialStep:
 
         return self.tableau.step(u, readable, factors)
 
+    def _ready(self, u: Tensor) -> Work | None:
+        """Accumulators for u, where nobody watches and the factors are stacked."""
+        stacks = self.stacks
+        if stacks is None or torch.is_grad_enabled() or traced():
+            return None
+        if self._work is None or self._work.shape != u.shape:
+            if not stacks.suit(u):
+                return None
+            self._work = Work(stacks, u)
+        return self._work
+
     def linearise(
         self, u: Tensor, n: int, wanted: Sequence[bool], *tensors: Tensor
     ) -> tuple[Tensor, Adjoint]:
+        return self._linearise(u, n, wanted, tensors, True)
+
+    def adjoint(self, u: Tensor, n: int, wanted: Sequence[bool], *tensors: Tensor) -> Adjoint:
+        return self._linearise(u, n, wanted, tensors, False)[1]
+
+    def kept(self, u: Tensor, wanted: Sequence[bool]) -> int:
+        term = self.term
+        if term.kept is None or term.held is not None:
+            return 0
+        stages, state = len(self.tableau.nodes), u.numel() * u.element_size()
+        states = 1 + stages if any(wanted[: self.count]) or self._ready(u) is None else 1
+        fields = term.kept(u)
+        return stages * fields + states * state if fields else 0
+
+    def _linearise(
+        self, u: Tensor, n: int, wanted: Sequence[bool], tensors: Sequence[Tensor], end: bool
+    ) -> tuple[Tensor, Adjoint]:
+        """The step, or with no `end` anything, and its adjoint."""
         factors, given = tensors[: self.count], tensors[self.count :]
         sums: list[Tensor] = []  # gradient of the held part
         rest: list[Totals] = []  # totals of the term's tensors, known when the adjoint runs
@@ -86,17 +123,21 @@ class ExponentialStep:
                 wanted[self.count :],
             )
 
-        def evaluate(stage: Tensor, c: float) -> tuple[Tensor, Pull]:
+        def evaluate(stage: Tensor, c: float, needed: bool) -> tuple[Tensor | None, Pull]:
             time = self.time + (n + c) * self.dt
+            value: Tensor | None
             if self.term.linearise is not None and self.term.pairs == self.pairs:
-                value, pull = self.term.linearise(stage, time, *given)
+                if needed or self.term.pull is None:
+                    value, pull = self.term.linearise(stage, time, *given)
+                else:
+                    value, pull = None, self.term.pull(stage, time, *given)
 
                 def direct(grad: Tensor) -> Tensor:
                     if held is not None:
                         sums.append(grad)
                     return pull(grad, rest[0])
 
-                return (value if held is None else value + held), direct
+                return (value if held is None or value is None else value + held), direct
             if self.term.linearise is not None:
                 value, pull = self.term.linearise(self._in(stage), time, *given)
             else:
@@ -115,7 +156,12 @@ class ExponentialStep:
 
             return (value if held is None else value + held), back
 
-        end, adjoint = self.tableau.linearise(u, evaluate, factors)
+        work = self._ready(u)
+        if work is not None:
+            learned = any(wanted[: self.count])
+            after, adjoint = work.linearise(u, evaluate, factors, learned, end)
+        else:
+            after, adjoint = self.tableau.linearise(u, evaluate, factors)
 
         def whole(grad: Tensor, totals: Totals) -> Tensor:
             rest.append(totals[self.count :])
@@ -126,7 +172,7 @@ class ExponentialStep:
             sums.clear()
             return grad_u
 
-        return end, whole
+        return after, whole
 
     def _in(self, u: Tensor) -> Tensor:
         return torch.view_as_complex(u) if self.pairs else u

@@ -2,8 +2,8 @@
 
 The whole rollout is one node of autograd's graph. Its forward pass builds no graph and keeps one
 state per step (or per segment of steps); its backward pass goes through the steps from the last
-to the first, redoes each and applies its adjoint. Nothing else is stored, so the memory is that of
-the states and of one step.
+to the first, redoes each and applies its adjoint. The memory is that of the states and of one step.
+The last steps are not redone where what they need is known to be small (`budget`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from .budget import BUDGET
 from .captured import undeclared
 from .functional import traced
 from .tableau import Totals
@@ -33,6 +34,8 @@ class Step(Protocol):
     linearise(u, n, wanted, *tensors): the next state, without autograd, and the adjoint: it takes
         the next state's gradient, adds those of `tensors` to the second argument in place (None
         where none is wanted), and returns u's gradient.
+    adjoint(u, n, wanted, *tensors): the second of these alone, which may cost less.
+    kept(u, wanted): bytes that an adjoint holds; 0 if that is not known.
     """
 
     def advance(self, u: Tensor, n: int, *tensors: Tensor) -> Tensor: ...
@@ -40,6 +43,10 @@ class Step(Protocol):
     def linearise(
         self, u: Tensor, n: int, wanted: Sequence[bool], *tensors: Tensor
     ) -> tuple[Tensor, Adjoint]: ...
+
+    def adjoint(self, u: Tensor, n: int, wanted: Sequence[bool], *tensors: Tensor) -> Adjoint: ...
+
+    def kept(self, u: Tensor, wanted: Sequence[bool]) -> int: ...
 
 
 class AutogradStep:
@@ -55,6 +62,12 @@ class AutogradStep:
         self, u: Tensor, n: int, wanted: Sequence[bool], *tensors: Tensor
     ) -> tuple[Tensor, Adjoint]:
         return by_autograd(lambda v, *t: self.function(v, n, *t), u, tensors, wanted)
+
+    def adjoint(self, u: Tensor, n: int, wanted: Sequence[bool], *tensors: Tensor) -> Adjoint:
+        return self.linearise(u, n, wanted, *tensors)[1]
+
+    def kept(self, u: Tensor, wanted: Sequence[bool]) -> int:
+        return 0
 
 
 def rollout(
@@ -80,7 +93,7 @@ def rollout(
             other tensors that need one is slower: each step then goes through torch's checkpoint.
         steps: how many.
         recompute: keep only the states between steps for the backward pass and redo each step
-            there; else keep everything.
+            there, but for the last ones while the budget of 64 MiB lasts; else keep everything.
         segment: with `recompute`, keep only every `segment`-th state, and redo the steps between:
             a memory of steps / segment + segment states for one more forward pass.
         monitor: called with (steps done, u) after every step.
@@ -138,6 +151,10 @@ def _checkpointed(
     return u
 
 
+class _Adjoints(list[Adjoint]):
+    """Of the last steps; what the budget gave for them is free again when it is gone."""
+
+
 class _Rollout(torch.autograd.Function):
     """The node: states in, last state out."""
 
@@ -155,9 +172,12 @@ class _Rollout(torch.autograd.Function):
         wanted = ctx.needs_input_grad[6:]
         ctx.save_for_backward(u, *tensors)
         ctx.step, ctx.steps, ctx.segment = step, steps, segment if recompute else 1
-        ctx.states, ctx.adjoints = [], []
+        ctx.states, ctx.adjoints = [], _Adjoints()
+        whole = steps
+        if recompute:
+            whole = BUDGET.take(step.kept(u, wanted), steps, ctx.adjoints)
         for n in range(steps):
-            if not recompute:
+            if n >= steps - whole:
                 u, adjoint = step.linearise(u, n, wanted, *tensors)
                 ctx.adjoints.append(adjoint)
             else:
@@ -175,17 +195,16 @@ class _Rollout(torch.autograd.Function):
             return (None,) * 5 + _differentiable(ctx.step, u, tensors, ctx.steps, grad)
         wanted = ctx.needs_input_grad[6:]
         totals = [torch.zeros_like(t) if w else None for t, w in zip(tensors, wanted, strict=True)]
-        for first in reversed(range(0, ctx.steps, ctx.segment)):
-            last = min(first + ctx.segment, ctx.steps)
-            states = [ctx.states[first // ctx.segment]] if ctx.states else []
+        for adjoint in reversed(ctx.adjoints):
+            grad = adjoint(grad, totals)
+        redone = ctx.steps - len(ctx.adjoints)
+        for first in reversed(range(0, redone, ctx.segment)):
+            last = min(first + ctx.segment, redone)
+            states = [ctx.states[first // ctx.segment]]
             for n in range(first, last - 1):
                 states.append(ctx.step.advance(states[-1], n, *tensors))
             for n in range(last - 1, first - 1, -1):
-                if ctx.adjoints:
-                    adjoint = ctx.adjoints[n]
-                else:
-                    _, adjoint = ctx.step.linearise(states[n - first], n, wanted, *tensors)
-                grad = adjoint(grad, totals)
+                grad = ctx.step.adjoint(states[n - first], n, wanted, *tensors)(grad, totals)
         return (None, None, None, None, None, grad if ctx.needs_input_grad[5] else None, *totals)
 
 

@@ -21,6 +21,7 @@ from .functional import traced
 
 Totals = Sequence[Tensor | None]
 Pull = Callable[[Tensor], Tensor]
+Evaluate = Callable[[Tensor, float, bool], tuple[Tensor | None, Pull]]
 
 
 @dataclass(frozen=True)
@@ -100,18 +101,19 @@ class Tableau:
     def linearise(
         self,
         u: Tensor,
-        evaluate: Callable[[Tensor, float], tuple[Tensor, Pull]],
+        evaluate: Evaluate,
         factors: Sequence[Tensor],
     ) -> tuple[Tensor, Callable[[Tensor, Totals], Tensor]]:
-        """The step and its adjoint. `evaluate(u, c)` gives N and the adjoint of N there.
+        """The step and its adjoint. `evaluate(u, c, True)` gives N and the adjoint of N there.
 
         The adjoint takes the gradient of the result, adds the factors' gradients to `totals`
         (None where none is wanted), and returns the gradient of u. Runs without autograd.
         """
-        stage, values, pulls = u, [], []
+        stage, values, pulls = u, [], []  # type: Tensor, list[Tensor], list[Pull]
         products: dict[int, Tensor] = {}
         for i, node in enumerate(self.nodes):
-            value, pull = evaluate(stage, node)
+            value, pull = evaluate(stage, node, True)
+            assert value is not None
             values.append(value)
             pulls.append(pull)
             stage = self._stage(i, u, values, factors, products, True)
@@ -124,19 +126,28 @@ class Tableau:
                 if i < len(values) - 1:
                     grad_u += grad
                 grad_u.addcmul_(factors[row.linear].conj(), grad)
-                _accumulate(totals[row.linear], grad, u)
+                self.accumulate(totals, i, grad, u, values)
                 for j, weight in enumerate(row.weights):
                     if weight is None:
                         continue
                     factor, before = factors[weight].conj(), into[j]
                     into[j] = factor * grad if before is None else before.addcmul_(factor, grad)
-                    _accumulate(totals[weight], grad, values[j])
                 mine = into[i]
                 assert mine is not None, "a stage that nothing uses"
                 grad = pulls[i](mine)
             return grad_u.add_(grad)
 
         return stage, adjoint
+
+    def accumulate(
+        self, totals: Totals, i: int, grad: Tensor, u: Tensor, values: Sequence[Tensor]
+    ) -> None:
+        """Add to the factors' gradients what row i gives them, whose gradient is `grad`."""
+        row = self.rows[i]
+        _accumulate(totals[row.linear], grad, u)
+        for j, weight in enumerate(row.weights):
+            if weight is not None:
+                _accumulate(totals[weight], grad, values[j])
 
 
 def _accumulate(total: Tensor | None, grad: Tensor, value: Tensor) -> None:

@@ -27,8 +27,11 @@ class Term:
             autograd; `pull(grad of N, totals)` adds the tensors' gradients to `totals` in place
             (None where none is wanted) and returns u's. None: autograd makes it.
         fast: (u, t, *tensors) -> N without autograd; None: `function`.
-        pairs: whether `fast` and `linearise` take and give the real view (..., 2) of complex
-            coefficients, and gradients of it.
+        pull: (u, t, *tensors) -> the second result of `linearise` alone, where N is not needed;
+            None: `linearise`.
+        kept: u -> bytes that the adjoint made by `linearise` holds; None or 0 if not known.
+        pairs: whether `fast`, `linearise`, `pull` and `kept` take (and give) the real view (..., 2)
+            of complex coefficients, and gradients of it.
     """
 
     function: Callable[..., Tensor]
@@ -36,6 +39,8 @@ class Term:
     held: Callable[..., Tensor] | None = None
     linearise: Callable[..., tuple[Tensor, Pull]] | None = None
     fast: Callable[..., Tensor] | None = None
+    pull: Callable[..., Pull] | None = None
+    kept: Callable[[Tensor], int] | None = None
     pairs: bool = False
 
 
