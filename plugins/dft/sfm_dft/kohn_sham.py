@@ -198,7 +198,7 @@ class KohnSham(Simulator):
         if self.dtype != torch.float64:
             raise InputError(f"{self.part}: dtype {self.dtype} is too coarse; use torch.float64")
         base = getattr(self.closure, "base", self.functional)
-        if base != self.functional:
+        if isinstance(base, str) and base != self.functional:
             raise InputError(
                 f"{self.part}: this closure corrects {base}, not {self.functional}, which would "
                 f"count the correction twice; set functional={base} or leave the closure out"
