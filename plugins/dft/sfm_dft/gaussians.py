@@ -1,4 +1,4 @@
-"""The Gaussian bases of a Kohn-Sham system as `sfm_dft.integrals.Shells`."""
+"""The Gaussian bases of a molecule as `sfm_dft.integrals.Shells`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from torch import Tensor
 
 from sfm_dft import density_basis
 from sfm_dft.integrals import Shells
-from sfm_dft.labelling import AUXILIARY_BASIS, build_molecule
 
 if TYPE_CHECKING:
-    from sfm_dft.system import KohnShamSystem
+    from sfm_dft.molecule import Molecule
 
 
 @dataclass(frozen=True)
@@ -26,23 +25,23 @@ class Gaussians:
     projectors: Shells | None
 
     @classmethod
-    def of(cls, system: KohnShamSystem) -> Gaussians:
-        """Bases of a system, at its positions."""
+    def of(cls, molecule: Molecule) -> Gaussians:
+        """Bases of a molecule, at its positions and on its device."""
         from pyscf import df
 
-        molecule = build_molecule(
-            system.numbers.numpy(), system.positions.numpy(), system.basis, system.charge, "Bohr"
-        )
-        fitted = system.coulomb.dim() == 3
-        closure = system.density_functions is not None
+        device = molecule.positions.device
+        made = molecule.pyscf()
+        auxiliary = df.make_auxmol(made, molecule.auxiliary) if molecule.fitted else None
+        closure = molecule.density_functions is not None
+        projectors = density_basis.auxiliary_molecule(made) if closure else None
         return cls(
-            Shells.of(molecule),
-            Shells.of(df.make_auxmol(molecule, AUXILIARY_BASIS)) if fitted else None,
-            Shells.of(density_basis.auxiliary_molecule(molecule)) if closure else None,
+            Shells.of(made, device=device),
+            None if auxiliary is None else Shells.of(auxiliary, device=device),
+            None if projectors is None else Shells.of(projectors, device=device),
         )
 
     @staticmethod
     def unordered(values: Tensor) -> Tensor:
         """(A, 45) in e3nn's order -> (A * 45,) in PySCF's order, differentiable."""
-        rotation = torch.tensor(density_basis.atom_rotation(), dtype=values.dtype)
+        rotation = torch.tensor(density_basis.atom_rotation()).to(values)
         return (values @ rotation).reshape(-1)

@@ -22,14 +22,16 @@ PIECE_BYTES = 8_000_000
 
 
 def matrix(bra: Distribution, ket: Distribution, kernel: Kernel = "coulomb") -> Tensor:
-    """Integrals (bra groups, bra width, ket groups, ket width).
-
-    The ket's expansion must be one for all its primitives (`singles` or `points`).
-    """
+    """Integrals (bra groups, bra width, ket groups, ket width)."""
     rows, signs = sums(bra.lowest, bra.highest, ket.lowest, ket.highest, bra.centres.device)
+    same = len(ket.expansion) == 1  # for all primitives, as in `singles` and `points`
     pattern = ket.expansion[0] * signs
+    weights = ket.scale if same else ket.coefficients() * signs
 
-    def piece(group: Tensor, first: Ends, second: Ends, expansion: Tensor, scale: Tensor) -> Tensor:
+    def piece(
+        group: Tensor, first: Ends, second: Ends, expansion: Tensor, weights: Tensor
+    ) -> Tensor:
+        scale = weights if same else None
         r = derivatives(first, bra.highest, second, ket.highest, kernel, scale)
         wanted = r.index_select(1, rows.flatten()).unflatten(1, rows.shape)
         done = torch.bmm(expansion, wanted.flatten(2)).flatten(1)
@@ -37,7 +39,10 @@ def matrix(bra: Distribution, ket: Distribution, kernel: Kernel = "coulomb") -> 
         summed = done.new_zeros(int(group[-1]) - start + 1, done.shape[1])
         summed = summed.index_add(0, group - start, done)
         summed = summed.unflatten(1, (expansion.shape[1], rows.shape[1], -1))
-        turned = torch.einsum("gwcn,kc->gwnk", summed, pattern)
+        if same:
+            turned = torch.einsum("gwcn,kc->gwnk", summed, pattern)
+        else:
+            turned = torch.einsum("gwcn,nkc->gwnk", summed, weights)
         if ket.groups == len(ket.centres):
             return turned
         empty = turned.new_zeros(*turned.shape[:2], ket.groups, turned.shape[3])
@@ -47,7 +52,7 @@ def matrix(bra: Distribution, ket: Distribution, kernel: Kernel = "coulomb") -> 
     total = bra.centres.new_zeros(bra.groups, coefficients.shape[1], ket.groups, len(pattern))
     for part in _pieces(bra, ket, rows.numel()):
         group = bra.group[part]
-        found = _run(partial(piece, group), bra, ket, part, coefficients, ket.scale)
+        found = _run(partial(piece, group), bra, ket, part, coefficients, weights)
         target = torch.arange(int(group[0]), int(group[-1]) + 1, device=group.device)
         total.index_add_(0, target, found)
     return total
