@@ -221,6 +221,27 @@ def test_first_and_second_derivatives_are_those_of_the_value(name, spins):
     assert torch.autograd.gradgradcheck(energy, inputs, atol=1e-5)
 
 
+# torch's own forward mode loads decompositions through its deprecated script compiler
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("name", ["PBE", "r2SCAN"])
+def test_forward_mode_gives_the_same_second_derivatives(name):
+    density = tracked(random_density(2, seed=4, count=20, spread=1.0))
+
+    def energy(rho, gradient, tau):
+        return sum(functional(name)(GridDensity(rho, gradient, tau))).sum()
+
+    inputs = fields(density)
+    generator = torch.Generator().manual_seed(6)
+    plain = tuple(f.detach() for f in inputs)
+    tangents = tuple(f * torch.randn(f.shape, generator=generator, dtype=f.dtype) for f in plain)
+    first = derivatives(energy(*inputs), density, create_graph=True, allow_unused=True)
+    along = sum((f * t).sum() for f, t in zip(first, tangents, strict=True))
+    reverse = derivatives(along, density, allow_unused=True)
+    gradient = torch.func.grad(energy, argnums=(0, 1, 2))
+    _, forward = torch.func.jvp(gradient, plain, tangents)
+    torch.testing.assert_close(forward, reverse, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", LIBXC)
 def test_named_functional_is_what_it_says_for_libxc(name):
     from pyscf.dft import libxc

@@ -4,8 +4,8 @@ libxc names: MGGA_X_R2SCAN, MGGA_C_R2SCAN. Signatures as in `sfm_dft.xc.lda`.
 
 The iso-orbital indicator alpha = (tau - tau_W) / (tau_uniform + eta tau_W) is zero where one
 orbital makes the density. Where tau lies below von Weizsaecker's tau_W, `sfm_dft.xc.reduced`
-lowers the gradient first, as libxc does; rounding may still leave a small negative alpha, for
-which the switching function goes on smoothly.
+lowers the gradients first, as libxc does. That leaves a negative alpha to rounding, and to
+correlation where both spins break the bound, whose mixed gradient is lowered less.
 
 References: Furness, Kaplan, Ning, Perdew, Sun, J. Phys. Chem. Lett. 11, 8208 (2020) and 9248
 (correction); Bartok, Yates, J. Chem. Phys. 150, 161101 (2019) for the switching polynomial.
@@ -72,20 +72,21 @@ def _alpha(gas: Gas, spins: Spins | None) -> Tensor:
 
 def _switch(alpha: Tensor, polynomial: tuple[float, ...], c1: float, c2: float, d: float) -> Tensor:
     """f(alpha): 1 at 0, 0 at 1, -d at infinity; exp(-c1 alpha / (1 - alpha)) below 0."""
-    low, high = alpha <= 0.0, alpha > _SWITCH_TO
-    outside = low | high
-    a = torch.where(outside, 0.0, alpha)
-    inner = torch.full_like(a, polynomial[-1])
-    for coefficient in polynomial[-2::-1]:
+    a = alpha.clamp(0.0, _SWITCH_TO)
+    inner = polynomial[-2] + a * polynomial[-1]
+    for coefficient in polynomial[-3::-1]:
         inner = coefficient + a * inner
-    b = torch.where(outside, alpha, 0.0)
-    rest = torch.exp(torch.where(low, -c1 * b, c2) / torch.where(outside, 1.0 - b, 1.0))
-    return torch.where(outside, torch.where(low, rest, -d * rest), inner)
+    outside, high = alpha > _SWITCH_TO, alpha.clamp(min=_SWITCH_TO)
+    # not a clamp, through which alpha = 0 would count twice in the derivative
+    low = torch.where(alpha < 0.0, alpha, 0.0)
+    # one exponential for both tails; it is 1 between them, and the polynomial is 1 below 0
+    tail = torch.exp(torch.where(outside, c2 / (1.0 - high), -c1 * low / (1.0 - low)))
+    return tail * torch.where(outside, -d, inner)
 
 
 def _short(s2: Tensor) -> Tensor:
-    """s^2 exp(-s^4 / 0.361^4)."""
-    return s2 * torch.exp((-1.0 / _DAMPING) * s2.square())
+    """s^2 exp(-s^4 / 0.361^4); the exponent stops where exp would slow down in underflow."""
+    return s2 * torch.exp((s2.square() * (-1.0 / _DAMPING)).clamp(min=-300.0))
 
 
 def r2scan_exchange(gas: Gas) -> Tensor:

@@ -138,6 +138,7 @@ def reduced(density: GridDensity, rung: Rung) -> Reduced:
     tau = density.tau if rung == "mgga" else None
     assert rung != "mgga" or tau is not None, "this density was made without tau"
     if tau is not None and same is not None and mixed is not None and other is not None:
+        tau = clamp_value(tau, torch.zeros_like(tau[:1, :1]), None)
         same, mixed, other = _within_bound(same, mixed, other, density.rho, tau)
     if density.closed_shell:
         gas = _gas(

@@ -20,11 +20,17 @@ class _CubeRoot(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
         ctx.save_for_backward(inputs[0], output)
+        ctx.save_for_forward(inputs[0], output)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         x, y = ctx.saved_tensors
         return grads[0] * y / (3.0 * x)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        x, y = ctx.saved_tensors
+        return tangents[0] * y / (3.0 * x)
 
 
 def cube_root(x: Tensor) -> Tensor:
@@ -50,6 +56,10 @@ class _ClampValue(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         return grads[0], None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        return tangents[0].clone()  # type: ignore[no-any-return]
 
 
 def clamp_value(x: Tensor, lowest: Tensor | None, highest: Tensor | None) -> Tensor:
