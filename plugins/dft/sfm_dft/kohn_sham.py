@@ -111,6 +111,10 @@ class KohnSham(Simulator):
     def2-universal-jkfit with exact exchange. Grid level 3 is good to about 5e-6 hartree, r2SCAN
     wants level 5 for 1e-5. Good values: both scales 1, fields below 1 V/angstrom.
 
+    `polarizability=True` and `vibrations=True` (one molecule at a time) add second derivatives of
+    the energy (`sfm_dft.vibrations`): analytic, at the geometry given, without a gradient of their
+    own. `vibrations` costs about 3 A forces and holds all integrals: for ten atoms or so.
+
     A state that used up `max_cycles` without converging raises in `observe`. Before that, `observe`
     gives the energy functional at the current density, without gradient, next to `scf_residual`.
 
@@ -140,6 +144,8 @@ class KohnSham(Simulator):
         Setting("grid_pruning", "nwchem", ("nwchem", "none"), summary="fewer points near nuclei"),
         Setting("integrals", "libcint", ("libcint", "torch"), summary="who computes them"),
         Setting("forces", False, (False, True), summary="observe forces too; costs about an SCF"),
+        Setting("polarizability", False, (False, True), summary="observe it too; three responses"),
+        Setting("vibrations", False, (False, True), summary="observe Hessian, frequencies, IR too"),
         Setting("guess", "minao", GUESSES, summary="first density"),
         Setting("cycles_per_step", 1, summary="cycles that make one step"),
         Setting("max_cycles", 60, summary="give up after so many cycles"),
@@ -161,6 +167,11 @@ class KohnSham(Simulator):
         q.LUMO,
         q.SPIN_SQUARED,
         q.SCF_RESIDUAL,
+        q.POLARIZABILITY,
+        q.POLARIZABILITY_TENSOR,
+        q.HESSIAN,
+        q.FREQUENCIES,
+        q.IR_INTENSITIES,
     )
     time_unit: ClassVar[str] = "1"
     closure_quantity: ClassVar[str | None] = "xc_correction"
@@ -185,6 +196,8 @@ class KohnSham(Simulator):
     grid_pruning: str
     integrals: str
     forces: bool
+    polarizability: bool
+    vibrations: bool
     guess: str
     cycles_per_step: int
     max_cycles: int
@@ -334,6 +347,7 @@ class KohnSham(Simulator):
             if self.forces:
                 atoms = [molecule.positions for molecule in state.system.molecules]
                 found["forces"] = torch.full_like(torch.cat(atoms), torch.nan)
+            found.update(self._second_derivatives(functional, None))
             return self._shaped(state, found)
         worst = float(solution.residual.max())
         if worst > 10.0 * self.tolerance:
@@ -348,7 +362,38 @@ class KohnSham(Simulator):
 
             unit = factor("hartree/bohr", "eV/angstrom")
             found["forces"] = forces(functional, density) * unit
+        found.update(self._second_derivatives(functional, solution))
         return self._shaped(state, found)
+
+    def _second_derivatives(
+        self, functional: EnergyFunctional, solution: Orbitals | None
+    ) -> dict[str, Tensor]:
+        """Polarizability and vibrations where they are asked for; NaN without a solution."""
+        if not (self.polarizability or self.vibrations):
+            return {}
+        from sfm_dft import vibrations
+
+        system = functional.system
+        found: dict[str, Tensor] = {}
+        if self.polarizability:
+            tensor = torch.full((len(system), 3, 3), torch.nan, dtype=self.dtype)
+            if solution is not None:
+                tensor = vibrations.polarizability(functional, solution, smearing=self.smearing)
+            found["polarizability_tensor"] = tensor
+            found["polarizability"] = tensor.diagonal(dim1=1, dim2=2).mean(1)
+        if self.vibrations:
+            if len(system) != 1:
+                raise InputError(
+                    f"{self.part}: vibrations take one molecule at a time, not {len(system)}"
+                )
+            seen = vibrations.unknown(system.molecules[0])
+            if solution is not None:
+                seen = vibrations.vibrations(functional, solution, smearing=self.smearing)
+            unit = factor("hartree/bohr**2", "eV/angstrom**2")
+            found["hessian"] = seen.hessian[None] * unit
+            found["frequencies"] = seen.frequencies[None]
+            found["ir_intensities"] = seen.intensities[None]
+        return found
 
     def _shaped(self, state: KohnShamState, found: dict[str, Tensor]) -> dict[str, Tensor]:
         if state.batched:

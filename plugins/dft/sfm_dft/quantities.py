@@ -50,6 +50,31 @@ SPIN_SQUARED = Quantity(
 SCF_RESIDUAL = Quantity(
     "scf_residual", "eV", summary="largest Fock-density commutator: zero when self-consistent"
 )
+POLARIZABILITY = Quantity(
+    "polarizability",
+    "bohr**3",
+    extensive=True,
+    summary="isotropic static dipole polarizability, a third of the tensor's trace",
+)
+POLARIZABILITY_TENSOR = Quantity(
+    "polarizability_tensor",
+    "bohr**3",
+    "0e+2e",
+    extensive=True,
+    summary="static dipole polarizability, as a symmetric matrix (3, 3)",
+)
+HESSIAN = Quantity(
+    "hessian",
+    "eV/angstrom**2",
+    derived_from="energy",
+    summary="second derivatives of the energy by the positions, (3A, 3A)",
+)
+FREQUENCIES = Quantity(
+    "frequencies", "1/cm", summary="harmonic vibrations, ascending; negative stands for imaginary"
+)
+IR_INTENSITIES = Quantity(
+    "ir_intensities", "km/mol", summary="infrared absorption of each harmonic vibration"
+)
 
 ALL = (
     KINETIC_ENERGY,
@@ -66,4 +91,9 @@ ALL = (
     ATOMISATION_ENERGY,
     SPIN_SQUARED,
     SCF_RESIDUAL,
+    POLARIZABILITY,
+    POLARIZABILITY_TENSOR,
+    HESSIAN,
+    FREQUENCIES,
+    IR_INTENSITIES,
 )
