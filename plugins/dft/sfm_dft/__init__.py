@@ -10,6 +10,7 @@ plugin = Plugin(
     summary="electron densities, exchange-correlation energies, and Kohn-Sham theory of molecules",
     datasets={
         "dft-small": "sfm_dft.specs:DFT_SMALL",
+        "dft-levels": "sfm_dft.specs:DFT_LEVELS",
         "g2-atomisation": "sfm_dft.specs:G2_ATOMISATION",
         "hydrogen-1d": "sfm_dft.specs:HYDROGEN_1D",
     },
@@ -47,3 +48,12 @@ plugin = Plugin(
     ),
     requires=("pyscf",),
 )
+
+
+def __getattr__(name: str) -> object:
+    """`sfm_dft.pyscf(mol, functional)`: our functionals in PySCF, imported when asked for."""
+    if name == "pyscf":
+        from sfm_dft.pyscf_adapter import mean_field
+
+        return mean_field
+    raise AttributeError(f"module 'sfm_dft' has no attribute '{name}'")

@@ -29,6 +29,7 @@ EXPONENTS: tuple[tuple[float, ...], ...] = (
 )
 COUNTS = tuple(len(exponents) for exponents in EXPONENTS)
 IRREPS = "+".join(f"{n}x{l}{'eo'[l % 2]}" for l, n in enumerate(COUNTS))  # noqa: E741
+ELEMENTS = (1, 6, 7, 8, 9)  # whose cores these functions can describe
 DIM = sum((2 * degree + 1) * count for degree, count in enumerate(COUNTS))
 
 
@@ -93,6 +94,7 @@ def auxiliary_molecule(molecule: Any) -> Any:
         atom=molecule._atom,
         basis=dict.fromkeys(symbols, shells),
         charge=molecule.charge,
+        spin=molecule.spin,
         unit="Bohr",
         verbose=0,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -13,18 +13,19 @@ ELEMENTS = (1, 6, 7, 8, 9)
 SIMPLE = ("[HH]", "F", "N#N", "[C-]#[O+]", "O", "N", "C", "C=O", "C#C", "C=C", "C#N", "FF", "OO")
 
 
-def small_molecules(archive_member: bytes, max_atoms: int = 8) -> list[str]:
-    """Canonical SMILES of the neutral closed-shell single-fragment H, C, N, O, F molecules.
+def small_molecules(
+    archive_member: bytes, max_atoms: int = 8, elements: Collection[int] = ELEMENTS
+) -> list[str]:
+    """Canonical SMILES of the neutral closed-shell single-fragment molecules of `elements`.
 
     archive_member: the gzipped JSON object whose keys are SMILES (robocrys' molecule database).
-    Sorted and without duplicates; stereochemistry is dropped.
+    max_atoms: hydrogens included. Sorted, without duplicates; stereochemistry is dropped.
     """
-    return sorted(
-        set(_admissible([*json.loads(gzip.decompress(archive_member)), *SIMPLE], max_atoms))
-    )
+    names = [*json.loads(gzip.decompress(archive_member)), *SIMPLE]
+    return sorted(set(_admissible(names, max_atoms, elements)))
 
 
-def _admissible(smiles: Iterable[str], max_atoms: int) -> Iterable[str]:
+def _admissible(smiles: Iterable[str], max_atoms: int, elements: Collection[int]) -> Iterable[str]:
     from rdkit import Chem, RDLogger
 
     RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
@@ -35,7 +36,7 @@ def _admissible(smiles: Iterable[str], max_atoms: int) -> Iterable[str]:
         if molecule is None or Chem.GetFormalCharge(molecule) != 0:
             continue
         atoms = list(molecule.GetAtoms())
-        if not all(_ordinary(atom) for atom in atoms):
+        if not all(_ordinary(atom, elements) for atom in atoms):
             continue
         count = sum(1 + atom.GetTotalNumHs() for atom in atoms)
         canonical = Chem.MolToSmiles(molecule, isomericSmiles=False)
@@ -43,9 +44,9 @@ def _admissible(smiles: Iterable[str], max_atoms: int) -> Iterable[str]:
             yield canonical
 
 
-def _ordinary(atom: Any) -> bool:
-    """H, C, N, O or F, no radical, no isotope, and no charged carbon but in CO and isocyanides."""
-    if atom.GetAtomicNum() not in ELEMENTS or atom.GetNumRadicalElectrons() or atom.GetIsotope():
+def _ordinary(atom: Any, elements: Collection[int]) -> bool:
+    """One of `elements`, no radical, no isotope, no charged carbon but in CO and isocyanides."""
+    if atom.GetAtomicNum() not in elements or atom.GetNumRadicalElectrons() or atom.GetIsotope():
         return False
     triple = any(bond.GetBondTypeAsDouble() == 3.0 for bond in atom.GetBonds())
     return (

@@ -6,6 +6,9 @@ from sfm.data.spec import DatasetSpec
 
 PBE = "PBE/def2-SVP"
 LDA = "LDA/def2-SVP"
+LDA_ON_PBE = "LDA@PBE/def2-SVP"
+R2SCAN_ON_PBE = "r2SCAN@PBE/def2-SVP"
+B3LYP_ON_PBE = "B3LYP@PBE/def2-SVP"
 EXPERIMENT = "experiment"
 EXACT_1D = "exact, exponential interaction"
 
@@ -33,6 +36,21 @@ DFT_SMALL = DatasetSpec(
         "Ganose, Jain, MRS Commun. 9, 874 (2019), doi:10.1557/mrc.2019.94",
         "Sun et al., J. Chem. Phys. 153, 024109 (2020), doi:10.1063/5.0006074",
     ),
+)
+
+DFT_LEVELS = DatasetSpec(
+    name="dft-levels",
+    domain="dft",
+    summary="molecules of H, C, N, O, F, P, S, Cl with up to 12 atoms: one density, four levels",
+    quantities=("energy", "forces", "dipole", "homo", "lumo", "density_coefficients"),
+    levels=(PBE, LDA_ON_PBE, R2SCAN_ON_PBE, B3LYP_ON_PBE),
+    licence="CC0-1.0 (labels and geometries); SMILES from robocrys, modified BSD",
+    origin="SMILES of robocrys 0.2.13; geometries rdkit and GFN2-xTB; labels PySCF 2.14.0",
+    citation=(
+        "Ganose, Jain, MRS Commun. 9, 874 (2019), doi:10.1557/mrc.2019.94",
+        "Sun et al., J. Chem. Phys. 153, 024109 (2020), doi:10.1063/5.0006074",
+    ),
+    encoder="dft/atoms",
 )
 
 G2_ATOMISATION = DatasetSpec(

@@ -1,0 +1,181 @@
+"""A density written in atom-centred functions as the start of self-consistency.
+
+    F = T + V + J[rho] + v_xc[rho],   F C = S C e,   D = C f C^T
+
+with rho = sum_Ak c_Ak phi_Ak of `sfm_dft.density_basis`: its Coulomb potential is exact, its
+exchange-correlation potential is that of a local or semilocal functional on a Becke grid, and one
+diagonalisation gives the orbitals in those potentials. The coefficients come from a trained model
+(`predicted`) or from a fit. Inside: hartree, bohr, PySCF's order of orbitals.
+"""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sfm.data.sample import Sample
+from sfm.errors import InputError
+from sfm.units import factor
+from sfm_dft.density_basis import (
+    DIM,
+    ELEMENTS,
+    auxiliary_molecule,
+    electrons_per_function,
+    fit,
+    from_e3nn,
+    to_e3nn,
+)
+
+if TYPE_CHECKING:
+    from sfm.model import FoundationModel
+
+ENCODER, QUANTITY = "dft/atoms", "density_coefficients"
+FUNCTIONAL = "GGA_X_PBE,GGA_C_PBE"
+GRID_LEVEL = 1
+SMALLEST = 1e-8  # electrons per bohr^3: below, a fitted density is noise and may be negative
+
+
+def density_matrix(
+    molecule: Any,
+    model: FoundationModel,
+    *,
+    level: str | None = None,
+    functional: str = FUNCTIONAL,
+) -> np.ndarray:
+    """First density matrix of a PySCF molecule from a model's predicted density.
+
+    Args:
+        molecule: PySCF molecule, any basis. A model knows neither spin nor basis: unpaired
+            electrons fill the orbitals of the same potential.
+        model: trained on `density_coefficients` with encoder `dft/atoms`.
+        level: level of theory of the prediction; the model's only one if None.
+        functional: of the potential, local or semilocal, in libxc's words; it need not be the one
+            of the calculation that starts here.
+
+    Returns:
+        (n, n) for closed shells, all electrons; (2, n, n) for up and down where spins differ.
+
+    Raises:
+        InputError: the model predicts no densities, or not at this level, or an element has none.
+    """
+    coefficients = conserve(molecule, predicted(molecule, model, level))
+    return occupied(molecule, fock(molecule, coefficients, functional))
+
+
+def predicted(molecule: Any, model: FoundationModel, level: str | None = None) -> np.ndarray:
+    """A model's density coefficients (A, 45) of a PySCF molecule.
+
+    Raises:
+        InputError: the model predicts no densities, or not at this level, or an element has none.
+    """
+    from sfm.predict import predict
+
+    strange = [i for i in range(molecule.natm) if molecule.atom_charge(i) not in ELEMENTS]
+    if strange:
+        raise InputError(
+            f"no density basis for {molecule.atom_pure_symbol(strange[0])} (atom {strange[0]}): "
+            "models predict densities of H, C, N, O and F; start from 'minao'"
+        )
+    sample = Sample(
+        id="molecule",
+        domain="dft",
+        types=molecule.atom_charges(),
+        positions=molecule.atom_coords() * factor("bohr", "angstrom"),
+        conditions={"charge": float(molecule.charge)},
+    )
+    chosen = model.level(ENCODER, level, QUANTITY)
+    found: Any = predict(model, sample, level=chosen, quantities=[QUANTITY])
+    return np.asarray(found[QUANTITY], dtype=np.float64)
+
+
+def superposed(molecule: Any) -> np.ndarray:
+    """Coefficients (A, 45) of spherical atoms, each self-consistent by itself: the baseline."""
+    from pyscf import scf
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PySCF's own deprecations, and files that it leaves open
+        matrix = np.asarray(scf.hf.init_guess_by_atom(molecule))
+        gc.collect()
+    return fit(molecule, matrix)
+
+
+def conserve(molecule: Any, coefficients: np.ndarray) -> np.ndarray:
+    """The nearest coefficients (A, 45), by Coulomb energy, with the right number of electrons."""
+    metric = auxiliary_molecule(molecule).intor("int2c2e")
+    metric[np.diag_indices_from(metric)] += 1e-10 * np.trace(metric) / len(metric)
+    charges = from_e3nn(np.tile(electrons_per_function(), (molecule.natm, 1)))
+    direction = np.linalg.solve(metric, charges)
+    missing = molecule.nelectron - charges @ from_e3nn(coefficients)
+    return coefficients + to_e3nn(direction * (missing / (charges @ direction)))
+
+
+def fock(
+    molecule: Any,
+    coefficients: np.ndarray,
+    functional: str = FUNCTIONAL,
+    grid_level: int = GRID_LEVEL,
+) -> np.ndarray:
+    """Fock matrix (n, n), hartree, of the density with coefficients (A, 45).
+
+    Raises:
+        InputError: coefficients of another shape, or a functional that needs more than the density
+            and its gradient.
+    """
+    from pyscf import df, scf
+
+    if coefficients.shape != (molecule.natm, DIM):
+        raise InputError(
+            f"density coefficients have shape {coefficients.shape}, expected "
+            f"({molecule.natm}, {DIM}): one row per atom"
+        )
+    auxiliary = auxiliary_molecule(molecule)
+    flat = from_e3nn(coefficients)
+    three = df.incore.aux_e2(molecule, auxiliary, "int3c2e", aosym="s2ij")
+    coulomb = np.zeros((molecule.nao, molecule.nao))
+    coulomb[np.tril_indices(molecule.nao)] = three @ flat
+    coulomb += np.tril(coulomb, -1).T
+    potential = _potential(molecule, auxiliary, flat, functional, grid_level)
+    return scf.hf.get_hcore(molecule) + coulomb + potential
+
+
+def _potential(
+    molecule: Any, auxiliary: Any, coefficients: np.ndarray, functional: str, grid_level: int
+) -> np.ndarray:
+    """<mu|v_xc|nu> of the density with coefficients in PySCF's order."""
+    from pyscf import dft
+
+    integrator = dft.numint.NumInt()
+    kind = integrator._xc_type(functional)
+    if kind not in ("LDA", "GGA") or integrator.libxc.is_hybrid_xc(functional):
+        raise InputError(f"functional '{functional}' is {kind} or hybrid: name an LDA or a GGA")
+    grid = dft.gen_grid.Grids(molecule)
+    grid.level = grid_level
+    grid.build()
+    out = np.zeros((molecule.nao, molecule.nao))
+    rows = 1 if kind == "LDA" else 4
+    for values, _, weights, points in integrator.block_loop(
+        molecule, grid, molecule.nao, int(kind == "GGA")
+    ):
+        functions = dft.numint.eval_ao(auxiliary, points, deriv=int(kind == "GGA"))
+        rho = np.reshape(functions @ coefficients, (rows, -1))
+        inside = rho[0] > SMALLEST
+        rho = np.where(inside, rho, 0.0)
+        rho[0] += ~inside * SMALLEST
+        potential = integrator.eval_xc_eff(functional, rho, deriv=1, xctype=kind)[1]
+        potential = potential.reshape(rows, -1) * (weights * inside)
+        potential[0] *= 0.5
+        orbitals = values.reshape(rows, *values.shape[-2:])
+        out += orbitals[0].T @ np.einsum("xgi,xg->gi", orbitals, potential)
+    return out + out.T
+
+
+def occupied(molecule: Any, matrix: np.ndarray) -> np.ndarray:
+    """Density matrix of the lowest orbitals of a Fock matrix (n, n), as PySCF takes it."""
+    from scipy.linalg import eigh
+
+    orbitals = eigh(matrix, molecule.intor_symmetric("int1e_ovlp"))[1]
+    spins = [orbitals[:, :n] @ orbitals[:, :n].T for n in molecule.nelec]
+    return 2.0 * spins[0] if molecule.spin == 0 else np.stack(spins)
