@@ -122,6 +122,12 @@ class ModelConfig:
                 f"config.json: model_type is {data.get('model_type')!r}, not '{MODEL_TYPE}': "
                 "this is not an sfm model"
             )
+        kinds = data.get("architectures")
+        if kinds and "FoundationModel" not in kinds:
+            raise HubError(
+                f"config.json: this is a {', '.join(map(str, kinds))}, not a foundation model: "
+                "its README.md says how to load it"
+            )
         data = upgrade(dict(data))
         try:
             return cls(

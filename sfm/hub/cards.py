@@ -10,6 +10,7 @@ A report is a dict of JSON values; every key is optional, and a section without 
                 baselines {name: value}}]
     cost      {parameters, device, wall_time, ...}      printed as a table, in this order
     recipe    what was run, as text or dict
+    use       how to use it, Markdown; for what is not loaded with sfm.load
 """
 
 from __future__ import annotations
@@ -213,6 +214,8 @@ def _inside(report: Report) -> str:
 
 
 def _snippet(report: Report) -> str:
+    if report.get("use"):
+        return str(report["use"])
     name = report.get("repo") or report["name"]
     return (
         "```python\n"

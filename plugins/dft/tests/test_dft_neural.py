@@ -6,7 +6,7 @@ import pytest
 import torch
 from sfm_dft.neural.densities import load as load_density
 from sfm_dft.neural.densities import prepare_all
-from sfm_dft.neural.functional import KINDS, LIEB_OXFORD, NeuralFunctional, NeuralGGA, NeuralMetaGGA
+from sfm_dft.neural.functional import KINDS, NeuralFunctional, NeuralGGA, NeuralMetaGGA
 from sfm_dft.neural.reactions import KCAL, Reaction, reactions
 from sfm_dft.neural.results import reaction_errors
 from sfm_dft.neural.saving import Ensemble, load, save
@@ -14,8 +14,8 @@ from sfm_dft.neural.species import species
 from sfm_dft.neural.spectra import spectra, stack
 from sfm_dft.neural.training import Settings, errors_of, fold_of, train
 from sfm_dft.xc import functional as named
+from sfm_dft.xc.conditions import check
 from sfm_dft.xc.density import GridDensity
-from sfm_dft.xc.lda import SLATER
 
 from sfm.errors import HubError, InputError
 
@@ -35,12 +35,6 @@ def some_density(seed=0, points=60, spins=2, low=-6.0, high=2.0):
     weizsaecker = gradient.square().sum(1) / (8.0 * rho)
     tau = weizsaecker + 5.0 * random(spins, points) * rho ** (5.0 / 3.0)
     return GridDensity(rho, gradient, tau)
-
-
-def uniform(rho):
-    """The uniform gas of these spin densities (s, G)."""
-    tau = 0.3 * (6.0 * torch.pi**2) ** (2.0 / 3.0) * rho ** (5.0 / 3.0)
-    return GridDensity(rho, torch.zeros(len(rho), 3, rho.shape[1], dtype=rho.dtype), tau)
 
 
 def random_one(kind, seed=1):
@@ -67,33 +61,10 @@ def test_closed_shell_equals_two_equal_spins(kind):
 
 
 @ALL
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_exchange_scales_with_spin_and_coordinates(kind, seed):
-    one, density = random_one(kind, seed), some_density(seed)
-    parts = [one(density.spin(i)).exchange / 2 for i in (0, 1)]
-    torch.testing.assert_close(one(density).exchange, sum(parts), rtol=1e-12, atol=0)
-    scaled = one(density.scaled(1.7)).exchange  # e_x(r) grows as the fourth power
-    torch.testing.assert_close(scaled, 1.7**4 * one(density).exchange, rtol=1e-10, atol=0)
-
-
-@ALL
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_lieb_oxford_and_signs(kind, seed):
-    one, density = random_one(kind, seed), some_density(seed, spins=1, points=400)
-    enhancement = one(density).exchange / (SLATER * density.total ** (4.0 / 3.0))
-    assert enhancement.min() > 0
-    assert enhancement.max() <= LIEB_OXFORD
-    assert one(some_density(seed, points=400)).correlation.max() <= 0
-
-
-@pytest.mark.parametrize("kind", ["NeuralGGA", "NeuralMetaGGA"])
-@pytest.mark.parametrize("polarised", [0.0, 0.4, 1.0])
-def test_uniform_gas_is_exact(kind, polarised):
-    n = torch.logspace(-5, 3, 20, dtype=torch.float64)
-    gas = uniform(torch.stack([n * (1 + polarised), n * (1 - polarised)]) / 2)
-    one = random_one(kind)
-    for got, want in zip(one(gas), named(one.options["base"])(gas), strict=True):
-        torch.testing.assert_close(got, want, rtol=1e-9, atol=0)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_exact_conditions_hold_for_all_weights(kind, seed):
+    broken = {c.name for c in check(random_one(kind, seed)) if c.required and not c.holds}
+    assert broken == ({"uniform gas, correlation"} if kind == "NeuralLDA" else set())
 
 
 @ALL
@@ -251,7 +222,7 @@ def test_spectra_stand_for_the_grid(kind, small):
             prepared = load_density(small / f"{name}.npz")
             whole = prepared.rest + float((prepared.weights * sum(one(prepared.density))).sum())
             change = whole - float(species_of.base[i])
-            assert abs(float(changes[i]) - change) < 1e-3 * abs(change) + 1e-5, name
+            assert abs(float(changes[i]) - change) < 3e-3 * abs(change) + 1e-5, name
 
 
 def test_training_lowers_the_error_on_real_densities(small):

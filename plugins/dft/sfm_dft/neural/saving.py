@@ -55,7 +55,7 @@ def save(members: Sequence[NeuralFunctional], folder: str | Path, **info: Any) -
     ensemble = Ensemble(members)  # checks that they belong together
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    state = {key: value.detach().contiguous() for key, value in ensemble.state_dict().items()}
+    state = {key: _narrow(value) for key, value in ensemble.state_dict().items()}
     path = folder / "model.safetensors"
     save_file(state, str(path), metadata={"format": "pt"})
     path.chmod(0o644)  # safetensors writes files that only their owner may read
@@ -71,6 +71,13 @@ def save(members: Sequence[NeuralFunctional], folder: str | Path, **info: Any) -
     text = json.dumps(config, indent=2, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     return folder
+
+
+def _narrow(values: torch.Tensor) -> torch.Tensor:
+    """In single precision where that loses nothing, as after training in it."""
+    values = values.detach().contiguous()
+    short = values.float()
+    return short if bool((short.double() == values).all()) else values
 
 
 def load(name: str | Path, **options: Any) -> Functional:

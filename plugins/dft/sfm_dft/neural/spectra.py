@@ -18,7 +18,7 @@ from sfm_dft.neural.densities import PreparedDensity
 from sfm_dft.neural.functional import NeuralFunctional
 from sfm_dft.xc.reduced import reduced
 
-BINS = {"x": 40, "u": 40, "z": 6, "r": 16}
+BINS = {"x": 28, "u": 28, "z": 5, "r": 12}
 _NAMES = {"lda": "", "gga": "x", "mgga": "xu"}
 
 
