@@ -1,7 +1,8 @@
 """Side-by-side measurements of sfm against peers, in one run: `make bench`.
 
-Two families: `trunk`, our models beside MACE and TensorNet (`trunk.py`), and `fluids`, our flow
-solver beside Exponax, jax-cfd and torch-cfd (`fluids.py`). Every package has a process of its own,
+Three families: `trunk`, our models beside MACE and TensorNet (`trunk.py`), `fluids`, our flow
+solver beside Exponax, jax-cfd and torch-cfd (`fluids.py`), and `dft`, our Kohn-Sham engine beside
+PySCF (`dft.py`). Every package has a process of its own,
 with one thread. The processes take turns, forwards and then backwards (A B C, C B A, ...), so that
 drift of the machine cancels in the ratios, which are formed within a turn.
 
@@ -10,6 +11,7 @@ drift of the machine cancels in the ratios, which are formed within a turn.
     python benchmarks/run.py --only fluids                  one family
     python benchmarks/run.py --only sfm-tiny,mace,silicon   some models, workloads or tasks
     python benchmarks/run.py --only fluids,exponax,256      some solvers, sizes or tasks
+    python benchmarks/run.py --only dft,benzene             some molecules or tasks
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import argparse
 from pathlib import Path
 from types import ModuleType
 
+import dft
+import dft_report
 import fluids
 import fluids_report
 import report
@@ -29,6 +33,7 @@ from turns import say
 FAMILIES: dict[str, tuple[ModuleType, ModuleType]] = {
     "trunk": (trunk, report),
     "fluids": (fluids, fluids_report),
+    "dft": (dft, dft_report),
 }
 
 

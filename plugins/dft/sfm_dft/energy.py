@@ -21,7 +21,9 @@ from sfm.units import factor
 from sfm_dft.grid import CHANNELS, fields
 from sfm_dft.system import KohnShamSystem
 from sfm_dft.xc.density import GridDensity, GridPoints
-from sfm_dft.xc.functional import Functional
+from sfm_dft.xc.functional import Functional, XcEnergy
+
+POINTS = 131_072
 
 
 class DensityFeatures(NamedTuple):
@@ -137,15 +139,26 @@ class EnergyFunctional:
         parts = per_volume.split([len(grid.weights) for grid in grids])
         return torch.stack([grid.weights @ part for grid, part in zip(grids, parts, strict=True)])
 
+    def _evaluate(self, functional: Functional, density: GridDensity) -> XcEnergy:
+        """Energies per volume; of pointwise functionals in parts that stay near the processor."""
+        if not functional.pointwise or density.rho.shape[-1] <= POINTS:
+            return functional(density)
+        parts = [functional(part) for part in density.split(POINTS)]
+        return XcEnergy(
+            torch.cat([part.exchange for part in parts]),
+            torch.cat([part.correlation for part in parts]),
+        )
+
     def _exchange_correlation(self, density_matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         density = self.density(density_matrix)
-        exchange, correlation = (self._integrate(e) for e in self.base(density))
+        exchange, correlation = (self._integrate(e) for e in self._evaluate(self.base, density))
         if self.exact_exchange:
             exact = self.exact_exchange_energy(density_matrix)
         if self.base.exact_exchange:
             exchange = exchange + self.base.exact_exchange * exact
         if isinstance(self.closure, Functional):
-            closure = self._integrate(torch.stack(list(self.closure(density))).sum(0))
+            found = self._evaluate(self.closure, density)
+            closure = self._integrate(found.exchange + found.correlation)
             if self.closure.exact_exchange:
                 closure = closure + self.closure.exact_exchange * exact
         else:

@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK = 512
+BLOCK = 1024  # points: some MB with their orbitals
 NEGLIGIBLE = 1e-13
 CHANNELS = {"lda": 1, "gga": 4, "mgga": 5}
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Some points: orbitals (g, c, k) with c = 1 (values) or 4 (and derivatives by x, y, z), and
+    """Some points: orbitals (c, g, k) with c = 1 (values) or 4 (and derivatives by x, y, z), and
     which of the molecule's orbitals they are, (k,) or None for all."""
 
     start: int
@@ -104,7 +104,7 @@ def _blocks(molecule: Any, points: np.ndarray, gradient: bool) -> Iterator[Block
         reach = np.abs(values).max((0, 1)) > NEGLIGIBLE
         functions = None if reach.all() else torch.tensor(np.flatnonzero(reach))
         kept = values if functions is None else values[:, :, reach]
-        yield Block(start, torch.tensor(np.ascontiguousarray(kept.transpose(1, 0, 2))), functions)
+        yield Block(start, torch.tensor(np.ascontiguousarray(kept)), functions)
 
 
 def fields(density_matrix: Tensor, grid: Grid, rung: str) -> Tensor:
@@ -122,17 +122,16 @@ class _Fields(torch.autograd.Function):
         out = d.new_empty(channels, len(grid.weights))
         for block in grid.blocks:
             chi, part = block.orbitals, block.part(d)
-            place = out[:, block.start : block.start + len(chi)]
-            half = chi[:, 0] @ part
-            if channels == 1:
-                place[0] = (chi[:, 0] * half).sum(-1)
-                continue
-            place[:4] = (chi * half[:, None]).sum(-1).mT
-            place[1:4] *= 2.0
+            place = out[:, block.start : block.start + chi.shape[1]]
+            half = chi[0] @ part
+            torch.sum(chi[: min(channels, 4)] * half, -1, out=place[:4])
             if channels == 5:
-                slopes = chi[:, 1:]
-                turned = (slopes.flatten(0, 1) @ part).view_as(slopes)
-                place[4] = 0.5 * (slopes * turned).sum((-2, -1))
+                turned = (chi[1:].flatten(0, 1) @ part).view_as(chi[1:])
+                torch.sum(turned.mul_(chi[1:]), (0, 2), out=place[4])
+        if channels > 1:
+            out[1:4] *= 2.0
+        if channels == 5:
+            out[4] *= 0.5
         return out
 
     @staticmethod
@@ -147,16 +146,14 @@ class _Adjoint(torch.autograd.Function):
         out = a.new_zeros(size, size)
         for block in grid.blocks:
             chi = block.orbitals
-            weights = a[:, block.start : block.start + len(chi)].mT
-            if channels == 1:
-                matrix = chi[:, 0].mT @ (weights * chi[:, 0])
-            else:
-                scaled = torch.cat([weights[:, :1], 2.0 * weights[:, 1:4]], 1)
-                matrix = chi[:, 0].mT @ (scaled[:, :, None] * chi).sum(1)
+            weights = a[:, block.start : block.start + chi.shape[1], None]
+            scaled = weights[0] * chi[0]
+            for k in range(1, min(channels, 4)):
+                scaled.addcmul_(weights[k], chi[k], value=2.0)
+            matrix = chi[0].mT @ scaled
             if channels == 5:
-                slopes = chi[:, 1:].flatten(0, 1)
-                along = (0.5 * weights[:, 4]).repeat_interleave(3)[:, None] * slopes
-                matrix.addmm_(slopes.mT, along)
+                slopes = chi[1:]
+                matrix.addmm_(slopes.flatten(0, 1).mT, (0.5 * weights[4] * slopes).flatten(0, 1))
             if block.functions is None:
                 out += matrix
             else:

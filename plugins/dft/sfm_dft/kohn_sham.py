@@ -414,7 +414,7 @@ class KohnSham(Simulator):
         if self.smearing > 0.0:
             entropy = entropy_energy(solution.filling, self.smearing)
             total = total + functional.system.share * entropy.sum(-1)
-        fock = functional.fock(d, create_graph=d.requires_grad)
+        fock = functional.fock(d, create_graph=True) if d.requires_grad else solution.fock
         homo, lumo = _frontier(functional.system, solution, fock)
         atomic = {
             "energy": total,

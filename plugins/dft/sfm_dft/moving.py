@@ -61,7 +61,7 @@ def moving_density(
     orbitals = _Orbitals(molecule)
     pieces = []
     for block in grid.blocks:
-        part = slice(block.start, block.start + len(block.orbitals))
+        part = slice(block.start, block.start + block.orbitals.shape[1])
         pieces.append((part, partial(_densities, orbitals, block, part, channels)))
     with torch.no_grad():
         value = torch.stack([fields(row, grid, rung) for row in density_matrix])

@@ -50,11 +50,13 @@ class ScfState:
 
 @dataclass(frozen=True, eq=False)
 class Orbitals:
-    """What density matrices (M, s, n, n) lead to: levels (M, s, n) of their Fock matrices, orbitals
-    (M, s, n, n) in columns, occupations (M, s, n), and the residual (M,) that says how far they are
-    from self-consistent. Dropped directions have levels beyond reach and no orbital."""
+    """What density matrices (M, s, n, n) lead to: their Fock matrices, the levels (M, s, n) of
+    these, orbitals (M, s, n, n) in columns, occupations (M, s, n), and the residual (M,) that says
+    how far they are from self-consistent. Dropped directions have levels beyond reach and no
+    orbital."""
 
     density_matrix: Tensor
+    fock: Tensor
     energies: Tensor
     coefficients: Tensor
     filling: Tensor
@@ -228,4 +230,4 @@ def finish(functional: EnergyFunctional, state: ScfState, *, smearing: float = 0
     fock = functional.fock(d).detach()
     energies, coefficients, filling, _ = occupy(system, fock, smearing)
     residual = commutators(system, fock, d).flatten(1).abs().max(1).values
-    return Orbitals(d, energies, coefficients, filling, residual)
+    return Orbitals(d, fock, energies, coefficients, filling, residual)

@@ -7,7 +7,9 @@ closed shell, which then holds the density of *one* spin, half of the total. ``u
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
@@ -76,6 +78,13 @@ class GridDensity:
             None if self.tau is None else self.tau[row],
             self.grid,
         )
+
+    def split(self, size: int) -> Iterator[GridDensity]:
+        """Parts of at most ``size`` points, without ``grid``."""
+        fields = [self.rho, self.gradient, self.tau]
+        parts = [[] if x is None else x.split(size, dim=-1) for x in fields]
+        for rho, gradient, tau in zip_longest(*parts):
+            yield GridDensity(rho, gradient, tau)
 
     def scaled(self, factor: float | Tensor) -> GridDensity:
         """Density of uniformly scaled coordinates, n(r) -> factor^3 n(factor r), at the points
