@@ -41,7 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     from sfm.cli.output import note
     from sfm.cli.pretrain import show_report
     from sfm.recipe import load_finetune
+    from sfm.train.folders import refuse_old_run
 
+    refuse_old_run(arguments.out, arguments.resume)
     overrides = list(arguments.set)
     if arguments.steps is not None:
         overrides.append(f"training.steps={arguments.steps}")

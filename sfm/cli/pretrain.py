@@ -57,7 +57,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Validate the recipe before anything heavy loads, then train."""
     from sfm.cli.output import emit, emit_json, note
     from sfm.recipe import load
+    from sfm.train.folders import refuse_old_run
 
+    trains = not (arguments.print_config or arguments.dry_run)
+    if trains and arguments.out is not None:
+        refuse_old_run(arguments.out, arguments.resume)
     recipe = load(recipe_path(arguments.recipe), arguments.set)
     if arguments.print_config:
         if arguments.json:
@@ -70,9 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
 
         _show_plan(plan(recipe), arguments.json)
         return 0
+    out = arguments.out or Path(recipe.name)
+    refuse_old_run(out, arguments.resume)
     from sfm.train.pretrain import pretrain
 
-    out = arguments.out or Path(recipe.name)
     try:
         folder = pretrain(recipe, out, resume=arguments.resume)
     except KeyboardInterrupt:

@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             _describe(cls)
         return 0
+    _check_files(cls, arguments.plot, arguments.output)
     closure = _closure(arguments, part.domain)
     if closure is not None:
         values["closure"] = closure
@@ -74,8 +75,34 @@ def run(arguments: argparse.Namespace) -> int:
         emit_json(report)
     else:
         _print(report)
-        warn(report["warnings"])
+        warn([*trajectory.warnings, *_unprinted(report)])
     return 0
+
+
+def _check_files(cls: Any, plot: Path | None, output: Path | None) -> None:
+    """Refuse before the run what could not be drawn or written after it.
+
+    Raises:
+        InputError: a suffix that the simulator does not take.
+    """
+    from sfm.cli.results import ARRAY_FILES
+    from sfm.errors import InputError
+    from sfm.simulate.base import Simulator
+
+    if plot is not None:
+        if cls.plot is Simulator.plot:
+            raise InputError(f"{plot}: {cls.part} draws no picture")
+        if plot.suffix.lower() not in cls.plots_to:
+            raise InputError(f"{plot}: draw to {', '.join(cls.plots_to)}, not '{plot.suffix}'")
+    if output is None or output.suffix.lower() == ".npz":
+        return
+    own = cls.write is not Simulator.write
+    allowed = cls.writes_to if own else ARRAY_FILES
+    if allowed is not None and output.suffix.lower() not in allowed:
+        others = ", ".join(a for a in allowed if a != ".npz")
+        raise InputError(
+            f"{output}: {cls.part} writes no '{output.suffix}' files; use {others} or .npz"
+        )
 
 
 def _closure(arguments: argparse.Namespace, domain: str) -> Any:
@@ -169,6 +196,18 @@ def _print(report: dict[str, Any]) -> None:
         ],
         ("quantity", "first -> last", "unit", "shape"),
     )
+
+
+def _unprinted(report: dict[str, Any]) -> list[str]:
+    """One line on all arrays that are neither printed nor in a file."""
+    names = [
+        key
+        for key, entry in report["quantities"].items()
+        if entry["value"] is None and "path" not in entry
+    ]
+    if not names:
+        return []
+    return [f"too many numbers to print: {', '.join(names)}; give --output FILE.npz"]
 
 
 def _ends(entry: dict[str, Any]) -> str:

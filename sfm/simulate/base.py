@@ -125,6 +125,9 @@ class Simulator(nn.Module, ABC):
         conserved: observables that stay constant in `conformance_case`, and the largest relative
             change that is allowed.
         batched: whether states may carry a leading batch axis.
+        plots_to: suffixes that `plot` takes, in lower case; `sfm simulate` refuses others before
+            the run.
+        writes_to: likewise of `write`; None if it does not say.
 
     Args:
         closure: module that supplies the missing term, or None for the classical theory.
@@ -147,6 +150,8 @@ class Simulator(nn.Module, ABC):
     order: ClassVar[tuple[str, int] | None] = None
     conserved: ClassVar[Mapping[str, float]] = {}
     batched: ClassVar[bool] = False
+    plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg", ".gif", ".mp4")
+    writes_to: ClassVar[tuple[str, ...] | None] = None
 
     def __init__(
         self,

@@ -16,10 +16,9 @@ import pytorch_lightning as pl
 
 from sfm.data.batching import Batch
 from sfm.train.ema import Ema
+from sfm.train.folders import LAST
 from sfm.train.module import TrainingModule
 from sfm.train.objective import mean_losses
-
-LAST = "last.ckpt"
 
 
 class History(pl.Callback):

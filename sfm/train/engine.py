@@ -17,9 +17,10 @@ import torch
 from sfm.errors import InputError, RecipeError
 from sfm.model import FoundationModel
 from sfm.recipe import OptimizerSection, TrainingSection
-from sfm.train.callbacks import LAST, History, Interrupt, Progress, SaveLast, Validation
+from sfm.train.callbacks import History, Interrupt, Progress, SaveLast, Validation
 from sfm.train.data import MixedData
 from sfm.train.ema import Ema
+from sfm.train.folders import LAST
 from sfm.train.memory import keep_freed_memory
 from sfm.train.module import TrainingModule
 from sfm.train.objective import Objective

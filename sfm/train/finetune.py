@@ -25,9 +25,10 @@ from sfm.train.calibrate import calibrate
 from sfm.train.data import INFERENCE, Tokenizer, pack
 from sfm.train.engine import fit
 from sfm.train.evaluate import Evaluation, evaluate
+from sfm.train.folders import RUN, refuse_old_run
 from sfm.train.lora import merge_lora
 from sfm.train.objective import Objective, mean_losses
-from sfm.train.pretrain import RUN, data_record, refuse_old_run, split_sizes, write_reports
+from sfm.train.pretrain import data_record, split_sizes, write_reports
 from sfm.train.report import TRAINING, card_metrics, hardware, thinned, versions
 from sfm.train.sources import Source, open_source
 from sfm.train.tasks import TaskData, open_tasks, subset

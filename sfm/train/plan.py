@@ -29,6 +29,9 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     The estimate comes from four optimiser steps on this machine with the recipe's own batches (the
     first is not counted), with references fitted on few samples. Evaluation and the reading of all
     labels come on top. Several devices are taken to be as many times as fast.
+
+    Raises:
+        SfmError: whatever stops the training before its first step.
     """
     full = open_tasks(recipe)
     model = new_model(model_config(full, recipe.model, recipe.name), recipe.training.seed)
@@ -37,10 +40,13 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     few = [task.limited(FIT_SAMPLES, 0) for task in full]
     _, stresses = fit_normalisers(model, few)
     measure_neighbours(model, few)
+    terms = through_terms(recipe, full)
+    for term in terms:
+        term.check(model)
     use_gpu = recipe.training.accelerator != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda" if use_gpu else "cpu")
     model.to(device)
-    objective = Objective(model, full, stresses, through_terms(recipe, full)).to(device)
+    objective = Objective(model, full, stresses, terms).to(device)
     shares = probabilities(recipe, full)
     data = MixedData(model, full, recipe.training, probabilities=shares)
     stream = BatchStream(data.tokenizer, data.mixture, recipe.training, 0, 1)

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from sfm.data.mixing import shares
-from sfm.errors import InputError, RecipeError
+from sfm.errors import RecipeError
 from sfm.model import FoundationModel
 from sfm.recipe import Recipe
 from sfm.train.build import Fitted, fit_normalisers, measure_neighbours, model_config, new_model
 from sfm.train.calibrate import calibrate
-from sfm.train.callbacks import LAST
 from sfm.train.engine import FitResult, fit
 from sfm.train.evaluate import Evaluation, evaluate
+from sfm.train.folders import RUN, refuse_old_run
 from sfm.train.report import (
     REPORT,
     TRAINING,
@@ -32,8 +32,6 @@ from sfm.train.report import (
 )
 from sfm.train.tasks import TaskData, open_tasks
 from sfm.train.through import through_terms
-
-RUN = "run"
 
 
 def pretrain(
@@ -139,16 +137,6 @@ def start_from(model: FoundationModel, name: str) -> None:
                 f"{shapes[1]} here; take the same model section and tasks"
             )
     model.load_state_dict(theirs)
-
-
-def refuse_old_run(out: Path, resume: bool) -> None:
-    """Never write over a run.
-
-    Raises:
-        InputError: `out` holds one, and it is not to be resumed.
-    """
-    if not resume and (out / RUN / LAST).exists():
-        raise InputError(f"{out}: already holds a run; take --resume to go on, or another folder")
 
 
 def probabilities(recipe: Recipe, tasks: Sequence[TaskData]) -> list[float]:

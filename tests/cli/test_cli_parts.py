@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -114,6 +116,11 @@ def test_large_arrays_go_to_a_file(toy, capsys):
     assert entry["value"] is None
     assert len(entry["last"][0]) == 3
     assert any("give --output" in w for w in report["warnings"])
+    code, _, err = run(capsys, *words)
+    (line,) = [line for line in err.splitlines() if "too many numbers" in line]
+    assert code == 0
+    assert "time, displacement, " in line
+    assert line.endswith("give --output FILE.npz")
     report = as_json(capsys, *words, "--output", "a.npz", "--plot", "a.png")
     assert report["warnings"] == []
     assert report["quantities"]["displacement"]["path"] == "a.npz"
@@ -148,6 +155,7 @@ def test_simulate_describes(toy, capsys):
         (["oscillator", "--input", "no.toy"], 2, "no such file"),
         (["oscillator", "--level", "PBE"], 2, "--closure"),
         (["oscillator", "--output", "a.pdf"], 2, "writes no '.pdf'"),
+        (["oscillator", "--plot", "a.npz"], 2, "a.npz: draw to .png"),
         (["oscillator", "--closure", "no-such-model"], 2, "no bundled model"),
     ],
 )
@@ -155,6 +163,33 @@ def test_simulate_mistakes(toy, capsys, words, code, said):
     found, out, err = run(capsys, "simulate", *words, "--steps", 1)
     assert (found, out) == (code, "")
     assert said in err
+
+
+@pytest.mark.parametrize("words", [["--output", "a.pdf"], ["--plot", "a.npz"]])
+def test_simulate_refuses_a_file_before_the_run(toy, capsys, monkeypatch, words):
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("ran")
+
+    monkeypatch.setattr("sfm.simulate.base.Simulator.run", never)
+    assert run(capsys, "simulate", "oscillator", *words)[0] == 2
+
+
+@pytest.mark.parametrize("words", [["pretrain"], ["finetune", "./m", "--data", "d/d"]])
+def test_a_folder_with_a_run_is_refused_before_anything_heavy_loads(tmp_path, words):
+    (tmp_path / "old" / "run").mkdir(parents=True)
+    (tmp_path / "old" / "run" / "last.ckpt").touch()
+    if words[0] == "finetune":
+        words = [*words, "--target", "t", "--mode", "head"]
+    code = (
+        "import sys; from sfm.cli import main\n"
+        f"found = main({[*words, '--out', 'old']!r})\n"
+        "print(found, 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["2", "False"]
+    assert "already holds a run" in done.stderr
 
 
 def test_simulate_starts_from_a_file(toy, capsys, tmp_path):

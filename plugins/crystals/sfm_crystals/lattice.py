@@ -90,6 +90,8 @@ class LatticeStatics(Simulator):
     time_unit: ClassVar[str] = "1"
     closure_quantity: ClassVar[str | None] = "energy"
     default_steps: ClassVar[int] = 200
+    plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
+    writes_to: ClassVar[tuple[str, ...] | None] = (".extxyz", ".xyz", ".cif", ".vasp", ".traj")
     citations: ClassVar[tuple[str, ...]] = (
         "doi:10.1103/PhysRevB.31.5262",
         "doi:10.1103/PhysRevLett.97.170201",

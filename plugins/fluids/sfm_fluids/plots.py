@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sfm.errors import InputError
 from sfm.simulate import Trajectory
 
 from .periodic.grid import Grid
-
-STILL = (".png", ".pdf", ".svg")
-MOVING = (".gif", ".mp4")
-FRAMES = 120
+from .pictures import film, moves
 
 
 def draw(trajectory: Trajectory, grid: Grid, path: Path) -> None:
@@ -27,11 +21,9 @@ def draw(trajectory: Trajectory, grid: Grid, path: Path) -> None:
     Raises:
         InputError: another suffix, or .mp4 without ffmpeg.
     """
-    suffix = path.suffix.lower()
-    if suffix not in STILL + MOVING:
-        raise InputError(f"{path}: draw to {', '.join(STILL + MOVING)}, not '{path.suffix}'")
+    animated = moves(path)
     omega = _array(trajectory.observables["vorticity"][:, 0])
-    if suffix in MOVING:
+    if animated:
         animate(omega, trajectory.times.numpy(), _style(omega, "RdBu_r", grid), path, "vorticity")
         return
     from matplotlib.figure import Figure
@@ -65,48 +57,20 @@ def animate(
     Raises:
         InputError: .mp4 without ffmpeg.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     left, right, bottom, top = style["extent"]
     wide = min(2.0, max(0.5, (right - left) / (top - bottom)))
-    with _writer(path) as writer:
-        figure = Figure(figsize=(round(4 * wide**0.5, 1), round(4.4 / wide**0.5, 1)))
-        FigureCanvasAgg(figure)
-        axis = figure.add_subplot()
-        image = axis.imshow(fields[0], **style)
-        axis.set(xlabel="x", ylabel="y")
-        stride = -(-len(fields) // FRAMES)
-        with writer.saving(figure, path, dpi=100):
-            for index in range(0, len(fields), stride):
-                image.set_data(fields[index])
-                axis.set_title(f"{name}, t = {times[index]:.2f}")
-                writer.grab_frame()
+    figure = Figure(figsize=(round(4 * wide**0.5, 1), round(4.4 / wide**0.5, 1)))
+    axis = figure.add_subplot()
+    image = axis.imshow(fields[0], **style)
+    axis.set(xlabel="x", ylabel="y")
 
+    def show(index: int) -> None:
+        image.set_data(fields[index])
+        axis.set_title(f"{name}, t = {times[index]:.2f}")
 
-@contextmanager
-def _writer(path: Path) -> Iterator[Any]:
-    """matplotlib's writer for the suffix; ffmpeg may come from the package imageio-ffmpeg."""
-    import matplotlib
-    from matplotlib.animation import FFMpegWriter, PillowWriter
-
-    if path.suffix.lower() == ".gif":
-        yield PillowWriter(fps=12)
-        return
-    options: Any = {}
-    if not FFMpegWriter.isAvailable():
-        try:
-            from imageio_ffmpeg import get_ffmpeg_exe
-        except ImportError:
-            raise InputError(
-                f"{path.name}: .mp4 needs ffmpeg, which is not here (pip install imageio-ffmpeg); "
-                f"draw to {path.stem}.gif instead"
-            ) from None
-        options["animation.ffmpeg_path"] = get_ffmpeg_exe()
-    with matplotlib.rc_context(options):
-        # even numbers of pixels, as most players need them
-        filters = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"]
-        yield FFMpegWriter(fps=12, extra_args=filters)
+    film(figure, len(fields), path, show)
 
 
 def _array(values: Any) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sfm_fluids.periodic import grid as spectral
+from sfm_fluids.periodic import matrix_etdrk4
 from sfm_fluids.periodic.grid import Grid
 from sfm_fluids.periodic.matrix_etdrk4 import coefficients, matrix_phi
 from sfm_fluids.periodic.shallow_water import LayerState, ShallowWater
@@ -377,3 +378,32 @@ def test_bottom_is_what_the_two_thirds_rule_keeps():
     x, _ = grid.coordinates()
     sim = square(12, bottom_shape=torch.cos(x) + torch.cos(5 * x), bottom_height=0.3)
     assert (sim.elevation_of_bottom() - 0.3 * torch.cos(x)).abs().max() < 1e-15
+
+
+def test_the_factors_are_made_once_while_nothing_changes(monkeypatch):
+    """And anew for other values, another dt, and wherever a gradient goes through them."""
+    made: list[int] = []
+
+    def counted(*given):
+        made.append(1)
+        return coefficients(*given)
+
+    monkeypatch.setattr(matrix_etdrk4, "coefficients", counted)
+    sim = square(6)
+    with torch.no_grad():
+        state = sim.state()
+        first = sim(state, 2)
+        torch.testing.assert_close(sim(sim(state, 1), 1).depth, first.depth, rtol=1e-13, atol=0)
+        assert len(made) == 1
+        sim.gravity.mul_(1.5)
+        other = sim(state, 2)
+        assert len(made) == 2
+        assert torch.equal(other.depth, square(6, gravity=float(sim.gravity))(state, 2).depth)
+        sim.dt = 0.02
+        sim(state)
+    assert len(made) == 4
+    for _ in range(2):
+        sim.zero_grad()
+        sim(state, 2).depth.square().sum().backward()
+        assert sim.gravity.grad.abs() > 0
+    assert len(made) == 6

@@ -20,6 +20,7 @@ from sfm_fluids.evaluation.a_posteriori import Rollouts
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RecipeError, RunError
 from sfm.recipe import Recipe, parse
+from sfm.train.plan import plan
 from sfm.train.pretrain import pretrain
 from sfm.train.through import ThroughTerm
 
@@ -144,6 +145,8 @@ def test_a_measured_run_that_blows_up_costs_no_report(tmp_path, monkeypatch):
 def test_a_closure_that_is_a_copy_detached_or_has_unknown_options_is_refused(tmp_path, monkeypatch):
     with pytest.raises(RecipeError, match=r"\{'collapsed': True\} makes the closure a copy"):
         pretrain(recipe(steps=1, closure={"collapsed": True}), tmp_path / "a", log=False)
+    with pytest.raises(RecipeError, match=r"\{'collapsed': True\} makes the closure a copy"):
+        plan(recipe(steps=1, closure={"collapsed": True}))
     with pytest.raises(RecipeError, match=r"tasks\.0\.through\.closure: .*'colapsed'"):
         pretrain(recipe(steps=1, closure={"colapsed": True}), tmp_path / "b", log=False)
     losses = Rollouts.losses

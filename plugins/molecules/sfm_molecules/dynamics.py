@@ -131,6 +131,8 @@ class MolecularDynamics(Simulator):
         "doi:10.1103/PhysRev.136.A405",
     )
     default_steps: ClassVar[int] = 500
+    plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
+    writes_to: ClassVar[tuple[str, ...] | None] = (".extxyz", ".xyz")
     order: ClassVar[tuple[str, int] | None] = ("dt", 2)
     conserved: ClassVar[Mapping[str, float]] = {"conserved_energy": 1e-3}
 

@@ -15,6 +15,7 @@ from sfm.errors import InputError
 from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
 
 from ..parameters import check_one_value
+from ..pictures import STILL
 from ..quantities import DARCY_FLOW, PORE_PRESSURE
 from .fields import random_phase
 from .medium import (
@@ -107,6 +108,7 @@ class Darcy(Simulator):
     )
     default_steps: ClassVar[int] = 1
     batched: ClassVar[bool] = True
+    plots_to: ClassVar[tuple[str, ...]] = STILL
 
     permeability_low: Tensor
     permeability_high: Tensor

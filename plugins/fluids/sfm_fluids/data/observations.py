@@ -46,7 +46,7 @@ def write_flow(
     Raises:
         InputError: the suffix is neither .h5, .hdf5 nor .npz.
     """
-    if path.suffix == ".hdf5":
+    if path.suffix.lower() == ".hdf5":
         x, y = grid.coordinates()
         data = from_trajectory(
             trajectory,
@@ -60,14 +60,14 @@ def write_flow(
     velocity = trajectory.observables["velocity"][:, 0].detach().cpu().numpy()
     times = trajectory.times.numpy()
     lengths = {"length_x": grid.length_x, "length_y": grid.length_y}
-    if path.suffix == ".h5":
+    if path.suffix.lower() == ".h5":
         import h5py
 
         with h5py.File(path, "w") as file:
             file["velocity"], file["times"] = velocity, times
             file["velocity"].attrs["unit"] = "1"
             file.attrs.update(lengths)
-    elif path.suffix == ".npz":
+    elif path.suffix.lower() == ".npz":
         np.savez_compressed(
             path,
             velocity=velocity,

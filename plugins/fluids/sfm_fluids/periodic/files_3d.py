@@ -24,7 +24,7 @@ def write_flow(trajectory: Trajectory, grid: Grid3D, path: Path) -> None:
     Raises:
         InputError: the suffix is neither .h5 nor .hdf5.
     """
-    if path.suffix not in (".h5", ".hdf5"):
+    if path.suffix.lower() not in (".h5", ".hdf5"):
         raise InputError(f"{path}: write flows to .h5, .hdf5 or .npz, not '{path.suffix}'")
     import h5py
 

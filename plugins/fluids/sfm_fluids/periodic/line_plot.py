@@ -6,20 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from sfm.errors import InputError
 from sfm.simulate import Trajectory
 
+from ..pictures import film, moves
 from .line import Line
 
 
 def draw(trajectory: Trajectory, grid: Line, path: Path, title: str) -> None:
-    """Draw the first field of the batch to `path`: .gif animates, .png, .pdf and .svg do not.
+    """Draw the first field of the batch to `path`: .png, .pdf, .svg; animated .gif, .mp4.
 
     Raises:
-        InputError: another suffix.
+        InputError: another suffix, or .mp4 without ffmpeg.
     """
-    if path.suffix not in (".gif", ".png", ".pdf", ".svg"):
-        raise InputError(f"{path}: draw to .png, .pdf, .svg or .gif, not '{path.suffix}'")
+    animated = moves(path)
     from matplotlib.figure import Figure
 
     u = trajectory.observables["velocity"][:, 0].detach().cpu().numpy()
@@ -27,7 +26,7 @@ def draw(trajectory: Trajectory, grid: Line, path: Path, title: str) -> None:
     times = trajectory.times.numpy()
     x = grid.coordinates().numpy()
     limit = 1.05 * float(np.abs(u).max()) or 1.0
-    if path.suffix == ".gif":
+    if animated:
         _animate(Figure(figsize=(5, 3.2), layout="constrained"), x, u, times, limit, path)
         return
     figure = Figure(figsize=(12, 3.6), layout="constrained")
@@ -55,17 +54,12 @@ def draw(trajectory: Trajectory, grid: Line, path: Path, title: str) -> None:
 
 
 def _animate(figure, x: np.ndarray, u: np.ndarray, times: np.ndarray, limit: float, path: Path):
-    from matplotlib.animation import PillowWriter
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
     axis = figure.add_subplot()
     (curve,) = axis.plot(x, u[0])
     axis.set(xlabel="x", ylabel="u", ylim=(-limit, limit))
-    writer = PillowWriter(fps=12)
-    stride = max(1, len(u) // 60)
-    with writer.saving(figure, path, dpi=80):
-        for index in range(0, len(u), stride):
-            curve.set_ydata(u[index])
-            axis.set_title(f"t = {times[index]:.4g}")
-            writer.grab_frame()
+
+    def show(index: int) -> None:
+        curve.set_ydata(u[index])
+        axis.set_title(f"t = {times[index]:.4g}")
+
+    film(figure, len(u), path, show)

@@ -126,6 +126,7 @@ class NavierStokes2D(PseudoSpectral):
         "https://doi.org/10.1016/0021-9991(83)90064-5",  # Basdevant 1983, fewer transforms
     )
     default_steps: ClassVar[int] = 500
+    writes_to: ClassVar[tuple[str, ...] | None] = (".h5", ".hdf5")
 
     viscosity: Tensor
     drag: Tensor

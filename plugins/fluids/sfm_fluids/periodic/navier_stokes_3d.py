@@ -108,6 +108,7 @@ class NavierStokes3D(PseudoSpectral):
         "https://doi.org/10.1006/jcph.2002.6995",  # Cox and Matthews 2002
     )
     default_steps: ClassVar[int] = 200
+    writes_to: ClassVar[tuple[str, ...] | None] = (".h5", ".hdf5")
 
     viscosity: Tensor
     hyperviscosity: Tensor

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sfm.errors import InputError
 from sfm.simulate import Trajectory
 
+from ..pictures import moves
+from ..plots import animate
 from .grid_3d import Grid3D
 
 
@@ -18,11 +19,7 @@ def draw(trajectory: Trajectory, grid: Grid3D, path: Path) -> None:
     Raises:
         InputError: another suffix, or .mp4 without ffmpeg.
     """
-    from ..plots import MOVING, STILL, animate
-
-    suffix = path.suffix.lower()
-    if suffix not in STILL + MOVING:
-        raise InputError(f"{path}: draw to {', '.join(STILL + MOVING)}, not '{path.suffix}'")
+    animated = moves(path)
     omega = trajectory.observables["vorticity_vector"][:, 0, :, 0].detach()
     slices = omega.square().sum(1).sqrt().cpu().numpy()
     times = trajectory.times.numpy()
@@ -34,7 +31,7 @@ def draw(trajectory: Trajectory, grid: Grid3D, path: Path) -> None:
         "extent": (0, grid.length_x, 0, grid.length_y),
         "interpolation": "bilinear",
     }
-    if suffix in MOVING:
+    if animated:
         animate(slices, times, style, path, "|vorticity|, z = 0")
         return
     from matplotlib.figure import Figure

@@ -282,7 +282,10 @@ class ShallowWater(PseudoSpectral):
 
     def forward(self, state: LayerState, steps: int = 1) -> LayerState:
         """The flow `steps * dt` later."""
-        factors = matrix_etdrk4.coefficients(self.linear_operator(), self.dt, state.depth.dtype)
+        linear, dtype = self.linear_operator(), state.depth.dtype
+        factors = self.remembered(
+            (self.dt, dtype), linear, lambda: matrix_etdrk4.coefficients(linear, self.dt, dtype)
+        )
         nonlinear = self.nonlinear()
 
         def advance(modes: Tensor, n: int, *tensors: Tensor) -> Tensor:

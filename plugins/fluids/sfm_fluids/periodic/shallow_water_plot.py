@@ -6,20 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from sfm.errors import InputError
 from sfm.simulate import Trajectory
 
+from ..pictures import film, moves
 from .grid import Grid
 
 
 def draw(trajectory: Trajectory, grid: Grid, path: Path) -> None:
-    """Draw the first flow of the batch to `path`: .gif animates, .png, .pdf and .svg do not.
+    """Draw the first flow of the batch to `path`: .png, .pdf, .svg; animated .gif, .mp4.
 
     Raises:
-        InputError: another suffix.
+        InputError: another suffix, or .mp4 without ffmpeg.
     """
-    if path.suffix not in (".gif", ".png", ".pdf", ".svg"):
-        raise InputError(f"{path}: draw to .png, .pdf, .svg or .gif, not '{path.suffix}'")
+    animated = moves(path)
     from matplotlib.figure import Figure
 
     depth, vorticity, energy = (
@@ -36,7 +35,7 @@ def draw(trajectory: Trajectory, grid: Grid, path: Path) -> None:
         "extent": extent,
         "interpolation": "bilinear",
     }
-    if path.suffix == ".gif":
+    if animated:
         _animate(Figure(figsize=(4.6, 4), layout="constrained"), depth, times, heights, path)
         return
     limit = float(np.quantile(np.abs(vorticity), 0.999)) or 1.0
@@ -57,17 +56,13 @@ def draw(trajectory: Trajectory, grid: Grid, path: Path) -> None:
 
 
 def _animate(figure, depth: np.ndarray, times: np.ndarray, style: dict, path: Path) -> None:
-    from matplotlib.animation import PillowWriter
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
     axis = figure.add_subplot()
     image = axis.imshow(depth[0], **style)
+    axis.set(xlabel="x", ylabel="y")
     figure.colorbar(image, ax=axis)
-    writer = PillowWriter(fps=12)
-    stride = max(1, len(depth) // 60)
-    with writer.saving(figure, path, dpi=80):
-        for index in range(0, len(depth), stride):
-            image.set_data(depth[index])
-            axis.set_title(f"depth h, t = {times[index]:.4g}")
-            writer.grab_frame()
+
+    def show(index: int) -> None:
+        image.set_data(depth[index])
+        axis.set_title(f"depth h, t = {times[index]:.4g}")
+
+    film(figure, len(depth), path, show)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sfm.errors import InputError
 from sfm.simulate import Setting, Simulator
 
+from ..pictures import MOVING, STILL
 from ..stepping.adaptive import Controller, replay, search
 from ..stepping.exponential import ExponentialStep, paired
 from ..stepping.functional import traced
@@ -45,6 +46,7 @@ class PseudoSpectral(Simulator):
 
     order: ClassVar[tuple[str, int] | None] = ("dt", 4)
     batched: ClassVar[bool] = True
+    plots_to: ClassVar[tuple[str, ...]] = STILL + MOVING
 
     dt: float
     stepper: str
@@ -206,7 +208,20 @@ class PseudoSpectral(Simulator):
 
     def _factors(self, linear: Tensor, dtype: torch.dtype, pairs: bool) -> Sequence[Tensor]:
         """The method's factors; those of the last call again if L is the same and needs none."""
-        key = (self.stepper, self.dt, dtype, pairs)
+
+        def make() -> Sequence[Tensor]:
+            made = tuple(stepper(self.stepper).coefficients(linear, self.dt, dtype))
+            return tuple(paired(f) for f in made) if pairs else made
+
+        return self.remembered((self.stepper, self.dt, dtype, pairs), linear, make)
+
+    def remembered(
+        self, key: tuple[Any, ...], linear: Tensor, make: Callable[[], Sequence[Tensor]]
+    ) -> Sequence[Tensor]:
+        """`make()`, which depends on `key` and L alone; what it made last if those are the same.
+
+        Where L needs a gradient, or a function transform looks on, it is made anew.
+        """
         constant = not traced() and not (torch.is_grad_enabled() and linear.requires_grad)
         if constant and self._made is not None:
             made_for, before, factors = self._made
@@ -214,9 +229,7 @@ class PseudoSpectral(Simulator):
                 return factors
         # what is kept must serve training too
         with torch.inference_mode(torch.is_inference_mode_enabled() and not constant):
-            factors = tuple(stepper(self.stepper).coefficients(linear, self.dt, dtype))
-            if pairs:
-                factors = tuple(paired(f) for f in factors)
+            factors = make()
         if constant:
             self._made = key, linear.detach(), factors
         return factors

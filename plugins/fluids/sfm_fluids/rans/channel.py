@@ -13,6 +13,7 @@ from sfm.errors import InputError
 from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
 
 from ..parameters import parameter_batch
+from ..pictures import STILL
 from ..quantities import CHANNEL_PROFILES
 from . import k_epsilon
 from .eddy_viscosity import LocalFlow, check_closure, mixing_length
@@ -101,6 +102,7 @@ class RansChannel(Simulator):
     )
     default_steps: ClassVar[int] = 1
     batched: ClassVar[bool] = True
+    plots_to: ClassVar[tuple[str, ...]] = STILL
 
     friction_reynolds: Tensor
     von_karman: Tensor

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sfm.errors import InputError
 from sfm.simulate import Trajectory
+
+from ..pictures import STILL, moves
 
 
 def draw(trajectory: Trajectory, path: Path) -> None:
@@ -16,8 +17,7 @@ def draw(trajectory: Trajectory, path: Path) -> None:
     Raises:
         InputError: another suffix than .png, .pdf, .svg.
     """
-    if path.suffix not in (".png", ".pdf", ".svg"):
-        raise InputError(f"{path}: draw to .png, .pdf or .svg, not '{path.suffix}'")
+    moves(path, STILL)
     from matplotlib.figure import Figure
 
     last = {k: v[-1].detach().cpu().double().numpy() for k, v in trajectory.observables.items()}

@@ -18,6 +18,7 @@ from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
 from ..data.dns import random_vorticity
 from ..parameters import check_one_value
 from ..periodic import grid as spectral
+from ..pictures import MOVING, STILL
 from ..quantities import ENSTROPHY, KINETIC_ENERGY, VELOCITY, VORTICITY
 from ..stepping.functional import traced
 from . import grid as staggered
@@ -97,6 +98,8 @@ class FiniteVolume2D(Simulator):
     default_steps: ClassVar[int] = 500
     order: ClassVar[tuple[str, int] | None] = ("dt", 3)
     batched: ClassVar[bool] = True
+    plots_to: ClassVar[tuple[str, ...]] = STILL + MOVING
+    writes_to: ClassVar[tuple[str, ...] | None] = (".h5", ".hdf5")
 
     viscosity: Tensor
     drag: Tensor

@@ -7,20 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from sfm.errors import InputError
 from sfm.simulate import Trajectory
 
+from ..pictures import film, moves
 from .grid import StaggeredGrid
 
 
 def draw(trajectory: Trajectory, grid: StaggeredGrid, path: Path) -> None:
-    """Draw the first flow of the batch to `path`: .gif animates, .png, .pdf and .svg do not.
+    """Draw the first flow of the batch to `path`: .png, .pdf, .svg; animated .gif, .mp4.
 
     Raises:
-        InputError: another suffix.
+        InputError: another suffix, or .mp4 without ffmpeg.
     """
-    if path.suffix not in (".gif", ".png", ".pdf", ".svg"):
-        raise InputError(f"{path}: draw to .png, .pdf, .svg or .gif, not '{path.suffix}'")
+    animated = moves(path)
     from matplotlib.figure import Figure
 
     velocity = trajectory.observables["velocity"][:, 0].detach().cpu().double().numpy()
@@ -36,11 +35,19 @@ def draw(trajectory: Trajectory, grid: StaggeredGrid, path: Path) -> None:
         if np.ptp(psi) > 0:
             levels = np.linspace(psi.min(), psi.max(), 15)[1:-1]
             axis.contour(*corners, psi, levels=levels, colors="w", linewidths=0.6)
-        axis.set(title=f"speed, t = {times[index]:.2f}", xlabel="x", aspect="equal")
+        axis.set(title=f"speed, t = {times[index]:.2f}", xlabel="x", ylabel="y", aspect="equal")
+        axis.set(xlim=(0, grid.length_x), ylim=(0, grid.length_y))
         return image
 
-    if path.suffix == ".gif":
-        _animate(Figure(figsize=(5, 4)), panel, len(speed), path)
+    if animated:
+        moving = Figure(figsize=(5, 4))
+        axis = moving.add_subplot()
+
+        def show(index: int) -> None:
+            axis.clear()
+            panel(axis, index)
+
+        film(moving, len(speed), path, show)
         return
     wide = grid.length_x > 2 * grid.length_y
     shape = (4, 1) if wide else (1, 4)
@@ -48,22 +55,8 @@ def draw(trajectory: Trajectory, grid: StaggeredGrid, path: Path) -> None:
     axes = figure.subplots(*shape)
     for axis, index in zip(axes, (0, len(speed) // 2, len(speed) - 1), strict=False):
         image = panel(axis, index)
-    figure.colorbar(image, ax=axes[2])
+    figure.colorbar(image, ax=list(axes[:3]) if wide else axes[2])
     energy = trajectory.observables["mean_kinetic_energy"][:, 0].detach().cpu().numpy()
     axes[3].plot(times, energy)
     axes[3].set(title="kinetic energy", xlabel="t", ylim=(0, None))
     figure.savefig(path, dpi=130)
-
-
-def _animate(figure: Any, panel: Any, count: int, path: Path) -> None:
-    from matplotlib.animation import PillowWriter
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    axis = figure.add_subplot()
-    writer = PillowWriter(fps=12)
-    with writer.saving(figure, path, dpi=80):
-        for index in range(0, count, max(1, count // 60)):
-            axis.clear()
-            panel(axis, index)
-            writer.grab_frame()

@@ -16,6 +16,7 @@ from sfm.errors import InputError, RunError
 from sfm.simulate import Observations, Setting, Simulator, Trajectory
 
 from ..parameters import check_one_value
+from ..pictures import MOVING, STILL
 from . import grid as staggered
 from .flow import Flow, StaggeredState
 from .grid import StaggeredGrid
@@ -33,6 +34,8 @@ class WallSimulator(Simulator):
 
     order: ClassVar[tuple[str, int] | None] = ("dt", 2)
     batched: ClassVar[bool] = True
+    plots_to: ClassVar[tuple[str, ...]] = STILL + MOVING
+    writes_to: ClassVar[tuple[str, ...] | None] = (".h5", ".hdf5")
 
     viscosity: Tensor
     grid: StaggeredGrid
@@ -149,7 +152,7 @@ class WallSimulator(Simulator):
         from ..data.observations import write_flow
 
         write_flow(trajectory, self.grid, Path(path))  # type: ignore[arg-type]
-        if path.suffix in (".h5", ".hdf5"):
+        if path.suffix.lower() in (".h5", ".hdf5"):
             import h5py
 
             with h5py.File(path, "a") as file:
