@@ -97,6 +97,7 @@ class Curvature:
         moved, total = shells.at(r), energy.system.share * d.sum(0)
         out = small_terms(shells, charges, r, total, weighted, energy.field)
         out = out + (total * nuclear(moved, charges, r)).sum() + grid_energy(energy, d, r)
+        out = out + molecule.dispersion(energy.dispersion, r)
         share = 0.5 * energy.system.share * exact_exchange_scale(energy)
         if self.gaussians.auxiliary is not None:
             factors = fitted_factors(moved, self.gaussians.auxiliary.at(r))

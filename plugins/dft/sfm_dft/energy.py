@@ -48,6 +48,7 @@ class EnergyFunctional:
         exchange_scale: a, (). correlation_scale: c, (). field: eps, (3,) hartree / (e bohr).
         closure: maps `GridDensity` to energies per volume (a `Functional`), or `DensityFeatures`
             to an energy in eV, or None.
+        dispersion: the functional whose D3(BJ) parameters add London dispersion, or None.
     """
 
     system: KohnShamSystem
@@ -56,6 +57,7 @@ class EnergyFunctional:
     correlation_scale: Tensor
     field: Tensor
     closure: nn.Module | None = None
+    dispersion: str | None = None
 
     def select(self, which: list[int]) -> EnergyFunctional:
         """The same functional for some of the molecules."""
@@ -78,7 +80,8 @@ class EnergyFunctional:
         return sum(f.exact_exchange for f in self.on_grid)
 
     def components(self, density_matrix: Tensor) -> Mapping[str, Tensor]:
-        """Kinetic, external, hartree, exchange, correlation, closure, field, nuclear; (M,) each."""
+        """Kinetic, external, hartree, exchange, correlation, closure, field, nuclear, dispersion;
+        (M,) each."""
         system, d = self.system, density_matrix
         total = system.total(d)
         exchange, correlation, closure = self._exchange_correlation(d)
@@ -91,6 +94,7 @@ class EnergyFunctional:
             "field": -self.dipole(d) @ self.field,
             "closure": closure,
             "nuclear": system.nuclear,
+            "dispersion": torch.stack([m.dispersion(self.dispersion) for m in system.molecules]),
         }
 
     def _hartree(self, total: Tensor, index: int) -> Tensor:

@@ -81,6 +81,8 @@ def _gradient_of(energy: EnergyFunctional, d: Tensor, weighted: Tensor) -> Tenso
     total = _on_grid(energy, d)
     for term, inputs in _terms(energy, Gaussians.of(molecule), d, weighted):
         total = total + _gradient(term, positions, inputs)
+    if energy.dispersion is not None:
+        total = total + _gradient(partial(molecule.dispersion, energy.dispersion), positions, ())
     if energy.closure is not None and not isinstance(energy.closure, Functional):
         total = total + _closure_gradient(energy, d)
     return total

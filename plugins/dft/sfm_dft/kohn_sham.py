@@ -17,6 +17,7 @@ from sfm.quantity import ENERGY, FORCES, Quantity
 from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
 from sfm.units import factor
 from sfm_dft import quantities as q
+from sfm_dft.dispersion import PARAMETERS
 from sfm_dft.energy import EnergyFunctional, total_energy
 from sfm_dft.labelling import AUXILIARY_BASIS
 from sfm_dft.molecule import GUESSES, Molecule, prepare
@@ -138,6 +139,7 @@ class KohnSham(Simulator):
     settings_spec: ClassVar[tuple[Setting, ...]] = (
         Setting("functional", "LDA", tuple(FUNCTIONALS), summary="base functional"),
         Setting("basis", "def2-svp", summary="Gaussian basis, by PySCF's name"),
+        Setting("dispersion", "none", ("none", "d3"), summary="D3(BJ) of the base functional"),
         Setting("spin", "auto", ("auto", "unrestricted"), summary="auto: by unpaired electrons"),
         Setting("coulomb", "fitted", ("fitted", "exact"), summary="density fitting or 4-centre"),
         Setting("grid_level", 3, tuple(range(10)), summary="PySCF's Becke grid, 0 coarse, 9 fine"),
@@ -162,6 +164,7 @@ class KohnSham(Simulator):
         q.HARTREE_ENERGY,
         q.XC_ENERGY,
         q.NUCLEAR_ENERGY,
+        q.DISPERSION_ENERGY,
         q.DIPOLE,
         q.HOMO,
         q.LUMO,
@@ -190,6 +193,7 @@ class KohnSham(Simulator):
     field_z: Tensor
     functional: str
     basis: Any
+    dispersion: str
     spin: str
     coulomb: str
     grid_level: int
@@ -217,6 +221,11 @@ class KohnSham(Simulator):
                 f"count the correction twice; set functional={base} or leave the closure out"
             )
         self._base = functional(self.functional)
+        if self.dispersion == "d3" and self.functional not in PARAMETERS:
+            raise InputError(
+                f"{self.part}: D3 dispersion has no parameters for {self.functional}; it goes with "
+                f"{', '.join(PARAMETERS)}"
+            )
 
     @classmethod
     def conformance_case(cls, **values: object) -> tuple[KohnSham, KohnShamState]:
@@ -282,6 +291,7 @@ class KohnSham(Simulator):
             self.correlation_scale,
             field * factor("V/angstrom", "hartree/(e*bohr)"),
             self.closure,
+            None if self.dispersion == "none" else self.functional,
         )
 
     def forward(self, state: KohnShamState, steps: int = 1) -> KohnShamState:
@@ -423,6 +433,7 @@ class KohnSham(Simulator):
             "hartree_energy": parts["hartree"],
             "xc_energy": parts["exchange"] + parts["correlation"] + parts["closure"],
             "nuclear_energy": parts["nuclear"],
+            "dispersion_energy": parts["dispersion"],
             "homo": homo,
             "lumo": lumo,
             "scf_residual": solution.residual,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from sfm.errors import InputError, did_you_mean
 from sfm_dft import density_basis
+from sfm_dft.dispersion import d3
 from sfm_dft.grid import Grid, build_grid
 from sfm_dft.labelling import AUXILIARY_BASIS, build_molecule
 
@@ -112,6 +114,23 @@ class Molecule:
             return (integrals @ density_matrix.reshape(-1)).reshape(n, n)
         half = self.coulomb @ density_matrix
         return torch.tensordot(half, self.coulomb, dims=([0, 2], [0, 2]))
+
+    @cached_property
+    def _dispersion(self) -> dict[str, Tensor]:
+        return {}
+
+    def dispersion(self, functional: str | None, positions: Tensor | None = None) -> Tensor:
+        """D3(BJ) energy with a functional's parameters, () hartree; zero without one.
+
+        positions: (A, 3) bohr elsewhere, differentiable.
+        """
+        if functional is None:
+            return self.positions.new_zeros(())
+        if positions is not None:
+            return d3(self.numbers, positions, functional)
+        if functional not in self._dispersion:
+            self._dispersion[functional] = d3(self.numbers, self.positions, functional)
+        return self._dispersion[functional]
 
     def projections(self, total: Tensor) -> Tensor:
         """Projections of a density matrix of all electrons on the density basis, (A, 45)."""

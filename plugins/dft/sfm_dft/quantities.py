@@ -14,6 +14,9 @@ HARTREE_ENERGY = Quantity(
     "hartree_energy", "eV", extensive=True, summary="classical repulsion of the electron density"
 )
 NUCLEAR_ENERGY = Quantity("nuclear_energy", "eV", extensive=True, summary="repulsion of nuclei")
+DISPERSION_ENERGY = Quantity(
+    "dispersion_energy", "eV", extensive=True, summary="London dispersion added to the functional"
+)
 XC_ENERGY = Quantity("xc_energy", "eV", extensive=True, summary="exchange-correlation energy")
 XC_CORRECTION = Quantity(
     "xc_correction",
@@ -81,6 +84,7 @@ ALL = (
     EXTERNAL_ENERGY,
     HARTREE_ENERGY,
     NUCLEAR_ENERGY,
+    DISPERSION_ENERGY,
     XC_ENERGY,
     XC_CORRECTION,
     DIPOLE,

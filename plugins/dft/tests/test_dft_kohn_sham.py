@@ -374,3 +374,26 @@ def test_smearing_shares_electrons_among_degenerate_levels():
         reference.kernel()
     free = found["energy"].item() * factor("eV", "hartree")
     assert free == pytest.approx(float(reference.e_free), abs=1e-8)
+
+
+def test_dispersion_belongs_to_energy_and_forces():
+    """What D3 adds is the package's own energy, and forces are its derivative."""
+    from sfm_dft.dispersion import d3
+
+    positions = np.array([[0, 0, 0], [0, 0, 0.74], [0, 0, 3.2], [0, 0.3, 3.9]])
+    pair = Sample(id="2 H2", domain="dft", types=[1, 1, 1, 1], positions=positions)
+    options = {"functional": "PBE", "basis": "sto-3g", "grid_level": 0, "forces": True}
+    plain, with_d3 = (
+        s.observe(s.solve(pair))
+        for s in (KohnSham(**options), KohnSham(dispersion="d3", **options))
+    )
+    bohr = torch.tensor(positions / BOHR).requires_grad_()
+    added = d3(torch.tensor([1, 1, 1, 1]), bohr, "PBE")
+    (slope,) = torch.autograd.grad(added, bohr)
+    found = (with_d3["energy"] - plain["energy"]).item() * factor("eV", "hartree")
+    assert found == pytest.approx(added.item(), rel=1e-6)
+    assert with_d3["dispersion_energy"].item() < -1e-3  # eV
+    difference = (with_d3["forces"] - plain["forces"]) * factor("eV/angstrom", "hartree/bohr")
+    torch.testing.assert_close(difference, -slope, rtol=1e-6, atol=1e-9)
+    with pytest.raises(InputError, match="no parameters for LDA"):
+        KohnSham(dispersion="d3")
