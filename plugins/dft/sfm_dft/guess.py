@@ -5,7 +5,13 @@
 with rho = sum_Ak c_Ak phi_Ak of `sfm_dft.density_basis`: its Coulomb potential is exact, its
 exchange-correlation potential is that of a local or semilocal functional on a Becke grid, and one
 diagonalisation gives the orbitals in those potentials. The coefficients come from a trained model
-(`predicted`) or from a fit. Inside: hartree, bohr, PySCF's order of orbitals.
+(`predicted`) or from a fit.
+
+One diagonalisation makes the error of rho larger, as electrons are not yet pushed back by their
+own charge. `relaxed` therefore keeps v_xc[rho] and lets J[D] become self-consistent, which needs no
+integration on a grid and so costs little beside one cycle of the real calculation.
+
+Inside: hartree, bohr, PySCF's order of orbitals.
 """
 
 from __future__ import annotations
@@ -28,6 +34,7 @@ from sfm_dft.density_basis import (
     from_e3nn,
     to_e3nn,
 )
+from sfm_dft.labelling import AUXILIARY_BASIS
 
 if TYPE_CHECKING:
     from sfm.model import FoundationModel
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
 ENCODER, QUANTITY = "dft/atoms", "density_coefficients"
 FUNCTIONAL = "GGA_X_PBE,GGA_C_PBE"
 GRID_LEVEL = 1
+TOLERANCE, CYCLES = 1e-3, 30  # of `relaxed`: largest commutator in hartree, number of cycles
 SMALLEST = 1e-8  # electrons per bohr^3: below, a fitted density is noise and may be negative
 
 
@@ -44,6 +52,7 @@ def density_matrix(
     *,
     level: str | None = None,
     functional: str = FUNCTIONAL,
+    relax: bool = True,
 ) -> np.ndarray:
     """First density matrix of a PySCF molecule from a model's predicted density.
 
@@ -54,6 +63,7 @@ def density_matrix(
         level: level of theory of the prediction; the model's only one if None.
         functional: of the potential, local or semilocal, in libxc's words; it need not be the one
             of the calculation that starts here.
+        relax: make the Coulomb potential self-consistent (`relaxed`).
 
     Returns:
         (n, n) for closed shells, all electrons; (2, n, n) for up and down where spins differ.
@@ -62,7 +72,18 @@ def density_matrix(
         InputError: the model predicts no densities, or not at this level, or an element has none.
     """
     coefficients = conserve(molecule, predicted(molecule, model, level))
-    return occupied(molecule, fock(molecule, coefficients, functional))
+    return start(molecule, coefficients, functional, relax=relax)
+
+
+def start(
+    molecule: Any, coefficients: np.ndarray, functional: str = FUNCTIONAL, *, relax: bool = True
+) -> np.ndarray:
+    """First density matrix, as `density_matrix` gives it, from coefficients (A, 45)."""
+    matrix = fock(molecule, coefficients, functional)
+    first = occupied(molecule, matrix)
+    if not relax:
+        return first
+    return relaxed(molecule, matrix - _hartree(molecule, coefficients), first)
 
 
 def predicted(molecule: Any, model: FoundationModel, level: str | None = None) -> np.ndarray:
@@ -124,27 +145,32 @@ def fock(
         InputError: coefficients of another shape, or a functional that needs more than the density
             and its gradient.
     """
-    from pyscf import df, scf
+    from pyscf import scf
 
     if coefficients.shape != (molecule.natm, DIM):
         raise InputError(
             f"density coefficients have shape {coefficients.shape}, expected "
             f"({molecule.natm}, {DIM}): one row per atom"
         )
-    auxiliary = auxiliary_molecule(molecule)
-    flat = from_e3nn(coefficients)
-    three = df.incore.aux_e2(molecule, auxiliary, "int3c2e", aosym="s2ij")
-    coulomb = np.zeros((molecule.nao, molecule.nao))
-    coulomb[np.tril_indices(molecule.nao)] = three @ flat
-    coulomb += np.tril(coulomb, -1).T
-    potential = _potential(molecule, auxiliary, flat, functional, grid_level)
-    return scf.hf.get_hcore(molecule) + coulomb + potential
+    potential = _potential(molecule, coefficients, functional, grid_level)
+    return scf.hf.get_hcore(molecule) + _hartree(molecule, coefficients) + potential
+
+
+def _hartree(molecule: Any, coefficients: np.ndarray) -> np.ndarray:
+    """<mu|J|nu> of the density with coefficients (A, 45)."""
+    from pyscf import df
+
+    functions = auxiliary_molecule(molecule)
+    three = df.incore.aux_e2(molecule, functions, "int3c2e", aosym="s2ij")
+    out = np.zeros((molecule.nao, molecule.nao))
+    out[np.tril_indices(molecule.nao)] = three @ from_e3nn(coefficients)
+    return out + np.tril(out, -1).T
 
 
 def _potential(
-    molecule: Any, auxiliary: Any, coefficients: np.ndarray, functional: str, grid_level: int
+    molecule: Any, coefficients: np.ndarray, functional: str, grid_level: int
 ) -> np.ndarray:
-    """<mu|v_xc|nu> of the density with coefficients in PySCF's order."""
+    """<mu|v_xc|nu> of the density with coefficients (A, 45)."""
     from pyscf import dft
 
     integrator = dft.numint.NumInt()
@@ -156,11 +182,12 @@ def _potential(
     grid.build()
     out = np.zeros((molecule.nao, molecule.nao))
     rows = 1 if kind == "LDA" else 4
+    auxiliary, flat = auxiliary_molecule(molecule), from_e3nn(coefficients)
     for values, _, weights, points in integrator.block_loop(
         molecule, grid, molecule.nao, int(kind == "GGA")
     ):
         functions = dft.numint.eval_ao(auxiliary, points, deriv=int(kind == "GGA"))
-        rho = np.reshape(functions @ coefficients, (rows, -1))
+        rho = np.reshape(functions @ flat, (rows, -1))
         inside = rho[0] > SMALLEST
         rho = np.where(inside, rho, 0.0)
         rho[0] += ~inside * SMALLEST
@@ -170,6 +197,38 @@ def _potential(
         orbitals = values.reshape(rows, *values.shape[-2:])
         out += orbitals[0].T @ np.einsum("xgi,xg->gi", orbitals, potential)
     return out + out.T
+
+
+def relaxed(molecule: Any, fixed: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Density matrix that is self-consistent in F = fixed + J[D], by DIIS, from a first one.
+
+    Stops when the commutator F D S - S D F is below `TOLERANCE`, or after `CYCLES` with the best
+    there was: this is a guess, which need not be converged.
+
+    fixed: (n, n) core Hamiltonian and exchange-correlation potential. first: (n, n) or (2, n, n).
+    """
+    from pyscf import df, scf
+
+    fitting = df.DF(molecule, AUXILIARY_BASIS)
+    overlap = molecule.intor_symmetric("int1e_ovlp")
+    diis = scf.diis.CDIIS()
+    best, smallest, current = first, np.inf, first
+    try:
+        for _ in range(CYCLES):
+            total = current if current.ndim == 2 else current.sum(0)
+            matrix = fixed + fitting.get_jk(total, with_k=False)[0]
+            product = matrix @ total @ overlap
+            residual = float(np.abs(product - product.T).max())
+            if residual < smallest:
+                best, smallest = current, residual
+            if residual < TOLERANCE:
+                break
+            current = occupied(molecule, diis.update(overlap, total, matrix))
+    finally:
+        file = fitting._cderi_to_save
+        if hasattr(file, "close"):
+            file.close()
+    return best
 
 
 def occupied(molecule: Any, matrix: np.ndarray) -> np.ndarray:
