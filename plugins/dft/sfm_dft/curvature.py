@@ -26,22 +26,13 @@ import torch
 from torch import Tensor
 
 from sfm.errors import InputError
-from sfm_dft.density_basis import atom_rotation
 from sfm_dft.energy import EnergyFunctional
-from sfm_dft.forces import (
-    closure_energy,
-    energy_weighted,
-    exact_exchange_scale,
-    exact_exchange_terms,
-    exact_hartree_terms,
-    grid_energy,
-    small_terms,
-)
+from sfm_dft.forces import energy_weighted, grid_energy
 from sfm_dft.gaussians import Gaussians
-from sfm_dft.integrals import dipole, fitted_factors, nuclear, three_centre_overlap
+from sfm_dft.integrals import dipole
+from sfm_dft.lagrangian import lagrangian
 from sfm_dft.response import conjugate_gradients, coupling, weighting
 from sfm_dft.scf import Orbitals
-from sfm_dft.xc.functional import Functional
 
 
 @dataclass(frozen=True)
@@ -92,32 +83,10 @@ class Curvature:
         return -self._slopes[0].detach()
 
     def _lagrangian(self, r: Tensor, d: Tensor, weighted: Tensor) -> Tensor:
-        energy, (molecule,) = self.functional, self.functional.system.molecules
-        shells, charges = self.gaussians.orbitals, molecule.numbers.to(d.dtype)
-        moved, total = shells.at(r), energy.system.share * d.sum(0)
-        out = small_terms(shells, charges, r, total, weighted, energy.field)
-        out = out + (total * nuclear(moved, charges, r)).sum() + grid_energy(energy, d, r)
-        out = out + molecule.dispersion(energy.dispersion, r)
-        share = 0.5 * energy.system.share * exact_exchange_scale(energy)
-        if self.gaussians.auxiliary is not None:
-            factors = fitted_factors(moved, self.gaussians.auxiliary.at(r))
-            out = out + 0.5 * (factors.flatten(1) @ total.reshape(-1)).square().sum()
-            if energy.exact_exchange:
-                for row in d:
-                    turned = factors @ row
-                    out = out - share * (turned * turned.mT).sum()
-        else:
-            for term, inputs in exact_hartree_terms(shells, total):
-                out = out + term(r, *inputs)
-            if energy.exact_exchange:
-                for term, inputs in exact_exchange_terms(shells, d, share):
-                    out = out + term(r, *inputs)
-        if energy.closure is not None and not isinstance(energy.closure, Functional):
-            assert self.gaussians.projectors is not None
-            values = three_centre_overlap(moved, self.gaussians.projectors.at(r))
-            found = (values * total[..., None]).sum((0, 1)).reshape(len(r), -1)
-            out = out + closure_energy(energy, found @ torch.tensor(atom_rotation()).to(d).mT, r)
-        return out
+        (molecule,) = self.functional.system.molecules
+        charges = molecule.numbers.to(d.dtype)
+        off_grid = lagrangian(self.functional, self.gaussians, charges, r, d, weighted)
+        return off_grid + grid_energy(self.functional, d, r)
 
     def move(self, displacement: Tensor) -> Motion:
         """The response to a displacement (A, 3) of the nuclei."""
