@@ -4,12 +4,14 @@ With s the reduced gradient, tau_W = |grad n|^2 / 8n von Weizsaecker's and tau_0
 uniform gas's kinetic energy density:
 
     x = s^2 / (1 + s^2)                  0 where uniform, towards 1 far from nuclei
-    u = (tau - tau_W) / (tau + tau_0)    0 for one orbital, 1/2 uniform, towards 1 between shells
+    u = b^2 (3 - 2 b),  b = (tau - tau_W) / (tau + tau_0)
+                                         0 for one orbital, 1/2 uniform, towards 1 between shells
     z = ((n_up - n_down) / n)^2          even in the polarisation
     r = 1 / (1 + r_s)                    1 at high density
 
 `departure` is 0 for the uniform gas and at most 1 elsewhere: a correction multiplied with it keeps
-the uniform limit. u: Furness and Sun, Phys. Rev. B 99, 041119 (2019).
+the uniform limit. b: Furness and Sun, Phys. Rev. B 99, 041119 (2019); u is stationary where one
+orbital holds everything, so no potential there feels the slope of a network.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from torch import Tensor
 from sfm_dft.xc.functional import Rung
 from sfm_dft.xc.reduced import Gas, Spins
 
-_LEAST = -0.05  # of u; below zero only by rounding, or with a tau that no orbitals have
+_LEAST = -0.05  # of b; below zero only by rounding, or with a tau that no orbitals have
 
 
 def local_features(gas: Gas, rung: Rung, spins: Spins | None = None) -> tuple[Tensor, Tensor]:
@@ -36,7 +38,8 @@ def local_features(gas: Gas, rung: Rung, spins: Spins | None = None) -> tuple[Te
         return x[..., None], x
     w = gas.kinetic()
     uniform = 1.0 if spins is None else spins.kinetic
-    u = ((w - 5.0 / 3.0 * s2) / (w + uniform)).clamp(min=_LEAST)
+    b = ((w - 5.0 / 3.0 * s2) / (w + uniform)).clamp(min=_LEAST)
+    u = b.square() * (3.0 - 2.0 * b)
     departure = 1.0 - (1.0 - x) * (4.0 * u * (1.0 - u)).clamp(min=0.0)
     return torch.stack([x, u], -1), departure
 

@@ -82,7 +82,7 @@ def _test() -> list[Reaction]:
         published = {
             key.removesuffix("_error"): float(value)
             for key, value in row.items()
-            if key.endswith("_error") and abs(float(value)) < 1e9  # 9e99: not computed
+            if key.endswith("_error") and 0 < abs(float(value)) < 1e9  # 9e99 and 0: not computed
         }
         reference = float(row["reference_kcal_mol"])
         if row["group"].startswith("IP"):

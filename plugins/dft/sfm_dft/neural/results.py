@@ -43,7 +43,7 @@ def baseline_errors(
 ) -> dict[str, Tensor]:
     """Errors of named functionals at the prepared densities, and the published ones."""
     found = {name: reaction_errors(functional(name), chosen, folder) for name in names}
-    for key in chosen[0].published:
+    for key in dict.fromkeys(key for r in chosen for key in r.published):
         values = [r.published.get(key, float("nan")) for r in chosen]
         found[f"{key} (published)"] = torch.tensor(values, dtype=torch.float64)
     return found
