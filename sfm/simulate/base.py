@@ -195,6 +195,9 @@ class Simulator(nn.Module, ABC):
 
     def _setting(self, setting: Setting, values: Mapping[str, Any]) -> Any:
         value = values.get(setting.name, setting.default)
+        if isinstance(value, str) and value not in setting.choices:
+            alike = [c for c in setting.choices if str(c).lower() == value.lower()]
+            value = alike[0] if len(alike) == 1 else value  # `pbe` is as good as `PBE`
         if setting.choices and value not in setting.choices:
             allowed = ", ".join(map(str, setting.choices))
             raise InputError(

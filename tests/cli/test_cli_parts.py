@@ -14,9 +14,11 @@ import torch
 
 from sfm.cli import main
 from sfm.config import HeadSpec, ModelConfig, Target
+from sfm.errors import InputError
 from sfm.model import FoundationModel
 from sfm.registry import quantities
 from sfm.testing.models import SMALL_TRUNK
+from sfm.train.folders import refuse_old_run
 
 LEVEL = "Lennard-Jones (argon)"
 
@@ -190,6 +192,13 @@ def test_a_folder_with_a_run_is_refused_before_anything_heavy_loads(tmp_path, wo
     )
     assert done.stdout.split() == ["2", "False"]
     assert "already holds a run" in done.stderr
+
+
+def test_a_published_model_is_not_written_over(tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(InputError, match="already holds a model; take another folder"):
+        refuse_old_run(tmp_path, resume=False)
+    refuse_old_run(tmp_path, resume=True)
 
 
 def test_simulate_starts_from_a_file(toy, capsys, tmp_path):

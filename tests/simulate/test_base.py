@@ -65,6 +65,10 @@ def test_what_cannot_be_is_one_line(values, said):
         Decay(**values)
 
 
+def test_choices_do_not_care_for_capitals():
+    assert Decay(method="MidPoint").method == "midpoint"
+
+
 def test_a_run_records_first_last_and_between():
     simulator = Decay()
     trajectory = simulator.run(simulator.state(), 10, every=4)
