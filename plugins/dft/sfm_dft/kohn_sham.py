@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,9 +14,11 @@ from torch import Tensor
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
+from sfm.model import FoundationModel
 from sfm.quantity import ENERGY, FORCES, Quantity
 from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
 from sfm.units import factor
+from sfm_dft import density_basis
 from sfm_dft import quantities as q
 from sfm_dft.dispersion import PARAMETERS
 from sfm_dft.energy import EnergyFunctional, total_energy
@@ -68,6 +71,17 @@ class KohnShamState:
     def density_matrix(self, index: int = 0) -> Tensor:
         """(n, n) of all electrons of one molecule."""
         return self.system.own(self.system.total(self.scf.density_matrix), index)
+
+    def density_at(self, points: np.ndarray, index: int = 0) -> np.ndarray:
+        """Electron density (K,) of one molecule at points (K, 3) in angstrom, e / angstrom^3."""
+        bohr = factor("angstrom", "bohr")
+        molecule = self.system.molecules[index]
+        return molecule.density_at(self.density_matrix(index), points * bohr) * bohr**3
+
+    def density_coefficients(self, index: int = 0) -> np.ndarray:
+        """The density fitted by atom-centred functions (A, 45): `sfm_dft.density_basis`."""
+        matrix = self.density_matrix(index).detach().cpu().numpy()
+        return density_basis.fit(self.system.molecules[index].pyscf(), matrix)
 
 
 class KohnSham(Simulator):
@@ -148,7 +162,7 @@ class KohnSham(Simulator):
         Setting("forces", False, (False, True), summary="observe forces too; costs about an SCF"),
         Setting("polarizability", False, (False, True), summary="observe it too; three responses"),
         Setting("vibrations", False, (False, True), summary="observe Hessian, frequencies, IR too"),
-        Setting("guess", "minao", GUESSES, summary="first density"),
+        Setting("guess", "minao", summary="first density: minao, atoms, core, or a model's name"),
         Setting("cycles_per_step", 1, summary="cycles that make one step"),
         Setting("max_cycles", 60, summary="give up after so many cycles"),
         Setting("tolerance", 1e-8, unit="hartree", summary="largest residual when converged"),
@@ -278,8 +292,14 @@ class KohnSham(Simulator):
             gradient=any(f.rung != "lda" for f in self._on_grid),
             closure=self.closure is not None and not isinstance(self.closure, Functional),
             integrals=self.integrals,
-            guess=self.guess,
+            guess=self.guess if self.guess in GUESSES else self._predicted,
         )
+
+    def _predicted(self, molecule: Any) -> np.ndarray:
+        """First density matrix from the model that `guess` names."""
+        from sfm_dft.guess import density_matrix
+
+        return density_matrix(molecule, _model(self.guess))
 
     def energy_functional(self, state: KohnShamState) -> EnergyFunctional:
         """The energy functional of `state`'s molecules with the present parameters and closure."""
@@ -492,6 +512,14 @@ class KohnSham(Simulator):
                 raise RunError(self._failure(state))
             found.append(self.observe(state))
         return {name: torch.stack([f[name] for f in found]) for name in observations.values}
+
+
+@lru_cache(maxsize=2)
+def _model(name: str) -> FoundationModel:
+    """A model by name; not an attribute, or it would be a part of the simulator."""
+    import sfm
+
+    return sfm.load(name)
 
 
 def _whole(sample: Sample, name: str) -> int | None:

@@ -8,6 +8,7 @@ derivatives by positions are the business of `sfm_dft.forces`.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -154,7 +155,7 @@ def prepare(
     gradient: bool = True,
     closure: bool = True,
     integrals: str = "libcint",
-    guess: str = "minao",
+    guess: str | Callable[[Any], np.ndarray] = "minao",
 ) -> Molecule:
     """Integrals and grid of a molecule.
 
@@ -172,7 +173,8 @@ def prepare(
         integrals: ``libcint`` or ``torch`` (`sfm_dft.integrals`: equal to 1e-11, slower, without
             the four-centre integrals of ``exact``).
         guess: density to start from: ``minao`` (atoms in a minimal basis), ``atoms`` (spherical
-            atoms, each self-consistent) or ``core`` (electrons that do not see each other).
+            atoms, each self-consistent), ``core`` (electrons that do not see each other), or a
+            function of the PySCF molecule that gives (n, n), or (2, n, n) of up and down.
 
     Raises:
         InputError: no electrons or an impossible number of unpaired ones, unknown basis, too many
@@ -223,9 +225,12 @@ def prepare(
     )
 
 
-def _guess(molecule: Any, kind: str) -> np.ndarray:
+def _guess(molecule: Any, kind: str | Callable[[Any], np.ndarray]) -> np.ndarray:
     from pyscf import scf
 
+    if not isinstance(kind, str):
+        found = kind(molecule)
+        return found.sum(0) if found.ndim == 3 else found
     if kind == "core":
         return np.zeros((molecule.nao, molecule.nao))
     make = {"minao": scf.hf.init_guess_by_minao, "atoms": scf.hf.init_guess_by_atom}[kind]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sfm_dft.density_basis import electrons_per_function, evaluate
 from sfm_dft.energy import EnergyFunctional
 from sfm_dft.kohn_sham import WATER, KohnSham
 from sfm_dft.labelling import build_molecule, kohn_sham
@@ -230,6 +231,13 @@ def test_grid_density_integrates_to_the_electrons():
     points = grid.points[::997].numpy()
     again = state.molecule.density_at(state.density_matrix(), points)
     np.testing.assert_allclose(again, rho[::997].numpy(), rtol=1e-9, atol=1e-14)
+    outside = state.density_at(points * factor("bohr", "angstrom"))
+    np.testing.assert_allclose(outside * factor("bohr", "angstrom") ** 3, again, rtol=1e-6)
+    fitted = state.density_coefficients()
+    assert (fitted * electrons_per_function()).sum() == pytest.approx(10.0, abs=1e-9)
+    written = evaluate(state.molecule.positions.numpy(), fitted, grid.points.numpy())
+    off = float(grid.weights.numpy() @ np.abs(written - rho.detach().numpy())) / 10.0
+    assert off < 0.03  # the floor of these 45 functions
 
 
 @contextmanager
@@ -374,6 +382,32 @@ def test_smearing_shares_electrons_among_degenerate_levels():
         reference.kernel()
     free = found["energy"].item() * factor("eV", "hartree")
     assert free == pytest.approx(float(reference.e_free), abs=1e-8)
+
+
+def test_a_models_density_starts_the_field_nearer_to_its_end():
+    """`guess` takes a model's name; the end is the same, the way shorter."""
+    options = {"functional": "PBE", "grid_level": 1}
+    plain, guided = KohnSham(**options), KohnSham(guess="sfm-density", **options)
+    sample = Sample(
+        id="methanol",
+        domain="dft",
+        types=[6, 8, 1, 1, 1, 1],
+        positions=[
+            [-0.047, 0.664, 0.0],
+            [-0.047, -0.758, 0.0],
+            [-1.093, 0.970, 0.0],
+            [0.878, -1.046, 0.0],
+            [0.438, 1.072, 0.889],
+            [0.438, 1.072, -0.889],
+        ],
+    )
+    first, second = plain.state(sample), guided.state(sample)
+    ends = plain(first, 60), guided(second, 60)
+    energies = [s.observe(e)["energy"].item() for s, e in zip((plain, guided), ends, strict=True)]
+    assert energies[0] == pytest.approx(energies[1], abs=1e-6)
+    assert ends[1].time < ends[0].time
+    with pytest.raises(InputError, match="minoa"):
+        KohnSham(guess="minoa", **options).state(sample)
 
 
 def test_dispersion_belongs_to_energy_and_forces():
