@@ -9,7 +9,7 @@ diagonalisation gives the orbitals in those potentials. The coefficients come fr
 
 One diagonalisation makes the error of rho larger, as electrons are not yet pushed back by their
 own charge. `relaxed` therefore keeps v_xc[rho] and lets J[D] become self-consistent, which needs no
-integration on a grid and so costs little beside one cycle of the real calculation.
+further integration on a grid.
 
 Inside: hartree, bohr, PySCF's order of orbitals.
 """

@@ -192,11 +192,14 @@ def test_training_lowers_the_error_of_the_density(base):
     model = density_model(base, PBE, "small")
     made = [example(model, s, PBE) for s in samples(6)]
     training = CoulombTraining(model, PBE, made)
+    training.fold(inwards=True)
+    before = training.mean_loss(made)
+    training.fold(inwards=False)
     said = []
     history = training.run(made, steps=24, batch=3, every=12, report=said.append)
     assert [row["step"] for row in history] == [12, 24]
     assert len(said) == 2
-    assert history[-1]["validation"] < 0.9 * history[0]["validation"]
+    assert history[-1]["validation"] < 0.8 * before
     again = CoulombTraining(density_model(base, PBE, "small"), PBE, made)
     repeated = again.run(made, steps=24, batch=3, every=12, report=said.append)
     assert repeated[-1] == pytest.approx(history[-1], rel=1e-3)
