@@ -144,9 +144,9 @@ class Laplace:
         from safetensors.torch import save_file
 
         path = Path(folder) / FILE
-        numbers = {f"noise.{kind}": torch.tensor(value) for kind, value in self.noise.items()}
-        numbers |= {"prior": torch.tensor(self.prior), "determined": torch.tensor(self.determined)}
-        tensors = {name: value.double() for name, value in numbers.items()}
+        numbers = {f"noise.{kind}": value for kind, value in self.noise.items()}
+        numbers |= {"prior": self.prior, "determined": self.determined}
+        tensors = {name: torch.tensor(x, dtype=torch.float64) for name, x in numbers.items()}
         save_file({"covariance": self.covariance.contiguous(), **tensors}, str(path))
         path.chmod(0o644)  # safetensors writes files that only their owner may read
         return path
