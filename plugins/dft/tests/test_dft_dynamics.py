@@ -70,6 +70,7 @@ def test_gradient_of_bond_length_and_frequency_equals_differences_of_whole_traje
             assert row[index].item() == pytest.approx(value.item(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_gradient_by_the_initial_state_and_the_energy_of_a_bent_molecule():
     one = surface(WATER, functional="LDA")
     velocity = torch.tensor(np.random.default_rng(0).normal(scale=5e-3, size=(3, 3)))

@@ -8,6 +8,7 @@ from sfm_dft.forces import forces
 from sfm_dft.kohn_sham import EXCHANGE_AUXILIARY_BASIS, KohnSham
 from sfm_dft.labelling import AUXILIARY_BASIS, build_molecule, kohn_sham
 from sfm_dft.molecule import prepare
+from sfm_dft.neural.saving import load
 from sfm_dft.scf import iterate, start_state
 from sfm_dft.system import KohnShamSystem
 from sfm_dft.xc import Functional, GridDensity, XcEnergy, functional
@@ -107,9 +108,15 @@ def difference(numbers, positions, direction, step=2e-3, **options):
         (BENT, {"name": "PBE0", "basis": "6-31g", "scale": 0.9}),
         (LIH, {"name": "B3LYP", "basis": "sto-3g", "coulomb": "exact"}),
         (LIH, {"name": "HF", "basis": "def2-svp"}),
-        (AMIDOGEN, {"name": "PBE", "basis": "6-31g", "spin": 1}),
+        pytest.param(
+            AMIDOGEN, {"name": "PBE", "basis": "6-31g", "spin": 1}, marks=pytest.mark.slow
+        ),
         (AMIDOGEN, {"name": "r2SCAN", "basis": "sto-3g", "spin": 1}),
-        (AMIDOGEN, {"name": "PBE0", "basis": "sto-3g", "spin": 1, "coulomb": "exact"}),
+        pytest.param(
+            AMIDOGEN,
+            {"name": "PBE0", "basis": "sto-3g", "spin": 1, "coulomb": "exact"},
+            marks=pytest.mark.slow,
+        ),
         (OXYGEN, {"name": "B3LYP", "basis": "6-31g", "spin": 2}),
         (BENT, {"name": "LDA", "basis": "sto-3g", "closure": NearestAtom()}),
     ],
@@ -128,7 +135,12 @@ def test_every_atom_equals_finite_differences_with_the_grid_moving(molecule, opt
 
 @pytest.mark.parametrize(
     ("molecule", "spin", "name"),
-    [(BENT, 0, "r2SCAN"), (BENT, 0, "PBE0"), (AMIDOGEN, 1, "B3LYP"), (OXYGEN, 2, "PBE")],
+    [
+        pytest.param(BENT, 0, "r2SCAN", marks=pytest.mark.slow),
+        pytest.param(BENT, 0, "PBE0", marks=pytest.mark.slow),
+        (AMIDOGEN, 1, "B3LYP"),
+        (OXYGEN, 2, "PBE"),
+    ],
 )
 def test_forces_equal_pyscf_of_spins_and_hybrids(molecule, spin, name):
     """With exact integrals, as PySCF's gradient of fitted exchange takes another fit."""
@@ -260,6 +272,14 @@ def test_closure_of_a_trunk_model():
     direction = np.random.default_rng(0).normal(size=(2, 3))
     wanted = difference(*LIH, direction, **options)
     assert abs((found * direction).sum() - wanted) < 1e-7
+
+
+def test_closure_that_was_trained_is_the_whole_functional():
+    options = {"name": "none", "basis": "sto-3g", "grid_level": 0, "closure": load("sfm-xc-gga")}
+    with torch.no_grad():
+        found = forces(*solve(*LIH, **options)).numpy()
+    direction = np.random.default_rng(0).normal(size=(2, 3))
+    assert abs((found * direction).sum() - difference(*LIH, direction, **options)) < 2e-9
 
 
 def test_forces_are_differentiable_in_parameters():
