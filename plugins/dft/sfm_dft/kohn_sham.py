@@ -199,6 +199,7 @@ class KohnSham(Simulator):
         "doi:10.1002/wcms.1340",
     )
     default_steps: ClassVar[int] = 100
+    plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
 
     exchange_scale: Tensor
     correlation_scale: Tensor

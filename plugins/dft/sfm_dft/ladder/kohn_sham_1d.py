@@ -124,6 +124,7 @@ class KohnSham1D(Simulator):
         "doi:10.1145/321296.321305",
     )
     default_steps: ClassVar[int] = 100
+    plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
     batched: ClassVar[bool] = True
 
     amplitude: Tensor
