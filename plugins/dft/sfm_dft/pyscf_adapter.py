@@ -141,8 +141,8 @@ class Evaluation:
         fields = fields[:, : CHANNELS[self.functional.rung]]
         values = self._values(fields, deriv)
         if spin == 0:  # the one spin's axis is not there
-            energy, *others = values
-            values = [energy, *(v.squeeze(a) for v, a in zip(others, (0, (0, 2)), strict=False))]
+            values[1:2] = [first[0] for first in values[1:2]]
+            values[2:3] = [second[0, :, 0] for second in values[2:3]]
         return [*values, *[None] * (4 - len(values))]
 
     def by_sigma(self, *_: Any, **__: Any) -> None:

@@ -115,7 +115,9 @@ class Laplace:
         kinds = torch.tensor([KINDS.index(r.kind) for r in chosen])
         size = float(sum(w.detach().square().sum() for w in weights))
         covariance, noise, prior, determined = _evidence(rows, errors, kinds, size)
-        named = {k: float(noise[i]) for i, k in enumerate(KINDS) if bool((kinds == i).any())}
+        named: dict[str, float] = {
+            k: float(noise[i]) for i, k in enumerate(KINDS) if bool((kinds == i).any())
+        }
         return cls(functional, covariance, named, prior, determined)
 
     def standard_error(self, value: Tensor) -> Tensor:
