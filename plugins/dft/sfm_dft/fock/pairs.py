@@ -1,0 +1,55 @@
+"""All ordered pairs of atoms within each molecule of a batch, and whole matrices from blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sfm_dft.fock.basis import WIDTH
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """P = sum of A^2 ordered pairs (i, j), an atom with itself included, molecule by molecule.
+
+    Attributes:
+        first, second: (P,) rows of i and j in the batch's list of atoms.
+        reverse: (P,) where the pair (j, i) stands.
+        molecule: (P,) index of the molecule.
+        local: (2, P) i and j counted within their molecule.
+        counts: (M,) atoms of each molecule.
+    """
+
+    first: Tensor
+    second: Tensor
+    reverse: Tensor
+    molecule: Tensor
+    local: Tensor
+    counts: Tensor
+
+    @staticmethod
+    def of(counts: Tensor) -> Pairs:
+        """Pairs of molecules with `counts` (M,) atoms; row i of a molecule comes before row i+1."""
+        size = counts.square()
+        molecule = torch.repeat_interleave(torch.arange(len(counts)), size)
+        start = (size.cumsum(0) - size)[molecule]
+        atoms, place = counts[molecule], torch.arange(int(size.sum())) - start
+        i, j = place // atoms, place % atoms
+        offset = (counts.cumsum(0) - counts)[molecule]
+        return Pairs(
+            first=offset + i,
+            second=offset + j,
+            reverse=start + j * atoms + i,
+            molecule=molecule,
+            local=torch.stack([i, j]),
+            counts=counts,
+        )
+
+    def whole(self, blocks: Tensor) -> Tensor:
+        """Blocks (P, 5, 5) -> matrices (M, 5 A, 5 A), A the largest molecule's; zero beyond."""
+        largest = int(self.counts.max())
+        out = blocks.new_zeros(len(self.counts), largest, largest, WIDTH, WIDTH)
+        out = out.index_put((self.molecule, *self.local), blocks)
+        return out.transpose(2, 3).reshape(len(self.counts), WIDTH * largest, WIDTH * largest)
