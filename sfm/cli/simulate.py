@@ -61,6 +61,10 @@ def run(arguments: argparse.Namespace) -> int:
         values["closure"] = closure
     simulator, state = _start(cls, part, values, arguments)
     steps = cls.default_steps if arguments.steps is None else arguments.steps
+    for path in (arguments.output, arguments.plot):
+        if path is not None:
+            with _named(path):  # nothing yet: a place that cannot be written is refused here
+                pass
     note(f"{part.full_name}: {steps} steps")
     trajectory = simulator.run(state, steps, every=arguments.every)
     if arguments.output:
@@ -83,17 +87,20 @@ def _check_files(cls: Any, plot: Path | None, output: Path | None) -> None:
     """Refuse before the run what could not be drawn or written after it.
 
     Raises:
-        InputError: a suffix that the simulator does not take.
+        InputError: a suffix that the simulator does not take, or a film without ffmpeg.
     """
     from sfm.cli.results import ARRAY_FILES
     from sfm.errors import InputError
     from sfm.simulate.base import Simulator
+    from sfm.simulate.films import ffmpeg
 
     if plot is not None:
         if cls.plot is Simulator.plot:
             raise InputError(f"{plot}: {cls.part} draws no picture")
         if plot.suffix.lower() not in cls.plots_to:
             raise InputError(f"{plot}: draw to {', '.join(cls.plots_to)}, not '{plot.suffix}'")
+        if plot.suffix.lower() == ".mp4":
+            ffmpeg(plot)
     if output is None or output.suffix.lower() == ".npz":
         return
     own = cls.write is not Simulator.write

@@ -176,6 +176,20 @@ def test_simulate_refuses_a_file_before_the_run(toy, capsys, monkeypatch, words)
     assert run(capsys, "simulate", "oscillator", *words)[0] == 2
 
 
+@pytest.mark.parametrize("words", [("--output", "here/a.npz"), ("--output", "folder.npz")])
+def test_simulate_refuses_a_place_before_the_run(toy, capsys, tmp_path, monkeypatch, words):
+    (tmp_path / "here").write_text("a file")
+    (tmp_path / "folder.npz").mkdir()
+
+    def ran(*_: object, **__: object) -> None:
+        raise AssertionError("ran")
+
+    monkeypatch.setattr("sfm.simulate.base.Simulator.run", ran)
+    code, out, err = run(capsys, "simulate", "oscillator", *words)
+    assert (code, out) == (2, "")
+    assert words[1] in err
+
+
 @pytest.mark.parametrize("words", [["pretrain"], ["finetune", "./m", "--data", "d/d"]])
 def test_a_folder_with_a_run_is_refused_before_anything_heavy_loads(tmp_path, words):
     (tmp_path / "old" / "run").mkdir(parents=True)

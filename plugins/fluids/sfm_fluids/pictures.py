@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sfm.errors import InputError
+from sfm.simulate.films import ffmpeg
 
 STILL = (".png", ".pdf", ".svg")
 MOVING = (".gif", ".mp4")
@@ -51,17 +52,7 @@ def _writer(path: Path) -> Iterator[Any]:
     if path.suffix.lower() == ".gif":
         yield PillowWriter(fps=12)
         return
-    options: Any = {}
-    if not FFMpegWriter.isAvailable():
-        try:
-            from imageio_ffmpeg import get_ffmpeg_exe
-        except ImportError:
-            raise InputError(
-                f"{path.name}: .mp4 needs ffmpeg, which is not here (pip install imageio-ffmpeg); "
-                f"draw to {path.stem}.gif instead"
-            ) from None
-        options["animation.ffmpeg_path"] = get_ffmpeg_exe()
-    with matplotlib.rc_context(options):
+    with matplotlib.rc_context({"animation.ffmpeg_path": ffmpeg(path)}):
         # even numbers of pixels, as most players need them
         filters = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"]
         yield FFMpegWriter(fps=12, extra_args=filters)

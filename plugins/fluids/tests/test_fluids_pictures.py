@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -67,3 +69,14 @@ def test_a_wrong_suffix_is_refused_before_the_run(part, option, said, monkeypatc
     assert captured.out == ""
     assert said in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_a_film_without_ffmpeg_is_refused_before_the_run(monkeypatch, capsys):
+    def run(*_: object, **__: object) -> None:
+        raise AssertionError("ran")
+
+    monkeypatch.setattr("sfm.simulate.base.Simulator.run", run)
+    monkeypatch.setattr("shutil.which", lambda *_: None)
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    assert main(["simulate", "fluids/burgers", "--plot", "a.mp4"]) == 2
+    assert "a.mp4: .mp4 needs ffmpeg" in capsys.readouterr().err

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 from sfm_fluids.closures.classical import Smagorinsky
-from sfm_fluids.periodic import navier_stokes_2d
+from sfm_fluids.periodic import navier_stokes_2d, plain_flow
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
+from sfm_fluids.stepping import budget as budgets
 from sfm_fluids.stepping import rollout as rollouts
 from sfm_fluids.stepping.budget import BUDGET, Budget
 from sfm_fluids.stepping.captured import undeclared
@@ -17,6 +19,7 @@ from sfm_fluids.stepping.rollout import AutogradStep, rollout
 from sfm_fluids.stepping.stacked import Stacks, Work
 from sfm_fluids.stepping.stepper import STEPPERS
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 PATHS = {
     "recomputed": {"recompute": True},
@@ -253,13 +256,29 @@ def test_the_monitor_sees_every_step_once():
         assert seen == [1, 2, 3, 4, 5]
 
 
+def kept_by(node) -> tuple[int, int]:
+    """(steps that need not be redone, states to redo the others from) of a rollout's node."""
+    adjoints = node.saved_tensors[1].adjoints
+    assert len(node.firsts) == len(node.saved_tensors) - 2 - len(node.needs_input_grad[6:])
+    return len(adjoints), len(node.firsts) - bool(adjoints)
+
+
+def nodes(value: torch.Tensor) -> list:
+    """The rollouts in a graph."""
+    found, todo = [], [value.grad_fn]
+    while todo:
+        node = todo.pop()
+        found += [node] if hasattr(node, "redone") else []
+        todo += [after for after, _ in node.next_functions if after is not None]
+    return found
+
+
 def test_backward_stores_one_state_a_segment():
     """Memory of the graph: the states between segments, counted, and nothing for inner values."""
     rate = torch.tensor(0.7, requires_grad=True)
     for segment, states in ((1, 12), (4, 3)):
         end = rollout(AutogradStep(growth), torch.ones(2), (rate,), 12, segment=segment)
-        assert len(end.grad_fn.states) == states
-        assert end.grad_fn.adjoints == []
+        assert kept_by(end.grad_fn) == (0, states)
 
 
 def test_the_last_steps_are_kept_while_the_budget_lasts(monkeypatch):
@@ -272,14 +291,6 @@ def test_the_last_steps_are_kept_while_the_budget_lasts(monkeypatch):
     def end(steps: int = 7) -> torch.Tensor:
         return sim.watched(state, steps).vorticity
 
-    def nodes(value: torch.Tensor) -> list:
-        found, todo = [], [value.grad_fn]
-        while todo:
-            node = todo.pop()
-            found += [node] if hasattr(node, "adjoints") else []
-            todo += [after for after, _ in node.next_functions if after is not None]
-        return found
-
     slopes, kept = [], []
     before = BUDGET.used
     # of a step: two fields at each of four stages and a state, in float64
@@ -288,10 +299,10 @@ def test_the_last_steps_are_kept_while_the_budget_lasts(monkeypatch):
         monkeypatch.setattr(BUDGET, "limit", before + limit)
         value = end()
         (node,) = nodes(value)
-        kept.append((len(node.adjoints), len(node.states)))
-        assert BUDGET.used - before == size * len(node.adjoints)
+        kept.append(kept_by(node))
+        assert BUDGET.used - before == size * kept[-1][0]
         if limit == 3 * size:
-            assert [len(n.adjoints) for n in nodes(end(2))] == [0]
+            assert [kept_by(n)[0] for n in nodes(end(2))] == [0]
         slopes.append(torch.autograd.grad(value.square().sum(), omega)[0])
         del value, node
         assert BUDGET.used == before
@@ -311,6 +322,156 @@ def test_a_budget_grants_what_is_left():
     del first
     assert budget.used == 30
     assert budget.take(30, 9, second) == 2
+
+
+def slopes_of(sim, state, steps: int = 4, factor: float = 1.0):
+    """(vorticity at the end, the leaf it comes from)."""
+    omega = (factor * state.vorticity).requires_grad_()
+    return sim(state._replace(vorticity=omega), steps).vorticity, omega
+
+
+def test_what_a_backward_pass_has_used_is_free_while_the_loss_lives():
+    """Else the loss of one iteration would take the budget, and the states, from the next."""
+    sim, state = case("none")
+    before = BUDGET.used
+    end, omega = slopes_of(sim.requires_grad_(False), state)
+    loss = end.square().sum()
+    assert BUDGET.used > before
+    first = torch.autograd.grad(loss, omega, retain_graph=True)[0]
+    assert BUDGET.used > before
+    assert torch.equal(torch.autograd.grad(loss, omega)[0], first)
+    assert BUDGET.used == before
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
+
+
+def test_a_backward_pass_that_was_stopped_can_be_done_again(monkeypatch):
+    """With the gradients of forces, which adjoints that are kept add to totals."""
+    sim, state = case("none")
+    end, omega = slopes_of(sim, state)
+    inputs = (omega, sim.forcing_amplitude, sim.viscosity, sim.drag)
+
+    def slopes() -> tuple[torch.Tensor, ...]:
+        return torch.autograd.grad(end.square().sum(), inputs, retain_graph=True)
+
+    wanted, calls, modes = slopes(), [], plain_flow.to_modes
+
+    def stops(*given: object) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return modes(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(plain_flow, "to_modes", stops)
+        with pytest.raises(KeyboardInterrupt):
+            slopes()
+    assert all(torch.equal(a, b) for a, b in zip(slopes(), wanted, strict=True))
+
+
+def test_threads_share_a_graph_and_a_simulator():
+    sim, state = case("none", grid=72, dt=1e-3)
+    sim.requires_grad_(False)
+    end, omega = slopes_of(sim, state)
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.randn(6, *end.shape, generator=generator, dtype=end.dtype)
+
+    def same_graph(i: int) -> torch.Tensor:
+        return torch.autograd.grad(end, omega, weights[i], retain_graph=True)[0]
+
+    def own_graph(i: int) -> torch.Tensor:
+        other, start = slopes_of(sim, state, factor=1 + i)
+        return torch.autograd.grad(other, start, weights[i])[0]
+
+    with ThreadPoolExecutor(3) as pool:
+        for work in (same_graph, own_graph):
+            wanted = [work(i) for i in range(6)]
+            for a, b in zip(pool.map(work, range(6)), wanted, strict=True):
+                assert torch.equal(a, b)
+
+
+def test_many_gradients_at_once():
+    """`is_grads_batched`, as `torch.autograd.functional.jacobian(vectorize=True)` takes them."""
+    sim, state = case("none")
+    end, omega = slopes_of(sim, state, 2)
+    weights = torch.eye(end.numel(), dtype=end.dtype).reshape(-1, *end.shape)[:5]
+    inputs = (omega, sim.viscosity)
+    many = torch.autograd.grad(end, inputs, weights, is_grads_batched=True, retain_graph=True)
+    for i, weight in enumerate(weights):
+        one = torch.autograd.grad(end, inputs, weight, retain_graph=True)
+        assert torch.allclose(many[0][i], one[0], atol=1e-13)
+        assert torch.allclose(many[1][i], one[1], rtol=1e-10)
+
+
+@pytest.mark.parametrize("options", PATHS.values(), ids=PATHS)
+def test_checkpoints_and_saved_tensor_hooks_reach_what_is_kept(options):
+    sim, state = case("none", **options)
+    sim.requires_grad_(False)
+    end, omega = slopes_of(sim, state)
+    (wanted,) = torch.autograd.grad(end.square().sum(), omega)
+    before = BUDGET.used
+    with torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda packed: packed):
+        end, omega = slopes_of(sim, state)
+    assert BUDGET.used == before
+    assert torch.equal(torch.autograd.grad(end.square().sum(), omega)[0], wanted)
+    end = checkpoint(
+        lambda w: sim(state._replace(vorticity=w), 4).vorticity, omega, use_reentrant=False
+    )
+    assert BUDGET.used == before
+    assert torch.equal(torch.autograd.grad(end.square().sum(), omega)[0], wanted)
+
+
+def test_a_complex_linear_part_takes_the_terms_kernels():
+    """A beta plane, say: the state then is complex, the term's kernels take its real view."""
+    sim, state = case("none")
+    linear = sim.linear_operator().detach() + 0.3j
+    ends, slopes = [], []
+    for plain in (False, True):
+        modes = sim._modes(state).detach().requires_grad_()
+        term = sim.nonlinear()
+        given = (lambda w, t, term=term: term.function(w, t, *term.tensors)) if plain else term
+        end = sim.integrate(modes, 3, linear=linear, term=given)
+        ends.append(end.detach())
+        slopes.append(torch.autograd.grad(end.abs().square().sum(), modes)[0])
+        with torch.no_grad():
+            assert torch.allclose(sim.integrate(modes, 3, linear=linear, term=given), ends[0])
+    assert torch.allclose(*ends, atol=1e-12)
+    assert torch.allclose(*slopes, atol=1e-11)
+
+
+def test_factors_follow_a_linear_part_that_is_changed_in_place():
+    sim, state = case("none")
+    with torch.no_grad():
+        linear, modes = sim.linear_operator(), sim._modes(state)
+        before = sim.integrate(modes, 2, linear=linear)
+        linear.mul_(5)
+        after = sim.integrate(modes, 2, linear=linear)
+        assert torch.equal(after, sim.integrate(modes, 2, linear=linear.clone()))
+        assert not torch.equal(after, before)
+
+
+def test_a_term_that_ran_in_inference_mode_serves_training():
+    sim, state = case("none", grid=72, dt=1e-3)
+    term, modes = sim.nonlinear(), sim._modes(state).detach()
+    with torch.inference_mode():
+        sim.integrate(modes, 1, term=term)
+    modes.requires_grad_()
+    end = sim.integrate(modes, 1, term=term)
+    assert torch.autograd.grad(end.abs().sum(), modes)[0].isfinite().all()
+
+
+def test_a_budget_of_a_forked_process_is_its_own(monkeypatch):
+    class Owner:
+        pass
+
+    budget, parents, childs = Budget(100), Owner(), Owner()
+    assert budget.take(30, 3, parents) == 3
+    monkeypatch.setattr(budgets.os, "getpid", lambda: -1)
+    assert budget.take(30, 9, childs) == 3
+    del parents
+    assert budget.used == 90
+    del childs
+    assert budget.used == 0
 
 
 @pytest.mark.parametrize("name", STEPPERS)

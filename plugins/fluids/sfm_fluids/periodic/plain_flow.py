@@ -29,6 +29,7 @@ TURNED = 256  # from this height on a matrix is transposed on its own: torch has
 class PlainFlow:
     """For real views (..., 1, H, K, 2) of modes of one shape, one after another."""
 
+    @torch.inference_mode(False)  # the work arrays must serve training too
     def __init__(self, grid: Grid, made: Factors, pairs: Tensor) -> None:
         *lead, _, height, kept, _ = pairs.shape
         self.grid, self.shape, self.dtype, self.width = grid, pairs.shape, pairs.dtype, grid.width

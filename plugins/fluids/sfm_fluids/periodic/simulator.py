@@ -225,22 +225,25 @@ class PseudoSpectral(Simulator):
         constant = not traced() and not (torch.is_grad_enabled() and linear.requires_grad)
         if constant and self._made is not None:
             made_for, before, factors = self._made
-            if made_for == key and before.shape == linear.shape and torch.equal(before, linear):
+            kind = (before.shape, before.dtype, before.device)
+            same = made_for == key and kind == (linear.shape, linear.dtype, linear.device)
+            if same and torch.equal(before, linear):
                 return factors
         # what is kept must serve training too
         with torch.inference_mode(torch.is_inference_mode_enabled() and not constant):
             factors = make()
         if constant:
-            self._made = key, linear.detach(), factors
+            self._made = key, linear.detach().clone(), factors  # L may be changed in place
         return factors
 
     @torch.inference_mode(False)
     def _stacks(self, factors: Sequence[Tensor]) -> Stacks | None:
         """The factors stacked; those of the last call again if the factors are the same."""
-        if self._stacked is not None and self._stacked[0] is factors:
-            return self._stacked[1]
+        stacked, remembered = self._stacked, self._made  # once: other threads may set them
+        if stacked is not None and stacked[0] is factors:
+            return stacked[1]
         with torch.no_grad():
             made = Stacks.of(stepper(self.stepper).tableau, factors)
-        kept = self._made is not None and self._made[2] is factors
+        kept = remembered is not None and remembered[2] is factors
         self._stacked = (factors, made) if kept else None
         return made

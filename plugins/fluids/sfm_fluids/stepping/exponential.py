@@ -59,13 +59,9 @@ class ExponentialStep:
             held = self._out(term.held(self._in(u), self.first + n, *given))
         if term.fast is not None and not torch.is_grad_enabled() and not traced():
             fast = term.fast
-            direct = term.pairs == self.pairs
 
             def nonlinear(w: Tensor, c: float) -> Tensor:
-                if direct:
-                    value = fast(w, start + c * dt, *given)
-                else:
-                    value = self._out(fast(self._in(w), start + c * dt, *given))
+                value = self._from_term(fast(self._to_term(w), start + c * dt, *given))
                 return value if held is None else value.add_(held)
 
             if work is not None:
@@ -103,7 +99,7 @@ class ExponentialStep:
             return 0
         stages, state = len(self.tableau.nodes), u.numel() * u.element_size()
         states = 1 + stages if any(wanted[: self.count]) or self._ready(u) is None else 1
-        fields = term.kept(u)
+        fields = term.kept(self._to_term(u))
         return stages * fields + states * state if fields else 0
 
     def _linearise(
@@ -126,27 +122,25 @@ class ExponentialStep:
         def evaluate(stage: Tensor, c: float, needed: bool) -> tuple[Tensor | None, Pull]:
             time = self.time + (n + c) * self.dt
             value: Tensor | None
-            if self.term.linearise is not None and self.term.pairs == self.pairs:
+            if self.term.linearise is not None:
                 if needed or self.term.pull is None:
-                    value, pull = self.term.linearise(stage, time, *given)
+                    value, pull = self.term.linearise(self._to_term(stage), time, *given)
+                    value = self._from_term(value)
                 else:
-                    value, pull = None, self.term.pull(stage, time, *given)
+                    value, pull = None, self.term.pull(self._to_term(stage), time, *given)
 
                 def direct(grad: Tensor) -> Tensor:
                     if held is not None:
                         sums.append(grad)
-                    return pull(grad, rest[0])
+                    return self._from_term(pull(self._to_term(grad), rest[0]))
 
                 return (value if held is None or value is None else value + held), direct
-            if self.term.linearise is not None:
-                value, pull = self.term.linearise(self._in(stage), time, *given)
-            else:
-                value, pull = by_autograd(
-                    lambda v, *t: self.term.function(v, time, *t),
-                    self._in(stage),
-                    given,
-                    wanted[self.count :],
-                )
+            value, pull = by_autograd(
+                lambda v, *t: self.term.function(v, time, *t),
+                self._in(stage),
+                given,
+                wanted[self.count :],
+            )
             value = self._out(value)
 
             def back(grad: Tensor) -> Tensor:
@@ -164,7 +158,8 @@ class ExponentialStep:
             after, adjoint = self.tableau.linearise(u, evaluate, factors)
 
         def whole(grad: Tensor, totals: Totals) -> Tensor:
-            rest.append(totals[self.count :])
+            rest[:] = [totals[self.count :]]  # anew, even after a pass that failed
+            sums.clear()
             grad_u = adjoint(grad, totals[: self.count])
             if pull_held is not None:
                 grad_u = grad_u + pull_held(torch.stack(sums).sum(0), rest[0])
@@ -173,6 +168,17 @@ class ExponentialStep:
             return grad_u
 
         return after, whole
+
+    def _to_term(self, u: Tensor) -> Tensor:
+        """u as the term's own kernels take it."""
+        if self.term.pairs == self.pairs:
+            return u
+        return torch.view_as_real(u.resolve_conj()) if self.term.pairs else torch.view_as_complex(u)
+
+    def _from_term(self, u: Tensor) -> Tensor:
+        if self.term.pairs == self.pairs:
+            return u
+        return torch.view_as_complex(u) if self.term.pairs else torch.view_as_real(u.resolve_conj())
 
     def _in(self, u: Tensor) -> Tensor:
         return torch.view_as_complex(u) if self.pairs else u

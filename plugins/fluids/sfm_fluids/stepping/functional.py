@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 from torch.autograd import forward_ad
 
 
@@ -15,3 +16,9 @@ def traced() -> bool:
     return (
         forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None  # type: ignore[attr-defined]
     )
+
+
+def several(value: Tensor) -> bool:
+    """True for what stands for many tensors at once: torch's `vmap` and `is_grads_batched`."""
+    legacy: bool = torch._C._functorch.is_legacy_batchedtensor(value)  # type: ignore[attr-defined]
+    return legacy or torch._C._functorch.is_batchedtensor(value)  # type: ignore[attr-defined,no-any-return]

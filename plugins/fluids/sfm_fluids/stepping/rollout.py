@@ -8,6 +8,7 @@ The last steps are not redone where what they need is known to be small (`budget
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .budget import BUDGET
 from .captured import undeclared
-from .functional import traced
+from .functional import several, traced
 from .tableau import Totals
 from .term import by_autograd
 
@@ -156,7 +157,13 @@ class _Adjoints(list[Adjoint]):
 
 
 class _Rollout(torch.autograd.Function):
-    """The node: states in, last state out."""
+    """The node: states in, last state out.
+
+    What the backward pass needs goes the way of saved tensors, so that it is free again once a
+    backward pass has used it, even while the result lives on, and torch's checkpoints and hooks
+    reach it: the states, and the adjoints as an attribute of an empty tensor. Where a hook gave
+    that back without its attribute, the last steps are redone like the others.
+    """
 
     @staticmethod
     def forward(
@@ -170,50 +177,76 @@ class _Rollout(torch.autograd.Function):
         *tensors: Tensor,
     ) -> Tensor:
         wanted = ctx.needs_input_grad[6:]
-        ctx.save_for_backward(u, *tensors)
-        ctx.step, ctx.steps, ctx.segment = step, steps, segment if recompute else 1
-        ctx.states, ctx.adjoints = [], _Adjoints()
-        whole = steps
+        start, states, adjoints = u, [], _Adjoints()
+        redone = 0
         if recompute:
-            whole = BUDGET.take(step.kept(u, wanted), steps, ctx.adjoints)
+            redone = steps - BUDGET.take(step.kept(u, wanted), steps, adjoints)
         for n in range(steps):
-            if n >= steps - whole:
-                u, adjoint = step.linearise(u, n, wanted, *tensors)
-                ctx.adjoints.append(adjoint)
-            else:
-                if n % segment == 0:
-                    ctx.states.append(u)
+            if n == redone or (n < redone and n % segment == 0):
+                states.append(u)
+            if n < redone:
                 u = step.advance(u, n, *tensors)
+            else:
+                u, adjoint = step.linearise(u, n, wanted, *tensors)
+                adjoints.append(adjoint)
             if monitor is not None:
                 monitor(n + 1, u)
+        holder = start.new_empty(0)
+        holder.adjoints = adjoints  # type: ignore[attr-defined]
+        ctx.save_for_backward(start, holder, *tensors, *states)
+        ctx.step, ctx.steps, ctx.redone, ctx.lock = step, steps, redone, threading.RLock()
+        ctx.firsts = [*range(0, redone, segment), *([redone] if redone < steps else [])]
         return u
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        u, *tensors = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return (None,) * 5 + _differentiable(ctx.step, u, tensors, ctx.steps, grad)
         wanted = ctx.needs_input_grad[6:]
+        u, holder, *rest = ctx.saved_tensors
+        tensors, states = rest[: len(wanted)], rest[len(wanted) :]
+        if torch.is_grad_enabled() or several(grad):
+            return (None,) * 5 + _differentiable(ctx.step, u, tensors, ctx.steps, grad)
         totals = [torch.zeros_like(t) if w else None for t, w in zip(tensors, wanted, strict=True)]
-        for adjoint in reversed(ctx.adjoints):
-            grad = adjoint(grad, totals)
-        redone = ctx.steps - len(ctx.adjoints)
-        for first in reversed(range(0, redone, ctx.segment)):
-            last = min(first + ctx.segment, redone)
-            states = [ctx.states[first // ctx.segment]]
-            for n in range(first, last - 1):
-                states.append(ctx.step.advance(states[-1], n, *tensors))
-            for n in range(last - 1, first - 1, -1):
-                grad = ctx.step.adjoint(states[n - first], n, wanted, *tensors)(grad, totals)
+        with ctx.lock:  # a step's accumulators serve one pass at a time
+            ends = [*ctx.firsts[1:], ctx.steps]
+            for first, last in zip(reversed(ctx.firsts), reversed(ends), strict=True):
+                start = states.pop()
+                adjoints = getattr(holder, "adjoints", None) if first == ctx.redone else None
+                if adjoints is None:
+                    grad = _redone(ctx.step, start, first, last, wanted, tensors, grad, totals)
+                    continue
+                for adjoint in reversed(adjoints):
+                    grad = adjoint(grad, totals)
         return (None, None, None, None, None, grad if ctx.needs_input_grad[5] else None, *totals)
+
+
+def _redone(
+    step: Step,
+    u: Tensor,
+    first: int,
+    last: int,
+    wanted: Sequence[bool],
+    tensors: Sequence[Tensor],
+    grad: Tensor,
+    totals: Totals,
+) -> Tensor:
+    """The gradient of u, the state at `first`, from that of the state at `last`."""
+    states = [u]
+    for n in range(first, last - 1):
+        states.append(step.advance(states[-1], n, *tensors))
+    for n in range(last - 1, first - 1, -1):
+        grad = step.adjoint(states.pop(), n, wanted, *tensors)(grad, totals)
+    return grad
 
 
 def _differentiable(
     step: Step, u: Tensor, tensors: Sequence[Tensor], steps: int, grad: Tensor
 ) -> tuple[Tensor | None, ...]:
-    """The same gradients as a graph, for derivatives of derivatives: a plain rollout's."""
-    inputs = [t.view_as(t) for t in (u, *tensors)]
-    end = _plain(step, inputs[0], inputs[1:], steps, None)
+    """The same gradients by a plain graph: for derivatives of derivatives, and for many gradients
+    at once (torch's `is_grads_batched`)."""
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        inputs = [t.view_as(t) for t in (u, *tensors)]
+        end = _plain(step, inputs[0], inputs[1:], steps, None)
     watched = [t for t in inputs if t.requires_grad]
-    found = iter(torch.autograd.grad(end, watched, grad, create_graph=True, allow_unused=True))
+    found = iter(torch.autograd.grad(end, watched, grad, create_graph=again, allow_unused=True))
     return tuple(next(found) if t.requires_grad else None for t in inputs)
