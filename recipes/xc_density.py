@@ -1,14 +1,15 @@
 """Do better densities come from asking for them? A learned GGA fine-tuned towards CCSD densities.
 
 OMP_NUM_THREADS=1 python recipes/xc_density.py --densities FOLDER --out FOLDER
-    [--model sfm-xc-gga] [--ways gradient density dipole pbe0 energy] [--seeds 0 1 2]
+    [--model sfm-xc-gga] [--ways gradient density dipole both pbe0 energy] [--seeds 0 1 2]
     [--as-prepared]
 
 Every member of the model (a seed each) is trained further on six small molecules in def2-SVP, with
 the energy loss of its first training beside it, in one of these ways:
 
     density   self-consistent densities towards CCSD's, one response solve per step
-    dipole    densities and dipoles, in equal parts, with the same one solve
+    dipole    the same for dipoles alone
+    both      densities and dipoles in equal parts, with the same one solve
     gradient  no self-consistent field: the energy's first derivative at CCSD's natural orbitals
     pbe0      the same at PBE0's density matrices, and second derivatives along random rotations
     energy    nothing but the energies: the control
@@ -53,7 +54,7 @@ TRAIN = ("H2O", "NH3", "HF", "CO", "N2", "CH4")
 TEST = ("HCN", "H2CO", "C2H2", "CH3OH", "CO2", "SH2")
 BASIS = "def2-svp"
 COARSE, FINE = 0, 1  # grid levels: to train, to test
-STEPS = {"gradient": 40, "density": 24, "dipole": 24, "pbe0": 24, "energy": 40}
+STEPS = {"gradient": 40, "density": 24, "dipole": 24, "both": 24, "pbe0": 24, "energy": 40}
 RATE = 5e-3
 TOLERANCE = 1e-5  # hartree, residual of the self-consistent fields
 SOLVE = 1e-2  # relative residual of the response: a gradient good to a percent
@@ -180,7 +181,8 @@ def pbe0_loss(functional: NeuralFunctional, folder: Path) -> Loss:
 WAYS: Mapping[str, Callable[[NeuralFunctional, Path], Loss] | None] = {
     "gradient": gradient_loss,
     "density": density_loss,
-    "dipole": partial(density_loss, share=0.5),
+    "dipole": partial(density_loss, share=1.0),
+    "both": partial(density_loss, share=0.5),
     "pbe0": pbe0_loss,
     "energy": None,
 }
