@@ -26,6 +26,7 @@ from sfm_dft.labelling import AUXILIARY_BASIS, build_molecule
 COULOMB = ("fitted", "exact")
 GUESSES = ("minao", "atoms", "core")
 MAX_EXACT_ORBITALS = 60
+SMALLEST_DISTANCE = 1e-3  # bohr
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +95,10 @@ class Molecule:
         molecule = self.pyscf()
         values = dft.numint.eval_ao(molecule, points)
         return ((values @ density_matrix.detach().cpu().numpy()) * values).sum(1)
+
+    def superposed_atoms(self) -> Tensor:
+        """Density matrix (n, n) of free atoms side by side, in a minimal basis."""
+        return _tensor(_guess(self.pyscf(), "minao"))
 
     def pyscf(self) -> Any:
         """The PySCF molecule."""
@@ -177,8 +182,9 @@ def prepare(
             function of the PySCF molecule that gives (n, n), or (2, n, n) of up and down.
 
     Raises:
-        InputError: no electrons or an impossible number of unpaired ones, unknown basis, too many
-            orbitals for ``exact``, or ``exact`` with integrals in torch.
+        InputError: no electrons or an impossible number of unpaired ones, unknown basis or one
+            made for a pseudopotential, nuclei that coincide, too many orbitals for ``exact``, or
+            ``exact`` with integrals in torch.
     """
     from pyscf.lib.exceptions import BasisNotFoundError
 
@@ -202,6 +208,11 @@ def prepare(
             molecule = build_molecule(numbers, positions, basis, charge, spin=spin)
     except (BasisNotFoundError, KeyError) as error:
         raise InputError(f"no basis '{basis}' for these elements: {error}") from None
+    _check_electrons(molecule, basis)
+    distances = np.linalg.norm(molecule.atom_coords()[:, None] - molecule.atom_coords(), axis=-1)
+    if (np.triu(distances < SMALLEST_DISTANCE, 1)).any():
+        i, j = np.argwhere(np.triu(distances < SMALLEST_DISTANCE, 1))[0] + 1
+        raise InputError(f"atoms {i} and {j} are at one place: move or remove one of them")
     if molecule.nao < (electrons + spin) // 2:
         raise InputError(
             f"basis '{basis}' has {molecule.nao} orbitals for {electrons} electrons; "
@@ -223,6 +234,28 @@ def prepare(
         auxiliary=auxiliary,
         **tensors,
     )
+
+
+def _check_electrons(molecule: Any, basis: Any) -> None:
+    """Refuse a basis without core orbitals: nuclei keep all their electrons here."""
+    from pyscf.gto.basis import load_ecp
+
+    for symbol in sorted({molecule.atom_pure_symbol(i) for i in range(molecule.natm)}):
+        name = basis.get(symbol) if isinstance(basis, dict) else basis
+        if not isinstance(name, str):
+            continue
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                replaced = load_ecp(name, symbol)
+        except (KeyError, OSError, RuntimeError):  # PySCF's ways to say that there is none
+            continue
+        if replaced:
+            raise InputError(
+                f"basis '{name}' of {symbol} stands on a pseudopotential for {replaced[0]} core "
+                "electrons, which Kohn-Sham does not have; take an all-electron basis, such as "
+                "sto-3g or 3-21g"
+            )
 
 
 def _guess(molecule: Any, kind: str | Callable[[Any], np.ndarray]) -> np.ndarray:
