@@ -15,6 +15,7 @@ from sfm.errors import InputError
 from sfm.units import convert
 
 UNITS = {"energy": "eV", "dipole": "e*angstrom", "homo": "eV", "lumo": "eV"}
+CONDITIONS = ("charge", "spin")
 SHAPES = {"energy": (), "dipole": (3,), "homo": (), "lumo": ()}
 
 
@@ -25,10 +26,11 @@ def read(path: Path) -> tuple[list[Sample], dict[str, Tensor], dict[str, str]]:
 
         {"units": {"energy": "hartree"},
          "molecules": [{"numbers": [1, 1], "positions": [[0, 0, 0], [0, 0, 0.74]],
-                        "charge": 0, "energy": -1.16, "dipole": [0, 0, 0]}]}
+                        "charge": 0, "spin": 0, "energy": -1.16, "dipole": [0, 0, 0]}]}
 
-    `positions` are in angstrom. Every molecule has the same quantities, of: energy, dipole, homo,
-    lumo.
+    `positions` are in angstrom; `charge` (0 if not given) and `spin`, the number of unpaired
+    electrons (0 or 1 if not given, whichever is possible), are whole numbers. Every
+    molecule has the same quantities, of: energy, dipole, homo, lumo.
 
     Returns:
         samples, values in canonical units (M,) or (M, 3), and those units.
@@ -45,6 +47,8 @@ def read(path: Path) -> tuple[list[Sample], dict[str, Tensor], dict[str, str]]:
         raise InputError(
             f"{path}: not JSON with a list 'molecules' ({type(error).__name__}: {error})"
         ) from None
+    if not isinstance(molecules, list) or not all(isinstance(m, dict) for m in molecules):
+        raise InputError(f"{path}: 'molecules' is not a list of objects")
     if not molecules:
         raise InputError(f"{path}: holds no molecules")
     names = [name for name in UNITS if name in molecules[0]]
@@ -67,19 +71,28 @@ def _sample(path: Path, index: int, molecule: Mapping[str, Any]) -> Sample:
     for key in ("numbers", "positions"):
         if key not in molecule:
             raise InputError(f"{path}: molecule {index + 1} has no '{key}'")
+    conditions = {name: molecule[name] for name in CONDITIONS if name in molecule}
+    for name, value in conditions.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise InputError(
+                f"{path}: molecule {index + 1}: '{name}' is {value!r}, not a whole number"
+            )
     return Sample(
         id=f"{path}: molecule {index + 1}",
         domain="dft",
         types=molecule["numbers"],
         positions=molecule["positions"],
-        conditions={"charge": float(molecule.get("charge", 0))},
+        conditions={name: float(value) for name, value in conditions.items()},
     )
 
 
 def _value(path: Path, index: int, molecule: Mapping[str, Any], name: str) -> Tensor:
     if name not in molecule:
         raise InputError(f"{path}: molecule {index + 1} has no '{name}', which molecule 1 has")
-    value = torch.tensor(molecule[name], dtype=torch.float64)
+    try:
+        value = torch.tensor(molecule[name], dtype=torch.float64)
+    except (TypeError, ValueError):  # no number, or rows of different lengths
+        value = torch.full((), torch.nan)
     if tuple(value.shape) != SHAPES[name] or not value.isfinite().all():
         raise InputError(
             f"{path}: molecule {index + 1}: '{name}' is {molecule[name]!r}, "
