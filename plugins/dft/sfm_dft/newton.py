@@ -65,7 +65,7 @@ def _one(
             noise = ENERGY_NOISE * abs(energy)
             gain = (found - energy - noise) / (expected - noise)
             length = float(torch.stack([u.square().sum() for u in step]).sum().sqrt())
-            if gain < 0.25:
+            if not gain >= 0.25:  # NaN too: an energy that is not finite is no way to go
                 radius = 0.25 * length
             elif gain > 0.75 and length > 0.9 * radius:
                 radius = min(2.0 * radius, LARGEST_RADIUS)

@@ -30,7 +30,7 @@ from torch.autograd.function import once_differentiable
 from sfm.errors import RunError
 from sfm_dft.energy import EnergyFunctional
 from sfm_dft.occupation import susceptibility
-from sfm_dft.scf import Orbitals
+from sfm_dft.scf import LARGEST_CHANGE, Orbitals
 
 Operator = Callable[[Tensor], Tensor]
 
@@ -48,7 +48,8 @@ def attach(
     ``solution`` must be self-consistent; ``tolerance`` is the relative residual of the solve.
 
     Raises:
-        RunError: in backward, where the solution is no minimum or the solve does not converge.
+        RunError: in backward, where the solution is no minimum, where it does not fill the lowest
+            levels, or where the solve does not converge.
     """
     if not torch.is_grad_enabled():
         return solution.density_matrix
@@ -83,7 +84,18 @@ class _Response(torch.autograd.Function):
 
 
 def weighting(solution: Orbitals, smearing: float = 0.0) -> Operator:
-    """X (M, s, n, n) -> W X, symmetric matrices between orbitals."""
+    """X (M, s, n, n) -> W X, symmetric matrices between orbitals.
+
+    Raises:
+        RunError: the density does not fill the lowest levels of its own Fock matrix.
+    """
+    c = solution.coefficients
+    lowest = (c * solution.filling[..., None, :]) @ c.mT
+    if float((lowest - solution.density_matrix).abs().max()) > LARGEST_CHANGE:
+        raise RunError(
+            "the highest filled and the lowest empty level coincide: the response of this solution "
+            "is not defined; set smearing, for example 0.01"
+        )
     w, slope = susceptibility(solution.energies, solution.filling, smearing)
     if smearing <= 0.0:
         return lambda x: w * x
@@ -117,8 +129,12 @@ def conjugate_gradients(
     """y with (1 + K W) y = G for each molecule, (M, s, n, n), in the inner product x.W y.
 
     Raises:
-        RunError: the operator has a negative direction, or ``max_steps`` were not enough.
+        RunError: the operator has a negative direction, something is not finite, or ``max_steps``
+            were not enough.
     """
+
+    if not bool(right.isfinite().all()):
+        raise RunError("the derivative to be taken through self-consistency is not finite")
 
     def dot(a: Tensor, b: Tensor) -> Tensor:
         return (a * b).sum((1, 2, 3), keepdim=True)
@@ -134,6 +150,8 @@ def conjugate_gradients(
             return y
         image = p + couple(wp)
         curvature = dot(wp, image)
+        if not bool(curvature.isfinite().all()):
+            raise RunError("the functional's second derivatives are not finite at this density")
         if bool((open_ & (curvature <= 0)).any()):
             raise RunError(
                 "the self-consistent solution is a saddle point, not a minimum: its response is "
