@@ -34,6 +34,13 @@ from sfm_dft.xc.functional import Functional
 
 EXCHANGE_AUXILIARY_BASIS = "def2-universal-jkfit"
 DIIS_CYCLES = 20  # what an ordinary molecule needs, with room to spare
+LOWEST = {
+    "cycles_per_step": 1,
+    "max_cycles": 1,
+    "tolerance": 1e-14,  # rounding ends what can be asked for
+    "level_shift": 0.0,
+    "smearing": 0.0,
+}
 SOLVERS = ("auto", "diis", "second-order")
 WATER = (
     np.array([8, 1, 1]),
@@ -65,8 +72,9 @@ class KohnShamState:
     @property
     def molecule(self) -> Molecule:
         """The molecule of a state that holds one."""
-        (molecule,) = self.system.molecules
-        return molecule
+        if len(self.system) != 1:
+            raise InputError(f"this takes one molecule, and the state holds {len(self.system)}")
+        return self.system.molecules[0]
 
     def density_matrix(self, index: int = 0) -> Tensor:
         """(n, n) of all electrons of one molecule."""
@@ -101,6 +109,8 @@ class KohnSham(Simulator):
 
     Samples with the condition `spin` (number of unpaired electrons; 0 or 1 if not given, whichever
     is possible) other than zero are unrestricted, others restricted unless `spin='unrestricted'`.
+    Equal spins start alike and stay so. `charge` is a condition too; in an xyz file both stand in
+    the comment line, `charge=-1 spin=2`.
     Whole electrons fill the lowest levels; with `smearing` (kT) they follow Fermi's distribution
     and `energy` is the free energy, the policy for degenerate open shells.
 
@@ -110,7 +120,8 @@ class KohnSham(Simulator):
 
     Derivatives with respect to the parameters and the closure's weights go through
     self-consistency implicitly: energies by the envelope theorem, dipole, components and orbital
-    levels by one linear-response solve. They are first derivatives; orbital levels must not be
+    levels by one linear-response solve, which a `RunError` refuses where the highest filled and
+    the lowest empty level coincide. They are first derivatives; orbital levels must not be
     degenerate. Gaussian integrals come from PySCF (libcint) or, with `integrals='torch'`, from
     `sfm_dft.integrals`, grid and orbital values from PySCF, once per geometry; everything after
     that is torch.
@@ -120,9 +131,10 @@ class KohnSham(Simulator):
     (`sfm_dft.forces`). They are zero to rounding in their sum, and differentiable once in the
     parameters and the closure's weights. States before self-consistency have none (NaN).
 
-    Limits: open boundaries, float64, H to the end of what the basis covers, up to about 150
-    orbitals. `coulomb='fitted'` (the default, as in the bundled data) is off by about 1e-4 hartree;
-    `exact` is not, up to 60 orbitals. The auxiliary basis is def2-universal-jfit, and
+    Limits: open boundaries, float64, all electrons (a basis made for a pseudopotential, such as
+    def2-svp of iodine, is refused) without relativity, up to about 150 orbitals.
+    `coulomb='fitted'` (the default, as in the bundled data) is off by about 1e-4 hartree; `exact`
+    is not, up to 60 orbitals. The auxiliary basis is def2-universal-jfit, and
     def2-universal-jkfit with exact exchange. Grid level 3 is good to about 5e-6 hartree, r2SCAN
     wants level 5 for 1e-5. Good values: both scales 1, fields below 1 V/angstrom.
 
@@ -137,8 +149,9 @@ class KohnSham(Simulator):
     199, 557 (1992); Mermin, Phys. Rev. 137, A1441 (1965).
 
     Raises:
-        InputError: as the base class; a dtype below float64; a closure whose `base` is another
-            functional than this one, whose correction would be counted twice.
+        InputError: as the base class; a dtype below float64; a setting out of range; a closure
+            whose `base` is another functional than this one, whose correction would be counted
+            twice.
     """
 
     part: ClassVar[str] = "dft/kohn-sham"
@@ -229,6 +242,9 @@ class KohnSham(Simulator):
         super().__init__(**values)  # type: ignore[arg-type]
         if self.dtype != torch.float64:
             raise InputError(f"{self.part}: dtype {self.dtype} is too coarse; use torch.float64")
+        for name, lowest in LOWEST.items():
+            if not getattr(self, name) >= lowest:
+                raise InputError(f"{self.part}: {name}={getattr(self, name)}: need >= {lowest:g}")
         base = getattr(self.closure, "base", self.functional)
         if isinstance(base, str) and base != self.functional:
             raise InputError(
@@ -354,6 +370,13 @@ class KohnSham(Simulator):
     def _failure(self, state: KohnShamState) -> str:
         open_ = (~state.scf.converged).nonzero()[:, 0].tolist()
         which = f" ({len(open_)} of {len(state.system)} molecules)" if state.batched else ""
+        lost = (state.scf.cycles > 0) & ~state.scf.residual.isfinite()
+        if lost.any():
+            number = int(lost.nonzero()[0, 0]) + 1
+            return (
+                f"{self.part}: the energy of molecule {number} is not finite{which}; look at its "
+                "geometry, the parameters and the closure"
+            )
         return (
             f"{self.part}: not self-consistent after {int(state.scf.cycles.max())} cycles{which} "
             f"(residual {float(state.scf.residual.detach().max()):.1e} hartree, wanted "
@@ -386,8 +409,11 @@ class KohnSham(Simulator):
                 f"{self.part}: this state is self-consistent for other parameters or another "
                 f"closure (residual {worst:.1e} hartree); advance it first"
             )
-        density = attach(functional, solution, smearing=self.smearing)
-        found = self._observe(functional, solution, density)
+        density = solution.density_matrix
+        total = functional.energy(density)
+        if total.requires_grad:  # else there is nothing to take derivatives by
+            density = attach(functional, solution, smearing=self.smearing)
+        found = self._observe(functional, solution, density, total)
         if self.forces:
             from sfm_dft.forces import forces
 
@@ -432,16 +458,20 @@ class KohnSham(Simulator):
         return {name: x if name == "forces" else x[0] for name, x in found.items()}
 
     def _observe(
-        self, functional: EnergyFunctional, solution: Orbitals, d: Tensor
+        self,
+        functional: EnergyFunctional,
+        solution: Orbitals,
+        d: Tensor,
+        total: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Observables (M, ...) of the density matrix `d`, which may carry a graph.
 
-        The total energy needs no graph through `d`, because it is stationary there. An orbital
+        `total` is the energy at fixed density, and needs no graph through `d`, because it is
+        stationary there. An orbital
         level is <i|F|i> with the orbital held fixed (Hellmann-Feynman), F depending on `d`.
         """
         parts = functional.components(d)
-        # where d carries a graph, the energy must not follow it: a second pass, at the same d
-        total = functional.energy(d.detach()) if d.requires_grad else total_energy(parts)
+        total = total_energy(parts) if total is None else total
         if self.smearing > 0.0:
             entropy = entropy_energy(solution.filling, self.smearing)
             total = total + functional.system.share * entropy.sum(-1)
@@ -479,8 +509,10 @@ class KohnSham(Simulator):
         states, done = [state], 0
         while done < steps and not state.converged and state.time < self.max_cycles:
             stride = min(every, steps - done)
-            state, done = self(state, stride), done + stride
+            before, state, done = state, self(state, stride), done + stride
             states.append(state)
+            if torch.equal(before.scf.cycles, state.scf.cycles):
+                break  # no molecule moves any more: those that are left are not finite
         observed = [self.observe(s) for s in states]
         return Trajectory(
             times=torch.tensor([s.time for s in states], dtype=torch.float64),

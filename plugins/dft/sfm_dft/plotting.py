@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sfm.data.elements import SYMBOLS
 from sfm.units import factor
 
 if TYPE_CHECKING:
     from sfm_dft.kohn_sham import KohnShamState
-
-SYMBOLS = {1: "H", 3: "Li", 5: "B", 6: "C", 7: "N", 8: "O", 9: "F", 16: "S", 17: "Cl"}
 
 
 class Plane:
@@ -71,8 +70,9 @@ def _image(axis: Any, plane: Plane, values: np.ndarray, colours: str, norm: Any)
 
 def _atoms(axis: Any, plane: Plane, numbers: np.ndarray, title: str, colour: str) -> None:
     for z, (u, v) in zip(numbers, plane.atoms * factor("bohr", "angstrom"), strict=True):
-        name = SYMBOLS.get(int(z), str(int(z)))
-        axis.text(u, v, name, color=colour, ha="center", va="center", fontsize=9, weight="bold")
+        axis.text(
+            u, v, SYMBOLS[int(z)], color=colour, ha="center", va="center", fontsize=9, weight="bold"
+        )
     axis.set(title=title, xlabel="u [angstrom]", ylabel="v [angstrom]", aspect="equal")
 
 
@@ -84,7 +84,8 @@ def plot_density(state: KohnShamState, path: Path) -> None:
     molecule = state.molecule
     plane = Plane(molecule.positions.numpy())
     density = plane.sample(lambda r: molecule.density_at(state.density_matrix(), r))
-    atoms = plane.sample(lambda r: molecule.density_at(molecule.guess, r))
+    free = molecule.superposed_atoms()
+    atoms = plane.sample(lambda r: molecule.density_at(free, r))
     numbers = molecule.numbers.numpy()
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     FigureCanvasAgg(figure)

@@ -74,12 +74,14 @@ def start_state(system: KohnShamSystem, density_matrix: Tensor | None = None) ->
 
 
 def diagonalise(system: KohnShamSystem, fock: Tensor) -> tuple[Tensor, Tensor]:
-    """Levels (M, s, n) and orbitals (M, s, n, n) of Fock matrices (M, s, n, n)."""
+    """Levels (M, s, n) and orbitals (M, s, n, n) of Fock matrices (M, s, n, n); levels are NaN
+    where the matrix is not finite, which must not end the rest of the batch."""
     x = system.orthonormaliser[:, None]
     dropped = x.square().sum(-2) == 0
     small = x.mT @ fock @ x + torch.diag_embed(UNREACHABLE * dropped.to(fock.dtype))
-    energies, vectors = torch.linalg.eigh(small)
-    return energies, x @ vectors
+    lost = ~small.isfinite().flatten(-2).all(-1)
+    energies, vectors = torch.linalg.eigh(torch.where(lost[..., None, None], 0.0, small))
+    return torch.where(lost[..., None], torch.nan, energies), x @ vectors
 
 
 def occupy(

@@ -35,7 +35,9 @@ class KohnShamSystem:
         self.spins = spins
 
     def select(self, which: Sequence[int]) -> KohnShamSystem:
-        """Some of the molecules."""
+        """Some of the molecules; all of them are this very system, with what it remembers."""
+        if list(which) == list(range(len(self))):
+            return self
         return KohnShamSystem(tuple(self.molecules[i] for i in which), self.spins)
 
     def to(self, device: torch.device | str) -> KohnShamSystem:

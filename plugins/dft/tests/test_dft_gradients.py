@@ -1,13 +1,18 @@
 """Derivatives through self-consistency against finite differences of whole calculations."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from sfm_dft.energy import DensityFeatures
 from sfm_dft.kohn_sham import KohnSham
+from sfm_dft.response import attach
+from sfm_dft.scf import finish
 from torch import nn
 
 from sfm.data.sample import Sample
+from sfm.errors import RunError
 from sfm.simulate import Observations
 
 QUANTITIES = ("energy", "kinetic_energy", "hartree_energy", "xc_energy", "homo", "lumo", "dipole")
@@ -182,3 +187,23 @@ def test_observations_file(tmp_path):
         simulator().read_observations(path)
     with pytest.raises(InputError, match="No such file"):
         simulator().read_observations(tmp_path / "absent.json")
+
+
+def test_no_response_where_the_lowest_levels_are_not_filled():
+    """Second order may end there (LiF at 4.5 angstrom): its energy is good, a response is not."""
+    simulator = KohnSham(basis="sto-3g", grid_level=0)
+    state = simulator.solve(LIH)
+    functional = simulator.energy_functional(state)
+    solution = finish(functional, state.scf)
+    attach(functional, solution).sum().backward()
+    order = [0, 2, 1, 3, 4, 5]
+    crossed = replace(solution, coefficients=solution.coefficients[..., order])
+    with pytest.raises(RunError, match="coincide"):
+        attach(functional, crossed).sum().backward()
+
+
+def test_a_derivative_that_is_not_finite_is_refused():
+    simulator = KohnSham(basis="sto-3g", grid_level=0)
+    found = simulator.observe(simulator.solve())
+    with pytest.raises(RunError, match="not finite"):
+        (found["dipole"].sum() * torch.nan).backward()

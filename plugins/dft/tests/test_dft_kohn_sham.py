@@ -431,3 +431,102 @@ def test_dispersion_belongs_to_energy_and_forces():
     torch.testing.assert_close(difference, -slope, rtol=1e-6, atol=1e-9)
     with pytest.raises(InputError, match="no parameters for LDA"):
         KohnSham(dispersion="d3")
+
+
+def test_a_basis_without_core_orbitals_is_refused():
+    """def2-svp of iodine stands on an ECP; without it 28 electrons had nowhere to go."""
+    pair = Sample(id="HI", domain="dft", types=[53, 1], positions=[[0, 0, 0], [0, 0, 1.6]])
+    with pytest.raises(InputError, match=r"'def2-svp' of I .* pseudopotential for 28 core"):
+        KohnSham(grid_level=0).state(pair)
+    state = KohnSham(grid_level=0, basis={"I": "3-21g", "H": "def2-svp"}).state(pair)
+    assert state.molecule.electrons == (27, 27)
+
+
+def test_coinciding_atoms_are_refused():
+    pair = Sample(id="H2", domain="dft", types=[1, 1], positions=np.zeros((2, 3)))
+    with pytest.raises(InputError, match="atoms 1 and 2 are at one place"):
+        KohnSham(grid_level=0).state(pair)
+
+
+@pytest.mark.parametrize("name", ["smearing", "level_shift", "tolerance", "max_cycles"])
+def test_settings_out_of_range_are_refused(name):
+    with pytest.raises(InputError, match=f"{name}=-1.*: need >= "):
+        KohnSham(**{name: -1})
+
+
+class Poisoned(torch.nn.Module):
+    """A closure on atoms that knows no helium."""
+
+    def forward(self, features):
+        lost = torch.nan if (features.numbers == 2).any() else 0.0
+        return lost * features.projections.sum()
+
+
+def test_one_lost_molecule_does_not_harm_its_batch():
+    options = {"basis": "sto-3g", "grid_level": 0}
+    simulator = KohnSham(closure=Poisoned(), **options)
+    atoms = [
+        Sample(id=str(z), domain="dft", types=[z], positions=np.zeros((1, 3))) for z in (3, 2, 1)
+    ]
+    trajectory = simulator.run(simulator.state(atoms), 50)
+    end = trajectory.states[-1]
+    assert end.scf.converged.tolist() == [True, False, True]
+    assert "the energy of molecule 2 is not finite (1 of 3" in trajectory.warnings[0]
+    energy = trajectory.observables["energy"][-1]
+    assert energy.isfinite().tolist() == [True, False, True]
+    plain = KohnSham(spin="unrestricted", **options)
+    alone = plain.observe(plain.solve(atoms[0]))["energy"]
+    torch.testing.assert_close(energy[0], alone.detach(), rtol=0, atol=1e-7)
+    with pytest.raises(RunError, match="not finite"):
+        simulator.solve(atoms)
+
+
+def test_second_order_ends_where_energies_are_not_finite():
+    """A functional that breaks down away from its start: no step is taken, none for ever."""
+    from sfm_dft.newton import newton
+
+    simulator = KohnSham(basis="6-31g", grid_level=0)
+    start = simulator(simulator.state(), 1)
+    functional = simulator.energy_functional(start)
+    plain, calls = EnergyFunctional.energy, []
+
+    class Broken(EnergyFunctional):
+        def energy(self, density_matrix):
+            calls.append(1)
+            found = plain(self, density_matrix)
+            return found if len(calls) < 4 else found * torch.nan
+
+    values = {name: getattr(functional, name) for name in EnergyFunctional.__dataclass_fields__}
+    state = newton(Broken(**values), start.scf, 5)
+    assert not state.done()
+    assert state.density_matrix.isfinite().all()
+    assert len(calls) < 30
+
+
+def test_a_frozen_simulator_gives_plain_values_and_pictures_of_one_molecule(tmp_path):
+    simulator = KohnSham(basis="sto-3g", grid_level=0, guess="core").requires_grad_(False)
+    found = simulator.observe(simulator.solve())
+    assert not any(value.requires_grad for value in found.values())
+    with pytest.raises(InputError, match="one molecule, and the state holds 2"):
+        _ = simulator.state([species("water"), species("N")]).molecule
+
+
+def test_observations_hold_charge_and_spin(tmp_path):
+    def written(**changes):
+        molecule = {"numbers": [7], "positions": [[0, 0, 0]], "energy": -1400.0, **changes}
+        path = tmp_path / "seen.json"
+        path.write_text(json.dumps({"molecules": [molecule]}))
+        return path
+
+    simulator = KohnSham(basis="sto-3g", grid_level=0)
+    (state,) = simulator.read_observations(written(spin=3)).state
+    assert state.molecule.electrons == (5, 2)
+    (state,) = simulator.read_observations(written(charge=1)).state
+    assert state.molecule.electrons == (3, 3)
+    with pytest.raises(InputError, match="molecule 1: 'spin' is 'triplet'"):
+        simulator.read_observations(written(spin="triplet"))
+    with pytest.raises(InputError, match="'energy' is 'low'"):
+        simulator.read_observations(written(energy="low"))
+    (tmp_path / "odd.json").write_text('{"molecules": {"a": 1}}')
+    with pytest.raises(InputError, match="not a list of objects"):
+        simulator.read_observations(tmp_path / "odd.json")
