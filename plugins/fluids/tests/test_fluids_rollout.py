@@ -259,7 +259,8 @@ def test_the_monitor_sees_every_step_once():
 def kept_by(node) -> tuple[int, int]:
     """(steps that need not be redone, states to redo the others from) of a rollout's node."""
     adjoints = node.saved_tensors[1].adjoints
-    assert len(node.firsts) == len(node.saved_tensors) - 2 - len(node.needs_input_grad[6:])
+    (block,) = node.saved_tensors[2 + len(node.needs_input_grad[6:]) :]
+    assert len(node.firsts) == len(node.places) == len(block)
     return len(adjoints), len(node.firsts) - bool(adjoints)
 
 
@@ -328,6 +329,19 @@ def slopes_of(sim, state, steps: int = 4, factor: float = 1.0):
     """(vorticity at the end, the leaf it comes from)."""
     omega = (factor * state.vorticity).requires_grad_()
     return sim(state._replace(vorticity=omega), steps).vorticity, omega
+
+
+def test_a_step_may_make_a_batch_of_the_state():
+    rate = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64, requires_grad=True)
+    u = torch.tensor([0.3], dtype=torch.float64, requires_grad=True)
+    end = u
+    for n in range(5):
+        end = growth(end, n, rate)
+    wanted = torch.autograd.grad(end.square().sum(), (u, rate))
+    for options in PATHS.values():
+        end = rollout(growth, u, (rate,), 5, **options)
+        found = torch.autograd.grad(end.square().sum(), (u, rate))
+        assert all(torch.allclose(a, b, rtol=1e-14) for a, b in zip(found, wanted, strict=True))
 
 
 def test_what_a_backward_pass_has_used_is_free_while_the_loss_lives():

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from .budget import BUDGET
 from .captured import undeclared
 from .functional import several, traced
+from .stacked import like
 from .tableau import Totals
 from .term import by_autograd
 
@@ -156,6 +157,26 @@ class _Adjoints(list[Adjoint]):
     """Of the last steps; what the budget gave for them is free again when it is gone."""
 
 
+class _States:
+    """Copies of states, side by side: kept one by one, between what a step needs and leaves, they
+    would tear the free memory to pieces."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+        self.blocks: list[Tensor] = []
+        self.places: list[tuple[int, int]] = []
+        self._row = 0
+
+    def append(self, u: Tensor) -> None:
+        last = self.blocks[-1] if self.blocks else None
+        if last is None or (last.shape[1:], last.dtype) != (u.shape, u.dtype):
+            self.blocks.append(like(u, self.left))  # a first step may have made a batch of u
+            self._row = 0
+        self.blocks[-1][self._row].copy_(u)
+        self.places.append((len(self.blocks) - 1, self._row))
+        self._row, self.left = self._row + 1, self.left - 1
+
+
 class _Rollout(torch.autograd.Function):
     """The node: states in, last state out.
 
@@ -177,10 +198,12 @@ class _Rollout(torch.autograd.Function):
         *tensors: Tensor,
     ) -> Tensor:
         wanted = ctx.needs_input_grad[6:]
-        start, states, adjoints = u, [], _Adjoints()
+        start, adjoints = u, _Adjoints()
         redone = 0
         if recompute:
             redone = steps - BUDGET.take(step.kept(u, wanted), steps, adjoints)
+        firsts = [*range(0, redone, segment), *([redone] if redone < steps else [])]
+        states = _States(len(firsts))
         for n in range(steps):
             if n == redone or (n < redone and n % segment == 0):
                 states.append(u)
@@ -193,26 +216,28 @@ class _Rollout(torch.autograd.Function):
                 monitor(n + 1, u)
         holder = start.new_empty(0)
         holder.adjoints = adjoints  # type: ignore[attr-defined]
-        ctx.save_for_backward(start, holder, *tensors, *states)
+        ctx.save_for_backward(start, holder, *tensors, *states.blocks)
         ctx.step, ctx.steps, ctx.redone, ctx.lock = step, steps, redone, threading.RLock()
-        ctx.firsts = [*range(0, redone, segment), *([redone] if redone < steps else [])]
+        ctx.firsts, ctx.places = firsts, states.places
         return u
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         wanted = ctx.needs_input_grad[6:]
         u, holder, *rest = ctx.saved_tensors
-        tensors, states = rest[: len(wanted)], rest[len(wanted) :]
+        tensors, blocks = rest[: len(wanted)], rest[len(wanted) :]
         if torch.is_grad_enabled() or several(grad):
             return (None,) * 5 + _differentiable(ctx.step, u, tensors, ctx.steps, grad)
         totals = [torch.zeros_like(t) if w else None for t, w in zip(tensors, wanted, strict=True)]
         with ctx.lock:  # a step's accumulators serve one pass at a time
             ends = [*ctx.firsts[1:], ctx.steps]
-            for first, last in zip(reversed(ctx.firsts), reversed(ends), strict=True):
-                start = states.pop()
+            parts = zip(ctx.firsts, ends, ctx.places, strict=True)
+            for first, last, (block, row) in reversed(list(parts)):
                 adjoints = getattr(holder, "adjoints", None) if first == ctx.redone else None
                 if adjoints is None:
-                    grad = _redone(ctx.step, start, first, last, wanted, tensors, grad, totals)
+                    grad = _redone(
+                        ctx.step, blocks[block][row], first, last, wanted, tensors, grad, totals
+                    )
                     continue
                 for adjoint in reversed(adjoints):
                     grad = adjoint(grad, totals)

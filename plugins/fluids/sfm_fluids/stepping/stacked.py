@@ -115,7 +115,7 @@ class Stacks:
 
 def _stack(factors: Sequence[Tensor]) -> Tensor:
     """Along a new first axis, in the memory layout of the first."""
-    made = _like(factors[0], len(factors))
+    made = like(factors[0], len(factors))
     for i, factor in enumerate(factors):
         made[i] = factor
     return made
@@ -133,14 +133,14 @@ class Work:
             return stack.reshape(len(stack), *axes, *stack.shape[1:]) if axes else stack
 
         self.linear = level(stacks.linear)
-        self.rows = _like(u, count)
+        self.rows = like(u, count)
         self.ahead = []
         for j, used_by in enumerate(places.users):
             start = places.place[used_by[0]]
             part = self.rows[start : start + len(used_by)]
             mine = self.rows[places.place[j]]
             self.ahead.append((self.tableau.nodes[j], level(stacks.ahead[j]), part, mine))
-        self.grads = _like(u, count + 1)
+        self.grads = like(u, count + 1)
         self.grad_u = self.grads[places.back_u]
         self.back = []
         for i, made_by in enumerate(places.makers):
@@ -208,6 +208,6 @@ class Work:
         return stage, adjoint
 
 
-def _like(u: Tensor, count: int) -> Tensor:
+def like(u: Tensor, count: int) -> Tensor:
     """`count` tensors like u, in its memory layout, along a new first axis."""
     return u.new_empty_strided((count, *u.shape), (u.numel(), *torch.empty_like(u).stride()))
