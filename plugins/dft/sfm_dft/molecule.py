@@ -297,7 +297,10 @@ def _torch_integrals(molecule: Any, coulomb: str, auxiliary: str, closure: bool)
     shells = torch_integrals.Shells.of(molecule)
     charges = torch.tensor(molecule.atom_charges(), dtype=torch.float64)
     kinetic = torch_integrals.kinetic(shells)
-    functions = torch_integrals.Shells.of(df.make_auxmol(molecule, auxiliary))
+    try:
+        functions = torch_integrals.Shells.of(df.make_auxmol(molecule, auxiliary))
+    except InputError as error:
+        raise InputError(f"integrals='torch': {auxiliary} has {error}; use 'libcint'") from None
     found: dict[str, Any] = {
         "overlap": torch_integrals.overlap(shells),
         "kinetic": kinetic,

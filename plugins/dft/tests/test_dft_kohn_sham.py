@@ -442,6 +442,13 @@ def test_a_basis_without_core_orbitals_is_refused():
     assert state.molecule.electrons == (27, 27)
 
 
+def test_torch_integrals_say_where_they_end():
+    iron = Sample(id="Fe", domain="dft", types=[26], positions=[[0, 0, 0]], conditions={"spin": 4})
+    engine = KohnSham(functional="PBE0", basis="sto-3g", grid_level=0, integrals="torch")
+    with pytest.raises(InputError, match=r"jkfit has a shell with l=6.*use 'libcint'"):
+        engine.state(iron)
+
+
 def test_coinciding_atoms_are_refused():
     pair = Sample(id="H2", domain="dft", types=[1, 1], positions=np.zeros((2, 3)))
     with pytest.raises(InputError, match="atoms 1 and 2 are at one place"):
