@@ -73,7 +73,7 @@ def untrained(train: Sequence[FockLabel]) -> dict[str, Callable[[FockLabel], np.
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--few", type=int, default=64, help="training molecules of the small runs")
     parser.add_argument("--labels", type=Path, default=Path("scratch/fock/labels"))

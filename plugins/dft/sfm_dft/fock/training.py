@@ -39,7 +39,7 @@ from sfm_dft.fock.pairs import Pairs
 from sfm_dft.guess import ENCODER
 
 UNIT = 0.01  # hartree: losses of a half-trained model are of order one
-LEVELS, ROTATION = 1.0, 0.05  # w1; w2 in hartree
+LEVELS, ROTATION = 0.2, 0.05  # w1; w2 in hartree
 SMALLEST_GAP = 0.05  # hartree: first-order perturbation theory says nothing below
 
 
@@ -286,16 +286,20 @@ class FockTraining:
         self,
         validation: Sequence[Example],
         *,
-        steps: int = 2000,
+        steps: int = 600,
         batch: int = 16,
         lr: float = 3e-3,
         ema: float = 0.99,
-        weight_decay: float = 0.01,
+        weight_decay: float = 1.0,
+        clip: float = 1.0,
         seed: int = 0,
         every: int = 250,
         report: Callable[[str], None] = note,
     ) -> list[dict[str, float]]:
         """Train with AdamW and a cosine; the model ends with its averaged weights.
+
+        The decay of weights is strong as the data are few: 0.01 fits the training molecules better
+        and costs a quarter more error on the others.
 
         Returns:
             Losses: `step`, `train` (moving mean) and `validation` (averaged weights, all terms).
@@ -327,7 +331,7 @@ class FockTraining:
                 raise RunError(f"step {step}: the loss is not finite; lower the learning rate")
             optimizer.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            torch.nn.utils.clip_grad_norm_(parameters, clip)
             optimizer.step()
             averaged.update_parameters(self.model)
             value = float(loss.detach())
