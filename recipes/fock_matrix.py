@@ -6,7 +6,8 @@ Makes PBE/STO-3G Fock matrices for the geometries of `dft-small` (in the work fo
 trains the Fock module (see `sfm_dft.fock`) on the trunk of `sfm-tiny` and on one of the same size
 with random weights, on the whole training split and on a few molecules of it, and writes the
 errors on the test split, with those of what needs no training, to `results.json`. Molecules of the
-test split are in no other split. About 20 minutes of one core.
+test split are in no other split. About 5 minutes of one core for
+the labels and as much for each seed.
 """
 
 from __future__ import annotations
