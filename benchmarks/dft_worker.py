@@ -26,7 +26,7 @@ class Engine(Protocol):
 class Ours:
     """One call of `dft/kohn-sham` for all molecules of a case."""
 
-    packages = ("sfm", "torch", "pyscf")
+    packages = ("sfm-hub", "torch", "pyscf")
 
     def run(self, case: Case, forces: bool) -> tuple[np.ndarray, np.ndarray | None]:
         import torch
