@@ -93,12 +93,14 @@ def text_of(entry: Mapping[str, Any]) -> str:
         array = np.asarray(value)
         if array.ndim == 0:
             return str(value)
-        if array.size <= 9:
-            return " ".join(f"{x:.4g}" for x in array.ravel())
-        return f"{array.min():.4g} ... {array.max():.4g}"
-    if "last" in entry:
-        last = np.asarray(entry["last"])
-        if last.size <= 9:
-            return " ".join(f"{x:.4g}" for x in last.ravel()) + " (last)"
+        return row(array) if array.size <= 9 else f"{array.min():.4g} ... {array.max():.4g}"
+    if "last" in entry and (found := row(entry["last"], " (last)")):
+        return found
     s = entry["summary"]
     return f"{s['min']:.4g} ... {s['max']:.4g}"
+
+
+def row(values: Any, note: str = "") -> str:
+    """Up to nine numbers side by side; nothing where there are more."""
+    flat = np.asarray(values).ravel()
+    return " ".join(f"{x:.4g}" for x in flat) + note if flat.size <= 9 else ""

@@ -221,6 +221,10 @@ def _ends(entry: dict[str, Any]) -> str:
     value = entry["value"]
     if isinstance(value, list) and value and isinstance(value[0], (int, float)):
         return f"{value[0]:.6g} -> {value[-1]:.6g}"
+    if isinstance(value, list) and value and isinstance(value[-1], list):
+        from sfm.cli.results import row
+
+        return row(value[-1], " (last)")
     return ""
 
 

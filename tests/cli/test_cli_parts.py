@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from sfm.cli import main
+from sfm.cli.results import row, text_of
 from sfm.config import HeadSpec, ModelConfig, Target
 from sfm.errors import InputError
 from sfm.model import FoundationModel
@@ -362,3 +363,9 @@ def test_pretrain_finetune(toy, capsys, tmp_path):
     code, _, err = run(capsys, "pretrain", "r.yaml", "--set", "optimizer.lrr=1")
     assert code == 2
     assert "optimizer.lrr: unknown key, did you mean 'lr'" in err
+
+
+def test_tables_show_the_last_of_a_few_numbers():
+    assert row([1.0, 2.5, -3.0], " (last)") == "1 2.5 -3 (last)"
+    assert row(np.zeros((4, 3))) == ""
+    assert text_of({"value": []}) == ""
