@@ -77,10 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--few", type=int, default=64, help="training molecules of the small runs")
-    parser.add_argument("--labels", type=Path, default=Path("scratch/fock/labels"))
+    parser.add_argument("--labels", type=Path, default=Path("runs/fock/labels"))
     parser.add_argument("--every", type=int, default=1, help="count cycles of every k-th molecule")
     parser.add_argument("--max-samples", type=int, help="of each split, for a trial")
-    parser.add_argument("--out", type=Path, default=Path("scratch/fock/results"))
+    parser.add_argument("--out", type=Path, default=Path("runs/fock/results"))
     options = parser.parse_args(argv)
     began = time.perf_counter()
     splits = {
