@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from sfm.data.atomic import atomic
 from sfm.data.sources import fetch, read_member
 from sfm.data.splits import assign
 from sfm.data.storage import GROUP, ID, SPLIT, TYPES, Column, positions_column
@@ -68,15 +69,22 @@ def work_file(folder: Path, smiles: str) -> Path:
     return folder / f"{stable_hash(smiles):016x}.npz"
 
 
-def label_one(smiles: str, seed: int, folder: Path) -> str:
-    """Label the minimum and one displaced geometry; returns 'done' or the reason why not."""
+def minimum(smiles: str, seed: int) -> tuple[np.ndarray, np.ndarray] | str:
+    """Atomic numbers (n,) and relaxed positions (n, 3), angstrom; or the reason why not."""
     start = embed(smiles, stable_hash(f"{seed}/{smiles}/embed"))
     if start is None:
         return "no embedding"
     numbers, positions = start
     relaxed = relax(numbers, positions)
-    if relaxed is None:
-        return "no minimum"
+    return "no minimum" if relaxed is None else (numbers, relaxed)
+
+
+def label_one(smiles: str, seed: int, folder: Path) -> str:
+    """Label the minimum and one displaced geometry; returns 'done' or the reason why not."""
+    start = minimum(smiles, seed)
+    if isinstance(start, str):
+        return start
+    numbers, relaxed = start
     moved = displace(relaxed, stable_hash(f"{seed}/{smiles}/move"))
     entry: dict[str, np.ndarray] = {"smiles": np.array(smiles), "numbers": numbers}
     for tag, geometry in zip(GEOMETRIES, (relaxed, moved), strict=True):
@@ -87,10 +95,8 @@ def label_one(smiles: str, seed: int, folder: Path) -> str:
         for level, values in levels.items():
             for name, value in vars(values).items():
                 entry[f"{tag}/{level}/{name}"] = np.asarray(value)
-    target = work_file(folder, smiles)
-    temporary = target.with_name("." + target.name)
-    np.savez_compressed(temporary, **entry)  # type: ignore[arg-type]
-    temporary.rename(target)
+    with atomic(work_file(folder, smiles)) as scratch:
+        np.savez_compressed(scratch, **entry)  # type: ignore[arg-type]
     return "done"
 
 

@@ -136,6 +136,13 @@ def electrons_per_function() -> np.ndarray:
     return out
 
 
+def coulomb_metric(auxiliary: Any) -> np.ndarray:
+    """(phi_k|phi_l) of `auxiliary_molecule`, in PySCF's order, kept away from singular."""
+    metric = auxiliary.intor("int2c2e")
+    metric[np.diag_indices_from(metric)] += 1e-10 * np.trace(metric) / len(metric)
+    return metric
+
+
 def fit(molecule: Any, density_matrix: np.ndarray) -> np.ndarray:
     """Coefficients (n_atoms, 45) of the Coulomb-metric fit with the electron count held fixed.
 
@@ -146,8 +153,7 @@ def fit(molecule: Any, density_matrix: np.ndarray) -> np.ndarray:
     auxiliary = auxiliary_molecule(molecule)
     integrals = df.incore.aux_e2(molecule, auxiliary, "int3c2e")
     right = np.einsum("ijk,ij->k", integrals, density_matrix)
-    metric = auxiliary.intor("int2c2e")
-    metric[np.diag_indices_from(metric)] += 1e-10 * np.trace(metric) / len(metric)
+    metric = coulomb_metric(auxiliary)
     charges = from_e3nn(np.tile(electrons_per_function(), (molecule.natm, 1)))
     electrons = float(np.einsum("ij,ji", molecule.intor_symmetric("int1e_ovlp"), density_matrix))
     solution = np.linalg.solve(metric, np.stack([right, charges], axis=1))

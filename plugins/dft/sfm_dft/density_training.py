@@ -30,9 +30,10 @@ from torch import Tensor
 from sfm.data.labelling import note
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
-from sfm.errors import InputError, RunError
+from sfm.errors import InputError
 from sfm.model import FoundationModel
 from sfm_dft.density_basis import COUNTS, DIM, auxiliary_molecule, to_e3nn
+from sfm_dft.descent import descend
 from sfm_dft.guess import ENCODER, QUANTITY
 from sfm_dft.heads import AtomicDensity
 from sfm_dft.labelling import build_molecule
@@ -172,41 +173,38 @@ class CoulombTraining:
         Raises:
             RunError: the loss is not a finite number.
         """
-        generator = torch.Generator().manual_seed(seed)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
-        history: list[dict[str, float]] = []
-        order: list[int] = []
-        moving = math.nan
         self.fold(inwards=True)
         mean = [p.detach().clone() for p in parameters]
-        for step in range(1, steps + 1):
-            for group in optimizer.param_groups:
-                warm, cosine = min(1.0, step / 100), 0.5 + 0.5 * math.cos(math.pi * step / steps)
-                group["lr"] = lr * warm * cosine
-            if len(order) < batch:
-                order = torch.randperm(len(self.train), generator=generator).tolist()
-            chosen, order = order[:batch], order[batch:]
-            loss = self.loss([self.train[i] for i in chosen]).mean()
-            if not torch.isfinite(loss):
-                raise RunError(f"step {step}: the loss is not finite; lower the learning rate")
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
+
+        @torch.no_grad()
+        def moved(step: int) -> None:
             decay = min(ema, step / (step + 9))
-            with torch.no_grad():
-                for average, p in zip(mean, parameters, strict=True):
-                    average.mul_(decay).add_(p, alpha=1 - decay)
-            value = float(loss.detach())
-            moving = value if math.isnan(moving) else 0.98 * moving + 0.02 * value
-            if step % every == 0 or step == steps:
-                own = _swap(parameters, mean)
-                held = self.mean_loss(validation)
-                if step < steps:
-                    _swap(parameters, own)
-                history.append({"step": step, "train": moving, "validation": held})
-                report(f"step {step}/{steps}: loss {moving:.4f}, validation {held:.4f}")
+            for average, p in zip(mean, parameters, strict=True):
+                average.mul_(decay).add_(p, alpha=1 - decay)
+
+        def validate() -> float:
+            own = _swap(parameters, mean)
+            held = self.mean_loss(validation)
+            _swap(parameters, own)
+            return held
+
+        history = descend(
+            parameters,
+            self.train,
+            lambda chosen: self.loss(chosen).mean(),
+            steps=steps,
+            batch=batch,
+            lr=lr,
+            weight_decay=weight_decay,
+            clip=1.0,
+            seed=seed,
+            every=every,
+            moved=moved,
+            validate=validate,
+            report=report,
+        )
+        _swap(parameters, mean)
         self.fold(inwards=False)
         return history
 

@@ -16,8 +16,6 @@ Inside: hartree, bohr, PySCF's order of orbitals.
 
 from __future__ import annotations
 
-import gc
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,12 +27,14 @@ from sfm_dft.density_basis import (
     DIM,
     ELEMENTS,
     auxiliary_molecule,
+    coulomb_metric,
     electrons_per_function,
     fit,
     from_e3nn,
     to_e3nn,
 )
 from sfm_dft.labelling import AUXILIARY_BASIS
+from sfm_dft.molecule import first_density
 
 if TYPE_CHECKING:
     from sfm.model import FoundationModel
@@ -114,19 +114,12 @@ def predicted(molecule: Any, model: FoundationModel, level: str | None = None) -
 
 def superposed(molecule: Any) -> np.ndarray:
     """Coefficients (A, 45) of spherical atoms, each self-consistent by itself: the baseline."""
-    from pyscf import scf
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PySCF's own deprecations, and files that it leaves open
-        matrix = np.asarray(scf.hf.init_guess_by_atom(molecule))
-        gc.collect()
-    return fit(molecule, matrix)
+    return fit(molecule, first_density(molecule, "atoms"))
 
 
 def conserve(molecule: Any, coefficients: np.ndarray) -> np.ndarray:
     """The nearest coefficients (A, 45), by Coulomb energy, with the right number of electrons."""
-    metric = auxiliary_molecule(molecule).intor("int2c2e")
-    metric[np.diag_indices_from(metric)] += 1e-10 * np.trace(metric) / len(metric)
+    metric = coulomb_metric(auxiliary_molecule(molecule))
     charges = from_e3nn(np.tile(electrons_per_function(), (molecule.natm, 1)))
     direction = np.linalg.solve(metric, charges)
     missing = molecule.nelectron - charges @ from_e3nn(coefficients)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from sfm.data.atomic import atomic
 from sfm.data.labelling import label_all, note
 from sfm.data.sources import fetch, read_member
 from sfm.data.splits import SPLITS, assign
@@ -23,8 +24,8 @@ from sfm.data.storage import GROUP, ID, SPLIT, TYPES, Column, positions_column
 from sfm.errors import RunError
 from sfm.units import factor
 from sfm_dft import density_basis
-from sfm_dft.building import ARCHIVE, MEMBER, stable_hash, work_file
-from sfm_dft.geometry import displace, embed, relax, small_molecules
+from sfm_dft.building import ARCHIVE, MEMBER, minimum, stable_hash, work_file
+from sfm_dft.geometry import displace, small_molecules
 from sfm_dft.levels import label_levels
 from sfm_dft.specs import B3LYP_ON_PBE, LDA_ON_PBE, PBE, R2SCAN_ON_PBE
 
@@ -83,13 +84,10 @@ def candidates(seed: int) -> list[str]:
 
 def geometry(smiles: str, seed: int) -> tuple[np.ndarray, np.ndarray] | str:
     """Atomic numbers (n,) and stored positions (n, 3), angstrom; or the reason why not."""
-    start = embed(smiles, stable_hash(f"{seed}/{smiles}/embed"))
-    if start is None:
-        return "no embedding"
-    numbers, positions = start
-    relaxed = relax(numbers, positions)
-    if relaxed is None:
-        return "no minimum"
+    start = minimum(smiles, seed)
+    if isinstance(start, str):
+        return start
+    numbers, relaxed = start
     scale = DISPLACEMENTS[stable_hash(f"{seed}/{smiles}/scale") % len(DISPLACEMENTS)]
     moved = displace(relaxed, stable_hash(f"{seed}/{smiles}/move"), scale)
     return numbers, stored("positions", moved - moved.mean(0))
@@ -118,10 +116,8 @@ def label_one(smiles: str, seed: int, folder: Path) -> None:
     # other descriptions of the density may be wanted later
     lower = np.tril_indices(len(labels.density_matrix))
     entry["density_matrix"] = labels.density_matrix[lower].astype(np.float32)
-    target = work_file(folder, smiles)
-    temporary = target.with_name("." + target.name)
-    np.savez_compressed(temporary, **entry)
-    temporary.rename(target)
+    with atomic(work_file(folder, smiles)) as scratch:
+        np.savez_compressed(scratch, **entry)
 
 
 def label_first(

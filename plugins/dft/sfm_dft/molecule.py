@@ -7,6 +7,7 @@ derivatives by positions are the business of `sfm_dft.forces`.
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -98,7 +99,7 @@ class Molecule:
 
     def superposed_atoms(self) -> Tensor:
         """Density matrix (n, n) of free atoms side by side, in a minimal basis."""
-        return _tensor(_guess(self.pyscf(), "minao"))
+        return _tensor(first_density(self.pyscf(), "minao"))
 
     def pyscf(self) -> Any:
         """The PySCF molecule."""
@@ -228,7 +229,7 @@ def prepare(
         charge=charge,
         spin=spin,
         grid=build_grid(molecule, grid_level, prune=prune, gradient=gradient),
-        guess=_tensor(_guess(molecule, guess)),
+        guess=_tensor(first_density(molecule, guess)),
         nuclear=float(molecule.energy_nuc()),
         basis=basis,
         auxiliary=auxiliary,
@@ -258,7 +259,8 @@ def _check_electrons(molecule: Any, basis: Any) -> None:
             )
 
 
-def _guess(molecule: Any, kind: str | Callable[[Any], np.ndarray]) -> np.ndarray:
+def first_density(molecule: Any, kind: str | Callable[[Any], np.ndarray]) -> np.ndarray:
+    """Density matrix (n, n) of all electrons of a PySCF molecule; `prepare` says which kinds."""
     from pyscf import scf
 
     if not isinstance(kind, str):
@@ -269,7 +271,10 @@ def _guess(molecule: Any, kind: str | Callable[[Any], np.ndarray]) -> np.ndarray
     make = {"minao": scf.hf.init_guess_by_minao, "atoms": scf.hf.init_guess_by_atom}[kind]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # files of PySCF's atoms, and its own deprecations
-        return np.asarray(make(molecule))
+        found = np.asarray(make(molecule))
+        if kind == "atoms":
+            gc.collect()  # closes these files while nobody is told
+        return found
 
 
 def _integrals(molecule: Any, coulomb: str, auxiliary: str, closure: bool) -> dict[str, Any]:

@@ -30,8 +30,9 @@ from torch import Tensor, nn
 from sfm.data.labelling import note
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
-from sfm.errors import InputError, RunError
+from sfm.errors import InputError
 from sfm.model import FoundationModel
+from sfm_dft.descent import descend
 from sfm_dft.fock.basis import WIDTH, padded, present, to_blocks, to_matrix
 from sfm_dft.fock.labels import FockLabel
 from sfm_dft.fock.module import CLASSES, FockBlocks
@@ -307,39 +308,30 @@ class FockTraining:
         Raises:
             RunError: the loss is not a finite number.
         """
-        generator = torch.Generator().manual_seed(seed)
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
+
+        def loss(chosen: list[Example]) -> Tensor:
+            terms = self.loss(chosen).mean(0)
+            return terms.sum() if self.aligned else terms[0]
 
         def averaging(mean: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
             return mean + (value - mean) * (1.0 - min(ema, float(count) / (float(count) + 9.0)))
 
         averaged = torch.optim.swa_utils.AveragedModel(self.model, avg_fn=averaging)
-        history: list[dict[str, float]] = []
-        order: list[int] = []
-        moving = math.nan
-        for step in range(1, steps + 1):
-            for group in optimizer.param_groups:
-                warm, cosine = min(1.0, step / 100), 0.5 + 0.5 * math.cos(math.pi * step / steps)
-                group["lr"] = lr * warm * cosine
-            if len(order) < batch:
-                order = torch.randperm(len(self.train), generator=generator).tolist()
-            chosen, order = order[:batch], order[batch:]
-            terms = self.loss([self.train[i] for i in chosen]).mean(0)
-            loss = terms.sum() if self.aligned else terms[0]
-            if not torch.isfinite(loss):
-                raise RunError(f"step {step}: the loss is not finite; lower the learning rate")
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, clip)
-            optimizer.step()
-            averaged.update_parameters(self.model)
-            value = float(loss.detach())
-            moving = value if math.isnan(moving) else 0.98 * moving + 0.02 * value
-            if step % every == 0 or step == steps:
-                held = self.mean_loss(validation, averaged.module)
-                history.append({"step": step, "train": moving, "validation": held})
-                report(f"step {step}/{steps}: loss {moving:.3f}, validation {held:.3f}")
+        history = descend(
+            [p for p in self.model.parameters() if p.requires_grad],
+            self.train,
+            loss,
+            steps=steps,
+            batch=batch,
+            lr=lr,
+            weight_decay=weight_decay,
+            clip=clip,
+            seed=seed,
+            every=every,
+            moved=lambda _: averaged.update_parameters(self.model),
+            validate=lambda: self.mean_loss(validation, averaged.module),
+            report=report,
+        )
         self.model.load_state_dict(averaged.module.state_dict())
         return history
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sfm.data.atomic import atomic
 from sfm.data.storage import GROUP, ID, SPLIT, TYPES, Column, positions_column
 from sfm_dft.ladder.exact import GroundState, one_electron, two_electrons
 from sfm_dft.ladder.full_ci import full_ci, natural_basis
@@ -112,9 +113,8 @@ def label(task: Task, work: Path) -> Path:
             "natural": state.natural[:8].tolist(),
             "smaller": {name: energy + nuclear for name, energy in smaller.items()},
         }
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(found), encoding="utf-8")
-        part.rename(path)
+        with atomic(path) as scratch:
+            scratch.write_text(json.dumps(found), encoding="utf-8")
     return path
 
 

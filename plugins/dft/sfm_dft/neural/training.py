@@ -194,15 +194,24 @@ def _copy(functional: NeuralFunctional) -> dict[str, Tensor]:
     return {key: value.detach().clone() for key, value in functional.state_dict().items()}
 
 
+def signed_errors(
+    members: Sequence[NeuralFunctional],
+    found: Mapping[str, SpeciesSpectra],
+    chosen: Sequence[Reaction],
+) -> Tensor:
+    """(members, R) signed errors in kcal/mol, from the spectra in float64, with their graph."""
+    names = [name for name in found if any(name in r.coefficients for r in chosen)]
+    species = stack(found, names, torch.float64)
+    asked = problem(chosen, names, species.base, Settings())
+    changes = torch.stack([species.energies(member) for member in members])
+    return asked.base_error + KCAL * changes @ asked.coefficients.T
+
+
+@torch.no_grad()
 def errors_of(
     members: Sequence[NeuralFunctional],
     found: Mapping[str, SpeciesSpectra],
     chosen: Sequence[Reaction],
 ) -> Tensor:
-    """(members, R) signed errors in kcal/mol, from the spectra in float64."""
-    names = [name for name in found if any(name in r.coefficients for r in chosen)]
-    species = stack(found, names, torch.float64)
-    asked = problem(chosen, names, species.base, Settings())
-    with torch.no_grad():
-        changes = torch.stack([species.energies(member) for member in members])
-    return asked.base_error + KCAL * changes @ asked.coefficients.T
+    """`signed_errors` as plain numbers."""
+    return signed_errors(members, found, chosen)

@@ -28,10 +28,10 @@ from torch import Tensor, nn
 
 from sfm.errors import InputError, RunError
 from sfm_dft.neural.functional import Gain, NeuralFunctional
-from sfm_dft.neural.reactions import KCAL, Kind, Reaction
+from sfm_dft.neural.reactions import Kind, Reaction
 from sfm_dft.neural.saving import Ensemble
-from sfm_dft.neural.spectra import SpeciesSpectra, stack
-from sfm_dft.neural.training import Settings, problem
+from sfm_dft.neural.spectra import SpeciesSpectra
+from sfm_dft.neural.training import signed_errors
 
 KINDS: tuple[Kind, ...] = ("atomisation", "ionisation")
 ROUNDS = 500
@@ -70,12 +70,8 @@ def reaction_energies(
     chosen: Sequence[Reaction],
 ) -> Tensor:
     """(R,) errors in kcal/mol at fixed densities, differentiable in the weights."""
-    names = [name for name in found if any(name in r.coefficients for r in chosen)]
-    species = stack(found, names, torch.float64)
-    asked = problem(chosen, names, species.base, Settings())
     members = functional.members if isinstance(functional, Ensemble) else [functional]
-    changes = torch.stack([species.energies(m) for m in members])  # type: ignore[arg-type]
-    return asked.base_error + KCAL * asked.coefficients @ changes.mean(0)
+    return signed_errors(members, found, chosen).mean(0)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)

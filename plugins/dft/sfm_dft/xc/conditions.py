@@ -16,7 +16,7 @@ Ruzsinszky, Sun, Burke, J. Chem. Phys. 140, 18A533 (2014) and Pederson, Burke, J
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -143,28 +143,27 @@ def spin_scaling(functional: Functional) -> Condition:
 
 def exchange_scaling(functional: Functional) -> Condition:
     """E_x[n_l] = l E_x[n] for n_l(r) = l^3 n(l r); relative to the uniform gas's exchange."""
-    found = []
-    for model in _models(functional):
-        energy = _evaluate(functional, model).exchange
-        scale = _positive(_uniform(functional, model).exchange)
-        for factor in (0.5, 2.0, 5.0):
-            scaled = _evaluate(functional, model.scaled(factor)).exchange
-            scaled = _undo(functional, scaled, factor)
-            found.append((model, (scaled - factor * energy).abs() / (factor * scale)))
+    found = [(m, off.abs()) for m, off in _scaling(functional, "exchange", (0.5, 2.0, 5.0))]
     return _worst("exchange, uniform scaling", 1e-10, found)
 
 
 def correlation_scaling(functional: Functional) -> Condition:
     """E_c[n_l] >= l E_c[n] for l > 1; relative to l times the uniform gas's correlation."""
-    found = []
-    for model in _models(functional):
-        energy = _evaluate(functional, model).correlation
-        scale = _positive(_uniform(functional, model).correlation)
-        for factor in (1.1, 2.0, 10.0):
-            scaled = _evaluate(functional, model.scaled(factor)).correlation
-            scaled = _undo(functional, scaled, factor)
-            found.append((model, (factor * energy - scaled) / (factor * scale)))
+    found = list(_scaling(functional, "correlation", (1.1, 2.0, 10.0)))
     return _worst("correlation, scaling inequality", 1e-10, found)
+
+
+def _scaling(
+    functional: Functional, part: str, factors: Iterable[float]
+) -> Iterator[tuple[Model, Tensor]]:
+    """(l E[n] - E[n_l]) / (l |E of the uniform gas|) of one part of the energy."""
+    for model in _models(functional):
+        energy = getattr(_evaluate(functional, model), part)
+        scale = _positive(getattr(_uniform(functional, model), part))
+        for factor in factors:
+            scaled = getattr(_evaluate(functional, model.scaled(factor)), part)
+            scaled = _undo(functional, scaled, factor)
+            yield model, (factor * energy - scaled) / (factor * scale)
 
 
 def lieb_oxford_exchange(functional: Functional) -> Condition:

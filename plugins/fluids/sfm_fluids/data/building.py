@@ -6,7 +6,6 @@ import csv
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sfm.data.atomic import atomic
 from sfm.data.labelling import label_all, note
 from sfm.data.spec import DatasetSpec
 from sfm.data.splits import assign
@@ -88,15 +88,13 @@ def keep(
     snapshots = [i for i in items if isinstance(i, Snapshot)]
     heads = [(asdict(s.member), s.number, s.time) for s in snapshots]
     measured = [asdict(i) for i in items if isinstance(i, Quality)]
-    stored.parent.mkdir(parents=True, exist_ok=True)
-    scratch = stored.with_suffix(f".{os.getpid()}.part.npz")
-    np.savez(
-        scratch,
-        velocity=np.stack([s.velocity for s in snapshots]),
-        stress=np.stack([s.stress for s in snapshots]),
-        about=np.array(json.dumps([heads, measured])),
-    )
-    os.replace(scratch, stored)
+    with atomic(stored) as scratch:
+        np.savez(
+            scratch,
+            velocity=np.stack([s.velocity for s in snapshots]),
+            stress=np.stack([s.stress for s in snapshots]),
+            about=np.array(json.dumps([heads, measured])),
+        )
 
 
 def simulated(

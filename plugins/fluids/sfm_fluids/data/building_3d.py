@@ -6,7 +6,6 @@ import argparse
 import csv
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields, replace
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sfm.data.atomic import atomic
 from sfm.data.labelling import label_all
 from sfm.data.spec import DatasetSpec
 from sfm.data.splits import assign
@@ -56,16 +56,14 @@ def keep(case: Case3D) -> None:
     if stored.is_file():
         return
     *snapshots, quality = run(case, COARSE, FILTER_WIDTH)
-    stored.parent.mkdir(parents=True, exist_ok=True)
-    scratch = stored.with_suffix(f".{os.getpid()}.part.npz")
-    np.savez(
-        scratch,
-        velocity=np.stack([s.velocity for s in snapshots if isinstance(s, Snapshot3D)]),
-        stress=np.stack([s.stress for s in snapshots if isinstance(s, Snapshot3D)]),
-        times=np.array([s.time for s in snapshots if isinstance(s, Snapshot3D)]),
-        quality=np.array(json.dumps(asdict(quality))),
-    )
-    os.replace(scratch, stored)
+    with atomic(stored) as scratch:
+        np.savez(
+            scratch,
+            velocity=np.stack([s.velocity for s in snapshots if isinstance(s, Snapshot3D)]),
+            stress=np.stack([s.stress for s in snapshots if isinstance(s, Snapshot3D)]),
+            times=np.array([s.time for s in snapshots if isinstance(s, Snapshot3D)]),
+            quality=np.array(json.dumps(asdict(quality))),
+        )
 
 
 def rows(case: Case3D, fractions: tuple[float, float, float]) -> Iterator[dict[str, Any]]:

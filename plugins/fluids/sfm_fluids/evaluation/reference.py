@@ -7,7 +7,6 @@ retains, so it can start a simulation on every grid up to that one, and be filte
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sfm.data.atomic import atomic
 from sfm.data.storage import cache_dir
 from sfm.errors import InputError, RunError
 
@@ -68,10 +68,8 @@ def reference(
     key = hashlib.sha256(f"1|{case!r}|{kept}".encode()).hexdigest()[:24]
     stored = cache_dir() / "turbulence" / f"reference-{key}.npz"
     if not stored.is_file():
-        stored.parent.mkdir(parents=True, exist_ok=True)
-        scratch = stored.with_suffix(f".{os.getpid()}.part.npz")
-        np.savez(scratch, vorticity=_simulate(case, Grid(kept, kept), log).numpy())
-        os.replace(scratch, stored)
+        with atomic(stored) as scratch:
+            np.savez(scratch, vorticity=_simulate(case, Grid(kept, kept), log).numpy())
     with np.load(stored, allow_pickle=False) as file:
         vorticity = torch.from_numpy(file["vorticity"])
     times = case.interval * np.arange(case.snapshots)
