@@ -45,6 +45,7 @@ from sfm_dft.neural.saving import Ensemble, load
 from sfm_dft.neural.species import species
 from sfm_dft.neural.spectra import SpeciesSpectra, spectra, stack
 from sfm_dft.neural.training import PROTON, Settings, errors_of, problem
+from sfm_dft.scf import nearest_idempotent
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -145,7 +146,7 @@ def gradient_loss(functional: NeuralFunctional, folder: Path) -> Loss:
     one = simulator(functional, COARSE)
     state = one.state([sample_of(name) for name in TRAIN])
     matrices = manifold.packed(state.system, correlated(TRAIN, folder))
-    near = manifold.nearest_idempotent(state.system, matrices)
+    near = nearest_idempotent(state.system, matrices)
     point = manifold.Point.of(state.system, near)
     first: list[Tensor] = []
 

@@ -31,8 +31,7 @@ from sfm_dft.energy import EnergyFunctional
 from sfm_dft.forces import forces
 from sfm_dft.kohn_sham import KohnSham
 from sfm_dft.occupation import entropy_energy
-from sfm_dft.scf import Orbitals, finish, start_state
-from sfm_dft.system import KohnShamSystem
+from sfm_dft.scf import Orbitals, finish, nearest_idempotent, start_state
 from sfm_dft.vibrations import atomic_masses
 
 # 1 eV/(angstrom amu) in angstrom/fs^2 (CODATA 2018)
@@ -74,7 +73,9 @@ class Surface:
         start = self._last if density_matrix is None else density_matrix
         state = simulator.state(self.sample.replace(positions=positions.detach().cpu().numpy()))
         if start is not None:
-            nearby = filled(state.system, start)
+            # else orbitals that symmetry determines would count as self-consistent although
+            # they are not normalised any more
+            nearby = nearest_idempotent(state.system, start)
             state = replace(state, scf=start_state(state.system, nearby))
         state = simulator(state, simulator.max_cycles)
         if not state.converged:
@@ -95,22 +96,6 @@ class Surface:
             entropy = entropy_energy(solution.filling, self.simulator.smearing)
             total = total + functional.system.share * entropy.sum()
         return total
-
-
-def filled(system: KohnShamSystem, density_matrix: Tensor) -> Tensor:
-    """The density matrix (M, s, n, n) of whole electrons, in this overlap, that is nearest to one
-    of another geometry.
-
-    Without this, orbitals that symmetry determines would count as self-consistent although they
-    are not normalised any more.
-    """
-    x = system.orthonormaliser[:, None]
-    into = x.mT @ system.overlap[:, None]
-    _, vectors = torch.linalg.eigh(-(into @ density_matrix @ into.mT))  # the fullest first
-    order = torch.arange(system.size, device=vectors.device)
-    filling = (order < system.electrons[..., None]).to(vectors.dtype)
-    orbitals = x @ vectors
-    return (orbitals * filling[..., None, :]) @ orbitals.mT
 
 
 class _Point(torch.autograd.Function):

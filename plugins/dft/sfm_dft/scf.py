@@ -93,6 +93,25 @@ def occupy(
     return energies, coefficients, filling, (coefficients * filling[..., None, :]) @ coefficients.mT
 
 
+def orthonormal(system: KohnShamSystem, density_matrix: Tensor) -> Tensor:
+    """Density matrices (M, s, n, n) in the orthonormal basis of the system."""
+    half = system.orthonormaliser.mT @ system.overlap
+    return half[:, None] @ density_matrix @ half.mT[:, None]
+
+
+def nearest_idempotent(system: KohnShamSystem, density_matrix: Tensor) -> Tensor:
+    """(M, s, n, n): the natural orbitals of largest occupation, filled with whole electrons.
+
+    For correlated density matrices, which no single determinant has, and for those of another
+    geometry, whose orbitals are not normalised any more.
+    """
+    _, vectors = torch.linalg.eigh(orthonormal(system, density_matrix.detach()))
+    order = torch.arange(vectors.shape[-1], device=vectors.device)
+    last = order >= vectors.shape[-1] - system.electrons[..., None]
+    orbitals = system.orthonormaliser[:, None] @ (vectors * last[..., None, :])
+    return orbitals @ orbitals.mT
+
+
 def extrapolate(focks: Tensor, residuals: Tensor, remembered: Tensor) -> Tensor:
     """Pulay's combination (M, s, n, n) of Fock matrices (M, H, s, n, n), of which the newest
     ``remembered`` (M,) count, with the smallest residual."""

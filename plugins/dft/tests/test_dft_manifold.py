@@ -6,6 +6,7 @@ import torch
 from sfm_dft.kohn_sham import KohnSham
 from sfm_dft.neural import manifold as m
 from sfm_dft.neural.functional import NeuralGGA
+from sfm_dft.scf import nearest_idempotent, orthonormal
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError
@@ -104,7 +105,7 @@ def test_derivatives_are_those_of_the_energy_along_the_manifold(samples):
     _, one = learned()
     state = one.state(samples)
     system, functional = state.system, one.energy_functional(state)
-    point = m.Point.of(system, m.nearest_idempotent(system, system.guess))
+    point = m.Point.of(system, nearest_idempotent(system, system.guess))
     u, v = point.random(2)
     length = u.flatten(1).norm(dim=1)
     torch.testing.assert_close(length, torch.ones_like(length))
@@ -219,10 +220,10 @@ def test_correlated_density_matrices_from_pyscf():
     torch.testing.assert_close(one.energy_functional(state).dipole(d)[0], dipole)
     with pytest.raises(InputError, match="nearest_idempotent"):
         m.Point.of(state.system, d)
-    near = m.nearest_idempotent(state.system, d)
+    near = nearest_idempotent(state.system, d)
     point = m.Point.of(state.system, near)
-    assert float((point.projector - m._orthonormal(state.system, d)).abs().max()) < 0.1
-    torch.testing.assert_close(m.nearest_idempotent(state.system, near), near)
+    assert float((point.projector - orthonormal(state.system, d)).abs().max()) < 0.1
+    torch.testing.assert_close(nearest_idempotent(state.system, near), near)
 
 
 def test_gradient_descent_reaches_the_functional_that_made_the_density(pbe):

@@ -33,7 +33,7 @@ from sfm.errors import InputError
 from sfm_dft.energy import EnergyFunctional
 from sfm_dft.grid import fields
 from sfm_dft.response import attach
-from sfm_dft.scf import ScfState, finish
+from sfm_dft.scf import ScfState, finish, orthonormal
 from sfm_dft.system import KohnShamSystem
 
 IDEMPOTENT = 1e-6  # of P P - P: below it, what is not on the manifold does not show in a loss
@@ -61,7 +61,7 @@ class Point:
             InputError: they are not idempotent, or hold another number of electrons.
         """
         d = density_matrix.detach()
-        frame, p = system.orthonormaliser[:, None], _orthonormal(system, d)
+        frame, p = system.orthonormaliser[:, None], orthonormal(system, d)
         off = float((p @ p - p).abs().max())
         count = p.diagonal(dim1=-2, dim2=-1).sum(-1)
         if not off < IDEMPOTENT or float((count - system.electrons).abs().max()) > IDEMPOTENT:
@@ -105,24 +105,6 @@ class Point:
         return (
             square.flatten(0, -2).mean(0) / self.pairs if square.ndim > 1 else square / self.pairs
         )
-
-
-def _orthonormal(system: KohnShamSystem, density_matrix: Tensor) -> Tensor:
-    """Density matrices (M, s, n, n) in the orthonormal basis of the system."""
-    half = system.orthonormaliser.mT @ system.overlap
-    return half[:, None] @ density_matrix @ half.mT[:, None]
-
-
-def nearest_idempotent(system: KohnShamSystem, density_matrix: Tensor) -> Tensor:
-    """(M, s, n, n): the natural orbitals of largest occupation, filled with whole electrons.
-
-    For correlated density matrices, which no single determinant has.
-    """
-    _, vectors = torch.linalg.eigh(_orthonormal(system, density_matrix.detach()))
-    order = torch.arange(vectors.shape[-1], device=vectors.device)
-    last = order >= vectors.shape[-1] - system.electrons[..., None]
-    orbitals = system.orthonormaliser[:, None] @ (vectors * last[..., None, :])
-    return orbitals @ orbitals.mT
 
 
 def packed(system: KohnShamSystem, matrices: Sequence[Tensor]) -> Tensor:
