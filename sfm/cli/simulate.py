@@ -218,14 +218,17 @@ def _unprinted(report: dict[str, Any]) -> list[str]:
 
 
 def _ends(entry: dict[str, Any]) -> str:
-    value = entry["value"]
-    if isinstance(value, list) and value and isinstance(value[0], (int, float)):
-        return f"{value[0]:.6g} -> {value[-1]:.6g}"
-    if isinstance(value, list) and value and isinstance(value[-1], list):
-        from sfm.cli.results import row
+    import numpy as np
 
-        return row(value[-1], " (last)")
-    return ""
+    from sfm.cli.results import row
+
+    value = entry["value"]
+    if not isinstance(value, list) or not value:
+        return ""
+    records = np.asarray(value).reshape(len(value), -1)
+    if records.shape[1] == 1:
+        return f"{records[0, 0]:.6g} -> {records[-1, 0]:.6g}"
+    return row(records[-1], " (last)")
 
 
 def _description(name: str, cls: Any) -> dict[str, Any]:
