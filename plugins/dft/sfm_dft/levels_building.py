@@ -43,7 +43,7 @@ STEPS = {
     "lumo": 2.0**-12,
     "density_coefficients": 2.0**-13,
 }
-BATCH = 64  # molecules that are handed out at once
+BATCH = 256  # molecules that are handed out at once
 
 
 def stored(quantity: str, values: Any) -> np.ndarray:
