@@ -59,7 +59,7 @@ def pool(workers: int = 1, cluster: str | None = None) -> Iterator[Executor]:
         n_workers=workers,
         threads_per_worker=1,
         processes=True,
-        dashboard_address=None,
+        dashboard_address=":0",  # any free port: two builds may run beside each other
         silence_logs=logging.ERROR,
     )
     with local, Client(local) as client:
