@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sfm_dft.density_training import CoulombTraining, density_model, example
+from sfm_dft.density_training import CoulombTraining, example
 from sfm_dft.guess import ENCODER, QUANTITY, predicted, superposed
 from sfm_dft.labelling import build_molecule
 from sfm_dft.metrics import density_nmae, density_relative_error, electron_error
+from sfm_dft.one_context import one_context
 from sfm_dft.specs import DFT_LEVELS, DFT_SMALL, PBE
 
 import sfm
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     began = time.perf_counter()
     base = sfm.load(BASE)
-    model = density_model(base, PBE, NAME)
+    model = one_context(base, PBE, NAME, [QUANTITY])
     splits = {
         split: {spec.name: labelled(spec, split)[: options.max_samples] for spec in SOURCES}
         for split in ("train", "validation", "test")

@@ -23,7 +23,8 @@ import torch
 from sfm_dft.fock.baselines import DistanceAverage
 from sfm_dft.fock.evaluation import evaluate
 from sfm_dft.fock.labels import LEVEL, FockLabel, label_all
-from sfm_dft.fock.training import FockModel, FockTraining, example, trunk_model
+from sfm_dft.fock.training import FockModel, FockTraining, example
+from sfm_dft.one_context import one_context
 from sfm_dft.specs import DFT_SMALL, PBE
 
 import sfm
@@ -50,7 +51,7 @@ def trained(
     seed: int,
 ) -> tuple[FockModel, list[dict[str, float]]]:
     """A model and its losses; `seed` draws the module's weights, a new trunk's, and the batches."""
-    trunk = trunk_model(sfm.load(BASE), PBE, NAME, seed=None if pretrained else seed)
+    trunk = one_context(sfm.load(BASE), PBE, NAME, seed=None if pretrained else seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = FockModel(trunk)

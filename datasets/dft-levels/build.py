@@ -12,8 +12,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from sfm_dft import label_folder
 from sfm_dft import levels_building as building
 from sfm_dft.specs import DFT_LEVELS
 
@@ -61,10 +63,10 @@ def build(options: argparse.Namespace) -> int:
         raise InputError("these options change the data: give --out FOLDER for it")
     work = Path(settings.get("work", cache_dir() / f"dft-levels-{options.seed}"))
     order = building.candidates(options.seed)
-    done = building.label_first(
+    done = label_folder.label_first(
+        partial(building.label_one, seed=options.seed, folder=work),
         order,
         options.size,
-        options.seed,
         work,
         workers=options.workers,
         cluster=settings.get("cluster"),
@@ -73,8 +75,8 @@ def build(options: argparse.Namespace) -> int:
         raise InputError(f"none of {len(order)} molecules could be labelled: see {work}")
     table = list(building.rows(done, work, with_coefficients))
     write_dataset(options.out, building.columns(), table, DFT_LEVELS.info(seed=options.seed))
-    failed = building.failures(order[: order.index(done[-1]) + 1], work)
-    building.write_failures(failed, options.out / "failures.csv")
+    failed = label_folder.failures(order[: order.index(done[-1]) + 1], work)
+    label_folder.write_failures(failed, options.out / "failures.csv")
     card = options.out / "README.md"
     if card.is_file():
         building.write_counts(card, building.counts(table, failed))

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from sfm_dft import building
+from sfm_dft import building, label_folder
 from sfm_dft.specs import DFT_SMALL
 
 from sfm.data.storage import cache_dir, write_dataset
@@ -30,8 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     work = options.work or cache_dir() / f"dft-small-{options.seed}"
     order = building.candidates(options.seed)
-    building.label_all(order, options.size, options.seed, work, options.workers)
-    table = list(building.rows(order, work))[: 2 * options.size]
+    label = partial(building.label_one, seed=options.seed, folder=work)
+    done = label_folder.label_first(label, order, options.size, work, workers=options.workers)
+    table = list(building.rows(done, work))
     write_dataset(options.out, building.columns(), table, DFT_SMALL.info(seed=options.seed))
     if options.statistics:
         building.write_statistics(table, options.statistics)

@@ -1,33 +1,24 @@
-"""Building `dft-small`: which molecules, labelling them one by one, and rows of the table.
+"""Building `dft-small`: which molecules, labelling one of them, and rows of the table.
 
-Labelling writes one file per molecule into a work folder and may be stopped and started again at
-any time; the table is made of whatever is there. Cheap molecules come first, shuffled by a hash,
-so that a run that is cut short is still diverse.
+Cheap molecules come first, shuffled by a hash, so that a run that is cut short is still diverse.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sfm.data.atomic import atomic
 from sfm.data.sources import fetch, read_member
 from sfm.data.splits import assign
 from sfm.data.storage import GROUP, ID, SPLIT, TYPES, Column, positions_column
-from sfm.errors import RunError
 from sfm.units import factor
 from sfm_dft import density_basis
 from sfm_dft.geometry import ELEMENTS, count_electrons, displace, embed, relax, small_molecules
+from sfm_dft.label_folder import keep, stable_hash, work_file
 from sfm_dft.labelling import build_molecule, label
 from sfm_dft.specs import EXPERIMENT, LDA, PBE
 
@@ -46,11 +37,6 @@ ENERGIES = {
 }
 
 
-def stable_hash(text: str) -> int:
-    """64 bits of the text's sha256: the same on every machine."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-
-
 def schedule(smiles: Iterable[str], seed: int) -> list[str]:
     """Cheap molecules first: sorted by electrons times a hash-based factor from 0.5 to 1.5."""
 
@@ -65,10 +51,6 @@ def candidates(seed: int) -> list[str]:
     return schedule(small_molecules(read_member(fetch(*ARCHIVE), MEMBER)), seed)
 
 
-def work_file(folder: Path, smiles: str) -> Path:
-    return folder / f"{stable_hash(smiles):016x}.npz"
-
-
 def minimum(smiles: str, seed: int) -> tuple[np.ndarray, np.ndarray] | str:
     """Atomic numbers (n,) and relaxed positions (n, 3), angstrom; or the reason why not."""
     start = embed(smiles, stable_hash(f"{seed}/{smiles}/embed"))
@@ -79,57 +61,26 @@ def minimum(smiles: str, seed: int) -> tuple[np.ndarray, np.ndarray] | str:
     return "no minimum" if relaxed is None else (numbers, relaxed)
 
 
-def label_one(smiles: str, seed: int, folder: Path) -> str:
-    """Label the minimum and one displaced geometry; returns 'done' or the reason why not."""
+def label_one(smiles: str, seed: int, folder: Path) -> None:
+    """Label a molecule's minimum and one displaced geometry; keep the result in `folder`."""
+    keep(folder, smiles, _labels(smiles, seed))
+
+
+def _labels(smiles: str, seed: int) -> dict[str, Any] | str:
     start = minimum(smiles, seed)
     if isinstance(start, str):
         return start
     numbers, relaxed = start
     moved = displace(relaxed, stable_hash(f"{seed}/{smiles}/move"))
-    entry: dict[str, np.ndarray] = {"smiles": np.array(smiles), "numbers": numbers}
+    entry: dict[str, Any] = {"numbers": numbers}
     for tag, geometry in zip(GEOMETRIES, (relaxed, moved), strict=True):
         levels = label(numbers, geometry)
         if levels is None:
             return "SCF not converged"
         entry[f"{tag}/positions"] = geometry
         for level, values in levels.items():
-            for name, value in vars(values).items():
-                entry[f"{tag}/{level}/{name}"] = np.asarray(value)
-    with atomic(work_file(folder, smiles)) as scratch:
-        np.savez_compressed(scratch, **entry)  # type: ignore[arg-type]
-    return "done"
-
-
-def label_all(order: Sequence[str], size: int, seed: int, folder: Path, workers: int = 1) -> None:
-    """Label molecules of `order` until `size` are done; failures are listed in `failed.txt`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    failures = folder / "failed.txt"
-    failed = {line.split("\t")[0] for line in _lines(failures)}
-    done = sum(work_file(folder, s).exists() for s in order)
-    todo = [s for s in order if s not in failed and not work_file(folder, s).exists()]
-    begin, job = time.time(), partial(label_one, seed=seed, folder=folder)
-    with ProcessPoolExecutor(workers) as pool:
-        while todo and done < size:
-            batch, todo = todo[: 4 * workers], todo[4 * workers :]
-            try:
-                outcomes = list(pool.map(job, batch))
-            except BrokenProcessPool:
-                raise RunError(
-                    f"a worker was killed while it labelled one of {', '.join(batch)} (out of "
-                    f"memory?); {done} molecules are in {folder}: start again to go on"
-                ) from None
-            for smiles, outcome in zip(batch, outcomes, strict=True):
-                if outcome == "done":
-                    done += 1
-                else:
-                    with failures.open("a") as file:
-                        file.write(f"{smiles}\t{outcome}\n")
-                seconds = time.time() - begin
-                print(f"{seconds:8.1f} s {done:5d} {smiles} {outcome}", file=sys.stderr, flush=True)
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
+            entry |= {f"{tag}/{level}/{name}": value for name, value in vars(values).items()}
+    return entry
 
 
 def columns() -> list[Column]:
@@ -144,14 +95,12 @@ def columns() -> list[Column]:
     return made
 
 
-def rows(order: Sequence[str], folder: Path) -> Iterator[dict[str, Any]]:
-    """One row per geometry that was labelled, in the order of labelling."""
-    for smiles in order:
-        path = work_file(folder, smiles)
-        if path.exists():
-            with np.load(path) as entry:
-                for tag in GEOMETRIES:
-                    yield _row(smiles, tag, entry)
+def rows(done: Sequence[str], folder: Path) -> Iterator[dict[str, Any]]:
+    """One row per geometry of the labelled molecules `done`, in their order."""
+    for smiles in done:
+        with np.load(work_file(folder, smiles)) as entry:
+            for tag in GEOMETRIES:
+                yield _row(smiles, tag, entry)
 
 
 def _row(smiles: str, tag: str, entry: Any) -> dict[str, Any]:

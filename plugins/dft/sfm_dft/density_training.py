@@ -17,7 +17,6 @@ Atomic units: coefficients of functions normalised in L2, energies in hartree.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +36,8 @@ from sfm_dft.descent import descend
 from sfm_dft.guess import ENCODER, QUANTITY
 from sfm_dft.heads import AtomicDensity
 from sfm_dft.labelling import build_molecule
+
+HEAD = f"{ENCODER}:{QUANTITY}"
 
 
 @dataclass(frozen=True)
@@ -68,42 +69,6 @@ def example(model: FoundationModel, sample: Sample, level: str) -> Example:
     )
 
 
-def density_model(base: FoundationModel, level: str, name: str) -> FoundationModel:
-    """A small model that only predicts densities, with the weights that `base` has for that.
-
-    The mixture of experts is merged to the dense weights of (`dft/atoms`, level).
-
-    Raises:
-        InputError: `base` does not predict densities at this level.
-    """
-    level = base.level(ENCODER, level, QUANTITY)
-    context = base.context(ENCODER, level)
-    dense = base.collapsed(ENCODER, level)
-    whole = dense.config
-    config = dataclasses.replace(
-        whole,
-        encoders={ENCODER: whole.encoders[ENCODER]},
-        encoder_domains={ENCODER: whole.encoder_domains[ENCODER]},
-        heads=tuple(h for h in whole.heads if h.key == f"{ENCODER}:{QUANTITY}"),
-        targets=tuple(t for t in whole.targets if t.quantity == QUANTITY),
-        contexts=((ENCODER, level),),
-        quantities={QUANTITY: whole.quantities[QUANTITY]},
-        plugins={"dft": whole.plugins["dft"]},
-        name=name,
-    )
-    with torch.random.fork_rng():
-        model = FoundationModel(config)
-    weights = dense.state_dict()
-    state = model.state_dict()
-    for key, value in state.items():
-        if key == "trunk.contexts" or key.startswith("trunk.router"):
-            continue  # indices of the one context, and the weights of one expert
-        one = weights[key].shape != value.shape
-        state[key] = weights[key][context : context + 1] if one else weights[key]
-    model.load_state_dict(state)
-    return model
-
-
 class CoulombTraining:
     """A model's `density_coefficients` at one level, trained in whitened form.
 
@@ -119,22 +84,23 @@ class CoulombTraining:
     def __init__(self, model: FoundationModel, level: str, train: Sequence[Example]) -> None:
         self.model = model
         self.train = list(train)
-        head = model.heads[f"{ENCODER}:{QUANTITY}"]
+        head = model.heads[HEAD]
         if not isinstance(head, AtomicDensity):
             raise InputError(f"'{QUANTITY}' has a head of another kind: {type(head).__name__}")
         self.head = head
-        normaliser: Any = model.normalisers[f"{ENCODER}:{QUANTITY}"]
+        normaliser: Any = model.normalisers[HEAD]
         context = model.context(ENCODER, level)
         self.scale: Tensor = normaliser.scale[context]
         self.shift: Tensor = normaliser.shift[context].float()
         rest = [x.coefficients - self.shift[x.tokens.types] for x in self.train]
         self.map = whitening(torch.cat(rest).double())
 
-    def loss(self, batch: Sequence[Example]) -> Tensor:
-        """(B,) l of each molecule; the head must be folded."""
+    def loss(self, batch: Sequence[Example], model: FoundationModel | None = None) -> Tensor:
+        """(B,) l of each molecule, of the model or a copy of it; the head must be folded."""
+        model = model or self.model
         tokens = Tokens.cat([x.tokens for x in batch])
-        features = self.model.features({ENCODER: tokens})[ENCODER]
-        values = self.head(features, tokens) @ self.map.float().T + self.shift[tokens.types]
+        features = model.features({ENCODER: tokens})[ENCODER]
+        values = model.heads[HEAD](features, tokens) @ self.map.float().T + self.shift[tokens.types]
         out = []
         for x, own in zip(batch, values.split([len(x.coefficients) for x in batch]), strict=True):
             error = (own - x.coefficients.float()).reshape(-1)
@@ -173,24 +139,9 @@ class CoulombTraining:
         Raises:
             RunError: the loss is not a finite number.
         """
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.fold(inwards=True)
-        mean = [p.detach().clone() for p in parameters]
-
-        @torch.no_grad()
-        def moved(step: int) -> None:
-            decay = min(ema, step / (step + 9))
-            for average, p in zip(mean, parameters, strict=True):
-                average.mul_(decay).add_(p, alpha=1 - decay)
-
-        def validate() -> float:
-            own = _swap(parameters, mean)
-            held = self.mean_loss(validation)
-            _swap(parameters, own)
-            return held
-
         history = descend(
-            parameters,
+            self.model,
             self.train,
             lambda chosen: self.loss(chosen).mean(),
             steps=steps,
@@ -198,20 +149,21 @@ class CoulombTraining:
             lr=lr,
             weight_decay=weight_decay,
             clip=1.0,
+            ema=ema,
             seed=seed,
             every=every,
-            moved=moved,
-            validate=validate,
+            validate=lambda model: self.mean_loss(validation, model),
             report=report,
         )
-        _swap(parameters, mean)
         self.fold(inwards=False)
         return history
 
     @torch.no_grad()
-    def mean_loss(self, examples: Sequence[Example], batch: int = 32) -> float:
+    def mean_loss(
+        self, examples: Sequence[Example], model: FoundationModel | None = None, batch: int = 32
+    ) -> float:
         """Mean l over molecules; NaN where there are none. The head must be folded."""
-        parts = [self.loss(examples[i : i + batch]) for i in range(0, len(examples), batch)]
+        parts = [self.loss(examples[i : i + batch], model) for i in range(0, len(examples), batch)]
         return float(torch.cat(parts).mean()) if parts else math.nan
 
 
@@ -244,12 +196,3 @@ def _radial_rows() -> list[list[Tensor]]:
         found.append([start + k + width * torch.arange(count) for k in range(width)])
         start += width * count
     return found
-
-
-@torch.no_grad()
-def _swap(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> list[Tensor]:
-    """Put `values` into `parameters`; what was there."""
-    before = [p.detach().clone() for p in parameters]
-    for p, value in zip(parameters, values, strict=True):
-        p.copy_(value)
-    return before

@@ -1,22 +1,23 @@
-"""Training on molecules: AdamW with a short warm-up and a cosine, small batches in random order."""
+"""Training on molecules: AdamW, a short warm-up, a cosine, averaged weights, small batches."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sfm.errors import RunError
 
 Example = TypeVar("Example")
+Model = TypeVar("Model", bound=nn.Module)
 WARMUP = 100
 
 
 def descend(
-    parameters: Sequence[Tensor],
+    model: Model,
     examples: Sequence[Example],
     loss: Callable[[list[Example]], Tensor],
     *,
@@ -25,18 +26,18 @@ def descend(
     lr: float,
     weight_decay: float,
     clip: float,
+    ema: float,
     seed: int,
     every: int,
-    moved: Callable[[int], None],
-    validate: Callable[[], float],
+    validate: Callable[[Model], float],
     report: Callable[[str], None],
 ) -> list[dict[str, float]]:
-    """Lower the loss of the examples by `steps` steps of the parameters.
+    """Lower the loss of the examples by `steps` steps; the model ends with its averaged weights.
 
     Args:
         loss: of some examples, (). clip: largest norm of a step's gradient.
-        moved: called after each step with its number, from 1 on, to average weights.
-        validate: called after each `every` steps and after the last.
+        ema: decay of the moving average of the weights; it forgets faster in the first steps.
+        validate: called with the averaged model after each `every` steps and after the last.
 
     Returns:
         Losses: `step`, `train` (moving mean) and `validation`.
@@ -44,6 +45,12 @@ def descend(
     Raises:
         RunError: the loss is not a finite number.
     """
+
+    def averaging(mean: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
+        return mean + (value - mean) * (1.0 - min(ema, float(count) / (float(count) + 9.0)))
+
+    averaged: Any = torch.optim.swa_utils.AveragedModel(model, avg_fn=averaging)
+    parameters = [p for p in model.parameters() if p.requires_grad]
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
     history: list[dict[str, float]] = []
@@ -63,11 +70,12 @@ def descend(
         value.backward()
         torch.nn.utils.clip_grad_norm_(parameters, clip)
         optimizer.step()
-        moved(step)
+        averaged.update_parameters(model)
         last = float(value.detach())
         mean = last if math.isnan(mean) else 0.98 * mean + 0.02 * last
         if step % every == 0 or step == steps:
-            held = validate()
+            held = validate(averaged.module)
             history.append({"step": step, "train": mean, "validation": held})
             report(f"step {step}/{steps}: loss {mean:.4f}, validation {held:.4f}")
+    model.load_state_dict(averaged.module.state_dict())
     return history

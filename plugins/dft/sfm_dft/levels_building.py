@@ -1,31 +1,22 @@
-"""Building `dft-levels`: order of molecules, labels kept one by one, rows of the table.
-
-A molecule's result is one file in the work folder, or one line in a `.failed` file that says why
-there is none; both are named by a hash of the SMILES. So a build may be stopped at any time and
-goes on there, with any number of workers, on any cluster that sees the folder.
-"""
+"""Building `dft-levels`: order of molecules, labelling one of them, rows of the table."""
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sfm.data.atomic import atomic
-from sfm.data.labelling import label_all, note
 from sfm.data.sources import fetch, read_member
 from sfm.data.splits import SPLITS, assign
 from sfm.data.storage import GROUP, ID, SPLIT, TYPES, Column, positions_column
-from sfm.errors import RunError
 from sfm.units import factor
 from sfm_dft import density_basis
-from sfm_dft.building import ARCHIVE, MEMBER, minimum, stable_hash, work_file
+from sfm_dft.building import ARCHIVE, MEMBER, minimum
 from sfm_dft.geometry import displace, small_molecules
+from sfm_dft.label_folder import keep, stable_hash, work_file
 from sfm_dft.levels import label_levels
 from sfm_dft.specs import B3LYP_ON_PBE, LDA_ON_PBE, PBE, R2SCAN_ON_PBE
 
@@ -43,7 +34,6 @@ STEPS = {
     "lumo": 2.0**-12,
     "density_coefficients": 2.0**-13,
 }
-BATCH = 256  # molecules that are handed out at once
 
 
 def stored(quantity: str, values: Any) -> np.ndarray:
@@ -93,21 +83,20 @@ def geometry(smiles: str, seed: int) -> tuple[np.ndarray, np.ndarray] | str:
     return numbers, stored("positions", moved - moved.mean(0))
 
 
-def failure_file(folder: Path, smiles: str) -> Path:
-    """Where the reason lies why this molecule has no labels."""
-    return work_file(folder, smiles).with_suffix(".failed")
-
-
 def label_one(smiles: str, seed: int, folder: Path) -> None:
     """Label one molecule and keep the result, or the reason why there is none, in `folder`."""
+    keep(folder, smiles, _labels(smiles, seed))
+
+
+def _labels(smiles: str, seed: int) -> dict[str, Any] | str:
     found = geometry(smiles, seed)
-    labels = None if isinstance(found, str) else label_levels(*found)
-    if isinstance(found, str) or labels is None:
-        reason = found if isinstance(found, str) else "SCF not converged"
-        failure_file(folder, smiles).write_text(f"{reason}\n")
-        return
+    if isinstance(found, str):
+        return found
     numbers, positions = found
-    entry: dict[str, Any] = {"smiles": smiles, "numbers": numbers, "positions": positions}
+    labels = label_levels(numbers, positions)
+    if labels is None:
+        return "SCF not converged"
+    entry: dict[str, Any] = {"numbers": numbers, "positions": positions}
     entry |= {f"energy/{level}": value for level, value in labels.energies.items()}
     for name in ("forces", "dipole", "homo", "lumo", "cycles"):
         entry[name] = getattr(labels, name)
@@ -116,69 +105,7 @@ def label_one(smiles: str, seed: int, folder: Path) -> None:
     # other descriptions of the density may be wanted later
     lower = np.tril_indices(len(labels.density_matrix))
     entry["density_matrix"] = labels.density_matrix[lower].astype(np.float32)
-    with atomic(work_file(folder, smiles)) as scratch:
-        np.savez_compressed(scratch, **entry)
-
-
-def label_first(
-    order: Sequence[str],
-    size: int,
-    seed: int,
-    folder: Path,
-    *,
-    workers: int = 1,
-    cluster: str | None = None,
-    report: Callable[[str], None] = note,
-) -> list[str]:
-    """Label molecules in `order` until the first `size` that can be labelled are; their SMILES.
-
-    Raises:
-        RunError: some jobs broke down (out of memory, a lost worker), after all others were done.
-            A molecule that merely does not converge is no such error: it is passed over.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    done: list[str] = []
-    broken: list[str] = []
-    rest = list(order)
-    while len(done) < size and rest:
-        count = min(BATCH, size - len(done))
-        batch, rest = rest[:count], rest[count:]
-        todo = [s for s in batch if not _settled(folder, s)]
-        try:
-            label_all(
-                partial(label_one, seed=seed, folder=folder),
-                todo,
-                todo,
-                workers=workers,
-                cluster=cluster,
-                report=report,
-            )
-        except RunError as error:
-            broken.append(str(error))
-        done += [s for s in batch if work_file(folder, s).exists()]
-        if todo:
-            report(f"{len(done)} of {size} molecules labelled")
-    if broken:
-        raise RunError("; ".join(broken))
-    return done
-
-
-def _settled(folder: Path, smiles: str) -> bool:
-    return work_file(folder, smiles).exists() or failure_file(folder, smiles).exists()
-
-
-def failures(order: Iterable[str], folder: Path) -> list[tuple[str, str]]:
-    """(SMILES, reason) of the molecules of `order` that were tried in vain."""
-    found = ((s, failure_file(folder, s)) for s in order)
-    return [(s, path.read_text().strip()) for s, path in found if path.exists()]
-
-
-def write_failures(listed: Iterable[tuple[str, str]], path: Path) -> None:
-    """A CSV file with one line per molecule that has no labels."""
-    with path.open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("smiles", "reason"))
-        table.writerows(listed)
+    return entry
 
 
 def columns() -> list[Column]:

@@ -1,11 +1,14 @@
 """The bundled data: internal identities, and labels made again here."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from sfm_dft import building, density_basis
 from sfm_dft.geometry import displace, embed, relax, small_molecules
 from sfm_dft.kohn_sham import KohnSham
+from sfm_dft.label_folder import failures, label_first, work_file
 from sfm_dft.labelling import build_molecule, label
 from sfm_dft.specs import DFT_SMALL, LDA, PBE
 
@@ -130,11 +133,14 @@ def test_geometry_is_a_minimum_and_displacement_is_seeded():
 @pytest.mark.slow
 def test_build_runs_and_resumes(tmp_path):
     work = tmp_path / "work"
-    building.label_all(["[HH]", "O"], 2, 0, work)
-    stamp = building.work_file(work, "O").stat().st_mtime_ns
-    building.label_all(["[HH]", "O"], 2, 0, work)
-    assert building.work_file(work, "O").stat().st_mtime_ns == stamp
-    rows = list(building.rows(["[HH]", "O"], work))
+    one = partial(building.label_one, seed=0, folder=work)
+    names = ["[HH]", "C1#CC1", "O"]  # the second cannot be embedded
+    done = label_first(one, names, 2, work, report=lambda text: None)
+    stamp = work_file(work, "O").stat().st_mtime_ns
+    assert label_first(one, names, 2, work) == done == ["[HH]", "O"]
+    assert work_file(work, "O").stat().st_mtime_ns == stamp
+    assert failures(names, work) == [("C1#CC1", "no embedding")]
+    rows = list(building.rows(done, work))
     assert [row["id"] for row in rows] == [
         "[HH]/minimum",
         "[HH]/displaced",

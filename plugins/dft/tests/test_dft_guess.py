@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from sfm_dft import density_basis, guess
-from sfm_dft.density_training import CoulombTraining, density_model, example, whitening
+from sfm_dft.density_training import CoulombTraining, example, whitening
+from sfm_dft.guess import QUANTITY
 from sfm_dft.labelling import build_molecule, kohn_sham
+from sfm_dft.one_context import one_context
 from sfm_dft.specs import DFT_SMALL, PBE
 
 import sfm
@@ -148,7 +150,7 @@ def test_what_cannot_be_guessed_is_refused(molecule, base):
 
 
 def test_small_model_predicts_what_its_base_does(molecule, base):
-    small = density_model(base, PBE, "small")
+    small = one_context(base, PBE, "small", [QUANTITY])
     np.testing.assert_allclose(
         guess.predicted(molecule, small), guess.predicted(molecule, base, PBE), atol=1e-4
     )
@@ -157,7 +159,7 @@ def test_small_model_predicts_what_its_base_does(molecule, base):
 
 def test_loss_is_the_coulomb_energy_of_the_error_and_folding_changes_nothing(base):
     sample = samples(3)[2]
-    model = density_model(base, PBE, "small")
+    model = one_context(base, PBE, "small", [QUANTITY])
     one = example(model, sample, PBE)
     training = CoulombTraining(model, PBE, [example(model, s, PBE) for s in samples(3)])
     molecule = build_molecule(sample.types, sample.positions)
@@ -189,7 +191,7 @@ def test_whitening_is_equivariant():
 
 
 def test_training_lowers_the_error_of_the_density(base):
-    model = density_model(base, PBE, "small")
+    model = one_context(base, PBE, "small", [QUANTITY])
     made = [example(model, s, PBE) for s in samples(6)]
     training = CoulombTraining(model, PBE, made)
     training.fold(inwards=True)
@@ -200,7 +202,7 @@ def test_training_lowers_the_error_of_the_density(base):
     assert [row["step"] for row in history] == [12, 24]
     assert len(said) == 2
     assert history[-1]["validation"] < 0.8 * before
-    again = CoulombTraining(density_model(base, PBE, "small"), PBE, made)
+    again = CoulombTraining(one_context(base, PBE, "small", [QUANTITY]), PBE, made)
     repeated = again.run(made, steps=24, batch=3, every=12, report=said.append)
     assert repeated[-1] == pytest.approx(history[-1], rel=1e-3)
     bare = samples(1)[0].replace(labels={})

@@ -1,11 +1,13 @@
 """`dft-levels`: labels at four levels on one density, and how they are built."""
 
 import importlib.util
+from functools import partial
 
 import numpy as np
 import pytest
 from sfm_dft import density_basis
 from sfm_dft import levels_building as building
+from sfm_dft.label_folder import failures, keep, label_first, write_failures
 from sfm_dft.labelling import build_molecule
 from sfm_dft.levels import FUNCTIONALS, label_levels, xc_energies
 from sfm_dft.specs import B3LYP_ON_PBE, DFT_LEVELS, LDA_ON_PBE, PBE, R2SCAN_ON_PBE
@@ -31,12 +33,16 @@ def samples():
 def folder(tmp_path_factory):
     """A work folder with three labelled molecules and a failure, made by the real pipeline."""
     work = tmp_path_factory.mktemp("levels")
-    assert building.label_first(NAMES, 3, 0, work, report=lambda text: None) == [
+    assert label_first(labeller(work), NAMES, 3, work, report=lambda text: None) == [
         "[HH]",
         "O",
         "N",
     ]
     return work
+
+
+def labeller(folder):
+    return partial(building.label_one, seed=0, folder=folder)
 
 
 def test_energies_are_pyscfs_on_that_density():
@@ -101,12 +107,12 @@ def test_xc_energies_of_a_uniformly_scaled_density_matrix():
 def test_building_resumes_and_lists_failures(folder, tmp_path):
     stamps = {p: p.stat().st_mtime_ns for p in folder.iterdir()}
     said = []
-    done = building.label_first(NAMES, 3, 0, folder, report=said.append)
+    done = label_first(labeller(folder), NAMES, 3, folder, report=said.append)
     assert done == ["[HH]", "O", "N"]
     assert not said
     assert stamps == {p: p.stat().st_mtime_ns for p in folder.iterdir()}
-    assert building.failures(NAMES, folder) == [("C1#CC1", "no embedding")]
-    building.write_failures(building.failures(NAMES, folder), tmp_path / "failures.csv")
+    assert failures(NAMES, folder) == [("C1#CC1", "no embedding")]
+    write_failures(failures(NAMES, folder), tmp_path / "failures.csv")
     assert (tmp_path / "failures.csv").read_text() == "smiles,reason\nC1#CC1,no embedding\n"
 
 
@@ -127,16 +133,15 @@ def test_rows_hold_rounded_labels_of_the_stored_positions(folder):
     assert electrons == pytest.approx(2.0, abs=5e-3)
 
 
-def test_a_broken_job_stops_nobody(tmp_path, monkeypatch):
-    def breaks(smiles, seed, folder):
+def test_a_broken_job_stops_nobody(tmp_path):
+    def breaks(smiles):
         if smiles == "O":
             raise MemoryError("out of memory")
-        building.failure_file(folder, smiles).write_text("no embedding\n")
+        keep(tmp_path, smiles, "no embedding")
 
-    monkeypatch.setattr(building, "label_one", breaks)
     with pytest.raises(RunError, match="O: MemoryError"):
-        building.label_first(["O", "N"], 2, 0, tmp_path, report=lambda text: None)
-    assert building.failures(["O", "N"], tmp_path) == [("N", "no embedding")]
+        label_first(breaks, ["O", "N"], 2, tmp_path, report=lambda text: None)
+    assert failures(["O", "N"], tmp_path) == [("N", "no embedding")]
 
 
 def test_order_is_deterministic_and_mixed():

@@ -16,7 +16,6 @@ without a diagonalisation to differentiate. Hartree; reported in units of 10 mHa
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -68,7 +67,7 @@ class FockModel(nn.Module):
     """A trunk with the Fock module on it.
 
     Args:
-        base: a model with the one context `dft/atoms`; it needs no head (`trunk_model`).
+        base: a model with the one context `dft/atoms`; it needs no head (`one_context`).
         options: of `FockBlocks`.
     """
 
@@ -132,45 +131,6 @@ class FockModel(nn.Module):
         except RuntimeError as error:
             raise InputError(f"{path}: {str(error).splitlines()[0]}; give its options") from None
         return model.eval()
-
-
-def trunk_model(
-    base: FoundationModel, level: str, name: str, *, seed: int | None = None
-) -> FoundationModel:
-    """The trunk of `base` for (`dft/atoms`, level) and no head: the mixture merged, all else gone.
-
-    seed: start from random weights of the same shapes instead. The mean number of neighbours, a
-    constant of the data and no weight, is kept.
-
-    Raises:
-        InputError: `base` was not trained with `dft/atoms` at this level.
-    """
-    context = base.context(ENCODER, base.level(ENCODER, level))
-    dense = base.collapsed(ENCODER, level)
-    whole = dense.config
-    config = dataclasses.replace(
-        whole,
-        encoders={ENCODER: whole.encoders[ENCODER]},
-        encoder_domains={ENCODER: whole.encoder_domains[ENCODER]},
-        heads=(),
-        targets=(),
-        contexts=((ENCODER, level),),
-        quantities={},
-        plugins={"dft": whole.plugins["dft"]},
-        name=name,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed or 0)
-        model = FoundationModel(config)
-    weights, state = dense.state_dict(), model.state_dict()
-    for key, value in state.items():
-        known = key == "trunk.neighbours" or seed is None
-        if not known or key == "trunk.contexts" or key.startswith("trunk.router"):
-            continue  # indices of the one context, and the weights of one expert
-        one = weights[key].shape != value.shape
-        state[key] = weights[key][context : context + 1] if one else weights[key]
-    model.load_state_dict(state)
-    return model
 
 
 def example(model: FockModel, label: FockLabel) -> Example:
@@ -258,16 +218,17 @@ class FockTraining:
         self.aligned = aligned
         normalise(model.blocks, self.train)
 
-    def loss(self, batch: Sequence[Example]) -> Tensor:
+    def loss(self, batch: Sequence[Example], model: FockModel | None = None) -> Tensor:
         """(B, 3) mean error of elements, of levels, and rotation of the occupied space.
 
         Each in units of 10 mHa, weighted.
         """
+        model = model or self.model
         tokens = Tokens.cat([x.tokens for x in batch])
         pairs = Pairs.of(tokens.counts())
-        found = self.model(tokens, pairs, torch.cat([x.overlap for x in batch]))
+        found = model(tokens, pairs, torch.cat([x.overlap for x in batch]))
         error = found - torch.cat([x.difference for x in batch])
-        inside = self.model.blocks.mask(tokens.types, pairs)
+        inside = model.blocks.mask(tokens.types, pairs)
         sums = torch.stack([error.abs().sum((1, 2)), inside.sum((1, 2))], dim=1)
         sums = sums.new_zeros(len(batch), 2).index_add(0, pairs.molecule, sums)
         elements = sums[:, 0] / sums[:, 1]
@@ -313,12 +274,8 @@ class FockTraining:
             terms = self.loss(chosen).mean(0)
             return terms.sum() if self.aligned else terms[0]
 
-        def averaging(mean: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
-            return mean + (value - mean) * (1.0 - min(ema, float(count) / (float(count) + 9.0)))
-
-        averaged = torch.optim.swa_utils.AveragedModel(self.model, avg_fn=averaging)
-        history = descend(
-            [p for p in self.model.parameters() if p.requires_grad],
+        return descend(
+            self.model,
             self.train,
             loss,
             steps=steps,
@@ -326,23 +283,17 @@ class FockTraining:
             lr=lr,
             weight_decay=weight_decay,
             clip=clip,
+            ema=ema,
             seed=seed,
             every=every,
-            moved=lambda _: averaged.update_parameters(self.model),
-            validate=lambda: self.mean_loss(validation, averaged.module),
+            validate=lambda model: self.mean_loss(validation, model),
             report=report,
         )
-        self.model.load_state_dict(averaged.module.state_dict())
-        return history
 
     @torch.no_grad()
     def mean_loss(
-        self, examples: Sequence[Example], model: nn.Module | None = None, batch: int = 32
+        self, examples: Sequence[Example], model: FockModel | None = None, batch: int = 32
     ) -> float:
         """Mean of all terms over molecules; NaN where there are none."""
-        own, self.model = self.model, model or self.model  # type: ignore[assignment]
-        try:
-            parts = [self.loss(examples[i : i + batch]) for i in range(0, len(examples), batch)]
-        finally:
-            self.model = own
+        parts = [self.loss(examples[i : i + batch], model) for i in range(0, len(examples), batch)]
         return float(torch.cat(parts).sum(1).mean()) if parts else math.nan
