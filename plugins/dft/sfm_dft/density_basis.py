@@ -162,34 +162,68 @@ def fit(molecule: Any, density_matrix: np.ndarray) -> np.ndarray:
 
 
 def evaluate(
-    positions: np.ndarray, coefficients: np.ndarray, points: np.ndarray, chunk: int = 20_000
+    positions: np.ndarray,
+    coefficients: np.ndarray,
+    points: np.ndarray,
+    *,
+    gradient: bool = False,
+    chunk: int = 4_000,
 ) -> np.ndarray:
-    """The density of a coefficient set at points, electrons per bohr^3, shape (n_points,).
+    """The density of a coefficient set at points, electrons per bohr^3: (n_points,).
+
+    With `gradient`, (4, n_points): its derivatives by x, y and z follow, per bohr^4.
 
     positions: (n_atoms, 3) bohr. coefficients: (n_atoms, 45). points: (n_points, 3) bohr.
     """
     blocks = (points[i : i + chunk] for i in range(0, len(points), chunk))
-    return np.concatenate([_evaluate(positions, coefficients, block) for block in blocks])
+    found = [_evaluate(positions, coefficients, block, gradient) for block in blocks]
+    return np.concatenate(found, axis=1) if gradient else np.concatenate([f[0] for f in found])
 
 
-def _evaluate(positions: np.ndarray, coefficients: np.ndarray, points: np.ndarray) -> np.ndarray:
-    out = np.zeros(len(points))
-    for centre, c in zip(positions, coefficients, strict=True):
+def _evaluate(
+    positions: np.ndarray, coefficients: np.ndarray, points: np.ndarray, gradient: bool
+) -> np.ndarray:
+    """(4, n) or (1, n): sums over exponents first, which all harmonics of an l share."""
+    out = np.zeros((4 if gradient else 1, len(points)))
+    for centre, flat in zip(positions, coefficients, strict=True):
         d = points - centre
-        angular = (np.ones((len(d), 1)), d, e3nn_quadrupoles(d))
         r2, start = (d**2).sum(1), 0
-        for degree, exponents in enumerate(EXPONENTS):
-            for a in exponents:
-                stop = start + 2 * degree + 1
-                radial = _norm(degree, a) * np.exp(-a * r2)
-                out += radial * (angular[degree] @ c[start:stop])
-                start = stop
+        for degree, row in enumerate(EXPONENTS):
+            a, width = np.array(row), 2 * degree + 1
+            stop = start + width * len(a)
+            c = flat[start:stop].reshape(len(a), width) * _norms(degree)[:, None]
+            start = stop
+            gaussians = np.exp(-np.outer(r2, a))
+            radial, (harmonics, slopes) = gaussians @ c, _harmonics(degree, d)
+            out[0] += (radial * harmonics).sum(1)
+            if gradient:
+                steep = -2.0 * (((gaussians * a) @ c) * harmonics).sum(1)
+                out[1:] += steep * d.T + np.einsum("gm,gmx->xg", radial, slopes)
     return out
 
 
-def _norm(degree: int, a: float) -> float:
-    """Normalisation of r^l exp(-a r^2) times harmonics whose squares sum to r^(2l)."""
-    from math import gamma, pi
+def _harmonics(degree: int, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Harmonics (n, 2l + 1) of vectors (n, 3), e3nn's order, and their gradients (n, 2l + 1, 3)."""
+    if degree == 0:
+        return np.ones((len(d), 1)), np.zeros((len(d), 1, 3))
+    if degree == 1:
+        return d, np.broadcast_to(np.eye(3), (len(d), 3, 3))
+    x, y, z = d.T
+    none, root = np.zeros_like(x), np.sqrt(3.0)
+    rows = [
+        [root * z, none, root * x],
+        [root * y, root * x, none],
+        [-x, 2.0 * y, -z],
+        [none, root * z, root * y],
+        [-root * x, none, root * z],
+    ]
+    return e3nn_quadrupoles(d), np.array(rows).transpose(2, 0, 1)
 
-    radial = 0.5 * gamma(degree + 1.5) / (2.0 * a) ** (degree + 1.5)
-    return float((radial * 4.0 * pi / (2 * degree + 1)) ** -0.5)
+
+@cache
+def _norms(degree: int) -> np.ndarray:
+    """Normalisation of r^l exp(-a r^2) times harmonics whose squares sum to r^(2l), for each a."""
+    from math import gamma
+
+    radial = 0.5 * gamma(degree + 1.5) / (2.0 * np.array(EXPONENTS[degree])) ** (degree + 1.5)
+    return np.asarray((radial * 4.0 * np.pi / (2 * degree + 1)) ** -0.5)

@@ -16,6 +16,8 @@ Inside: hartree, bohr, PySCF's order of orbitals.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +31,7 @@ from sfm_dft.density_basis import (
     auxiliary_molecule,
     coulomb_metric,
     electrons_per_function,
+    evaluate,
     fit,
     from_e3nn,
     to_e3nn,
@@ -39,6 +42,7 @@ from sfm_dft.molecule import first_density
 if TYPE_CHECKING:
     from sfm.model import FoundationModel
 
+Coulomb = Callable[[np.ndarray], np.ndarray]
 ENCODER, QUANTITY = "dft/atoms", "density_coefficients"
 FUNCTIONAL = "GGA_X_PBE,GGA_C_PBE"
 GRID_LEVEL = 1
@@ -53,6 +57,7 @@ def density_matrix(
     level: str | None = None,
     functional: str = FUNCTIONAL,
     relax: bool = True,
+    coulomb: Coulomb | None = None,
 ) -> np.ndarray:
     """First density matrix of a PySCF molecule from a model's predicted density.
 
@@ -64,6 +69,8 @@ def density_matrix(
         functional: of the potential, local or semilocal, in libxc's words; it need not be the one
             of the calculation that starts here.
         relax: make the Coulomb potential self-consistent (`relaxed`).
+        coulomb: J (n, n) of a density matrix (n, n) of all electrons, where its integrals are at
+            hand, such as ``lambda d: mf.get_j(mol, d)``; made here by density fitting if None.
 
     Returns:
         (n, n) for closed shells, all electrons; (2, n, n) for up and down where spins differ.
@@ -72,18 +79,27 @@ def density_matrix(
         InputError: the model predicts no densities, or not at this level, or an element has none.
     """
     coefficients = conserve(molecule, predicted(molecule, model, level))
-    return start(molecule, coefficients, functional, relax=relax)
+    return start(molecule, coefficients, functional, relax=relax, coulomb=coulomb)
 
 
 def start(
-    molecule: Any, coefficients: np.ndarray, functional: str = FUNCTIONAL, *, relax: bool = True
+    molecule: Any,
+    coefficients: np.ndarray,
+    functional: str = FUNCTIONAL,
+    *,
+    relax: bool = True,
+    coulomb: Coulomb | None = None,
 ) -> np.ndarray:
     """First density matrix, as `density_matrix` gives it, from coefficients (A, 45)."""
-    matrix = fock(molecule, coefficients, functional)
-    first = occupied(molecule, matrix)
+    hartree = _hartree(molecule, coefficients)
+    fixed = _fixed(molecule, coefficients, functional)
+    first = occupied(molecule, fixed + hartree)
     if not relax:
         return first
-    return relaxed(molecule, matrix - _hartree(molecule, coefficients), first)
+    if coulomb is not None:
+        return relaxed(molecule, fixed, first, coulomb)
+    with fitting(molecule) as own:
+        return relaxed(molecule, fixed, first, own)
 
 
 def predicted(molecule: Any, model: FoundationModel, level: str | None = None) -> np.ndarray:
@@ -126,18 +142,18 @@ def conserve(molecule: Any, coefficients: np.ndarray) -> np.ndarray:
     return coefficients + to_e3nn(direction * (missing / (charges @ direction)))
 
 
-def fock(
-    molecule: Any,
-    coefficients: np.ndarray,
-    functional: str = FUNCTIONAL,
-    grid_level: int = GRID_LEVEL,
-) -> np.ndarray:
+def fock(molecule: Any, coefficients: np.ndarray, functional: str = FUNCTIONAL) -> np.ndarray:
     """Fock matrix (n, n), hartree, of the density with coefficients (A, 45).
 
     Raises:
         InputError: coefficients of another shape, or a functional that needs more than the density
             and its gradient.
     """
+    return _fixed(molecule, coefficients, functional) + _hartree(molecule, coefficients)
+
+
+def _fixed(molecule: Any, coefficients: np.ndarray, functional: str) -> np.ndarray:
+    """`fock` without the Coulomb potential of the electrons."""
     from pyscf import scf
 
     if coefficients.shape != (molecule.natm, DIM):
@@ -145,8 +161,7 @@ def fock(
             f"density coefficients have shape {coefficients.shape}, expected "
             f"({molecule.natm}, {DIM}): one row per atom"
         )
-    potential = _potential(molecule, coefficients, functional, grid_level)
-    return scf.hf.get_hcore(molecule) + _hartree(molecule, coefficients) + potential
+    return scf.hf.get_hcore(molecule) + _potential(molecule, coefficients, functional)
 
 
 def _hartree(molecule: Any, coefficients: np.ndarray) -> np.ndarray:
@@ -160,9 +175,7 @@ def _hartree(molecule: Any, coefficients: np.ndarray) -> np.ndarray:
     return out + np.tril(out, -1).T
 
 
-def _potential(
-    molecule: Any, coefficients: np.ndarray, functional: str, grid_level: int
-) -> np.ndarray:
+def _potential(molecule: Any, coefficients: np.ndarray, functional: str) -> np.ndarray:
     """<mu|v_xc|nu> of the density with coefficients (A, 45)."""
     from pyscf import dft
 
@@ -171,16 +184,15 @@ def _potential(
     if kind not in ("LDA", "GGA") or integrator.libxc.is_hybrid_xc(functional):
         raise InputError(f"functional '{functional}' is {kind} or hybrid: name an LDA or a GGA")
     grid = dft.gen_grid.Grids(molecule)
-    grid.level = grid_level
+    grid.level = GRID_LEVEL
     grid.build()
     out = np.zeros((molecule.nao, molecule.nao))
     rows = 1 if kind == "LDA" else 4
-    auxiliary, flat = auxiliary_molecule(molecule), from_e3nn(coefficients)
+    centres = molecule.atom_coords()
     for values, _, weights, points in integrator.block_loop(
         molecule, grid, molecule.nao, int(kind == "GGA")
     ):
-        functions = dft.numint.eval_ao(auxiliary, points, deriv=int(kind == "GGA"))
-        rho = np.reshape(functions @ flat, (rows, -1))
+        rho = evaluate(centres, coefficients, points, gradient=kind == "GGA").reshape(rows, -1)
         inside = rho[0] > SMALLEST
         rho = np.where(inside, rho, 0.0)
         rho[0] += ~inside * SMALLEST
@@ -192,35 +204,44 @@ def _potential(
     return out + out.T
 
 
-def relaxed(molecule: Any, fixed: np.ndarray, first: np.ndarray) -> np.ndarray:
+@contextmanager
+def fitting(molecule: Any) -> Iterator[Coulomb]:
+    """J (n, n) of a density matrix (n, n) by PySCF's density fitting; integrals made once."""
+    from pyscf import df
+
+    made = df.DF(molecule, AUXILIARY_BASIS).build()
+    try:
+        yield lambda total: np.asarray(made.get_jk(total, with_k=False)[0])
+    finally:
+        for file in (made._cderi_to_save, made._cderi):
+            if hasattr(file, "close"):
+                file.close()
+
+
+def relaxed(molecule: Any, fixed: np.ndarray, first: np.ndarray, coulomb: Coulomb) -> np.ndarray:
     """Density matrix that is self-consistent in F = fixed + J[D], by DIIS, from a first one.
 
     Stops when the commutator F D S - S D F is below `TOLERANCE`, or after `CYCLES` with the best
     there was: this is a guess, which need not be converged.
 
     fixed: (n, n) core Hamiltonian and exchange-correlation potential. first: (n, n) or (2, n, n).
+    coulomb: J of a density matrix of all electrons.
     """
-    from pyscf import df, scf
+    from pyscf import scf
 
-    fitting = df.DF(molecule, AUXILIARY_BASIS)
     overlap = molecule.intor_symmetric("int1e_ovlp")
     diis = scf.diis.CDIIS()
     best, smallest, current = first, np.inf, first
-    try:
-        for _ in range(CYCLES):
-            total = current if current.ndim == 2 else current.sum(0)
-            matrix = fixed + fitting.get_jk(total, with_k=False)[0]
-            product = matrix @ total @ overlap
-            residual = float(np.abs(product - product.T).max())
-            if residual < smallest:
-                best, smallest = current, residual
-            if residual < TOLERANCE:
-                break
-            current = occupied(molecule, diis.update(overlap, total, matrix))
-    finally:
-        file = fitting._cderi_to_save
-        if hasattr(file, "close"):
-            file.close()
+    for _ in range(CYCLES):
+        total = current if current.ndim == 2 else current.sum(0)
+        matrix = fixed + coulomb(total)
+        product = matrix @ total @ overlap
+        residual = float(np.abs(product - product.T).max())
+        if residual < smallest:
+            best, smallest = current, residual
+        if residual < TOLERANCE:
+            break
+        current = occupied(molecule, diis.update(overlap, total, matrix))
     return best
 
 

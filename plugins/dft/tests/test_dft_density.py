@@ -47,9 +47,12 @@ def test_evaluation_equals_pyscf():
     rng = np.random.default_rng(1)
     molecule = build_molecule(NUMBERS, POSITIONS)
     points, c = 1.5 * rng.standard_normal((60, 3)), rng.standard_normal((3, density_basis.DIM))
-    values = dft.numint.eval_ao(density_basis.auxiliary_molecule(molecule), points)
-    found = density_basis.evaluate(molecule.atom_coords(), c, points, chunk=25)
-    np.testing.assert_allclose(found, values @ density_basis.from_e3nn(c), atol=1e-12)
+    values = dft.numint.eval_ao(density_basis.auxiliary_molecule(molecule), points, deriv=1)
+    wanted = values @ density_basis.from_e3nn(c)
+    found = density_basis.evaluate(molecule.atom_coords(), c, points, gradient=True, chunk=25)
+    np.testing.assert_allclose(found, wanted, atol=1e-12 * np.abs(wanted).max())
+    alone = density_basis.evaluate(molecule.atom_coords(), c, points)
+    np.testing.assert_allclose(alone, wanted[0], atol=1e-12)
 
 
 def test_normalisation_and_electron_counts():

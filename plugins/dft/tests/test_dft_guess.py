@@ -82,7 +82,8 @@ def test_relaxing_makes_the_coulomb_potential_self_consistent(molecule, converge
         fixed = fock - mean_field.get_j(dm=density)
     atoms = guess.superposed(molecule)
     first = guess.start(molecule, atoms, relax=False)
-    found = guess.relaxed(molecule, fixed, first)
+    with guess.fitting(molecule) as coulomb:
+        found = guess.relaxed(molecule, fixed, first, coulomb)
     overlap = molecule.intor("int1e_ovlp")
     assert np.trace(found @ overlap) == pytest.approx(molecule.nelectron, abs=1e-9)
     np.testing.assert_allclose(found, density, atol=5e-3)
@@ -100,8 +101,11 @@ def test_relaxing_makes_the_coulomb_potential_self_consistent(molecule, converge
 
 def test_the_bundled_model_saves_cycles(molecule, converged):
     """Formaldehyde, distorted; the benchmark has the means over many unseen molecules."""
-    first = guess.density_matrix(molecule, sfm.load("sfm-density"))
+    model = sfm.load("sfm-density")
+    first = guess.density_matrix(molecule, model)
     with kohn_sham(molecule, "PBE") as mean_field:
+        shared = guess.density_matrix(molecule, model, coulomb=lambda d: mean_field.get_j(dm=d))
+        np.testing.assert_allclose(shared, first, atol=1e-6)
         mean_field.kernel(first)
         assert mean_field.converged
         assert mean_field.cycles < converged[2]
