@@ -14,15 +14,16 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from sfm.errors import InputError
 from sfm_dft.neural.species import Species, species
-from sfm_dft.xc.density import GridDensity
+from sfm_dft.xc.density import GridDensity, GridPoints
 
 BASIS = "6-311++g(3df,3pd)"
 SUBSTITUTE = "aug-cc-pvqz"  # for helium, which the first lacks in PySCF's tables
@@ -52,7 +53,7 @@ def prepare(one: Species, *, basis: str = BASIS, xc: str = "pbe") -> dict[str, A
 
     Returns arrays by the names that `load` reads. `converged` says whether the SCF did.
     """
-    from pyscf import dft, gto
+    from pyscf import gto
 
     atoms = [[s, tuple(p)] for s, p in zip(one.symbols, one.positions, strict=True)]
     bases = {symbol: _basis_of(symbol, basis) for symbol in set(one.symbols)}
@@ -65,9 +66,7 @@ def prepare(one: Species, *, basis: str = BASIS, xc: str = "pbe") -> dict[str, A
     coulomb = j.sum(0) * (2 if one.spin == 0 else 1)
     exchange = -0.5 * np.einsum("sij,sji->", k, spins) * (2 if one.spin == 0 else 1)
     rest = np.einsum("ij,ji->", mean_field.get_hcore() + 0.5 * coulomb, total) + mol.energy_nuc()
-    grid = dft.Grids(mol)
-    grid.level = FINE
-    grid.build()
+    grid = _fine_grid(mol)
     values = _on_grid(mol, spins, grid.coords)
     keep = values[:, 0].max(0) > VANISHING
     kept = values[:, :, keep]
@@ -84,6 +83,15 @@ def prepare(one: Species, *, basis: str = BASIS, xc: str = "pbe") -> dict[str, A
         "basis": basis,
         "xc": xc,
     }
+
+
+def _fine_grid(mol: Any) -> Any:
+    from pyscf import dft
+
+    grid = dft.Grids(mol)
+    grid.level = FINE
+    grid.build(with_non0tab=False)
+    return grid
 
 
 def _basis_of(symbol: str, basis: str) -> Any:
@@ -145,6 +153,52 @@ def load(path: Path, dtype: torch.dtype = torch.float64) -> PreparedDensity:
             float(data["exact_exchange"]),
             float(data["total"]),
         )
+
+
+def located(prepared: PreparedDensity) -> PreparedDensity:
+    """The same with its points' places, which the file does not hold.
+
+    They are those of PySCF's grid, made again: its weights, in their order, say which were kept.
+
+    Raises:
+        InputError: the grid of the installed PySCF is another one.
+    """
+    from ase.data import atomic_numbers
+    from pyscf import gto
+
+    one = species(prepared.name)
+    atoms = [[s, tuple(p)] for s, p in zip(one.symbols, one.positions, strict=True)]
+    # a grid depends on elements and places only
+    mol = gto.M(atom=atoms, basis="sto-3g", charge=one.charge, spin=one.spin, verbose=0)
+    grid = _fine_grid(mol)
+    kept = _among(prepared.weights.numpy(), grid.weights)
+    if kept is None:
+        raise InputError(
+            f"{prepared.name}: its density was not made on the grid of this PySCF; prepare it again"
+        )
+    place = GridPoints(
+        points=torch.tensor(grid.coords[kept]),
+        weights=prepared.weights,
+        owners=torch.tensor(np.maximum(grid.atm_idx[kept], 0), dtype=torch.int64),
+        positions=torch.tensor(mol.atom_coords()),
+        numbers=torch.tensor([atomic_numbers[s] for s in one.symbols]),
+        molecule=torch.zeros(len(atoms), dtype=torch.int64),
+    )
+    return replace(prepared, density=replace(prepared.density, grid=place))
+
+
+def _among(part: np.ndarray, whole: np.ndarray) -> np.ndarray | None:
+    """Where the numbers of `part` stand in `whole`, in order; None if one is missing."""
+    found, place = np.empty(len(part), dtype=np.int64), 0
+    wanted, given = part.tolist(), whole.tolist()
+    for row, value in enumerate(wanted):
+        while place < len(given) and abs(given[place] - value) > 1e-12 * abs(value):
+            place += 1
+        if place == len(given):
+            return None
+        found[row] = place
+        place += 1
+    return found
 
 
 def prepare_all(names: Sequence[str], folder: Path, *, basis: str = BASIS) -> dict[str, str]:

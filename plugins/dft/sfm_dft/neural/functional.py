@@ -72,6 +72,7 @@ class NeuralFunctional(Functional):
         hidden, layers: of the two networks.
         exact_exchange: fraction of exact exchange; the rest of exchange is the learned one.
         seed: of the first weights.
+        extra: features that a subclass gives both networks beside those of `features.py`.
     """
 
     default_base: ClassVar[str] = "LDA"
@@ -85,6 +86,7 @@ class NeuralFunctional(Functional):
         layers: int = 2,
         exact_exchange: float = 0.0,
         seed: int = 0,
+        extra: int = 0,
     ) -> None:
         super().__init__()
         if not 0.0 <= exact_exchange <= 1.0:
@@ -102,8 +104,9 @@ class NeuralFunctional(Functional):
         self.exact_exchange = exact_exchange
         generator = torch.Generator().manual_seed(seed)
         local = {"lda": 0, "gga": 1, "mgga": 2}[self.rung]
-        self.exchange_gain = Gain(local, hidden, layers, generator) if local else None
-        self.correlation_gain = Gain(local + 2, hidden, layers, generator)
+        seen = local + extra
+        self.exchange_gain = Gain(seen, hidden, layers, generator) if seen else None
+        self.correlation_gain = Gain(seen + 2, hidden, layers, generator)
 
     def exchange_parts(self, point: Reduced) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Base energy and enhancement of each spin's doubled density, features, departure.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sfm_dft.neural.densities import load
+from sfm_dft.neural.densities import load, located
 from sfm_dft.neural.reactions import KCAL, Reaction, names_of
 from sfm_dft.xc import Functional, functional
 
@@ -18,7 +18,7 @@ KINDS = ("atomisation", "ionisation")
 
 def energy(one: Functional, path: Path) -> float:
     """Total energy at a prepared density on its whole grid, hartree."""
-    prepared = load(path)
+    prepared = load(path) if one.pointwise else located(load(path))
     with torch.no_grad():
         density = sum(one(prepared.density))
         value = prepared.rest + float((prepared.weights * density).sum())

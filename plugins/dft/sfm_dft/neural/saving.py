@@ -15,11 +15,18 @@ import torch
 from torch import nn
 
 from sfm.errors import HubError, InputError
-from sfm_dft.neural.functional import KINDS, NeuralFunctional
+from sfm_dft.neural.functional import KINDS as POINTWISE
+from sfm_dft.neural.functional import NeuralFunctional
+from sfm_dft.neural.nonlocality import NonlocalGGA, NonlocalMetaGGA
 from sfm_dft.xc.density import GridDensity
 from sfm_dft.xc.functional import Functional, Rung, XcEnergy
 
 FORMAT = 1
+KINDS: dict[str, type[NeuralFunctional]] = {
+    **POINTWISE,
+    "NonlocalGGA": NonlocalGGA,
+    "NonlocalMetaGGA": NonlocalMetaGGA,
+}
 
 
 class Ensemble(Functional):
@@ -36,6 +43,7 @@ class Ensemble(Functional):
             raise InputError("the members of an ensemble differ in kind or options")
         self.rung: Rung = first.rung
         self.exact_exchange = first.exact_exchange
+        self.pointwise = first.pointwise
         self.members = nn.ModuleList(members)
 
     def forward(self, density: GridDensity) -> XcEnergy:

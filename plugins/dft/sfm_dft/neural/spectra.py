@@ -42,6 +42,28 @@ class SpeciesSpectra:
     rest: float
     exact_exchange: float
 
+    @staticmethod
+    def stack(
+        found: Mapping[str, SpeciesSpectra], names: Sequence[str], dtype: torch.dtype
+    ) -> Stack:
+        """The spectra of these species together."""
+        return stack(found, names, dtype)
+
+
+def averaged(energy: Tensor, values: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+    """Energies (N,) added and values (N, F) averaged, with |energy| as weight, over equal keys.
+
+    Ascending by key: (K,) and (K, F).
+    """
+    _, group = key.unique(return_inverse=True)
+    size = int(group.max()) + 1
+
+    def total(rows: Tensor) -> Tensor:
+        return rows.new_zeros(size, *rows.shape[1:]).index_add_(0, group, rows)
+
+    weight = energy.abs() + 1e-300
+    return total(energy), total(values * weight[:, None]) / total(weight)[:, None]
+
 
 def spectra(functional: NeuralFunctional, prepared: PreparedDensity) -> SpeciesSpectra:
     """Spectra of a prepared density for functionals of this kind and base, whatever the weights."""
@@ -76,17 +98,9 @@ def _merge(
         count = BINS[name]
         bins = (columns[:, index] * count).long().clamp(0, count - 1)
         key = key * count + bins
-    _, group = key.unique(return_inverse=True)
-    size = int(group.max()) + 1
-
-    def total(values: Tensor) -> Tensor:
-        return values.new_zeros(size, *values.shape[1:]).index_add_(0, group, values)
-
-    weight = energy.abs() + 1e-300
-    norm = total(weight)
     everything = torch.cat([columns, departure[:, None], enhancement[:, None]], 1)
-    mean = total(everything * weight[:, None]) / norm[:, None]
-    return Spectrum(total(energy), mean[:, : len(names)], mean[:, -2], mean[:, -1])
+    total, mean = averaged(energy, everything, key)
+    return Spectrum(total, mean[:, : len(names)], mean[:, -2], mean[:, -1])
 
 
 @dataclass(frozen=True)
@@ -105,14 +119,27 @@ class Stack:
     exact_exchange: Tensor
     base_exchange: Tensor
 
-    def energies(self, functional: NeuralFunctional) -> Tensor:
-        """(S,) energy beyond `base`, hartree, differentiable in the weights."""
-        x, c, a = self.exchange, self.correlation, functional.exact_exchange
-        more = functional.exchange_boost(x.enhancement, x.columns, x.departure) - 1.0
-        change = torch.zeros(len(self.names), dtype=more.dtype)
-        change = change.index_add(0, self.exchange_owner, (1.0 - a) * x.energy * more)
-        more = functional.correlation_boost(c.columns, c.departure) - 1.0
-        change = change.index_add(0, self.correlation_owner, c.energy * more)
+    def boosts(self, functional: NeuralFunctional) -> tuple[Tensor, Tensor]:
+        """B_x and B_c of all rows, (K,) each."""
+        x, c = self.exchange, self.correlation
+        return (
+            functional.exchange_boost(x.enhancement, x.columns, x.departure),
+            functional.correlation_boost(c.columns, c.departure),
+        )
+
+    def energies(
+        self, functional: NeuralFunctional, boosts: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """(S,) energy beyond `base`, hartree, differentiable in the weights.
+
+        boosts: where they are known already.
+        """
+        x, c = self.boosts(functional) if boosts is None else boosts
+        a = functional.exact_exchange
+        change = torch.zeros(len(self.names), dtype=x.dtype)
+        share = (1.0 - a) * self.exchange.energy
+        change = change.index_add(0, self.exchange_owner, share * (x - 1.0))
+        change = change.index_add(0, self.correlation_owner, self.correlation.energy * (c - 1.0))
         return change + a * (self.exact_exchange - self.base_exchange).to(change.dtype)
 
 

@@ -20,10 +20,12 @@ from torch import Tensor
 
 from sfm.errors import InputError, RunError
 from sfm_dft.neural.functional import NeuralFunctional
+from sfm_dft.neural.packed import SpeciesSpots, SpotStack
 from sfm_dft.neural.reactions import KCAL, Reaction
-from sfm_dft.neural.spectra import SpeciesSpectra, stack
+from sfm_dft.neural.spectra import SpeciesSpectra, Stack
 
 PROTON = "H+1"
+Found = Mapping[str, SpeciesSpectra] | Mapping[str, SpeciesSpots]
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def _softened(error: Tensor, width: float) -> Tensor:
 
 def train(
     functional: NeuralFunctional,
-    found: Mapping[str, SpeciesSpectra],
+    found: Found,
     chosen: Sequence[Reaction],
     settings: Settings | None = None,
     *,
@@ -142,7 +144,7 @@ def train(
     held = [r for r in chosen if parts and fold_of(r.subject, parts, seed) == 0]
     kept = [r for r in chosen if r not in held]
     names = [name for name in found if any(name in r.coefficients for r in chosen)]
-    species = stack(found, names)
+    species = stack(found, names, torch.float32)
     train_on = problem(kept, names, species.base, settings)
     judge_on = problem(held, names, species.base, settings) if held else train_on
     functional.float()
@@ -155,7 +157,8 @@ def train(
     losses: list[float] = []
     judged: list[float] = []
     for step in range(settings.steps + 1):
-        change = KCAL * species.energies(functional)
+        boosts = species.boosts(functional)
+        change = KCAL * species.energies(functional, boosts)
         errors = train_on.base_error + train_on.coefficients @ change.double()
         loss = (train_on.weight * _softened(errors, settings.soften)).sum()
         if step % settings.patience == 0:
@@ -168,7 +171,7 @@ def train(
                 best, best_step, best_state = value, step, _copy(functional)
         if step == settings.steps:
             break
-        total = loss + settings.stiffness * _stiffness(functional, species, scale)
+        total = loss + settings.stiffness * _stiffness(species, boosts, scale)
         if not torch.isfinite(total):
             functional.double()
             raise RunError(f"training: the loss is not finite at step {step}; lower the rate")
@@ -182,12 +185,15 @@ def train(
     return Fit(losses, judged, best_step, asdict(settings))
 
 
-def _stiffness(functional: NeuralFunctional, species: Any, scale: float) -> Tensor:
-    x, c = species.exchange, species.correlation
-    boost = functional.exchange_boost(x.enhancement, x.columns, x.departure)
-    value = (x.energy.abs() * boost.log().square()).sum() / scale
-    boost = functional.correlation_boost(c.columns, c.departure)
-    return value + 0.1 * (c.energy.abs() * boost.log().square()).sum() / c.energy.abs().sum()
+def stack(found: Found, names: Sequence[str], dtype: torch.dtype) -> Stack | SpotStack:
+    """These species together, points merged by features or packed around atoms."""
+    return type(found[names[0]]).stack(found, names, dtype)  # type: ignore[arg-type]
+
+
+def _stiffness(species: Stack | SpotStack, boosts: tuple[Tensor, Tensor], scale: float) -> Tensor:
+    x, c = species.exchange.energy.abs(), species.correlation.energy.abs()
+    value = (x * boosts[0].log().square()).sum() / scale
+    return value + 0.1 * (c * boosts[1].log().square()).sum() / c.sum()
 
 
 def _copy(functional: NeuralFunctional) -> dict[str, Tensor]:
@@ -196,7 +202,7 @@ def _copy(functional: NeuralFunctional) -> dict[str, Tensor]:
 
 def signed_errors(
     members: Sequence[NeuralFunctional],
-    found: Mapping[str, SpeciesSpectra],
+    found: Found,
     chosen: Sequence[Reaction],
 ) -> Tensor:
     """(members, R) signed errors in kcal/mol, from the spectra in float64, with their graph."""
@@ -210,7 +216,7 @@ def signed_errors(
 @torch.no_grad()
 def errors_of(
     members: Sequence[NeuralFunctional],
-    found: Mapping[str, SpeciesSpectra],
+    found: Found,
     chosen: Sequence[Reaction],
 ) -> Tensor:
     """`signed_errors` as plain numbers."""

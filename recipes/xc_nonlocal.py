@@ -1,0 +1,191 @@
+"""Does a functional gain from seeing the electrons around the atoms? Trained beside its control.
+
+OMP_NUM_THREADS=1 python recipes/xc_nonlocal.py --densities FOLDER --out FOLDER
+    [--arms blind alone messages joint] [--seeds 0 1] [--folds 0] [--steps N] [--on-grid ARM ...]
+
+Arms, all with the same data, loss, steps and first weights of the two networks of the point:
+`blind` sees nothing around (a semilocal functional), `alone` each atom's own electrons, `messages`
+what atoms tell each other through a small trunk from scratch; `joint` starts from the trunk of
+`sfm-tiny`, and `large` is a trunk of that size from scratch. Data and split are those of
+`recipes/xc_3d.py`, whose densities it reads; with `--folds 3` the test is not touched: each third
+of the training reactions is predicted from the other two. Every fit is a file, so a stopped run
+goes on. Errors of the table are on merged points; of arms in `--on-grid` also on the whole grid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from sfm_dft.neural.densities import load, located
+from sfm_dft.neural.nonlocality import NonlocalMetaGGA
+from sfm_dft.neural.packed import SpeciesSpots, spots
+from sfm_dft.neural.reactions import KCAL, Reaction, names_of, reactions
+from sfm_dft.neural.results import baseline_errors, rows_of, summaries
+from sfm_dft.neural.saving import save
+from sfm_dft.neural.training import PLANS, Settings, errors_of, fold_of, train
+
+import sfm
+
+Found = Mapping[str, SpeciesSpots]
+TINY = {"channels": 64, "layers": 2, "experts": 1, "radial": 8, "carried": 16}
+ARMS: Mapping[str, Mapping[str, Any]] = {
+    "blind": {"blind": True},
+    "alone": {"cutoff": 0.0},
+    "messages": {},
+    "large": {"trunk": TINY},
+    "joint": {"trunk": TINY},
+}
+LEVEL = "PBE/def2-SVP"  # of what the joint trunk has learned of densities
+
+
+def prepared(folder: Path, cache: Path, every: Sequence[Reaction]) -> Found:
+    """Packed atoms and spots of all species; from files of `cache` where they are there."""
+    found, blank = {}, NonlocalMetaGGA()
+    cache.mkdir(parents=True, exist_ok=True)
+    for name in names_of(every):
+        path = cache / f"{name}.safetensors"
+        if not path.exists():
+            made = spots(blank, located(load(folder / f"{name}.npz")))
+            save_file(made.tensors(), str(path))
+        found[name] = SpeciesSpots.of(load_file(str(path)))
+    return found
+
+
+def new(arm: str, seed: int, chosen: Sequence[Reaction], found: Found) -> NonlocalMetaGGA:
+    """An untrained functional of this arm, standardised on the training species."""
+    one = NonlocalMetaGGA(seed=seed, **ARMS[arm])
+    names = [name for name in found if any(name in r.coefficients for r in chosen)]
+    one.messages.calibrate(torch.cat([found[name].packed for name in names]))
+    if arm == "joint":
+        one.messages.adopt(sfm.load("sfm-tiny"), "dft/density", LEVEL)
+    return one
+
+
+def fitted(
+    arm: str,
+    seed: int,
+    label: str,
+    chosen: Sequence[Reaction],
+    found: Found,
+    settings: Settings,
+    out: Path,
+) -> NonlocalMetaGGA:
+    """The functional trained on these reactions: read from its file if it was trained before."""
+    one = new(arm, seed, chosen, found)
+    path = out / "fits" / f"{arm}-{label}-{seed}.safetensors"
+    if path.exists():
+        one.load_state_dict(load_file(str(path)))
+        return one
+    started = time.process_time()
+    fit = train(one, found, chosen, settings, seed=seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.contiguous() for k, v in one.state_dict().items()}, str(path))
+    seconds = round(time.process_time() - started, 1)
+    path.with_suffix(".json").write_text(json.dumps({**asdict(fit), "seconds": seconds}))
+    print(
+        f"{arm} {label} seed {seed}: loss {fit.training[-1]:.3f}, {seconds} s of processor",
+        file=sys.stderr,
+        flush=True,
+    )
+    return one
+
+
+def across_folds(
+    arm: str, found: Found, external: Sequence[Reaction], settings: Settings, options: Any
+) -> torch.Tensor:
+    """(seeds, R) errors of each training reaction by functionals that never saw its subject."""
+    errors = torch.full((len(options.seeds), len(external)), float("nan"), dtype=torch.float64)
+    for fold in range(options.folds):
+        inside = [fold_of(r.subject, options.folds) == fold for r in external]
+        held = [r for r, out in zip(external, inside, strict=True) if out]
+        chosen = [r for r, out in zip(external, inside, strict=True) if not out]
+        for row, seed in enumerate(options.seeds):
+            label = f"fold{fold}of{options.folds}"
+            one = fitted(arm, seed, label, chosen, found, settings, options.out)
+            errors[row, torch.tensor(inside)] = errors_of([one], found, held)[0]
+    return errors
+
+
+def on_grid(
+    members: Sequence[NonlocalMetaGGA], chosen: Sequence[Reaction], folder: Path
+) -> torch.Tensor:
+    """(members, R) errors on every point of the densities' grids, kcal/mol."""
+    energies = {"H+1": torch.zeros(len(members), dtype=torch.float64)}
+    for name in names_of(chosen):
+        one = located(load(folder / f"{name}.npz"))
+        with torch.no_grad():
+            values = [one.rest + one.weights @ torch.stack(m(one.density)).sum(0) for m in members]
+        energies[name] = torch.stack(values)
+    rows = [
+        KCAL * sum(c * energies[name] for name, c in r.coefficients.items()) - r.reference
+        for r in chosen
+    ]
+    return torch.stack(rows, 1)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--densities", type=Path, required=True, help="of recipes/xc_3d.py")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--spots", type=Path, help="where packed densities are kept; in --out")
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["blind", "messages"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--folds", type=int, default=0, help="of the training data; 0: the test")
+    parser.add_argument("--on-grid", nargs="*", choices=list(ARMS), default=[])
+    for name in ("steps", "stiffness", "decay", "rate"):
+        parser.add_argument(f"--{name}", type=float, help="of training; the plan's own")
+    options = parser.parse_args(argv)
+    changes = {k: getattr(options, k) for k in ("stiffness", "decay", "rate")}
+    changes = {k: v for k, v in changes.items() if v is not None}
+    settings = replace(PLANS["NeuralMetaGGA"], **changes).with_steps(int(options.steps or 0))
+    every = tuple(
+        r
+        for r in reactions()
+        if all((options.densities / f"{n}.npz").exists() for n in names_of([r]))
+    )
+    test = [r for r in every if r.part == "test"]
+    external = [r for r in every if r.part == "external"]
+    wanted = external if options.folds else every
+    found = prepared(options.densities, options.spots or options.out / "spots", wanted)
+    columns: dict[str, torch.Tensor] = {}
+    rows: list[dict[str, Any]] = []
+    judged = external if options.folds else test
+    if not options.folds:
+        columns = baseline_errors(test, options.densities, ("PBE", "r2SCAN"))
+        rows = [{"functional": n, **summaries(e[None], test)} for n, e in columns.items()]
+    for arm in options.arms:
+        if options.folds:
+            errors = across_folds(arm, found, external, settings, options)
+        else:
+            members = [
+                fitted(arm, seed, "external", external, found, settings, options.out)
+                for seed in options.seeds
+            ]
+            errors = errors_of(members, found, test)
+            own = summaries(errors_of(members, found, external), external)
+            rows.append({"functional": f"{arm}, on its training data", **own})
+            save(members, options.out / f"sfm-xc-nonlocal-{arm}", settings=asdict(settings))
+        rows.append({"functional": arm, **summaries(errors, judged)})
+        columns[arm] = errors.mean(0)
+        if arm in options.on_grid:
+            errors = on_grid(members, test, options.densities)
+            rows.append({"functional": f"{arm}, whole grid", **summaries(errors, test)})
+            columns[f"{arm}, whole grid"] = errors.mean(0)
+    table = {"settings": asdict(settings), "summary": rows, "reactions": rows_of(judged, columns)}
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "results.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
+    print(json.dumps(rows, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
