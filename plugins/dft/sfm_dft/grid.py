@@ -5,7 +5,8 @@
 
 The two are each other's derivative, so that energies, potentials and their responses to any order
 cost two matrix products and two passes over the orbitals each. Points come in blocks that stay in
-a processor's cache, each with only those orbitals that reach it.
+a processor's cache, each with only those orbitals that reach it. Grid and orbitals are made on the
+device of the nuclei.
 """
 
 from __future__ import annotations
@@ -18,19 +19,40 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sfm_dft.atomic_grid import atomic_grid
+from sfm_dft.integrals.becke import becke_weights, size_adjustment
+from sfm_dft.integrals.orbitals import displacements
+from sfm_dft.integrals.shells import Shells
+from sfm_dft.jets import Jets
+
 BLOCK = 1024  # points: some MB with their orbitals
+DEVICE_BLOCK = 16_384  # the same for an accelerator, which wants long rows
+PARTITION_BYTES = 1_000_000, 500_000_000  # pairs of atoms at a time, likewise
+BOX, MARGIN = 1.2, 4.2  # bohr: neighbours are points in one box; how far boxes go beyond the nuclei
 NEGLIGIBLE = 1e-13
+WORTHWHILE = (
+    0.95  # share of shells: with more of them, leaving the rest out costs more than it saves
+)
 CHANNELS = {"lda": 1, "gga": 4, "mgga": 5}
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Some points: orbitals (c, g, k) with c = 1 (values) or 4 (and derivatives by x, y, z), and
-    which of the molecule's orbitals they are, (k,) or None for all."""
+    """Some points: orbitals (c, k, g) with c = 1 (values) or 4 (and derivatives by x, y, z).
+
+    functions: (k,) which of the orbitals they are, in the sequence of `Grid.jets`, or None for all.
+    shells: (S,) the same for shells, on the CPU.
+    """
 
     start: int
     orbitals: Tensor
     functions: Tensor | None
+    shells: np.ndarray | None
+
+    @property
+    def points(self) -> slice:
+        """Where its points stand in the grid."""
+        return slice(self.start, self.start + self.orbitals.shape[2])
 
     def part(self, matrix: Tensor) -> Tensor:
         """The rows and columns (k, k) of this block's orbitals."""
@@ -46,15 +68,20 @@ class Grid:
     Attributes:
         points: (G, 3) bohr. weights: (G,) bohr^3.
         owners: (G,) atom whose grid a point belongs to. volumes: (G,) its weight in that atom's
-            own grid, before Becke's partition; zero for points that only pad.
-        blocks: the orbitals on it.
+            own grid, before Becke's partition.
+        jets: makes orbitals and their derivatives. blocks: the orbitals on the grid.
     """
 
     points: Tensor
     weights: Tensor
     owners: Tensor
     volumes: Tensor
+    jets: Jets
     blocks: tuple[Block, ...]
+
+    def sort(self, matrix: Tensor) -> Tensor:
+        """A matrix (n, n) of the basis in the sequence of `jets`."""
+        return matrix[self.jets.order[:, None], self.jets.order]
 
     def to(self, device: torch.device | str) -> Grid:
         blocks = tuple(
@@ -67,44 +94,74 @@ class Grid:
         )
         moved = {
             name: getattr(self, name).to(device)
-            for name in ("points", "weights", "owners", "volumes")
+            for name in ("points", "weights", "owners", "volumes", "jets")
         }
         return Grid(blocks=blocks, **moved)
 
 
-def build_grid(molecule: Any, level: int, *, prune: bool, gradient: bool) -> Grid:
-    """PySCF's Becke grid (Treutler-Ahlrichs radii, Lebedev angles) of a PySCF molecule.
+@torch.no_grad()
+def build_grid(numbers: Tensor, shells: Shells, level: int, *, prune: bool, gradient: bool) -> Grid:
+    """Becke's grid about atoms (A,) and the orbitals of a basis on it.
 
-    level: 0 coarse to 9 fine. prune: NWChem's. gradient: orbital derivatives too.
+    The points are PySCF's. level: 0 coarse to 9 fine. prune: NWChem's. gradient: orbital
+    derivatives too.
     """
-    from pyscf import dft
-
-    grid = dft.gen_grid.Grids(molecule)
-    grid.level = level
-    if not prune:
-        grid.prune = None
-    grid.build(with_non0tab=False)
-    blocks = tuple(_blocks(molecule, grid.coords, gradient))
+    positions = shells.positions.detach()
+    offsets, volumes = zip(*(atomic_grid(z, level, prune) for z in numbers.tolist()), strict=True)
+    counts = torch.tensor([len(v) for v in volumes], device=positions.device)
+    owners = torch.arange(len(numbers), device=positions.device).repeat_interleave(counts)
+    points = torch.tensor(np.concatenate(offsets), device=positions.device) + positions[owners]
+    order = _neighbours(points, positions)
+    points, owners = points[order], owners[order]
+    sizes = torch.tensor(np.concatenate(volumes), device=positions.device)[order]
+    jets = Jets.of(shells, NEGLIGIBLE)
     return Grid(
-        points=torch.tensor(grid.coords),
-        weights=torch.tensor(grid.weights),
-        owners=torch.tensor(np.maximum(grid.atm_idx, 0), dtype=torch.int64),
-        volumes=torch.tensor(grid.quadrature_weights),
-        blocks=blocks,
+        points=points,
+        weights=partition(points, positions, numbers, owners, sizes),
+        owners=owners,
+        volumes=sizes,
+        jets=jets,
+        blocks=tuple(_blocks(jets, points, positions, gradient)),
     )
 
 
-def _blocks(molecule: Any, points: np.ndarray, gradient: bool) -> Iterator[Block]:
-    from pyscf import dft
+def partition_size(positions: Tensor) -> int:
+    """Points whose distances from pairs of atoms are held at a time."""
+    bytes_ = PARTITION_BYTES[positions.device.type != "cpu"]
+    return max(256, bytes_ // (4 * len(positions) ** 2))
 
-    for start in range(0, len(points), BLOCK):
-        part = points[start : start + BLOCK]
-        values = dft.numint.eval_ao(molecule, part, deriv=1 if gradient else 0)
-        values = values if gradient else values[None]
-        reach = np.abs(values).max((0, 1)) > NEGLIGIBLE
-        functions = None if reach.all() else torch.tensor(np.flatnonzero(reach))
-        kept = values if functions is None else values[:, :, reach]
-        yield Block(start, torch.tensor(np.ascontiguousarray(kept)), functions)
+
+def partition(
+    points: Tensor, positions: Tensor, numbers: Tensor, owners: Tensor, volumes: Tensor
+) -> Tensor:
+    """Becke's weights (G,) of points (G, 3)."""
+    adjustment, found = size_adjustment(numbers), []
+    for part in torch.arange(len(points), device=points.device).split(partition_size(positions)):
+        shift = displacements(positions, points[part])
+        found.append(becke_weights(shift, positions, adjustment, owners[part], volumes[part]))
+    return torch.cat(found)
+
+
+def _neighbours(points: Tensor, positions: Tensor) -> Tensor:
+    """An order (G,) that lists points box by box, all that lie far out together (as in PySCF)."""
+    low, high = positions.amin(0) - MARGIN, positions.amax(0) + MARGIN
+    count = ((high - low) / BOX).round()
+    place = ((points - low) / ((high - low) / count)).floor()
+    place = place.clamp_min(-1.0).minimum(count).to(torch.int64) + 1
+    y, z = (int(n) + 2 for n in count[1:].tolist())
+    return torch.argsort((place[:, 0] * y + place[:, 1]) * z + place[:, 2], stable=True)
+
+
+def _blocks(jets: Jets, points: Tensor, positions: Tensor, gradient: bool) -> Iterator[Block]:
+    parts = points.split(BLOCK if points.device.type == "cpu" else DEVICE_BLOCK)
+    nearest = torch.stack([torch.cdist(part, positions).amin(0) for part in parts]).cpu().numpy()
+    start = 0
+    for part, near in zip(parts, nearest, strict=True):
+        reached = near[jets.shell_atoms] < jets.reach
+        shells = None if reached.mean() > WORTHWHILE else reached
+        orbitals = jets(int(gradient), part, positions, shells)
+        yield Block(start, orbitals, None if shells is None else jets.functions(shells), shells)
+        start += len(part)
 
 
 def fields(density_matrix: Tensor, grid: Grid, rung: str) -> Tensor:
@@ -120,14 +177,14 @@ class _Fields(torch.autograd.Function):
     def forward(ctx: Any, d: Tensor, grid: Grid, channels: int) -> Tensor:
         ctx.grid, ctx.channels, ctx.size = grid, channels, d.shape[-1]
         out = d.new_empty(channels, len(grid.weights))
+        d = grid.sort(d)
         for block in grid.blocks:
-            chi, part = block.orbitals, block.part(d)
-            place = out[:, block.start : block.start + chi.shape[1]]
-            half = chi[0] @ part
-            torch.sum(chi[: min(channels, 4)] * half, -1, out=place[:4])
+            chi, part, place = block.orbitals, block.part(d), out[:, block.points]
+            half = part @ chi[0]
+            torch.sum(chi[: min(channels, 4)] * half, 1, out=place[:4])
             if channels == 5:
-                turned = (chi[1:].flatten(0, 1) @ part).view_as(chi[1:])
-                torch.sum(turned.mul_(chi[1:]), (0, 2), out=place[4])
+                turned = part @ chi[1:]
+                torch.sum(turned.mul_(chi[1:]), (0, 1), out=place[4])
         if channels > 1:
             out[1:4] *= 2.0
         if channels == 5:
@@ -145,20 +202,20 @@ class _Adjoint(torch.autograd.Function):
         ctx.grid, ctx.channels = grid, channels
         out = a.new_zeros(size, size)
         for block in grid.blocks:
-            chi = block.orbitals
-            weights = a[:, block.start : block.start + chi.shape[1], None]
+            chi, weights = block.orbitals, a[:, None, block.points]
             scaled = weights[0] * chi[0]
             for k in range(1, min(channels, 4)):
                 scaled.addcmul_(weights[k], chi[k], value=2.0)
-            matrix = chi[0].mT @ scaled
+            matrix = chi[0] @ scaled.mT
             if channels == 5:
-                slopes = chi[1:]
-                matrix.addmm_(slopes.flatten(0, 1).mT, (0.5 * weights[4] * slopes).flatten(0, 1))
+                for slope in chi[1:]:
+                    matrix.addmm_(slope, (0.5 * weights[4] * slope).mT)
             if block.functions is None:
                 out += matrix
             else:
                 out.index_put_((block.functions[:, None], block.functions), matrix, accumulate=True)
-        return 0.5 * (out + out.mT)
+        back = torch.argsort(grid.jets.order)
+        return (0.5 * (out + out.mT))[back[:, None], back]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:

@@ -1,8 +1,8 @@
 """What a Kohn-Sham calculation needs of one molecule, as torch tensors: integrals and grid.
 
-PySCF (libcint) or `sfm_dft.integrals` computes the Gaussian integrals once per geometry, PySCF the
-Becke grid and the orbital values; everything after that is torch. All of it is constant here:
-derivatives by positions are the business of `sfm_dft.forces`.
+PySCF (libcint) or `sfm_dft.integrals` computes the Gaussian integrals once per geometry; grid,
+orbitals on it and everything after that is torch. All of it is constant here: derivatives by
+positions are the business of `sfm_dft.forces`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from torch import Tensor
 from sfm.errors import InputError, did_you_mean
 from sfm_dft import density_basis
 from sfm_dft.dispersion import d3
-from sfm_dft.grid import Grid, build_grid
+from sfm_dft.grid import BLOCK, Grid, build_grid
+from sfm_dft.integrals.shells import Shells
 from sfm_dft.labelling import AUXILIARY_BASIS, build_molecule
 
 COULOMB = ("fitted", "exact")
 GUESSES = ("minao", "atoms", "core")
 MAX_EXACT_ORBITALS = 60
 SMALLEST_DISTANCE = 1e-3  # bohr
+LARGEST_ON_GRID = 8  # l
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +93,11 @@ class Molecule:
 
     def density_at(self, density_matrix: Tensor, points: np.ndarray) -> np.ndarray:
         """Density (K,) of a matrix (n, n) at points (K, 3) in bohr, electrons per bohr^3."""
-        from pyscf import dft
-
-        molecule = self.pyscf()
-        values = dft.numint.eval_ao(molecule, points)
-        return ((values @ density_matrix.detach().cpu().numpy()) * values).sum(1)
+        matrix, found = self.grid.sort(density_matrix.detach()), []
+        for part in torch.as_tensor(points).to(matrix).split(BLOCK):
+            (values,) = self.grid.jets(0, part, self.positions)
+            found.append(((matrix @ values) * values).sum(0))
+        return torch.cat(found).cpu().numpy() if found else np.zeros(0)
 
     def superposed_atoms(self) -> Tensor:
         """Density matrix (n, n) of free atoms side by side, in a minimal basis."""
@@ -173,7 +175,7 @@ def prepare(
             orbitals).
         auxiliary: basis of density fitting, by PySCF's name; def2-universal-jfit serves the Coulomb
             energy, exact exchange wants def2-universal-jkfit.
-        grid_level: PySCF's Becke grid, 0 (coarse) to 9. prune: NWChem's pruning of it.
+        grid_level: Becke's grid, 0 (coarse) to 9, as in PySCF. prune: NWChem's pruning of it.
         gradient: also orbital gradients, which GGAs need.
         closure: also the overlaps with the density basis, which a closure needs.
         integrals: ``libcint`` or ``torch`` (`sfm_dft.integrals`: equal to 1e-11, slower, without
@@ -223,12 +225,14 @@ def prepare(
     found = make(molecule, coulomb, auxiliary, closure)
     tensors: dict[str, Any] = {name: _tensor(array) for name, array in found.items()}
     tensors.setdefault("density_functions", None)
+    charges = torch.as_tensor(np.asarray(numbers, dtype=np.int64))
+    shells = Shells.of(molecule, largest=LARGEST_ON_GRID)
     return Molecule(
-        numbers=torch.as_tensor(np.asarray(numbers, dtype=np.int64)),
-        positions=_tensor(molecule.atom_coords()),
+        numbers=charges,
+        positions=shells.positions,
         charge=charge,
         spin=spin,
-        grid=build_grid(molecule, grid_level, prune=prune, gradient=gradient),
+        grid=build_grid(charges, shells, grid_level, prune=prune, gradient=gradient),
         guess=_tensor(first_density(molecule, guess)),
         nuclear=float(molecule.energy_nuc()),
         basis=basis,

@@ -2,7 +2,7 @@
 
 A point moves with the atom whose grid it belongs to, an orbital with the atom it sits on. Their
 values are those that the energy has used; derivatives of orbitals of any order are orbitals of one
-order more (PySCF's up to four), not autograd through exponentials.
+order more (`sfm_dft.jets`), not autograd through exponentials.
 """
 
 from __future__ import annotations
@@ -10,19 +10,17 @@ from __future__ import annotations
 from functools import cache, partial
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sfm_dft.grid import CHANNELS, Block, fields
+from sfm_dft.grid import CHANNELS, Block, fields, partition_size
 from sfm_dft.integrals.becke import becke_weights, size_adjustment
 from sfm_dft.integrals.orbitals import displacements
 from sfm_dft.integrals.shells import monomials
+from sfm_dft.jets import Jets, size
 from sfm_dft.molecule import Molecule
 from sfm_dft.pieces import in_pieces
 from sfm_dft.xc.density import GridDensity, GridPoints
-
-WEIGHT_BYTES = 4_000_000
 
 
 def moving_points(molecule: Molecule, positions: Tensor) -> Tensor:
@@ -43,8 +41,8 @@ def moving_weights(molecule: Molecule, positions: Tensor) -> Tensor:
         shift = displacements(r, points[part])
         return becke_weights(shift, r, adjustment, grid.owners[part], grid.volumes[part])
 
-    size = max(1, WEIGHT_BYTES // (8 * len(positions) ** 2))
-    parts = [slice(start, start + size) for start in range(0, len(points), size)]
+    count = partition_size(positions)
+    parts = [slice(start, start + count) for start in range(0, len(points), count)]
     pieces = [(part, partial(piece, part)) for part in parts]
     return in_pieces(grid.weights, pieces, positions, points)
 
@@ -58,14 +56,13 @@ def moving_density(
     """
     channels, grid = CHANNELS[rung], molecule.grid
     points, weights = moving_points(molecule, positions), moving_weights(molecule, positions)
-    orbitals = _Orbitals(molecule)
-    pieces = []
-    for block in grid.blocks:
-        part = slice(block.start, block.start + block.orbitals.shape[1])
-        pieces.append((part, partial(_densities, orbitals, block, part, channels)))
+    pieces = [
+        (block.points, partial(_densities, grid.jets, block, channels)) for block in grid.blocks
+    ]
     with torch.no_grad():
         value = torch.stack([fields(row, grid, rung) for row in density_matrix])
-    found = in_pieces(value, pieces, density_matrix, positions, points)
+    ordered = torch.stack([grid.sort(row) for row in density_matrix])
+    found = in_pieces(value, pieces, ordered, positions, points)
     place = None
     if whole:
         place = GridPoints(
@@ -86,9 +83,8 @@ def moving_density(
 
 
 def _densities(
-    orbitals: _Orbitals,
+    jets: Jets,
     block: Block,
-    part: slice,
     channels: int,
     density_matrix: Tensor,
     positions: Tensor,
@@ -96,7 +92,7 @@ def _densities(
 ) -> Tensor:
     """rho, its gradient and tau (s, c, g) of one block."""
     order = 0 if channels == 1 else 1
-    chi = orbitals(order, block.functions, points[part], positions)  # (1 or 4, k, g)
+    chi = _jet(jets, order, block, points[block.points], positions)  # (1 or 4, k, g)
     found = []
     for row in density_matrix:
         own = block.part(row)
@@ -112,34 +108,10 @@ def _densities(
     return torch.stack(found)
 
 
-class _Orbitals:
-    """Orbitals of one molecule and their derivatives, as functions of points and nuclei."""
-
-    def __init__(self, molecule: Molecule):
-        self._molecule = molecule.pyscf()
-        atoms = np.zeros(self._molecule.nao, dtype=np.int64)
-        for atom, (_, _, first, last) in enumerate(self._molecule.aoslice_by_atom()):
-            atoms[first:last] = atom
-        self._atoms = torch.tensor(atoms, device=molecule.positions.device)
-
-    def __call__(
-        self, order: int, functions: Tensor | None, points: Tensor, positions: Tensor
-    ) -> Tensor:
-        """All derivatives (c, k, g) up to an order, in the sequence 1, x, y, z, xx, xy, ..."""
-        return cast(Tensor, _Jet.apply(self, order, functions, points, positions))
-
-    def values(self, order: int, functions: Tensor | None, points: Tensor) -> Tensor:
-        from pyscf import dft
-
-        where = points.detach().cpu().numpy()
-        found = dft.numint.eval_ao(self._molecule, where, deriv=order)
-        found = found if order else found[None]
-        values = torch.from_numpy(np.ascontiguousarray(found.transpose(0, 2, 1)))
-        values = values.to(points.device)
-        return values if functions is None else values.index_select(1, functions)
-
-    def atoms(self, functions: Tensor | None) -> Tensor:
-        return self._atoms if functions is None else self._atoms[functions]
+def _jet(jets: Jets, order: int, block: Block, points: Tensor, positions: Tensor) -> Tensor:
+    """A block's orbitals and their derivatives up to an order, (c, k, g), in the sequence of
+    `Jets`, as functions of points and nuclei."""
+    return cast(Tensor, _Jet.apply(jets, order, block, points, positions))
 
 
 class _Jet(torch.autograd.Function):
@@ -148,35 +120,32 @@ class _Jet(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        orbitals: _Orbitals,
-        order: int,
-        functions: Tensor | None,
-        points: Tensor,
-        positions: Tensor,
+        ctx: Any, jets: Jets, order: int, block: Block, points: Tensor, positions: Tensor
     ) -> Tensor:
-        ctx.orbitals, ctx.order, ctx.functions = orbitals, order, functions
+        ctx.jets, ctx.order, ctx.block = jets, order, block
         ctx.save_for_backward(points, positions)
         moves = any(ctx.needs_input_grad[3:])
-        found = orbitals.values(order + moves, functions, points)
+        found = jets(order + moves, points, positions, block.shells)
         ctx.next = found if moves else None
-        return found[: _size(order)]
+        return found[: size(order)]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         points, positions = ctx.saved_tensors
-        orbitals, order, functions = ctx.orbitals, ctx.order, ctx.functions
+        jets, order, block = ctx.jets, ctx.order, ctx.block
         jet = ctx.next
         if torch.is_grad_enabled():
-            jet = orbitals(order + 1, functions, points, positions)
-        atoms = orbitals.atoms(functions)
-        along = torch.stack([(gradient * jet[row]).sum(0) for row in _raised(order)], -1)  # (k,g,3)
-        by_atom = torch.zeros_like(positions).index_add(0, atoms, along.sum(1))
-        return None, None, None, along.sum(0), -by_atom
-
-
-def _size(order: int) -> int:
-    return (order + 1) * (order + 2) * (order + 3) // 6
+            jet = _jet(jets, order + 1, block, points, positions)
+        atoms = jets.atoms if block.functions is None else jets.atoms[block.functions]
+        by_function, by_point = [], []
+        for rows in _raised(order):
+            along = gradient[0] * jet[rows[0]]  # (k, g)
+            for slope, row in zip(gradient[1:], rows[1:], strict=True):
+                along = torch.addcmul(along, slope, jet[row])
+            by_function.append(along.sum(1))
+            by_point.append(along.sum(0))
+        by_atom = torch.zeros_like(positions).index_add(0, atoms, torch.stack(by_function, 1))
+        return None, None, None, torch.stack(by_point, 1), -by_atom
 
 
 @cache
@@ -184,7 +153,7 @@ def _raised(order: int) -> list[list[int]]:
     """Where the derivative by x, by y and by z of every component up to an order stands."""
     all_ = [powers for k in range(order + 2) for powers in monomials(k)]
     index = {powers: k for k, powers in enumerate(all_)}
-    lower = all_[: _size(order)]
+    lower = all_[: size(order)]
     return [
         [index[tuple(p + (axis == k) for k, p in enumerate(powers))] for powers in lower]  # type: ignore[index]
         for axis in range(3)

@@ -14,11 +14,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sfm_dft.elements import BRAGG_RADII
+
 
 def size_adjustment(numbers: Tensor) -> Tensor:
     """a_AB (A, A) of atomic numbers (A,)."""
-    from pyscf.dft.radi import BRAGG_RADII
-
     radii = torch.tensor(BRAGG_RADII, dtype=torch.float64, device=numbers.device)[numbers].sqrt()
     ratio = radii[:, None] / radii
     return (0.25 * (ratio.mT - ratio)).clamp(-0.5, 0.5)

@@ -80,11 +80,14 @@ class Shells:
         return torch.argsort(torch.cat([n.reshape(-1) for n in numbers]))
 
     @classmethod
-    def of(cls, molecule: Any, *, device: torch.device | str = "cpu") -> Shells:
+    def of(
+        cls, molecule: Any, *, device: torch.device | str = "cpu", largest: int = LARGEST_DEGREE
+    ) -> Shells:
         """The basis of a PySCF molecule (general contractions become separate shells).
 
         Raises:
-            InputError: Cartesian functions, effective core potentials, or degrees above 5.
+            InputError: Cartesian functions, effective core potentials, or degrees above ``largest``
+                (integrals end at 5, values at points do not).
         """
         if molecule.cart or molecule.has_ecp():
             raise InputError("integrals in torch take spherical shells without core potentials")
@@ -92,8 +95,8 @@ class Shells:
         offset = 0
         for index in range(molecule.nbas):
             degree, exponents = molecule.bas_angular(index), molecule.bas_exp(index)
-            if degree > LARGEST_DEGREE:
-                raise InputError(f"a shell with l={degree}; up to {LARGEST_DEGREE} is supported")
+            if degree > largest:
+                raise InputError(f"a shell with l={degree}; up to {largest} is supported")
             power = degree + 1.5
             norm = (2.0 * exponents) ** (0.5 * power) / math.sqrt(0.5 * math.gamma(power))
             columns = molecule._libcint_ctr_coeff(index) / norm[:, None]
