@@ -123,8 +123,8 @@ def on_grid(
     for name in names_of(chosen):
         one = located(load(folder / f"{name}.npz"))
         with torch.no_grad():
-            values = [one.rest + one.weights @ torch.stack(m(one.density)).sum(0) for m in members]
-        energies[name] = torch.stack(values)
+            values = [one.weights @ torch.stack(m(one.density)).sum(0) for m in members]
+        energies[name] = torch.stack(values) + one.rest
     rows = [
         KCAL * sum(c * energies[name] for name, c in r.coefficients.items()) - r.reference
         for r in chosen
@@ -141,10 +141,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--folds", type=int, default=0, help="of the training data; 0: the test")
     parser.add_argument("--on-grid", nargs="*", choices=list(ARMS), default=[])
-    for name in ("steps", "stiffness", "decay", "rate"):
+    for name in ("steps", "stiffness", "locality", "decay", "rate"):
         parser.add_argument(f"--{name}", type=float, help="of training; the plan's own")
     options = parser.parse_args(argv)
-    changes = {k: getattr(options, k) for k in ("stiffness", "decay", "rate")}
+    changes = {k: getattr(options, k) for k in ("stiffness", "locality", "decay", "rate")}
     changes = {k: v for k, v in changes.items() if v is not None}
     settings = replace(PLANS["NeuralMetaGGA"], **changes).with_steps(int(options.steps or 0))
     every = tuple(

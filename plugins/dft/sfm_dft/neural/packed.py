@@ -252,12 +252,12 @@ class SpotStack:
     system: Tensor
     base: Tensor
 
-    def boosts(self, functional: NeuralFunctional) -> tuple[Tensor, Tensor]:
-        """B_x and B_c of all spots, (K,) each."""
+    def boosts(self, functional: NeuralFunctional, *, blind: bool = False) -> tuple[Tensor, Tensor]:
+        """B_x and B_c of all spots, (K,) each; blind: with nothing seen around."""
         assert isinstance(functional, NonlocalMetaGGA)
         x, c = self.exchange, self.correlation
         count = functional.messages.features
-        if functional.blind:
+        if functional.blind or blind:
             h = [torch.full((len(s.energy), count), 0.5).to(s.energy) for s in (x, c)]
         else:
             messages = functional.messages

@@ -37,6 +37,7 @@ class Settings:
         soften: error below which the loss is quadratic.
         decay: of the weights, per step and rate (AdamW).
         stiffness: weight of the mean square of log B, energy-weighted: stay near the base.
+        locality: the same for log B less that of the functional when blind: see little around.
         ionisation: weight of ionisation in the loss; atomisation has the rest.
         second: weight of a second ionisation energy beside a first one.
         validation: fraction of subjects held back to choose the step; 0: the last step counts.
@@ -48,6 +49,7 @@ class Settings:
     soften: float = 2.0
     decay: float = 1e-3
     stiffness: float = 1000.0
+    locality: float = 0.0
     ionisation: float = 0.4
     second: float = 0.5
     validation: float = 0.0
@@ -172,6 +174,10 @@ def train(
         if step == settings.steps:
             break
         total = loss + settings.stiffness * _stiffness(species, boosts, scale)
+        if settings.locality and isinstance(species, SpotStack):
+            blind = species.boosts(functional, blind=True)
+            seen = (boosts[0] / blind[0], boosts[1] / blind[1])
+            total = total + settings.locality * _stiffness(species, seen, scale)
         if not torch.isfinite(total):
             functional.double()
             raise RunError(f"training: the loss is not finite at step {step}; lower the rate")
