@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +13,44 @@ from sfm.data.sample import Sample
 from sfm.data.storage import open_dataset
 from sfm.units import factor
 from sfm_dft.ladder.kohn_sham_1d import KohnSham1D
+from sfm_dft.ladder.labels import TRAIN, VALIDATION
 from sfm_dft.ladder.molecules import Molecules
 from sfm_dft.ladder.training import Labels
 from sfm_dft.specs import HYDROGEN_1D
 
 FAMILIES = ("H2", "H2+", "H4", "H2-H2")
+Geometries = Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Separations by family: what trains a functional, and what chooses the step and the start."""
+
+    train: Geometries
+    validation: Geometries
+
+
+SPLITS: Mapping[str, Split] = {
+    "two H2": Split(TRAIN, {"H2": VALIDATION["H2"]}),
+    "H2 and H4": Split(  # as published, so H2-H2 and H2+ are types never seen
+        {"H2": (1.28, 3.84), "H4": (2.08, 3.36)},
+        {name: VALIDATION[name] for name in ("H2", "H4")},
+    ),
+    "four families": Split(  # H2+ has nothing to teach: the gate makes it exact
+        {
+            "H2": (0.64, 1.6, 3.04, 5.44),
+            "H4": (0.96, 2.08, 3.36, 5.92),
+            "H2-H2": (0.96, 2.4, 4.96),
+        },
+        VALIDATION,
+    ),
+}
+
+
+def used(family: str) -> set[float]:
+    """Separations that any of the splits trains or chooses on: no row is tested there."""
+    parts = [part for split in SPLITS.values() for part in (split.train, split.validation)]
+    return {r for part in parts for r in part.get(family, ())}
 
 
 @dataclass(frozen=True)
@@ -40,9 +73,14 @@ class Curve:
         """(R,) mHa, signed."""
         return 1e3 * (self.energy - self.exact)
 
-    def summary(self, last: float = np.inf) -> dict[str, float]:
-        """Errors in mHa up to a separation, and how many did not converge; those do not count."""
-        near = self.errors[self.separations <= last + 1e-9]
+    def summary(self, last: float = np.inf, without: Collection[float] = ()) -> dict[str, float]:
+        """Errors in mHa up to a separation, and how many did not converge; those do not count.
+
+        Args:
+            without: separations to leave out, those of training and validation.
+        """
+        seen = np.isin(np.round(self.separations, 2), np.round(list(without), 2))
+        near = self.errors[(self.separations <= last + 1e-9) & ~seen]
         good = near[np.isfinite(near)]
         return {
             "max": float(np.abs(good).max()) if len(good) else float("nan"),
@@ -82,6 +120,26 @@ def labels_of(
     energy = np.array([float(s.labels["energy_1d"]) for s in chosen])
     density = np.stack([s.labels["density_1d"] for s in chosen])
     return np.array(keys), Labels(molecules, torch.from_numpy(energy), torch.from_numpy(density))
+
+
+def mixture(geometries: Geometries, found: Sequence[Sample] | None = None) -> Labels:
+    """Labels of several families in one batch; smaller molecules get nuclei of charge 0."""
+    found = samples() if found is None else found
+    parts = [labels_of(name, chosen, found)[1] for name, chosen in geometries.items()]
+    most = max(part.molecules.positions.shape[-1] for part in parts)
+
+    def padded(x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.pad(x, (0, most - x.shape[-1]))
+
+    molecules = Molecules(
+        torch.cat([padded(part.molecules.positions) for part in parts]),
+        torch.cat([padded(part.molecules.charges) for part in parts]),
+        torch.cat([part.molecules.electrons for part in parts]),
+    )
+    energy, density = (
+        torch.cat([getattr(part, x) for part in parts]) for x in ("energy", "density")
+    )
+    return Labels(molecules, energy, density)
 
 
 def curve(

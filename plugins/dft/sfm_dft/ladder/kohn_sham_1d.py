@@ -264,7 +264,7 @@ class KohnSham1D(Simulator):
 
         Energies and gap are NaN where `max_cycles` are used up without convergence.
         """
-        problem, field, orbitals, potential = self._latest(state, extra=1)
+        problem, field, orbitals, potential = self.latest(state, extra=1)
         residual = (orbitals.density - field.density.detach()).abs().sum(-1) * self.dx
         done = field.converged & (residual < 10.0 * self.tolerance)
         if torch.is_grad_enabled() and bool(done.all()):
@@ -289,26 +289,27 @@ class KohnSham1D(Simulator):
 
         NaN where not self-consistent.
         """
-        problem, field, orbitals, potential = self._latest(state)
+        problem, field, orbitals, potential = self.latest(state)
         return self._energy(problem, field, orbitals, potential).reshape(state.electrons.shape)
 
     def density(self, state: LineState) -> Tensor:
         """(..., n) the self-consistent density with its gradient by implicit differentiation."""
-        problem, _, orbitals, potential = self._latest(state)
+        problem, _, orbitals, potential = self.latest(state)
         linked = self._attach(problem, orbitals, potential)
         return linked.reshape(*state.electrons.shape, -1)
 
     def energy_and_density(self, state: LineState) -> tuple[Tensor, Tensor]:
         """`energy` and `density` at the price of one."""
-        problem, field, orbitals, potential = self._latest(state)
+        problem, field, orbitals, potential = self.latest(state)
         energy = self._energy(problem, field, orbitals, potential)
         density = self._attach(problem, orbitals, potential)
         shape = state.electrons.shape
         return energy.reshape(shape), density.reshape(*shape, -1)
 
-    def _latest(
+    def latest(
         self, state: LineState, extra: int = 0
     ) -> tuple[Problem, mixing.Field, Orbitals, Tensor]:
+        """Problem, field, and the orbitals of its density with their potential, without graph."""
         problem, field = self._open(state)  # its nuclei keep their graph
         with torch.no_grad():
             potential = problem.potential(field.density, problem.repulsion())

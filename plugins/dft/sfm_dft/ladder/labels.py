@@ -29,8 +29,12 @@ POINTS, DX, ORDER = 513, 0.08, 4
 AMPLITUDE, RANGE = 1.071295, 2.385345
 ORBITALS = (14, 18)  # of full CI; the label is the last, the first shows what is left
 
-TRAIN = {"H2": (0.96, 5.44)}
-VALIDATION = {"H2": (2.56, 3.84)}
+TRAIN: dict[str, tuple[float, ...]] = {"H2": (0.96, 5.44)}
+VALIDATION: dict[str, tuple[float, ...]] = {  # H2 and H4: the published ones
+    "H2": (1.68, 2.96, 4.4, 5.52),
+    "H4": (1.84, 2.64, 3.28, 5.04),
+    "H2-H2": (1.28, 2.72, 5.44),
+}
 
 
 def _steps(first: float, last: float, step: float) -> tuple[float, ...]:
@@ -39,10 +43,15 @@ def _steps(first: float, last: float, step: float) -> tuple[float, ...]:
 
 SEPARATIONS: dict[str, tuple[float, ...]] = {
     "H": (0.0,),
-    "H2": _steps(0.32, 6.08, 0.16),
+    "H2": tuple(sorted((*_steps(0.32, 6.08, 0.16), *VALIDATION["H2"]))),
     "H2+": _steps(0.64, 8.32, 0.32),
-    "H2-H2": (0.96, 1.44, 1.92, 2.4, 3.04, 4.0, 4.96, 6.08),
-    "H4": (0.96, 1.28, 1.6, 1.92, 2.24, 2.56, 3.04, 3.52, 4.0, 4.8, 5.92),
+    "H2-H2": (0.96, 1.28, 1.44, 1.92, 2.4, 2.72, 3.04, 3.52, 4.0, 4.96, 5.44, 6.08),
+    "H4": tuple(
+        sorted(
+            (0.96, 1.28, 1.6, 1.92, 2.08, 2.24, 2.56, 3.04, 3.36, 3.52, 4.0, 4.8, 5.92)
+            + VALIDATION["H4"]
+        )
+    ),
 }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from sfm_dft.ladder.benchmark import Curve
     from sfm_dft.ladder.kohn_sham_1d import KohnSham1D, LineState
 
 CHEMICAL_ACCURACY = 1.6  # mHa
@@ -37,9 +38,9 @@ def plot_state(simulator: KohnSham1D, state: LineState, path: Path) -> None:
 
 
 def plot_curves(
-    separations: Sequence[float],
-    exact: Sequence[float],
-    curves: Mapping[str, Sequence[float]],
+    separations: Sequence[float] | np.ndarray,
+    exact: Sequence[float] | np.ndarray,
+    curves: Mapping[str, Sequence[float] | np.ndarray],
     path: Path,
     *,
     trained: Sequence[float] = (),
@@ -70,3 +71,27 @@ def plot_curves(
     bottom.set(xlabel="R [bohr]", ylabel="error [mHa]", yscale="symlog")
     bottom.set_yscale("symlog", linthresh=2.0)
     figure.savefig(path, dpi=110)
+
+
+def plot_families(curves: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
+    """Errors of several functionals, one panel to a family, chemical accuracy shaded.
+
+    Args:
+        curves: by functional, then by family; the same families everywhere.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.0, 5.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    families = list(next(iter(curves.values())))
+    axes = figure.subplots(-(-len(families) // 2), 2, squeeze=False).flat
+    for axis, family in zip(axes, families, strict=False):
+        for name, found in curves.items():
+            axis.plot(found[family].separations, found[family].errors, label=name)
+        axis.axhspan(-CHEMICAL_ACCURACY, CHEMICAL_ACCURACY, color="0.85", zorder=0)
+        axis.set_yscale("symlog", linthresh=2.0)
+        axis.set(title=family, xlabel="R [bohr]", ylabel="error [mHa]")
+    lines, names = axes[0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(path, dpi=90)

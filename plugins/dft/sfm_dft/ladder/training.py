@@ -53,10 +53,17 @@ class Labels:
 
 @dataclass(frozen=True)
 class Fit:
-    """What training did: loss per step, and how many states did not converge in all."""
+    """What training did.
+
+    Attributes:
+        losses: one per evaluation or step. failures: states that did not converge, in all.
+        validation: root mean square error of an energy at the step that was chosen, hartree; NaN
+            where nothing was held out.
+    """
 
     losses: list[float]
     failures: int
+    validation: float = math.nan
 
 
 def optimise(
