@@ -75,7 +75,10 @@ functional = load("{name}")        # a bundled name, a folder or owner/name
 functional(density)                # sfm_dft.xc.GridDensity -> energies per volume
 ```
 
-As `closure` of `dft/kohn-sham` with `functional="none"` it is the whole functional."""
+In `dft/kohn-sham` it goes by its name, `sfm.simulator("dft/kohn-sham", functional="{name}")`,
+also on the command line, and inside PySCF as `sfm_dft.pyscf(mol, "{name}")`:
+
+    sfm simulate dft/kohn-sham --input water.xyz --set functional={name} forces=True"""
 
 
 def card(

@@ -206,7 +206,7 @@ def _print(report: dict[str, Any]) -> None:
 
 
 def _unprinted(report: dict[str, Any]) -> list[str]:
-    """One line on all arrays that are neither printed nor in a file."""
+    """One line on all arrays that are neither printed in full nor in a file."""
     names = [
         key
         for key, entry in report["quantities"].items()
@@ -214,7 +214,7 @@ def _unprinted(report: dict[str, Any]) -> list[str]:
     ]
     if not names:
         return []
-    return [f"too many numbers to print: {', '.join(names)}; give --output FILE.npz"]
+    return [f"too many numbers to print in full: {', '.join(names)}; give --output FILE.npz"]
 
 
 def _ends(entry: dict[str, Any]) -> str:
@@ -263,7 +263,13 @@ def _describe(cls: Any) -> None:
         emit("\nsettings")
         table(
             [
-                (s.name, s.default, s.unit, ", ".join(map(str, s.choices)), s.summary)
+                (
+                    s.name,
+                    s.default,
+                    s.unit,
+                    ", ".join(str(c) for c in (*s.choices, s.others) if c != ""),
+                    s.summary,
+                )
                 for s in cls.settings_spec
             ],
             ("name", "default", "unit", "choices", "summary"),

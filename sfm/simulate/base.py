@@ -52,6 +52,7 @@ class Setting:
         name: keyword of the constructor and of `--set`.
         default: its value if none is given; its type is the setting's type.
         choices: allowed values, if they are few.
+        others: what else is allowed, in words; the simulator itself checks such a value.
         unit: unit of a number, `"1"` for none.
         summary: one line.
     """
@@ -61,6 +62,7 @@ class Setting:
     choices: tuple[Any, ...] = ()
     unit: str = "1"
     summary: str = ""
+    others: str = ""
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,8 @@ class Simulator(nn.Module, ABC):
         **values: Any,
     ) -> None:
         super().__init__()
+        if not isinstance(dtype, torch.dtype):
+            raise InputError(f"{self.part}: dtype={dtype!r} is no torch.dtype")
         names = [p.name for p in self.parameters_spec] + [s.name for s in self.settings_spec]
         for name in values:
             if name not in names:
@@ -177,6 +181,11 @@ class Simulator(nn.Module, ABC):
             setattr(self, setting.name, self._setting(setting, values))
         if closure is not None and self.closure_quantity is None:
             raise InputError(f"{self.part}: takes no closure")
+        if not (closure is None or callable(closure)):
+            raise InputError(
+                f"{self.part}: closure={closure!r} is no torch.nn.Module; on the command line "
+                "--closure MODEL gives one"
+            )
         self.closure = closure
         self.dtype = dtype
 
@@ -198,7 +207,7 @@ class Simulator(nn.Module, ABC):
         if isinstance(value, str) and value not in setting.choices:
             alike = [c for c in setting.choices if str(c).lower() == value.lower()]
             value = alike[0] if len(alike) == 1 else value  # `pbe` is as good as `PBE`
-        if setting.choices and value not in setting.choices:
+        if setting.choices and not setting.others and value not in setting.choices:
             allowed = ", ".join(map(str, setting.choices))
             raise InputError(
                 f"{self.part}: {setting.name}={value!r} is not one of {allowed}."

@@ -58,11 +58,28 @@ def test_parameters_are_differentiable_and_settings_plain():
         ({"substeps": 1.5}, "not a whole number"),
         ({"method": "eular"}, "not one of euler, midpoint. Did you mean 'euler'"),
         ({"closure": torch.nn.Identity()}, "takes no closure"),
+        ({"dtype": "float32"}, "dtype='float32' is no torch.dtype"),
     ],
 )
 def test_what_cannot_be_is_one_line(values, said):
     with pytest.raises(InputError, match=f"test/decay: .*{said}|test/decay: {said}"):
         Decay(**values)
+
+
+def test_a_closure_by_name_says_what_to_do():
+    class Open(Decay):
+        closure_quantity = "energy"
+
+    with pytest.raises(InputError, match=r"'sfm-tiny' is no torch\.nn\.Module; .*--closure MODEL"):
+        Open(closure="sfm-tiny")
+
+
+def test_settings_may_take_others_than_their_choices():
+    class Open(Decay):
+        settings_spec = (Setting("method", "euler", ("euler",), others="a file of coefficients"),)
+
+    assert Open(method="rk.txt").method == "rk.txt"
+    assert Open(method="EULER").method == "euler"
 
 
 def test_choices_do_not_care_for_capitals():

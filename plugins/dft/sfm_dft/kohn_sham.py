@@ -22,6 +22,7 @@ from sfm_dft import density_basis
 from sfm_dft import quantities as q
 from sfm_dft.dispersion import PARAMETERS
 from sfm_dft.energy import EnergyFunctional, total_energy
+from sfm_dft.functional_names import find_functional
 from sfm_dft.labelling import AUXILIARY_BASIS
 from sfm_dft.molecule import GUESSES, Molecule, prepare
 from sfm_dft.newton import newton
@@ -29,7 +30,7 @@ from sfm_dft.occupation import entropy_energy
 from sfm_dft.response import attach
 from sfm_dft.scf import Orbitals, ScfState, finish, iterate, start_state
 from sfm_dft.system import KohnShamSystem
-from sfm_dft.xc import FUNCTIONALS, functional
+from sfm_dft.xc import FUNCTIONALS
 from sfm_dft.xc.functional import Functional
 
 EXCHANGE_AUXILIARY_BASIS = "def2-universal-jkfit"
@@ -101,11 +102,12 @@ class KohnSham(Simulator):
     One step is one cycle of the self-consistent field, or `cycles_per_step` of them: DIIS first,
     and second order (`sfm_dft.newton`) after 20 cycles. A converged state no longer changes.
     `functional` names the base functional (`sfm_dft.xc`): local, semilocal, or a global hybrid with
-    exact exchange. The closure is a `sfm_dft.xc` `Functional`, evaluated on the grid and added to
-    the base (set `functional='none'` to have nothing else), or any module that maps
-    `sfm_dft.energy.DensityFeatures` (projections of the density on atom-centred s, p, d functions)
-    to an extra exchange-correlation energy in eV; its potential follows by autograd. A closure that
-    corrects one functional only names it in its attribute `base`.
+    exact exchange; or a learned one, such as the bundled `sfm-xc-mgga`. The closure is a
+    `sfm_dft.xc` `Functional`, evaluated on the grid and added to the base (set `functional='none'`
+    to have nothing else), or any module that maps `sfm_dft.energy.DensityFeatures` (projections of
+    the density on atom-centred s, p, d functions) to an extra exchange-correlation energy in eV;
+    its potential follows by autograd. A closure that corrects one functional only names it in its
+    attribute `base`.
 
     Samples with the condition `spin` (number of unpaired electrons; 0 or 1 if not given, whichever
     is possible) other than zero are unrestricted, others restricted unless `spin='unrestricted'`.
@@ -123,8 +125,7 @@ class KohnSham(Simulator):
     levels by one linear-response solve, which a `RunError` refuses where the highest filled and
     the lowest empty level coincide. They are first derivatives; orbital levels must not be
     degenerate. Gaussian integrals come from PySCF (libcint) or, with `integrals='torch'`, from
-    `sfm_dft.integrals`, grid and orbital values from PySCF, once per geometry; everything after
-    that is torch.
+    `sfm_dft.integrals`, once per geometry; everything else is torch.
 
     With `forces=True`, `observe` adds the forces on the nuclei in eV/angstrom: the derivative of
     the converged energy with Pulay's term, grid points and Becke weights moving with the nuclei
@@ -164,12 +165,18 @@ class KohnSham(Simulator):
         Parameter("field_z", "V/angstrom", 0.0, -5.0, 5.0, "uniform electric field along z"),
     )
     settings_spec: ClassVar[tuple[Setting, ...]] = (
-        Setting("functional", "LDA", tuple(FUNCTIONALS), summary="base functional"),
+        Setting(
+            "functional",
+            "LDA",
+            tuple(FUNCTIONALS),
+            others="a learned one (bundled, folder or owner/name)",
+            summary="base functional",
+        ),
         Setting("basis", "def2-svp", summary="Gaussian basis, by PySCF's name"),
         Setting("dispersion", "none", ("none", "d3"), summary="D3(BJ) of the base functional"),
         Setting("spin", "auto", ("auto", "unrestricted"), summary="auto: by unpaired electrons"),
         Setting("coulomb", "fitted", ("fitted", "exact"), summary="density fitting or 4-centre"),
-        Setting("grid_level", 3, tuple(range(10)), summary="PySCF's Becke grid, 0 coarse, 9 fine"),
+        Setting("grid_level", 3, tuple(range(10)), summary="Becke's grid, 0 coarse to 9 fine"),
         Setting("grid_pruning", "nwchem", ("nwchem", "none"), summary="fewer points near nuclei"),
         Setting("integrals", "libcint", ("libcint", "torch"), summary="who computes them"),
         Setting("forces", False, (False, True), summary="observe forces too; costs about an SCF"),
@@ -251,7 +258,7 @@ class KohnSham(Simulator):
                 f"{self.part}: this closure corrects {base}, not {self.functional}, which would "
                 f"count the correction twice; set functional={base} or leave the closure out"
             )
-        self._base = functional(self.functional)
+        self._base = find_functional(self.functional)
         if self.dispersion == "d3" and self.functional not in PARAMETERS:
             raise InputError(
                 f"{self.part}: D3 dispersion has no parameters for {self.functional}; it goes with "

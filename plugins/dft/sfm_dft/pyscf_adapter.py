@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 
 from sfm.errors import InputError
+from sfm_dft.functional_names import find_functional
 from sfm_dft.grid import CHANNELS
-from sfm_dft.xc import FUNCTIONALS
-from sfm_dft.xc import functional as named
 from sfm_dft.xc.density import GridDensity
 from sfm_dft.xc.functional import Functional
 from sfm_dft.xc.reduced import DENSITY_FLOOR
@@ -74,18 +73,8 @@ def mean_field(
     return mf
 
 
-def _found(functional: Functional | str | Path) -> Functional:
-    if isinstance(functional, str) and functional in FUNCTIONALS:
-        return named(functional)
-    if isinstance(functional, str | Path):
-        from sfm_dft.neural.saving import load
-
-        functional = load(functional)
-    if not isinstance(functional, Functional):
-        raise InputError(
-            f"{type(functional).__name__} is no sfm_dft.xc.Functional: give one, a name "
-            f"({', '.join(FUNCTIONALS)}), or a folder or Hub id of a learned functional"
-        )
+def _found(wanted: Functional | str | Path) -> Functional:
+    functional = find_functional(wanted)
     if not functional.pointwise:
         raise InputError(
             f"{type(functional).__name__} is not pointwise: PySCF hands over points piece by "

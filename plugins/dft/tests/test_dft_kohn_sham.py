@@ -12,12 +12,13 @@ from sfm_dft.energy import EnergyFunctional
 from sfm_dft.kohn_sham import WATER, KohnSham
 from sfm_dft.labelling import build_molecule, kohn_sham
 from sfm_dft.molecule import prepare
+from sfm_dft.neural.saving import load
 from sfm_dft.scf import iterate, start_state
 from sfm_dft.system import KohnShamSystem
 from sfm_dft.xc import FUNCTIONALS, functional
 
 from sfm.data.sample import Sample
-from sfm.errors import InputError, RunError
+from sfm.errors import HubError, InputError, RunError
 from sfm.units import factor
 
 REFERENCE = json.loads(Path(__file__).with_name("reference_energies.json").read_text())
@@ -208,7 +209,9 @@ def test_bad_settings_are_refused():
         KohnSham(basis="def3-svp").state()
     with pytest.raises(InputError, match="float64"):
         KohnSham(dtype=torch.float32)
-    with pytest.raises(InputError, match=r"functional='BLYP' is not one of LDA, .*B3LYP"):
+    with pytest.raises(
+        InputError, match=r"functional 'BLYP' is none of LDA, .*Did you mean 'B3LYP'"
+    ):
         KohnSham(functional="BLYP")
     with pytest.raises(InputError, match="set coulomb='fitted'"):
         prepare(np.array([6] * 6), np.arange(18.0).reshape(6, 3), coulomb="exact")
@@ -537,3 +540,18 @@ def test_observations_hold_charge_and_spin(tmp_path):
     (tmp_path / "odd.json").write_text('{"molecules": {"a": 1}}')
     with pytest.raises(InputError, match="not a list of objects"):
         simulator.read_observations(tmp_path / "odd.json")
+
+
+def test_a_published_functional_by_name():
+    """The same as the module used as the whole functional; exchange and correlation apart."""
+    options = {"basis": "sto-3g", "grid_level": 0}
+    named = KohnSham(functional="sfm-xc-mgga", **options)
+    whole = KohnSham(functional="none", closure=load("sfm-xc-mgga"), **options)
+    found, wanted = (float(s.observe(s.solve())["energy"].detach()) for s in (named, whole))
+    assert found == pytest.approx(wanted, abs=1e-7)
+    half = KohnSham(functional="sfm-xc-mgga", exchange_scale=0.5, **options)
+    assert abs(float(half.observe(half.solve())["energy"].detach()) - found) > 1.0
+    with pytest.raises(InputError, match="no parameters for sfm-xc-mgga"):
+        KohnSham(functional="sfm-xc-mgga", dispersion="d3")
+    with pytest.raises(HubError, match="holds no density functional"):
+        KohnSham(functional="sfm-tiny")
