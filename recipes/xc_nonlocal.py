@@ -8,8 +8,9 @@ Arms, all with the same data, loss, steps and first weights of the two networks 
 what atoms tell each other through a small trunk from scratch; `joint` starts from the trunk of
 `sfm-tiny`, and `large` is a trunk of that size from scratch. Data and split are those of
 `recipes/xc_3d.py`, whose densities it reads; with `--folds 3` the test is not touched: each third
-of the training reactions is predicted from the other two. Every fit is a file, so a stopped run
-goes on. Errors of the table are on merged points; of arms in `--on-grid` also on the whole grid.
+of the training reactions is predicted from the other two; with `--folds 5 --with-test` each fifth
+of the test from the rest of the test and the training reactions. Every fit is a file, so a stopped
+run goes on. Errors of the table are on merged points; of arms in `--on-grid` also on whole grids.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from sfm_dft.neural.densities import load, located
 from sfm_dft.neural.nonlocality import NonlocalMetaGGA
 from sfm_dft.neural.packed import SpeciesSpots, spots
 from sfm_dft.neural.reactions import KCAL, Reaction, names_of, reactions
-from sfm_dft.neural.results import baseline_errors, rows_of, summaries
+from sfm_dft.neural.results import rows_of, summaries
 from sfm_dft.neural.saving import save
 from sfm_dft.neural.training import PLANS, Settings, errors_of, fold_of, train
 
@@ -100,16 +101,21 @@ def fitted(
 
 
 def across_folds(
-    arm: str, found: Found, external: Sequence[Reaction], settings: Settings, options: Any
+    arm: str,
+    found: Found,
+    pool: Sequence[Reaction],
+    judged: Sequence[Reaction],
+    settings: Settings,
+    options: argparse.Namespace,
 ) -> torch.Tensor:
-    """(seeds, R) errors of each training reaction by functionals that never saw its subject."""
-    errors = torch.full((len(options.seeds), len(external)), float("nan"), dtype=torch.float64)
+    """(seeds, R) errors of each judged reaction by functionals that never saw its subject."""
+    errors = torch.full((len(options.seeds), len(judged)), float("nan"), dtype=torch.float64)
     for fold in range(options.folds):
-        inside = [fold_of(r.subject, options.folds) == fold for r in external]
-        held = [r for r, out in zip(external, inside, strict=True) if out]
-        chosen = [r for r, out in zip(external, inside, strict=True) if not out]
+        inside = [fold_of(r.subject, options.folds) == fold for r in judged]
+        held = [r for r, out in zip(judged, inside, strict=True) if out]
+        chosen = [r for r in pool if fold_of(r.subject, options.folds) != fold]
         for row, seed in enumerate(options.seeds):
-            label = f"fold{fold}of{options.folds}"
+            label = f"fold{fold}of{options.folds}" + "-all" * options.with_test
             one = fitted(arm, seed, label, chosen, found, settings, options.out)
             errors[row, torch.tensor(inside)] = errors_of([one], found, held)[0]
     return errors
@@ -125,11 +131,10 @@ def on_grid(
         with torch.no_grad():
             values = [one.weights @ torch.stack(m(one.density)).sum(0) for m in members]
         energies[name] = torch.stack(values) + one.rest
-    rows = [
-        KCAL * sum(c * energies[name] for name, c in r.coefficients.items()) - r.reference
-        for r in chosen
-    ]
-    return torch.stack(rows, 1)
+    names = list(energies)
+    rows = torch.tensor([[r.coefficients.get(n, 0) for n in names] for r in chosen])
+    reference = torch.tensor([r.reference for r in chosen], dtype=torch.float64)
+    return KCAL * torch.stack(list(energies.values()), 1) @ rows.double().T - reference
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -140,6 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["blind", "messages"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--folds", type=int, default=0, help="of the training data; 0: the test")
+    parser.add_argument("--with-test", action="store_true", help="folds of all data, not external")
     parser.add_argument("--on-grid", nargs="*", choices=list(ARMS), default=[])
     for name in ("steps", "stiffness", "locality", "decay", "rate"):
         parser.add_argument(f"--{name}", type=float, help="of training; the plan's own")
@@ -154,17 +160,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     test = [r for r in every if r.part == "test"]
     external = [r for r in every if r.part == "external"]
-    wanted = external if options.folds else every
-    found = prepared(options.densities, options.spots or options.out / "spots", wanted)
-    columns: dict[str, torch.Tensor] = {}
-    rows: list[dict[str, Any]] = []
-    judged = external if options.folds else test
-    if not options.folds:
-        columns = baseline_errors(test, options.densities, ("PBE", "r2SCAN"))
-        rows = [{"functional": n, **summaries(e[None], test)} for n, e in columns.items()]
+    blind_to_test = bool(options.folds) and not options.with_test
+    judged, pool = (external, external) if blind_to_test else (test, every)
+    found = prepared(options.densities, options.spots or options.out / "spots", pool)
+    base = errors_of([NonlocalMetaGGA()], found, judged)  # untrained it is r2SCAN
+    columns = {"r2SCAN": base[0]}
+    rows: list[dict[str, Any]] = [{"functional": "r2SCAN", **summaries(base, judged)}]
     for arm in options.arms:
         if options.folds:
-            errors = across_folds(arm, found, external, settings, options)
+            errors = across_folds(arm, found, pool, judged, settings, options)
         else:
             members = [
                 fitted(arm, seed, "external", external, found, settings, options.out)

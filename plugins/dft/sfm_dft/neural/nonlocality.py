@@ -41,8 +41,9 @@ from sfm_dft.xc.density import GridDensity, GridPoints
 from sfm_dft.xc.functional import Rung, XcEnergy
 from sfm_dft.xc.reduced import Gas, Reduced, Spins, reduced
 
-SMALL = {"channels": 16, "layers": 1, "experts": 1, "radial": 6, "carried": 8}
+SMALL = {"channels": 8, "layers": 1, "experts": 1, "radial": 4, "carried": 4}
 CUTOFF = 9.0  # bohr
+FEW = 0.3  # electrons: a shell with fewer hardly counts
 READ = (0.3, 0.1, 0.1)  # size of the first weights by l: h then varies by about its own range
 
 
@@ -85,6 +86,17 @@ def tokens(positions: Tensor, system: Tensor, n_systems: int, cutoff: float) -> 
     )
 
 
+def averages(packed: Tensor) -> Tensor:
+    """Packed sums (T, 9, K Q) over the electrons of their shell, and n's own saturated.
+
+    What is left says how the electrons around an atom are, hardly how many, which would tell the
+    elements apart and invite learning them by heart.
+    """
+    parts = packed.unflatten(-1, (len(SHELLS), -1))
+    electrons = parts[:, :1, :, :1] + FEW
+    return (parts / electrons).flatten(2)
+
+
 class Messages(nn.Module):
     """Packed atoms to coefficients of h: lift, trunk, read.
 
@@ -116,7 +128,7 @@ class Messages(nn.Module):
 
     def calibrate(self, packed: Tensor) -> None:
         """Standardise by the packed numbers (T, 9, K Q) of many atoms."""
-        parts = packed.detach().split([1, 3, 5], 1)
+        parts = averages(packed.detach()).split([1, 3, 5], 1)
         self.centre.copy_(parts[0].mean((0, 1)))
         sizes = [(parts[0] - self.centre).square(), parts[1].square(), parts[2].square()]
         size = torch.stack([s.mean((0, 1)).sqrt() for s in sizes])
@@ -125,7 +137,7 @@ class Messages(nn.Module):
 
     def forward(self, packed: Tensor, tokens: Tokens) -> Tensor:
         """(T, 9, K Q) to (T, 9, K 2F)."""
-        scalars, vectors, tensors = packed.split([1, 3, 5], 1)
+        scalars, vectors, tensors = averages(packed).split([1, 3, 5], 1)
         a = ((scalars[:, 0] - self.centre) / self.spread[0]) @ self.lift[0]
         b = (vectors / self.spread[1]) @ self.lift[1]
         c = (tensors / self.spread[2]) @ self.lift[2]
@@ -180,7 +192,7 @@ class NonlocalMetaGGA(NeuralFunctional):
     def __init__(
         self,
         *,
-        features: int = 4,
+        features: int = 2,
         trunk: Mapping[str, int] | None = None,
         cutoff: float = CUTOFF,
         blind: bool = False,
