@@ -18,9 +18,14 @@ each d quintuple as e3nn orders it (y is the polar axis). phi_k is normalised to
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sfm_dft.integrals import Shells
 
 EXPONENTS: tuple[tuple[float, ...], ...] = (
     tuple(0.16 * 2.4**k for k in range(10)),
@@ -84,11 +89,23 @@ def atom_rotation() -> np.ndarray:
     return matrix
 
 
+def table() -> list[list[Any]]:
+    """The shells of one atom in the form of `sfm_dft.basis`."""
+    return [[degree, [a, 1.0]] for degree, row in enumerate(EXPONENTS) for a in row]
+
+
+def shells(numbers: Tensor, positions: Tensor) -> Shells:
+    """The density basis on atoms (A,) at positions (A, 3) in bohr."""
+    from sfm_dft.integrals import Shells
+
+    return Shells.of_tables(dict.fromkeys(numbers.tolist(), table()), numbers, positions)
+
+
 def auxiliary_molecule(molecule: Any) -> Any:
     """PySCF molecule that carries the density basis on the atoms of ``molecule``."""
     from pyscf import gto
 
-    shells = [[degree, [a, 1.0]] for degree, row in enumerate(EXPONENTS) for a in row]
+    shells = table()
     symbols = {molecule.atom_symbol(i) for i in range(molecule.natm)}
     return gto.M(
         atom=molecule._atom,

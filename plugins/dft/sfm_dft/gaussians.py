@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sfm_dft import density_basis
+from sfm_dft import basis, density_basis
 from sfm_dft.integrals import Shells
 
 if TYPE_CHECKING:
@@ -27,18 +27,13 @@ class Gaussians:
     @classmethod
     def of(cls, molecule: Molecule) -> Gaussians:
         """Bases of a molecule, at its positions and on its device."""
-        from pyscf import df
-
-        device = molecule.positions.device
-        made = molecule.pyscf()
-        auxiliary = df.make_auxmol(made, molecule.auxiliary) if molecule.fitted else None
-        closure = molecule.density_functions is not None
-        projectors = density_basis.auxiliary_molecule(made) if closure else None
-        return cls(
-            Shells.of(made, device=device),
-            None if auxiliary is None else Shells.of(auxiliary, device=device),
-            None if projectors is None else Shells.of(projectors, device=device),
-        )
+        numbers, positions = molecule.numbers, molecule.positions
+        auxiliary = projectors = None
+        if molecule.fitted:
+            auxiliary = basis.shells(molecule.auxiliary, numbers, positions)
+        if molecule.density_functions is not None:
+            projectors = density_basis.shells(numbers, positions)
+        return cls(basis.shells(molecule.basis, numbers, positions), auxiliary, projectors)
 
     @staticmethod
     def unordered(values: Tensor) -> Tensor:

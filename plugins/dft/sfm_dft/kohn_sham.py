@@ -20,6 +20,7 @@ from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
 from sfm.units import factor
 from sfm_dft import density_basis
 from sfm_dft import quantities as q
+from sfm_dft.basis import INTEGRALS
 from sfm_dft.dispersion import PARAMETERS
 from sfm_dft.energy import EnergyFunctional, total_energy
 from sfm_dft.functional_names import find_functional
@@ -124,8 +125,10 @@ class KohnSham(Simulator):
     self-consistency implicitly: energies by the envelope theorem, dipole, components and orbital
     levels by one linear-response solve, which a `RunError` refuses where the highest filled and
     the lowest empty level coincide. They are first derivatives; orbital levels must not be
-    degenerate. Gaussian integrals come from PySCF (libcint) or, with `integrals='torch'`, from
-    `sfm_dft.integrals`, once per geometry; everything else is torch.
+    degenerate. Everything lives on the device of the parameters (`simulator.to("cuda")`). Gaussian
+    integrals come from PySCF (libcint) or, elsewhere than on a CPU, from `sfm_dft.integrals`, once
+    per geometry; everything else is torch. Without PySCF a basis is a dictionary, or a name that
+    the Basis Set Exchange package knows, and `guess` is `minao` or `core`.
 
     With `forces=True`, `observe` adds the forces on the nuclei in eV/angstrom: the derivative of
     the converged energy with Pulay's term, grid points and Becke weights moving with the nuclei
@@ -178,7 +181,7 @@ class KohnSham(Simulator):
         Setting("coulomb", "fitted", ("fitted", "exact"), summary="density fitting or 4-centre"),
         Setting("grid_level", 3, tuple(range(10)), summary="Becke's grid, 0 coarse to 9 fine"),
         Setting("grid_pruning", "nwchem", ("nwchem", "none"), summary="fewer points near nuclei"),
-        Setting("integrals", "libcint", ("libcint", "torch"), summary="who computes them"),
+        Setting("integrals", "auto", INTEGRALS, summary="auto: libcint on the CPU, else torch"),
         Setting("forces", False, (False, True), summary="observe forces too; costs about an SCF"),
         Setting("polarizability", False, (False, True), summary="observe it too; three responses"),
         Setting("vibrations", False, (False, True), summary="observe Hessian, frequencies, IR too"),
@@ -317,6 +320,7 @@ class KohnSham(Simulator):
             closure=self.closure is not None and not isinstance(self.closure, Functional),
             integrals=self.integrals,
             guess=self.guess if self.guess in GUESSES else self._predicted,
+            device=self.exchange_scale.device,
         )
 
     def _predicted(self, molecule: Any) -> np.ndarray:
@@ -440,7 +444,7 @@ class KohnSham(Simulator):
         system = functional.system
         found: dict[str, Tensor] = {}
         if self.polarizability:
-            tensor = torch.full((len(system), 3, 3), torch.nan, dtype=self.dtype)
+            tensor = system.dipole.new_full((len(system), 3, 3), torch.nan)
             if solution is not None:
                 tensor = vibrations.polarizability(functional, solution, smearing=self.smearing)
             found["polarizability_tensor"] = tensor

@@ -1,8 +1,8 @@
 """What a Kohn-Sham calculation needs of one molecule, as torch tensors: integrals and grid.
 
-PySCF (libcint) or `sfm_dft.integrals` computes the Gaussian integrals once per geometry; grid,
-orbitals on it and everything after that is torch. All of it is constant here: derivatives by
-positions are the business of `sfm_dft.forces`.
+PySCF (libcint) or `sfm_dft.integrals` computes the Gaussian integrals once per geometry
+(`sfm_dft.basis` says who); grid, orbitals on it and everything after that is torch. All of it is
+constant here: derivatives by positions are the business of `sfm_dft.forces`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,21 @@ import torch
 from torch import Tensor
 
 from sfm.errors import InputError, did_you_mean
+from sfm_dft import basis as basis_sets
 from sfm_dft import density_basis
+from sfm_dft import integrals as torch_integrals
 from sfm_dft.dispersion import d3
 from sfm_dft.grid import BLOCK, Grid, build_grid
 from sfm_dft.integrals.shells import Shells
 from sfm_dft.labelling import AUXILIARY_BASIS, build_molecule
+from sfm_dft.minao import minimal_density
 
 COULOMB = ("fitted", "exact")
 GUESSES = ("minao", "atoms", "core")
 MAX_EXACT_ORBITALS = 60
 SMALLEST_DISTANCE = 1e-3  # bohr
 LARGEST_ON_GRID = 8  # l
+BOHR = 0.52917721092  # angstrom; PySCF's, so that both see one geometry
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +105,10 @@ class Molecule:
 
     def superposed_atoms(self) -> Tensor:
         """Density matrix (n, n) of free atoms side by side, in a minimal basis."""
-        return _tensor(first_density(self.pyscf(), "minao"))
+        if not basis_sets.has_pyscf():
+            shells = basis_sets.shells(self.basis, self.numbers, self.positions)
+            return minimal_density(shells, self.numbers)
+        return _tensor(first_density(self.pyscf(), "minao"), self.positions.device)
 
     def pyscf(self) -> Any:
         """The PySCF molecule."""
@@ -162,15 +169,17 @@ def prepare(
     prune: bool = True,
     gradient: bool = True,
     closure: bool = True,
-    integrals: str = "libcint",
+    integrals: str = "auto",
     guess: str | Callable[[Any], np.ndarray] = "minao",
+    device: torch.device | str = "cpu",
 ) -> Molecule:
     """Integrals and grid of a molecule.
 
     Args:
         numbers: (A,) atomic numbers. positions: (A, 3) in angstrom. charge: in e.
         spin: number of unpaired electrons; None takes 0 or 1, whichever is possible.
-        basis: a name that PySCF knows, or a dictionary of its own form by element.
+        basis: a name that PySCF knows (without PySCF: the Basis Set Exchange package), or a
+            dictionary of PySCF's form by element.
         coulomb: ``fitted`` (an error of about 1e-4 hartree) or ``exact`` (memory n^4, at most 60
             orbitals).
         auxiliary: basis of density fitting, by PySCF's name; def2-universal-jfit serves the Coulomb
@@ -178,26 +187,27 @@ def prepare(
         grid_level: Becke's grid, 0 (coarse) to 9, as in PySCF. prune: NWChem's pruning of it.
         gradient: also orbital gradients, which GGAs need.
         closure: also the overlaps with the density basis, which a closure needs.
-        integrals: ``libcint`` or ``torch`` (`sfm_dft.integrals`: equal to 1e-11, slower, without
-            the four-centre integrals of ``exact``).
+        integrals: ``libcint``, ``torch`` (`sfm_dft.integrals`: equal to 1e-11, slower on a CPU,
+            without the four-centre integrals of ``exact``), or ``auto``: libcint on the CPU where
+            PySCF is, torch elsewhere.
         guess: density to start from: ``minao`` (atoms in a minimal basis), ``atoms`` (spherical
             atoms, each self-consistent), ``core`` (electrons that do not see each other), or a
             function of the PySCF molecule that gives (n, n), or (2, n, n) of up and down.
+            Without PySCF: ``minao`` or ``core``.
+        device: where everything is to live.
 
     Raises:
         InputError: no electrons or an impossible number of unpaired ones, unknown basis or one
             made for a pseudopotential, nuclei that coincide, too many orbitals for ``exact``, or
             ``exact`` with integrals in torch.
     """
-    from pyscf.lib.exceptions import BasisNotFoundError
-
     if coulomb not in COULOMB:
         raise InputError(
             f"coulomb '{coulomb}' is not known.{did_you_mean(coulomb, COULOMB)} "
             "Choose 'fitted' or 'exact'"
         )
-    if integrals == "torch" and coulomb == "exact":
-        raise InputError("integrals='torch' has no four-centre integrals; set coulomb='fitted'")
+    device = torch.device(device)
+    integrals = basis_sets.integrals_by(integrals, coulomb, device)
     electrons = int(np.sum(numbers)) - charge
     if spin is None:
         spin = electrons % 2
@@ -205,40 +215,61 @@ def prepare(
         raise InputError(
             f"{electrons} electrons cannot have {spin} unpaired: change the charge or the spin"
         )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an advice to install another package
-            molecule = build_molecule(numbers, positions, basis, charge, spin=spin)
-    except (BasisNotFoundError, KeyError) as error:
-        raise InputError(f"no basis '{basis}' for these elements: {error}") from None
-    _check_electrons(molecule, basis)
-    distances = np.linalg.norm(molecule.atom_coords()[:, None] - molecule.atom_coords(), axis=-1)
+    places = np.asarray(positions, dtype=np.float64).reshape(-1, 3) / BOHR
+    distances = np.linalg.norm(places[:, None] - places, axis=-1)
     if (np.triu(distances < SMALLEST_DISTANCE, 1)).any():
         i, j = np.argwhere(np.triu(distances < SMALLEST_DISTANCE, 1))[0] + 1
         raise InputError(f"atoms {i} and {j} are at one place: move or remove one of them")
-    if molecule.nao < (electrons + spin) // 2:
+    charges = torch.tensor(np.asarray(numbers, dtype=np.int64), device=device)
+    shells = basis_sets.shells(
+        basis, charges, torch.tensor(places, device=device), largest=LARGEST_ON_GRID
+    )
+    if shells.size < (electrons + spin) // 2:
         raise InputError(
-            f"basis '{basis}' has {molecule.nao} orbitals for {electrons} electrons; "
+            f"basis '{basis}' has {shells.size} orbitals for {electrons} electrons; "
             "take a larger one"
         )
-    make = _torch_integrals if integrals == "torch" else _integrals
-    found = make(molecule, coulomb, auxiliary, closure)
-    tensors: dict[str, Any] = {name: _tensor(array) for name, array in found.items()}
+    molecule = None
+    if basis_sets.has_pyscf():
+        molecule = build_molecule(numbers, places, basis, charge, "Bohr", spin=spin)
+        _check_electrons(molecule, basis)
+    if integrals == "torch":
+        found = _torch_integrals(basis, charges, shells.positions, auxiliary, closure)
+    else:
+        found = _integrals(molecule, coulomb, auxiliary, closure)
+    tensors: dict[str, Any] = {name: _tensor(array, device) for name, array in found.items()}
     tensors.setdefault("density_functions", None)
-    charges = torch.as_tensor(np.asarray(numbers, dtype=np.int64))
-    shells = Shells.of(molecule, largest=LARGEST_ON_GRID)
+    first = _guess(guess, molecule, shells, charges)
     return Molecule(
         numbers=charges,
         positions=shells.positions,
         charge=charge,
         spin=spin,
         grid=build_grid(charges, shells, grid_level, prune=prune, gradient=gradient),
-        guess=_tensor(first_density(molecule, guess)),
-        nuclear=float(molecule.energy_nuc()),
+        guess=_tensor(first, device),
+        nuclear=_repulsion(charges.cpu().numpy(), distances),
         basis=basis,
         auxiliary=auxiliary,
         **tensors,
     )
+
+
+def _repulsion(numbers: np.ndarray, distances: np.ndarray) -> float:
+    i, j = np.triu_indices(len(numbers), 1)
+    return float((numbers[i] * numbers[j] / distances[i, j]).sum())
+
+
+def _guess(
+    kind: str | Callable[[Any], np.ndarray], molecule: Any, shells: Shells, numbers: Tensor
+) -> Tensor | np.ndarray:
+    """The first density, by PySCF where it is."""
+    if molecule is not None:
+        return first_density(molecule, kind)
+    if kind == "core":
+        return np.zeros((shells.size, shells.size))
+    if kind != "minao":
+        raise InputError(f"guess '{kind}' needs PySCF: pip install pyscf; or take 'minao'")
+    return minimal_density(shells, numbers)
 
 
 def _check_electrons(molecule: Any, basis: Any) -> None:
@@ -297,37 +328,36 @@ def _integrals(molecule: Any, coulomb: str, auxiliary: str, closure: bool) -> di
 
 
 @torch.no_grad()
-def _torch_integrals(molecule: Any, coulomb: str, auxiliary: str, closure: bool) -> dict[str, Any]:
-    """The same in torch, with density fitting."""
-    from pyscf import df
-
-    from sfm_dft import integrals as torch_integrals
-
-    shells = torch_integrals.Shells.of(molecule)
-    charges = torch.tensor(molecule.atom_charges(), dtype=torch.float64)
+def _torch_integrals(
+    basis: Any, numbers: Tensor, positions: Tensor, auxiliary: str, closure: bool
+) -> dict[str, Any]:
+    """The same in torch, with density fitting, on the device of the nuclei."""
+    shells = basis_sets.shells(basis, numbers, positions)
     kinetic = torch_integrals.kinetic(shells)
     try:
-        functions = torch_integrals.Shells.of(df.make_auxmol(molecule, auxiliary))
+        functions = basis_sets.shells(auxiliary, numbers, positions)
     except InputError as error:
         raise InputError(f"integrals='torch': {auxiliary} has {error}; use 'libcint'") from None
     found: dict[str, Any] = {
         "overlap": torch_integrals.overlap(shells),
         "kinetic": kinetic,
-        "core": kinetic + torch_integrals.nuclear(shells, charges),
+        "core": kinetic + torch_integrals.nuclear(shells, numbers.to(positions.dtype)),
         "dipole": torch_integrals.dipole(shells),
         "coulomb": torch_integrals.fitted_factors(shells, functions),
     }
     if closure:
-        projectors = torch_integrals.Shells.of(density_basis.auxiliary_molecule(molecule))
+        projectors = density_basis.shells(numbers, positions)
         values = torch_integrals.three_centre_overlap(shells, projectors)
-        found["density_functions"] = density_basis.to_e3nn(values.permute(2, 0, 1).numpy())
+        rotation = torch.tensor(density_basis.atom_rotation(), device=positions.device)
+        stacked = values.permute(2, 0, 1).unflatten(0, (-1, density_basis.DIM))
+        found["density_functions"] = torch.einsum("pq,aqij->apij", rotation, stacked)
     return found
 
 
-def _tensor(array: Any) -> Tensor:
+def _tensor(array: Any, device: torch.device) -> Tensor:
     if isinstance(array, Tensor):
-        return array.contiguous()
-    return torch.tensor(np.ascontiguousarray(array), dtype=torch.float64)
+        return array.to(device).contiguous()
+    return torch.tensor(np.ascontiguousarray(array), dtype=torch.float64, device=device)
 
 
 def _coulomb(molecule: Any, kind: str, auxiliary: str) -> np.ndarray:

@@ -74,7 +74,7 @@ def _one(
                 break
         else:
             break
-    matrices, zero = state.density_matrix.clone(), torch.zeros_like(state.remembered)
+    matrices = state.density_matrix.clone()
     matrices[index, :, :n, :n] = rotation.density()[0]
 
     def put(old: Tensor, value: float | int | bool) -> Tensor:
@@ -85,7 +85,7 @@ def _one(
     return replace(
         state,
         density_matrix=matrices,
-        remembered=torch.where(torch.arange(len(zero)) == index, zero, state.remembered),
+        remembered=put(state.remembered, 0),
         cycles=put(state.cycles, int(state.cycles[index]) + cycles),
         residual=put(state.residual, residual),
         converged=put(state.converged, converged),

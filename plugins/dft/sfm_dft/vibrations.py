@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sfm_dft.curvature import Curvature
+from sfm_dft.elements import MASSES
 from sfm_dft.energy import EnergyFunctional
 from sfm_dft.molecule import Molecule
 from sfm_dft.response import conjugate_gradients, coupling, weighting
@@ -100,10 +100,7 @@ def unknown(molecule: Molecule) -> Vibrations:
 
 def atomic_masses(numbers: Tensor) -> Tensor:
     """Average masses (A,) of the elements, amu."""
-    from pyscf.data.elements import MASSES
-
-    masses = torch.tensor(np.asarray(MASSES, dtype=np.float64))
-    return masses.to(numbers.device)[numbers]
+    return torch.tensor(MASSES, dtype=torch.float64, device=numbers.device)[numbers]
 
 
 def normal_modes(hessian: Tensor, positions: Tensor, masses: Tensor) -> tuple[Tensor, Tensor]:

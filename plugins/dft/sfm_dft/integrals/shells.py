@@ -10,6 +10,7 @@ Derivatives with respect to exponents and coefficients go through both normalisa
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -21,6 +22,7 @@ from torch import Tensor
 from sfm.errors import InputError
 
 LARGEST_DEGREE = 5
+_Part = tuple[int, int, np.ndarray, np.ndarray]  # atom, l, exponents, coefficients
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,16 @@ class Shells:
         """The same shells with the atoms elsewhere."""
         return replace(self, positions=positions)
 
+    def joined(self, other: Shells) -> Shells:
+        """These functions, and then those of another basis on the same atoms."""
+        blocks = {block.degree: block for block in self.blocks}
+        for block in other.blocks:
+            moved = replace(block, offsets=block.offsets + self.size)
+            first = blocks.get(block.degree)
+            blocks[block.degree] = moved if first is None else _merged(first, moved)
+        ordered = tuple(blocks[degree] for degree in sorted(blocks))
+        return Shells(self.positions, ordered, self.size + other.size)
+
     def order(self) -> Tensor:
         """(size,) where each function stands when blocks are laid one after another."""
         numbers = [
@@ -91,22 +103,57 @@ class Shells:
         """
         if molecule.cart or molecule.has_ecp():
             raise InputError("integrals in torch take spherical shells without core potentials")
-        found: dict[int, list[tuple[int, np.ndarray, np.ndarray, int]]] = {}
-        offset = 0
+        parts: list[_Part] = []
         for index in range(molecule.nbas):
             degree, exponents = molecule.bas_angular(index), molecule.bas_exp(index)
-            if degree > largest:
-                raise InputError(f"a shell with l={degree}; up to {largest} is supported")
             power = degree + 1.5
             norm = (2.0 * exponents) ** (0.5 * power) / math.sqrt(0.5 * math.gamma(power))
             columns = molecule._libcint_ctr_coeff(index) / norm[:, None]
-            for column in columns.T:
-                entry = (molecule.bas_atom(index), exponents, column, offset)
-                found.setdefault(degree, []).append(entry)
-                offset += 2 * degree + 1
-        blocks = tuple(_block(degree, found[degree], device) for degree in sorted(found))
+            parts += [(molecule.bas_atom(index), degree, exponents, c) for c in columns.T]
         positions = torch.tensor(molecule.atom_coords(), dtype=torch.float64, device=device)
-        return cls(positions, blocks, offset)
+        return _collect(parts, positions, largest)
+
+    @classmethod
+    def of_tables(
+        cls,
+        tables: Mapping[int, Sequence[Sequence[Any]]],
+        numbers: Tensor,
+        positions: Tensor,
+        *,
+        largest: int = LARGEST_DEGREE,
+    ) -> Shells:
+        """Atoms (A,) at positions (A, 3) in bohr with shells ``[l, [exponent, coefficient, ...],
+        ...]`` by atomic number; each column of coefficients is a shell.
+
+        Raises:
+            InputError: a degree above ``largest``.
+        """
+        known = {number: list(_columns(table)) for number, table in tables.items()}
+        parts: list[_Part] = [
+            (atom, *part) for atom, number in enumerate(numbers.tolist()) for part in known[number]
+        ]
+        return _collect(parts, positions, largest)
+
+
+def _columns(table: Sequence[Sequence[Any]]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    for degree, *rows in table:
+        if rows and isinstance(rows[0], int):  # PySCF's kappa
+            rows = rows[1:]
+        values = np.array(sorted(rows, reverse=True), dtype=np.float64)
+        for column in values[:, 1:].T:
+            yield degree, values[:, 0], column
+
+
+def _collect(parts: Sequence[_Part], positions: Tensor, largest: int) -> Shells:
+    found: dict[int, list[tuple[int, np.ndarray, np.ndarray, int]]] = {}
+    offset = 0
+    for atom, degree, exponents, column in parts:
+        if degree > largest:
+            raise InputError(f"a shell with l={degree}; up to {largest} is supported")
+        found.setdefault(degree, []).append((atom, exponents, column, offset))
+        offset += 2 * degree + 1
+    blocks = tuple(_block(degree, found[degree], positions.device) for degree in sorted(found))
+    return Shells(positions, blocks, offset)
 
 
 def _block(degree: int, shells: list[Any], device: torch.device | str) -> Block:
@@ -123,6 +170,17 @@ def _block(degree: int, shells: list[Any], device: torch.device | str) -> Block:
         real([shell[1] for shell in shells]),
         real([shell[2] for shell in shells]),
         whole([shell[3] for shell in shells]),
+    )
+
+
+def _merged(first: Block, second: Block) -> Block:
+    return Block(
+        first.degree,
+        torch.cat([first.atoms, second.atoms]),
+        torch.cat([first.shell, second.shell + len(first.atoms)]),
+        torch.cat([first.exponents, second.exponents]),
+        torch.cat([first.coefficients, second.coefficients]),
+        torch.cat([first.offsets, second.offsets]),
     )
 
 
