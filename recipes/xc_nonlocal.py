@@ -4,13 +4,14 @@ OMP_NUM_THREADS=1 python recipes/xc_nonlocal.py --densities FOLDER --out FOLDER
     [--arms blind alone messages joint] [--seeds 0 1] [--folds 0] [--steps N] [--on-grid ARM ...]
 
 Arms, all with the same data, loss, steps and first weights of the two networks of the point:
-`blind` sees nothing around (a semilocal functional), `alone` each atom's own electrons, `messages`
-what atoms tell each other through a small trunk from scratch; `joint` starts from the trunk of
-`sfm-tiny`, and `large` is a trunk of that size from scratch. Data and split are those of
-`recipes/xc_3d.py`, whose densities it reads; with `--folds 3` the test is not touched: each third
-of the training reactions is predicted from the other two; with `--folds 5 --with-test` each fifth
-of the test from the rest of the test and the training reactions. Every fit is a file, so a stopped
-run goes on. Errors of the table are on merged points; of arms in `--on-grid` also on whole grids.
+`blind` sees nothing around (a semilocal functional), `messages` what atoms tell each other through
+a small trunk from scratch, `lone` that and each atom's own electrons, `alone` only these; `joint`
+starts from the trunk of `sfm-tiny`, and `large` is a trunk of that size from scratch. Data and
+split are those of `recipes/xc_3d.py`, whose densities it reads; with `--folds 3` the test is not
+touched: each third of the training reactions is predicted from the other two; with `--folds 5
+--with-test` each fifth of the test from the rest of the test and the training reactions. Every fit
+is a file, so a stopped run goes on. Errors of the table are on merged points; of arms in
+`--on-grid` also on whole grids.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ Found = Mapping[str, SpeciesSpots]
 TINY = {"channels": 64, "layers": 2, "experts": 1, "radial": 8, "carried": 16}
 ARMS: Mapping[str, Mapping[str, Any]] = {
     "blind": {"blind": True},
-    "alone": {"cutoff": 0.0},
+    "alone": {"cutoff": 0.0, "lone": True},
+    "lone": {"lone": True},
     "messages": {},
     "large": {"trunk": TINY},
     "joint": {"trunk": TINY},

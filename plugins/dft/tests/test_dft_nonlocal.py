@@ -38,9 +38,9 @@ HYDROXYL = (np.array([8, 1]), np.array([[0.0, 0.0, 0.0], [0.1, 0.3, 0.93]]))
 KINDS = pytest.mark.parametrize("kind", [NonlocalMetaGGA, NonlocalGGA])
 
 
-def lively(kind=NonlocalMetaGGA, seed=1, scale=0.2, **options):
+def lively(kind=NonlocalMetaGGA, seed=1, scale=0.2, lone=True, **options):
     """Random last layers: everything that is packed and sent has a say."""
-    one = kind(seed=seed, **options)
+    one = kind(seed=seed, lone=lone, **options)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for gain in (one.exchange_gain, one.correlation_gain):
@@ -77,12 +77,31 @@ def test_new_functional_is_its_base(kind, real):
 
 
 @KINDS
-def test_exact_conditions_that_hold_for_all_weights(kind):
-    one = kind().with_random_weights(1, 0.3).requires_grad_(False)
+@pytest.mark.parametrize("lone", [True, False])
+def test_exact_conditions_that_hold_for_all_weights(kind, lone):
+    one = kind(lone=lone).with_random_weights(1, 0.3).requires_grad_(False)
     broken = {c.name for c in check(one) if c.required and not c.holds}
-    # a length in bohr and coordinate scaling exclude each other
-    assert "exchange, uniform scaling" in broken
+    # the models are atoms: a length in bohr and coordinate scaling exclude each other where an
+    # atom sees itself
     assert broken <= {"exchange, uniform scaling", "correlation, scaling inequality"}
+    assert lone or not broken
+    assert not lone or "exchange, uniform scaling" in broken
+
+
+def test_coordinate_scaling_is_lost_where_atoms_are_near(real):
+    water, factor_ = real[0], 1.5
+    grid = replace(
+        water.grid,
+        points=water.grid.points / factor_,
+        weights=water.grid.weights / factor_**3,
+        positions=water.grid.positions / factor_,
+    )
+    scaled = replace(water.scaled(factor_), grid=grid)
+    found = []
+    for one in (lively(lone=False), lively(blind=True)):
+        found.append(abs(float(integral(one, scaled)[0] - factor_ * integral(one, water)[0])))
+    assert found[0] > 1e-4
+    assert found[1] < 1e-10
 
 
 def test_bounds_hold_at_every_point(real):
@@ -177,6 +196,15 @@ def test_far_fragments_add_and_near_ones_speak():
     change = [(integral(f, moved) - integral(f, pair.density)).abs().max() for f in (one, deaf)]
     assert change[0] > 1e-6
     assert change[1] < 1e-10
+
+
+def test_an_atom_alone_is_semilocal(real):
+    one, blind = lively(lone=False), lively(blind=True)
+    for model in atoms(one):
+        for a, b in zip(one(model.density), blind(model.density), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=0)
+    change = integral(one, real[0]) - integral(blind, real[0])
+    assert float(change.abs().max()) > 1e-6
 
 
 def test_twice_differentiable_where_a_spin_or_everything_vanishes():

@@ -11,10 +11,11 @@ between 0 and 1, that g_x and g_c of `functional.py` read beside those of the po
 What holds whatever the weights, as for the semilocal ones: the uniform gas, spin scaling of
 exchange (each spin's features come from its own doubled density), 0 <= F_x <= 1.804 at every point,
 correlation between none and twice the base's, size consistency (beyond `cutoff` nothing is sent),
-rotations, reflections, translations, order of the atoms. What no longer holds: coordinate scaling
-of exchange, as shells and cutoff have lengths in bohr, and correlation's inequality for scaling. E
-depends on Becke's partition of space, and so on the grid's atomic radii: it is a functional of the
-density and of where the nuclei are.
+rotations, reflections, translations, order of the atoms. From the trunk's answer that without
+messages is taken away, so atoms alone are semilocal. What no longer holds in molecules: coordinate
+scaling of exchange, as shells and cutoff have lengths in bohr, and correlation's inequality for
+scaling. E depends on Becke's partition of space, and so on the grid's atomic radii: it is a
+functional of the density and of where the nuclei are.
 
 References: Luise et al., Skala, arXiv:2506.14665 (2025), who pack grid features into atoms without
 messages between them; Bystrom, Kozinsky, J. Chem. Theory Comput. 18, 2180 (2022), whose features
@@ -104,16 +105,24 @@ class Messages(nn.Module):
         packed: Q. features: F of exchange and as many of correlation.
         trunk: sizes, as `sfm.nn.trunk.TrunkConfig` has.
         cutoff: range of messages, bohr; 0 for none. seed: of the first weights.
+        lone: see what `NonlocalMetaGGA` says.
     """
 
     centre: Tensor
     spread: Tensor
 
     def __init__(
-        self, packed: int, features: int, trunk: Mapping[str, int], cutoff: float, seed: int
+        self,
+        packed: int,
+        features: int,
+        trunk: Mapping[str, int],
+        *,
+        cutoff: float,
+        lone: bool,
+        seed: int,
     ) -> None:
         super().__init__()
-        self.cutoff, self.features = cutoff, features
+        self.cutoff, self.features, self.lone = cutoff, features, lone
         raw = packed * len(SHELLS)
         config = TrunkConfig(**trunk)
         with torch.random.fork_rng(devices=[]):
@@ -141,7 +150,15 @@ class Messages(nn.Module):
         a = ((scalars[:, 0] - self.centre) / self.spread[0]) @ self.lift[0]
         b = (vectors / self.spread[1]) @ self.lift[1]
         c = (tensors / self.spread[2]) @ self.lift[2]
-        out = self.trunk(tokens.replace(scalars=a, vectors=b, tensors=c))
+        lifted = tokens.replace(scalars=a, vectors=b, tensors=c)
+        out = self._said(lifted)
+        if self.lone:
+            return out
+        silent = lifted.replace(edges=tokens.edges[:, :0], shifts=tokens.shifts[:0])
+        return out - self._said(silent)
+
+    def _said(self, tokens: Tokens) -> Tensor:
+        out = self.trunk(tokens)
         rows = (out.scalars[:, None], out.vectors, out.tensors)
         return torch.cat([x @ w for x, w in zip(rows, self.read, strict=True)], 1)
 
@@ -180,6 +197,8 @@ class NonlocalMetaGGA(NeuralFunctional):
     Args:
         features: h for exchange and as many for correlation. trunk: its sizes.
         cutoff: range of messages between atoms, bohr; 0: an atom sees its own electrons only.
+        lone: h is all that comes out of the trunk; otherwise less what comes out when no messages
+            are sent, so that an atom alone has the semilocal energy.
         blind: h is zero: the semilocal control with the same networks.
         options: those of `NeuralFunctional`.
     """
@@ -195,6 +214,7 @@ class NonlocalMetaGGA(NeuralFunctional):
         features: int = 2,
         trunk: Mapping[str, int] | None = None,
         cutoff: float = CUTOFF,
+        lone: bool = False,
         blind: bool = False,
         **options: Any,
     ) -> None:
@@ -202,11 +222,12 @@ class NonlocalMetaGGA(NeuralFunctional):
         trunk = dict(SMALL if trunk is None else trunk)
         if cutoff < 0.0:
             raise InputError(f"cutoff={cutoff}: a range of messages in bohr is not negative")
-        self.options |= {"features": features, "trunk": trunk, "cutoff": cutoff, "blind": blind}
+        own = {"features": features, "trunk": trunk, "cutoff": cutoff, "lone": lone, "blind": blind}
+        self.options |= own
         self.blind = blind
         packed = {"gga": 3, "mgga": 4}[self.rung]
         seed = self.options["seed"]
-        self.messages = Messages(packed, features, trunk, cutoff, seed)
+        self.messages = Messages(packed, features, trunk, cutoff=cutoff, lone=lone, seed=seed)
 
     def features(self, point: Reduced, place: GridPoints | None) -> tuple[Tensor, Tensor]:
         """h of exchange (2, G, F), (G, F) for a closed shell, and of correlation (G, F)."""
