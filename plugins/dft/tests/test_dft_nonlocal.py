@@ -38,9 +38,9 @@ HYDROXYL = (np.array([8, 1]), np.array([[0.0, 0.0, 0.0], [0.1, 0.3, 0.93]]))
 KINDS = pytest.mark.parametrize("kind", [NonlocalMetaGGA, NonlocalGGA])
 
 
-def lively(kind=NonlocalMetaGGA, seed=1, scale=0.2, lone=True, **options):
+def lively(kind=NonlocalMetaGGA, seed=1, scale=0.2, **options):
     """Random last layers: everything that is packed and sent has a say."""
-    one = kind(seed=seed, lone=lone, **options)
+    one = kind(seed=seed, **options)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for gain in (one.exchange_gain, one.correlation_gain):
@@ -98,7 +98,7 @@ def test_coordinate_scaling_is_lost_where_atoms_are_near(real):
     )
     scaled = replace(water.scaled(factor_), grid=grid)
     found = []
-    for one in (lively(lone=False), lively(blind=True)):
+    for one in (lively(), lively(blind=True)):
         found.append(abs(float(integral(one, scaled)[0] - factor_ * integral(one, water)[0])))
     assert found[0] > 1e-4
     assert found[1] < 1e-10
@@ -199,7 +199,7 @@ def test_far_fragments_add_and_near_ones_speak():
 
 
 def test_an_atom_alone_is_semilocal(real):
-    one, blind = lively(lone=False), lively(blind=True)
+    one, blind = lively(), lively(blind=True)
     for model in atoms(one):
         for a, b in zip(one(model.density), blind(model.density), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-12, atol=0)
@@ -390,7 +390,7 @@ def test_training_lowers_the_error_on_real_densities(small):
     found = {n: spots(one, p) for n, p in whole.items()}
     one.messages.calibrate(torch.cat([s.packed for s in found.values()]))
     before = errors_of([one], found, chosen)[0].abs()
-    fit = train(one, found, chosen, Settings(steps=80, rate=1e-2))
+    fit = train(one, found, chosen, Settings(steps=50, rate=1e-2))
     after = errors_of([one], found, chosen)[0].abs()
     assert fit.training[-1] < 0.2 * fit.training[0]
     assert after.sum() < 0.3 * before.sum()
