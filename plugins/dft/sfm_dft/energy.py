@@ -199,13 +199,19 @@ class EnergyFunctional:
         With ``create_graph`` the result is differentiable in D, in the parameters, and in the
         closure's parameters.
         """
+        return self.energy_and_fock(density_matrix, create_graph=create_graph)[1]
+
+    def energy_and_fock(
+        self, density_matrix: Tensor, *, create_graph: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Total energies (M,) without a graph, and `fock`."""
         with torch.enable_grad():
             d = density_matrix
             if not (create_graph and d.requires_grad):
                 d = d.detach().requires_grad_()
-            energy = self.energy(d).sum()
-            (gradient,) = torch.autograd.grad(energy, d, create_graph=create_graph)
-        return (gradient + gradient.mT) / (2.0 * self.system.share)
+            energy = self.energy(d)
+            (gradient,) = torch.autograd.grad(energy.sum(), d, create_graph=create_graph)
+        return energy.detach(), (gradient + gradient.mT) / (2.0 * self.system.share)
 
 
 def total_energy(components: Mapping[str, Tensor]) -> Tensor:

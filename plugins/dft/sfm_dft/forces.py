@@ -42,13 +42,16 @@ from sfm_dft.xc.functional import Functional
 Term = Callable[..., Tensor]
 
 
-def forces(functional: EnergyFunctional, density_matrix: Tensor) -> Tensor:
+def forces(
+    functional: EnergyFunctional, density_matrix: Tensor, fock: Tensor | None = None
+) -> Tensor:
     """Forces on the nuclei of all molecules, one after another, (sum of A, 3) hartree per bohr.
 
-    density_matrix: (M, s, n, n), self-consistent.
+    density_matrix: (M, s, n, n), self-consistent. fock: its Fock matrix, where it is known.
     """
     system = functional.system
-    fock = functional.fock(density_matrix, create_graph=density_matrix.requires_grad)
+    if fock is None:
+        fock = functional.fock(density_matrix, create_graph=density_matrix.requires_grad)
     weighted = energy_weighted(system, density_matrix, fock)
     found = []
     for index in range(len(system)):

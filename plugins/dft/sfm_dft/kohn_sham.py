@@ -405,10 +405,15 @@ class KohnSham(Simulator):
         if not state.converged and float(state.time) >= self.max_cycles:
             raise RunError(self._failure(state))
         functional = self.energy_functional(state)
-        solution = finish(functional, state.scf, smearing=self.smearing)
+        total, linked = None, False  # whether there is anything to take derivatives by
+        if state.converged and torch.is_grad_enabled():
+            total = functional.energy(state.scf.density_matrix)
+            linked = total.requires_grad
+        solution = finish(functional, state.scf, smearing=self.smearing, create_graph=linked)
+        density, fock = solution.density_matrix, solution.fock
         if not state.converged:
             with torch.no_grad():
-                found = self._observe(functional, solution, solution.density_matrix)
+                found = self._observe(functional, solution, density, fock)
             if self.forces:
                 atoms = [molecule.positions for molecule in state.system.molecules]
                 found["forces"] = torch.full_like(torch.cat(atoms), torch.nan)
@@ -420,16 +425,15 @@ class KohnSham(Simulator):
                 f"{self.part}: this state is self-consistent for other parameters or another "
                 f"closure (residual {worst:.1e} hartree); advance it first"
             )
-        density = solution.density_matrix
-        total = functional.energy(density)
-        if total.requires_grad:  # else there is nothing to take derivatives by
+        if linked:
             density = attach(functional, solution, smearing=self.smearing)
-        found = self._observe(functional, solution, density, total)
+            fock = functional.fock(density, create_graph=True)
+        found = self._observe(functional, solution, density, fock, total)
         if self.forces:
             from sfm_dft.forces import forces
 
             unit = factor("hartree/bohr", "eV/angstrom")
-            found["forces"] = forces(functional, density) * unit
+            found["forces"] = forces(functional, density, fock) * unit
         found.update(self._second_derivatives(functional, solution))
         return self._shaped(state, found)
 
@@ -473,20 +477,20 @@ class KohnSham(Simulator):
         functional: EnergyFunctional,
         solution: Orbitals,
         d: Tensor,
+        fock: Tensor,
         total: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Observables (M, ...) of the density matrix `d`, which may carry a graph.
+        """Observables (M, ...) of the density matrix `d`, which may carry a graph, as may `fock`.
 
         `total` is the energy at fixed density, and needs no graph through `d`, because it is
-        stationary there. An orbital
-        level is <i|F|i> with the orbital held fixed (Hellmann-Feynman), F depending on `d`.
+        stationary there. An orbital level is <i|F|i> with the orbital held fixed
+        (Hellmann-Feynman), F depending on `d`.
         """
         parts = functional.components(d)
         total = total_energy(parts) if total is None else total
         if self.smearing > 0.0:
             entropy = entropy_energy(solution.filling, self.smearing)
             total = total + functional.system.share * entropy.sum(-1)
-        fock = functional.fock(d, create_graph=True) if d.requires_grad else solution.fock
         homo, lumo = _frontier(functional.system, solution, fock)
         atomic = {
             "energy": total,

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -32,11 +33,18 @@ ENERGY_NOISE = 1e-11  # relative: below it, energies no longer decide
 
 
 def newton(
-    functional: EnergyFunctional, state: ScfState, steps: int, *, tolerance: float = 1e-8
+    functional: EnergyFunctional,
+    state: ScfState,
+    steps: int,
+    *,
+    tolerance: float = 1e-8,
+    only: int | None = None,
 ) -> ScfState:
-    """At most ``steps`` Newton steps more of every molecule that is not yet self-consistent."""
+    """At most ``steps`` Newton steps more of every molecule that is not yet self-consistent, or of
+    ``only`` one of them."""
     for index in (~state.converged).nonzero()[:, 0].tolist():
-        state = _one(functional.select([index]), state, index, steps, tolerance)
+        if only in (None, index):
+            state = _one(functional.select([index]), state, index, steps, tolerance)
     return state
 
 
@@ -45,7 +53,7 @@ def _one(
 ) -> ScfState:
     n = functional.system.size
     d = state.density_matrix[index : index + 1, :, :n, :n].detach()
-    rotation = _Rotation(functional, d)
+    rotation = Rotation(functional, d)
     radius, cycles, converged = FIRST_RADIUS, 0, False
     energy = float(functional.energy(rotation.density()).detach())
     residual = float("inf")
@@ -53,6 +61,8 @@ def _one(
         cycles += 1
         fock = functional.fock(rotation.density()).detach()
         residual = float(commutators(functional.system, fock, rotation.density()).abs().max())
+        if not isfinite(energy):  # whatever its derivative says
+            residual = float("inf")
         converged = residual < tolerance
         if converged or not residual < float("inf"):
             break
@@ -92,7 +102,7 @@ def _one(
     )
 
 
-class _Rotation:
+class Rotation:
     """Orbitals of one molecule, and the energy's first two derivatives by turning them.
 
     Rotations U are lists over spins of (empty, filled) matrices.
@@ -151,9 +161,9 @@ class _Rotation:
 
         return apply
 
-    def turned(self, u: list[Tensor]) -> _Rotation:
+    def turned(self, u: list[Tensor]) -> Rotation:
         """The orbitals after a rotation."""
-        other = object.__new__(_Rotation)
+        other = object.__new__(Rotation)
         other.functional, other.filled, other.empty = self.functional, [], []
         for o, v, x in zip(self.filled, self.empty, u, strict=True):
             count = o.shape[1]

@@ -45,7 +45,8 @@ def attach(
     """The self-consistent density matrix (M, s, n, n) as a function of every parameter.
 
     First derivatives only; without gradients (`torch.no_grad`) it is the plain density matrix.
-    ``solution`` must be self-consistent; ``tolerance`` is the relative residual of the solve.
+    ``solution`` must be self-consistent; if it comes with its graph, that is used (once: backward
+    frees it). ``tolerance`` is the relative residual of the solve.
 
     Raises:
         RunError: in backward, where the solution is no minimum, where it does not fill the lowest
@@ -53,7 +54,9 @@ def attach(
     """
     if not torch.is_grad_enabled():
         return solution.density_matrix
-    fock = functional.fock(solution.density_matrix, create_graph=True)
+    fock = solution.graph
+    if fock is None:
+        fock = functional.fock(solution.density_matrix, create_graph=True)
     if not fock.requires_grad:
         return solution.density_matrix
     return cast(Tensor, _Response.apply(fock, functional, solution, smearing, tolerance))

@@ -52,8 +52,10 @@ class ScfState:
 class Orbitals:
     """What density matrices (M, s, n, n) lead to: their Fock matrices, the levels (M, s, n) of
     these, orbitals (M, s, n, n) in columns, occupations (M, s, n), and the residual (M,) that says
-    how far they are from self-consistent. Dropped directions have levels beyond reach and no
-    orbital."""
+    how far they are from self-consistent, infinite where an energy is not finite. Dropped
+    directions have levels beyond reach and no orbital.
+
+    graph: the Fock matrices at these density matrices as a function of the parameters, or None."""
 
     density_matrix: Tensor
     fock: Tensor
@@ -61,6 +63,7 @@ class Orbitals:
     coefficients: Tensor
     filling: Tensor
     residual: Tensor
+    graph: Tensor | None = None
 
 
 def start_state(system: KohnShamSystem, density_matrix: Tensor | None = None) -> ScfState:
@@ -183,10 +186,11 @@ def _cycle(
     system = functional.system
     n = system.size
     d = state.density_matrix[active, :, :n, :n]
-    fock = functional.fock(d).detach()
+    energy, fock = functional.energy_and_fock(d)
     commutator = commutators(system, fock, d)
     residual = commutator.flatten(1).abs().max(1).values
-    failed = ~residual.isfinite()
+    # an energy can be lost while its derivative is not: a closure may say NaN only there
+    failed = ~(residual.isfinite() & energy.isfinite())
     fock = torch.where(failed[:, None, None, None], torch.zeros_like(fock), fock)
     commutator = torch.where(failed[:, None, None, None], torch.zeros_like(fock), commutator)
     # a commuting density need not be the ground state's: symmetry alone can make superposed atoms
@@ -245,10 +249,23 @@ def commutators(system: KohnShamSystem, fock: Tensor, d: Tensor) -> Tensor:
     return x.mT @ (half - half.mT) @ x
 
 
-def finish(functional: EnergyFunctional, state: ScfState, *, smearing: float = 0.0) -> Orbitals:
-    """Orbitals of the state's own Fock matrices, and their residuals under these parameters."""
+def finish(
+    functional: EnergyFunctional,
+    state: ScfState,
+    *,
+    smearing: float = 0.0,
+    create_graph: bool = False,
+) -> Orbitals:
+    """Orbitals of the state's own Fock matrices, and their residuals under these parameters.
+
+    create_graph: keep the Fock matrices as a function of the parameters, for
+    `sfm_dft.response.attach`.
+    """
     system, d = functional.system, state.density_matrix.detach()
-    fock = functional.fock(d).detach()
+    energy, graph = functional.energy_and_fock(d, create_graph=create_graph)
+    fock = graph.detach()
     energies, coefficients, filling, _ = occupy(system, fock, smearing)
     residual = commutators(system, fock, d).flatten(1).abs().max(1).values
-    return Orbitals(d, fock, energies, coefficients, filling, residual)
+    residual = torch.where(energy.isfinite(), residual, torch.inf)
+    kept = graph if create_graph else None
+    return Orbitals(d, fock, energies, coefficients, filling, residual, kept)

@@ -491,6 +491,46 @@ def test_one_lost_molecule_does_not_harm_its_batch():
         simulator.solve(atoms)
 
 
+class Lost(torch.nn.Module):
+    """A closure whose energy is NaN, or soon is, and whose derivative is not."""
+
+    energy = torch.nan
+
+    def forward(self, features):
+        return self.energy + features.projections.sum() * 0.01
+
+
+@pytest.mark.parametrize("solver", ["diis", "second-order"])
+def test_an_energy_that_is_not_finite_is_no_solution(solver):
+    options = {"basis": "sto-3g", "grid_level": 0, "solver": solver}
+    simulator = KohnSham(closure=Lost(), **options)
+    with pytest.raises(RunError, match="the energy of molecule 1 is not finite"):
+        simulator.solve()
+    simulator.closure.energy = 0.0
+    state = simulator.solve()
+    simulator.closure.energy = torch.nan
+    with pytest.raises(RunError, match=r"other parameters or another closure \(residual inf"):
+        simulator.observe(state)
+
+
+def test_observe_builds_each_fock_matrix_once(monkeypatch):
+    plain, graphs = EnergyFunctional.energy_and_fock, []
+
+    def counted(self, density_matrix, *, create_graph=False):
+        graphs.append(create_graph)
+        return plain(self, density_matrix, create_graph=create_graph)
+
+    simulator = KohnSham(basis="sto-3g", grid_level=0, forces=True)
+    state = simulator.solve()
+    monkeypatch.setattr(EnergyFunctional, "energy_and_fock", counted)
+    simulator.observe(state)  # of the parameters; of the density matrix, for levels and forces
+    assert graphs == [True, True]
+    graphs.clear()
+    with torch.no_grad():
+        simulator.observe(state)
+    assert graphs == [False]
+
+
 def test_second_order_ends_where_energies_are_not_finite():
     """A functional that breaks down away from its start: no step is taken, none for ever."""
     from sfm_dft.newton import newton
