@@ -30,6 +30,7 @@ from sfm_dft.newton import newton
 from sfm_dft.occupation import entropy_energy
 from sfm_dft.response import attach
 from sfm_dft.scf import Orbitals, ScfState, finish, iterate, start_state
+from sfm_dft.stability import stabilise
 from sfm_dft.system import KohnShamSystem
 from sfm_dft.xc import FUNCTIONALS
 from sfm_dft.xc.functional import Functional
@@ -102,6 +103,9 @@ class KohnSham(Simulator):
 
     One step is one cycle of the self-consistent field, or `cycles_per_step` of them: DIIS first,
     and second order (`sfm_dft.newton`) after 20 cycles. A converged state no longer changes.
+    With `stability=True` it is a minimum (`sfm_dft.stability`): the cycle that converges goes on
+    by second order where it found a saddle point, such as an unrestricted stretched bond with
+    equal spins.
     `functional` names the base functional (`sfm_dft.xc`): local, semilocal, or a global hybrid with
     exact exchange; or a learned one, such as the bundled `sfm-xc-mgga`. The closure is a
     `sfm_dft.xc` `Functional`, evaluated on the grid and added to the base (set `functional='none'`
@@ -190,6 +194,7 @@ class KohnSham(Simulator):
         Setting("max_cycles", 60, summary="give up after so many cycles"),
         Setting("tolerance", 1e-8, unit="hartree", summary="largest residual when converged"),
         Setting("solver", "auto", SOLVERS, summary="auto: DIIS, and second order where it fails"),
+        Setting("stability", False, (False, True), summary="leave saddle points for minima"),
         Setting("level_shift", 0.0, unit="hartree", summary="raises empty levels; for small gaps"),
         Setting("smearing", 0.0, unit="hartree", summary="kT of fractional occupation; 0: none"),
     )
@@ -245,6 +250,7 @@ class KohnSham(Simulator):
     max_cycles: int
     tolerance: float
     solver: str
+    stability: bool
     level_shift: float
     smearing: float
 
@@ -255,6 +261,10 @@ class KohnSham(Simulator):
         for name, lowest in LOWEST.items():
             if not getattr(self, name) >= lowest:
                 raise InputError(f"{self.part}: {name}={getattr(self, name)}: need >= {lowest:g}")
+        if self.stability and self.smearing > 0.0:
+            raise InputError(
+                f"{self.part}: stability is that of whole electrons; leave it or smearing out"
+            )
         base = getattr(self.closure, "base", self.functional)
         if isinstance(base, str) and base != self.functional:
             raise InputError(
@@ -358,6 +368,9 @@ class KohnSham(Simulator):
         )
         if wanted > first and not scf.done():
             scf = newton(functional, scf, wanted - first, tolerance=self.tolerance)
+        if self.stability and scf.done() and scf is not state.scf:
+            left = self.max_cycles - int(scf.cycles.max())
+            scf = stabilise(functional, scf, left, tolerance=self.tolerance)
         return state if scf is state.scf else replace(state, scf=scf)
 
     @property
