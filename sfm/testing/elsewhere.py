@@ -112,7 +112,7 @@ def _compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 def _patches() -> Iterator[Any]:
     """What PyTorch does in C++ before any dispatch: numbers and lists from Python, and to it."""
     tensor, getitem, setitem = torch.tensor, Tensor.__getitem__, Tensor.__setitem__
-    matmul, tolist, load = Tensor.__matmul__, Tensor.tolist, torch.load
+    matmul, tolist, load = Tensor.__matmul__, Tensor.tolist, torch.serialization.load
 
     def made(data: Any, *, device: Any = None, **options: Any) -> Tensor:
         found = tensor(data, **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +27,7 @@ from sfm_dft.functional_names import find_functional
 from sfm_dft.labelling import AUXILIARY_BASIS
 from sfm_dft.molecule import GUESSES, Molecule, prepare
 from sfm_dft.newton import newton
+from sfm_dft.observables import frontier_levels, spin_squared
 from sfm_dft.occupation import entropy_energy
 from sfm_dft.response import attach
 from sfm_dft.scf import Orbitals, ScfState, finish, iterate, start_state
@@ -333,11 +334,11 @@ class KohnSham(Simulator):
             device=self.exchange_scale.device,
         )
 
-    def _predicted(self, molecule: Any) -> np.ndarray:
+    def _predicted(self, molecule: Any, coulomb: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """First density matrix from the model that `guess` names."""
         from sfm_dft.guess import density_matrix
 
-        return density_matrix(molecule, _model(self.guess))
+        return density_matrix(molecule, _model(self.guess), coulomb=coulomb)
 
     def energy_functional(self, state: KohnShamState) -> EnergyFunctional:
         """The energy functional of `state`'s molecules with the present parameters and closure."""
@@ -504,7 +505,7 @@ class KohnSham(Simulator):
         if self.smearing > 0.0:
             entropy = entropy_energy(solution.filling, self.smearing)
             total = total + functional.system.share * entropy.sum(-1)
-        homo, lumo = _frontier(functional.system, solution, fock)
+        homo, lumo = frontier_levels(functional.system, solution, fock)
         atomic = {
             "energy": total,
             "kinetic_energy": parts["kinetic"],
@@ -519,7 +520,7 @@ class KohnSham(Simulator):
         }
         out = {name: value * factor("hartree", "eV") for name, value in atomic.items()}
         out["dipole"] = functional.dipole(d) * factor("e*bohr", "e*angstrom")
-        out["spin_squared"] = _spin_squared(functional.system, d)
+        out["spin_squared"] = spin_squared(functional.system, d)
         return out
 
     def warnings(self, state: KohnShamState) -> tuple[str, ...]:
@@ -590,28 +591,3 @@ def _whole(sample: Sample, name: str) -> int | None:
     if not value.is_integer():
         raise InputError(f"{sample.id}: {name} {value} is not a whole number")
     return int(value)
-
-
-def _frontier(system: KohnShamSystem, solution: Orbitals, fock: Tensor) -> tuple[Tensor, Tensor]:
-    """Highest filled and lowest empty level (M,) of either spin, hartree; NaN if there is none."""
-    levels = ((fock @ solution.coefficients) * solution.coefficients).sum(-2)  # (M, s, n)
-    order = torch.arange(levels.shape[-1], device=levels.device)
-    count = system.electrons[..., None]
-    exists = (solution.coefficients != 0).any(-2)
-    kinds = []
-    for wanted, sign in ((order == count - 1, 1.0), ((order == count) & exists, -1.0)):
-        height = torch.where(wanted, sign * levels.detach(), -torch.inf).flatten(1)
-        index = height.argmax(1, keepdim=True)
-        value = levels.flatten(1).gather(1, index)[:, 0]
-        kinds.append(torch.where(height.isfinite().any(1), value, torch.nan))
-    return kinds[0], kinds[1]
-
-
-def _spin_squared(system: KohnShamSystem, d: Tensor) -> Tensor:
-    """<S^2> (M,) of the determinant: 0 for a closed shell, 0.75 for a pure doublet."""
-    if system.spins == 1:
-        return d.new_zeros(len(system))
-    up, down = system.electrons.to(d.dtype).unbind(1)
-    half = 0.5 * (up - down)
-    product = (d[:, 0] @ system.overlap) * (d[:, 1] @ system.overlap).mT
-    return half * (half + 1.0) + down - product.sum((-2, -1))
