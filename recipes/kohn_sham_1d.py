@@ -49,11 +49,11 @@ class Method:
 
 
 METHODS: Mapping[str, Method] = {
-    "global": Method("global", "two H2", 257),
-    "local": Method("local", "two H2", 257),
-    "global at exact densities": Method("global", "two H2", 257, through=False),
-    "global from H2 and H4": Method("global", "H2 and H4", 321),
-    "global from four families": Method("global", "four families", 353),
+    "global": Method("global", "two H2", 225),
+    "local": Method("local", "two H2", 225),
+    "global at exact densities": Method("global", "two H2", 225, through=False),
+    "global from H2 and H4": Method("global", "H2 and H4", 289),
+    "global from four families": Method("global", "four families", 321),
 }
 DEFAULT = ("global", "local", "global at exact densities")
 

@@ -43,7 +43,7 @@ def _steps(first: float, last: float, step: float) -> tuple[float, ...]:
 
 SEPARATIONS: dict[str, tuple[float, ...]] = {
     "H": (0.0,),
-    "H2": tuple(sorted((*_steps(0.32, 6.08, 0.16), *VALIDATION["H2"]))),
+    "H2": tuple(sorted((*_steps(0.32, 6.08, 0.16), 6.0, *VALIDATION["H2"]))),
     "H2+": _steps(0.64, 8.32, 0.32),
     "H2-H2": (0.96, 1.28, 1.44, 1.92, 2.4, 2.72, 3.04, 3.52, 4.0, 4.96, 5.44, 6.08),
     "H4": tuple(
