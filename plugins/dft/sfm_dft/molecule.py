@@ -29,6 +29,7 @@ from sfm_dft.labelling import AUXILIARY_BASIS, build_molecule
 from sfm_dft.minao import minimal_density
 
 COULOMB = ("fitted", "exact")
+FirstDensity = Callable[[Any, Callable[[np.ndarray], np.ndarray]], np.ndarray]
 GUESSES = ("minao", "atoms", "core")
 MAX_EXACT_ORBITALS = 60
 SMALLEST_DISTANCE = 1e-3  # bohr
@@ -170,7 +171,7 @@ def prepare(
     gradient: bool = True,
     closure: bool = True,
     integrals: str = "auto",
-    guess: str | Callable[[Any], np.ndarray] = "minao",
+    guess: str | FirstDensity = "minao",
     device: torch.device | str = "cpu",
 ) -> Molecule:
     """Integrals and grid of a molecule.
@@ -192,7 +193,8 @@ def prepare(
             PySCF is, torch elsewhere.
         guess: density to start from: ``minao`` (atoms in a minimal basis), ``atoms`` (spherical
             atoms, each self-consistent), ``core`` (electrons that do not see each other), or a
-            function of the PySCF molecule that gives (n, n), or (2, n, n) of up and down.
+            function that gives (n, n), or (2, n, n) of up and down, from the PySCF molecule and
+            the Coulomb matrix of a density matrix (n, n), as a function.
             Without PySCF: ``minao`` or ``core``.
         device: where everything is to live.
 
@@ -239,19 +241,19 @@ def prepare(
         found = _integrals(molecule, coulomb, auxiliary, closure)
     tensors: dict[str, Any] = {name: _tensor(array, device) for name, array in found.items()}
     tensors.setdefault("density_functions", None)
-    first = _guess(guess, molecule, shells, charges)
-    return Molecule(
+    made = Molecule(
         numbers=charges,
         positions=shells.positions,
         charge=charge,
         spin=spin,
         grid=build_grid(charges, shells, grid_level, prune=prune, gradient=gradient),
-        guess=_tensor(first, device),
+        guess=torch.zeros_like(tensors["core"]),
         nuclear=_repulsion(charges.cpu().numpy(), distances),
         basis=basis,
         auxiliary=auxiliary,
         **tensors,
     )
+    return replace(made, guess=_tensor(_guess(guess, molecule, shells, made), device))
 
 
 def _repulsion(numbers: np.ndarray, distances: np.ndarray) -> float:
@@ -259,17 +261,21 @@ def _repulsion(numbers: np.ndarray, distances: np.ndarray) -> float:
     return float((numbers[i] * numbers[j] / distances[i, j]).sum())
 
 
-def _guess(
-    kind: str | Callable[[Any], np.ndarray], molecule: Any, shells: Shells, numbers: Tensor
-) -> Tensor | np.ndarray:
-    """The first density, by PySCF where it is."""
-    if molecule is not None:
-        return first_density(molecule, kind)
-    if kind == "core":
-        return np.zeros((shells.size, shells.size))
-    if kind != "minao":
-        raise InputError(f"guess '{kind}' needs PySCF: pip install pyscf; or take 'minao'")
-    return minimal_density(shells, numbers)
+def _guess(kind: str | FirstDensity, molecule: Any, shells: Shells, made: Molecule) -> Any:
+    """The first density of a molecule made so far, by PySCF where it is."""
+    if molecule is None and kind != "core":
+        if kind != "minao":
+            raise InputError(f"guess '{kind}' needs PySCF: pip install pyscf; or take 'minao'")
+        return minimal_density(shells, made.numbers)
+    if isinstance(kind, str):
+        return torch.zeros_like(made.core) if kind == "core" else first_density(molecule, kind)
+
+    def coulomb(total: np.ndarray) -> np.ndarray:
+        matrix = made.hartree_matrix(_tensor(total, made.core.device))
+        return np.asarray(matrix.cpu().numpy())
+
+    found = kind(molecule, coulomb)
+    return found.sum(0) if found.ndim == 3 else found
 
 
 def _check_electrons(molecule: Any, basis: Any) -> None:
@@ -294,15 +300,10 @@ def _check_electrons(molecule: Any, basis: Any) -> None:
             )
 
 
-def first_density(molecule: Any, kind: str | Callable[[Any], np.ndarray]) -> np.ndarray:
-    """Density matrix (n, n) of all electrons of a PySCF molecule; `prepare` says which kinds."""
+def first_density(molecule: Any, kind: str) -> np.ndarray:
+    """Density matrix (n, n) of all electrons of a PySCF molecule: ``minao`` or ``atoms``."""
     from pyscf import scf
 
-    if not isinstance(kind, str):
-        found = kind(molecule)
-        return found.sum(0) if found.ndim == 3 else found
-    if kind == "core":
-        return np.zeros((molecule.nao, molecule.nao))
     make = {"minao": scf.hf.init_guess_by_minao, "atoms": scf.hf.init_guess_by_atom}[kind]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # files of PySCF's atoms, and its own deprecations
