@@ -34,6 +34,7 @@ CASES = {
         {"functional": "PBE0", "dispersion": "d3", "field_z": 0.3, "level_shift": 0.1},
     ),
     "smearing, two molecules": ([PAIR, HYDRIDE], {"smearing": 0.02}),
+    "learned": (PAIR, {"functional": "sfm-xc-mgga"}),
     "second derivatives": (PAIR, {"vibrations": True, "polarizability": True}),
 }
 
