@@ -49,7 +49,7 @@ class Surface:
 
     def __init__(self, simulator: KohnSham, sample: Sample):
         self.simulator, self.sample = simulator, sample
-        self.numbers = torch.as_tensor(sample.types)
+        self.numbers = torch.as_tensor(sample.types).to(simulator.exchange_scale.device)
         self.masses = atomic_masses(self.numbers)
         self._last: Tensor | None = None
 
@@ -204,7 +204,7 @@ def move(
         record.append((positions, velocities, energy))
     where, speed, potential = (torch.stack(column) for column in zip(*record, strict=True))
     return Path(
-        times=dt * torch.arange(steps + 1, dtype=torch.float64),
+        times=dt * torch.arange(steps + 1, dtype=torch.float64, device=positions.device),
         positions=where,
         velocities=speed,
         potential=potential,
@@ -232,11 +232,13 @@ def spectrum(path: Path, *, padding: int = 8) -> tuple[Tensor, Tensor]:
     Hann's window; ``padding`` times as many zeros interpolate between its frequencies.
     """
     count = len(path.times)
-    window = torch.hann_window(count, periodic=False, dtype=torch.float64)[:, None]
-    values = (path.velocities * path.masses.sqrt()[:, None]).flatten(1) * window
+    values = (path.velocities * path.masses.sqrt()[:, None]).flatten(1)
+    dtype, device = torch.float64, values.device
+    window = torch.hann_window(count, periodic=False, dtype=dtype, device=device)
+    values = values * window[:, None]
     dt = float(path.times[1] - path.times[0])
     found = torch.fft.rfft(values, n=padding * count, dim=0)
-    wavenumbers = torch.fft.rfftfreq(padding * count, dt, dtype=torch.float64) / LIGHT
+    wavenumbers = torch.fft.rfftfreq(padding * count, dt, dtype=dtype, device=device) / LIGHT
     return wavenumbers, (found.real.square() + found.imag.square()).sum(1)
 
 

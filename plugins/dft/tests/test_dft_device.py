@@ -8,11 +8,14 @@ import pytest
 import torch
 from pyscf import gto, scf
 from sfm_dft import basis, density_basis
+from sfm_dft.dynamics import Surface, move, spectrum
 from sfm_dft.gaussians import Gaussians
 from sfm_dft.integrals import Shells
 from sfm_dft.kohn_sham import KohnSham
 from sfm_dft.minao import minimal_density
 from sfm_dft.molecule import prepare
+from sfm_dft.scf import finish
+from sfm_dft.sensitivities import sensitivities
 from torch import nn
 
 from sfm.data.sample import Sample
@@ -95,6 +98,28 @@ def test_nor_by_a_closure():
     with elsewhere() as device:
         found = calculate(PAIR, settings, device, Correction().to(device))
     assert_equal(found, wanted)
+
+
+def travel(device):
+    """A trajectory, its gradient, and sensitivities to basis and charges."""
+    simulator = KohnSham(**{**SMALL, "tolerance": 1e-10}).to(device)
+    start = torch.tensor(PAIR.positions, device=device)
+    path = move(Surface(simulator, PAIR), start, dt=0.4, steps=2)
+    bond = path.bond(0, 1).mean()
+    bond.backward()
+    state = simulator.solve(PAIR)
+    functional = simulator.energy_functional(state)
+    seen = sensitivities(functional, finish(functional, state.scf))
+    found = [bond.detach(), simulator.exchange_scale.grad, *spectrum(path), seen.charges]
+    return [x.detach().cpu() for x in (*found, *seen.exponents)]
+
+
+def test_nor_by_dynamics_and_sensitivities():
+    wanted = travel("cpu")
+    with elsewhere() as device:
+        found = travel(device)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
