@@ -114,6 +114,7 @@ def travel(device):
     return [x.detach().cpu() for x in (*found, *seen.exponents)]
 
 
+@pytest.mark.slow
 def test_nor_by_dynamics_and_sensitivities():
     wanted = travel("cpu")
     with elsewhere() as device:
