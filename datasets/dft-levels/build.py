@@ -24,7 +24,7 @@ from sfm.data.storage import cache_dir, write_dataset
 from sfm.errors import InputError, SfmError
 
 HERE = Path(__file__).resolve().parent
-SIZE, COEFFICIENTS = 313, 1500
+SIZE, COEFFICIENTS = 1500, 5000
 SETTINGS = ("coefficients", "work", "cluster")
 
 
