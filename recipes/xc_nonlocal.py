@@ -6,12 +6,13 @@ OMP_NUM_THREADS=1 python recipes/xc_nonlocal.py --densities FOLDER --out FOLDER
 Arms, all with the same data, loss, steps and first weights of the two networks of the point:
 `blind` sees nothing around (a semilocal functional), `messages` what atoms tell each other through
 a small trunk from scratch, `lone` that and each atom's own electrons, `alone` only these; `joint`
-starts from the trunk of `sfm-tiny`, and `large` is a trunk of that size from scratch. Data and
-split are those of `recipes/xc_3d.py`, whose densities it reads; with `--folds 3` the test is not
-touched: each third of the training reactions is predicted from the other two; with `--folds 5
---with-test` each fifth of the test from the rest of the test and the training reactions. Every fit
-is a file, so a stopped run goes on. Errors of the table are on merged points; of arms in
-`--on-grid` also on whole grids.
+starts from the trunk of `sfm-tiny`, and `large` is a trunk of that size from scratch; `on-blind`
+arms keep the trained control as it is and only learn what to say around. Data and split are those
+of `recipes/xc_3d.py`, whose densities it reads; with `--folds 3` the test is not touched: each
+third of the training reactions is predicted from the other two; with `--folds 5 --with-test` each
+fifth of the test from the rest of the test and the training reactions. Every fit is a file, so a
+stopped run goes on. Errors of the table are on merged points; of arms in `--on-grid` also on whole
+grids.
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
     "messages": {},
     "large": {"trunk": TINY},
     "joint": {"trunk": TINY},
+    "on-blind": {},
+    "on-blind-large": {"trunk": TINY},
+    "on-blind-joint": {"trunk": TINY},
 }
 LEVEL = "PBE/def2-SVP"  # of what the joint trunk has learned of densities
 
@@ -68,7 +72,7 @@ def new(arm: str, seed: int, chosen: Sequence[Reaction], found: Found) -> Nonloc
     one = NonlocalMetaGGA(seed=seed, **ARMS[arm])
     names = [name for name in found if any(name in r.coefficients for r in chosen)]
     one.messages.calibrate(torch.cat([found[name].packed for name in names]))
-    if arm == "joint":
+    if arm.endswith("joint"):
         one.messages.adopt(sfm.load("sfm-tiny"), "dft/density", LEVEL)
     return one
 
@@ -88,6 +92,12 @@ def fitted(
     if path.exists():
         one.load_state_dict(load_file(str(path)))
         return one
+    if arm.startswith("on-"):
+        control = fitted("blind", seed, label, chosen, found, settings, out)
+        for name in ("exchange_gain", "correlation_gain"):
+            gain = getattr(one, name)
+            gain.load_state_dict(getattr(control, name).state_dict())
+            gain.requires_grad_(False)
     started = time.process_time()
     fit = train(one, found, chosen, settings, seed=seed)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,10 +159,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--folds", type=int, default=0, help="of the training data; 0: the test")
     parser.add_argument("--with-test", action="store_true", help="folds of all data, not external")
     parser.add_argument("--on-grid", nargs="*", choices=list(ARMS), default=[])
-    for name in ("steps", "stiffness", "locality", "decay", "rate"):
+    for name in ("steps", "stiffness", "locality", "ionisation", "decay", "rate"):
         parser.add_argument(f"--{name}", type=float, help="of training; the plan's own")
     options = parser.parse_args(argv)
-    changes = {k: getattr(options, k) for k in ("stiffness", "locality", "decay", "rate")}
+    changes = {
+        k: getattr(options, k) for k in ("stiffness", "locality", "ionisation", "decay", "rate")
+    }
     changes = {k: v for k, v in changes.items() if v is not None}
     settings = replace(PLANS["NeuralMetaGGA"], **changes).with_steps(int(options.steps or 0))
     every = tuple(

@@ -158,6 +158,8 @@ def train(
     best, best_step, best_state = float("inf"), 0, _copy(functional)
     losses: list[float] = []
     judged: list[float] = []
+    blind: tuple[Tensor, Tensor] | None = None
+    learning = any(w.requires_grad for w in functional.correlation_gain.parameters())
     for step in range(settings.steps + 1):
         boosts = species.boosts(functional)
         change = KCAL * species.energies(functional, boosts)
@@ -175,7 +177,8 @@ def train(
             break
         total = loss + settings.stiffness * _stiffness(species, boosts, scale)
         if settings.locality and isinstance(species, SpotStack):
-            blind = species.boosts(functional, blind=True)
+            if blind is None or learning:
+                blind = species.boosts(functional, blind=True)
             seen = (boosts[0] / blind[0], boosts[1] / blind[1])
             total = total + settings.locality * _stiffness(species, seen, scale)
         if not torch.isfinite(total):
