@@ -117,6 +117,15 @@ def test_the_bundled_functional_keeps_its_promise():
     assert plus["max"] < 1e-6
 
 
+def test_the_bundled_functional_of_four_families_knows_four_electrons():
+    """Geometries in none of its sets: within 5 mHa, where LDA is off by 30 or more."""
+    functional = load("global-families")
+    for name, separations in {"H4": [1.6, 4.0], "H2-H2": [1.92, 4.0]}.items():
+        found = curve(functional, name, separations=separations).summary()
+        assert found["not converged"] == 0
+        assert found["max"] < 5.0
+
+
 def test_training_through_the_field_and_without_it(tmp_path):
     """A few evaluations; weights survive a file; the exact xc energy of two electrons is right."""
     _, labels = labels_of("H2", [0.96, 5.44])

@@ -32,7 +32,7 @@ class Split:
 
 SPLITS: Mapping[str, Split] = {
     "two H2": Split(TRAIN, {"H2": VALIDATION["H2"]}),
-    "H2 and H4": Split(  # as published, so H2-H2 and H2+ are types never seen
+    "H2 and H4": Split(  # as later work of the publication's authors: H2-H2, H2+ are never seen
         {"H2": (1.28, 3.84), "H4": (2.08, 3.36)},
         {name: VALIDATION[name] for name in ("H2", "H4")},
     ),

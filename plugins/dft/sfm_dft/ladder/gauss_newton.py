@@ -138,7 +138,7 @@ def train_by_least_squares(
     damping: float = 1e-2,
     dx: float = 0.08,
     tolerance: float = 1e-7,
-    max_cycles: int = 60,
+    max_cycles: int = 100,
     validation: Labels | None = None,
     every: int = 2,
 ) -> Fit:

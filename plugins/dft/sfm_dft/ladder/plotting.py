@@ -70,7 +70,7 @@ def plot_curves(
     top.legend(frameon=False)
     bottom.set(xlabel="R [bohr]", ylabel="error [mHa]", yscale="symlog")
     bottom.set_yscale("symlog", linthresh=2.0)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
 
 
 def plot_families(curves: Mapping[str, Mapping[str, Curve]], path: Path) -> None:

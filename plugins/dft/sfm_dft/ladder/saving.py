@@ -29,7 +29,8 @@ def save(
 
 
 def load(name: str | Path) -> nn.Module:
-    """A functional from a file, or a bundled one by its name: `global`, `local`.
+    """A functional from a file, or a bundled one by its name: `global` (of two H2),
+    `global-families` (of four families).
 
     Raises:
         InputError: there is no such file, or it holds no functional.
