@@ -112,7 +112,13 @@ class Molecule:
         return _tensor(first_density(self.pyscf(), "minao"), self.positions.device)
 
     def pyscf(self) -> Any:
-        """The PySCF molecule."""
+        """The PySCF molecule.
+
+        Raises:
+            InputError: PySCF is not installed.
+        """
+        if not basis_sets.has_pyscf():
+            raise InputError("this part of dft/kohn-sham needs PySCF: pip install pyscf")
         numbers, positions = self.numbers.cpu().numpy(), self.positions.cpu().numpy()
         return build_molecule(numbers, positions, self.basis, self.charge, "Bohr", spin=self.spin)
 

@@ -197,6 +197,8 @@ def test_the_engine_needs_no_pyscf(with_pyscf, no_pyscf):
     for name, value in with_pyscf.items():
         torch.testing.assert_close(found[name], value, rtol=1e-7, atol=1e-6, msg=name)
     state.density_at(np.zeros((1, 3)))
+    with pytest.raises(InputError, match="needs PySCF"):
+        state.density_coefficients()
     with pytest.raises(ImportError):
         import pyscf  # noqa: F401
 
