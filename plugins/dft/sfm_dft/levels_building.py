@@ -24,6 +24,7 @@ ELEMENTS = (1, 6, 7, 8, 9, 15, 16, 17)
 MAX_ATOMS, MAX_HEAVY = 12, 9
 LEVELS = (PBE, LDA_ON_PBE, R2SCAN_ON_PBE, B3LYP_ON_PBE)
 DISPLACEMENTS = (0.0, 0.05, 0.10)  # angstrom per coordinate; one of them for each molecule
+CLOSEST = 0.65  # closest atoms allowed; below, forces are above 50 eV/angstrom
 # stored numbers are whole multiples of these, in the columns' units: see `stored`
 STEPS = {
     "positions": 2.0**-12,  # before labelling: labels are those of the stored positions
@@ -80,7 +81,17 @@ def geometry(smiles: str, seed: int) -> tuple[np.ndarray, np.ndarray] | str:
     numbers, relaxed = start
     scale = DISPLACEMENTS[stable_hash(f"{seed}/{smiles}/scale") % len(DISPLACEMENTS)]
     moved = displace(relaxed, stable_hash(f"{seed}/{smiles}/move"), scale)
-    return numbers, stored("positions", moved - moved.mean(0))
+    moved = stored("positions", moved - moved.mean(0))
+    return "atoms too close" if closest(numbers, moved) < CLOSEST else (numbers, moved)
+
+
+def closest(numbers: np.ndarray, positions: np.ndarray) -> float:
+    """Smallest distance of two atoms over the sum of their covalent radii."""
+    from rdkit.Chem import GetPeriodicTable
+
+    radii = np.array([GetPeriodicTable().GetRcovalent(int(z)) for z in numbers])
+    ratios = np.linalg.norm(positions[:, None] - positions, axis=-1) / (radii[:, None] + radii)
+    return float(ratios[np.triu_indices(len(numbers), 1)].min())
 
 
 def label_one(smiles: str, seed: int, folder: Path) -> None:

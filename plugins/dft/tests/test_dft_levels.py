@@ -144,6 +144,14 @@ def test_a_broken_job_stops_nobody(tmp_path):
     assert failures(["O", "N"], tmp_path) == [("N", "no embedding")]
 
 
+def test_noise_that_collapses_a_bond_is_refused(monkeypatch):
+    numbers, positions = np.array([6, 6]), np.array([[0.0, 0, 0], [1.2, 0, 0]])
+    monkeypatch.setattr(building, "minimum", lambda smiles, seed: (numbers, positions))
+    monkeypatch.setattr(building, "displace", lambda x, seed, scale: x * 0.6)
+    assert building.geometry("C#C", 0) == "atoms too close"
+    assert building.closest(numbers, positions) == pytest.approx(1.2 / (2 * 0.76))
+
+
 def test_order_is_deterministic_and_mixed():
     names = ["C" * n for n in range(1, 13)]
     order = building.schedule(names, seed=0)
