@@ -13,6 +13,7 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,7 +67,7 @@ def table(basis: Any, number: int) -> Table:
     """The shells of one element, by ascending l.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none, or what was given is no table.
     """
     symbol = SYMBOLS[number]
     own = basis
@@ -74,8 +75,26 @@ def table(basis: Any, number: int) -> Table:
         own = basis.get(symbol, basis.get("default"))
         if own is None:
             raise InputError(f"no basis for {symbol}; the given one has {', '.join(basis)}")
-    found = _named(own, number) if isinstance(own, str) else own
+    found = _named(own, number) if isinstance(own, str) else _checked(own, symbol)
     return sorted((shell for shell in found if shell), key=lambda shell: shell[0])
+
+
+def _checked(own: Any, symbol: str) -> Table:
+    """A table that was given as such: PySCF would pass over some mistakes in it."""
+    try:
+        for degree, *rows in filter(None, own):
+            numbers = rows[1:] if rows and isinstance(rows[0], int) else rows  # PySCF's kappa
+            values = np.array(numbers, dtype=np.float64)
+            right = values.ndim == 2 and values.shape[1] > 1 and bool(np.isfinite(values).all())
+            if not (right and degree >= 0 and degree % 1 == 0 and (values[:, 0] > 0).all()):
+                raise ValueError
+    except (TypeError, ValueError):
+        raise InputError(
+            f"basis of {symbol}: {own!r:.80} is neither a name nor a list of shells "
+            "[l, [exponent, coefficient, ...], ...]"
+        ) from None
+    found: Table = own
+    return found
 
 
 @cache
@@ -94,7 +113,7 @@ def _by_pyscf(name: str, symbol: str) -> Table:
             warnings.simplefilter("ignore")  # an advice to install another package
             found: Table = format_basis({symbol: name})[symbol]
     except (BasisNotFoundError, KeyError) as error:
-        raise InputError(f"no basis '{name}' for these elements: {error}") from None
+        raise InputError(f"no basis '{name}' for {symbol}: {error}") from None
     return found
 
 

@@ -30,9 +30,7 @@ DEVICE_BLOCK = 16_384  # the same for an accelerator, which wants long rows
 PARTITION_BYTES = 1_000_000, 500_000_000  # pairs of atoms at a time, likewise
 BOX, MARGIN = 1.2, 4.2  # bohr: neighbours are points in one box; how far boxes go beyond the nuclei
 NEGLIGIBLE = 1e-13
-WORTHWHILE = (
-    0.95  # share of shells: with more of them, leaving the rest out costs more than it saves
-)
+WORTHWHILE = 0.95  # share of shells: above it, leaving out the rest costs more than it saves
 CHANNELS = {"lda": 1, "gga": 4, "mgga": 5}
 
 

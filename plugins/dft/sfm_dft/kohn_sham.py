@@ -262,6 +262,11 @@ class KohnSham(Simulator):
         for name, lowest in LOWEST.items():
             if not getattr(self, name) >= lowest:
                 raise InputError(f"{self.part}: {name}={getattr(self, name)}: need >= {lowest:g}")
+        if not isinstance(self.guess, str | Path):
+            raise InputError(
+                f"{self.part}: guess={self.guess!r} is neither {', '.join(GUESSES)} nor a model's "
+                "name"
+            )
         if self.stability and self.smearing > 0.0:
             raise InputError(
                 f"{self.part}: stability is that of whole electrons; leave it or smearing out"

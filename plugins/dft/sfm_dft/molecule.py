@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -237,6 +237,8 @@ def prepare(
             f"basis '{basis}' has {shells.size} orbitals for {electrons} electrons; "
             "take a larger one"
         )
+    if coulomb == "fitted":
+        _check_fitting(auxiliary, charges)
     molecule = None
     if basis_sets.has_pyscf():
         molecule = build_molecule(numbers, places, basis, charge, "Bohr", spin=spin)
@@ -269,12 +271,20 @@ def _repulsion(numbers: np.ndarray, distances: np.ndarray) -> float:
 
 def _guess(kind: str | FirstDensity, molecule: Any, shells: Shells, made: Molecule) -> Any:
     """The first density of a molecule made so far, by PySCF where it is."""
-    if molecule is None and kind != "core":
-        if kind != "minao":
-            raise InputError(f"guess '{kind}' needs PySCF: pip install pyscf; or take 'minao'")
-        return minimal_density(shells, made.numbers)
+    if isinstance(kind, str) and kind not in GUESSES:
+        raise InputError(
+            f"guess '{kind}' is not known.{did_you_mean(kind, GUESSES)} Choose "
+            f"{', '.join(GUESSES)}, or give a function"
+        )
+    if kind == "core":
+        return torch.zeros_like(made.core)
+    if molecule is None:
+        if kind == "minao":
+            return minimal_density(shells, made.numbers)
+        what = f"guess '{kind}'" if isinstance(kind, str) else "a predicted first density"
+        raise InputError(f"{what} needs PySCF: pip install pyscf; or take guess='minao'")
     if isinstance(kind, str):
-        return torch.zeros_like(made.core) if kind == "core" else first_density(molecule, kind)
+        return first_density(molecule, kind)
 
     def coulomb(total: np.ndarray) -> np.ndarray:
         matrix = made.hartree_matrix(_tensor(total, made.core.device))
@@ -284,12 +294,21 @@ def _guess(kind: str | FirstDensity, molecule: Any, shells: Shells, made: Molecu
     return found.sum(0) if found.ndim == 3 else found
 
 
+def _check_fitting(auxiliary: str, numbers: Tensor) -> None:
+    """Refuse elements that the basis of density fitting does not have."""
+    for number in sorted(set(numbers.tolist())):
+        try:
+            basis_sets.table(auxiliary, number)
+        except InputError as error:
+            raise InputError(f"density fitting: {error}; coulomb='exact' needs none") from None
+
+
 def _check_electrons(molecule: Any, basis: Any) -> None:
     """Refuse a basis without core orbitals: nuclei keep all their electrons here."""
     from pyscf.gto.basis import load_ecp
 
     for symbol in sorted({molecule.atom_pure_symbol(i) for i in range(molecule.natm)}):
-        name = basis.get(symbol) if isinstance(basis, dict) else basis
+        name = basis.get(symbol, basis.get("default")) if isinstance(basis, Mapping) else basis
         if not isinstance(name, str):
             continue
         try:

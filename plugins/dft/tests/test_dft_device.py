@@ -208,6 +208,7 @@ def test_what_needs_pyscf_says_so(no_pyscf):
         ({"integrals": "libcint"}, "needs PySCF"),
         ({"coulomb": "exact"}, "set coulomb='fitted'"),
         ({"guess": "atoms"}, "guess 'atoms' needs PySCF"),
+        ({"guess": "sfm-density"}, "^a predicted first density needs PySCF"),
     ):
         with pytest.raises(InputError, match=what):
             KohnSham(**{**SMALL, **settings}).state(PAIR)

@@ -209,6 +209,10 @@ def test_bad_settings_are_refused():
         KohnSham(basis="def3-svp").state()
     with pytest.raises(InputError, match="float64"):
         KohnSham(dtype=torch.float32)
+    with pytest.raises(InputError, match="guess=3 is neither minao, atoms, core nor a model"):
+        KohnSham(guess=3)
+    with pytest.raises(InputError, match=r"'atom' is not known. Did you mean 'atoms'"):
+        prepare(*WATER, guess="atom", grid_level=0)
     with pytest.raises(
         InputError, match=r"functional 'BLYP' is none of LDA, .*Did you mean 'B3LYP'"
     ):
@@ -439,10 +443,35 @@ def test_dispersion_belongs_to_energy_and_forces():
 def test_a_basis_without_core_orbitals_is_refused():
     """def2-svp of iodine stands on an ECP; without it 28 electrons had nowhere to go."""
     pair = Sample(id="HI", domain="dft", types=[53, 1], positions=[[0, 0, 0], [0, 0, 1.6]])
-    with pytest.raises(InputError, match=r"'def2-svp' of I .* pseudopotential for 28 core"):
-        KohnSham(grid_level=0).state(pair)
+    for given in ("def2-svp", {"H": "sto-3g", "default": "def2-svp"}):
+        with pytest.raises(InputError, match=r"'def2-svp' of I .* pseudopotential for 28 core"):
+            KohnSham(grid_level=0, basis=given).state(pair)
     state = KohnSham(grid_level=0, basis={"I": "3-21g", "H": "def2-svp"}).state(pair)
     assert state.molecule.electrons == (27, 27)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        3,
+        [1],
+        [[0, [1.0]]],  # an exponent and nothing else: no function at all
+        [[0, [1.0, 1.0], [2.0, 1.0, 3.0]]],
+        [[0, [-1.0, 1.0]]],
+        [[-1, [1.0, 1.0]]],
+        [["s", [1.0, 1.0]]],
+    ],
+)
+def test_a_basis_that_is_no_table_is_refused(table):
+    with pytest.raises(InputError, match=r"basis of H: .* neither a name nor a list of shells"):
+        KohnSham(grid_level=0, basis={"H": table, "O": "sto-3g"}).state()
+
+
+def test_elements_without_a_fitting_basis_are_named():
+    table = [[0, [k + 1.0, 1.0]] for k in range(80)]
+    atom = Sample(id="Ds", domain="dft", types=[110], positions=[[0, 0, 0]])
+    with pytest.raises(InputError, match=r"density fitting: no basis .* for Ds.*coulomb='exact'"):
+        KohnSham(grid_level=0, basis={"Ds": table}).state(atom)
 
 
 def test_torch_integrals_say_where_they_end():
