@@ -117,7 +117,7 @@ def test_the_bundled_functional_keeps_its_promise():
     assert plus["max"] < 1e-6
 
 
-def test_the_bundled_functional_of_four_families_knows_four_electrons():
+def test_the_bundled_functional_of_three_families_knows_four_electrons():
     """Geometries in none of its sets: within 5 mHa, where LDA is off by 30 or more."""
     functional = load("global-families")
     for name, separations in {"H4": [1.6, 4.0], "H2-H2": [1.92, 4.0]}.items():

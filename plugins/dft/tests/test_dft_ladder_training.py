@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -64,7 +67,7 @@ def test_a_few_steps_beat_as_many_evaluations_of_a_gradient_method():
     assert np.isnan(fit.validation)
     other = train_through(GlobalXC(**options), labels, steps=9, density_weight=0.1)
     assert min(fit.losses) < 0.5 * min(other.losses)
-    with pytest.raises(InputError, match="stride=0"):
+    with pytest.raises(InputError, match="stride=0: give 1 to 48"):
         train_by_least_squares(functional, labels, stride=0)
 
 
@@ -101,3 +104,15 @@ def test_splits_do_not_overlap_and_leave_every_family_something_to_test():
     mixed = mixture({"H2": (1.28,), "H4": (2.08,), "H2+": (0.64,)})
     assert mixed.molecules.charges.sum(-1).tolist() == [2.0, 4.0, 2.0]
     assert mixed.molecules.electrons.tolist() == [2, 4, 1]
+
+
+@pytest.mark.parametrize("words", ["--restarts 0", "--density-weight nan", "--seeds -1", "--out F"])
+def test_mistakes_in_the_recipe_are_one_line(words, monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[3] / "recipes")
+    recipe = importlib.import_module("kohn_sham_1d")
+    (tmp_path / "F").touch()
+    monkeypatch.chdir(tmp_path)
+    assert recipe.main(words.split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {words}")
+    assert said.count("\n") == 1

@@ -36,7 +36,7 @@ SPLITS: Mapping[str, Split] = {
         {"H2": (1.28, 3.84), "H4": (2.08, 3.36)},
         {name: VALIDATION[name] for name in ("H2", "H4")},
     ),
-    "four families": Split(  # H2+ has nothing to teach: the gate makes it exact
+    "three families": Split(  # H2+ has nothing to teach: the gate makes it exact
         {
             "H2": (0.64, 1.6, 3.04, 5.44),
             "H4": (0.96, 2.08, 3.36, 5.92),

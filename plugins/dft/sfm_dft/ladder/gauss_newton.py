@@ -156,8 +156,10 @@ def train_by_least_squares(
         RunError: at the start some molecule is not self-consistent.
     """
     size, weights = labels.density.shape[-1], trainable(functional)
-    if not len(labels.energy) or not 1 <= stride <= size // 4:
-        raise InputError(f"{len(labels.energy)} molecules, stride={stride}: need 1 and 1 or more")
+    if not len(labels.energy):
+        raise InputError("training a functional: no molecules; give labels of one or more")
+    if not 1 <= stride <= size // 4:
+        raise InputError(f"stride={stride}: give 1 to {size // 4}, of {size} grid points")
     simulator = KohnSham1D(
         closure=functional, points=size, dx=dx, tolerance=tolerance, max_cycles=max_cycles
     )

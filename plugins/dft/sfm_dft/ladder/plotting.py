@@ -67,8 +67,9 @@ def plot_curves(
         for at in trained:
             axis.axvline(at, color="0.6", linewidth=0.8, linestyle=":")
     top.set(ylabel="energy [hartree]")
-    top.legend(frameon=False)
-    bottom.set(xlabel="R [bohr]", ylabel="error [mHa]", yscale="symlog")
+    lines, names = top.get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside lower center", ncols=3, frameon=False)
+    bottom.set(xlabel="R [bohr]", ylabel="error [mHa]")
     bottom.set_yscale("symlog", linthresh=2.0)
     figure.savefig(path, dpi=80)
 

@@ -30,7 +30,7 @@ def save(
 
 def load(name: str | Path) -> nn.Module:
     """A functional from a file, or a bundled one by its name: `global` (of two H2),
-    `global-families` (of four families).
+    `global-families` (of H2, H4 and H2-H2).
 
     Raises:
         InputError: there is no such file, or it holds no functional.
