@@ -11,8 +11,9 @@ arms keep the trained control as it is and only learn what to say around. Data a
 of `recipes/xc_3d.py`, whose densities it reads; with `--folds 3` the test is not touched: each
 third of the training reactions is predicted from the other two; with `--folds 5 --with-test` each
 fifth of the test from the rest of the test and the training reactions. Every fit is a file, so a
-stopped run goes on. Errors of the table are on merged points; of arms in `--on-grid` also on whole
-grids.
+stopped run goes on; with other settings it wants another folder. Errors of the table are on merged
+points; of arms in `--on-grid` also on whole grids. The numbers in benchmarks/xc_nonlocal.json have
+`--locality 3e7`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from sfm_dft.neural.saving import save
 from sfm_dft.neural.training import PLANS, Settings, errors_of, fold_of, train
 
 import sfm
+from sfm.errors import InputError, SfmError
 
 Found = Mapping[str, SpeciesSpots]
 TINY = {"channels": 64, "layers": 2, "experts": 1, "radial": 8, "carried": 16}
@@ -86,10 +88,18 @@ def fitted(
     settings: Settings,
     out: Path,
 ) -> NonlocalMetaGGA:
-    """The functional trained on these reactions: read from its file if it was trained before."""
+    """The functional trained on these reactions: read from its file if it was trained before.
+
+    Raises:
+        InputError: it was, with other settings.
+    """
     one = new(arm, seed, chosen, found)
     path = out / "fits" / f"{arm}-{label}-{seed}.safetensors"
-    if path.exists():
+    record = path.with_suffix(".json")
+    if path.exists() and record.exists():
+        before = json.loads(record.read_text(encoding="utf-8"))["settings"]
+        if before != asdict(settings):
+            raise InputError(f"{path}: was trained with other settings; give another --out")
         one.load_state_dict(load_file(str(path)))
         return one
     if arm.startswith("on-"):
@@ -103,7 +113,7 @@ def fitted(
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({k: v.contiguous() for k, v in one.state_dict().items()}, str(path))
     seconds = round(time.process_time() - started, 1)
-    path.with_suffix(".json").write_text(json.dumps({**asdict(fit), "seconds": seconds}))
+    record.write_text(json.dumps({**asdict(fit), "seconds": seconds}), encoding="utf-8")
     print(
         f"{arm} {label} seed {seed}: loss {fit.training[-1]:.3f}, {seconds} s of processor",
         file=sys.stderr,
@@ -159,19 +169,53 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--folds", type=int, default=0, help="of the training data; 0: the test")
     parser.add_argument("--with-test", action="store_true", help="folds of all data, not external")
     parser.add_argument("--on-grid", nargs="*", choices=list(ARMS), default=[])
-    for name in ("steps", "stiffness", "locality", "ionisation", "decay", "rate"):
+    parser.add_argument("--steps", type=int, help="of training; the plan's own")
+    for name in ("stiffness", "locality", "ionisation", "decay", "rate"):
         parser.add_argument(f"--{name}", type=float, help="of training; the plan's own")
     options = parser.parse_args(argv)
-    changes = {
-        k: getattr(options, k) for k in ("stiffness", "locality", "ionisation", "decay", "rate")
-    }
-    changes = {k: v for k, v in changes.items() if v is not None}
-    settings = replace(PLANS["NeuralMetaGGA"], **changes).with_steps(int(options.steps or 0))
+    try:
+        return compare(options)
+    except SfmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def chosen_settings(options: argparse.Namespace) -> Settings:
+    """Those of the command line, the plan's own where it gives none.
+
+    Raises:
+        InputError: options that are out of range or make no sense together.
+    """
+    names = ("steps", "stiffness", "locality", "ionisation", "decay", "rate")
+    changes = {k: getattr(options, k) for k in names if getattr(options, k) is not None}
+    for name, value in changes.items():
+        least, most = int(name == "steps"), 1.0 if name == "ionisation" else float("inf")
+        if not least <= value <= most or value == float("inf"):
+            raise InputError(f"--{name} {value}: give a number from {least} to {most}")
+    if options.folds < 0 or options.folds == 1:
+        raise InputError(f"--folds {options.folds}: give 2 or more, or 0 for the test")
+    if options.with_test and not options.folds:
+        raise InputError("--with-test: folds of all data need --folds, such as --folds 5")
+    if options.on_grid and (options.folds or set(options.on_grid) - set(options.arms)):
+        raise InputError("--on-grid: give arms that are in --arms, and no --folds")
+    return replace(PLANS["NeuralMetaGGA"], **changes)
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Train and judge every arm; write the table and, but for folds, the functionals."""
+    settings = chosen_settings(options)
+    known = reactions()
     every = tuple(
-        r
-        for r in reactions()
-        if all((options.densities / f"{n}.npz").exists() for n in names_of([r]))
+        r for r in known if all((options.densities / f"{n}.npz").exists() for n in names_of([r]))
     )
+    if {r.part for r in every} != {r.part for r in known}:
+        raise InputError(
+            f"--densities {options.densities}: too few densities are there; recipes/xc_3d.py "
+            "makes them"
+        )
+    if len(every) < len(known):
+        lacking = len(known) - len(every)
+        print(f"{lacking} reactions left out: densities are lacking", file=sys.stderr)
     test = [r for r in every if r.part == "test"]
     external = [r for r in every if r.part == "external"]
     blind_to_test = bool(options.folds) and not options.with_test

@@ -1,6 +1,9 @@
 """The nonlocal functional: symmetries, exact conditions, derivatives, forces, storage, training."""
 
-from dataclasses import replace
+import importlib
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -365,8 +368,9 @@ def test_places_of_a_stored_density(small):
 
 
 @KINDS
-def test_spots_stand_for_the_grid(kind, small):
-    one = lively(kind)
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_spots_stand_for_the_grid(kind, share, small):
+    one = lively(kind, exact_exchange=share)
     whole = {p.stem: located(load_density(p)) for p in sorted(small.glob("*.npz"))}
     found = {n: SpeciesSpots.of(spots(one, p).tensors()) for n, p in whole.items()}
     species = stack(found, list(found), torch.float64)
@@ -374,6 +378,7 @@ def test_spots_stand_for_the_grid(kind, small):
     for i, (name, prepared) in enumerate(whole.items()):
         assert isinstance(prepared, PreparedDensity)
         energy = prepared.rest + float(integral(one, prepared.density).sum())
+        energy += share * prepared.exact_exchange
         change = energy - float(species.base[i])
         # a percent of what is learned, and 0.1 kcal/mol where energies are small, as in H2
         assert abs(float(changes[i]) - change) < 1e-2 * abs(change) + 1.6e-4, name
@@ -396,3 +401,43 @@ def test_training_lowers_the_error_on_real_densities(small):
     assert after.sum() < 0.3 * before.sum()
     on_grid = reaction_errors(one, chosen, small)
     assert float((on_grid.abs() - after).abs().max()) < 0.1
+
+
+@pytest.fixture
+def recipe(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[3] / "recipes")
+    return importlib.import_module("xc_nonlocal")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("", "too few densities"),
+        ("--steps 0", "--steps 0"),
+        ("--ionisation 2", "--ionisation 2.0"),
+        ("--with-test", "--folds 5"),
+        ("--folds 3 --on-grid blind", "no --folds"),
+    ],
+)
+def test_mistakes_in_the_recipe_are_one_line(recipe, words, line, tmp_path, capsys):
+    folder = str(tmp_path)
+    code = recipe.main(["--densities", folder, "--out", folder, *words.split()])
+    said = capsys.readouterr().err
+    assert code == 2
+    assert line in said
+    assert said.count("\n") == 1
+
+
+def test_the_recipe_does_not_take_a_fit_of_other_settings_for_its_own(recipe, small, tmp_path):
+    chosen = [Reaction("H2", "atomisation", "external", {"H2": -1, "H": 2}, 109.5)]
+    blank = NonlocalMetaGGA()
+    found = {n: spots(blank, located(load_density(small / f"{n}.npz"))) for n in ("H", "H2")}
+    settings = Settings(steps=2)
+    first = recipe.fitted("messages", 0, "a", chosen, found, settings, tmp_path)
+    again = recipe.fitted("messages", 0, "a", chosen, found, settings, tmp_path)
+    for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    written = json.loads((tmp_path / "fits" / "messages-a-0.json").read_text())
+    assert written["settings"] == asdict(settings)
+    with pytest.raises(InputError, match="other settings"):
+        recipe.fitted("messages", 0, "a", chosen, found, replace(settings, locality=1.0), tmp_path)

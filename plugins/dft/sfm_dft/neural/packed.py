@@ -116,6 +116,10 @@ class SpeciesSpots:
             positions=torch.cat([one.positions for one in chosen]).to(dtype),
             system=torch.cat(systems),
             base=torch.tensor([one.base for one in chosen], dtype=torch.float64),
+            exact_exchange=torch.tensor(
+                [one.exact_exchange for one in chosen], dtype=torch.float64
+            ),
+            base_exchange=torch.stack([one.exchange.energy.double().sum() for one in chosen]),
         )
 
 
@@ -251,6 +255,8 @@ class SpotStack:
     positions: Tensor
     system: Tensor
     base: Tensor
+    exact_exchange: Tensor
+    base_exchange: Tensor
 
     def boosts(self, functional: NeuralFunctional, *, blind: bool = False) -> tuple[Tensor, Tensor]:
         """B_x and B_c of all spots, (K,) each; blind: with nothing seen around."""
@@ -285,6 +291,9 @@ class SpotStack:
     ) -> Tensor:
         """(S,) energy beyond `base`, hartree, differentiable in the weights."""
         x, c = self.boosts(functional) if boosts is None else boosts
+        a = functional.exact_exchange
         change = torch.zeros(len(self.names), dtype=x.dtype)
-        change = change.index_add(0, self.exchange_owner, self.exchange.energy * (x - 1.0))
-        return change.index_add(0, self.correlation_owner, self.correlation.energy * (c - 1.0))
+        share = (1.0 - a) * self.exchange.energy
+        change = change.index_add(0, self.exchange_owner, share * (x - 1.0))
+        change = change.index_add(0, self.correlation_owner, self.correlation.energy * (c - 1.0))
+        return change + a * (self.exact_exchange - self.base_exchange).to(change.dtype)
