@@ -158,9 +158,10 @@ class KohnSham(Simulator):
     199, 557 (1992); Mermin, Phys. Rev. 137, A1441 (1965).
 
     Raises:
-        InputError: as the base class; a dtype below float64; a setting out of range; a closure
-            whose `base` is another functional than this one, whose correction would be counted
-            twice.
+        InputError: as the base class; a dtype below float64; a setting out of range; a functional
+            that nothing is called; D3 without parameters for it; `stability` with `smearing`; a
+            closure whose `base` is another functional than this one, whose correction would be
+            counted twice.
     """
 
     part: ClassVar[str] = "dft/kohn-sham"

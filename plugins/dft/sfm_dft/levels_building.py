@@ -24,7 +24,7 @@ ELEMENTS = (1, 6, 7, 8, 9, 15, 16, 17)
 MAX_ATOMS, MAX_HEAVY = 12, 9
 LEVELS = (PBE, LDA_ON_PBE, R2SCAN_ON_PBE, B3LYP_ON_PBE)
 DISPLACEMENTS = (0.0, 0.05, 0.10)  # angstrom per coordinate; one of them for each molecule
-CLOSEST = 0.65  # closest atoms allowed; below, forces are above 50 eV/angstrom
+CLOSEST = 0.65  # in sums of covalent radii; closer, forces are above 50 eV/angstrom
 # stored numbers are whole multiples of these, in the columns' units: see `stored`
 STEPS = {
     "positions": 2.0**-12,  # before labelling: labels are those of the stored positions
