@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sfm.errors import InputError
 from sfm.units import factor
 from sfm_dft.grid import CHANNELS, fields
 from sfm_dft.system import KohnShamSystem
@@ -204,7 +205,16 @@ class EnergyFunctional:
     def energy_and_fock(
         self, density_matrix: Tensor, *, create_graph: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Total energies (M,) without a graph, and `fock`."""
+        """Total energies (M,) without a graph, and `fock`.
+
+        Raises:
+            InputError: in `torch.inference_mode`, which leaves no derivatives.
+        """
+        if torch.is_inference_mode_enabled():
+            raise InputError(
+                "a Fock matrix is a derivative, which torch.inference_mode() forbids: use "
+                "torch.no_grad()"
+            )
         with torch.enable_grad():
             d = density_matrix
             if not (create_graph and d.requires_grad):

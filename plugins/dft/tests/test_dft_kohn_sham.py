@@ -481,6 +481,15 @@ def test_torch_integrals_say_where_they_end():
         engine.state(iron)
 
 
+def test_inference_mode_is_refused():
+    atom = Sample(id="He", domain="dft", types=[2], positions=[[0, 0, 0]])
+    engine = KohnSham(basis="sto-3g", grid_level=0)
+    with torch.inference_mode(), pytest.raises(InputError, match=r"use torch\.no_grad"):
+        engine.solve(atom)
+    with torch.no_grad():
+        assert engine.solve(atom).converged
+
+
 def test_coinciding_atoms_are_refused():
     pair = Sample(id="H2", domain="dft", types=[1, 1], positions=np.zeros((2, 3)))
     with pytest.raises(InputError, match="atoms 1 and 2 are at one place"):
