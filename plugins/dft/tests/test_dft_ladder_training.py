@@ -106,6 +106,13 @@ def test_splits_do_not_overlap_and_leave_every_family_something_to_test():
     assert mixed.molecules.electrons.tolist() == [2, 4, 1]
 
 
+def test_labels_that_are_not_there_are_said_in_one_line():
+    with pytest.raises(InputError, match=r"H2 at 1\.3 bohr .* nearest is at 1\.28"):
+        labels_of("H2", [1.28, 1.3])
+    with pytest.raises(InputError, match="family 'H3'"):
+        labels_of("H3")
+
+
 @pytest.mark.parametrize("words", ["--restarts 0", "--density-weight nan", "--seeds -1", "--out F"])
 def test_mistakes_in_the_recipe_are_one_line(words, monkeypatch, tmp_path, capsys):
     monkeypatch.syspath_prepend(Path(__file__).resolve().parents[3] / "recipes")

@@ -11,6 +11,7 @@ from torch import nn
 
 from sfm.data.sample import Sample
 from sfm.data.storage import open_dataset
+from sfm.errors import InputError
 from sfm.units import factor
 from sfm_dft.ladder.kohn_sham_1d import KohnSham1D
 from sfm_dft.ladder.labels import TRAIN, VALIDATION
@@ -100,14 +101,23 @@ def labels_of(
     """Separations (R,) and labels of one family, all of it or the given separations.
 
     Raises:
-        KeyError: a separation is not in the dataset.
+        InputError: the family or a separation is not in the dataset.
     """
     own = {
         round(float(s.conditions["separation"]), 2): s
         for s in (samples() if found is None else found)
         if s.id.startswith(f"{name}/")
     }
+    if not own:
+        raise InputError(
+            f"family '{name}' is not in hydrogen-1d: give one of {', '.join(FAMILIES)}"
+        )
     keys = sorted(own) if separations is None else [round(r, 2) for r in separations]
+    if lacking := [k for k in keys if k not in own]:
+        nearest = min(own, key=lambda r: abs(r - lacking[0]))
+        raise InputError(
+            f"{name} at {lacking[0]} bohr is not in hydrogen-1d: the nearest is at {nearest}"
+        )
     chosen = [own[k] for k in keys]
     positions = np.stack([s.positions[:, 0] for s in chosen]) * factor("angstrom", "bohr")
     charges = np.stack([s.types for s in chosen]).astype(float)
