@@ -71,8 +71,8 @@ def fitted(
 USE = """```python
 from sfm_dft.neural.saving import load
 
-functional = load("{name}")        # a bundled name, a folder or owner/name
-functional(density)                # sfm_dft.xc.GridDensity -> energies per volume
+functional = load("{name}")  # a bundled name, a folder or owner/name
+functional(density)  # sfm_dft.xc.GridDensity -> energies per volume
 ```
 
 In `dft/kohn-sham` it goes by its name, `sfm.simulator("dft/kohn-sham", functional="{name}")`,

@@ -220,8 +220,8 @@ def _snippet(report: Report) -> str:
     return (
         "```python\n"
         "import sfm\n\n"
-        f'model = sfm.load("{name}")          # a bundled name, a folder or owner/name\n'
-        "model.predict(atoms)                  # {quantity: value} with units\n"
+        f'model = sfm.load("{name}")  # a bundled name, a folder or owner/name\n'
+        "model.predict(atoms)  # {quantity: value} with units\n"
         "```\n\n"
         f"or `sfm predict {name} FILE`. With transformers: `import sfm.hub.auto`, then "
         "`AutoModel.from_pretrained(...)`."
