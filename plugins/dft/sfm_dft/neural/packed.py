@@ -21,7 +21,7 @@ from sfm_dft.neural.around import LENGTH, SHELLS, Around
 from sfm_dft.neural.densities import PreparedDensity
 from sfm_dft.neural.functional import NeuralFunctional
 from sfm_dft.neural.nonlocality import NonlocalMetaGGA, packed_values, squashed, tokens
-from sfm_dft.neural.spectra import averaged
+from sfm_dft.neural.spectra import Stacked, averaged
 from sfm_dft.xc.reduced import reduced
 
 NEAR = 0.57  # bohr: closer to a nucleus, where most energy lies, directions hardly matter
@@ -243,7 +243,7 @@ def _joined(parts: list[Spots], dtype: torch.dtype) -> Spots:
 
 
 @dataclass(frozen=True)
-class SpotStack:
+class SpotStack(Stacked):
     """Spots of several species, one under the other, and all their tokens."""
 
     names: tuple[str, ...]
@@ -285,15 +285,3 @@ class SpotStack:
         sizes = torch.bincount(spots.token, minlength=len(coefficients))
         around = Around(spots.token, tuple(sizes.tolist()), spots.shells, spots.harmonics)
         return around.sorted_values(coefficients)
-
-    def energies(
-        self, functional: NeuralFunctional, boosts: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
-        """(S,) energy beyond `base`, hartree, differentiable in the weights."""
-        x, c = self.boosts(functional) if boosts is None else boosts
-        a = functional.exact_exchange
-        change = torch.zeros(len(self.names), dtype=x.dtype)
-        share = (1.0 - a) * self.exchange.energy
-        change = change.index_add(0, self.exchange_owner, share * (x - 1.0))
-        change = change.index_add(0, self.correlation_owner, self.correlation.energy * (c - 1.0))
-        return change + a * (self.exact_exchange - self.base_exchange).to(change.dtype)

@@ -8,8 +8,10 @@ the width of a bin. A hundred thousand points become a few hundred rows, exact f
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -103,12 +105,40 @@ def _merge(
     return Spectrum(total, mean[:, : len(names)], mean[:, -2], mean[:, -1])
 
 
-@dataclass(frozen=True)
-class Stack:
-    """Spectra of several species, one under the other, in float32 for training.
+class Stacked(ABC):
+    """Points of several species, one under the other; `owner` (K,) says whose a row is."""
 
-    `owner` (K,) says to which species a row belongs.
-    """
+    names: tuple[str, ...]
+    exchange: Any
+    exchange_owner: Tensor
+    correlation: Any
+    correlation_owner: Tensor
+    exact_exchange: Tensor
+    base_exchange: Tensor
+
+    @abstractmethod
+    def boosts(self, functional: Any) -> tuple[Tensor, Tensor]:
+        """B_x and B_c of all rows, (K,) each."""
+
+    def energies(
+        self, functional: NeuralFunctional, boosts: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """(S,) energy beyond `base`, hartree, differentiable in the weights.
+
+        boosts: where they are known already.
+        """
+        x, c = self.boosts(functional) if boosts is None else boosts
+        a = functional.exact_exchange
+        change = torch.zeros(len(self.names), dtype=x.dtype)
+        share = (1.0 - a) * self.exchange.energy
+        change = change.index_add(0, self.exchange_owner, share * (x - 1.0))
+        change = change.index_add(0, self.correlation_owner, self.correlation.energy * (c - 1.0))
+        return change + a * (self.exact_exchange - self.base_exchange).to(change.dtype)
+
+
+@dataclass(frozen=True)
+class Stack(Stacked):
+    """Spectra of several species, in float32 for training."""
 
     names: tuple[str, ...]
     exchange: Spectrum
@@ -126,21 +156,6 @@ class Stack:
             functional.exchange_boost(x.enhancement, x.columns, x.departure),
             functional.correlation_boost(c.columns, c.departure),
         )
-
-    def energies(
-        self, functional: NeuralFunctional, boosts: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
-        """(S,) energy beyond `base`, hartree, differentiable in the weights.
-
-        boosts: where they are known already.
-        """
-        x, c = self.boosts(functional) if boosts is None else boosts
-        a = functional.exact_exchange
-        change = torch.zeros(len(self.names), dtype=x.dtype)
-        share = (1.0 - a) * self.exchange.energy
-        change = change.index_add(0, self.exchange_owner, share * (x - 1.0))
-        change = change.index_add(0, self.correlation_owner, self.correlation.energy * (c - 1.0))
-        return change + a * (self.exact_exchange - self.base_exchange).to(change.dtype)
 
 
 def stack(
