@@ -91,9 +91,8 @@ def start(
     coulomb: Coulomb | None = None,
 ) -> np.ndarray:
     """First density matrix, as `density_matrix` gives it, from coefficients (A, 45)."""
-    hartree = _hartree(molecule, coefficients)
-    fixed = _fixed(molecule, coefficients, functional)
-    first = occupied(molecule, fixed + hartree)
+    fixed = _fixed(molecule, coefficients, functional)  # refuses what does not fit
+    first = occupied(molecule, fixed + _hartree(molecule, coefficients))
     if not relax:
         return first
     if coulomb is not None:

@@ -148,6 +148,8 @@ def test_what_cannot_be_guessed_is_refused(molecule, base):
         guess.density_matrix(sulfide, base)
     with pytest.raises(InputError, match=r"shape \(3, 45\), expected \(4, 45\)"):
         guess.fock(molecule, np.zeros((3, 45)))
+    with pytest.raises(InputError, match=r"shape \(3, 45\), expected \(4, 45\)"):
+        guess.start(molecule, np.zeros((3, 45)))
     for name in ("b3lyp", "r2scan"):
         with pytest.raises(InputError, match=f"'{name}' is .* name an LDA or a GGA"):
             guess.fock(molecule, np.zeros((4, 45)), name)
