@@ -12,7 +12,7 @@ is known for one and the same density n. All numbers leave this module in hartre
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +73,7 @@ def kohn_sham(molecule: Any, level: str, grid_level: int = GRID_LEVEL) -> Iterat
     mean_field.xc = FUNCTIONALS[level]
     mean_field.conv_tol = CONVERGENCE
     mean_field.grids.level = grid_level
+    mean_field._numint.eval_ao = _kept(mean_field._numint.eval_ao)
     try:
         yield mean_field
     finally:
@@ -80,6 +81,24 @@ def kohn_sham(molecule: Any, level: str, grid_level: int = GRID_LEVEL) -> Iterat
             file: Any = getattr(owner, name, None)
             if hasattr(file, "close"):
                 file.close()
+
+
+def _kept(eval_ao: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """PySCF's orbital values kept for each block of points; it computes them anew in each cycle.
+
+    A tenth of the time of `dft-levels`, for 32 bytes per orbital and point: 80 MB for ten atoms.
+    """
+    kept: dict[tuple[Any, ...], tuple[np.ndarray, np.ndarray]] = {}
+
+    def evaluate(molecule: Any, coords: np.ndarray, deriv: int = 0, **options: Any) -> np.ndarray:
+        key = (id(molecule), coords.ctypes.data, coords.shape, deriv)
+        if key not in kept:
+            options["out"] = None  # the caller's buffer serves all blocks in turn
+            # the points are held too, so that no other array can take their address
+            kept[key] = coords, eval_ao(molecule, coords, deriv, **options)
+        return kept[key][1]
+
+    return evaluate
 
 
 def label(
