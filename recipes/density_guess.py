@@ -30,6 +30,7 @@ import sfm
 from sfm.data.sample import Sample
 from sfm.data.spec import DatasetSpec
 from sfm.data.storage import open_dataset
+from sfm.errors import one_line_errors
 from sfm.hub import check_folder, write_model_card
 from sfm.train.report import hardware, versions, write_json
 
@@ -49,6 +50,7 @@ def labelled(spec: DatasetSpec, split: str) -> list[Sample]:
     return [sample for sample in data if QUANTITY in sample.labels]
 
 
+@one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=3500)

@@ -28,6 +28,7 @@ from sfm_dft.xc import FUNCTIONALS, Functional
 from torch import Tensor
 
 from sfm.data.sample import Sample
+from sfm.errors import one_line_errors
 
 # angstrom, stretched a little from where they rest; fs
 MOLECULES = {
@@ -127,6 +128,7 @@ def _differences(
     return total
 
 
+@one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--molecules", nargs="+", choices=list(MOLECULES), default=list(MOLECULES))

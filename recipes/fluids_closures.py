@@ -26,6 +26,7 @@ from sfm_fluids.evaluation.a_posteriori import Rollouts
 from torch import nn
 
 from sfm.data.storage import open_dataset
+from sfm.errors import one_line_errors
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ def _line(log: Any, where: str, text: str) -> None:
     log(f"{where}: {text}")
 
 
+@one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", default=list(PLANS), help="default: all")

@@ -30,6 +30,7 @@ from sfm_dft.specs import DFT_SMALL, PBE
 import sfm
 from sfm.data.labelling import note
 from sfm.data.storage import open_dataset
+from sfm.errors import one_line_errors
 from sfm.train.report import hardware, versions, write_json
 
 BASE, NAME = "sfm-tiny", "sfm-fock"
@@ -73,6 +74,7 @@ def untrained(train: Sequence[FockLabel]) -> dict[str, Callable[[FockLabel], np.
     }
 
 
+@one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=600)

@@ -28,7 +28,7 @@ from sfm_dft.ladder.saving import KINDS, save
 from sfm_dft.ladder.training import Fit, Labels, train_on_exact_densities
 from torch import nn
 
-from sfm.errors import InputError, RunError, SfmError
+from sfm.errors import InputError, RunError, one_line_errors
 
 Row = dict[str, Any]
 
@@ -124,6 +124,7 @@ def summaries(curves: Mapping[str, Curve], split: str | None = None) -> dict[str
     return found
 
 
+@one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -135,11 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--out", type=Path, help="folder for weights, table and plot")
     options = parser.parse_args(argv)
-    try:
-        return compare(options)
-    except SfmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    return compare(options)
 
 
 def check(options: argparse.Namespace) -> None:

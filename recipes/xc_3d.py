@@ -32,7 +32,9 @@ from sfm_dft.neural.saving import save
 from sfm_dft.neural.spectra import SpeciesSpectra, spectra
 from sfm_dft.neural.training import PLANS, errors_of, fold_of, train
 
+from sfm.errors import one_line_errors
 from sfm.hub.cards import write_model_card
+from sfm.train.report import write_json
 
 Found = Mapping[str, SpeciesSpectra]
 
@@ -208,6 +210,7 @@ def one_kind(
     return found_rows, {name: values.mean(0) for name, values in columns.items()}
 
 
+@one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--densities", type=Path, required=True, help="made where it lacks some")
@@ -237,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         columns |= errors
     table = {"failures": failures, "summary": rows, "reactions": rows_of(test, columns)}
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "results.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
+    write_json(options.out / "results.json", table)
     print(json.dumps(rows, indent=1))
     return 0
 

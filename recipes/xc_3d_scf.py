@@ -33,7 +33,7 @@ from sfm_dft.xc import FUNCTIONALS
 from sfm_dft.xc.functional import Functional
 
 from sfm.data.sample import Sample
-from sfm.errors import InputError
+from sfm.errors import InputError, one_line_errors
 from sfm.units import factor
 
 Record = dict[str, Any]
@@ -235,6 +235,7 @@ def draw(curves: Mapping[str, Record], reference: Sequence[float], path: Path) -
     plt.close(figure)
 
 
+@one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("functional")

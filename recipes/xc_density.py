@@ -49,6 +49,7 @@ from sfm_dft.scf import nearest_idempotent
 from torch import Tensor
 
 from sfm.data.sample import Sample
+from sfm.errors import RunError, one_line_errors
 from sfm.units import factor
 
 TRAIN = ("H2O", "NH3", "HF", "CO", "N2", "CH4")
@@ -95,7 +96,7 @@ def correlated(names: Sequence[str], folder: Path) -> list[Tensor]:
             mol = gto.M(atom=atoms, basis=BASIS, verbose=0)
             solver = cc.CCSD(scf.RHF(mol).run(conv_tol=1e-10)).run()
             if not solver.converged:
-                raise RuntimeError(f"{name}: CCSD did not converge")
+                raise RunError(f"{name}: CCSD did not converge")
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, solver.make_rdm1(ao_repr=True))
         found.append(torch.tensor(np.load(path)))
@@ -267,6 +268,7 @@ def spread(values: Sequence[float]) -> list[float]:
     return [round(statistics.fmean(values), 6), round(off, 6)]
 
 
+@one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--densities", type=Path, required=True, help="made where it lacks some")

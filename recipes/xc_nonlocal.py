@@ -38,7 +38,8 @@ from sfm_dft.neural.saving import save
 from sfm_dft.neural.training import PLANS, Settings, errors_of, fold_of, train
 
 import sfm
-from sfm.errors import InputError, SfmError
+from sfm.errors import InputError, one_line_errors
+from sfm.train.report import write_json
 
 Found = Mapping[str, SpeciesSpots]
 TINY = {"channels": 64, "layers": 2, "experts": 1, "radial": 8, "carried": 16}
@@ -159,6 +160,7 @@ def on_grid(
     return KCAL * torch.stack(list(energies.values()), 1) @ rows.double().T - reference
 
 
+@one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--densities", type=Path, required=True, help="of recipes/xc_3d.py")
@@ -173,11 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("stiffness", "locality", "ionisation", "decay", "rate"):
         parser.add_argument(f"--{name}", type=float, help="of training; the plan's own")
     options = parser.parse_args(argv)
-    try:
-        return compare(options)
-    except SfmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    return compare(options)
 
 
 def chosen_settings(options: argparse.Namespace) -> Settings:
@@ -244,7 +242,7 @@ def compare(options: argparse.Namespace) -> int:
             columns[f"{arm}, whole grid"] = errors.mean(0)
     table = {"settings": asdict(settings), "summary": rows, "reactions": rows_of(judged, columns)}
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "results.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
+    write_json(options.out / "results.json", table)
     print(json.dumps(rows, indent=1))
     return 0
 

@@ -6,7 +6,12 @@ the message without a traceback and leaves with `exit_code`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+import sys
+from collections.abc import Callable, Iterable
+from typing import ParamSpec
+
+P = ParamSpec("P")
 
 
 class SfmError(Exception):
@@ -41,6 +46,23 @@ class HubError(SfmError):
     """The Hub refused, could not be reached, or sent something damaged."""
 
     exit_code = 4
+
+
+def one_line_errors(main: Callable[P, int]) -> Callable[P, int]:
+    """A script's `main` that ends in an `SfmError`'s line and exit code, not in a traceback."""
+
+    @functools.wraps(main)
+    def run(*args: P.args, **options: P.kwargs) -> int:
+        try:
+            return main(*args, **options)
+        except SfmError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+
+    return run
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

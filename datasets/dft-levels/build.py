@@ -10,7 +10,6 @@ as you like: labels are kept, and molecules that cannot be labelled are listed i
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -21,13 +20,14 @@ from sfm_dft.specs import DFT_LEVELS
 
 from sfm.cli.values import parse_settings
 from sfm.data.storage import cache_dir, write_dataset
-from sfm.errors import InputError, SfmError
+from sfm.errors import InputError, one_line_errors
 
 HERE = Path(__file__).resolve().parent
 SIZE, COEFFICIENTS = 1500, 5000
 SETTINGS = ("coefficients", "work", "cluster")
 
 
+@one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=SIZE, help="molecules (%(default)s)")
@@ -38,11 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--set", nargs="+", action="extend", default=[], metavar="K=V", help=", ".join(SETTINGS)
     )
     options = parser.parse_args(argv)
-    try:
-        return build(options)
-    except SfmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    return build(options)
 
 
 def build(options: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@ python datasets/turbulence-2d-steps/build.py [--size PAIRS] [--seed N] [--out FO
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from sfm_fluids.data.dns import Case, Member
 from sfm_fluids.data.next_state import build
 from sfm_fluids.data.specs import TURBULENCE_2D_STEPS
 
-from sfm.errors import InputError, SfmError
+from sfm.errors import InputError, one_line_errors
 
 HERE = Path(__file__).resolve().parent
 KINDS = ("kolmogorov", "ring", "decaying")
@@ -41,6 +40,7 @@ def cases(pairs: int, seed: int) -> list[Case]:
     ]
 
 
+@one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=SIZE, help="pairs in all (%(default)s)")
@@ -48,16 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--out", type=Path, default=HERE)
     args = parser.parse_args(argv)
-    try:
-        check_count("size", args.size)
-        changed = (args.size, args.seed) != (SIZE, SEED)
-        if changed and args.out.resolve() == HERE:
-            raise InputError("these options change the data: give --out FOLDER for it")
-        each = max(1, round(args.size / (len(KINDS) * COPIES * len(RESOLUTIONS))))
-        build(cases(each, args.seed), TURBULENCE_2D_STEPS, args.out, fractions=(0.7, 0.1, 0.2))
-    except SfmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    check_count("size", args.size)
+    changed = (args.size, args.seed) != (SIZE, SEED)
+    if changed and args.out.resolve() == HERE:
+        raise InputError("these options change the data: give --out FOLDER for it")
+    each = max(1, round(args.size / (len(KINDS) * COPIES * len(RESOLUTIONS))))
+    build(cases(each, args.seed), TURBULENCE_2D_STEPS, args.out, fractions=(0.7, 0.1, 0.2))
     return 0
 
 

@@ -211,20 +211,25 @@ def _evaluate(
             c = flat[start:stop].reshape(len(a), width) * _norms(degree)[:, None]
             start = stop
             gaussians = np.exp(-np.outer(r2, a))
-            radial, (harmonics, slopes) = gaussians @ c, _harmonics(degree, d)
+            radial, harmonics = gaussians @ c, _harmonics(degree, d)
             out[0] += (radial * harmonics).sum(1)
             if gradient:
                 steep = -2.0 * (((gaussians * a) @ c) * harmonics).sum(1)
-                out[1:] += steep * d.T + np.einsum("gm,gmx->xg", radial, slopes)
+                out[1:] += steep * d.T + np.einsum("gm,gmx->xg", radial, _slopes(degree, d))
     return out
 
 
-def _harmonics(degree: int, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Harmonics (n, 2l + 1) of vectors (n, 3), e3nn's order, and their gradients (n, 2l + 1, 3)."""
+def _harmonics(degree: int, d: np.ndarray) -> np.ndarray:
+    """Harmonics (n, 2l + 1) of vectors (n, 3), e3nn's order."""
+    return (np.ones((len(d), 1)), d)[degree] if degree < 2 else e3nn_quadrupoles(d)
+
+
+def _slopes(degree: int, d: np.ndarray) -> np.ndarray:
+    """Gradients (n, 2l + 1, 3) of `_harmonics`."""
     if degree == 0:
-        return np.ones((len(d), 1)), np.zeros((len(d), 1, 3))
+        return np.zeros((len(d), 1, 3))
     if degree == 1:
-        return d, np.broadcast_to(np.eye(3), (len(d), 3, 3))
+        return np.broadcast_to(np.eye(3), (len(d), 3, 3))
     x, y, z = d.T
     none, root = np.zeros_like(x), np.sqrt(3.0)
     rows = [
@@ -234,7 +239,7 @@ def _harmonics(degree: int, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         [none, root * z, root * y],
         [-root * x, none, root * z],
     ]
-    return e3nn_quadrupoles(d), np.array(rows).transpose(2, 0, 1)
+    return np.array(rows).transpose(2, 0, 1)
 
 
 @cache

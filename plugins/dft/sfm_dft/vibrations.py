@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from sfm_dft.curvature import Curvature
-from sfm_dft.elements import MASSES
 from sfm_dft.energy import EnergyFunctional
 from sfm_dft.molecule import Molecule
 from sfm_dft.response import conjugate_gradients, coupling, weighting
@@ -99,8 +98,10 @@ def unknown(molecule: Molecule) -> Vibrations:
 
 
 def atomic_masses(numbers: Tensor) -> Tensor:
-    """Average masses (A,) of the elements, amu."""
-    return torch.tensor(MASSES, dtype=torch.float64, device=numbers.device)[numbers]
+    """Masses (A,) of the elements, amu: averages over isotopes, ASE's."""
+    from ase.data import atomic_masses as table
+
+    return torch.tensor(table, dtype=torch.float64, device=numbers.device)[numbers]
 
 
 def normal_modes(hessian: Tensor, positions: Tensor, masses: Tensor) -> tuple[Tensor, Tensor]:

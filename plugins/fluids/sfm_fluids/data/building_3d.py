@@ -6,7 +6,6 @@ import argparse
 import csv
 import hashlib
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from sfm.data.labelling import label_all
 from sfm.data.spec import DatasetSpec
 from sfm.data.splits import assign
 from sfm.data.storage import GROUP, ID, SPLIT, Column, cache_dir, cell_column, write_dataset
-from sfm.errors import InputError, SfmError
+from sfm.errors import InputError, one_line_errors
 
 from ..periodic.grid_3d import Grid3D
 from .building import STRESS_BITS, VELOCITY_BITS, write_table
@@ -134,6 +133,7 @@ def quality_table(quality: Sequence[tuple[Case3D, Quality3D]]) -> str:
     return "\n".join(lines)
 
 
+@one_line_errors
 def main(
     text: str,
     spec: DatasetSpec,
@@ -158,20 +158,16 @@ def main(
         help="points=N of the simulation, cluster=ADDRESS of a Dask scheduler",
     )
     options = parser.parse_args(argv)
-    try:
-        settings = settings_of(options.set)
-        cluster = settings.pop("cluster", None)
-        for name in ("size", "workers"):
-            check_count(name, getattr(options, name))
-        own = changed(cases, settings, options.size, options.seed)
-        if own != list(cases) and options.out.resolve() == here.resolve():
-            raise InputError("these options change the data: give --out FOLDER for it")
-        quality = build(
-            own, spec, options.out, fractions=fractions, workers=options.workers, cluster=cluster
-        )
-    except SfmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    settings = settings_of(options.set)
+    cluster = settings.pop("cluster", None)
+    for name in ("size", "workers"):
+        check_count(name, getattr(options, name))
+    own = changed(cases, settings, options.size, options.seed)
+    if own != list(cases) and options.out.resolve() == here.resolve():
+        raise InputError("these options change the data: give --out FOLDER for it")
+    quality = build(
+        own, spec, options.out, fractions=fractions, workers=options.workers, cluster=cluster
+    )
     card = options.out / "README.md"
     if card.is_file():
         write_table(card, quality_table(quality))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import yaml
 
 from sfm.data.spec import DatasetSpec
-from sfm.errors import InputError, SfmError
+from sfm.errors import InputError, one_line_errors
 from sfm.recipe import NumberLoader
 
 from ..periodic.grid import Grid
@@ -37,6 +36,7 @@ def parser(text: str, *, size: str, seed: int, out: Path) -> argparse.ArgumentPa
     return found
 
 
+@one_line_errors
 def main(
     text: str,
     spec: DatasetSpec,
@@ -53,31 +53,27 @@ def main(
     spacings wide. What changes the data needs `--out`.
     """
     options = parser(text, size="snapshots in all", seed=seed, out=here).parse_args(argv)
-    try:
-        settings = settings_of(options.set)
-        cluster = settings.pop("cluster", None)
-        for name in ("size", "workers"):
-            check_count(name, getattr(options, name))
-        if settings:
-            ensembles = changed(ensembles, settings)
-        other = settings or options.size is not None or options.seed != seed
-        if other and options.out.resolve() == here.resolve():
-            raise InputError("these options change the data: give --out FOLDER for it")
-        points = _points(settings.get("grid", 32))
-        coarse = Grid(points, points)
-        quality = build(
-            planned(ensembles, options.seed, options.size),
-            spec,
-            options.out,
-            fractions=fractions,
-            coarse=coarse,
-            width=3 * coarse.isotropic_spacing,
-            workers=options.workers,
-            cluster=cluster,
-        )
-    except SfmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    settings = settings_of(options.set)
+    cluster = settings.pop("cluster", None)
+    for name in ("size", "workers"):
+        check_count(name, getattr(options, name))
+    if settings:
+        ensembles = changed(ensembles, settings)
+    other = settings or options.size is not None or options.seed != seed
+    if other and options.out.resolve() == here.resolve():
+        raise InputError("these options change the data: give --out FOLDER for it")
+    points = _points(settings.get("grid", 32))
+    coarse = Grid(points, points)
+    quality = build(
+        planned(ensembles, options.seed, options.size),
+        spec,
+        options.out,
+        fractions=fractions,
+        coarse=coarse,
+        width=3 * coarse.isotropic_spacing,
+        workers=options.workers,
+        cluster=cluster,
+    )
     card = options.out / "README.md"
     if card.is_file():
         write_table(card, quality_table(quality))

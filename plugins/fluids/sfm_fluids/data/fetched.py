@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import Any
 
 from sfm.data.spec import DatasetSpec
 from sfm.data.storage import Column, write_dataset
-from sfm.errors import InputError, SfmError
+from sfm.errors import InputError, one_line_errors
 
 Rows = Callable[[], Iterable[Mapping[str, Any]]]
 
 
+@one_line_errors
 def main(
     text: str,
     spec: DatasetSpec,
@@ -35,18 +35,12 @@ def main(
     parser.add_argument("--seed", type=int, default=0, help="accepted: nothing is random")
     parser.add_argument("--out", type=Path, default=here, help="folder to write to")
     options = parser.parse_args(argv)
-    try:
-        if options.size is not None and options.size < 1:
-            raise InputError(f"--size {options.size}: must be at least 1")
-        if options.size is not None and options.out.resolve() == here.resolve():
-            raise InputError("--size changes the data: give --out FOLDER for it")
-        found = islice(rows(), options.size)
-        write_dataset(
-            options.out, columns, (named(columns, row) for row in found), spec.info(**info)
-        )
-    except SfmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    if options.size is not None and options.size < 1:
+        raise InputError(f"--size {options.size}: must be at least 1")
+    if options.size is not None and options.out.resolve() == here.resolve():
+        raise InputError("--size changes the data: give --out FOLDER for it")
+    found = islice(rows(), options.size)
+    write_dataset(options.out, columns, (named(columns, row) for row in found), spec.info(**info))
     return 0
 
 
