@@ -1,4 +1,4 @@
-"""Rebuild `g2-atomisation` from ase's tables of the G2 set; a second of work.
+"""Rebuild `g2-atomisation` from tables in ase and in chemicals; a second of work.
 
 python datasets/g2-atomisation/build.py [--size N] [--out FOLDER]
 """
@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from sfm_dft import building
+from sfm_dft import thermochemistry
 from sfm_dft.specs import G2_ATOMISATION
 
 from sfm.data.storage import write_dataset
+from sfm.errors import one_line_errors
 
 HERE = Path(__file__).resolve().parent
 
 
+@one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, help="at most so many molecules (default: all)")
@@ -25,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="accepted, not used: nothing is random")
     parser.add_argument("--out", type=Path, default=HERE, help="the dataset's folder")
     options = parser.parse_args(argv)
-    rows = islice(building.atomisation_rows(), options.size)
-    write_dataset(options.out, building.atomisation_columns(), rows, G2_ATOMISATION.info())
+    rows = islice(thermochemistry.rows(), options.size)
+    write_dataset(options.out, thermochemistry.columns(), rows, G2_ATOMISATION.info())
     return 0
 
 

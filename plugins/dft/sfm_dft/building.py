@@ -6,7 +6,7 @@ Cheap molecules come first, shuffled by a hash, so that a run that is cut short 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from sfm.data.splits import assign
 from sfm.data.storage import GROUP, ID, SPLIT, TYPES, Column, positions_column
 from sfm.units import factor
 from sfm_dft import density_basis
-from sfm_dft.geometry import ELEMENTS, count_electrons, displace, embed, relax, small_molecules
+from sfm_dft.geometry import count_electrons, displace, embed, relax, small_molecules
 from sfm_dft.label_folder import keep, stable_hash, work_file
 from sfm_dft.labelling import build_molecule, label
-from sfm_dft.specs import EXPERIMENT, LDA, PBE
+from sfm_dft.specs import LDA, PBE
 
 ARCHIVE = ("robocrys", "0.2.13", "962044ac35afb659")
 MEMBER = "robocrys/condense/molecule_db.json.gz"
@@ -153,47 +153,3 @@ def write_statistics(table: Sequence[dict[str, Any]], path: Path) -> None:
         "scale": [float(f"{x:.5g}") for x in scale],
     }
     path.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def atomisation_columns() -> list[Column]:
-    """Columns of `g2-atomisation`."""
-    made = [ID, SPLIT, GROUP, positions_column(), TYPES, Column("charge", "e", "condition")]
-    return [*made, Column("atomisation_energy", "eV", "label", EXPERIMENT, (), "float64")]
-
-
-def atomisation_rows() -> Iterator[dict[str, Any]]:
-    """Closed-shell molecules of H, C, N, O, F in ase's G2 tables.
-
-    The energy is that of atoms minus molecule at the bottom of the well, from tabulated enthalpies
-    of formation H (atoms at 0 K, molecule at 298 K), thermal corrections T, and zero-point energy:
-
-        D_e = sum_atoms (H - T) - H + T + ZPE.
-    """
-    from ase.build import molecule
-    from ase.data.g2 import data, molecule_names
-
-    tables: dict[str, Any] = data
-    for name in sorted(molecule_names):
-        entry = tables[name]
-        atoms = molecule(name)
-        if entry["magmoms"] is not None or not set(atoms.numbers) <= set(ELEMENTS):
-            continue
-        if len(atoms) < 2 or sum(atoms.numbers) % 2:
-            continue
-        yield {
-            "id": name,
-            "split": assign(name, (0.6, 0.1, 0.3)),
-            "group": name,
-            "positions[angstrom]": atoms.positions,
-            "types[1]": atoms.numbers,
-            "charge[e]": 0.0,
-            f"atomisation_energy[eV]@{EXPERIMENT}": _atomisation(tables, name, atoms.symbols),
-        }
-
-
-def _atomisation(tables: Mapping[str, Any], name: str, symbols: Iterable[str]) -> float:
-    """D_e of a molecule of ase's tables, eV."""
-    own = tables[name]
-    atoms = sum(tables[a]["enthalpy"] - tables[a]["thermal correction"] for a in symbols)
-    total = atoms - own["enthalpy"] + own["thermal correction"] + own["ZPE"]
-    return float(total * factor("kcal/mol", "eV"))

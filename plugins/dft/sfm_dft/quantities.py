@@ -47,6 +47,11 @@ ATOMISATION_ENERGY = Quantity(
     extensive=True,
     summary="energy to take the molecule apart into free atoms at rest, without zero-point energy",
 )
+ATOMISATION_ENERGY_UNCERTAINTY = Quantity(
+    "atomisation_energy_uncertainty",
+    "eV",
+    summary="half a 95 % interval of a measured atomisation energy",
+)
 SPIN_SQUARED = Quantity(
     "spin_squared", "1", summary="expectation of S^2: 0 for a singlet, 0.75 for a pure doublet"
 )
@@ -93,6 +98,7 @@ ALL = (
     DENSITY_COEFFICIENTS,
     DENSITY_PROJECTIONS,
     ATOMISATION_ENERGY,
+    ATOMISATION_ENERGY_UNCERTAINTY,
     SPIN_SQUARED,
     SCF_RESIDUAL,
     POLARIZABILITY,

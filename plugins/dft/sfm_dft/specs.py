@@ -10,6 +10,7 @@ LDA_ON_PBE = "LDA@PBE/def2-SVP"
 R2SCAN_ON_PBE = "r2SCAN@PBE/def2-SVP"
 B3LYP_ON_PBE = "B3LYP@PBE/def2-SVP"
 EXPERIMENT = "experiment"
+ATCT = "ATcT 1.112"
 EXACT_1D = "exact, exponential interaction"
 
 DFT_SMALL = DatasetSpec(
@@ -57,11 +58,13 @@ G2_ATOMISATION = DatasetSpec(
     name="g2-atomisation",
     domain="dft",
     summary="closed-shell molecules of the G2 set with measured atomisation energies; held out",
-    quantities=("atomisation_energy",),
-    levels=(EXPERIMENT,),
-    licence="LGPL-2.1-or-later (ase, whose tables these are)",
-    origin="ase 3.29.0, ase.data.g2: geometries, enthalpies of formation, zero-point energies",
+    quantities=("atomisation_energy", "atomisation_energy_uncertainty"),
+    levels=(EXPERIMENT, ATCT),
+    licence="LGPL-2.1-or-later (ase, whose tables these are); MIT (chemicals, for ATcT)",
+    origin="ase 3.29.0, ase.data.g2: geometries, enthalpies of formation, zero-point energies; "
+    "chemicals 1.5.2: Active Thermochemical Tables 1.112",
     citation=(
+        "Ruscic et al., J. Phys. Chem. A 108, 9979 (2004), doi:10.1021/jp047912y",
         "Curtiss, Raghavachari, Redfern, Pople, J. Chem. Phys. 106, 1063 (1997)",
         "Larsen et al., J. Phys.: Condens. Matter 29, 273002 (2017)",
     ),
