@@ -4,7 +4,7 @@
 
 A single-domain run has the same seed, steps, learning rate and size, and as many tokens of its
 domain per step as the joint run has on average (fluids: one flow, 1.6 times as many). Needs about
-25 minutes for the joint run on one core, and as much for the four others together.
+half an hour for the joint run on one core, and as much for the four others together.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sfm.errors import one_line_errors
 from sfm.hub import check_folder, write_model_card
 from sfm.recipe import Recipe, load
 from sfm.train.pretrain import pretrain, probabilities
@@ -28,7 +29,8 @@ LIMITS = [
     "Forces and stress of crystals are distilled from CHGNet 0.4.2, not computed by DFT.",
     "Molecules: neutral, closed shell, H C N O F S Cl, up to 20 atoms; GFN2-xTB approximates too.",
     "The subgrid stress holds for 2-D flow at the filter-to-grid ratio of its data (3).",
-    "Densities: up to 8 atoms, def2-SVP; the fit in a small auxiliary basis has its own error.",
+    "DFT: neutral closed shells, def2-SVP, up to 12 atoms; densities of H, C, N, O, F only, in a "
+    "small basis whose fit has its own error; X@PBE is the energy of X on the PBE density.",
     "One seed: a few per cent between the joint and a single-domain model are noise.",
 ]
 
@@ -70,7 +72,8 @@ def card(out: Path, tasks: list[TaskData], target: Path) -> None:
     check_folder(target)
 
 
-def main() -> None:
+@one_line_errors
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/sfm-tiny"))
     parser.add_argument("--only", nargs="*", help="joint, or domains; default all")
@@ -87,7 +90,8 @@ def main() -> None:
             pretrain(own, target, resume=(target / "run" / "last.ckpt").exists())
     if arguments.card:
         card(arguments.out, tasks, arguments.card)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
