@@ -53,7 +53,7 @@ def labelled(spec: DatasetSpec, split: str) -> list[Sample]:
 @one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=3500)
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-samples", type=int, help="of each dataset's split, for a trial")
     parser.add_argument("--out", type=Path, default=Path("runs") / NAME)

@@ -3,7 +3,7 @@
     sfm dataset build dft/dft-levels [--size N] [--workers N] [--seed N] [--out FOLDER] [--set K=V]
 
 Settings: coefficients=N (rows that carry density coefficients), work=FOLDER (labels made so far),
-cluster=tcp://host:8786 (a Dask scheduler). 1.6 to 4 seconds of one core per molecule. Stop and start
+cluster=tcp://host:8786 (a Dask scheduler). 1.6 to 4 CPU seconds per molecule. Stop and start
 as you like: labels are kept, and molecules that cannot be labelled are listed in failures.csv.
 """
 
