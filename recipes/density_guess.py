@@ -5,7 +5,7 @@ OMP_NUM_THREADS=1 python recipes/density_guess.py [--steps N] [--out FOLDER]
 Takes the trunk and the density head of `sfm-tiny`, and trains them on the density coefficients of
 `dft-small` and `dft-levels` (training splits) with the Coulomb energy of the error as the loss (see
 `sfm_dft.density_training`). No recipe file fits: that loss needs integrals of each molecule. Writes
-a model folder with its record and card. Minutes on one core; memory 1 GB.
+a model folder with its record and card. Ten minutes on one core; memory about 2 GB.
 """
 
 from __future__ import annotations
