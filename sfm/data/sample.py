@@ -42,6 +42,8 @@ class Sample:
         fields: input fields on a grid, by quantity name.
         conditions: numbers that describe the whole system: charge, spin, Reynolds number.
         labels: targets by quantity name, in the quantity's canonical unit. Missing ones are absent.
+        extras: numbers that its file states under names that are no quantity's (`REF_energy`), as
+            they stand there; `sfm.data.label_names` makes labels of them.
 
     Raises:
         InputError: positions, types or cell have the wrong shape or hold impossible values.
@@ -58,6 +60,7 @@ class Sample:
     fields: Mapping[str, np.ndarray] = field(default_factory=dict)
     conditions: Mapping[str, float] = field(default_factory=dict)
     labels: Mapping[str, np.ndarray] = field(default_factory=dict)
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         put = object.__setattr__

@@ -136,7 +136,10 @@ class PointEncoder(Encoder):
         missing = [name for name in self.fields if name not in sample.fields]
         if missing:
             raise InputError(f"{sample.id}: no field {missing}, which '{self.part}' needs")
-        edges, shifts = neighbour_list(sample.positions, self.cutoff, sample.cell, sample.pbc)
+        try:
+            edges, shifts = neighbour_list(sample.positions, self.cutoff, sample.cell, sample.pbc)
+        except InputError as error:
+            raise InputError(f"{sample.id}: {error}") from None
         cell = None if sample.cell is None else torch.from_numpy(np.array(sample.cell))
         return Tokens.make(
             positions=torch.from_numpy(np.array(sample.positions)),

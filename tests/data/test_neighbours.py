@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sfm.data.neighbours import neighbour_list
+from sfm.errors import InputError
 
 
 def loop(x, cutoff, cell, pbc):
@@ -61,3 +62,33 @@ def test_none_and_one(n):
     edges, shifts = neighbour_list(np.zeros((n, 3)), 3.0)
     assert edges.shape == (2, 0)
     assert shifts.shape == (0, 3)
+
+
+@pytest.mark.parametrize("far", [2e3, 1.5e6, 1e8])
+@pytest.mark.parametrize("pbc", [(0, 0, 0), (1, 1, 0), (0, 0, 1)])
+def test_clusters_far_apart_have_the_pairs_of_each(far, pbc):
+    """vesin kills the process at 1e6; what lies apart along an open axis is found all the same."""
+    rng = np.random.default_rng(3)
+    x = rng.random((6, 3)) @ CELL
+    box, pbc = np.diag([6.0, 6.0, 6.0]), np.array(pbc, dtype=bool)
+    away = np.zeros(3)
+    away[int(np.argmin(pbc))] = far
+    edges, shifts = neighbour_list(np.concatenate([x, x + away]), 2.5, box, pbc)
+    one, _ = neighbour_list(x, 2.5, box, pbc)
+    first = edges[:, edges[0] < 6]
+    np.testing.assert_array_equal(first, one)
+    assert (edges[0] < 6).tolist() == (edges[1] < 6).tolist()
+    if far < 1e6:  # beyond, the copy's own digits are lost
+        assert edges.shape[1] == 2 * one.shape[1]
+
+
+def test_what_cannot_be_finished_is_refused():
+    crowd = np.random.default_rng(0).uniform(0, 3, (30_000, 3))
+    with pytest.raises(InputError, match="pairs of atoms lie within 5"):
+        neighbour_list(crowd, 5.0)
+    with pytest.raises(InputError, match="pairs of atoms"):
+        neighbour_list(crowd, 5.0, np.diag([1e4] * 3), True)
+    with pytest.raises(InputError, match=r"cell is 1e-05 thin"):
+        neighbour_list(crowd[:3], 5.0, np.diag([1e-5, 3, 3]), True)
+    with pytest.raises(InputError, match="wrap the coordinates"):
+        neighbour_list(np.array([[0, 0, 0], [0, 0, 1e15]]), 5.0, np.diag([9.0] * 3), True)
