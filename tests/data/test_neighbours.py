@@ -73,7 +73,7 @@ def test_clusters_far_apart_have_the_pairs_of_each(far, pbc):
     box, pbc = np.diag([6.0, 6.0, 6.0]), np.array(pbc, dtype=bool)
     away = np.zeros(3)
     away[int(np.argmin(pbc))] = far
-    edges, shifts = neighbour_list(np.concatenate([x, x + away]), 2.5, box, pbc)
+    edges, _ = neighbour_list(np.concatenate([x, x + away]), 2.5, box, pbc)
     one, _ = neighbour_list(x, 2.5, box, pbc)
     first = edges[:, edges[0] < 6]
     np.testing.assert_array_equal(first, one)
