@@ -5,7 +5,15 @@ Importing it is light: torch comes with the first simulator, encoder or model.
 
 from __future__ import annotations
 
-from sfm.errors import HubError, InputError, PluginError, RecipeError, RunError, SfmError
+from sfm.errors import (
+    HubError,
+    InputError,
+    InputWarning,
+    PluginError,
+    RecipeError,
+    RunError,
+    SfmError,
+)
 
 TYPE_CHECKING = False  # without importing typing: `sfm --help` should be quick
 if TYPE_CHECKING:
@@ -23,6 +31,7 @@ __version__ = "0.1.0"
 __all__ = [
     "HubError",
     "InputError",
+    "InputWarning",
     "Plugin",
     "PluginError",
     "Quantity",

@@ -48,6 +48,13 @@ class HubError(SfmError):
     exit_code = 4
 
 
+class InputWarning(UserWarning):
+    """Something that a file or a call states and a run does not use, in one line.
+
+    Raised with `warnings.warn`; the command line prints it once, and `--json` lists it.
+    """
+
+
 def one_line_errors(main: Callable[P, int]) -> Callable[P, int]:
     """A script's `main` that ends in an `SfmError`'s line and exit code, not in a traceback."""
 

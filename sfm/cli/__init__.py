@@ -68,9 +68,9 @@ def _run(words: list[str]) -> int:
     from sfm.cli.parser import parse
 
     handler, arguments = parse(words)
-    from sfm.cli.output import results_only
+    from sfm.cli.output import input_warnings, results_only
 
-    with results_only():
+    with results_only(), input_warnings():
         return handler(arguments) or 0
 
 

@@ -31,14 +31,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Fit; exit code 1 if it did not converge."""
-    from sfm.cli.output import emit_json, note, table, warn
+    from sfm.cli.output import emit_json, input_warnings, note, table, warn
     from sfm.cli.values import parse_settings
     from sfm.registry import find
     from sfm.simulate.fit import fit
 
     part = find("simulators", arguments.simulator)
     simulator = part.load()(**parse_settings(arguments.set))
-    observations = simulator.read_observations(arguments.data)
+    told: list[str] = []
+    with input_warnings(told):
+        observations = simulator.read_observations(arguments.data)
     for name, guess in observations.unknowns.items():
         note(f"{name} is not given: its {guess.numel()} numbers are estimated, too")
     result = fit(
@@ -64,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         "converged": result.converged,
         "observations": result.n_observations,
         "residual_rms": dict(result.residual_rms),
-        "warnings": list(result.warnings),
+        "warnings": [*told, *result.warnings],
     }
     if arguments.json:
         emit_json(report)
@@ -84,5 +86,5 @@ def run(arguments: argparse.Namespace) -> int:
                     (key, f"{value:.8g}", f"± {error:.2g}", f"[{low:.6g}, {high:.6g}]", e.unit)
                 )
         table(rows, ("parameter", "value", "standard error", "95% interval", "unit"))
-        warn(result.warnings)
+        warn(report["warnings"])
     return 0 if result.converged else 1

@@ -7,9 +7,12 @@ import json
 import math
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
+
+from sfm.errors import InputWarning
 
 _results: list[TextIO] = []
 
@@ -62,6 +65,25 @@ def warn(messages: Sequence[str]) -> None:
     """Warnings, one a line."""
     for message in messages:
         note(f"sfm: warning: {message}")
+
+
+@contextlib.contextmanager
+def input_warnings(told: list[str] | None = None) -> Iterator[None]:
+    """Each `InputWarning` of the block once: to the list `told`, or else as a line of stderr."""
+    said: set[str] = set()
+
+    def show(message: Any, category: Any, *place: Any, **more: Any) -> None:
+        if not issubclass(category, InputWarning):
+            return before(message, category, *place, **more)
+        text = " ".join(str(message).split())
+        if text not in said:
+            said.add(text)
+            warn([text]) if told is None else told.append(text)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", InputWarning)
+        before, warnings.showwarning = warnings.showwarning, show
+        yield
 
 
 def _plain(value: Any) -> Any:

@@ -25,24 +25,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Predict and print."""
     import sfm
-    from sfm.cli.output import emit_json, note, warn
+    from sfm.cli.output import emit_json, input_warnings, note, warn
 
     note(f"loading {arguments.model}")
     model = sfm.load(arguments.model)
-    found = model.predict(
-        Path(arguments.input),
-        domain=arguments.domain,
-        level=arguments.level,
-        quantities=arguments.quantity,
-    )
+    told: list[str] = []
+    with input_warnings(told):
+        found = model.predict(
+            Path(arguments.input),
+            domain=arguments.domain,
+            level=arguments.level,
+            quantities=arguments.quantity,
+        )
     predictions = found if isinstance(found, list) else [found]
     if arguments.output:
         _write(arguments.output, predictions)
     systems = [_entry(p, arguments.output) for p in predictions]
-    warnings = list(dict.fromkeys(w for s in systems for w in s["warnings"]))
+    warnings = [*told, *dict.fromkeys(w for s in systems for w in s["warnings"])]
     if arguments.json:
         if len(systems) == 1:
-            emit_json({"part": model.config.name, **systems[0]})
+            emit_json({"part": model.config.name, **systems[0], "warnings": warnings})
         else:
             emit_json({"part": model.config.name, "systems": systems, "warnings": warnings})
         return 0

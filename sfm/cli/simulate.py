@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Build the simulator, run it, print its observables."""
-    from sfm.cli.output import emit_json, note, warn
+    from sfm.cli.output import emit_json, input_warnings, note, warn
     from sfm.cli.values import parse_settings
     from sfm.registry import find
 
@@ -59,7 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
     closure = _closure(arguments, part.domain)
     if closure is not None:
         values["closure"] = closure
-    simulator, state = _start(cls, part, values, arguments)
+    told: list[str] = []
+    with input_warnings(told):
+        simulator, state = _start(cls, part, values, arguments)
     steps = cls.default_steps if arguments.steps is None else arguments.steps
     for path in (arguments.output, arguments.plot):
         if path is not None:
@@ -74,12 +76,12 @@ def run(arguments: argparse.Namespace) -> int:
         with _named(arguments.plot) as scratch:
             simulator.plot(trajectory, scratch)
         note(f"wrote {arguments.plot}")
-    report = _report(part.full_name, trajectory, arguments.output)
+    report = _report(part.full_name, trajectory, arguments.output, told)
     if arguments.json:
         emit_json(report)
     else:
         _print(report)
-        warn([*trajectory.warnings, *_unprinted(report)])
+        warn([*told, *trajectory.warnings, *_unprinted(report)])
     return 0
 
 
@@ -131,6 +133,7 @@ def _start(cls: Any, part: Any, values: dict[str, Any], arguments: argparse.Name
     """The simulator and its first state; `--seed` reaches every random number in it."""
     import torch
 
+    from sfm.cli.output import note
     from sfm.data.readers import read_file
     from sfm.errors import InputError
 
@@ -145,12 +148,19 @@ def _start(cls: Any, part: Any, values: dict[str, Any], arguments: argparse.Name
                 f"--index {arguments.index}: {arguments.input} holds {len(samples)} systems"
             )
         sample = samples[arguments.index]
+        if stated := cls.stated(sample, **values):
+            note(f"from {sample.id}: {', '.join(f'{k}={_short(v)}' for k, v in stated.items())}")
+            values = {**values, **stated}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0 if arguments.seed is None else arguments.seed)
         simulator = cls(**values)
         # forward only: no graph over the run, while forces by autograd still work
         simulator.requires_grad_(False)
         return simulator, simulator.state(sample)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _write(simulator: Any, trajectory: Any, path: Path) -> None:
@@ -179,10 +189,12 @@ def _named(path: Path) -> Iterator[Path]:
             raise InputError(str(error).replace(str(scratch), str(path))) from None
 
 
-def _report(name: str, trajectory: Any, output: Path | None) -> dict[str, Any]:
+def _report(
+    name: str, trajectory: Any, output: Path | None, told: Sequence[str]
+) -> dict[str, Any]:
     from sfm.cli.results import quantity
 
-    warnings = list(trajectory.warnings)
+    warnings = [*told, *trajectory.warnings]
     values = {"time": trajectory.times, **trajectory.observables}
     units = {**trajectory.units, "time": trajectory.time_unit}
     quantities = {

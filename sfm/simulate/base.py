@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -238,6 +238,23 @@ class Simulator(nn.Module, ABC):
         """
         simulator = cls(**values)
         return simulator, simulator.state()
+
+    @classmethod
+    def stated(cls, sample: Sample, **values: Any) -> dict[str, Any]:
+        """Parameters and settings that a sample states and `values` do not: its grid, its box.
+
+        Here none. `state` refuses a sample that contradicts the simulator.
+        """
+        return {}
+
+    @classmethod
+    def from_sample(cls, sample: Sample, **values: Any) -> Self:
+        """The simulator of a sample: `values`, and whatever else the sample states.
+
+        Raises:
+            InputError: as the constructor.
+        """
+        return cls(**values, **cls.stated(sample, **values))
 
     @abstractmethod
     def state(self, sample: Sample | None = None) -> Any:

@@ -197,3 +197,22 @@ def test_models(capsys):
     code, out, _ = run(capsys, "models", "--json")
     assert code == 0
     assert isinstance(json.loads(out)["models"], list)
+
+
+def test_what_a_run_does_not_use_is_said_once(capsys):
+    """An `InputWarning` is one line of stderr, or an entry of a list; other warnings pass by."""
+    import warnings
+
+    from sfm.cli.output import input_warnings
+    from sfm.errors import InputWarning
+
+    with input_warnings():
+        for _ in range(2):
+            warnings.warn("a.h5: not used:\n pressure", InputWarning, stacklevel=1)
+    assert capsys.readouterr().err == "sfm: warning: a.h5: not used: pressure\n"
+    told: list[str] = []
+    with pytest.warns(UserWarning, match="another"), input_warnings(told):
+        warnings.warn("b", InputWarning, stacklevel=1)
+        warnings.warn("another", UserWarning, stacklevel=1)
+    assert told == ["b"]
+    assert capsys.readouterr().err == ""
