@@ -32,6 +32,9 @@ from sfm.registry import find
 if TYPE_CHECKING:
     from sfm.predict import Embedding, Prediction
 
+# tables of the trunk with one row per (encoder, level)
+CONTEXT_TABLES = ("trunk.context_scalars.weight", "trunk.neighbours")
+
 
 class FoundationModel(nn.Module):
     """One equivariant model for several domains.
@@ -346,10 +349,14 @@ class FoundationModel(nn.Module):
         targets: Iterable[Target],
         heads: Iterable[HeadSpec] = (),
         quantities: Mapping[str, Any] | None = None,
+        *,
+        nearest: Mapping[tuple[str, str], tuple[str, str]] | None = None,
     ) -> FoundationModel:
         """A copy that can also be trained on `targets`; everything known is kept.
 
-        A new level starts from the mean of those that the encoder knows; a new head from scratch.
+        A new head starts from scratch. A new level (its context row, routing, neighbours, scales
+        and references) starts as a copy of the (encoder, level) that `nearest` names for it, else
+        of the first that the encoder knows; of a new encoder, from the mean of all.
         """
         old = self.config
         new_targets = tuple(t for t in targets if t not in old.targets)
@@ -357,12 +364,12 @@ class FoundationModel(nn.Module):
         for target in new_targets:
             if target.context not in contexts:
                 contexts.append(target.context)
-        known = {h.key for h in old.heads}
+        heads_known = {h.key for h in old.heads}
         config = dataclasses.replace(
             old,
             targets=old.targets + new_targets,
             contexts=tuple(contexts),
-            heads=old.heads + tuple(h for h in heads if h.key not in known),
+            heads=old.heads + tuple(h for h in heads if h.key not in heads_known),
             quantities={**old.quantities, **(quantities or {})},
         )
         grown = FoundationModel(config).to(device=self.device, dtype=self.dtype)
@@ -374,15 +381,17 @@ class FoundationModel(nn.Module):
                 state[name][: len(value)] = value
         pairs = config.context_indices()
         for index in range(len(old.contexts), len(contexts)):
-            encoder, level = pairs[index]
-            same = [i for i, (e, _) in enumerate(pairs[: len(old.contexts)]) if e == encoder]
-            same = same or list(range(len(old.contexts)))
-            for name in ("trunk.context_scalars.weight", "trunk.neighbours"):
-                state[name][index] = state[name][same].mean(0)
-            if level >= len(old.levels):
-                levels = [pairs[i][1] for i in same]
+            encoder, level = contexts[index]
+            known = [i for i, (e, _) in enumerate(old.contexts) if e == encoder]
+            donor = (nearest or {}).get((encoder, level))
+            same = [contexts.index(donor)] if donor else known[:1] or list(range(len(old.contexts)))
+            for name in state:
+                if name.startswith("normalisers.") or name in CONTEXT_TABLES:
+                    state[name][index] = state[name][same].mean(0)
+            row = pairs[index][1]
+            if row >= len(old.levels):
                 table = state["trunk.router.level_logits"]
-                table[level] = table[levels].mean(0)
+                table[row] = table[[pairs[i][1] for i in same]].mean(0)
         grown.load_state_dict(state)
         return grown
 

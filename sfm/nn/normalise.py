@@ -21,6 +21,7 @@ from sfm.data.batching import row_counts
 from sfm.data.tokens import Tokens, system_sum
 from sfm.nn.elements import N_TYPES
 from sfm.nn.precision import Float64Buffers
+from sfm.nn.references import fit_references
 from sfm.quantity import Quantity
 
 
@@ -105,25 +106,22 @@ def fit(
             scale of an energy, as in MACE and UMA.
 
     Returns:
-        `scale` (dim,), `shift` (N_TYPES, dim), and `residual` (rms after the shift, per system).
+        `scale` (dim,), `shift` (N_TYPES, dim), `kind` (how the shift was made, see
+        `sfm.nn.references`), and `residual` (rms after the shift, per system).
     """
     rows = [np.asarray(x, dtype=np.float64).reshape(_n_rows(quantity, x), -1) for x in labels]
     dim = rows[0].shape[1]
     values = np.concatenate(rows)
     shift = np.zeros((N_TYPES, dim))
-    if mode == "references" and quantity.per == "system" and not quantity.extensive:
-        # a mean over tokens: the mean of all labels, then one number per type and its fraction
-        fractions = design(quantity, types)
-        mean = values.mean(0)
-        solution, *_ = np.linalg.lstsq(fractions, values - mean, rcond=1e-6)
-        shift[:] = mean
-        shift, values = shift + solution, values - mean - fractions @ solution
-    elif mode == "references" and quantity.per == "system":
-        counts = design(quantity, types)
-        # minimum-norm least squares: elements that always occur together share their sum
-        solution, *_ = np.linalg.lstsq(counts, values, rcond=1e-10)
-        shift, values = solution, values - counts @ solution
-        values = values / np.sqrt(counts.sum(1, keepdims=True))
+    kind = mode
+    if mode == "references" and quantity.per == "system":
+        columns = design(quantity, types)
+        for component in np.flatnonzero(_invariant_columns(quantity, dim)):
+            found = fit_references(columns, values[:, component])
+            shift[:, component], kind = found.values, found.kind
+        values = values - columns @ shift
+        if quantity.extensive:
+            values = values / np.sqrt(columns.sum(1, keepdims=True))
     elif mode == "references":
         flat = np.concatenate([np.asarray(t) for t in types])
         scalar = _invariant_columns(quantity, dim)
@@ -143,6 +141,7 @@ def fit(
     return {
         "scale": np.where(scale > floor, scale, 1.0),
         "shift": shift,
+        "kind": kind,
         "residual": float(np.sqrt((values**2).mean())),
     }
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,14 @@ from sfm.nn.elements import TypeEmbedding
 from sfm.nn.harmonics import products, spherical_harmonics
 from sfm.nn.mixture import MixtureLinear, Router, Routing
 from sfm.nn.radial import bessel
+
+INVARIANTS = "invariants"
+SMALLEST = 1e-2
+
+
+def smooth_norm(components: Tensor) -> Tensor:
+    """(N, k, C) -> (N, C) length over the components, with a derivative at zero too."""
+    return (components.square().sum(1) + SMALLEST**2).sqrt() - SMALLEST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,14 +202,29 @@ class Trunk(nn.Module):
             density=density.reshape(-1, 1, 1),
         )
 
-    def forward(self, tokens: Tokens) -> Tokens:
+    def states(self, tokens: Tokens) -> Iterator[Tensor]:
+        """(N, 9, C) after the embedding and after each layer: scalars, vectors, tensors."""
         routing, geometry = self.routing(tokens), self.geometry(tokens)
         own = self.types(tokens.types) + self.context_scalars(tokens.context)[tokens.system]
         scalars = (tokens.scalars + own).unsqueeze(1)
         h = torch.cat([scalars, tokens.vectors, tokens.tensors], dim=1)
+        yield h
         for layer in self.layers:
             h = layer(h, geometry, routing)
-        return tokens.replace(scalars=h[:, 0], vectors=h[:, 1:4], tensors=h[:, 4:9])
+            yield h
+
+    def forward(self, tokens: Tokens, *, invariants: bool = False) -> Tokens:
+        """The updated tokens; with `invariants`, those of all layers as the extra of this name.
+
+        They are (N, 3 C (layers + 1)): scalars, norms of vectors and norms of tensors, layer after
+        layer; what closed-form heads rest on.
+        """
+        collected = []
+        for h in self.states(tokens):
+            if invariants:
+                collected += [h[:, 0], smooth_norm(h[:, 1:4]), smooth_norm(h[:, 4:9])]
+        extras = {INVARIANTS: torch.cat(collected, dim=1)} if invariants else tokens.extras
+        return tokens.replace(scalars=h[:, 0], vectors=h[:, 1:4], tensors=h[:, 4:9], extras=extras)
 
     @torch.no_grad()
     def collapsed(self, context: int) -> Trunk:

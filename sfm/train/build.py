@@ -89,6 +89,7 @@ class Fitted:
         scale: one number (root mean square of the components' scales), in `unit`.
         residual: rms after the references, per system (an energy's: over the root of its tokens).
         samples: labels used.
+        references: how the references were made, see `sfm.nn.references`.
     """
 
     encoder: str
@@ -98,6 +99,7 @@ class Fitted:
     scale: float
     residual: float
     samples: int
+    references: str
 
 
 def fit_normalisers(
@@ -150,7 +152,16 @@ def fit_normalisers(
             normaliser.shift[context] = torch.from_numpy(shift)
             size = float(np.sqrt(np.mean(scale**2)))
             fitted.append(
-                Fitted(part, level, name, quantity.unit, size, result["residual"], len(values))
+                Fitted(
+                    part,
+                    level,
+                    name,
+                    quantity.unit,
+                    size,
+                    result["residual"],
+                    len(values),
+                    result["kind"],
+                )
             )
     return fitted, stresses
 

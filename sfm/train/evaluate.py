@@ -14,6 +14,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.model import FoundationModel
 from sfm.nn.normalise import design
+from sfm.nn.references import fit_references
 from sfm.quantity import Quantity
 from sfm.registry import find
 from sfm.train.data import INFERENCE, Tokenizer, pack
@@ -339,10 +340,10 @@ def baseline_of(
     """What one would say without a model, and its name.
 
     For a number per system: the composition reference, a sum (for an intensive one: a mean) of one
-    number per atom type fitted by least squares to the training labels. For everything else: the
-    mean of the training labels (for token and grid quantities the mean row). Where there are no
-    training labels of this level, the model's own references if it has some, else the mean of the
-    evaluated labels themselves.
+    number per atom type, fitted to the training labels and shrunk (`sfm.nn.references`). For
+    everything else: the mean of the training labels (for token and grid quantities the mean row).
+    Where there are no training labels of this level, the model's own references if it has some,
+    else the mean of the evaluated labels themselves.
 
     Args:
         model: asked for its references.
@@ -359,8 +360,9 @@ def baseline_of(
         if train:
             y = np.array([float(np.asarray(s.labels[quantity.name]).ravel()[0]) for s in train])
             columns = design(quantity, [s.types for s in train])
-            shift, *_ = np.linalg.lstsq(columns, y, rcond=1e-10)
-            name = "composition reference (least squares on the training split)"
+            found = fit_references(columns, y)
+            shift = found.values
+            name = f"composition reference ({found.kind}, on the training split)"
         else:
             key = f"{part}:{quantity.name}"
             context = model.context(part, level)

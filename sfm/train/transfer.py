@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
+from sfm.config import Target
+from sfm.data.batching import Item
+from sfm.data.sample import Sample
 from sfm.model import FoundationModel
 from sfm.nn.derive import DERIVED
+from sfm.nn.head import ScalarReadout
 from sfm.nn.normalise import design
+from sfm.nn.references import fit_references
+from sfm.quantity import Quantity
 from sfm.recipe import FinetuneRecipe
 from sfm.train.build import fit_normalisers, heads_of, measure_neighbours, targets_of
-from sfm.train.data import INFERENCE, Tokenizer, pack
+from sfm.train.data import INFERENCE, pack
 from sfm.train.lora import add_lora
 from sfm.train.tasks import TaskData, subset
 
+DONOR_SAMPLES = 100
 REFERENCE_SAMPLES = 2_000
 
 
@@ -24,63 +33,148 @@ def grow(
 ) -> tuple[FoundationModel, dict[str, dict[int, float]]]:
     """A copy of `base` that can learn `task`, and the scales of its stress labels.
 
-    Everything that the base knows is kept. For a new level of a known quantity, the scale is
-    that of a level that the model knows, and the references are its own plus a least-squares fit of
-    what is left: so training starts at the old prediction, shifted. For a new quantity, references
-    and scale are fitted to the labels.
+    Everything that the base knows is kept. A new level starts as a copy of its nearest one
+    (`nearest_levels`); the references of a known quantity are then moved towards the labels as far
+    as leave-one-out errors say that it pays (`sfm.nn.references`), so training starts at the old
+    prediction, shifted. For a new quantity, references and scale are fitted to the labels.
     """
+    nearest = nearest_levels(base, task)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        grown = base.extended(targets_of(task), heads_of(task), task.definitions)
+        grown = base.extended(targets_of(task), heads_of(task), task.definitions, nearest=nearest)
+    for key, head in grown.heads.items():
+        if key not in base.heads and isinstance(getattr(head, "readout", None), ScalarReadout):
+            # a new number starts at its references, not at random around them
+            torch.nn.init.zeros_(head.readout.outer.weight)  # type: ignore[union-attr]
     contexts = {grown.context(task.encoder, level) for level in task.levels}
-    old = set(base.config.targets)
     kept = {name: value.clone() for name, value in grown.normalisers.state_dict().items()}
     _, stresses = fit_normalisers(grown, [task], contexts=contexts)
-    known_heads = {h.key for h in base.config.heads}
     for target in targets_of(task):
-        key = f"{target.encoder}:{target.quantity}"
-        if target.quantity in DERIVED or key not in known_heads:
+        if target.quantity in DERIVED or not said_anywhere(base, target):
             continue
-        context = grown.context(*target.context)
-        alike = (t for t in base.targets(encoder=target.encoder) if t.quantity == target.quantity)
-        donor = next(alike, None)
-        source = context if target in old else grown.context(*donor.context) if donor else None
-        if source is None:
-            continue
-        normaliser = grown.normalisers[key]
+        key, context = f"{target.encoder}:{target.quantity}", grown.context(*target.context)
+        normaliser: Any = grown.normalisers[key]
+        donor = nearest.get(target.context, target.context)
+        if dataclasses.replace(target, level=donor[1]) not in base.config.targets:
+            # the level is known, but not for this quantity: that of another level is the start
+            levels = [t for t in base.targets(encoder=target.encoder) if _same(t, target)]
+            donor = levels[0].context
+        source = grown.context(*donor)
         for name in ("scale", "shift"):
             getattr(normaliser, name)[context] = kept[f"{key}.{name}"][source]
-        if target not in old:
-            _shift_to_labels(grown, task, target.level, target.quantity)
-    if not {base.config.contexts.index(c) for c in base.config.contexts if c[0] == task.encoder}:
+        if target not in base.config.targets:
+            _shift_to_labels(grown, task, target)
+    if not any(part == task.encoder for part, _ in base.config.contexts):
         measure_neighbours(grown, [task], contexts=contexts)
     return grown, stresses
 
 
-@torch.no_grad()
-def _shift_to_labels(model: FoundationModel, task: TaskData, level: str, name: str) -> None:
-    """Move a scalar's references by a minimum-norm fit of label minus prediction."""
-    key, quantity = f"{task.encoder}:{name}", model.config.quantities[name]
+def said_anywhere(model: FoundationModel, target: Target) -> bool:
+    """Whether the model says the target's quantity, at this or another level."""
+    return any(_same(t, target) for t in model.targets(encoder=target.encoder))
+
+
+def _same(one: Target, other: Target) -> bool:
+    return one.quantity == other.quantity
+
+
+def nearest_levels(base: FoundationModel, task: TaskData) -> dict[tuple[str, str], tuple[str, str]]:
+    """The (encoder, level) of `base` that each new level of the task starts from.
+
+    The one whose predictions of the task's quantities, with shifted references, come nearest to
+    the training labels (leave-one-out errors over the labels' spread, summed over quantities);
+    where the quantities are new to the model, the one that has learned the most quantities.
+    """
+    chosen: dict[tuple[str, str], tuple[str, str]] = {}
+    known = [c for c in base.config.contexts if c[0] == task.encoder]
+    for level in task.levels:
+        context = (task.encoder, level)
+        if context in base.config.contexts or not known:
+            continue
+        names = [q for v, q in task.present if v == level and q not in DERIVED]
+        errors = {
+            donor: [
+                error
+                for name in names
+                if Target(*donor, name) in base.config.targets
+                and (error := _distance(base, task, level, donor, name)) is not None
+            ]
+            for donor in known
+        }
+        most = max(len(e) for e in errors.values())
+        if most:
+            chosen[context] = min(
+                (d for d in known if len(errors[d]) == most), key=lambda d: sum(errors[d])
+            )
+        else:
+            chosen[context] = max(known, key=lambda c: len(base.targets(encoder=c[0], level=c[1])))
+    return chosen
+
+
+def _distance(
+    base: FoundationModel, task: TaskData, level: str, donor: tuple[str, str], name: str
+) -> float | None:
+    """Leave-one-out error of the donor's shifted predictions over the spread of the labels."""
+    quantity = base.config.quantities[name]
+    if not _is_number(quantity):
+        return None
+    samples = _labelled(task, level, name, DONOR_SAMPLES)
+    if not samples:
+        return None
+    types, labels, predicted = _compared(base, task, name, samples, base.context(*donor))
+    found = fit_references(design(quantity, types), labels - predicted)
+    own = fit_references(design(quantity, types), labels)
+    return found.error / max(own.error, 1e-12)
+
+
+def _shift_to_labels(model: FoundationModel, task: TaskData, target: Target) -> None:
+    """Move a number's references towards label minus prediction, shrunk to no move at all."""
+    key, quantity = f"{target.encoder}:{target.quantity}", model.config.quantities[target.quantity]
     mode = str(model.heads[key].normalisation)
-    if quantity.dim != 1 or quantity.per != "system" or mode not in ("references", "standard"):
+    if not _is_number(quantity) or mode not in ("references", "standard"):
         return
-    samples = [s for s in subset(task.train, REFERENCE_SAMPLES) if s.level == level]
-    samples = [s for s in samples if name in s.labels]
-    tokenizer = Tokenizer(model, [task], 1)
-    items = [tokenizer.make(0, s) for s in samples]
-    left: list[np.ndarray] = []
-    for batch in pack(items, INFERENCE, tokenizer.quantities):
-        batch = batch.to(model.device)
-        value = model(batch.tokens, {task.encoder: [name]})[task.encoder][name].double()
-        left.append((batch.labels[task.encoder][name].values[:, 0] - value).cpu().numpy())
-    rest = np.concatenate(left)
-    shift = model.normalisers[key].shift[model.context(task.encoder, level)]  # type: ignore[union-attr,index]
+    samples = _labelled(task, target.level, target.quantity, REFERENCE_SAMPLES)
+    if not samples:
+        return
+    context = model.context(*target.context)
+    types, labels, predicted = _compared(model, task, target.quantity, samples, context)
+    rest = labels - predicted
+    shift = model.normalisers[key].shift[context]  # type: ignore[union-attr,index]
     if mode == "references":
-        columns = design(quantity, [i.tokens.types.numpy() for i in items])
-        solution, *_ = np.linalg.lstsq(columns, rest, rcond=1e-8)
-        shift[:, 0] += torch.from_numpy(solution).to(shift)
+        found = fit_references(design(quantity, types), rest)
+        shift[:, 0] += torch.from_numpy(found.values).to(shift)
     else:
         shift[:, 0] += float(np.median(rest))
+
+
+def _is_number(quantity: Quantity) -> bool:
+    return quantity.dim == 1 and quantity.per == "system"
+
+
+def _labelled(task: TaskData, level: str, name: str, n: int) -> list[Sample]:
+    """Training samples of the level that have the label, out of at most `n` drawn."""
+    return [s for s in subset(task.train, n) if s.level == level and name in s.labels]
+
+
+@torch.no_grad()
+def _compared(
+    model: FoundationModel, task: TaskData, name: str, samples: Sequence[Sample], context: int
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Token types, labels (n,) and the model's values at `context` (n,), of a number per system."""
+    encoder, part = model.encoder(task.encoder), task.encoder
+    types: list[np.ndarray] = []
+    predicted: list[np.ndarray] = []
+    items = []
+    for sample in samples:
+        tokens = encoder.tokenize(sample)
+        tokens = tokens.replace(context=torch.full_like(tokens.context, context))
+        types.append(tokens.types.numpy())
+        items.append(Item(0, part, tokens.to(dtype=model.dtype), {}))
+    for batch in pack(items, INFERENCE, model.config.quantities):
+        tokens = batch.tokens[part].to(model.device)
+        predicted.append(model({part: tokens}, {part: [name]})[part][name].double().cpu().numpy())
+    labels = np.array([float(np.asarray(s.labels[name]).ravel()[0]) for s in samples])
+    return types, labels, np.concatenate(predicted)
 
 
 def choose_trainable(

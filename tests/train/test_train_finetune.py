@@ -8,6 +8,7 @@ import json
 import pytest
 import torch
 
+from sfm.config import Target
 from sfm.data.convert import Item, write_items
 from sfm.data.splits import assign
 from sfm.errors import InputError
@@ -18,6 +19,7 @@ from sfm.train.finetune import finetune, make_task
 from sfm.train.lora import add_lora, merge_lora
 from sfm.train.pretrain import pretrain
 from sfm.train.sources import open_source
+from sfm.train.transfer import grow, nearest_levels
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,57 @@ def test_a_file_with_a_new_level_starts_from_the_old_prediction(base, toy, tmp_p
     assert row["level"] == "better theory"
     assert row["before_mae"] < 3.0
     assert report["forgetting"]["before"]
+
+
+def shifted(toy, level, shift, n=40):
+    """Energies of `held-webs` moved by a constant, at a level of another name."""
+    from sfm.data.storage import open_dataset
+
+    return [
+        s.replace(level=level, labels={"energy": s.labels["energy"] + shift})
+        for s, _ in zip(open_dataset(toy / "held-webs"), range(n), strict=False)
+    ]
+
+
+def test_a_new_level_is_a_copy_of_its_nearest(base, toy):
+    """Of two known levels, the one whose predictions follow the labels, whatever its place."""
+    old = FoundationModel.from_pretrained(base)
+    part = "spiders/points"
+    model = old.extended([Target(part, "wrong", "energy")])
+    table = model.trunk.context_scalars.weight
+    with torch.no_grad():
+        table[model.context(part, "wrong")] += 3 * torch.randn(table.shape[1])
+    for level, shift in (("pair", 0.0), ("wrong", 1.0)):
+        context = model.context(part, level)
+        model.normalisers[f"{part}:energy"].shift[context] += shift
+    task = make_task(
+        model, open_source(shifted(toy, "new", 5.0), whole=False), "energy", settings()
+    )
+    assert nearest_levels(model, task) == {(part, "new"): (part, "pair")}
+    grown, _ = grow(model, task, 0)
+    new, near = grown.context(part, "new"), grown.context(part, "pair")
+    assert torch.equal(grown.trunk.context_scalars.weight[new], table[near])
+    assert torch.equal(grown.trunk.neighbours[new], model.trunk.neighbours[near])
+    weights = grown.trunk.router(*grown.trunk.contexts[[new, near]].unbind(1))
+    assert torch.equal(weights[0], weights[1])
+    key = f"{part}:energy"
+    scale = grown.normalisers[key].scale
+    assert torch.equal(scale[new], scale[near])
+    start = evaluate(grown, task, split="test").of("energy").mae
+    donor = evaluate(model, shifted(toy, "pair", 0.0), split="test").of("energy").mae
+    assert start < 2 * donor + 0.1
+
+
+def test_few_labels_do_not_worsen_a_known_quantity(base, toy):
+    """Labels equal to the old level's: the references stay as they are, or nearly."""
+    model = FoundationModel.from_pretrained(base)
+    task = make_task(
+        model, open_source(shifted(toy, "same", 0.0), whole=False), "energy", settings()
+    )
+    grown, _ = grow(model, task.limited(6, 0), 0)
+    after = evaluate(grown, task, split="test").of("energy").mae
+    before = evaluate(model, list(task.test), level="pair").of("energy").mae
+    assert after <= 1.1 * before
 
 
 def test_replay_mixes_old_tasks_in(base, tmp_path):
