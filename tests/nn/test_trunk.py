@@ -235,3 +235,21 @@ def test_float32_is_close_to_float64():
         low = trunk(dtype=torch.float32)(tokens.to(dtype=torch.float32))
         high = trunk()(tokens)
     torch.testing.assert_close(low.scalars.double(), high.scalars, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("parity", [1.0, -1.0])
+def test_invariants_of_all_layers_do_not_turn(parity):
+    model, tokens = trunk(), system()
+    turn = parity * random_rotation(torch.Generator().manual_seed(6))
+    zeros = {"vectors": 0 * tokens.vectors, "tensors": 0 * tokens.tensors}
+    still = tokens.replace(**zeros)
+    moved = still.replace(positions=still.positions @ turn.T)
+    out = model(still, invariants=True)
+    close(out, model(still), atol=0)
+    before, after = out.extras["invariants"], model(moved, invariants=True).extras["invariants"]
+    assert before.shape == (6, 3 * 8 * 3)
+    torch.testing.assert_close(before, after, rtol=0, atol=1e-9)
+    # the last layer's scalars are those of the features; a norm is that of the vectors
+    assert torch.equal(before[:, 48:56], out.scalars)
+    lengths = out.vectors.square().sum(1).sqrt()
+    torch.testing.assert_close(before[:, 56:64], lengths, rtol=0, atol=2e-2)
