@@ -182,12 +182,17 @@ def build_one(arguments: argparse.Namespace) -> int:
     from sfm.registry import find
 
     spec = find("datasets", arguments.name).load()
-    script = spec.folder / "build.py"
+    script = spec.home / "build.py"
     if not script.is_file():
         raise InputError(f"{script}: not there, so '{spec.name}' cannot be built again")
     options = []
-    for name in ("size", "workers", "seed", "out"):
-        value = getattr(arguments, name)
+    folder = arguments.out or spec.folder
+    for name, value in (
+        ("size", arguments.size),
+        ("workers", arguments.workers),
+        ("seed", arguments.seed),
+        ("out", folder),
+    ):
         if value is not None:
             options += [f"--{name}", str(value)]
     parse_settings(arguments.set)
@@ -200,7 +205,6 @@ def build_one(arguments: argparse.Namespace) -> int:
         raise InputError(f"{script} refused its options; its own message is above")
     if code:
         raise RunError(f"{script} left with code {code}; its own message is above")
-    folder = arguments.out or spec.folder
     if arguments.json:
         emit_json({"name": spec.name, "path": str(folder)})
     else:

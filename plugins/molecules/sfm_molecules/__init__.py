@@ -11,6 +11,7 @@ plugin = Plugin(
     summary="small organic molecules at GFN2-xTB, and differentiable molecular dynamics",
     datasets={
         "molecules-xtb": "sfm_molecules.specs:MOLECULES_XTB",
+        "molecules-xtb-wide": "sfm_molecules.specs:MOLECULES_XTB_WIDE",
         "polarizability-dft": "sfm_molecules.specs:POLARIZABILITY_DFT",
     },
     simulators={"molecular-dynamics": "sfm_molecules.dynamics:MolecularDynamics"},
@@ -20,6 +21,11 @@ plugin = Plugin(
         "charges": "sfm_molecules.heads:Charges",
         "dipole": "sfm_molecules.heads:Dipole",
         "polarizability": "sfm.nn.head:ScalarSum",
+        "homo": "sfm.nn.head:ScalarMean",
+        "lumo": "sfm.nn.head:ScalarMean",
+        "solvation_energy_water": "sfm.nn.head:ScalarSum",
+        "solvation_energy_octanol": "sfm.nn.head:ScalarSum",
+        "solvation_energy_hexane": "sfm.nn.head:ScalarSum",
     },
     metrics={
         "forces.cosine": "sfm_molecules.metrics:mean_cosine",

@@ -2,8 +2,9 @@
 
 For each molecule: ETKDG and MMFF94 geometry, a few quasi-Newton steps on the GFN2-xTB surface, then
 thermal displacements along the normal modes of the force field. Every geometry is labelled with
-tblite. A molecule's random numbers come from its SMILES and the seed alone, so that results do not
-depend on the number of workers or on the order.
+tblite; where asked for, some as vertical ions and triplets, and the relaxed one with further
+properties. A molecule's random numbers come from its SMILES and the seed alone, so that results do
+not depend on the number of workers or on the order.
 
 GFN2-xTB: C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 15, 1652 (2019).
 """
@@ -23,9 +24,8 @@ import numpy as np
 from sfm.errors import InputError, RunError
 from sfm_molecules.displacement import displace, force_field_hessian, modes
 from sfm_molecules.embedding import embed, force_field, geometry
+from sfm_molecules.properties import BOHR, HARTREE, Properties, properties
 
-HARTREE = 27.211386245988  # eV, CODATA 2018
-BOHR = 0.529177210903  # angstrom, CODATA 2018
 LEVEL = "GFN2-xTB"
 
 
@@ -41,7 +41,11 @@ class Labels:
 
 @dataclass(frozen=True)
 class Conformer:
-    """One labelled geometry. `temperature` (kelvin) is that of its displacement, 0 for none."""
+    """One labelled geometry.
+
+    `temperature` (kelvin) is that of its displacement, 0 for none; `charge` is in e, `spin` the
+    number of unpaired electrons; `properties` stand for the relaxed geometry only.
+    """
 
     smiles: str
     index: int
@@ -49,6 +53,9 @@ class Conformer:
     types: np.ndarray
     positions: np.ndarray
     labels: Labels
+    charge: int = 0
+    spin: int = 0
+    properties: Properties | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,9 @@ class Settings:
         relax_steps: quasi-Newton steps on the GFN2-xTB surface before anything is displaced.
         max_force: geometries with a larger force on an atom (eV/angstrom) are left out.
         seed: goes into every molecule's random numbers.
+        excited: share of molecules that have one more conformer, displaced, as a vertical cation,
+            anion or triplet, one of the three.
+        properties: label the relaxed conformer with `sfm_molecules.properties` too.
     """
 
     conformers: int = 3
@@ -68,6 +78,8 @@ class Settings:
     relax_steps: int = 4
     max_force: float = 15.0
     seed: int = 0
+    excited: float = 0.0
+    properties: bool = False
 
 
 class Xtb:
@@ -114,6 +126,22 @@ class Xtb:
             charges=np.array(result.get("charges")),
         )
 
+    def properties(self, positions: np.ndarray) -> Properties:
+        """Further properties at `positions` (n, 3) in angstrom, where it was called last.
+
+        Raises:
+            RunError: a field or a solvent did not converge.
+        """
+        from tblite.exceptions import TBLiteRuntimeError
+
+        try:
+            return properties(LEVEL, self._types, positions, self._charge, self._uhf, self._result)
+        except (TBLiteRuntimeError, RuntimeError) as error:
+            raise RunError(f"GFN2-xTB failed: {error}") from error
+
+
+STATES = ((1, 1), (-1, 1), (0, 2))  # charge and unpaired electrons of vertical ions and triplets
+
 
 def label_molecule(smiles: str, settings: Settings) -> list[Conformer]:
     """The labelled conformers of one molecule; those that fail are left out."""
@@ -137,19 +165,28 @@ def label_molecule(smiles: str, settings: Settings) -> list[Conformer]:
         centre = _relax(engine, start, constants, vectors, settings.relax_steps)
     except RunError:
         return []
-    for index in range(settings.conformers):
+    states = [(0, 0)] * settings.conformers
+    if settings.excited and generator.random() < settings.excited:
+        states.append(STATES[generator.integers(len(STATES))])
+    for index, (charge, spin) in enumerate(states):
         low, high = np.log(settings.temperatures)
         temperature = float(np.exp(generator.uniform(low, high))) if index else 0.0
         positions = displace(centre, constants, vectors, temperature, generator)
         positions = (positions - positions.mean(0)).astype(np.float32).astype(np.float64)
         if not _intact(positions, start, bonds):
             continue
+        more = None
         try:
-            labels = engine(positions)
+            here = Xtb(types, charge=charge, uhf=spin) if charge or spin else engine
+            labels = here(positions)
+            if settings.properties and index == 0:
+                more = here.properties(positions)
         except RunError:
             continue
         if np.abs(labels.forces).max() <= settings.max_force:
-            found.append(Conformer(smiles, index, temperature, types, positions, labels))
+            found.append(
+                Conformer(smiles, index, temperature, types, positions, labels, charge, spin, more)
+            )
     return found
 
 
@@ -254,12 +291,20 @@ def _intact(positions: np.ndarray, reference: np.ndarray, bonds: np.ndarray) -> 
 def _label_chunk(molecules: Sequence[str], settings: Settings, folder: Path) -> None:
     path = folder / f"{hashlib.sha256(repr(list(molecules)).encode()).hexdigest()[:16]}.npz"
     rows = [row for smiles in molecules for row in label_molecule(smiles, settings)]
+    names = Properties.names()
     arrays: dict[str, Any] = {
         "tried": np.array(molecules, dtype=str),
         "smiles": np.array([row.smiles for row in rows], dtype=str),
         "index": np.array([row.index for row in rows], dtype=np.int64),
         "temperature": np.array([row.temperature for row in rows]),
         "count": np.array([len(row.types) for row in rows], dtype=np.int64),
+        "state": np.array([(row.charge, row.spin) for row in rows], np.int64).reshape(-1, 2),
+        "properties": np.array(
+            [
+                np.full(len(names), np.nan) if r.properties is None else r.properties.array()
+                for r in rows
+            ]
+        ).reshape(-1, len(names)),
         "energy": np.array([row.labels.energy for row in rows]),
         "dipole": np.array([row.labels.dipole for row in rows]).reshape(-1, 3),
         "types": np.concatenate([row.types for row in rows] or [np.zeros(0, np.int64)]),
@@ -291,4 +336,9 @@ def _load(path: Path) -> Iterator[Conformer]:
                 dipole=data["dipole"][i],
                 charges=data["charges"][atoms],
             ),
+            charge=int(data["state"][i, 0]),
+            spin=int(data["state"][i, 1]),
+            properties=Properties(*data["properties"][i].tolist())
+            if np.isfinite(data["properties"][i, 0])
+            else None,
         )

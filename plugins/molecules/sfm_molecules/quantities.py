@@ -12,6 +12,26 @@ POLARIZABILITY = Quantity(
     extensive=True,
     summary="isotropic static dipole polarizability, a third of the tensor's trace",
 )
+HOMO = Quantity("homo", "eV", summary="energy of the highest occupied orbital")
+LUMO = Quantity("lumo", "eV", summary="energy of the lowest unoccupied orbital")
+SOLVATION_ENERGY_WATER = Quantity(
+    "solvation_energy_water",
+    "eV",
+    extensive=True,
+    summary="free energy of solvation in water",
+)
+SOLVATION_ENERGY_OCTANOL = Quantity(
+    "solvation_energy_octanol",
+    "eV",
+    extensive=True,
+    summary="free energy of solvation in 1-octanol",
+)
+SOLVATION_ENERGY_HEXANE = Quantity(
+    "solvation_energy_hexane",
+    "eV",
+    extensive=True,
+    summary="free energy of solvation in hexane",
+)
 NUCLEAR_KINETIC_ENERGY = Quantity(
     "nuclear_kinetic_energy", "eV", extensive=True, summary="kinetic energy of the moving nuclei"
 )
@@ -29,6 +49,11 @@ ALL = (
     DIPOLE,
     CHARGES,
     POLARIZABILITY,
+    HOMO,
+    LUMO,
+    SOLVATION_ENERGY_WATER,
+    SOLVATION_ENERGY_OCTANOL,
+    SOLVATION_ENERGY_HEXANE,
     NUCLEAR_KINETIC_ENERGY,
     CONSERVED_ENERGY,
     KINETIC_TEMPERATURE,

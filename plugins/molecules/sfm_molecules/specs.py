@@ -29,6 +29,35 @@ MOLECULES_XTB = DatasetSpec(
     ),
 )
 
+MOLECULES_XTB_WIDE = DatasetSpec(
+    name="molecules-xtb-wide",
+    domain="molecules",
+    summary="conformers and ions of real molecules of twelve elements, GFN2-xTB, ten properties",
+    quantities=(
+        "energy",
+        "forces",
+        "dipole",
+        "charges",
+        "homo",
+        "lumo",
+        "polarizability",
+        "solvation_energy_water",
+        "solvation_energy_octanol",
+        "solvation_energy_hexane",
+    ),
+    levels=(GFN2,),
+    licence=MOLECULES_XTB.licence + "; identifiers of chemicals 1.5.2 (MIT)",
+    origin=(
+        "SMILES of chemicals 1.5.2, robocrys 0.2.13 and biotite 1.6.0; geometries by rdkit "
+        "(ETKDGv3, MMFF94) and thermal displacement; labels by tblite"
+    ),
+    citation=(
+        *MOLECULES_XTB.citation,
+        "Ehlert, Stahn, Spicher, Grimme (2021), doi:10.1021/acs.jctc.1c00471",
+    ),
+    cached=True,
+)
+
 POLARIZABILITY_DFT = DatasetSpec(
     name="polarizability-dft",
     domain="molecules",
