@@ -29,6 +29,7 @@ from sfm.data.storage import (
 from sfm_crystals import experiments, materials_project, perturbation, teacher
 from sfm_crystals.specs import (
     CRYSTALS_FORCES,
+    CRYSTALS_FORCES_WIDE,
     CRYSTALS_MP,
     DISTILLED,
     EXPERIMENT,
@@ -107,7 +108,7 @@ def experiment_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def forces_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Rows of `crystals-forces`; the teacher's answers are kept and taken up again."""
     crystals = experiments.training_crystals(*sources())
-    size = options.size or 3000
+    size = options.size
     cells = perturbation.configurations(crystals, math.ceil(SPARE * size), options.seed)
     work = Path(options.work or options.out / ".work")
     work.mkdir(parents=True, exist_ok=True)
@@ -137,19 +138,28 @@ def _task(cell: perturbation.Configuration) -> str:
 RECIPES: dict[str, tuple[DatasetSpec, tuple[Column, ...], Callable[..., Any]]] = {
     "crystals-mp": (CRYSTALS_MP, MP_COLUMNS, formation_energy_rows),
     "crystals-forces": (CRYSTALS_FORCES, FORCES_COLUMNS, forces_rows),
+    "crystals-forces-wide": (CRYSTALS_FORCES_WIDE, FORCES_COLUMNS, forces_rows),
     "formation-energy-exp": (FORMATION_ENERGY_EXP, EXP_COLUMNS, experiment_rows),
 }
+
+
+TAUGHT = {"crystals-forces": 3_000, "crystals-forces-wide": 20_000}  # rows that a teacher labels
 
 
 def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> None:
     """Build the dataset `name`; writes `data/*.parquet` under `--out` (default: `folder`)."""
     spec, columns, rows = RECIPES[name]
     parser = argparse.ArgumentParser(prog=f"{name}/build.py", description=f"Build {name}.")
-    parser.add_argument("--size", type=int, help="number of rows; all of them if not given")
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=TAUGHT.get(name),
+        help="number of rows (default: %(default)s; None: all of them)",
+    )
     parser.add_argument("--workers", type=int, default=1, help="unused: one process is enough")
     parser.add_argument("--seed", type=int, default=0, help="seed of the perturbations")
     parser.add_argument("--out", type=Path, default=folder, help="the dataset's folder")
-    if name == "crystals-forces":
+    if name in TAUGHT:
         parser.add_argument("--work", type=Path, help="folder of the teacher's answers")
         parser.add_argument(
             "--teacher-python", default=sys.executable, help="a Python that has chgnet 0.4.2"

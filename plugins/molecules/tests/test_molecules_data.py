@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 from ase.collections import g2
 from sfm_molecules import specs
-from sfm_molecules.catalogues import canonical, robocrys_smiles
+from sfm_molecules.catalogues import (
+    WIDE_ELEMENTS,
+    canonical,
+    chemicals_smiles,
+    robocrys_smiles,
+)
 from sfm_molecules.displacement import BOLTZMANN, displace, hessian, modes
 from sfm_molecules.labelling import BOHR, HARTREE, Settings, Xtb, label_all, label_molecule, select
 from sfm_molecules.metrics import correlation, mean_cosine, mean_vector_error
@@ -63,6 +68,46 @@ def test_a_molecule_gives_the_same_conformers_again_and_different_temperatures()
     # the first is nearly relaxed, so the others lie above it
     assert all(r.labels.energy > first[0].labels.energy for r in first[1:])
     assert np.abs(first[0].labels.forces).max() < 0.3
+
+
+def test_polarizability_is_the_curvature_of_the_energy_in_a_field():
+    """Two roads to one number: differences of the dipole, and of the energy."""
+    from tblite.interface import Calculator
+
+    relaxed = label_molecule("CCO", Settings(conformers=1, properties=True))[0]
+    step = 0.004
+
+    def energy(field: list[float]) -> float:
+        calculator = Calculator("GFN2-xTB", relaxed.types, relaxed.positions / BOHR)
+        calculator.set("verbosity", 0)
+        calculator.set("accuracy", 0.01)
+        if any(field):
+            calculator.add("electric-field", field)
+        return float(calculator.singlepoint().get("energy"))
+
+    middle = energy([0.0, 0.0, 0.0])
+    axes = (step * np.eye(3)).tolist()
+    curvature = [energy(a) + energy([-x for x in a]) - 2 * middle for a in axes]
+    expected = -sum(curvature) / step**2 / 3
+    # both carry terms of the square of their step: a per cent
+    assert relaxed.properties.polarizability == pytest.approx(expected, rel=0.02)
+
+
+def test_ions_and_triplets_are_vertical_states_of_the_same_molecule():
+    settings = Settings(conformers=1, excited=1.0, properties=True)
+    seen = set()
+    for smiles in ("CCO", "Brc1ccccc1", "CP(=O)(O)O", "C[Si](C)(C)C"):
+        ground, other = label_molecule(smiles, settings)
+        seen.add((other.charge, other.spin))
+        assert (ground.charge, ground.spin) == (0, 0)
+        assert other.properties is None
+        assert other.labels.charges.sum() == pytest.approx(other.charge, abs=1e-6)
+        again = Xtb(other.types, charge=other.charge, uhf=other.spin)(other.positions)
+        assert again.energy == pytest.approx(other.labels.energy, abs=2e-5)
+        assert ground.properties.homo < ground.properties.lumo
+        # water takes polar molecules best, hexane the others
+        assert ground.properties.solvation_energy_hexane < 0
+    assert len(seen) > 1
 
 
 def test_labelling_goes_on_where_it_stopped(tmp_path):
@@ -121,6 +166,19 @@ def test_selection_is_spread_over_sizes_and_nested():
 )
 def test_which_molecules_are_kept(smiles, kept):
     assert canonical(smiles) == kept
+
+
+def test_more_elements_and_sizes_are_kept_on_request():
+    options = {"max_atoms": 30, "elements": WIDE_ELEMENTS}
+    assert canonical("CBr", **options) == "CBr"
+    assert canonical("OB(O)c1ccccc1", **options) == "OB(O)c1ccccc1"
+    assert canonical("C[Se]C", **options) is None
+    assert canonical("CCCCCCCCCC", **options) is None
+
+
+def test_lists_of_chemicals_are_read():
+    line = "6\t97-00-7\tC6H3ClN2O4\t202.55\tCCO\tInChI\tkey\tname\n"
+    assert chemicals_smiles((line + "broken line\n").encode()) == ["CCO"]
 
 
 def test_robocrys_list_is_read():
