@@ -40,7 +40,12 @@ class Sample:
         cell: (3, 3) float64, rows are lattice vectors, or None.
         pbc: (3,) bool, periodic along each lattice vector.
         fields: input fields on a grid, by quantity name.
-        conditions: numbers that describe the whole system: charge, spin, Reynolds number.
+        conditions: numbers that describe the whole system: charge (e), spin (number of unpaired
+            electrons), Reynolds number.
+        masses: (n,) float64 amu, where they are not the elements' averages; else None.
+        fixed: (n, 3) bool, Cartesian coordinates that relaxation and dynamics must not change; (n,)
+            stands for whole atoms. None where all are free.
+        velocities: (n, 3) float64 in the length unit per fs, where dynamics starts from them.
         labels: targets by quantity name, in the quantity's canonical unit. Missing ones are absent.
         extras: numbers that its file states under names that are no quantity's (`REF_energy`), as
             they stand there; `sfm.data.label_names` makes labels of them.
@@ -61,6 +66,9 @@ class Sample:
     conditions: Mapping[str, float] = field(default_factory=dict)
     labels: Mapping[str, np.ndarray] = field(default_factory=dict)
     extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    masses: np.ndarray | None = None
+    fixed: np.ndarray | None = None
+    velocities: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -87,10 +95,36 @@ class Sample:
                 raise InputError(f"{self.id}: the cell has zero volume")
         elif self.pbc.any():
             raise InputError(f"{self.id}: periodic boundaries need a cell")
+        self._check_atoms()
         for name, values in self.fields.items():
             if not np.isfinite(values).all():
                 where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
                 raise InputError(f"{self.id}: field '{name}' is not finite at index {where}")
+
+    def _check_atoms(self) -> None:
+        """Shapes and values of what each atom may have besides its type and position."""
+        put, n = object.__setattr__, len(self.types)
+        if self.masses is not None:
+            put(self, "masses", np.asarray(self.masses, dtype=np.float64))
+            if self.masses.shape != (n,):
+                raise InputError(f"{self.id}: masses have shape {self.masses.shape}, not ({n},)")
+            good = np.isfinite(self.masses) & (self.masses > 0)
+            if not good.all():
+                row = int(np.flatnonzero(~good)[0])
+                raise InputError(
+                    f"{self.id}: the mass of atom {row + 1} is {self.masses[row]:g} amu, which is "
+                    "not positive"
+                )
+        if self.fixed is not None:
+            fixed = np.asarray(self.fixed, dtype=bool)
+            fixed = np.repeat(fixed[:, None], 3, axis=1) if fixed.ndim == 1 else fixed
+            if fixed.shape != (n, 3):
+                raise InputError(f"{self.id}: fixed has shape {fixed.shape}, not ({n}, 3)")
+            put(self, "fixed", fixed)
+        if self.velocities is not None:
+            put(self, "velocities", np.asarray(self.velocities, dtype=np.float64))
+            if self.velocities.shape != (n, 3) or not np.isfinite(self.velocities).all():
+                raise InputError(f"{self.id}: velocities are not ({n}, 3) finite numbers")
 
     def replace(self, **changes: Any) -> Sample:
         """A copy with some attributes changed."""

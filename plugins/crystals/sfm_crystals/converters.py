@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sfm.data.ase_atoms import along_axes, said, stored_labels, write_to
+from sfm.data.conditions import read_conditions
 from sfm.data.readers import WrongDomain
 from sfm.data.sample import Sample
 from sfm.errors import InputError
@@ -20,7 +22,8 @@ LABELS = ("energy", "forces", "stress")
 def from_atoms(atoms: Atoms, *, name: str = "") -> Sample:
     """A sample of a periodic `ase.Atoms`; a calculator's stored results become labels.
 
-    `atoms.info["level"]`, if there, is the labels' level of theory.
+    `atoms.info["level"]`, if there, is the labels' level of theory. Charge and spin, masses, fixed
+    atoms and velocities go with it (`sfm.data.ase_atoms`).
 
     Raises:
         WrongDomain: it is periodic along no lattice vector.
@@ -42,7 +45,8 @@ def from_atoms(atoms: Atoms, *, name: str = "") -> Sample:
         types=atoms.numbers,
         cell=np.array(atoms.cell),
         pbc=atoms.pbc,
-        labels=_results(atoms, name),
+        labels=stored_labels(atoms, LABELS, name),
+        **said(atoms, name).changes(),
     )
 
 
@@ -56,24 +60,11 @@ def check_finite(positions: np.ndarray, name: str) -> None:
         )
 
 
-def _results(atoms: Atoms, name: str) -> dict[str, np.ndarray]:
-    if atoms.calc is None:
-        return {}
-    results: dict[str, Any] = getattr(atoms.calc, "results", {})
-    labels = {key: np.asarray(results[key], dtype=np.float64) for key in LABELS if key in results}
-    if "stress" in labels and labels["stress"].shape == (6,):
-        from ase.stress import voigt_6_to_full_3x3_stress
-
-        labels["stress"] = voigt_6_to_full_3x3_stress(labels["stress"])
-    for key, value in labels.items():
-        if not np.isfinite(value).all():
-            where = tuple(int(i) + 1 for i in np.argwhere(~np.isfinite(np.atleast_1d(value)))[0])
-            raise InputError(f"{name}: column '{key}', entry {where} is not a finite number")
-    return labels
-
-
 def to_atoms(sample: Sample) -> Atoms:
-    """`ase.Atoms`; labels go into a `SinglePointCalculator`."""
+    """`ase.Atoms`; labels go into a `SinglePointCalculator`.
+
+    Charge and spin go into `info`, masses, constraints and velocities where ASE has them.
+    """
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.stress import full_3x3_to_voigt_6_stress
@@ -81,6 +72,7 @@ def to_atoms(sample: Sample) -> Atoms:
     atoms = Atoms(
         numbers=sample.types, positions=sample.positions, cell=sample.cell, pbc=sample.pbc
     )
+    write_to(atoms, sample)
     results: dict[str, Any] = {k: np.asarray(v) for k, v in sample.labels.items() if k in LABELS}
     if "stress" in results:
         results["stress"] = full_3x3_to_voigt_6_stress(results["stress"])
@@ -120,11 +112,37 @@ def from_structure(structure: Structure, *, name: str = "") -> Sample:
         types=np.array(types),
         cell=structure.lattice.matrix,
         pbc=np.array(structure.lattice.pbc),
+        conditions=_structure_conditions(structure, np.array(types), name),
+        masses=_isotopes(structure),
+        fixed=_frozen(structure, name),
     )
 
 
+def _structure_conditions(structure: Structure, types: np.ndarray, name: str) -> dict[str, float]:
+    """The charge that was given to the structure; that of its oxidation states is none."""
+    charge = getattr(structure, "_charge", None)
+    return {} if charge is None else read_conditions({"charge": charge}, types, name)
+
+
+def _isotopes(structure: Structure) -> np.ndarray | None:
+    """Masses (n,) in amu where hydrogen is deuterium or tritium."""
+    elements = [getattr(site.specie, "element", site.specie) for site in structure]
+    if not any(element.symbol in ("D", "T") for element in elements):
+        return None
+    return np.array([float(element.atomic_mass) for element in elements])
+
+
+def _frozen(structure: Structure, name: str) -> np.ndarray | None:
+    """Coordinates that selective dynamics does not let move, (n, 3)."""
+    flags = structure.site_properties.get("selective_dynamics")
+    if flags is None:
+        return None
+    frozen = ~np.array([[True] * 3 if f is None else f for f in flags], dtype=bool)
+    return along_axes(frozen, structure.lattice.matrix, name) if frozen.any() else None
+
+
 def to_structure(sample: Sample) -> Structure:
-    """A pymatgen `Structure`.
+    """A pymatgen `Structure`, with its charge and selective dynamics.
 
     Raises:
         InputError: the sample has no cell.
@@ -135,4 +153,15 @@ def to_structure(sample: Sample) -> Structure:
         raise InputError(f"{sample.id}: has no cell, so it makes no pymatgen Structure")
     a, b, c = (bool(p) for p in sample.pbc)
     lattice = Lattice(sample.cell, pbc=(a, b, c))
-    return Structure(lattice, sample.types.tolist(), sample.positions, coords_are_cartesian=True)
+    properties = {}
+    if sample.fixed is not None:
+        frozen = along_axes(sample.fixed, sample.cell, sample.id)
+        properties["selective_dynamics"] = (~frozen).tolist()
+    return Structure(
+        lattice,
+        sample.types.tolist(),
+        sample.positions,
+        charge=sample.conditions.get("charge"),
+        coords_are_cartesian=True,
+        site_properties=properties,
+    )

@@ -11,6 +11,7 @@ from typing import Any
 
 from sfm.data.readers import WrongDomain
 from sfm.data.sample import Sample
+from sfm.data.xyz import read_xyz
 from sfm.errors import InputError
 from sfm_crystals.converters import from_atoms, from_structure
 
@@ -70,7 +71,10 @@ def read_ase(path: str | Path) -> list[Sample]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            frames = read(path, index=":")
+            xyz = path.suffix.lower() in XYZ
+            frames = list(read_xyz(path)) if xyz else read(path, index=":")
+        except InputError:
+            raise
         except Exception as error:
             reason = _xyz_reason(path) if path.suffix.lower() in XYZ else None
             raise InputError(

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from sfm.data.conditions import read_conditions
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.units import convert
 
 UNITS = {"energy": "eV", "dipole": "e*angstrom", "homo": "eV", "lumo": "eV"}
-CONDITIONS = ("charge", "spin")
 SHAPES = {"energy": (), "dipole": (3,), "homo": (), "lumo": ()}
 
 
@@ -29,8 +30,9 @@ def read(path: Path) -> tuple[list[Sample], dict[str, Tensor], dict[str, str]]:
                         "charge": 0, "spin": 0, "energy": -1.16, "dipole": [0, 0, 0]}]}
 
     `positions` are in angstrom; `charge` (0 if not given) and `spin`, the number of unpaired
-    electrons (0 or 1 if not given, whichever is possible), are whole numbers. Every
-    molecule has the same quantities, of: energy, dipole, homo, lumo.
+    electrons (0 or 1 if not given, whichever is possible), are whole numbers, and may be called as
+    in `sfm.data.conditions`. Every molecule has the same quantities, of: energy, dipole, homo,
+    lumo.
 
     Returns:
         samples, values in canonical units (M,) or (M, 3), and those units.
@@ -71,18 +73,17 @@ def _sample(path: Path, index: int, molecule: Mapping[str, Any]) -> Sample:
     for key in ("numbers", "positions"):
         if key not in molecule:
             raise InputError(f"{path}: molecule {index + 1} has no '{key}'")
-    conditions = {name: molecule[name] for name in CONDITIONS if name in molecule}
-    for name, value in conditions.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise InputError(
-                f"{path}: molecule {index + 1}: '{name}' is {value!r}, not a whole number"
-            )
+    where = f"{path}: molecule {index + 1}"
+    try:
+        numbers = np.asarray(molecule["numbers"], dtype=np.int64)
+    except (TypeError, ValueError):
+        raise InputError(f"{where}: 'numbers' are not atomic numbers") from None
     return Sample(
-        id=f"{path}: molecule {index + 1}",
+        id=where,
         domain="dft",
-        types=molecule["numbers"],
+        types=numbers,
         positions=molecule["positions"],
-        conditions={name: float(value) for name, value in conditions.items()},
+        conditions=read_conditions(molecule, numbers, where),
     )
 
 

@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sfm.data.ase_atoms import said, stored_labels, write_to
+from sfm.data.conditions import read_conditions
 from sfm.data.readers import WrongDomain
 from sfm.data.sample import Sample
+from sfm.data.xyz import read_xyz
 from sfm.errors import InputError, did_you_mean
 from sfm_molecules.embedding import embed, geometry
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 DOMAIN = "molecules"
 UNKNOWN_LEVEL = "unknown"
+LABELS = ("energy", "forces", "dipole", "charges")
 
 
 def read_smiles(path: str | Path) -> list[Sample]:
@@ -139,12 +143,11 @@ def read_ase(path: str | Path) -> list[Sample]:
         InputError: names file and frame.
         WrongDomain: a frame is periodic; that is a crystal.
     """
-    from ase.io import iread
     from ase.io.formats import UnknownFileTypeError
 
     path = Path(path)
     samples: list[Sample] = []
-    frames = iread(str(path), index=":")
+    frames = _frames(path)
     while True:
         where = f"{path}, frame {len(samples) + 1}"
         try:
@@ -153,6 +156,8 @@ def read_ase(path: str | Path) -> list[Sample]:
                 atoms = next(frames, None)
         except UnknownFileTypeError:
             raise InputError(f"{path}: ASE does not know this file type") from None
+        except InputError:
+            raise
         except KeyError as error:
             raise InputError(f"{where}: unknown element or column {error}") from None
         except Exception as error:  # ASE's readers raise what they like
@@ -174,11 +179,30 @@ def read_ase(path: str | Path) -> list[Sample]:
     return samples
 
 
+def _frames(path: Path) -> Iterator[Atoms]:
+    """The frames of a file as ASE has them, with what its text says of charge and spin."""
+    from ase.io import iread
+
+    if path.suffix.lower() in (".xyz", ".extxyz"):
+        yield from read_xyz(path)
+    elif path.suffix.lower() == ".gjf":
+        for atoms in iread(str(path), index=":", format="gaussian-in", attach_calculator=True):
+            own = atoms.calc.parameters
+            atoms.info |= {k: own[k] for k in ("charge", "mult") if k in own}
+            atoms.calc = None
+            yield atoms
+    else:
+        yield from iread(str(path), index=":")
+
+
 def from_ase(atoms: Atoms) -> Sample:
     """A sample of an `ase.Atoms`; its calculator's stored energy and forces become labels.
 
+    Charge and spin, masses, fixed atoms and velocities go with it (`sfm.data.ase_atoms`).
+
     Raises:
-        InputError: an unknown element or a position that is not a number.
+        InputError: an unknown element, a position that is not a number, an impossible charge or
+            spin.
         WrongDomain: it is periodic.
     """
     if atoms.pbc.any():
@@ -190,37 +214,31 @@ def from_ase(atoms: Atoms) -> Sample:
     if len(numbers) and numbers.min() < 1:
         row = int(np.argmin(numbers))
         raise InputError(f"{name}: atom {row + 1} has an unknown element")
-    results = getattr(atoms.calc, "results", {}) or {}
-    labels = {}
-    for quantity in ("energy", "forces", "dipole", "charges"):
-        if quantity in results:
-            value = np.asarray(results[quantity], dtype=np.float64)
-            if not np.isfinite(value).all():
-                raise InputError(f"{name}: {quantity} holds a value that is not a finite number")
-            labels[quantity] = value
-    conditions = {k: float(atoms.info[k]) for k in ("charge", "spin") if k in atoms.info}
+    found = stored_labels(atoms, LABELS, name)
     return Sample(
         id=name,
         domain=DOMAIN,
-        level=str(atoms.info.get("level", UNKNOWN_LEVEL)) if labels else None,
+        level=str(atoms.info.get("level", UNKNOWN_LEVEL)) if found else None,
         positions=atoms.get_positions(),
         types=numbers,
-        conditions=conditions,
-        labels=labels,
+        labels=found,
+        **said(atoms, name).changes(),
     )
 
 
 def to_ase(sample: Sample) -> Atoms:
-    """An `ase.Atoms` of a sample; energy and forces labels go into its calculator."""
+    """An `ase.Atoms` of a sample; energy and forces labels go into its calculator.
+
+    Charge and spin go into `info`, masses, constraints and velocities where ASE has them.
+    """
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    info = {"id": sample.id, **sample.conditions}
+    atoms = Atoms(numbers=sample.types, positions=sample.positions, info={"id": sample.id})
+    write_to(atoms, sample)
     if sample.level:
-        info["level"] = sample.level
-    atoms = Atoms(numbers=sample.types, positions=sample.positions, info=info)
-    names = ("energy", "forces", "dipole", "charges")
-    known: dict[str, Any] = {k: v for k, v in sample.labels.items() if k in names}
+        atoms.info["level"] = sample.level
+    known: dict[str, Any] = {k: v for k, v in sample.labels.items() if k in LABELS}
     if "energy" in known:
         known["energy"] = float(known["energy"])
     if known:
@@ -251,8 +269,16 @@ def from_rdkit(molecule: Mol, *, name: str | None = None) -> Sample:
     types, positions = geometry(molecule)
     charge = Chem.GetFormalCharge(molecule)
     spin = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
-    conditions = {k: float(v) for k, v in (("charge", charge), ("spin", spin)) if v}
-    return Sample(id=name, domain=DOMAIN, positions=positions, types=types, conditions=conditions)
+    stated = {k: v for k, v in (("charge", charge), ("unpaired_electrons", spin)) if v}
+    isotopes = any(atom.GetIsotope() for atom in molecule.GetAtoms())
+    return Sample(
+        id=name,
+        domain=DOMAIN,
+        positions=positions,
+        types=types,
+        conditions=read_conditions(stated, types, name),
+        masses=np.array([a.GetMass() for a in molecule.GetAtoms()]) if isotopes else None,
+    )
 
 
 def _text(path: Path) -> str:

@@ -1,0 +1,190 @@
+"""What an `ase.Atoms` says besides elements, positions and cell: conditions, masses, constraints.
+
+The readers of every plugin and the calculator ask here, so that one object means one thing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sfm.data.conditions import is_moment, read_conditions
+from sfm.data.sample import Sample
+from sfm.errors import InputError, InputWarning
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a sample takes over from an `ase.Atoms`; None where nothing is stated.
+
+    Attributes:
+        conditions: `charge` and `spin`, where stated.
+        masses: (n,) amu.
+        fixed: (n, 3) whether an atom's Cartesian coordinate must not change.
+        velocities: (n, 3) angstrom/fs.
+    """
+
+    conditions: dict[str, float]
+    masses: np.ndarray | None = None
+    fixed: np.ndarray | None = None
+    velocities: np.ndarray | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """The same as arguments of `Sample`."""
+        return dict(vars(self))
+
+
+def said(atoms: Atoms, name: str) -> Said:
+    """Charge, spin, masses, constraints and velocities that `atoms` states.
+
+    Charge and spin come from `info`, whatever they are called (`sfm.data.conditions`), from
+    initial charges and magnetic moments, and from the total moment of a stored calculation.
+
+    Raises:
+        InputError: as `read_conditions`; atoms fixed along lattice vectors that are no Cartesian
+            axes.
+    """
+    return Said(
+        conditions=conditions(atoms, name),
+        masses=atoms.get_masses() if atoms.has("masses") else None,
+        fixed=_fixed(atoms, name),
+        velocities=_velocities(atoms),
+    )
+
+
+def conditions(atoms: Atoms, name: str) -> dict[str, float]:
+    """Charge and spin alone; see `said`."""
+    stated: dict[str, Any] = dict(atoms.info)
+    charges, moments = atoms.arrays.get("initial_charges"), _collinear(atoms)
+    if atoms.pbc.any():
+        # the moment of a crystal is a result, often no whole number, and no condition
+        stated = {k: v for k, v in stated.items() if not is_moment(k)}
+        moments = None
+    else:
+        results = getattr(atoms.calc, "results", None) or {}
+        if results.get("magmom"):
+            stated.setdefault("magmom", results["magmom"])
+    return read_conditions(stated, atoms.numbers, name, charges=charges, moments=moments)
+
+
+def stored_labels(atoms: Atoms, names: Collection[str], name: str) -> dict[str, np.ndarray]:
+    """The stored results of `atoms` that are among `names`, in ASE's units; nothing is computed.
+
+    `energy` is (), `dipole` (3,), `forces` (n, 3), `charges` (n,), `stress` (3, 3).
+
+    Raises:
+        InputError: text, a wrong shape, or a value that is not finite.
+    """
+    results = getattr(atoms.calc, "results", None) or {}
+    shapes = {"energy": (), "dipole": (3,), "forces": (len(atoms), 3), "charges": (len(atoms),)}
+    found = {}
+    for key in names:
+        if results.get(key) is None:
+            continue
+        try:
+            value = np.asarray(results[key], dtype=np.float64)
+        except (TypeError, ValueError):
+            raise InputError(f"{name}: {key}={results[key]} is not a number") from None
+        if key == "stress":
+            value = _symmetric(value)
+        wanted = (3, 3) if key == "stress" else shapes.get(key, value.shape)
+        if value.shape != wanted:
+            count = "one number" if wanted == () else f"shape {wanted}"
+            raise InputError(f"{name}: {key} has shape {value.shape}, not {count}")
+        if not np.isfinite(value).all():
+            where = tuple(int(i) + 1 for i in np.argwhere(~np.isfinite(np.atleast_1d(value)))[0])
+            raise InputError(f"{name}: {key} holds a value that is not a finite number, at {where}")
+        found[key] = value
+    return found
+
+
+def _symmetric(stress: np.ndarray) -> np.ndarray:
+    """A stress (3, 3), of Voigt's six or of nine numbers."""
+    if stress.shape == (6,):
+        from ase.stress import voigt_6_to_full_3x3_stress
+
+        return voigt_6_to_full_3x3_stress(stress)
+    return stress.reshape(3, 3) if stress.shape == (9,) else stress
+
+
+def write_to(atoms: Atoms, sample: Sample) -> None:
+    """Put a sample's conditions, masses, constraints and velocities into `atoms`."""
+    from ase import units
+    from ase.constraints import FixAtoms, FixCartesian
+
+    for key, value in sample.conditions.items():
+        atoms.info[key] = int(value) if float(value).is_integer() else float(value)
+    if sample.masses is not None:
+        atoms.set_masses(sample.masses)
+    if sample.velocities is not None:
+        atoms.set_velocities(sample.velocities / units.fs)
+    if sample.fixed is not None and sample.fixed.any():
+        whole = sample.fixed.all(1)
+        constraints: list[Any] = [FixAtoms(mask=whole)] if whole.any() else []
+        for index in np.flatnonzero(sample.fixed.any(1) & ~whole):
+            constraints.append(FixCartesian([int(index)], mask=tuple(sample.fixed[index])))
+        atoms.set_constraint(constraints)
+
+
+def along_axes(fixed: np.ndarray, cell: np.ndarray, name: str) -> np.ndarray:
+    """Cartesian coordinates that are fixed (n, 3), of coordinates along lattice vectors (n, 3).
+
+    Raises:
+        InputError: an atom is fixed along some lattice vectors only, and they are no Cartesian
+            axes.
+    """
+    partly = fixed.any(1) & ~fixed.all(1)
+    if not partly.any():
+        return fixed
+    lengths = np.linalg.norm(cell, axis=1)
+    if np.abs(cell - np.diag(np.diag(cell))).max() > 1e-6 * lengths.max():
+        raise InputError(
+            f"{name}: atom {int(np.flatnonzero(partly)[0]) + 1} is fixed along some lattice "
+            "vectors, which are no Cartesian axes; fix it along all three or none"
+        )
+    return fixed
+
+
+def _collinear(atoms: Atoms) -> np.ndarray | None:
+    moments = atoms.arrays.get("initial_magmoms")
+    if moments is None or moments.ndim == 1:
+        return moments
+    return np.array([np.linalg.norm(moments.sum(0))])  # of vectors, the length of the sum
+
+
+def _velocities(atoms: Atoms) -> np.ndarray | None:
+    from ase import units
+
+    if not atoms.has("momenta") or not np.any(atoms.get_momenta()):
+        return None
+    return np.asarray(atoms.get_velocities() * units.fs, dtype=np.float64)
+
+
+def _fixed(atoms: Atoms, name: str) -> np.ndarray | None:
+    from ase.constraints import FixAtoms, FixCartesian, FixScaled
+
+    fixed = np.zeros((len(atoms), 3), dtype=bool)
+    for constraint in atoms.constraints:
+        if isinstance(constraint, FixAtoms):
+            fixed[constraint.index] = True
+        elif isinstance(constraint, FixCartesian):
+            fixed[constraint.index] |= constraint.mask
+        elif isinstance(constraint, FixScaled):
+            own = np.zeros_like(fixed)
+            own[constraint.index] = constraint.mask
+            fixed |= along_axes(own, np.asarray(atoms.cell.array), name)
+        else:
+            warnings.warn(
+                f"{name}: constraint {type(constraint).__name__} is not kept; only fixed atoms "
+                "and coordinates are",
+                InputWarning,
+                stacklevel=2,
+            )
+    return fixed if fixed.any() else None
