@@ -13,7 +13,7 @@ PLUGINS = {p.name.removeprefix("sfm_"): p for p in (ROOT / "plugins").glob("*/sf
 
 # a module of layer k may import layers below k and its own
 LAYERS = [
-    {"errors", "quantity", "units", "plugin", "registry"},
+    {"errors", "progress", "quantity", "units", "plugin", "registry"},
     {"config", "recipe"},
     {"data"},
     {"nn", "simulate"},

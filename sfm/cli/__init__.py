@@ -69,8 +69,10 @@ def _run(words: list[str]) -> int:
 
     handler, arguments = parse(words)
     from sfm.cli.output import input_warnings, results_only
+    from sfm.cli.progress import ProgressLines
+    from sfm.progress import listening
 
-    with results_only(), input_warnings():
+    with results_only(), input_warnings(), ProgressLines() as lines, listening(lines):
         return handler(arguments) or 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, help="number of steps")
     parser.add_argument("--every", type=int, help="record each such step")
+    parser.add_argument(
+        "--history",
+        action="store_true",
+        help="print the iterations of a search too (--json has them anyway)",
+    )
     parser.add_argument("--closure", metavar="MODEL", help="model that supplies the missing term")
     parser.add_argument("--level", help="level of theory of the closure")
     parser.add_argument("--seed", type=int, help="of random initial states")
@@ -43,6 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Build the simulator, run it, print its observables."""
     from sfm.cli.output import emit_json, input_warnings, note, warn
+    from sfm.cli.run_report import print_report, run_report, unprinted
     from sfm.cli.values import parse_settings
     from sfm.registry import find
 
@@ -67,7 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
         if path is not None:
             with _named(path):  # nothing yet: a place that cannot be written is refused here
                 pass
-    note(f"{part.full_name}: {steps} steps")
+    many = "at most " if simulator.converged(state) is not None else ""
+    note(f"{part.full_name}: {many}{steps} steps")
     trajectory = simulator.run(state, steps, every=arguments.every)
     if arguments.output:
         _write(simulator, trajectory, arguments.output)
@@ -76,13 +83,14 @@ def run(arguments: argparse.Namespace) -> int:
         with _named(arguments.plot) as scratch:
             simulator.plot(trajectory, scratch)
         note(f"wrote {arguments.plot}")
-    report = _report(part.full_name, trajectory, arguments.output, told)
+    report = run_report(part.full_name, simulator, trajectory, arguments.output, told)
     if arguments.json:
         emit_json(report)
     else:
-        _print(report)
-        warn([*told, *trajectory.warnings, *_unprinted(report)])
-    return 0
+        print_report(report, history=arguments.history)
+        warn([*told, *trajectory.warnings, *unprinted(report)])
+    # a search that was left to itself and found nothing has failed; one of N steps was asked for
+    return 1 if trajectory.converged is False and arguments.steps is None else 0
 
 
 def _check_files(cls: Any, plot: Path | None, output: Path | None) -> None:
@@ -165,12 +173,12 @@ def _short(value: Any) -> str:
 
 def _write(simulator: Any, trajectory: Any, path: Path) -> None:
     from sfm.cli.results import ARRAY_FILES, write_arrays
+    from sfm.cli.run_report import arrays
     from sfm.simulate.base import Simulator
 
     own = type(simulator).write is not Simulator.write
     if path.suffix.lower() == ".npz" or (path.suffix.lower() in ARRAY_FILES and not own):
-        units = {**trajectory.units, "time": trajectory.time_unit}
-        write_arrays(path, {"time": trajectory.times, **trajectory.observables}, units)
+        write_arrays(path, *arrays(simulator, trajectory))
         return
     with _named(path) as scratch:
         simulator.write(trajectory, scratch)
@@ -187,60 +195,6 @@ def _named(path: Path) -> Iterator[Path]:
             yield scratch
         except InputError as error:
             raise InputError(str(error).replace(str(scratch), str(path))) from None
-
-
-def _report(
-    name: str, trajectory: Any, output: Path | None, told: Sequence[str]
-) -> dict[str, Any]:
-    from sfm.cli.results import quantity
-
-    warnings = [*told, *trajectory.warnings]
-    values = {"time": trajectory.times, **trajectory.observables}
-    units = {**trajectory.units, "time": trajectory.time_unit}
-    quantities = {
-        key: quantity(key, value, units[key], path=output, warnings=warnings, series=True)
-        for key, value in values.items()
-    }
-    return {"part": name, "quantities": quantities, "warnings": warnings}
-
-
-def _print(report: dict[str, Any]) -> None:
-    from sfm.cli.output import table
-    from sfm.cli.results import text_of
-
-    table(
-        [
-            (key, _ends(entry) or text_of(entry), entry["unit"], "x".join(map(str, entry["shape"])))
-            for key, entry in report["quantities"].items()
-        ],
-        ("quantity", "first -> last", "unit", "shape"),
-    )
-
-
-def _unprinted(report: dict[str, Any]) -> list[str]:
-    """One line on all arrays that are neither printed in full nor in a file."""
-    names = [
-        key
-        for key, entry in report["quantities"].items()
-        if entry["value"] is None and "path" not in entry
-    ]
-    if not names:
-        return []
-    return [f"too many numbers to print in full: {', '.join(names)}; give --output FILE.npz"]
-
-
-def _ends(entry: dict[str, Any]) -> str:
-    import numpy as np
-
-    from sfm.cli.results import row
-
-    value = entry["value"]
-    if not isinstance(value, list) or not value:
-        return ""
-    records = np.asarray(value).reshape(len(value), -1)
-    if records.shape[1] == 1:
-        return f"{records[0, 0]:.6g} -> {records[-1, 0]:.6g}"
-    return row(records[-1], " (last)")
 
 
 def _description(name: str, cls: Any) -> dict[str, Any]:

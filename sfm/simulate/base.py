@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError, did_you_mean
+from sfm.progress import report
 from sfm.quantity import Quantity
 from sfm.simulate.through import Through
 
@@ -67,15 +68,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A recorded run.
+    """A recorded run: in time, or of a search for one answer.
 
     Attributes:
-        times: (T,) in `time_unit`; iteration numbers for a fixed-point search.
+        times: (T,) in `time_unit`; iteration numbers of a search.
         time_unit: unit of `times`.
         states: T states.
         observables: by quantity name, stacked over time: (T, ...).
         units: unit of each observable.
         warnings: what the user should know: not converged, under-resolved, ...
+        converged: of a search, whether its last record is the answer; None for a run in time.
     """
 
     times: Tensor
@@ -84,6 +86,7 @@ class Trajectory:
     observables: Mapping[str, Tensor]
     units: Mapping[str, str]
     warnings: tuple[str, ...] = ()
+    converged: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -286,6 +289,21 @@ class Simulator(nn.Module, ABC):
         """What the user should know about the last state."""
         return ()
 
+    def converged(self, state: Any) -> bool | None:
+        """Whether `state` is the one answer that `forward` searches for by iteration.
+
+        None, unless overridden: a step is a step in time and every record a result. Otherwise the
+        last record of a run is its result (`result`), and those before are its history.
+        """
+        return None
+
+    def result(self, trajectory: Trajectory) -> dict[str, Tensor]:
+        """The answer of a search: the last record of each observable.
+
+        Override it to drop a batch axis of one system: an energy is then one number.
+        """
+        return {name: values[-1] for name, values in trajectory.observables.items()}
+
     def run(self, state: Any, steps: int, *, every: int | None = None) -> Trajectory:
         """Advance `steps` steps and record each `every`-th state, the first and the last included.
 
@@ -294,22 +312,29 @@ class Simulator(nn.Module, ABC):
         """
         every = max(1, steps // 100) if every is None else every
         self._check_run(steps, every)
-        states, times, observed = [state], [self.time(state)], [self.observe(state)]
+        states, observed = [state], [self.observe(state)]
         done = 0
         while done < steps:
             stride = min(every, steps - done)
             state = self(state, stride)
             done += stride
             states.append(state)
-            times.append(self.time(state))
             observed.append(self.observe(state))
+            report(f"{self.part}: step", done, steps)
+        return self._recorded(states, observed)
+
+    def _recorded(
+        self, states: Sequence[Any], observed: Sequence[Mapping[str, Tensor]]
+    ) -> Trajectory:
+        """The run of these states with what `observe` said of each."""
         return Trajectory(
-            times=torch.tensor(times, dtype=torch.float64),
+            times=torch.tensor([self.time(s) for s in states], dtype=torch.float64),
             time_unit=self.time_unit,
             states=states,
             observables={k: torch.stack([o[k] for o in observed]) for k in observed[0]},
             units={q.name: q.unit for q in self.observables},
-            warnings=self.warnings(state),
+            warnings=self.warnings(states[-1]),
+            converged=self.converged(states[-1]),
         )
 
     def _check_run(self, steps: int, every: int) -> None:

@@ -26,6 +26,7 @@ DEFAULTS = {
 }
 STIFFNESS = 57.1  # curvature of Lennard-Jones at its minimum, in epsilon / sigma^2
 LARGEST_GROWTH = 4.0  # in volume; a cell that grows more is called broken
+RELAXED = 1e-4  # eV/angstrom; a run of `forward` that ends below it has converged
 CLOSURE_STIFFNESS = 10.0  # eV/angstrom^2, a bond of a typical inorganic crystal
 
 
@@ -310,9 +311,20 @@ class LatticeStatics(Simulator):
         """Birch-Murnaghan fit to `energy_volume`."""
         return equation_of_state.fit(*self.energy_volume(state, points, width))
 
+    def converged(self, state: Cells) -> bool:
+        """Whether nothing pulls harder than `RELAXED`; `relax` goes on to `tolerance`."""
+        return self.residual(state) <= RELAXED
+
+    def result(self, trajectory: Trajectory) -> dict[str, Tensor]:
+        """The last record; without an axis of systems, if there is one system."""
+        last = super().result(trajectory)
+        if trajectory.states[-1].n_systems > 1:
+            return last
+        return {name: x if name == "forces" else x[0] for name, x in last.items()}
+
     def warnings(self, state: Cells) -> tuple[str, ...]:
         residual = self.residual(state)
-        if residual <= 1e-4:
+        if residual <= RELAXED:
             return ()
         return (
             f"not relaxed yet: the largest force is {residual:.2e} eV/angstrom; take more steps",

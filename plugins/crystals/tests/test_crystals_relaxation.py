@@ -200,6 +200,20 @@ def test_a_run_without_parameters_to_train_keeps_no_graph():
     assert not trajectory.observables["energy"].requires_grad
 
 
+def test_the_result_of_a_relaxation_is_its_last_record():
+    simulator = LatticeStatics().requires_grad_(False)
+    trajectory = simulator.run(simulator.state(), 200)
+    found = simulator.result(trajectory)
+    assert trajectory.converged is True
+    assert trajectory.warnings == ()
+    assert found["energy"].shape == ()  # one system: no axis of systems
+    assert found["forces"].shape == (4, 3)
+    assert found["energy"] == trajectory.observables["energy"][-1, 0]
+    short = simulator.run(simulator.state(), 2)
+    assert short.converged is False
+    assert "not relaxed yet" in short.warnings[0]
+
+
 def test_mistakes_are_told_in_one_line():
     with pytest.raises(InputError, match="potential=none leaves no energy"):
         LatticeStatics(potential="none")

@@ -15,6 +15,7 @@ from torch import Tensor
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.model import FoundationModel
+from sfm.progress import report
 from sfm.quantity import ENERGY, FORCES, Quantity
 from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
 from sfm.units import factor
@@ -31,6 +32,7 @@ from sfm_dft.observables import frontier_levels, spin_squared
 from sfm_dft.occupation import entropy_energy
 from sfm_dft.response import attach
 from sfm_dft.scf import Orbitals, ScfState, finish, iterate, start_state
+from sfm_dft.second_order import polarizabilities, vibrational
 from sfm_dft.stability import stabilise
 from sfm_dft.system import KohnShamSystem
 from sfm_dft.xc import FUNCTIONALS
@@ -461,30 +463,11 @@ class KohnSham(Simulator):
         self, functional: EnergyFunctional, solution: Orbitals | None
     ) -> dict[str, Tensor]:
         """Polarizability and vibrations where they are asked for; NaN without a solution."""
-        if not (self.polarizability or self.vibrations):
-            return {}
-        from sfm_dft import vibrations
-
-        system = functional.system
         found: dict[str, Tensor] = {}
         if self.polarizability:
-            tensor = system.dipole.new_full((len(system), 3, 3), torch.nan)
-            if solution is not None:
-                tensor = vibrations.polarizability(functional, solution, smearing=self.smearing)
-            found["polarizability_tensor"] = tensor
-            found["polarizability"] = tensor.diagonal(dim1=1, dim2=2).mean(1)
+            found.update(polarizabilities(functional, solution, self.smearing))
         if self.vibrations:
-            if len(system) != 1:
-                raise InputError(
-                    f"{self.part}: vibrations take one molecule at a time, not {len(system)}"
-                )
-            seen = vibrations.unknown(system.molecules[0])
-            if solution is not None:
-                seen = vibrations.vibrations(functional, solution, smearing=self.smearing)
-            unit = factor("hartree/bohr**2", "eV/angstrom**2")
-            found["hessian"] = seen.hessian[None] * unit
-            found["frequencies"] = seen.frequencies[None]
-            found["ir_intensities"] = seen.intensities[None]
+            found.update(vibrational(functional, solution, self.smearing))
         return found
 
     def _shaped(self, state: KohnShamState, found: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -529,6 +512,16 @@ class KohnSham(Simulator):
         out["spin_squared"] = spin_squared(functional.system, d)
         return out
 
+    def converged(self, state: KohnShamState) -> bool:
+        return state.converged
+
+    def result(self, trajectory: Trajectory) -> dict[str, Tensor]:
+        """The converged record; NaN beside the residual where the run ended before that."""
+        last = super().result(trajectory)
+        if trajectory.converged:
+            return last
+        return {n: x if n == "scf_residual" else x * torch.nan for n, x in last.items()}
+
     def warnings(self, state: KohnShamState) -> tuple[str, ...]:
         return () if state.converged else (self._failure(state),)
 
@@ -546,17 +539,11 @@ class KohnSham(Simulator):
             stride = min(every, steps - done)
             before, state, done = state, self(state, stride), done + stride
             states.append(state)
+            residual = f"residual {float(state.scf.residual.max()):.1e} hartree"
+            report(f"{self.part}: cycle", int(state.time), note=residual)
             if torch.equal(before.scf.cycles, state.scf.cycles):
                 break  # no molecule moves any more: those that are left are not finite
-        observed = [self.observe(s) for s in states]
-        return Trajectory(
-            times=torch.tensor([s.time for s in states], dtype=torch.float64),
-            time_unit=self.time_unit,
-            states=states,
-            observables={name: torch.stack([o[name] for o in observed]) for name in observed[0]},
-            units={quantity.name: quantity.unit for quantity in self.observables},
-            warnings=self.warnings(state),
-        )
+        return self._recorded(states, [self.observe(s) for s in states])
 
     def plot(self, trajectory: Trajectory, path: Path) -> None:
         """The electron density of the last state in the plane of the molecule, and the change

@@ -17,6 +17,7 @@ from sfm_dft.scf import iterate, start_state
 from sfm_dft.system import KohnShamSystem
 from sfm_dft.xc import FUNCTIONALS, functional
 
+from sfm.cli import main
 from sfm.data.sample import Sample
 from sfm.errors import HubError, InputError, RunError
 from sfm.units import factor
@@ -633,3 +634,26 @@ def test_a_published_functional_by_name():
         KohnSham(functional="sfm-xc-mgga", dispersion="d3")
     with pytest.raises(HubError, match="holds no density functional"):
         KohnSham(functional="sfm-tiny")
+
+
+def test_the_command_line_gives_the_converged_value_first(capsys):
+    words = ["simulate", "dft/kohn-sham", "--json", "--set", "basis=sto-3g", "grid_level=0"]
+    assert main(words) == 0
+    said = json.loads(capsys.readouterr().out)
+    energy, history = said["quantities"]["energy"], said["history"]
+    assert said["converged"] is True
+    assert (energy["unit"], energy["shape"]) == ("eV", [])
+    simulator = KohnSham(basis="sto-3g", grid_level=0)
+    wanted = simulator.observe(simulator.solve())["energy"].item()
+    assert abs(energy["value"] - wanted) < 1e-6
+    assert history["energy"]["value"][-1] == energy["value"]
+    assert history["iteration"]["value"] == list(range(history["energy"]["shape"][0]))
+    # where there is no converged value there is no number, and left to itself it is a failure
+    assert main([*words, "--steps", "2"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["converged"] is False
+    assert said["quantities"]["energy"]["value"] is None
+    assert said["quantities"]["scf_residual"]["value"] > 1e-3
+    assert "not self-consistent after 2 cycles" in said["warnings"][0]
+    assert main([*words, "max_cycles=2"]) == 1
+    assert "not self-consistent" in capsys.readouterr().err

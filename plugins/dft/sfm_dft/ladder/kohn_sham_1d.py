@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
+from sfm.progress import report
 from sfm.quantity import Quantity
 from sfm.simulate import Parameter, Setting, Simulator, Trajectory
 from sfm.units import factor
@@ -368,6 +369,9 @@ class KohnSham1D(Simulator):
         values["energy_1d"] = kinetic + sum(problem.components(out, repulsion).values())
         return values
 
+    def converged(self, state: LineState) -> bool:
+        return bool(state.converged.all())
+
     def warnings(self, state: LineState) -> tuple[str, ...]:
         bad = int((~state.converged).sum())
         if not bad:
@@ -394,15 +398,8 @@ class KohnSham1D(Simulator):
             stride = min(every, steps - done)
             state, done = self(state, stride), done + stride
             states.append(state)
-        observed = [self.observe(s) for s in states]
-        return Trajectory(
-            times=torch.tensor([self.time(s) for s in states], dtype=torch.float64),
-            time_unit=self.time_unit,
-            states=states,
-            observables={name: torch.stack([o[name] for o in observed]) for name in observed[0]},
-            units={quantity.name: quantity.unit for quantity in self.observables},
-            warnings=self.warnings(state),
-        )
+            report(f"{self.part}: cycle", done)
+        return self._recorded(states, [self.observe(s) for s in states])
 
     def _spent(self, state: LineState) -> Tensor:
         return state.field.cycle >= self.max_cycles
