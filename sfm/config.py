@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from sfm.coverage import Coverage
 from sfm.errors import HubError, InputError
 from sfm.quantity import Quantity
 
-FORMAT = 1
+FORMAT = 2
 MODEL_TYPE = "sfm"
 
 
@@ -57,6 +58,8 @@ class ModelConfig:
         quantities: definition of every quantity in `targets`.
         plugins: plugin name -> {"distribution", "version"} range.
         name: a short name for messages and cards.
+        repulsion: `zbl`, the screened nuclear repulsion of energies (`sfm.nn.repulsion`), or None.
+        coverage: what the training data cover, per context; empty where nobody recorded it.
     """
 
     trunk: Mapping[str, Any]
@@ -68,6 +71,12 @@ class ModelConfig:
     quantities: Mapping[str, Quantity]
     plugins: Mapping[str, Mapping[str, str]]
     name: str = "sfm"
+    repulsion: str | None = None
+    coverage: tuple[Coverage, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.repulsion not in (None, "zbl"):
+            raise InputError(f"repulsion is {self.repulsion!r}; it is 'zbl' or null")
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -94,6 +103,7 @@ class ModelConfig:
             heads=tuple(h for h in self.heads if h.encoder in keep),
             targets=tuple(t for t in self.targets if t.encoder in keep),
             encoder_domains={e: d for e, d in self.encoder_domains.items() if e in keep},
+            coverage=tuple(c for c in self.coverage if c.encoder in keep),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,13 +150,20 @@ class ModelConfig:
                 quantities={k: Quantity(**q) for k, q in data["quantities"].items()},
                 plugins=data["plugins"],
                 name=data.get("name", "sfm"),
+                repulsion=data["repulsion"],
+                coverage=tuple(Coverage.from_dict(c) for c in data["coverage"]),
             )
         except (KeyError, TypeError, InputError) as error:
             raise HubError(f"config.json is damaged: {type(error).__name__}: {error}") from None
 
 
+def _repulsion_and_coverage(data: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 knew neither: its models say what they said, and do not know what they cover."""
+    return {"repulsion": None, "coverage": [], **data}
+
+
 # one function per format: {n: function from format n to n + 1}
-UPGRADES: dict[int, Any] = {}
+UPGRADES: dict[int, Any] = {1: _repulsion_and_coverage}
 
 
 def upgrade(data: dict[str, Any]) -> dict[str, Any]:

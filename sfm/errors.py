@@ -32,6 +32,10 @@ class InputError(SfmError):
     exit_code = 2
 
 
+class OutsideError(InputError):
+    """The input lies outside what the model was trained on."""
+
+
 class RecipeError(InputError):
     """A recipe has an unknown key or a value of the wrong type or range."""
 

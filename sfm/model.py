@@ -22,14 +22,18 @@ from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError, did_you_mean
 from sfm.nn.derive import DERIVED, attach, derive
-from sfm.nn.encoder import Encoder
+from sfm.nn.encoder import Encoder, PointEncoder
 from sfm.nn.head import Head, head_class
+from sfm.nn.known import ClosePairs, Known
 from sfm.nn.normalise import Normaliser
+from sfm.nn.repulsion import held, repulsion
 from sfm.nn.trunk import Trunk, TrunkConfig
 from sfm.nn.uncertainty import LastLayerUncertainty
 from sfm.registry import find
+from sfm.units import factor
 
 if TYPE_CHECKING:
+    from sfm.coverage import Coverage
     from sfm.predict import Embedding, Prediction
 
 # tables of the trunk with one row per (encoder, level)
@@ -55,6 +59,7 @@ class FoundationModel(nn.Module):
         for part in config.encoder_domains:
             cls = find("encoders", part).load()
             self.encoders[part] = cls(channels=trunk.channels, **config.encoders[part])
+        self.known = self._tables()
         self.heads = nn.ModuleDict()
         self.normalisers = nn.ModuleDict()
         self.uncertainties = nn.ModuleDict()
@@ -68,6 +73,11 @@ class FoundationModel(nn.Module):
                 self.uncertainties[spec.key] = LastLayerUncertainty(
                     len(config.contexts), trunk.channels
                 )
+
+    def _tables(self) -> Known:
+        atoms = {p: e for p, e in self.encoders.items() if isinstance(e, PointEncoder)}
+        units = {part: factor(own.length_unit, "angstrom") for part, own in atoms.items()}
+        return Known(self.config, units)
 
     # ------------------------------------------------------------------ what it can say
 
@@ -174,8 +184,23 @@ class FoundationModel(nn.Module):
             batches.append(tokens.replace(context=torch.full_like(tokens.context, context)))
         return Tokens.cat(batches).to(self.device, self.dtype)
 
+    def cover(self, coverage: Iterable[Coverage]) -> None:
+        """State what the training data cover: in the config, and in what is repelled."""
+        self.config = dataclasses.replace(self.config, coverage=tuple(coverage))
+        self.known = self._tables().to(self.device)
+
+    def _close(self, batch: Mapping[str, Tokens]) -> dict[str, ClosePairs | None]:
+        """Pairs of atoms that are too close for the network, where it has a repulsion."""
+        on = {p for p in batch if isinstance(self.encoders[p], PointEncoder)}
+        on = on if self.config.repulsion else set()
+        return {part: self.known.close(t) if part in on else None for part, t in batch.items()}
+
     def features(self, batch: Mapping[str, Tokens]) -> dict[str, Tokens]:
         """Encoders and ONE pass of the trunk: updated tokens by encoder."""
+        close = self._close(batch)
+        return self._features({part: held(tokens, close[part]) for part, tokens in batch.items()})
+
+    def _features(self, batch: Mapping[str, Tokens]) -> dict[str, Tokens]:
         lifted = [
             self.encoder(part)(tokens).replace(conditions=tokens.conditions[:, :0], extras={})
             for part, tokens in batch.items()
@@ -236,7 +261,8 @@ class FoundationModel(nn.Module):
             for part, wanted in quantities.items():
                 if any(name in wanted for name in DERIVED):
                     moved[part], handles[part] = attach(batch[part], stress="stress" in wanted)
-            features = self.features(moved)
+            close = self._close(moved)
+            features = self._features({p: held(t, close[p]) for p, t in moved.items()})
             results: dict[str, dict[str, Tensor]] = {}
             energies: dict[str, Tensor] = {}
             for part, wanted in quantities.items():
@@ -247,9 +273,14 @@ class FoundationModel(nn.Module):
                 for name in names:
                     raw, normaliser = self._head(part, name, features[part], moved[part])
                     values[name] = normaliser(raw, moved[part])
+                    push = repulsion(moved[part], close[part]) if name == "energy" else None
+                    if push is not None:
+                        values[name] = values[name] + push
                     if name == "energy" and part in handles:
                         scale = normaliser.scale[moved[part].context, 0]
                         energies[part] = raw * scale.to(raw.dtype)
+                        if push is not None:
+                            energies[part] = energies[part] + push.to(raw.dtype)
                 results[part] = values
             if handles:
                 parts = list(handles)

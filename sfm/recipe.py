@@ -116,6 +116,7 @@ class ModelSection(_Strict):
         radial: Bessel functions.
         carried: channels of vectors and tensors along edges.
         encoders: constructor options by encoder part, for example {"molecules/atoms": {cutoff: 4}}.
+        repulsion: `zbl`: atoms nearer than any in the data repel each other; or `none`.
     """
 
     size: Literal["tiny", "small"] = "tiny"
@@ -125,6 +126,7 @@ class ModelSection(_Strict):
     radial: int | None = Field(default=None, ge=1)
     carried: int | None = Field(default=None, ge=1)
     encoders: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    repulsion: Literal["zbl", "none"] = "zbl"
 
 
 class OptimizerSection(_Strict):

@@ -14,10 +14,10 @@ PLUGINS = {p.name.removeprefix("sfm_"): p for p in (ROOT / "plugins").glob("*/sf
 # a module of layer k may import layers below k and its own
 LAYERS = [
     {"errors", "progress", "quantity", "units", "plugin", "registry"},
-    {"config", "recipe"},
+    {"config", "coverage", "recipe"},
     {"data"},
     {"nn", "simulate"},
-    {"model", "checkpoint", "predict", "calculator"},
+    {"model", "checkpoint", "predict", "calculator", "guard"},
     {"train", "hub"},
     {"testing", "scaffold"},
     {"cli", "demo", "__main__", "__init__"},

@@ -33,6 +33,8 @@ class Tokens:
         conditions: (S, K), numbers that describe whole systems.
         extras: whatever the encoder's heads need besides; first axis N or S.
         ids: S names, for messages.
+        stretch: (E,) factors on the edges' vectors, by which the trunk sees pairs that are too
+            close for it at a distance that it knows (`sfm.nn.repulsion`); None: all are one.
     """
 
     positions: Tensor
@@ -49,6 +51,7 @@ class Tokens:
     conditions: Tensor
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     ids: tuple[str, ...] = ()
+    stretch: Tensor | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -73,7 +76,7 @@ class Tokens:
         if self.cell.any():
             cells = self.cell[self.system[receiver]]
             vectors = vectors + torch.einsum("ei,eij->ej", self.shifts.to(vectors.dtype), cells)
-        return vectors
+        return vectors if self.stretch is None else vectors * self.stretch.unsqueeze(1)
 
     def replace(self, **changes: object) -> Tokens:
         """A copy with some attributes changed."""
@@ -158,7 +161,17 @@ class Tokens:
             system=torch.cat(system),
             extras={k: torch.cat([b.extras[k] for b in batches]) for k in sorted(shared)},
             ids=tuple(i for b in batches for i in b.ids),
+            stretch=_stretches(batches),
         )
+
+
+def _stretches(batches: Sequence[Tokens]) -> Tensor | None:
+    if all(b.stretch is None for b in batches):
+        return None
+    ones = (b.shifts.new_ones(b.n_edges) for b in batches)
+    return torch.cat(
+        [one if b.stretch is None else b.stretch for b, one in zip(batches, ones, strict=True)]
+    )
 
 
 def system_sum(values: Tensor, system: Tensor, n_systems: int) -> Tensor:

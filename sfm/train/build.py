@@ -71,6 +71,7 @@ def model_config(tasks: Sequence[TaskData], section: ModelSection, name: str) ->
         contexts=tuple(dict.fromkeys(t.context for t in targets)),
         quantities={n: q for task in tasks for n, q in task.definitions.items()},
         plugins=plugin_ranges(encoders),
+        repulsion=None if section.repulsion == "none" else section.repulsion,
     )
 
 

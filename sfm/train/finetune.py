@@ -22,6 +22,7 @@ from sfm.recipe import (
 )
 from sfm.train.build import fit_normalisers, measure_neighbours, model_config, new_model
 from sfm.train.calibrate import calibrate
+from sfm.train.cover import cover
 from sfm.train.data import INFERENCE, Tokenizer, pack
 from sfm.train.engine import fit
 from sfm.train.evaluate import Evaluation, evaluate
@@ -319,6 +320,7 @@ def _scratch(
     section = ModelSection(**trunk, encoders=options)
     model = new_model(model_config([task], section, "scratch"), recipe.training.seed)
     model.to(dtype=base.dtype)
+    cover(model, [task])
     _, stresses = fit_normalisers(model, [task])
     measure_neighbours(model, [task])
     import tempfile

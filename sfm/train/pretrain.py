@@ -14,6 +14,7 @@ from sfm.model import FoundationModel
 from sfm.recipe import Recipe
 from sfm.train.build import Fitted, fit_normalisers, measure_neighbours, model_config, new_model
 from sfm.train.calibrate import calibrate
+from sfm.train.cover import cover
 from sfm.train.engine import FitResult, fit
 from sfm.train.evaluate import Evaluation, evaluate
 from sfm.train.folders import RUN, refuse_old_run
@@ -70,6 +71,7 @@ def pretrain(
     model = new_model(model_config(tasks, recipe.model, recipe.name), training.seed)
     if training.precision == 64:
         model.double()
+    cover(model, tasks)
     fitted, stresses = fit_normalisers(model, tasks)
     measure_neighbours(model, tasks)
     if recipe.start is not None and not resume:  # a checkpoint holds all that it gave

@@ -20,6 +20,7 @@ from sfm.nn.references import fit_references
 from sfm.quantity import Quantity
 from sfm.recipe import FinetuneRecipe
 from sfm.train.build import fit_normalisers, heads_of, measure_neighbours, targets_of
+from sfm.train.cover import cover
 from sfm.train.data import INFERENCE, pack
 from sfm.train.lora import add_lora
 from sfm.train.tasks import TaskData, subset
@@ -46,6 +47,7 @@ def grow(
         if key not in base.heads and isinstance(getattr(head, "readout", None), ScalarReadout):
             # a new number starts at its references, not at random around them
             torch.nn.init.zeros_(head.readout.outer.weight)  # type: ignore[union-attr]
+    cover(grown, [task], base=base.config)
     contexts = {grown.context(task.encoder, level) for level in task.levels}
     kept = {name: value.clone() for name, value in grown.normalisers.state_dict().items()}
     _, stresses = fit_normalisers(grown, [task], contexts=contexts)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from sfm.config import FORMAT, HeadSpec, ModelConfig, Target
+from sfm.coverage import Coverage
 from sfm.model import FoundationModel
 from sfm.quantity import CORE
 
@@ -32,6 +33,8 @@ def main() -> None:
                 quantities={q.name: q for q in CORE},
                 plugins={},
                 name=f"museum-{FORMAT}",
+                repulsion="zbl",
+                coverage=(Coverage(ENCODER, LEVEL, 1, ("H", "O"), spins=(0.0,)),),
             )
         )
     model.save_pretrained(folder)
