@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from sfm.data.label_names import LabelNames, no_labels, unused
 from sfm.data.readers import read_object
 from sfm.data.sample import Sample
 from sfm.data.splits import SPLITS, assign
 from sfm.data.storage import open_dataset
-from sfm.errors import InputError, PluginError
+from sfm.errors import InputError, InputWarning, PluginError
 from sfm.quantity import Quantity
 from sfm.recipe import Goal
 from sfm.registry import find, quantities
@@ -101,7 +103,7 @@ class Source:
         )
 
 
-def open_source(data: Any, *, whole: bool = True) -> Source:
+def open_source(data: Any, *, whole: bool = True, names: LabelNames | None = None) -> Source:
     """The data, split.
 
     Args:
@@ -109,13 +111,16 @@ def open_source(data: Any, *, whole: bool = True) -> Source:
             installed plugin reads.
         whole: put all of a file's samples into validation and into test, and none into training
             (for evaluation), instead of splitting it.
+        names: what a file calls its labels, and their units there.
 
     Raises:
-        InputError: unreadable, several domains at once, or no labels.
+        InputError: unreadable, several domains at once, no labels, or `names` for a dataset, whose
+            columns have names and units.
     """
     if isinstance(data, (str, Path)):
         path = Path(data)
         if path.is_dir():
+            _refuse(names, path)
             return _folder(path, path.name)
         if not path.is_file():
             try:
@@ -123,9 +128,15 @@ def open_source(data: Any, *, whole: bool = True) -> Source:
             except PluginError as error:
                 raise InputError(f"{data}: no such file, folder or dataset ({error})") from None
             spec = part.load()
+            _refuse(names, data)
             facts = {"licence": spec.licence, "origin": spec.origin}
             return _folder(spec.folder, part.full_name, facts, length_unit=spec.length_unit)
-    return _loose(data, whole)
+    return _loose(data, whole, names)
+
+
+def _refuse(names: LabelNames | None, data: str | Path) -> None:
+    if names:
+        raise InputError(f"{data}: --key and --unit are for files; a dataset's columns have both")
 
 
 def _of_levels(samples: Sequence[Sample], levels: Collection[str]) -> Sequence[Sample]:
@@ -155,23 +166,24 @@ def _folder(
     )
 
 
-def _loose(data: Any, whole: bool) -> Source:
+def _loose(data: Any, whole: bool, names: LabelNames | None) -> Source:
     samples = read_object(data)
     name = str(data) if isinstance(data, (str, Path)) else "the given samples"
     domains = sorted({s.domain for s in samples})
     if len(domains) > 1:
         raise InputError(f"{name}: systems of several domains ({', '.join(domains)}); split them")
     level = Path(name).stem if isinstance(data, (str, Path)) else UNNAMED
+    if names:
+        samples = names.apply(samples, name)
+    if left := unused(samples):
+        warnings.warn(f"{name}: {left}", InputWarning, stacklevel=3)
     typed = all(s.level for s in samples)
     samples = [s if s.level else s.replace(level=level) for s in samples]
     table = quantities()
     pairs = {(str(s.level), q) for s in samples for q in s.labels if q in table}
     if not pairs:
-        raise InputError(
-            f"{name}: no labels. A label is an energy or forces in an extended xyz file, or a "
-            "column `quantity[unit]` in a csv file"
-        )
-    facts: dict[str, Any] = {}
+        raise no_labels(samples, name)
+    facts: dict[str, Any] = {"labels": names.to_dict()} if names else {}
     if isinstance(data, (str, Path)):
         digest = hashlib.sha256(Path(data).read_bytes()).hexdigest()[:16]
         facts["revision"] = {Path(data).name: digest}

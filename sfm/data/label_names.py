@@ -1,0 +1,229 @@
+"""What a file calls a quantity, and in which unit it is there.
+
+`--key energy=REF_energy --unit energy=kcal/mol`: the label `energy` is the file's `REF_energy`, in
+kcal/mol. A unit may have a sign, `stress=-kbar`, as VASP prints the pressure tensor. A key that
+says `virial` is one: the stress is minus the virial over the volume (the convention of extended XYZ
+files of GAP, MACE and NequIP).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sfm.data.sample import Sample
+from sfm.errors import InputError, did_you_mean
+from sfm.quantity import Quantity
+
+# other spellings that leave no doubt
+_SPELLINGS = {"force": "forces", "virial": "stress", "virials": "stress"}
+_WORDS = {
+    "energy": r"energ|e_?tot|(^|_)e(_|$)",
+    "forces": r"forc|grad",
+    "stress": r"stress|virial",
+    "dipole": r"dipole|(^|_)mu(_|$)",
+    "charges": r"charges",
+}
+
+
+@dataclass(frozen=True)
+class LabelNames:
+    """Keys and units by quantity.
+
+    Attributes:
+        keys: name in the file by quantity.
+        units: unit in the file by quantity, as `pint` reads it, a minus sign in front for the
+            opposite sign; the canonical one where it is not named.
+
+    Raises:
+        InputError: an unknown quantity, or a unit of something else.
+    """
+
+    keys: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        table = _quantities()
+        for name in (*self.keys, *self.units):
+            table[name]
+        for name, unit in self.units.items():
+            virial = "virial" in self.keys.get(name, "").lower()
+            _factor(unit, "eV" if virial else table[name].unit)
+
+    def __bool__(self) -> bool:
+        return bool(self.keys or self.units)
+
+    @classmethod
+    def parse(cls, keys: Iterable[str], units: Iterable[str]) -> LabelNames:
+        """From `energy=REF_energy` and `energy=kcal/mol`.
+
+        Raises:
+            InputError: no `=`, or a quantity named twice.
+        """
+        return cls(_pairs(keys, "--key", "REF_energy"), _pairs(units, "--unit", "kcal/mol"))
+
+    def to_dict(self) -> dict[str, dict[str, str]]:
+        """Plain JSON."""
+        return {"keys": dict(self.keys), "units": dict(self.units)}
+
+    def apply(self, samples: Sequence[Sample], source: str) -> list[Sample]:
+        """The samples with their labels under our names and in our units.
+
+        Args:
+            samples: as read.
+            source: named in messages.
+
+        Raises:
+            InputError: no sample has the key, or its shape is not the quantity's.
+        """
+        for key in self.keys.values():
+            if not any(key in s.extras or key in s.labels for s in samples):
+                there = sorted({k for s in samples for k in (*s.extras, *s.labels)})
+                raise InputError(
+                    f"{source}: no '{key}' (it has {', '.join(there) or 'no numbers besides'})."
+                    f"{did_you_mean(key, there)}"
+                )
+        for name in self.units:
+            if name not in self.keys and not any(name in s.labels for s in samples):
+                raise InputError(f"{source}: --unit {name}=..., but it has no label '{name}'")
+        return [self._one(s) for s in samples]
+
+    def _one(self, sample: Sample) -> Sample:
+        table = _quantities()
+        labels, extras = dict(sample.labels), dict(sample.extras)
+        for name, key in self.keys.items():
+            if key in extras:
+                labels[name] = shaped(table[name], key, extras.pop(key), sample)
+            elif key in sample.labels and key != name:
+                labels[name] = shaped(table[name], key, labels.pop(key), sample)
+            elif key != name:
+                labels.pop(name, None)
+        for name, unit in self.units.items():
+            if name in labels:
+                virial = "virial" in self.keys.get(name, "").lower()
+                labels[name] = labels[name] * _factor(unit, "eV" if virial else table[name].unit)
+        return sample.replace(labels=labels, extras=extras)
+
+
+def recognised(extras: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, str]:
+    """Keys that are a quantity in another spelling (`Energy`, `force`, `virial`), by quantity.
+
+    Only quantities that `labels` lacks.
+    """
+    found: dict[str, str] = {}
+    for key in extras:
+        name = _SPELLINGS.get(key.lower(), key.lower())
+        if name in ("energy", "forces", "stress") and name not in labels:
+            found.setdefault(name, key)
+    if "energy" not in labels and "energy" not in found and "free_energy" in extras:
+        found["energy"] = "free_energy"
+    return found
+
+
+def shaped(quantity: Quantity, key: str, value: Any, sample: Sample) -> np.ndarray:
+    """The file's numbers in the quantity's shape; a virial becomes a stress.
+
+    Raises:
+        InputError: another shape, no number, or a virial without a cell.
+    """
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{sample.id}: {key}={value} is not a number") from None
+    if not np.isfinite(array).all():
+        raise InputError(f"{sample.id}: {key} holds a value that is not a finite number")
+    if quantity.name == "stress":
+        if array.shape == (6,):
+            xx, yy, zz, yz, xz, xy = array
+            array = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+        array = array.reshape(3, 3) if array.size == 9 else array
+        if "virial" in key.lower():
+            if sample.cell is None:
+                raise InputError(f"{sample.id}: {key} without a cell is no stress")
+            array = -array / abs(np.linalg.det(sample.cell))
+    tails = {"0e": (), "1o": (3,), "0e+2e": (3, 3)}
+    tail = tails.get(quantity.irreps)
+    if tail is None:
+        return array
+    wanted = (len(sample.types), *tail) if quantity.per == "token" else tail
+    if array.size == int(np.prod(wanted)):
+        array = array.reshape(wanted)
+    if quantity.per != "grid" and array.shape != wanted:
+        count = "one number" if wanted == () else f"shape {wanted}"
+        raise InputError(
+            f"{sample.id}: {key} has shape {array.shape}; '{quantity.name}' needs {count}"
+        )
+    return array
+
+
+def flags_for(samples: Sequence[Sample]) -> list[str]:
+    """`--key energy=REF_energy` for each key in the files that may be a label."""
+    found: dict[str, str] = {}
+    labels = {k for s in samples for k in s.labels}
+    for sample in samples:
+        for key in sample.extras:
+            name = _likely(key, sample)
+            if name and name not in labels:
+                found.setdefault(name, key)
+    return [f"--key {name}={key}" for name, key in found.items()]
+
+
+def unused(samples: Sequence[Sample]) -> str:
+    """One line on the numbers that the files state and no label takes; empty if there are none."""
+    names = list(dict.fromkeys(k for s in samples for k in s.extras))
+    if not names:
+        return ""
+    flags = flags_for(samples)
+    advice = f" ({' '.join(flags)} would take them as labels)" if flags else ""
+    return f"not used: {', '.join(names)}{advice}"
+
+
+def no_labels(samples: Sequence[Sample], source: str) -> InputError:
+    """The refusal of data without labels: what is there, and the flags that would use it."""
+    names = list(dict.fromkeys(k for s in samples for k in s.extras))
+    if not names:
+        return InputError(
+            f"{source}: no labels. A label is an energy or forces in an extended xyz file, or a "
+            "column `quantity[unit]` in a csv file"
+        )
+    flags = flags_for(samples)
+    advice = f"say which: {' '.join(flags)}" if flags else "say which: --key energy=NAME"
+    return InputError(f"{source}: no labels, but it has {', '.join(names)}; {advice}")
+
+
+def _likely(key: str, sample: Sample) -> str | None:
+    """The quantity that a key may stand for, by its name and shape."""
+    size, n = np.asarray(sample.extras[key]).size, len(sample.types)
+    sizes = {"energy": (1,), "forces": (3 * n,), "stress": (6, 9), "dipole": (3,), "charges": (n,)}
+    for name, pattern in _WORDS.items():
+        if re.search(pattern, key.lower()) and size in sizes[name] and "weight" not in key.lower():
+            return name
+    return None
+
+
+def _factor(unit: str, to: str) -> float:
+    from sfm.units import factor
+
+    return -factor(unit[1:].strip(), to) if unit.startswith("-") else factor(unit, to)
+
+
+def _pairs(texts: Iterable[str], flag: str, example: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            raise InputError(f"{flag} '{text}': write it as {flag} energy={example}")
+        if name in found:
+            raise InputError(f"{flag} {name}: given twice")
+        found[name] = value
+    return found
+
+
+def _quantities() -> Mapping[str, Quantity]:
+    from sfm.registry import quantities
+
+    return quantities()

@@ -1,0 +1,197 @@
+"""Labels held against what the model expects of them, before anything is trained or compared.
+
+Three tests, each of which knows a unit by the factor that it makes: energies against the model's
+references and those of free atoms (`sfm.data.composition`), forces and stress against energies
+(`sfm.data.consistency`), and every label against the model's own prediction of it, which is of
+another level of theory but of the same size. Only a factor that a unit, a sign or an order of
+components explains is a finding.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from sfm.data.composition import wrong_energy_unit
+from sfm.data.consistency import consistency
+from sfm.data.sample import Sample
+from sfm.data.unit_factors import explained_by
+from sfm.errors import InputError, InputWarning, SfmError
+from sfm.model import FoundationModel
+from sfm.nn.derive import DERIVED
+from sfm.quantity import Quantity
+from sfm.train.tasks import TaskData, subset
+
+COMPARED = 48  # systems whose labels are held against predictions
+LOOKED_AT = 400  # for the tests without the model
+TOKENS = 4096
+ALIKE = 0.7  # correlation below which a prediction says nothing of a label
+FEWEST = 6  # numbers
+
+
+def check_labels(
+    model: FoundationModel, task: TaskData, *, trust: bool = False, split: str = "train"
+) -> None:
+    """Stop before labels in another unit, of another sign or in another order are used.
+
+    Args:
+        model: the model before training.
+        task: the labels.
+        trust: a finding is a warning only.
+        split: whose labels are looked at.
+
+    Raises:
+        InputError: what is wrong, and the flag that mends it.
+    """
+    samples = list(subset(task.split(split), LOOKED_AT))
+    findings: dict[str, str] = {}
+    for level in task.levels:
+        own = [s for s in samples if s.level == level]
+        for quantity, message in _findings(model, task, level, own):
+            findings.setdefault(quantity, message)
+    if not findings:
+        return
+    said = "; ".join(findings.values())
+    if trust:
+        warnings.warn(f"{task.name}: {said}; taken as they are", InputWarning, stacklevel=2)
+        return
+    raise InputError(
+        f"{task.name}: {said}. Give --unit QUANTITY=UNIT (a minus sign in front of the unit for "
+        "the opposite sign), or --trust-labels if they are right"
+    )
+
+
+def _findings(
+    model: FoundationModel, task: TaskData, level: str, samples: Sequence[Sample]
+) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    if not samples:
+        return found
+    if "energy" in task.goals and (text := wrong_energy_unit(samples, references(model))):
+        found.append(("energy", text))
+    found += [f for f in consistency(samples) if f[0] in task.goals]
+    compared = subset(samples, COMPARED)
+    for name in task.goals:
+        quantity = task.definitions[name]
+        own = [s for s in compared if name in s.labels]
+        predicted = _predictions(model, task.encoder, level, name, own)
+        if predicted:
+            labels = [np.asarray(s.labels[name], dtype=np.float64) for s in own]
+            if text := compare(quantity, labels, predicted, [s.types for s in own]):
+                found.append((name, text))
+    return found
+
+
+def references(model: FoundationModel) -> dict[str, np.ndarray]:
+    """(119,) eV per element at every level of the model, by name; NaN for elements unknown to it."""
+    found = {}
+    for context, (part, level) in enumerate(model.config.contexts):
+        key = f"{part}:energy"
+        if key in model.normalisers and any(
+            (t.encoder, t.level, t.quantity) == (part, level, "energy")
+            for t in model.config.targets
+        ):
+            shift = model.normalisers[key].shift[context, :, 0].cpu().numpy()  # type: ignore[union-attr,index]
+            found[f"the references of {model.config.name} at {level}"] = np.where(
+                shift == 0, np.nan, shift
+            )[:119]
+    return found
+
+
+def _predictions(
+    model: FoundationModel, part: str, level: str, name: str, samples: Sequence[Sample]
+) -> list[np.ndarray]:
+    """The model's values at this level, or at the first that it knows; empty if it has none."""
+    said = {t.quantity for t in model.targets(encoder=part)}
+    if not samples or (
+        name not in said and not (name in ("forces", "stress") and "energy" in said)
+    ):
+        return []
+    levels = [v for p, v in model.config.contexts if p == part]
+    asked = level if level in levels else levels[0]
+    values: list[np.ndarray] = []
+    for sample in samples:
+        if name == "stress" and not sample.pbc.all():
+            return []
+        try:
+            tokens = model.tokenize(part, [sample], asked)
+        except SfmError:  # beyond what the model knows
+            return []
+        if tokens.n_tokens > TOKENS:
+            return []
+        value = model({part: tokens}, {part: [name]})[part][name].detach().cpu().numpy()
+        rows = (
+            value[0] if value.shape[0] == 1 and np.ndim(sample.labels[name]) < value.ndim else value
+        )
+        values.append(np.asarray(rows, dtype=np.float64))
+    return values
+
+
+def compare(
+    quantity: Quantity,
+    labels: Sequence[np.ndarray],
+    predicted: Sequence[np.ndarray],
+    types: Sequence[np.ndarray],
+) -> str:
+    """What unit, sign or order makes labels and predictions differ; empty if none does."""
+    if any(y.size != p.size for y, p in zip(labels, predicted, strict=True)):
+        return ""
+    y = np.concatenate([np.ravel(x) for x in labels])
+    p = np.concatenate([np.ravel(x) for x in predicted])
+    if quantity.per == "system" and quantity.dim == 1:
+        y, p = (_beyond_composition(v, types, quantity) for v in (y, p))
+    elif quantity.irreps == "0e":
+        y, p = y - y.mean(), p - p.mean()
+    if len(y) < FEWEST or not (np.isfinite(y).all() and np.isfinite(p).all()):
+        return ""
+    sizes = [float(np.sqrt((v**2).mean())) for v in (y, p)]
+    if min(sizes) < 1e-9:
+        return ""
+    name = quantity.name
+    text = []
+    if name == "stress" and (order := _voigt_order(labels, predicted)):
+        return f"the shear components of 'stress' stand in the order {order}, not yz xz xy"
+    alike = float((y * p).mean()) / (sizes[0] * sizes[1])
+    if abs(alike) < ALIKE:
+        return ""
+    if alike < 0 and quantity.irreps != "0e":
+        text.append(f"the sign of '{name}' is wrong")
+    ratio = sizes[0] / sizes[1]
+    unit = explained_by(ratio, quantity.unit, 0.5) if not 1 / 3 < ratio < 3 else None
+    if unit:
+        text.append(
+            f"'{name}' is {ratio:.3g} times what the model expects, as if in {unit} instead of "
+            f"{quantity.unit} (--unit {name}={unit})"
+        )
+    return " and ".join(text)
+
+
+def _beyond_composition(
+    values: np.ndarray, types: Sequence[np.ndarray], quantity: Quantity
+) -> np.ndarray:
+    from sfm.nn.normalise import design
+
+    counts = design(quantity, types)
+    counts = counts[:, counts.any(0)]
+    if len(values) < counts.shape[1] + FEWEST:
+        return np.zeros_like(values)
+    solution, *_ = np.linalg.lstsq(counts, values, rcond=1e-10)
+    return values - counts @ solution
+
+
+def _voigt_order(labels: Sequence[np.ndarray], predicted: Sequence[np.ndarray]) -> str:
+    if any(np.shape(x) != (3, 3) for x in (*labels, *predicted)):
+        return ""
+    i, j = np.array([(1, 2), (0, 2), (0, 1)]).T
+    y, p = (np.stack(list(x))[:, i, j] for x in (labels, predicted))
+    norm = float(np.linalg.norm(y) * np.linalg.norm(p))
+    if norm < 1e-18 or y.size < 3 * FEWEST:
+        return ""
+    alike = {o: float((p[:, o] * y).sum()) / norm for o in itertools.permutations(range(3))}
+    best = max(alike, key=lambda o: abs(alike[o]))
+    if abs(alike[best]) < ALIKE or abs(alike[best]) < abs(alike[0, 1, 2]) + 0.3:
+        return ""
+    return " ".join(("yz", "xz", "xy")[k] for k in best)
