@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sfm.cli.labels import add_names, names_of
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `sfm dataset`."""
@@ -52,6 +54,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--limit", type=int, default=20, help="findings per check")
     check.set_defaults(handler=check_one)
 
+    for action in (convert, check):
+        add_names(action)
     for action in (listing, show, build, convert, check):
         action.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
@@ -212,15 +216,32 @@ def build_one(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _items(source: str, domain: str | None) -> Any:
+def _items(arguments: argparse.Namespace) -> Any:
+    """All samples of `arguments.input`, their labels under our names and in our units."""
+    import warnings
+    from dataclasses import replace
+
     from sfm.data.convert import read_items
+    from sfm.data.label_names import unused
+    from sfm.errors import InputError, InputWarning
     from sfm.registry import find
 
+    source, names = arguments.input, names_of(arguments)
     path = Path(source)
     if path.exists() or path.suffix:
-        return read_items(path, domain=domain)
-    spec = find("datasets", source).load()
-    return read_items(spec.folder, length_unit=spec.length_unit)
+        items = read_items(path, domain=arguments.domain)
+    else:
+        spec = find("datasets", source).load()
+        items = read_items(spec.folder, length_unit=spec.length_unit)
+    if names and not path.is_file():
+        raise InputError(f"{source}: --key and --unit are for files; a dataset's columns have both")
+    samples = [item.sample for item in items]
+    if names:
+        samples = names.apply(samples, source)
+        items = [replace(i, sample=s) for i, s in zip(items, samples, strict=True)]
+    if left := unused(samples):
+        warnings.warn(f"{source}: {left}", InputWarning, stacklevel=2)
+    return items
 
 
 def convert_one(arguments: argparse.Namespace) -> int:
@@ -230,7 +251,7 @@ def convert_one(arguments: argparse.Namespace) -> int:
     from sfm.cli.output import emit, emit_json
     from sfm.data.convert import write_items
 
-    items = _items(arguments.input, arguments.domain)
+    items = _items(arguments)
     if arguments.level:
         items = [
             replace(i, sample=i.sample.replace(level=i.sample.level or arguments.level))
@@ -251,7 +272,7 @@ def check_one(arguments: argparse.Namespace) -> int:
     from sfm.cli.output import emit, emit_json, table
     from sfm.data.checking import check_samples
 
-    samples = [item.sample for item in _items(arguments.input, arguments.domain)]
+    samples = [item.sample for item in _items(arguments)]
     findings = check_samples(samples, limit=arguments.limit)
     errors = sum(f.severity == "error" for f in findings)
     if arguments.json:

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sfm.cli.labels import add_names, names_of
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `sfm evaluate`."""
@@ -16,6 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE|DATASET",
         help="labelled systems or a dataset; may be repeated (default: all installed that fit)",
     )
+    add_names(parser)
     parser.add_argument("--split", default="test", choices=("train", "validation", "test"))
     parser.add_argument("--level", help="level of theory at which to ask the model")
     parser.add_argument("--encoder", help="which encoder, where several fit")
@@ -60,6 +63,7 @@ def _evaluate(
     from sfm.errors import InputError
     from sfm.train.evaluate import evaluate
 
+    names = names_of(arguments)
     metrics: list[Any] = []
     points: dict[str, Any] = {}
     warnings: list[str] = []
@@ -73,6 +77,7 @@ def _evaluate(
                 encoder=arguments.encoder,
                 level=arguments.level,
                 max_samples=arguments.max_samples,
+                names=names,
             )
         except InputError as error:
             if arguments.data:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sfm.cli.labels import add_names, names_of
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `sfm finetune`."""
@@ -17,6 +19,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--target", action="append", metavar="QUANTITY", help="what to learn; may be repeated"
+    )
+    add_names(parser)
+    parser.add_argument(
+        "--trust-labels", action="store_true", help="train on labels that look wrong, too"
     )
     parser.add_argument("--level", help="level of theory of the labels, where the data has none")
     parser.add_argument("--encoder", help="which encoder, where several fit")
@@ -44,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     from sfm.train.folders import refuse_old_run
 
     refuse_old_run(arguments.out, arguments.resume)
+    names = names_of(arguments)
     overrides = list(arguments.set)
     if arguments.steps is not None:
         overrides.append(f"training.steps={arguments.steps}")
@@ -62,6 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
             level=arguments.level,
             scratch=arguments.scratch,
             resume=arguments.resume,
+            names=names,
+            trust_labels=arguments.trust_labels,
         )
     except KeyboardInterrupt:
         note("sfm: stopped; go on with the same command and --resume")

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sfm.data.sample import Sample
-from sfm.data.unit_factors import candidates
+from sfm.data.unit_factors import as_if, candidates
 
 HARTREE = 27.211386245988  # eV
 BINDING = 0.08  # hartree per atom
@@ -70,7 +70,7 @@ def wrong_energy_unit(
             if unit == "eV":
                 return ""
             found = found or (
-                f"energies are {1 / scale:.4g} times {name} (within {100 * off:.1g} %), as if in "
-                f"{unit} instead of eV"
+                f"energies are {1 / scale:.4g} times {name} (within {100 * off:.1g} %), "
+                f"{as_if('energy', unit, 'eV')}"
             )
     return found

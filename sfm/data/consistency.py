@@ -22,7 +22,7 @@ import numpy as np
 
 from sfm.data.force_matching import stress_from_forces
 from sfm.data.sample import Sample
-from sfm.data.unit_factors import explained_by
+from sfm.data.unit_factors import as_if, explained_by
 
 NEAR = 0.6  # angstrom, root mean square displacement within a pair
 STRAIN = 0.1
@@ -72,18 +72,18 @@ def _against_energies(samples: Sequence[Sample]) -> list[tuple[str, str]]:
 
 
 def _message(name: str, factor: float, error: float) -> str:
-    text = []
+    unit = "eV/angstrom" if name == "forces" else "eV/angstrom**3"
+    size, text = abs(factor), []
     if factor < 0:
         text.append(f"the sign of '{name}' is wrong")
-    if not 0.5 < abs(factor) < 2:
-        said = f"'{name}' must be multiplied by {abs(factor):.4g} to fit the energies"
-        unit = "eV/angstrom" if name == "forces" else "eV/angstrom**3"
-        other = explained_by(1 / abs(factor), unit, 0.3) if error < 0.3 * abs(factor) else None
-        energy = explained_by(abs(factor), "eV", 0.1)
-        said += f" (as if in {other} instead of {unit}" if other else ""
-        said += f"{', or' if other else ' (as if'} the energy in {energy}" if energy else ""
-        text.append(said + (")" if other or energy else ""))
-    return " and ".join(text)
+    if 0.5 < size < 2:
+        return f"{text[0]} (--unit {name}=-{unit})"
+    said = f"'{name}' must be multiplied by {size:.4g} to fit the energies"
+    if (other := explained_by(1 / size, unit, 0.3)) and error < 0.3 * size:
+        said += f", {as_if(name, other, unit, negative=factor < 0)}"
+    if energy := explained_by(size, "eV", 0.1):
+        said += f", or {as_if('energy', energy, 'eV')}"
+    return " and ".join([*text, said])
 
 
 def _shear_against_forces(samples: Sequence[Sample]) -> str | None:
@@ -118,13 +118,16 @@ def _shear_against_forces(samples: Sequence[Sample]) -> str | None:
         text.append(f"the shear components of 'stress' stand in the order {names}, not yz xz xy")
     else:
         best = (0, 1, 2)
-    if alike[best] < -ALIKE:
+    negative = alike[best] < -ALIKE
+    ratio, unit = norms[1] / norms[0], "eV/angstrom**3"
+    if negative:
         text.append("the sign of 'stress' is wrong")
-    ratio = norms[1] / norms[0]
     if not 0.4 < ratio < 2.5:
-        unit = explained_by(ratio, "eV/angstrom**3", 0.5)
-        said = f" (as if in {unit} instead of eV/angstrom**3)" if unit else ""
-        text.append(f"'stress' is {ratio:.3g} times what the forces say{said}")
+        said = f"'stress' is {ratio:.3g} times what the forces say"
+        other = explained_by(ratio, unit, 0.8)
+        text.append(f"{said}, {as_if('stress', other, unit, negative=negative)}" if other else said)
+    elif negative:
+        text[-1] += f" (--unit stress=-{unit})"
     if not text:
         return ""
     return f"{' and '.join(text)}; from the forces of {len(have)} systems"

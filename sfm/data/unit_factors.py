@@ -50,3 +50,8 @@ def explained_by(ratio: float, unit: str, tolerance: float) -> str | None:
     distance = {other: abs(math.log(ratio * scale)) for other, scale in candidates(unit).items()}
     best = min(distance, key=distance.__getitem__, default=None)
     return best if best is not None and distance[best] < tolerance else None
+
+
+def as_if(name: str, other: str, unit: str, *, negative: bool = False) -> str:
+    """`as if in GPa instead of eV/angstrom**3 (--unit stress=GPa)`."""
+    return f"as if in {other} instead of {unit} (--unit {name}={'-' if negative else ''}{other})"

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from sfm.data.batching import row_counts
+from sfm.data.label_names import LabelNames
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.model import FoundationModel
@@ -18,6 +19,7 @@ from sfm.nn.references import fit_references
 from sfm.quantity import Quantity
 from sfm.registry import find
 from sfm.train.data import INFERENCE, Tokenizer, pack
+from sfm.train.label_checks import check_labels
 from sfm.train.sources import Source, open_source
 from sfm.train.tasks import TaskData, subset
 
@@ -117,6 +119,7 @@ def evaluate(
     level: str | None = None,
     quantities: Collection[str] | None = None,
     max_samples: int | None = None,
+    names: LabelNames | None = None,
 ) -> Evaluation:
     """Errors of the model on labelled samples.
 
@@ -130,6 +133,9 @@ def evaluate(
             level and at others, only those at this level are compared.
         quantities: only these.
         max_samples: at most this many systems, a random but fixed choice.
+        names: what a file calls its labels, and their units there.
+
+    Labels that look like another unit or sign are an `InputWarning`.
 
     Raises:
         InputError: nothing to compare: no labels that the model can say; or labels of one quantity
@@ -139,12 +145,14 @@ def evaluate(
     tasks = (
         [data]
         if isinstance(data, TaskData)
-        else tasks_for(model, data, encoder=encoder, level=level)
+        else tasks_for(model, data, encoder=encoder, level=level, names=names)
     )
     metrics: list[Metric] = []
     points: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for task in tasks:
         samples = subset(task.split(split), max_samples)
+        if not isinstance(data, TaskData):
+            check_labels(model, task, trust=True, split=split)
         train = list(subset(task.train, BASELINE_SAMPLES))
         for one in task.levels:
             names = [
@@ -162,14 +170,19 @@ def evaluate(
 
 
 def tasks_for(
-    model: FoundationModel, data: Any, *, encoder: str | None = None, level: str | None = None
+    model: FoundationModel,
+    data: Any,
+    *,
+    encoder: str | None = None,
+    level: str | None = None,
+    names: LabelNames | None = None,
 ) -> list[TaskData]:
     """Tasks of the data: one for each encoder of the model that can say some of its labels.
 
     Raises:
         InputError: the model cannot say any of the labels.
     """
-    source = open_source(data)
+    source = open_source(data, names=names)
     given = _asked(source, level)
     tasks = []
     for part, domain in model.config.encoder_domains.items():

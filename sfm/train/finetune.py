@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sfm.data.label_names import LabelNames
 from sfm.errors import InputError, SfmError, did_you_mean
 from sfm.model import FoundationModel
 from sfm.recipe import (
@@ -27,6 +28,7 @@ from sfm.train.data import INFERENCE, Tokenizer, pack
 from sfm.train.engine import fit
 from sfm.train.evaluate import Evaluation, evaluate
 from sfm.train.folders import RUN, refuse_old_run
+from sfm.train.label_checks import check_labels
 from sfm.train.lora import merge_lora
 from sfm.train.objective import Objective, mean_losses
 from sfm.train.pretrain import data_record, split_sizes, write_reports
@@ -55,6 +57,8 @@ def finetune(
     name: str | None = None,
     test_samples: int | None = 500,
     log: bool = True,
+    names: LabelNames | None = None,
+    trust_labels: bool = False,
 ) -> Path:
     """Fine-tune `model` on `data`, and save the result with its report into `out`.
 
@@ -75,6 +79,8 @@ def finetune(
         name: of the new model; default: the base's name and the target.
         test_samples: at most so many test systems in the report.
         log: write CSV and TensorBoard logs.
+        names: what a file calls its labels, and their units there.
+        trust_labels: train on labels that look like another unit or sign, too.
 
     Returns:
         The folder. Its report.json has `target` (metrics beside baselines, before and after),
@@ -89,8 +95,9 @@ def finetune(
     recipe = _with_mode(recipe or FinetuneRecipe(), mode)
     training = recipe.training
     base, base_name, record = _base(model)
-    source = open_source(data, whole=False)
+    source = open_source(data, whole=False, names=names)
     task = make_task(base, source, target, recipe, encoder=encoder, level=level)
+    check_labels(base, task, trust=trust_labels)
     task = task.limited(training.max_samples, training.seed)
     old_tasks, note = pretraining_tasks(record)
     before_losses = task_losses(base, old_tasks)

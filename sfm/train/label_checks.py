@@ -18,7 +18,7 @@ import numpy as np
 from sfm.data.composition import wrong_energy_unit
 from sfm.data.consistency import consistency
 from sfm.data.sample import Sample
-from sfm.data.unit_factors import explained_by
+from sfm.data.unit_factors import as_if, candidates, explained_by
 from sfm.errors import InputError, InputWarning, SfmError
 from sfm.model import FoundationModel
 from sfm.nn.derive import DERIVED
@@ -73,20 +73,21 @@ def _findings(
     if "energy" in task.goals and (text := wrong_energy_unit(samples, references(model))):
         found.append(("energy", text))
     found += [f for f in consistency(samples) if f[0] in task.goals]
-    compared = subset(samples, COMPARED)
-    for name in task.goals:
-        quantity = task.definitions[name]
-        own = [s for s in compared if name in s.labels]
-        predicted = _predictions(model, task.encoder, level, name, own)
-        if predicted:
-            labels = [np.asarray(s.labels[name], dtype=np.float64) for s in own]
-            if text := compare(quantity, labels, predicted, [s.types for s in own]):
-                found.append((name, text))
+    compared = list(subset(samples, COMPARED))
+    names = [n for n in task.goals if candidates(task.definitions[n].unit)]
+    for name, predicted in _predictions(model, task.encoder, level, names, compared).items():
+        pairs = [(s, p) for s, p in zip(compared, predicted, strict=True) if name in s.labels]
+        labels = [np.asarray(s.labels[name], dtype=np.float64) for s, _ in pairs]
+        types = [s.types for s, _ in pairs]
+        if pairs and (
+            text := compare(task.definitions[name], labels, [p for _, p in pairs], types)
+        ):
+            found.append((name, text))
     return found
 
 
 def references(model: FoundationModel) -> dict[str, np.ndarray]:
-    """(119,) eV per element at every level of the model, by name; NaN for elements unknown to it."""
+    """(119,) eV per element at every level of the model, by name; NaN for unknown elements."""
     found = {}
     for context, (part, level) in enumerate(model.config.contexts):
         key = f"{part}:energy"
@@ -102,31 +103,30 @@ def references(model: FoundationModel) -> dict[str, np.ndarray]:
 
 
 def _predictions(
-    model: FoundationModel, part: str, level: str, name: str, samples: Sequence[Sample]
-) -> list[np.ndarray]:
-    """The model's values at this level, or at the first that it knows; empty if it has none."""
+    model: FoundationModel, part: str, level: str, names: Sequence[str], samples: Sequence[Sample]
+) -> dict[str, list[np.ndarray]]:
+    """The model's values by quantity, at this level or at the first that it knows.
+
+    Without those that it cannot say, and empty where a sample is beyond what it knows.
+    """
     said = {t.quantity for t in model.targets(encoder=part)}
-    if not samples or (
-        name not in said and not (name in ("forces", "stress") and "energy" in said)
-    ):
-        return []
+    wanted = [n for n in names if n in said or (n in DERIVED and "energy" in said)]
+    if not all(s.pbc.all() for s in samples):
+        wanted = [n for n in wanted if n != "stress"]
     levels = [v for p, v in model.config.contexts if p == part]
+    if not wanted or not levels:
+        return {}
     asked = level if level in levels else levels[0]
-    values: list[np.ndarray] = []
+    values: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
     for sample in samples:
-        if name == "stress" and not sample.pbc.all():
-            return []
         try:
             tokens = model.tokenize(part, [sample], asked)
-        except SfmError:  # beyond what the model knows
-            return []
+        except SfmError:
+            return {}
         if tokens.n_tokens > TOKENS:
-            return []
-        value = model({part: tokens}, {part: [name]})[part][name].detach().cpu().numpy()
-        rows = (
-            value[0] if value.shape[0] == 1 and np.ndim(sample.labels[name]) < value.ndim else value
-        )
-        values.append(np.asarray(rows, dtype=np.float64))
+            return {}
+        for name, value in model({part: tokens}, {part: wanted})[part].items():
+            values[name].append(value.detach().cpu().numpy().astype(np.float64))
     return values
 
 
@@ -157,15 +157,17 @@ def compare(
     alike = float((y * p).mean()) / (sizes[0] * sizes[1])
     if abs(alike) < ALIKE:
         return ""
-    if alike < 0 and quantity.irreps != "0e":
-        text.append(f"the sign of '{name}' is wrong")
-    ratio = sizes[0] / sizes[1]
+    ratio, negative = sizes[0] / sizes[1], alike < 0 and quantity.irreps != "0e"
     unit = explained_by(ratio, quantity.unit, 0.5) if not 1 / 3 < ratio < 3 else None
+    if negative:
+        text.append(f"the sign of '{name}' is wrong")
     if unit:
         text.append(
-            f"'{name}' is {ratio:.3g} times what the model expects, as if in {unit} instead of "
-            f"{quantity.unit} (--unit {name}={unit})"
+            f"'{name}' is {ratio:.3g} times what the model expects, "
+            f"{as_if(name, unit, quantity.unit, negative=negative)}"
         )
+    elif negative:
+        text[-1] += f" (--unit {name}=-{quantity.unit})"
     return " and ".join(text)
 
 
@@ -183,10 +185,10 @@ def _beyond_composition(
 
 
 def _voigt_order(labels: Sequence[np.ndarray], predicted: Sequence[np.ndarray]) -> str:
-    if any(np.shape(x) != (3, 3) for x in (*labels, *predicted)):
+    if any(np.size(x) != 9 for x in (*labels, *predicted)):
         return ""
     i, j = np.array([(1, 2), (0, 2), (0, 1)]).T
-    y, p = (np.stack(list(x))[:, i, j] for x in (labels, predicted))
+    y, p = (np.stack([np.reshape(x, (3, 3)) for x in v])[:, i, j] for v in (labels, predicted))
     norm = float(np.linalg.norm(y) * np.linalg.norm(p))
     if norm < 1e-18 or y.size < 3 * FEWEST:
         return ""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from sfm.data.checking import check_samples
+from sfm.data.composition import wrong_energy_unit
 from sfm.data.sample import Sample
 
 EPSILON, SIGMA = 0.0104, 3.4
@@ -61,7 +64,7 @@ def test_good_data_have_no_findings():
     [
         (lambda v: {"forces": -v["forces"]}, "the sign of 'forces' is wrong"),
         (lambda v: {"stress": -v["stress"]}, "the sign of 'stress' is wrong"),
-        (lambda v: {"stress": 160.2 * v["stress"]}, "'stress' must be multiplied by 0.006"),
+        (lambda v: {"stress": 160.2 * v["stress"]}, "--unit stress=GPa"),
         (lambda v: {"forces": v["forces"] / 51.422}, "hartree/bohr instead of eV/angstrom"),
         (lambda v: {"energy": v["energy"] * 23.0605}, "'forces' must be multiplied by"),
     ],
@@ -69,6 +72,76 @@ def test_good_data_have_no_findings():
 def test_units_and_signs_are_found_from_the_data_alone(change, said):
     findings = check_samples(relabelled(argon(), change))
     assert any(f.severity == "error" and said in f.message for f in findings), findings
+
+
+def small_strains(n: int = 24) -> list[Sample]:
+    """Copies with 1 % of strain, where the stress does hardly any work."""
+    rng = np.random.default_rng(1)
+    grid = np.stack(np.meshgrid(*[np.arange(3)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    samples = []
+    for i in range(n):
+        strain = np.eye(3) + 0.004 * (lambda e: e + e.T)(rng.normal(size=(3, 3)))
+        cell = 11.2 * strain
+        x = (grid / 3) @ cell + 0.08 * rng.normal(size=(27, 3))
+        energy, forces, stress = lennard_jones(x, cell)
+        samples.append(
+            Sample(
+                id=f"small-{i}",
+                domain="crystals",
+                level="LJ",
+                positions=x,
+                types=np.full(27, 18),
+                cell=cell,
+                pbc=True,
+                labels={"energy": np.array(energy), "forces": forces, "stress": stress},
+            )
+        )
+    return samples
+
+
+def other_order(s: np.ndarray) -> np.ndarray:
+    """xx yy zz xy yz zx, as VASP prints them, read as xx yy zz yz xz xy."""
+    xx, yy, zz, xy, yz, zx = s[0, 0], s[1, 1], s[2, 2], s[0, 1], s[1, 2], s[2, 0]
+    return np.array([[xx, zx, yz], [zx, yy, xy], [yz, xy, zz]])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s, ""),
+        (lambda s: -s, "the sign of 'stress' is wrong"),
+        (lambda s: 160.2 * s, "--unit stress=GPa"),
+        (lambda s: -1602.2 * s, "sign of 'stress' is wrong and .*--unit stress=-kbar"),
+        (other_order, "stand in the order xy yz xz, not yz xz xy"),
+    ],
+)
+def test_stress_is_checked_at_small_strains(change, said):
+    findings = check_samples(relabelled(small_strains(), lambda v: {"stress": change(v["stress"])}))
+    messages = [f.message for f in findings if f.where == "stress"]
+    assert bool(messages) == bool(said)
+    assert not said or re.search(said, messages[0])
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [(1.0, ""), (1 / 27.2114, "hartree"), (23.0605, "kcal/mol"), (96.485, "kJ/mol")],
+)
+def test_total_energies_tell_their_unit(factor, said):
+    """PBE0/def2-TZVP energies of PySCF: water -76.3768, methane -40.4794, methanol -115.6392."""
+    systems = {"HHO": -76.3768, "HHHHC": -40.4794, "HHHHOC": -115.6392}
+    number = {"H": 1, "C": 6, "O": 8}
+    samples = [
+        Sample(
+            id=name,
+            domain="molecules",
+            types=np.array([number[s] for s in name]),
+            positions=3.0 * np.arange(3 * len(name)).reshape(-1, 3),
+            labels={"energy": np.array(energy * 27.2114 * factor)},
+        )
+        for name, energy in systems.items()
+    ]
+    text = wrong_energy_unit(samples)
+    assert text == "" if not said else f"--unit energy={said}" in text
 
 
 def test_a_single_bad_sample_is_named():
