@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from sfm.data.atomic import atomic
-from sfm.data.elements import NUMBERS, SYMBOLS
+from sfm.data.elements import NUMBERS
+from sfm.data.extxyz import MARK, read_extxyz, version, write_extxyz
 from sfm.data.sample import Sample
 from sfm.data.splits import SPLITS, assign
 from sfm.data.storage import (
@@ -32,7 +33,7 @@ from sfm.data.storage import (
 from sfm.errors import InputError
 
 XYZ = (".extxyz", ".xyz")
-MARK = "sfm"
+PER_ATOM = {"masses": ("amu", (-1,)), "fixed": ("1", (-1, 3)), "velocities": ("{}/fs", (-1, 3))}
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ def read_items(source: str | Path, *, domain: str | None = None, **options: Any)
         ]
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder")
-    if path.suffix.lower() in XYZ and _marked_xyz(path):
-        return list(_read_xyz(path))
+    if path.suffix.lower() in XYZ and version(path):
+        return list(_read_marked(path))
     if path.suffix.lower() == ".npz":
         items = _read_npz(path)
         if items is not None:
@@ -72,21 +73,17 @@ def read_items(source: str | Path, *, domain: str | None = None, **options: Any)
     return [Item(sample) for sample in read_file(path, domain=domain)]
 
 
-def _marked_xyz(path: Path) -> bool:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        next(file, None)
-        return f"{MARK}=" in (next(file, None) or "")
-
-
-def _read_xyz(path: Path) -> Iterator[Item]:
-    """Frames that `write_extxyz` wrote."""
-    with path.open(encoding="utf-8") as file:
-        lines = file.read().splitlines()
+def _read_marked(path: Path) -> Iterator[Item]:
+    """Frames that sfm wrote: today's, and those of version 1, which had everything in JSON."""
+    if version(path) != "1":
+        yield from (Item(sample, split) for sample, split in read_extxyz(path))
+        return
+    lines = path.read_text(encoding="utf-8").splitlines()
     start = 0
     while start < len(lines):
         try:
             n = int(lines[start])
-            head = json.loads(_pairs(lines[start + 1])[MARK])
+            head = json.loads(_first_mark(lines[start + 1]))
             rows = [line.split() for line in lines[start + 2 : start + 2 + n]]
             if len(rows) < n:
                 raise InputError(f"{path}, line {start + 1}: truncated, {len(rows)} of {n} atoms")
@@ -96,19 +93,8 @@ def _read_xyz(path: Path) -> Iterator[Item]:
         start += 2 + n
 
 
-def _pairs(comment: str) -> dict[str, str]:
-    """`key=value` and `key='value'` of a comment line."""
-    found, rest = {}, comment.strip()
-    while rest:
-        key, _, rest = rest.partition("=")
-        quote = rest[:1]
-        if quote in ("'", '"'):
-            value, _, rest = rest[1:].partition(quote)
-        else:
-            value, _, rest = rest.partition(" ")
-        found[key.strip()] = value.replace("\\u0027", "'").replace("\\u0022", '"')
-        rest = rest.strip()
-    return found
+def _first_mark(comment: str) -> str:
+    return comment.partition(f"{MARK}='")[2].partition("'")[0]
 
 
 def _frame(head: Mapping[str, Any], rows: list[list[str]]) -> Item:
@@ -147,7 +133,7 @@ def _read_npz(path: Path) -> list[Item] | None:
 
 
 def _unpack(head: dict[str, Any], number: int, file: Any) -> Item:
-    arrays: dict[str, Any] = {"fields": {}, "labels": {}}
+    arrays: dict[str, Any] = {"fields": {}, "labels": {}, "extras": {}}
     for key in head.pop("arrays"):
         group, _, name = key.rpartition("/")
         value = file[f"{number}/{key}"]
@@ -181,51 +167,6 @@ def write_items(target: str | Path, items: Sequence[Item], *, name: str | None =
         )
 
 
-def write_extxyz(
-    path: Path, samples: Sequence[Sample], splits: Sequence[str | None] | None = None
-) -> None:
-    """Frames that ASE reads, too; what extended XYZ has no word for is in the key `sfm`.
-
-    Raises:
-        InputError: a sample has fields, which this format cannot hold.
-    """
-    splits = splits or [None] * len(samples)
-    text = "".join(_xyz(s, split) for s, split in zip(samples, splits, strict=True))
-    with atomic(path) as scratch:
-        scratch.write_text(text, encoding="utf-8")
-
-
-def _xyz(sample: Sample, split: str | None) -> str:
-    if sample.fields:
-        raise InputError(f"{sample.id}: fields do not fit into extended XYZ; write .npz")
-    n = len(sample.positions)
-    per_atom = {k: v for k, v in sample.labels.items() if v.ndim and len(v) == n and n > 0}
-    per_atom = {
-        k: np.asarray(v, dtype=np.float64) for k, v in per_atom.items() if v.dtype.kind == "f"
-    }
-    whole = {k: v.tolist() for k, v in sample.labels.items() if k not in per_atom}
-    head = _head(sample, split)
-    head["cell"] = None if sample.cell is None else sample.cell.tolist()
-    head["pbc"] = sample.pbc.tolist()
-    head["labels"] = whole
-    head["columns"] = [[k, list(v.shape[1:])] for k, v in per_atom.items()]
-    columns = "species:S:1:pos:R:3" + "".join(
-        f":{k}:R:{max(1, int(np.prod(v.shape[1:])))}" for k, v in per_atom.items()
-    )
-    comment = [f"Properties={columns}"]
-    if sample.cell is not None:
-        comment.append('Lattice="' + " ".join(map(repr, sample.cell.ravel().tolist())) + '"')
-        comment.append('pbc="' + " ".join("FT"[int(p)] for p in sample.pbc) + '"')
-    comment += [f"{k}={v!r}" for k, v in whole.items() if isinstance(v, float)]
-    comment.append(f"{MARK}='{json.dumps(head).replace(chr(39), chr(92) + 'u0027')}'")
-    flat = [sample.positions, *(v.reshape(n, -1) for v in per_atom.values())]
-    table = np.concatenate(flat, axis=1)
-    lines = [str(n), " ".join(comment)]
-    for z, row in zip(sample.types, table, strict=True):
-        lines.append(f"{SYMBOLS[z]} " + " ".join(repr(float(x)) for x in row))
-    return "\n".join(lines) + "\n"
-
-
 def _head(sample: Sample, split: str | None) -> dict[str, Any]:
     return {
         "id": sample.id,
@@ -248,7 +189,11 @@ def write_npz(path: Path, items: Sequence[Item]) -> None:
         }
         if item.sample.cell is not None:
             own["cell"] = item.sample.cell
+        for name in PER_ATOM:
+            if getattr(item.sample, name) is not None:
+                own[name] = getattr(item.sample, name)
         own |= {f"fields/{k}": v for k, v in item.sample.fields.items()}
+        own |= {f"extras/{k}": v for k, v in item.sample.extras.items()}
         own |= {f"labels/{k}": v for k, v in item.sample.labels.items()}
         heads.append({**_head(item.sample, item.split), "arrays": list(own)})
         arrays.update({f"{number}/{k}": v for k, v in own.items()})
@@ -296,6 +241,10 @@ def _columns(samples: Sequence[Sample]) -> list[Column]:
         columns += [TYPES, positions_column(length, "float64")]
     if any(s.cell is not None for s in samples):
         columns += [cell_column(length), Column("pbc", shape=(3,), dtype="bool")]
+    for name, (unit, shape) in PER_ATOM.items():
+        if any(getattr(s, name) is not None for s in samples):
+            kind = "bool" if name == "fixed" else "float64"
+            columns.append(Column(name, unit.format(length), "input", None, shape, kind))
     for field in dict.fromkeys(k for s in samples for k in s.fields):
         shape, dtype = _form(field, [s.fields[field] for s in samples if field in s.fields])
         columns.append(Column(field, units.get(field, "1"), "field", None, shape, dtype))
@@ -326,6 +275,7 @@ def _row(base: str, items: Sequence[Item], columns: Sequence[Column]) -> dict[st
         s = item.sample
         inputs = {"positions": s.positions, "types": s.types} if len(s.types) else {}
         inputs |= {"cell": s.cell, "pbc": s.pbc} if s.cell is not None else {}
+        inputs |= {k: getattr(s, k) for k in PER_ATOM if getattr(s, k) is not None}
         tables = {"input": inputs, "field": s.fields, "condition": s.conditions, "label": s.labels}
         for column in columns:
             if column.level in (None, s.level) and column.quantity in tables.get(column.role, {}):

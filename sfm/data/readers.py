@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sfm.data import extxyz
 from sfm.data.sample import Sample
 from sfm.errors import InputError, did_you_mean
 from sfm.registry import Part, parts
@@ -46,6 +47,9 @@ def read_file(path: str | Path, *, domain: str | None = None) -> list[Sample]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    if path.suffix.lower() in (".xyz", ".extxyz") and extxyz.version(path) == extxyz.VERSION:
+        own = [sample for sample, _ in extxyz.read_extxyz(path)]
+        return own if domain is None else [s.replace(domain=domain) for s in own]
     table = suffixes(domain)
     readers = _for(path, table)
     if not readers and domain is not None:
