@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
+import threading
+import warnings
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sfm.data import ase_atoms
 from sfm.data.sample import Sample
-from sfm.errors import InputError, PluginError
+from sfm.errors import InputError, InputWarning, PluginError
+
+try:
+    from ase.calculators.calculator import (
+        Calculator,
+        PropertyNotImplementedError,
+        all_changes,
+    )
+    from ase.stress import full_3x3_to_voigt_6_stress
+except ModuleNotFoundError:
+    raise PluginError(
+        "the calculator needs ASE; install it with: pip install 'sfm-hub[molecules]'"
+    ) from None
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
+    from sfm.data.tokens import Tokens
     from sfm.model import FoundationModel
 
+ALWAYS = ("energy", "free_energy", "forces")
+HEADS = ("dipole", "charges")  # what ASE calls as we do, besides energies and their derivatives
 
-def calculator(
-    model: FoundationModel, *, level: str | None = None, domain: str | None = None
-) -> Any:
-    """An `ase.calculators.calculator.Calculator` with energy, forces and (periodic) stress.
+
+class SfmCalculator(Calculator):
+    """Energy (eV), forces (eV/angstrom), stress (eV/angstrom^3, ASE's sign) and more of a model.
+
+    `free_energy` is the energy; `energies`, each atom's share of it; `dipole` (e angstrom) and
+    `charges` (e) are there where the model was trained on them. Charge and spin are read from
+    `atoms.info` (whatever they are called), initial charges and initial magnetic moments at every
+    call, so an answer belongs to what `atoms` says now. The calculator can be pickled and copied;
+    one that is shared by threads serves them one after another.
 
     Args:
         model: a model with an energy head for molecules or crystals.
@@ -24,52 +50,156 @@ def calculator(
         domain: `crystals` for periodic, `molecules` for open atoms if None.
 
     Raises:
-        PluginError: ASE is not installed.
+        InputError: an unknown domain or level, or several levels of which none is named.
     """
-    try:
-        from ase.calculators.calculator import Calculator, all_changes
-        from ase.stress import full_3x3_to_voigt_6_stress
-    except ModuleNotFoundError:
-        raise PluginError(
-            "the calculator needs ASE; install it with: pip install 'sfm-hub[molecules]'"
-        ) from None
 
-    class SfmCalculator(Calculator):
-        """Energy (eV), forces (eV/angstrom), stress (eV/angstrom^3, ASE's sign) of a model."""
+    def __init__(
+        self, model: FoundationModel, *, level: str | None = None, domain: str | None = None
+    ) -> None:
+        super().__init__()
+        self.model, self.level, self.domain = model, level, domain
+        self._encoders = _encoders(model, level, domain)
+        parts = self._encoders.values()
+        known = {t.quantity for part in parts for t in model.targets(encoder=part)}
+        self.implemented_properties = [*ALWAYS, *(n for n in HEADS if n in known)]
+        if all(hasattr(model.heads[f"{part}:energy"], "per_token") for part in parts):
+            self.implemented_properties.append("energies")
+        if domain is None or domain == "crystals":
+            self.implemented_properties.append("stress")
+        self._told: set[str] = set()
+        self._lock = threading.RLock()
 
-        implemented_properties = ["energy", "forces", "stress"]  # noqa: RUF012
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in vars(self).items() if k != "_lock"}
 
-        def calculate(
-            self,
-            atoms: Any = None,
-            properties: Any = ("energy",),
-            system_changes: Any = all_changes,
-        ) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.RLock())
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation; charge and spin count."""
+        changes = list(super().check_state(atoms, tol))
+        if self.atoms is not None and not changes:
+            before = ase_atoms.conditions(self.atoms, "the last atoms")
+            if before != ase_atoms.conditions(atoms, atoms.get_chemical_formula()):
+                changes.append("info")
+        return changes
+
+    def get_property(self, name: str, atoms: Any = None, allow_calculation: bool = True) -> Any:
+        """A property of `atoms`, calculated if it is not there yet."""
+        with self._lock:
+            return super().get_property(name, atoms, allow_calculation)
+
+    def calculate(
+        self,
+        atoms: Any = None,
+        properties: Collection[str] = ("energy",),
+        system_changes: Any = all_changes,
+    ) -> None:
+        """Energy and forces, and whatever else of `properties`, into `results`.
+
+        Raises:
+            InputError: an impossible charge or spin, a system that the model does not know, or
+                stress without three periodic directions.
+            PropertyNotImplementedError: the model does not say it of such a system.
+        """
+        with self._lock:
             super().calculate(atoms, properties, system_changes)
-            own_atoms: Any = self.atoms
-            periodic = bool(own_atoms.pbc.any())
-            own = domain or ("crystals" if periodic else "molecules")
-            part = model.encoder_for(own, "energy")
-            chosen = model.level(part, level, "energy")
-            sample = Sample(
-                id=own_atoms.get_chemical_formula(),
-                domain=own,
-                positions=own_atoms.get_positions(),
-                types=own_atoms.get_atomic_numbers(),
-                cell=np.asarray(own_atoms.cell.array) if periodic else None,
-                pbc=own_atoms.pbc,
-                conditions={"charge": float(own_atoms.info.get("charge", 0.0))},
-            )
-            names = ["energy", "forces"]
-            if "stress" in properties:
-                if not own_atoms.pbc.all():
-                    raise InputError("stress needs a cell that is periodic in three directions")
-                names.append("stress")
-            values = model({part: model.tokenize(part, [sample], chosen)}, {part: names})[part]
-            self.results["energy"] = float(values["energy"][0].detach())
-            self.results["forces"] = values["forces"].detach().cpu().numpy().astype(np.float64)
-            if "stress" in names:
-                stress = values["stress"][0].detach().cpu().numpy().astype(np.float64)
-                self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
+            self.results.update(self._results(self.atoms, properties))
 
-    return SfmCalculator()
+    def _tell(self, text: str) -> None:
+        """Warn, once in the life of this calculator."""
+        if text not in self._told:
+            self._told.add(text)
+            warnings.warn(text, InputWarning, stacklevel=2)
+
+    def _results(self, atoms: Any, properties: Collection[str]) -> dict[str, Any]:
+        own = self.domain or ("crystals" if atoms.pbc.any() else "molecules")
+        part = self._encoders.get(own) or self.model.encoder_for(own, "energy")
+        level = self.model.level(part, self.level, "energy")
+        name = atoms.get_chemical_formula()
+        sample = Sample(
+            id=name,
+            domain=own,
+            positions=atoms.get_positions(),
+            types=atoms.get_atomic_numbers(),
+            cell=np.asarray(atoms.cell.array) if atoms.pbc.any() else None,
+            pbc=atoms.pbc,
+            conditions=ase_atoms.conditions(atoms, name),
+        )
+        said = {t.quantity for t in self.model.targets(encoder=part, level=level)}
+        wanted = [n for n in HEADS if n in properties]
+        if missing := [n for n in wanted if n not in said]:
+            raise PropertyNotImplementedError(
+                f"model '{self.model.config.name}' says no {missing[0]} of {own} at {level}"
+            )
+        names = ["energy", "forces", *wanted]
+        if "stress" in properties:
+            if not atoms.pbc.all():
+                raise InputError("stress needs a cell that is periodic in three directions")
+            names.append("stress")
+        tokens = self.model.tokenize(part, [sample], level)
+        values, features = self.model.values_and_features({part: tokens}, {part: names})
+        arrays = {
+            key: value.detach().cpu().numpy().astype(np.float64)
+            for key, value in values[part].items()
+        }
+        results: dict[str, Any] = {"energy": float(arrays["energy"][0]), "forces": arrays["forces"]}
+        results["free_energy"] = results["energy"]
+        if "energies" in properties:
+            shares = _energy_shares(self.model, part, tokens, features[part])
+            # what belongs to no atom alone, and rounding: the sum is the energy
+            results["energies"] = shares + (results["energy"] - shares.sum()) / len(shares)
+        if "stress" in names:
+            results["stress"] = full_3x3_to_voigt_6_stress(arrays["stress"][0])
+        if "dipole" in names:
+            results["dipole"] = arrays["dipole"][0]
+        if "charges" in names:
+            results["charges"] = arrays["charges"]
+        judged = self.model.uncertainty(part, "energy", tokens, features[part])
+        if judged is not None and bool(judged[1][0]):
+            self._tell(f"{name}: this system is unlike the training data at {level}")
+        return results
+
+
+def _energy_shares(
+    model: FoundationModel, part: str, tokens: Tokens, features: Tokens
+) -> np.ndarray:
+    """(n,) eV, the head's number for each atom and the reference of its element."""
+    key = f"{part}:energy"
+    head: Any = model.heads[key]
+    normaliser: Any = model.normalisers[key]
+    context = tokens.context[tokens.system]
+    scaled = head.per_token(features).double() * normaliser.scale[context, 0]
+    shares = scaled + normaliser.shift[context, tokens.types, 0]
+    return np.asarray(shares.detach().cpu().numpy())
+
+
+def calculator(
+    model: FoundationModel, *, level: str | None = None, domain: str | None = None
+) -> SfmCalculator:
+    """`SfmCalculator(model, ...)`; see there."""
+    return SfmCalculator(model, level=level, domain=domain)
+
+
+def _encoders(model: FoundationModel, level: str | None, domain: str | None) -> dict[str, str]:
+    """Encoder of each domain that can be meant, with an energy at the level.
+
+    Raises:
+        InputError: there is none.
+    """
+    if domain is not None:
+        part = model.encoder_for(domain, "energy")
+        model.level(part, level, "energy")
+        return {domain: part}
+    found, refusals = {}, []
+    for own in ("molecules", "crystals"):
+        try:
+            part = model.encoder_for(own, "energy")
+            model.level(part, level, "energy")
+        except InputError as error:
+            refusals.append(str(error))
+            continue
+        found[own] = part
+    if not found:
+        raise InputError("; ".join(refusals))
+    return found

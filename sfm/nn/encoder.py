@@ -8,6 +8,7 @@ with a neighbour list, `PointEncoder` does everything.
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from sfm.data.neighbours import neighbour_list
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
-from sfm.errors import InputError, SfmError
+from sfm.errors import InputError, InputWarning, SfmError
 
 if TYPE_CHECKING:
     from sfm.model import FoundationModel
@@ -86,9 +87,29 @@ class Encoder(nn.Module, ABC):
         return []
 
     def condition_values(self, sample: Sample) -> Tensor:
-        """(1, K) float64."""
+        """(1, K) float64.
+
+        Raises:
+            InputError: the sample is charged, and this encoder does not know of charge.
+        """
+        self._check_conditions(sample)
         values = [[float(sample.conditions.get(name, 0.0)) for name in self.conditions]]
         return torch.tensor(values, dtype=torch.float64).reshape(1, len(self.conditions))
+
+    def _check_conditions(self, sample: Sample) -> None:
+        """What the sample states and this encoder does not use is refused or said."""
+        charge = float(sample.conditions.get("charge", 0.0))
+        if charge and "charge" not in self.conditions:
+            raise InputError(
+                f"{sample.id}: charge {charge:+g}, of which encoder '{self.part}' knows nothing; "
+                "leave the charge out to have the neutral system's answer"
+            )
+        if sample.conditions.get("spin") and "spin" not in self.conditions:
+            warnings.warn(
+                f"a spin is stated, which encoder '{self.part}' does not use",
+                InputWarning,
+                stacklevel=4,
+            )
 
     def forward(self, tokens: Tokens) -> Tokens:
         """Lift raw features to (N, C), (N, 3, C), (N, 5, C): equivariant linear maps."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sfm.data.neighbours import neighbour_list
+from sfm.data.sample import Sample
 
 EnergyFunction = Callable[["Cells"], Tensor]
 
@@ -25,12 +26,17 @@ class Cells:
         types: (N,) int64 atomic numbers.
         cell: (S, 3, 3) angstrom, rows are lattice vectors.
         system: (N,) int64 index of the cell that an atom belongs to, ascending.
+        free: (N, 3), 0 where a coordinate is fixed and 1 elsewhere; None: all are free. What is
+            fixed goes with the lattice where that changes: its fractional coordinates stay.
+        samples: what the cells were made of; their charge, masses and the like go to files.
     """
 
     positions: Tensor
     types: Tensor
     cell: Tensor
     system: Tensor
+    free: Tensor | None = None
+    samples: tuple[Sample, ...] = ()
 
     @property
     def n_systems(self) -> int:
@@ -63,7 +69,20 @@ class Cells:
             types=self.types,
             cell=self.cell.detach(),
             system=self.system,
+            free=self.free,
+            samples=self.samples,
         )
+
+    def moving(self, displacement: Tensor) -> Tensor:
+        """A displacement or force (N, 3) without what is fixed."""
+        return displacement if self.free is None else displacement * self.free.to(displacement)
+
+    def pinned(self) -> Tensor:
+        """(S, 3) whether any atom of a cell is fixed along x, y, z."""
+        if self.free is None:
+            return torch.zeros_like(self.cell[:, 0]).bool()
+        fixed = torch.zeros_like(self.cell[:, 0]).index_add(0, self.system, 1 - self.free)
+        return fixed > 0
 
 
 @dataclass(frozen=True, eq=False)

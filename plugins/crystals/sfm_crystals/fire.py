@@ -59,6 +59,8 @@ class LatticeState(Cells):
             types=cells.types,
             cell=cells.cell,
             system=cells.system,
+            free=cells.free,
+            samples=cells.samples,
             velocity=torch.zeros_like(cells.positions),
             strain_velocity=torch.zeros_like(cells.cell),
             step=START * one,

@@ -53,7 +53,8 @@ class Basin:
         if self.move_atoms:
             count = self.cells.counts().to(u.dtype).unsqueeze(1)
             mean = system_sum(u, self.cells.system, self.cells.n_systems) / count
-            u = u - mean[self.cells.system]
+            mean = mean.masked_fill(self.cells.pinned(), 0.0)  # nothing slides past a fixed atom
+            u = self.cells.moving(u - mean[self.cells.system])
         else:
             u = torch.zeros_like(u)
         if self.mode == "full":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
-from sfm.errors import InputError, RunError
+from sfm.errors import InputError, InputWarning, RunError
 from sfm.quantity import ENERGY, FORCES, STRESS, Quantity
 from sfm.simulate.base import Observations, Parameter, Setting, Simulator, Trajectory
 from sfm_crystals import elasticity, equation_of_state, potentials
@@ -49,6 +50,10 @@ class LatticeStatics(Simulator):
     -4.3366 eV/atom, C11 151.4, C12 76.4, C44 56.4 GPa.
 
     Units: eV, angstrom, GPa for pressure and elastic constants.
+
+    Fixed atoms and coordinates of a sample do not move inside the cell; where the lattice changes
+    they keep their fractional coordinates. Masses, charge and spin have no part in it and are
+    written back.
 
     Limits: periodic in three directions; T = 0, no zero-point motion; the relaxation keeps the
     symmetry that it starts with and finds the nearest minimum; elastic constants at zero pressure.
@@ -188,8 +193,29 @@ class LatticeStatics(Simulator):
             system=torch.repeat_interleave(
                 torch.arange(len(samples)), torch.tensor([len(s.types) for s in samples])
             ).to(device),
+            free=_free(samples, device, self.dtype),
+            samples=tuple(samples),
         )
+        self._say_unused(samples)
         return LatticeState.at_rest(cells)
+
+    def _say_unused(self, samples: list[Sample]) -> None:
+        """Charge and spin do not enter the energy of a periodic cell: refused, or said."""
+        for s in samples:
+            charge = s.conditions.get("charge", 0.0)
+            if charge and self.closure is not None:
+                raise InputError(
+                    f"{s.id}: charge {charge:+g}, of which the closure of {self.part} knows "
+                    "nothing; leave the charge out to have the neutral cell's answer"
+                )
+            names = [n for n in ("charge", "spin") if s.conditions.get(n)]
+            if names:
+                warnings.warn(
+                    f"{s.id}: {' and '.join(names)} of the sample do not enter the energy of "
+                    f"potential={self.potential}",
+                    InputWarning,
+                    stacklevel=4,
+                )
 
     def _known_case(self) -> LatticeState:
         from sfm_crystals.prototypes import diamond, fcc
@@ -219,7 +245,7 @@ class LatticeStatics(Simulator):
             drive = drive.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * identity
         elif self.relax_cell == "fixed":
             drive = torch.zeros_like(drive)
-        return (forces if self.relax_atoms else torch.zeros_like(forces)), drive
+        return (cells.moving(forces) if self.relax_atoms else torch.zeros_like(forces)), drive
 
     def forward(self, state: LatticeState, steps: int = 1) -> LatticeState:
         """`steps` steps of FIRE; differentiable as such, step by step."""
@@ -289,7 +315,16 @@ class LatticeStatics(Simulator):
         }
 
     def elastic_constants(self, state: Cells, *, clamped: bool = False) -> Tensor:
-        """(6, 6) GPa of one relaxed cell; see `sfm_crystals.elasticity`."""
+        """(6, 6) GPa of one relaxed cell; see `sfm_crystals.elasticity`.
+
+        Raises:
+            InputError: atoms are fixed, which the relaxation inside the strained cell would move.
+        """
+        if state.free is not None and not clamped:
+            raise InputError(
+                f"{self.part}: elastic constants relax the atoms, and some are fixed; free them, "
+                "or take clamped=True"
+            )
         return elasticity.elastic_constants(self.energy, state, clamped=clamped)
 
     def energy_volume(
@@ -363,3 +398,11 @@ class LatticeStatics(Simulator):
         """Energy, forces and stress of the observed cells."""
         predicted = self.observe(observations.state)
         return {name: predicted[name] for name in observations.values}
+
+
+def _free(samples: list[Sample], device: torch.device, dtype: torch.dtype) -> Tensor | None:
+    """(N, 3) 0 for what is fixed, 1 elsewhere; None where nothing is."""
+    if all(s.fixed is None for s in samples):
+        return None
+    rows = [np.ones((len(s.types), 3)) if s.fixed is None else ~s.fixed for s in samples]
+    return torch.tensor(np.concatenate(rows).astype(np.float64)).to(device, dtype)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
+from sfm.data.ase_atoms import along_axes
 from sfm.data.sample import Sample
-from sfm.errors import InputError
+from sfm.errors import InputError, InputWarning
 from sfm_crystals.cells import Cells
 from sfm_crystals.converters import to_atoms
 
@@ -20,7 +23,10 @@ SINGLE = ("cif", "vasp")
 
 
 def samples(simulator: LatticeStatics, state: Cells) -> list[Sample]:
-    """The cells of a state as samples with energy, forces and stress."""
+    """The cells of a state as samples with energy, forces and stress.
+
+    Everything else (name, charge, masses, fixed atoms) is that of the sample it was made of.
+    """
     with torch.no_grad():
         observed = {k: v.cpu().numpy() for k, v in simulator.observe(state).items()}
     found: list[Sample] = []
@@ -31,17 +37,22 @@ def samples(simulator: LatticeStatics, state: Cells) -> list[Sample]:
             "forces": observed["forces"][rows],
             "stress": observed["stress"][index],
         }
-        found.append(
-            Sample(
+        positions = state.positions.detach().cpu().numpy()[rows]
+        cell = state.cell[index].detach().cpu().numpy()
+        types = state.types.cpu().numpy()[rows]
+        if state.samples:
+            first = state.samples[index].replace(level=None, velocities=None)
+        else:
+            pbc: Any = (True, True, True)
+            first = Sample(
                 id=f"cell {index + 1}",
                 domain="crystals",
-                positions=state.positions.detach().cpu().numpy()[rows],
-                types=state.types.cpu().numpy()[rows],
-                cell=state.cell[index].detach().cpu().numpy(),
-                pbc=(True, True, True),  # type: ignore[arg-type]
-                labels=labels,
+                positions=positions,
+                types=types,
+                cell=cell,
+                pbc=pbc,
             )
-        )
+        found.append(first.replace(positions=positions, cell=cell, labels=labels))
     return found
 
 
@@ -59,7 +70,44 @@ def write_state(simulator: LatticeStatics, state: Cells, path: Path) -> None:
             f"{path}: {simulator.part} writes no '{path.suffix}' files; use one of "
             f"{', '.join(FORMATS)} or .npz"
         )
-    atoms = [to_atoms(sample) for sample in samples(simulator, state)]
+    cells = samples(simulator, state)
+    atoms = [to_atoms(sample) for sample in cells]
+    if kind == "vasp":
+        _along_vectors(atoms, cells)
+    _say_left_out(kind, cells, path)
     if kind in SINGLE and len(atoms) > 1:
         raise InputError(f"{path}: {len(atoms)} cells do not fit one {kind} file; use .extxyz")
     write(path, atoms if kind not in SINGLE else atoms[0], format=kind)
+
+
+def _along_vectors(atoms: list[Any], cells: list[Sample]) -> None:
+    """Selective dynamics of POSCAR is along lattice vectors.
+
+    Raises:
+        InputError: a coordinate is fixed, and the lattice vectors are no Cartesian axes.
+    """
+    from ase.constraints import FixScaled
+
+    for one, cell in zip(atoms, cells, strict=True):
+        if cell.fixed is not None and cell.cell is not None:
+            fixed = along_axes(cell.fixed, cell.cell, cell.id)
+            rows = np.flatnonzero(fixed.any(1))
+            one.set_constraint([FixScaled([int(i)], mask=tuple(fixed[i])) for i in rows])
+
+
+def _say_left_out(kind: str, cells: list[Sample], path: Path) -> None:
+    """One line on what a format has no place for."""
+    stated = {
+        "charge": any(s.conditions.get("charge") for s in cells),
+        "spin": any(s.conditions.get("spin") for s in cells),
+        "masses": any(s.masses is not None for s in cells),
+        "fixed atoms": any(s.fixed is not None for s in cells),
+    }
+    kept = {"cif": (), "vasp": ("fixed atoms",)}.get(kind, tuple(stated))
+    lost = [name for name, there in stated.items() if there and name not in kept]
+    if lost:
+        warnings.warn(
+            f"{path}: {kind} has no place for {', '.join(lost)}; .extxyz has",
+            InputWarning,
+            stacklevel=4,
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class EnergyClosure(nn.Module):
-    """`(positions (N, 3), types (N,), system (N,)) -> energies (S,)` in eV, from a model.
+    """`(positions (N, 3), types (N,), system (N,), conditions) -> energies (S,)` in eV, of a model.
+
+    Charge and spin of each system come with the call, by name (S,); those that were given to the
+    constructor stand in where a call has none.
 
     The neighbour list reaches `skin` beyond the cutoff and is made again (by vesin) when an atom
     has moved more than half of that, or when the atoms are others. Pairs beyond the cutoff have no
@@ -27,12 +31,16 @@ class EnergyClosure(nn.Module):
         model: has an energy head for encoder `part`.
         part: the encoder.
         level: level of theory; the only one if None.
-        charge: total charge of each system, e. spin: number of its unpaired electrons.
+        charge: total charge of each system, e. spin: number of its unpaired electrons. None: what
+            the call says, else zero.
         skin: angstrom; 0 makes the list at every call.
 
     Raises:
-        InputError: the model has no energy, or the level is unknown or ambiguous.
+        InputError: the model has no energy, or the level is unknown or ambiguous; in a call, a
+            charge or spin other than the one that was given.
     """
+
+    conditions: ClassVar[tuple[str, ...]] = ("charge", "spin")
 
     def __init__(
         self,
@@ -40,8 +48,8 @@ class EnergyClosure(nn.Module):
         part: str,
         *,
         level: str | None = None,
-        charge: float = 0.0,
-        spin: float = 0.0,
+        charge: float | None = None,
+        spin: float | None = None,
         skin: float = 0.5,
     ) -> None:
         super().__init__()
@@ -50,19 +58,25 @@ class EnergyClosure(nn.Module):
         self.model, self.part = model, part
         self.level = model.level(part, level, "energy")
         self.context = model.context(part, self.level)
-        self.values = {"charge": float(charge), "spin": float(spin)}
+        given = {"charge": charge, "spin": spin}
+        self.given = {name: float(value) for name, value in given.items() if value is not None}
         self.skin = skin
-        self._reference: tuple[Tensor, Tensor, Tensor] | None = None
-        self._edges = torch.zeros(2, 0, dtype=torch.long)
+        self._kept: _Neighbours | None = None
 
-    def forward(self, positions: Tensor, types: Tensor, system: Tensor) -> Tensor:
+    def forward(
+        self,
+        positions: Tensor,
+        types: Tensor,
+        system: Tensor,
+        conditions: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         encoder = self.model.encoder(self.part)
         dtype, device = self.model.dtype, self.model.device
         positions, system = positions.to(device, dtype), system.to(device)
         n = int(system[-1]) + 1
         new = positions.new_zeros
         edges = self._neighbours(positions.detach(), types, system, encoder.cutoff)
-        row = [self.values.get(name, 0.0) for name in encoder.conditions]
+        columns = [self._condition(name, conditions or {}, n) for name in encoder.conditions]
         tokens = Tokens(
             positions=positions,
             types=types.to(device),
@@ -75,33 +89,54 @@ class EnergyClosure(nn.Module):
             cell=new(n, 3, 3),
             cutoff=positions.new_full((n,), encoder.cutoff),
             context=torch.full((n,), self.context, dtype=torch.long, device=device),
-            conditions=positions.new_tensor(row).expand(n, -1),
+            conditions=torch.stack(columns, 1).to(positions),
         )
         return self.model({self.part: tokens}, {self.part: ("energy",)})[self.part]["energy"]
+
+    def _condition(self, name: str, conditions: Mapping[str, Tensor], n: int) -> Tensor:
+        """(S,) a condition of each system."""
+        said = conditions.get(name)
+        if name not in self.given:
+            return torch.zeros(n) if said is None else said
+        if said is not None and bool(((said != 0) & (said != self.given[name])).any()):
+            raise InputError(
+                f"closure of '{self.part}': made for {name} {self.given[name]:g}, but the systems "
+                f"have {name} {said.tolist()}; leave {name} out of the closure's options"
+            )
+        return torch.full((n,), self.given[name])
 
     def _neighbours(
         self, positions: Tensor, types: Tensor, system: Tensor, cutoff: float
     ) -> Tensor:
         """(2, E) edges shorter than the cutoff, out of the list that is kept."""
-        if self._stale(positions, types, system):
+        kept = self._kept  # one look: another thread may put its own there meanwhile
+        if kept is None or self.skin == 0 or kept.stale(positions, types, system, self.skin):
             parts, start = [], 0
             x = positions.double().cpu().numpy()
             for count in torch.bincount(system).tolist():
                 found, _ = neighbour_list(x[start : start + count], cutoff + self.skin)
                 parts.append(found + start)
                 start += count
-            self._edges = torch.from_numpy(np.concatenate(parts, axis=1)).to(positions.device)
-            self._reference = (positions.clone(), types.clone(), system.clone())
-        sender, receiver = self._edges
+            edges = torch.from_numpy(np.concatenate(parts, axis=1)).to(positions.device)
+            kept = _Neighbours(edges, positions.clone(), types.clone(), system.clone())
+            self._kept = kept
+        sender, receiver = kept.edges
         near = (positions[sender] - positions[receiver]).square().sum(-1) < cutoff**2
-        return self._edges[:, near]
+        return kept.edges[:, near]
 
-    def _stale(self, positions: Tensor, types: Tensor, system: Tensor) -> bool:
-        if self._reference is None or self.skin == 0:
-            return True
-        old, old_types, old_system = self._reference
+
+class _Neighbours(NamedTuple):
+    """Edges (2, E) within cutoff and skin, and the atoms that they were made for."""
+
+    edges: Tensor
+    positions: Tensor
+    types: Tensor
+    system: Tensor
+
+    def stale(self, positions: Tensor, types: Tensor, system: Tensor, skin: float) -> bool:
+        old = self.positions
         if old.shape != positions.shape or old.device != positions.device:
             return True
-        if not (torch.equal(old_types, types) and torch.equal(old_system, system)):
+        if not (torch.equal(self.types, types) and torch.equal(self.system, system)):
             return True
-        return float((positions - old).square().sum(-1).max()) > (0.5 * self.skin) ** 2
+        return float((positions - old).square().sum(-1).max()) > (0.5 * skin) ** 2

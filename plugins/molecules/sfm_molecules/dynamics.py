@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
-from sfm.errors import InputError, RunError
+from sfm.errors import InputError, InputWarning, RunError
 from sfm.quantity import ENERGY, FORCES, Quantity
 from sfm.simulate.base import Observations, Parameter, Setting, Simulator, Trajectory
 from sfm_molecules import integrate, lennard_jones
@@ -35,7 +36,9 @@ class Molecules(NamedTuple):
     """A batch of S systems of moving atoms, N in all, stored one after another.
 
     positions (N, 3) angstrom; velocities (N, 3) angstrom/fs; types (N,) atomic numbers; masses
-    (N, 1) amu; system (N,) index of each atom's system; step, the number of steps done; time in fs.
+    (N, 1) amu; system (N,) index of each atom's system; step, the number of steps done; time in fs;
+    charge (S,) e; spin (S,) number of unpaired electrons; free (N, 3), 0 where a coordinate is
+    fixed and 1 elsewhere.
     """
 
     positions: Tensor
@@ -45,6 +48,14 @@ class Molecules(NamedTuple):
     system: Tensor
     step: Tensor
     time: Tensor
+    charge: Tensor
+    spin: Tensor
+    free: Tensor
+
+    @property
+    def conditions(self) -> dict[str, Tensor]:
+        """What an energy may depend on besides elements and positions, (S,) each."""
+        return {"charge": self.charge, "spin": self.spin}
 
 
 class MolecularDynamics(Simulator):
@@ -58,7 +69,13 @@ class MolecularDynamics(Simulator):
     universal force field (bonds, angles, torsions, inversions, van der Waals; no electrostatics);
     `lennard-jones`, 4 epsilon ((sigma/r)^12 - (sigma/r)^6) over all pairs; `none`, only the
     closure. A closure is a module from positions (N, 3), types (N,) and system (N,) to energies
-    (S,) in eV. Boundaries are open. Time steps: velocity Verlet, or BAOAB.
+    (S,) in eV; one with an attribute `conditions` (names: charge, spin) also gets the keyword
+    `conditions`, those of each system by name, (S,). Boundaries are open. Time steps: velocity
+    Verlet, or BAOAB.
+
+    A sample's masses (isotopes), fixed atoms or coordinates, and velocities are taken over: what
+    is fixed does not move, and a sample without velocities gets thermal ones. Charge and spin reach
+    the closure; the classical potentials have no use for them and say so.
 
     Units: angstrom, fs, amu, eV, kelvin.
 
@@ -75,9 +92,9 @@ class MolecularDynamics(Simulator):
     parameters and the initial state; each step is recomputed in the backward pass
     (`recompute=True`, memory of one state per step). Second derivatives need `recompute=False`.
 
-    Limits: no periodic cell (use `crystals/...`), no constraints, no electrostatics beyond what the
-    closure has. `langevin` draws its noise from `seed` and the step number, so a state determines
-    its future.
+    Limits: no periodic cell (use `crystals/...`), no constraints but fixed atoms and coordinates,
+    no electrostatics beyond what the closure has. `langevin` draws its noise from `seed` and the
+    step number, so a state determines its future.
 
     Sources: UFF: Rappé et al. (1992). Velocity Verlet: Swope et al. (1982). BAOAB: Leimkuhler and
     Matthews (2013). Argon: Rahman (1964).
@@ -171,9 +188,10 @@ class MolecularDynamics(Simulator):
     # ------------------------------------------------------------------ states
 
     def state(self, sample: Sample | Sequence[Sample] | None = None) -> Molecules:
-        """Positions of a sample (or of several, as a batch) with thermal velocities.
+        """Positions of a sample (or of several, as a batch), with its velocities or thermal ones.
 
-        With `uff` it also sets up the force field for these molecules.
+        Masses, fixed coordinates, charge and spin are the sample's. With `uff` it also sets up the
+        force field for these molecules.
 
         Raises:
             InputError: a periodic sample, or a molecule that UFF cannot treat.
@@ -195,12 +213,18 @@ class MolecularDynamics(Simulator):
         system = torch.repeat_interleave(torch.arange(len(samples)), counts)
         types = torch.from_numpy(np.concatenate([one.types for one in samples]))
         positions = torch.from_numpy(np.concatenate([one.positions for one in samples]))
-        masses = _masses(types).to(self.dtype)
+        masses = torch.cat([_masses(one) for one in samples]).to(self.dtype)
+        free = torch.cat([_free(one) for one in samples]).to(self.dtype)
         if self.classical == "uff":
             self.field = UniversalForceField([self._bonded(one) for one in samples])
+        self._say_unused(samples)
         generator = torch.Generator().manual_seed(self.seed)
         kelvin = float(self.temperature.detach())
-        velocities = integrate.thermal_velocities(masses, system, kelvin, generator)
+        velocities = integrate.thermal_velocities(masses, system, kelvin, generator, free)
+        for index, one in enumerate(samples):
+            if one.velocities is not None:
+                own = torch.from_numpy(one.velocities).to(self.dtype)
+                velocities[system == index] = own * free[system == index]
         device = self.epsilon.device
         state = Molecules(
             positions.to(self.dtype),
@@ -210,8 +234,28 @@ class MolecularDynamics(Simulator):
             system,
             torch.zeros((), dtype=torch.long),
             torch.zeros((), dtype=self.dtype),
+            torch.tensor([one.conditions.get("charge", 0.0) for one in samples]).to(self.dtype),
+            torch.tensor([one.conditions.get("spin", 0.0) for one in samples]).to(self.dtype),
+            free,
         )
         return Molecules(*(tensor.to(device) for tensor in state))
+
+    def _say_unused(self, samples: Sequence[Sample]) -> None:
+        """One line on charge and spin where no part of the energy depends on them."""
+        used = getattr(self.closure, "conditions", ())
+        names = [
+            name
+            for name in ("charge", "spin")
+            if name not in used and any(one.conditions.get(name) for one in samples)
+        ]
+        if names:
+            what = f"potential={self.classical}" if self.closure is None else "this closure"
+            warnings.warn(
+                f"{samples[0].id}: {' and '.join(names)} of the sample do not enter the energy of "
+                f"{what}",
+                InputWarning,
+                stacklevel=3,
+            )
 
     def _known_case(self) -> Sample:
         if self.classical == "lennard-jones":
@@ -232,8 +276,16 @@ class MolecularDynamics(Simulator):
 
     # ------------------------------------------------------------------ energy and forces
 
-    def energy(self, positions: Tensor, types: Tensor, system: Tensor) -> Tensor:
+    def energy(
+        self,
+        positions: Tensor,
+        types: Tensor,
+        system: Tensor,
+        conditions: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         """Potential energies (S,) in eV at `positions` (N, 3).
+
+        `conditions` are charge and spin of each system, (S,), zero if None.
 
         Raises:
             InputError: UFF was not set up for these atoms; call `state` first.
@@ -246,18 +298,25 @@ class MolecularDynamics(Simulator):
                 raise InputError(f"{self.part}: make the state with `state(sample)` first")
             parts.append(self.field.to(positions.device)(positions, types, system))
         if self.closure is not None:
-            parts.append(self.closure(positions, types, system).to(positions.dtype))
+            known = getattr(self.closure, "conditions", ())
+            given = {"conditions": conditions} if known and conditions is not None else {}
+            parts.append(self.closure(positions, types, system, **given).to(positions.dtype))
         return torch.stack(parts).sum(0)
 
     def energy_and_forces(
-        self, positions: Tensor, types: Tensor, system: Tensor
+        self,
+        positions: Tensor,
+        types: Tensor,
+        system: Tensor,
+        conditions: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Potential energies (S,) in eV and forces -dE/dx (N, 3) in eV/angstrom.
 
-        Differentiable where gradients are recorded.
+        Differentiable where gradients are recorded. Forces on fixed atoms are there, too.
         """
+        surface = partial(self.energy, types=types, system=system, conditions=conditions)
         with torch.set_grad_enabled(self._recording(positions)):
-            return _slope(partial(self.energy, types=types, system=system), positions)
+            return _slope(surface, positions)
 
     def _recording(self, *tensors: Tensor) -> bool:
         """Whether anybody could ask for a gradient of what is computed now."""
@@ -276,9 +335,12 @@ class MolecularDynamics(Simulator):
         recording = self._recording(state.positions, state.velocities, state.masses)
         others = (state.masses, *named.values())
         with torch.set_grad_enabled(recording):
-            surface = partial(self.energy, types=state.types, system=state.system)
-            forces = _slope(surface, state.positions)[1]
-            moving: tuple[Tensor, ...] = (state.positions, state.velocities, forces)
+            surface = partial(
+                self.energy, types=state.types, system=state.system, conditions=state.conditions
+            )
+            forces = state.free * _slope(surface, state.positions)[1]
+            velocities = state.free * state.velocities
+            moving: tuple[Tensor, ...] = (state.positions, velocities, forces)
             for number in range(int(state.step), int(state.step) + steps):
                 advance = partial(self._advance, state, number, list(named))
                 if self.recompute and recording:
@@ -312,15 +374,15 @@ class MolecularDynamics(Simulator):
         table: dict[str, Tensor] = dict(self.named_parameters())
         masses = state.masses
         surface: Callable[[Tensor], Tensor] = partial(
-            self.energy, types=state.types, system=state.system
+            self.energy, types=state.types, system=state.system, conditions=state.conditions
         )
         if parameters is not None:
             masses, *values = parameters
             table = dict(zip(names, values, strict=True))
-            surface = partial(_Surface(self), table, state.types, state.system)
+            surface = partial(_Surface(self), table, state.types, state.system, state.conditions)
 
         def field(positions: Tensor) -> Tensor:
-            return _slope(surface, positions)[1]
+            return state.free * _slope(surface, positions)[1]
 
         x, v, f = moving
         if self.ensemble == "nve":
@@ -336,23 +398,25 @@ class MolecularDynamics(Simulator):
             field,
             friction=table["friction"],
             temperature=table["temperature"],
-            noise=noise.to(state.positions),
+            noise=state.free * noise.to(state.positions),
         )
 
     # ------------------------------------------------------------------ what is seen
 
     def observe(self, state: Molecules) -> dict[str, Tensor]:
         """Energies and temperature of each system (S,), forces on each atom (N, 3)."""
-        energy, forces = self.energy_and_forces(state.positions, state.types, state.system)
+        energy, forces = self.energy_and_forces(
+            state.positions, state.types, state.system, state.conditions
+        )
         per_atom = integrate.kinetic_energy(state.velocities, state.masses)
         kinetic = torch.zeros_like(energy).index_add(0, state.system, per_atom)
-        count = torch.bincount(state.system, minlength=len(energy))
+        moves = torch.zeros_like(energy).index_add(0, state.system, state.free.sum(1))
         return {
             "energy": energy,
             "forces": forces,
             "nuclear_kinetic_energy": kinetic,
             "conserved_energy": energy + kinetic,
-            "kinetic_temperature": 2 * kinetic / (3 * count * BOLTZMANN),
+            "kinetic_temperature": 2 * kinetic / (moves.clamp_min(1.0) * BOLTZMANN),
         }
 
     def run(self, state: Molecules, steps: int, *, every: int | None = None) -> Trajectory:
@@ -407,10 +471,16 @@ class _Surface:
         self.module = _EnergyOf(simulator)
 
     def __call__(
-        self, table: dict[str, Tensor], types: Tensor, system: Tensor, positions: Tensor
+        self,
+        table: dict[str, Tensor],
+        types: Tensor,
+        system: Tensor,
+        conditions: Mapping[str, Tensor],
+        positions: Tensor,
     ) -> Tensor:
         values = {f"simulator.{name}": value for name, value in table.items()}
-        return torch.func.functional_call(self.module, values, (positions, types, system))
+        inputs = (positions, types, system, conditions)
+        return torch.func.functional_call(self.module, values, inputs)
 
 
 class _EnergyOf(nn.Module):
@@ -420,8 +490,14 @@ class _EnergyOf(nn.Module):
         super().__init__()
         self.simulator = simulator
 
-    def forward(self, positions: Tensor, types: Tensor, system: Tensor) -> Tensor:
-        return self.simulator.energy(positions, types, system)
+    def forward(
+        self,
+        positions: Tensor,
+        types: Tensor,
+        system: Tensor,
+        conditions: Mapping[str, Tensor],
+    ) -> Tensor:
+        return self.simulator.energy(positions, types, system, conditions)
 
 
 def _slope(surface: Callable[[Tensor], Tensor], positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -435,12 +511,18 @@ def _slope(surface: Callable[[Tensor], Tensor], positions: Tensor) -> tuple[Tens
     return (energy, -gradient) if recording else (energy.detach(), -gradient.detach())
 
 
-def _masses(types: Tensor) -> Tensor:
-    """(N, 1) standard atomic weights in amu."""
+def _masses(sample: Sample) -> Tensor:
+    """(n, 1) amu: the sample's own, or standard atomic weights."""
     from ase.data import atomic_masses
 
-    table = torch.from_numpy(np.array(atomic_masses))
-    masses = table[types].unsqueeze(1)
-    if bool((types < 1).any()):
+    if (sample.types < 1).any():
         raise InputError("molecular dynamics needs atoms; a type of 0 has no mass")
-    return masses
+    masses = sample.masses if sample.masses is not None else atomic_masses[sample.types]
+    return torch.from_numpy(np.array(masses, dtype=np.float64)).unsqueeze(1)
+
+
+def _free(sample: Sample) -> Tensor:
+    """(n, 3) 0 for what is fixed, 1 elsewhere."""
+    if sample.fixed is None:
+        return torch.ones(len(sample.types), 3, dtype=torch.float64)
+    return torch.from_numpy(~sample.fixed).double()

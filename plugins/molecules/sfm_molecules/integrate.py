@@ -75,23 +75,33 @@ def kinetic_energy(velocities: Tensor, masses: Tensor) -> Tensor:
 
 
 def thermal_velocities(
-    masses: Tensor, system: Tensor, temperature: float, generator: torch.Generator
+    masses: Tensor,
+    system: Tensor,
+    temperature: float,
+    generator: torch.Generator,
+    free: Tensor | None = None,
 ) -> Tensor:
     """(N, 3) Maxwell-Boltzmann velocities, each system at rest as a whole.
 
     They are scaled so that a system of n > 1 particles has exactly the kinetic energy
-    3/2 n k_B T; a single particle gets none.
+    3/2 n k_B T; a single particle gets none. `free` (N, 3) is 0 for coordinates that are fixed:
+    these get no velocity, the others k_B T / 2 each, and the system may move as a whole.
     """
     noise = torch.randn(masses.shape[0], 3, generator=generator, dtype=masses.dtype)
     velocities = noise.to(masses.device) / masses.sqrt()
+    free = torch.ones_like(velocities) if free is None else free
     n = int(system[-1]) + 1
 
     def total(values: Tensor) -> Tensor:
         return values.new_zeros(n, *values.shape[1:]).index_add(0, system, values)
 
-    velocities = velocities - (total(masses * velocities) / total(masses))[system]
+    pinned = total((1 - free).sum(1)) > 0
+    drift = total(masses * velocities) / total(masses)
+    drift = torch.where(pinned.unsqueeze(-1), 0.0, drift)
+    velocities = free * (velocities - drift[system])
     kinetic = total(kinetic_energy(velocities, masses))
     count = total(torch.ones_like(masses.squeeze(-1)))
-    wanted = 1.5 * count * BOLTZMANN * temperature
-    scale = torch.where(count > 1, (wanted / kinetic.clamp_min(1e-30)).sqrt(), 0.0)
+    wanted = 0.5 * total(free.sum(1)) * BOLTZMANN * temperature
+    moves = pinned | (count > 1)
+    scale = torch.where(moves, (wanted / kinetic.clamp_min(1e-30)).sqrt(), 0.0)
     return velocities * scale[system].unsqueeze(-1)

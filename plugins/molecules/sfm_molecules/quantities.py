@@ -42,7 +42,9 @@ CONSERVED_ENERGY = Quantity(
     summary="potential and kinetic energy of the nuclei; constant under Newton's equations",
 )
 KINETIC_TEMPERATURE = Quantity(
-    "kinetic_temperature", "kelvin", summary="twice the kinetic energy by 3 n k_B"
+    "kinetic_temperature",
+    "kelvin",
+    summary="twice the kinetic energy by k_B and the number of coordinates that are free",
 )
 
 ALL = (

@@ -147,7 +147,7 @@ def read_ase(path: str | Path) -> list[Sample]:
 
     path = Path(path)
     samples: list[Sample] = []
-    frames = _frames(path)
+    frames = frames_of(path)
     while True:
         where = f"{path}, frame {len(samples) + 1}"
         try:
@@ -179,7 +179,7 @@ def read_ase(path: str | Path) -> list[Sample]:
     return samples
 
 
-def _frames(path: Path) -> Iterator[Atoms]:
+def frames_of(path: Path) -> Iterator[Atoms]:
     """The frames of a file as ASE has them, with what its text says of charge and spin."""
     from ase.io import iread
 

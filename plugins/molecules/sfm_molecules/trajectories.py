@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 
 def write_extxyz(trajectory: Trajectory, path: Path) -> None:
-    """One frame per recorded state (and system), with time, energy, forces and velocities."""
-    from ase import Atoms, units
-    from ase.calculators.singlepoint import SinglePointCalculator
+    """One frame per recorded state (and system), with time, energy, forces and velocities.
+
+    Charge, spin, fixed coordinates, and masses other than the elements' are written, too.
+    """
+    from ase.data import atomic_masses
     from ase.io import write
+
+    from sfm_molecules.readers import to_ase
 
     frames = []
     seen = trajectory.observables
@@ -30,17 +34,28 @@ def write_extxyz(trajectory: Trajectory, path: Path) -> None:
         system = state.system.cpu().numpy()
         for s in range(int(system[-1]) + 1):
             mine = system == s
-            atoms = Atoms(
-                numbers=state.types.cpu().numpy()[mine],
+            types = state.types.cpu().numpy()[mine]
+            masses = state.masses.detach().cpu().numpy()[mine, 0]
+            usual = np.allclose(masses, atomic_masses[types], rtol=1e-6)
+            conditions = {k: float(v[s]) for k, v in state.conditions.items() if float(v[s])}
+            fixed = state.free.cpu().numpy()[mine] == 0
+            sample = Sample(
+                id=f"{k}-{s}",
+                domain="molecules",
                 positions=state.positions.detach().cpu().numpy()[mine],
-                info={"time": float(trajectory.times[k]), "system": s},
+                types=types,
+                conditions=conditions,
+                labels={
+                    "energy": np.asarray(float(seen["energy"][k][s])),
+                    "forces": seen["forces"][k].detach().cpu().numpy()[mine],
+                },
+                masses=None if usual else masses,
+                fixed=fixed if fixed.any() else None,
+                velocities=state.velocities.detach().cpu().numpy()[mine],
             )
-            atoms.set_velocities(state.velocities.detach().cpu().numpy()[mine] / units.fs)
-            atoms.calc = SinglePointCalculator(
-                atoms,
-                energy=float(seen["energy"][k][s]),
-                forces=seen["forces"][k].detach().cpu().numpy()[mine],
-            )
+            atoms = to_ase(sample)
+            atoms.info = {"time": float(trajectory.times[k]), "system": s, **atoms.info}
+            del atoms.info["id"]
             frames.append(atoms)
     write(str(path), frames, format="extxyz")
 
@@ -49,7 +64,8 @@ def read_frames(path: Path) -> dict[str, np.ndarray]:
     """Arrays of the frames of one system.
 
     `positions` (T, n, 3) angstrom, `types` (n,), and those of `energy` (T,) eV, `forces` (T, n, 3)
-    eV/angstrom, `velocities` (T, n, 3) angstrom/fs and `times` (T,) fs that the file has.
+    eV/angstrom, `velocities` (T, n, 3) angstrom/fs and `times` (T,) fs that the file has; `charge`
+    and `spin` (), `masses` (n,) amu and `fixed` (n, 3) where it states them.
 
     `.npz` holds arrays of these names; `.extxyz` (or any trajectory that ASE reads) holds energies
     and forces as ASE writes them, momenta, and `time=` (fs) in the comment line.
@@ -71,6 +87,10 @@ def read_frames(path: Path) -> dict[str, np.ndarray]:
         "forces": (frames, atoms, 3),
         "velocities": (frames, atoms, 3),
         "times": (frames,),
+        "charge": (),
+        "spin": (),
+        "masses": (atoms,),
+        "fixed": (atoms, 3),
     }
     for name, array in arrays.items():
         if name in shapes and array.shape != shapes[name]:
@@ -91,12 +111,11 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
 
 def _read_ase(path: Path) -> dict[str, np.ndarray]:
     from ase import units
-    from ase.io import read
 
-    from sfm_molecules.readers import read_ase
+    from sfm_molecules.readers import frames_of, read_ase
 
-    read_ase(path)  # for its messages
-    frames: Any = read(str(path), index=":")
+    samples = read_ase(path)
+    frames = list(frames_of(path))
     types = frames[0].get_atomic_numbers()
     for number, atoms in enumerate(frames, 1):
         if not np.array_equal(atoms.get_atomic_numbers(), types):
@@ -110,7 +129,25 @@ def _read_ase(path: Path) -> dict[str, np.ndarray]:
         arrays["times"] = [float(a.info["time"]) for a in frames]
     if all(a.has("momenta") for a in frames):
         arrays["velocities"] = [a.get_velocities() * units.fs for a in frames]
+    arrays |= _constant(path, samples)
     return {name: np.asarray(value) for name, value in arrays.items()}
+
+
+def _constant(path: Path, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Charge, spin, masses and fixed coordinates, which all frames have in common."""
+
+    def of(sample: Sample) -> dict[str, Any]:
+        found: dict[str, Any] = dict(sample.conditions)
+        own = {"masses": sample.masses, "fixed": sample.fixed}
+        return found | {name: value for name, value in own.items() if value is not None}
+
+    first = of(samples[0])
+    for number, sample in enumerate(samples, 1):
+        other = of(sample)
+        for name in {**first, **other}:
+            if not np.array_equal(first.get(name, 0), other.get(name, 0)):
+                raise InputError(f"{path}, frame {number}: its {name} is not that of frame 1")
+    return first
 
 
 def observations(simulator: MolecularDynamics, path: Path) -> Observations:
@@ -135,6 +172,9 @@ def observations(simulator: MolecularDynamics, path: Path) -> Observations:
             domain="molecules",
             positions=positions,
             types=arrays["types"],
+            conditions={name: float(arrays[name]) for name in ("charge", "spin") if name in arrays},
+            masses=arrays.get("masses"),
+            fixed=arrays.get("fixed"),
         )
         for k, positions in enumerate(frames)
     ]
@@ -170,6 +210,8 @@ def predict(simulator: MolecularDynamics, seen: Observations) -> dict[str, Tenso
             state = simulator(state, steps)
             found.append(state.positions)
         return {"positions": torch.stack(found)}
-    energy, forces = simulator.energy_and_forces(state.positions, state.types, state.system)
+    energy, forces = simulator.energy_and_forces(
+        state.positions, state.types, state.system, state.conditions
+    )
     values = {"energy": energy, "forces": forces.reshape(len(energy), -1, 3)}
     return {name: values[name] for name in seen.values}
