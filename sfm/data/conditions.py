@@ -8,14 +8,16 @@ have different parities. Impossible and contradictory statements are refused.
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from sfm.errors import InputError
+from sfm.errors import InputError, InputWarning
 
 # spellings without case, blanks, hyphens and underscores
 _SPELLINGS = {
@@ -31,6 +33,7 @@ _SPELLINGS = {
     "length": "units unit lengthunit lengthunits positionunit positionunits",
 }
 _KINDS = {word: kind for kind, words in _SPELLINGS.items() for word in words.split()}
+_NEAR = ("charge", "totalcharge", "spin", "multiplicity", "spinmultiplicity", "unpairedelectrons")
 _SPINS = ("unpaired electrons", "moment", "multiplicity", "spin")
 
 ANGSTROM = ("angstrom", "angstroms", "ang", "a", "\u00e5", "metal", "real")
@@ -77,6 +80,7 @@ def read_conditions(
     Raises:
         InputError: no whole number, an impossible charge or spin, or two statements that differ.
     """
+    _say_misspelt(stated, name)
     found: dict[str, float] = {}
     charge = _agreed(_charges(stated, charges, name), "charge", name)
     if charge is not None:
@@ -133,6 +137,21 @@ def check_conditions(conditions: Mapping[str, float], types: np.ndarray, name: s
     if "spin" in conditions:
         stated["unpaired_electrons"] = conditions["spin"]
     read_conditions(stated, types, name)
+
+
+def _say_misspelt(stated: Mapping[str, Any], name: str) -> None:
+    """One line on numbers whose keys nearly state a condition."""
+    for key, value in stated.items():
+        bare = _bare(key)
+        if bare in _KINDS or len(bare) < 4 or not isinstance(value, (int, float, np.number)):
+            continue
+        close = difflib.get_close_matches(bare, _NEAR, n=1, cutoff=0.8)
+        if close and bare != close[0] + "s":
+            warnings.warn(
+                f"{name}: {key}={_shown(value)} is not used; is {_KINDS[close[0]]} meant?",
+                InputWarning,
+                stacklevel=3,
+            )
 
 
 def _bare(key: str) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from sfm.errors import InputError
 
 MAX_PAIRS = 10**8  # about 5 GB of indices and shifts
-MAX_IMAGES = 10**4
+MAX_IMAGES = 10**5
 FAR = 1e9  # beyond this a double has no seven digits left behind the point
 
 

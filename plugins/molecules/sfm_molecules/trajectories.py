@@ -37,7 +37,8 @@ def write_extxyz(trajectory: Trajectory, path: Path) -> None:
             types = state.types.cpu().numpy()[mine]
             masses = state.masses.detach().cpu().numpy()[mine, 0]
             usual = np.allclose(masses, atomic_masses[types], rtol=1e-6)
-            conditions = {k: float(v[s]) for k, v in state.conditions.items() if float(v[s])}
+            stated = {name: float(value[s]) for name, value in state.conditions.items()}
+            conditions = {name: value for name, value in stated.items() if value}
             fixed = state.free.cpu().numpy()[mine] == 0
             sample = Sample(
                 id=f"{k}-{s}",
@@ -46,7 +47,7 @@ def write_extxyz(trajectory: Trajectory, path: Path) -> None:
                 types=types,
                 conditions=conditions,
                 labels={
-                    "energy": np.asarray(float(seen["energy"][k][s])),
+                    "energy": np.asarray(float(seen["energy"][k][s].detach())),
                     "forces": seen["forces"][k].detach().cpu().numpy()[mine],
                 },
                 masses=None if usual else masses,
