@@ -81,6 +81,8 @@ def write_arrays(path: Path, arrays: Mapping[str, Any], units: Mapping[str, str]
 
             with h5py.File(scratch, "w") as file:
                 for name, array in plain.items():
+                    if array.dtype.kind == "U":
+                        array = array.astype(h5py.string_dtype())
                     file.create_dataset(name, data=array).attrs["unit"] = units.get(name, "1")
 
 

@@ -178,7 +178,8 @@ def _write(simulator: Any, trajectory: Any, path: Path) -> None:
 
     own = type(simulator).write is not Simulator.write
     if path.suffix.lower() == ".npz" or (path.suffix.lower() in ARRAY_FILES and not own):
-        write_arrays(path, *arrays(simulator, trajectory))
+        values, units = arrays(simulator, trajectory)
+        write_arrays(path, {**values, **simulator.stating()}, units)
         return
     with _named(path) as scratch:
         simulator.write(trajectory, scratch)

@@ -359,6 +359,13 @@ class Simulator(nn.Module, ABC):
         """
         raise InputError(f"{path}: {self.part} writes no '{path.suffix}' files; use .npz")
 
+    def stating(self) -> Mapping[str, Any]:
+        """What a file of arrays has to state besides the observables to be read again: a box.
+
+        The command line writes it into `.npz`.
+        """
+        return {}
+
     def read_observations(self, path: Path) -> Observations:
         """Measurements for `sfm fit`.
 

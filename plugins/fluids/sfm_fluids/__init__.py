@@ -49,8 +49,11 @@ plugin = Plugin(
     },
     readers={
         ".h5,.hdf5": "sfm_fluids.data.readers:read_hdf5",
-        ".npz": "sfm_fluids.data.readers:read_npz",
+        ".npz,.npy": "sfm_fluids.data.readers:read_arrays",
+        ".nc,.nc4,.cdf": "sfm_fluids.data.netcdf:read_netcdf",
         "object:numpy.ndarray": "sfm_fluids.data.readers:read_array",
+        "object:xarray.core.dataarray.DataArray": "sfm_fluids.data.netcdf:read_dataarray",
+        "object:xarray.core.dataset.Dataset": "sfm_fluids.data.netcdf:read_dataset",
     },
     quantities=ALL,
     citations=(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 
+from .box import check_periodic, square_spacing
 from .periodic.grid import Grid, velocity, vorticity
 
 if TYPE_CHECKING:
@@ -126,20 +127,23 @@ def for_sample(model: FoundationModel, sample: Sample, **options: Any) -> FlowSu
     """The surrogate for the flow of a sample of `turbulence-2d-steps`.
 
     Raises:
-        InputError: the sample names no interval or viscosity.
+        InputError: the sample names no interval or viscosity, has walls, no box, or cells that
+            are not square.
     """
     for name in ("interval", "viscosity"):
         if name not in sample.conditions:
             raise InputError(f"{sample.id}: no condition '{name}'")
-    width = sample.fields["velocity"].shape[-1]
-    length = width if sample.cell is None else float(sample.cell[0, 0])
+    check_periodic(sample, 2, "a surrogate")
+    spacing = square_spacing(sample, "a surrogate")
+    if spacing is None:
+        raise InputError(f"{sample.id}: states no box, so its viscosity has no meaning")
     force = sample.fields.get("force")
     return FlowSurrogate(
         model,
         interval=sample.conditions["interval"],
         viscosity=sample.conditions["viscosity"],
         drag=sample.conditions.get("drag", 0.0),
-        spacing=length / width,
+        spacing=spacing,
         force=None if force is None else torch.tensor(force),
         **options,
     )

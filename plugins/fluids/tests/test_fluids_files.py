@@ -48,8 +48,12 @@ def test_bad_files_are_one_line(tmp_path):
     broken[1, 0, 3, 4] = np.nan
     with pytest.raises(InputError, match=r"not finite at index \(1, 0, 3, 4\)"):
         read_hdf5(written("nan.h5", velocity=broken))
-    with pytest.raises(InputError, match="square cells"):
-        read_hdf5(written("aspect.h5", velocity=field(2, 8, 8), length_x=1.0, length_y=2.0))
+    with pytest.raises(InputError, match=r"length_x holds 2 values, not one number"):
+        read_hdf5(written("lengths.h5", velocity=field(2, 8, 8), length_x=[1.0, 2.0]))
+    with pytest.raises(InputError, match=r"reynolds='evil' is not a number"):
+        read_hdf5(written("text.h5", velocity=field(2, 8, 8), reynolds="evil"))
+    with pytest.raises(InputError, match=r"length_x=-1\.0 must be positive"):
+        read_hdf5(written("negative.h5", velocity=field(2, 8, 8), length_x=-1.0))
     with pytest.raises(InputError, match="divide it by a velocity scale"):
         read_hdf5(written("unit.h5", velocity=field(2, 8, 8), unit="m/s"))
     whole = written("whole.h5", velocity=field(50, 2, 16, 16))

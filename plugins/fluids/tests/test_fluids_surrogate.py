@@ -60,6 +60,7 @@ def sample(field: torch.Tensor, force: torch.Tensor | None = None) -> Sample:
         domain="fluids",
         level="DNS",
         cell=np.diag([GRID.length_x, GRID.length_y, 1.0]),
+        pbc=np.array([True, True, False]),
         fields=fields,
         conditions={"interval": 0.1, "viscosity": 0.01, "drag": 0.1},
     )

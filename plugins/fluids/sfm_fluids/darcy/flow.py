@@ -14,6 +14,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
 
+from .. import box
 from ..parameters import check_one_value
 from ..pictures import STILL
 from ..quantities import DARCY_FLOW, PORE_PRESSURE
@@ -149,17 +150,29 @@ class Darcy(Simulator):
 
     # --- states -------------------------------------------------------------------------------
 
+    @classmethod
+    def stated(cls, sample: Sample, **values: Any) -> dict[str, Any]:
+        """Cells, extent, parameters and periodic sides of a sample."""
+        found = box.stated(cls, sample, "permeability", 2, values)
+        for i, sides in enumerate((SIDES[:2], SIDES[2:])):
+            if sample.pbc[i] and not set(sides) & set(values):
+                found |= dict.fromkeys(sides, "periodic")
+        return found
+
     def state(self, sample: Sample | None = None) -> DarcyState:
         """The medium of a sample with a field `permeability` (H, W), or the setting `medium`.
 
         Raises:
-            InputError: the sample has no such field, or another grid.
+            InputError: the sample has no such field, another grid or another extent.
         """
         if sample is not None:
             if "permeability" not in sample.fields:
                 raise InputError(f"{sample.id}: no field 'permeability', which {self.part} needs")
             field = torch.from_numpy(np.array(sample.fields["permeability"], dtype=np.float64))
-            return self.from_permeability(field.squeeze())
+            box.check_lengths(self, sample, 2)
+            state = self.from_permeability(field.squeeze())
+            box.say_unused(self, sample, ("permeability",))
+            return state
         if self.medium == "random":
             return self.from_phase(random_phase(self.height, self.width, self.seed))
         return self.from_phase(torch.zeros(self.height, self.width))
@@ -298,6 +311,10 @@ class Darcy(Simulator):
         from .figures import draw
 
         draw(trajectory, self.length_x, self.length_y, Path(path))
+
+    def stating(self) -> dict[str, float]:
+        """The box."""
+        return box.stating(self)
 
     def read_observations(self, path: Path) -> Observations:
         """A measured pressure for `sfm fit`: see `sfm_fluids.darcy.observations.read`."""

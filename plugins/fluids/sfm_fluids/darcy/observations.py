@@ -11,7 +11,9 @@ import torch
 from sfm.errors import InputError
 from sfm.simulate import Observations
 
+from ..box import check_file_lengths
 from ..data.readers import load_arrays
+from ..data.values import standard_error
 
 if TYPE_CHECKING:
     from .flow import Darcy
@@ -29,14 +31,16 @@ def read(simulator: Darcy, path: Path) -> Observations:
     of a pressure.
 
     Raises:
-        InputError: something is missing, of the wrong shape, or not finite.
+        InputError: something is missing, of the wrong shape, not finite, or another extent.
     """
-    arrays = load_arrays(path, ("pore_pressure", "phase", "source", *SIDES, "sigma"))
+    names = ("pore_pressure", "phase", "source", *SIDES, "sigma", "length_x", "length_y")
+    arrays = load_arrays(path, names)
+    check_file_lengths(simulator, arrays, path)
     if "pore_pressure" not in arrays:
         raise InputError(f"{path}: no array 'pore_pressure'; a fit needs it")
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    for name in names:
+        if name in arrays and not np.isfinite(arrays[name]).all():
+            where = tuple(int(i) for i in np.argwhere(~np.isfinite(arrays[name]))[0])
             raise InputError(f"{path}: '{name}' is not finite at index {where}")
     given = {
         name: torch.from_numpy(np.asarray(arrays[name], dtype=np.float64))
@@ -58,5 +62,5 @@ def read(simulator: Darcy, path: Path) -> Observations:
         state=state,
         values={"pore_pressure": pressure},
         units={"pore_pressure": "1"},
-        sigma={"pore_pressure": float(arrays["sigma"])} if "sigma" in arrays else {},
+        sigma=standard_error(arrays, "pore_pressure", path),
     )

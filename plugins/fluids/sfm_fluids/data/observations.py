@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,73 +13,89 @@ from torch import Tensor
 from sfm.errors import InputError
 from sfm.simulate import Observations, Trajectory
 
+from ..box import check_file
 from ..periodic.coefficients import Coefficients
-from ..periodic.grid import Grid
-from .readers import load_arrays
+from ..periodic.grid import Grid, vorticity
+from .readers import load_flow
+from .values import standard_error
 from .well import write_well
-from .well_samples import PERIODIC, from_trajectory
+from .well_samples import from_trajectory
 
 if TYPE_CHECKING:
     from ..periodic.navier_stokes_2d import NavierStokes2D
+    from ..staggered.finite_volume_2d import FiniteVolume2D
 
 
 def write_flow(
     trajectory: Trajectory,
-    grid: Grid,
+    coordinates: Mapping[str, np.ndarray],
+    lengths: Mapping[str, float],
     path: Path,
     *,
     name: str = "flow",
+    boundaries: Mapping[str, str] | None = None,
     scalars: Mapping[str, float] | None = None,
 ) -> None:
-    """Write a run on a doubly periodic grid.
+    """Write a run in a plane.
 
-    `.h5` and `.npz` hold the first flow: `velocity` (T, 2, H, W), `times` (T,), `length_x` and
-    `length_y`. `.hdf5` is a file of The Well with all flows and all observables, float32.
+    `.h5` and `.npz` hold the first flow: `velocity` (T, 2, H, W), `times` (T,), coordinates `x`
+    (W,) and `y` (H,), the box lengths and boundaries. `.hdf5` is a file of The Well with all flows
+    and all observables on the grid, float32.
 
     Args:
         trajectory: with the observable `velocity` (T, B, 2, H, W).
-        grid: its grid.
+        coordinates: of the points along `x` and `y`.
+        lengths: of the box along `x` and `y`.
         path: the file.
         name: data set name in The Well's file.
+        boundaries: along `x` and `y`: `periodic` (if not given), `wall` or `open`, at both ends.
         scalars: parameters of the simulation, for The Well's file.
 
     Raises:
-        InputError: the suffix is neither .h5, .hdf5 nor .npz.
+        InputError: the suffix is neither .h5, .hdf5 nor .npz, or points that are not evenly
+            spaced, which The Well's format does not take.
     """
-    if path.suffix.lower() == ".hdf5":
-        x, y = grid.coordinates()
+    kinds = {axis: (boundaries or {}).get(axis, "periodic") for axis in coordinates}
+    suffix = path.suffix.lower()
+    if suffix == ".hdf5":
         data = from_trajectory(
             trajectory,
-            {"x": x[0].numpy(), "y": y[:, 0].numpy()},
+            coordinates,
             name=name,
-            boundaries={"x": PERIODIC, "y": PERIODIC},
+            boundaries={axis: (kind.upper(), kind.upper()) for axis, kind in kinds.items()},
             scalars=scalars,
         )
         write_well(path, data)
         return
-    velocity = trajectory.observables["velocity"][:, 0].detach().cpu().numpy()
-    times = trajectory.times.numpy()
-    lengths = {"length_x": grid.length_x, "length_y": grid.length_y}
-    if path.suffix.lower() == ".h5":
+    arrays = {
+        "velocity": trajectory.observables["velocity"][:, 0].detach().cpu().numpy(),
+        "times": trajectory.times.numpy(),
+        **coordinates,
+    }
+    stated = {f"length_{axis}": lengths[axis] for axis in coordinates}
+    stated |= {f"boundary_{axis}": kind for axis, kind in kinds.items()}
+    if suffix == ".npz":
+        np.savez_compressed(path, **arrays, **{k: np.array(v) for k, v in stated.items()})
+    elif suffix == ".h5":
         import h5py
 
         with h5py.File(path, "w") as file:
-            file["velocity"], file["times"] = velocity, times
+            for key, array in arrays.items():
+                file[key] = array
             file["velocity"].attrs["unit"] = "1"
-            file.attrs.update(lengths)
-    elif path.suffix.lower() == ".npz":
-        np.savez_compressed(
-            path,
-            velocity=velocity,
-            times=times,
-            length_x=np.array(grid.length_x),
-            length_y=np.array(grid.length_y),
-        )
+            file.attrs.update(stated)
     else:
         raise InputError(f"{path}: write flows to .h5, .hdf5 or .npz, not '{path.suffix}'")
 
 
-def read(simulator: NavierStokes2D, path: Path) -> Observations:
+def write_periodic(trajectory: Trajectory, grid: Grid, path: Path, **options: Any) -> None:
+    """`write_flow` of a doubly periodic grid."""
+    x, y = grid.coordinates()
+    points = {"x": x[0].numpy(), "y": y[:, 0].numpy()}
+    write_flow(trajectory, points, {"x": grid.length_x, "y": grid.length_y}, path, **options)
+
+
+def read(simulator: NavierStokes2D | FiniteVolume2D, path: Path) -> Observations:
     """Snapshots to fit to.
 
     The file (.h5 or .npz, or The Well's .hdf5 with one run) holds `velocity` (T, 2, H, W) and
@@ -91,10 +107,12 @@ def read(simulator: NavierStokes2D, path: Path) -> Observations:
     the flow at its time is estimated along with the parameters.
 
     Raises:
-        InputError: something is missing, of the wrong shape, or between two time steps.
+        InputError: something is missing, of the wrong shape, between two time steps, in another
+            box or between walls.
     """
-    names = ("velocity", "times", "time", "initial_velocity", "sigma", "length_x", "length_y")
-    arrays = load_arrays(path, names)
+    names = ("velocity", "times", "time", "initial_velocity", "sigma")
+    arrays = load_flow(path, names)
+    check_file(simulator, arrays, path)
     velocity, times = arrays.get("velocity"), arrays.get("times", arrays.get("time"))
     if velocity is None or times is None:
         missing = "velocity" if velocity is None else "times"
@@ -106,14 +124,10 @@ def read(simulator: NavierStokes2D, path: Path) -> Observations:
         raise InputError(
             f"{path}: velocity {velocity.shape} and times {times.shape} are not (T, 2, H, W), (T,)"
         )
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    for name in names:
+        if name in arrays and not np.isfinite(arrays[name]).all():
+            where = tuple(int(i) for i in np.argwhere(~np.isfinite(arrays[name]))[0])
             raise InputError(f"{path}: '{name}' is not finite at index {where}")
-    for name in ("length_x", "length_y"):
-        here, given = getattr(simulator, name), float(arrays.get(name, getattr(simulator, name)))
-        if abs(given - here) > 1e-6 * here:
-            raise InputError(f"{path}: {name} is {given:g} there and {here:g} here; set {name}")
     start = arrays.get("initial_velocity")
     known = start is not None
     if start is None:
@@ -127,15 +141,16 @@ def read(simulator: NavierStokes2D, path: Path) -> Observations:
         raise InputError(f"{path}: times are no multiples of dt={simulator.dt}; set another dt")
     if steps[0] < 0 or (np.diff(steps) <= 0).any():
         raise InputError(f"{path}: times do not increase")
-    state = simulator.from_velocity(torch.from_numpy(np.ascontiguousarray(start)))
+    begin = torch.from_numpy(np.ascontiguousarray(start)).to(simulator.viscosity)
+    state = simulator.from_velocity(begin)
     values = torch.from_numpy(np.ascontiguousarray(velocity)).to(simulator.viscosity)
-    basis = Coefficients(simulator.grid)
-    first = basis.pack(state.vorticity[0], state.mean_velocity[0])
+    grid = simulator.points
+    first = Coefficients(grid).pack(vorticity(begin, grid), begin.mean((-2, -1)))
     return Observations(
         state=state,
         values={"velocity": values},
         units={"velocity": "1"},
-        sigma={"velocity": float(arrays["sigma"])} if "sigma" in arrays else {},
+        sigma=standard_error(arrays, "velocity", path),
         options={"steps": tuple(int(s) for s in steps)},
         unknowns={} if known else {"initial_velocity": first},
     )

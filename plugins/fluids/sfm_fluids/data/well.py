@@ -11,14 +11,19 @@ the arrays of this module are images, (N, T, components, [D,] H, W), the last ax
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sfm.errors import InputError
+from sfm.errors import InputError, InputWarning
+
+from .hdf5 import opened, read_array
+from .limits import Budget
+from .values import text, texts
 
 BOUNDARIES = ("WALL", "OPEN", "PERIODIC")
 AXES = ("x", "y", "z")
@@ -67,8 +72,16 @@ class WellData:
         return np.ndim(array) - lead - self.dimensions
 
     def lengths(self) -> dict[str, float]:
-        """Length of the box by axis: n times the spacing, each point owning one cell."""
-        return {a: len(x) * _spacing(x) for a, x in self.coordinates.items()}
+        """Length of the box by axis: n times the spacing, each point owning one cell.
+
+        Cells that are square but for the rounding of float32 are square.
+        """
+        gaps = {a: _spacing(x) for a, x in self.coordinates.items()}
+        first = next(iter(gaps.values()))
+        return {
+            a: len(self.coordinates[a]) * (first if abs(gap / first - 1) < 1e-6 else gap)
+            for a, gap in gaps.items()
+        }
 
     def check(self, where: str) -> None:
         """Raises InputError if axes, shapes or boundaries do not fit together."""
@@ -104,7 +117,7 @@ def _spacing(x: np.ndarray, where: str = "axis") -> float:
         raise InputError(f"{where}: coordinates do not increase")
     if np.abs(gaps / gaps.mean() - 1).max() > 1e-3:
         raise InputError(f"{where}: coordinates are not evenly spaced")
-    return float(gaps.mean())
+    return float((x[-1] - x[0]) / len(gaps))
 
 
 def _to_well(array: np.ndarray, dimensions: int, rank: int) -> np.ndarray:
@@ -201,86 +214,148 @@ def _write_boundaries(group: Any, data: WellData) -> None:
 
 def is_well(file: Any) -> bool:
     """Whether an open HDF5 file is one of The Well's."""
-    return all(name in file for name in ("dimensions", "boundary_conditions", *GROUPS))
+    return "dimensions" in file and any(name in file for name in GROUPS)
 
 
 def read_well(path: str | Path) -> WellData:
     """Read a file of The Well: float64, axes that it left out repeated.
 
-    Raises:
-        InputError: no such file, not of this format, or a grid that is not cartesian and even.
-    """
-    import h5py
+    What the arrays themselves say goes before the attributes that describe them.
 
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with h5py.File(path, "r") as file:
-            if not is_well(file):
-                raise InputError(f"{path}: lacks the groups of The Well's format")
-            data = _read(file, str(path))
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: damaged or incomplete file ({error})") from None
+    Raises:
+        InputError: no such file, not of this format, damaged, or a grid that is not cartesian and
+            even.
+    """
+    with opened(path) as file:
+        if not is_well(file):
+            raise InputError(f"{path}: lacks the groups of The Well's format")
+        data = _read(file, str(path), Budget(Path(path)))
     data.check(str(path))
     return data
 
 
-def _read(file: Any, where: str) -> WellData:
-    kind = file.attrs.get("grid_type", "cartesian")
+def _read(file: Any, where: str, budget: Budget) -> WellData:
+    kind = text(file.attrs.get("grid_type", "cartesian"))
     if kind != "cartesian":
         raise InputError(f"{where}: its grid is '{kind}'; only cartesian grids can be read")
-    runs = int(file.attrs["n_trajectories"])
-    axes = [str(a) for a in file["dimensions"].attrs["spatial_dims"]]
-    coordinates = {a: np.asarray(file["dimensions"][a], dtype=np.float64) for a in axes}
-    times = np.asarray(file["dimensions"]["time"], dtype=np.float64)
-    sizes = [len(x) for x in coordinates.values()]
+    if "boundary_conditions" not in file:
+        raise InputError(f"{where}: states no boundary_conditions, and none is assumed")
+    space = file["dimensions"]
+    axes = texts(space.attrs.get("spatial_dims", [a for a in AXES if a in space]))
+    coordinates = {a: read_array(space[a], budget).astype(np.float64) for a in axes}
+    times = read_array(space["time"], budget).astype(np.float64)
+    sizes = tuple(len(x) for x in coordinates.values())
     moving: dict[str, np.ndarray] = {}
     fixed: dict[str, np.ndarray] = {}
-    for rank, group in enumerate(GROUPS):
-        for name in map(str, file[group].attrs["field_names"]):
-            stored = file[group][name]
-            array = np.asarray(stored, dtype=np.float64)
-            steps = (times.shape[-1],) if stored.attrs["time_varying"] else ()
-            if not stored.attrs["sample_varying"]:
-                array = array[None]
-            for i, varies in enumerate(stored.attrs["dim_varying"]):
-                if not varies:
-                    array = np.expand_dims(array, 1 + len(steps) + i)
-            components = (len(axes),) * rank
-            array = np.broadcast_to(array, (runs, *steps, *sizes, *components))
-            (moving if steps else fixed)[name] = _from_well(array, len(axes), rank)
-    scalars: dict[str, Any] = {}
-    for name in map(str, file["scalars"].attrs["field_names"]):
-        stored = file["scalars"][name]
-        value = np.asarray(stored, dtype=np.float64)
-        shared = stored.attrs["time_varying"] and not stored.attrs["sample_varying"]
-        scalars[name] = float(value) if value.ndim == 0 else value[None] if shared else value
+    for rank, name, stored in _datasets(file, *GROUPS):
+        moves = bool(stored.attrs.get("time_varying", stored.ndim == 2 + len(axes) + rank))
+        steps = (times.shape[-1],) if moves else ()
+        array = _read_field(stored, where, budget, steps, sizes, rank)
+        (moving if moves else fixed)[name] = array
+    runs = _runs(file, {**moving, **fixed}, where)
+    for fields in (moving, fixed):
+        for name, array in fields.items():
+            fields[name] = np.broadcast_to(array, (runs, *array.shape[1:]))
     return WellData(
-        name=str(file.attrs["dataset_name"]),
+        name=text(file.attrs.get("dataset_name", Path(where).stem)),
         coordinates=coordinates,
         times=times,
-        boundaries={a: _read_boundary(file["boundary_conditions"], a) for a in axes},
+        boundaries={a: _read_boundary(file["boundary_conditions"], a, budget) for a in axes},
         fields=moving,
         constant_fields=fixed,
-        scalars=scalars,
+        scalars={
+            name: _read_scalar(stored, where, budget, runs, times.shape[-1])
+            for _, name, stored in _datasets(file, "scalars")
+        },
     )
 
 
-def _read_boundary(groups: Any, axis: str) -> tuple[str, str]:
+def _datasets(file: Any, *groups: str) -> Iterator[tuple[int, str, Any]]:
+    """(number of the group, name, dataset) of those that are there."""
+    for number, name in enumerate(groups):
+        if name in file:
+            group = file[name]
+            for own in texts(group.attrs.get("field_names", list(group))):
+                yield number, own, group[own]
+
+
+def _numbers(stored: Any, where: str, budget: Budget) -> np.ndarray:
+    array = read_array(stored, budget)
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{where}: '{stored.name}' does not hold numbers")
+    return array.astype(np.float64)
+
+
+def _read_field(
+    stored: Any,
+    where: str,
+    budget: Budget,
+    steps: tuple[int, ...],
+    sizes: tuple[int, ...],
+    rank: int,
+) -> np.ndarray:
+    """(N or 1, [T,] components, [D,] H, W)."""
+    array, dimensions = _numbers(stored, where, budget), len(sizes)
+    if not stored.attrs.get("sample_varying", array.ndim > len(steps) + dimensions + rank):
+        array = array[None]
+    for i, varies in enumerate(stored.attrs.get("dim_varying", [True] * dimensions)):
+        if not varies:
+            array = np.expand_dims(array, 1 + len(steps) + i)
+    expected = (len(array), *steps, *sizes, *(dimensions,) * rank)
+    try:
+        array = np.broadcast_to(array, expected)
+    except ValueError:
+        name = stored.name.rpartition("/")[2]
+        raise InputError(
+            f"{where}: field '{name}' has shape {array.shape}, not {expected}"
+        ) from None
+    return _from_well(array, dimensions, rank)
+
+
+def _runs(file: Any, fields: Mapping[str, np.ndarray], where: str) -> int:
+    """N: what the arrays hold, whatever the file's attribute says."""
+    counts = {len(array) for array in fields.values()} - {1} or {1}
+    if len(counts) > 1:
+        raise InputError(f"{where}: fields of {sorted(counts)} runs")
+    runs = counts.pop()
+    stated = np.asarray(file.attrs.get("n_trajectories", runs)).reshape(-1).tolist()
+    if stated != [runs]:
+        warnings.warn(
+            f"{where}: says n_trajectories={text(stated)}, but its fields hold {runs}, which "
+            f"{'is' if runs == 1 else 'are'} read",
+            InputWarning,
+            stacklevel=2,
+        )
+    return runs
+
+
+def _read_scalar(stored: Any, where: str, budget: Budget, runs: int, steps: int) -> Any:
+    """A number, (N,), (1, T) or (N, T)."""
+    value = _numbers(stored, where, budget)
+    if stored.attrs.get("time_varying", False) and not stored.attrs.get("sample_varying", True):
+        value = value[None]
+    if value.shape not in ((), (runs,), (1, steps), (runs, steps)):
+        raise InputError(f"{where}: scalar '{stored.name}' has shape {value.shape}")
+    return float(value) if value.ndim == 0 else value
+
+
+def _read_boundary(groups: Any, axis: str, budget: Budget) -> tuple[str, str]:
     """What the masks say of the two ends of one axis; OPEN where they say nothing."""
     ends = ["OPEN", "OPEN"]
-    for group in groups.values():
-        dims = group.attrs["associated_dims"]
-        dims = [dims] if isinstance(dims, str) else [str(d) for d in dims]
+    for name, group in groups.items():
+        kind = text(group.attrs.get("bc_type", name.rpartition("_")[2])).upper()
+        # named `x_wall` where the attribute is missing
+        dims = texts(group.attrs.get("associated_dims", name.rpartition("_")[0]))
         if axis not in dims:
             continue
-        kind = str(group.attrs["bc_type"]).upper()
-        mask = np.moveaxis(np.asarray(group["mask"], dtype=bool), dims.index(axis), 0)
+        if kind == "PERIODIC":  # some files leave the masks of periodic axes empty
+            return "PERIODIC", "PERIODIC"
+        if "mask" not in group:
+            return kind, kind
+        mask = np.moveaxis(read_array(group["mask"], budget).astype(bool), dims.index(axis), 0)
         # a wall counts if it is a wall everywhere; anything else if it is there at all
         holds = np.all if kind == "WALL" else np.any
         for end in (0, -1):
             if holds(mask[end]):
                 ends[end] = kind
-        if kind == "PERIODIC":  # some files leave the masks of periodic axes empty
-            ends = ["PERIODIC", "PERIODIC"]
     return ends[0], ends[1]

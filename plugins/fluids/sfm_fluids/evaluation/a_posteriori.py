@@ -15,6 +15,7 @@ from sfm.errors import InputError
 from sfm.simulate import Through
 from sfm.simulate.through import placement
 
+from .. import box
 from ..data.coarse import COARSE, FILTER_WIDTH, filtered_curl, member_of
 from ..data.filtering import Filter
 from ..data.trajectories import trajectories
@@ -177,6 +178,12 @@ def _check(sample: Sample) -> None:
     shape = sample.fields["velocity"].shape if "velocity" in sample.fields else ()
     if shape != (2, *COARSE.shape):
         raise InputError(f"{sample.id}: velocity {shape}, where a run takes (2, 32, 32)")
+    box.check_periodic(sample, 2, "a run")
+    for axis, length in box.lengths(sample, 2).items():
+        if abs(length / COARSE.length_x - 1) > box.SAME:
+            raise InputError(
+                f"{sample.id}: length_{axis} is {length:.6g}, where a run takes a box of 2 pi"
+            )
     for name in ("time", "viscosity", "drag"):
         if name not in sample.conditions:
             raise InputError(f"{sample.id}: no condition '{name}', which a run needs")
@@ -214,14 +221,17 @@ def replay(
         force_curl=filtered_force(first.id),
         **options,
     )
-    state, rows = simulator.state(first), []
+    box.check_periodic(first, 2, "a run")
+    box.check_lengths(simulator, first, 2)
+    velocity = torch.from_numpy(np.stack([s.fields["velocity"] for s in samples]))
+    state, rows = simulator.from_velocity(velocity[0]), []
     with torch.no_grad():
-        for before, after in pairwise(samples):
+        for (before, after), field in zip(pairwise(samples), velocity[1:], strict=True):
             gap = (after.conditions["time"] - before.conditions["time"]) / dt
             if abs(gap - round(gap)) > 1e-3:
                 raise InputError(f"{after.id}: dt={dt} does not divide the time since {before.id}")
             state = simulator(state, round(gap))
-            exact = simulator.state(after)
+            exact = simulator.from_velocity(field)
             u, v = simulator.velocity(state), simulator.velocity(exact)
             rows.append(
                 (

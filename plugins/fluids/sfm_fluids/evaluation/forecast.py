@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sfm.data.sample import Sample
 
+from ..box import lengths
 from ..data.trajectories import trajectories
 from ..periodic.grid import Grid, vorticity
 from ..periodic.navier_stokes_2d import NavierStokes2D
@@ -30,8 +31,8 @@ def coarse_solver(
     """(steps, 2, H, W): the pseudo-spectral solver on the sample's own grid."""
     field = torch.tensor(sample.fields["velocity"], dtype=torch.float64)
     height, width = field.shape[-2:]
-    length = width if sample.cell is None else float(sample.cell[0, 0])
-    grid = Grid(height, width, length * height / width, length)
+    length = lengths(sample, 2) or {"x": float(width), "y": float(height)}
+    grid = Grid(height, width, length["y"], length["x"])
     force = torch.tensor(sample.fields["force"], dtype=torch.float64)
     sim = NavierStokes2D(
         height=height,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sfm.data.sample import Sample
 
+from ..box import square_spacing
 from ..closures.classical import GradientModel, subgrid_dissipation
 from . import fields
 
@@ -66,8 +67,7 @@ def a_priori(
     for sample in samples:
         velocity = torch.as_tensor(np.array(sample.fields["velocity"], dtype=np.float64))[None]
         height, width = velocity.shape[-2:]
-        length = 2 * np.pi if sample.cell is None else float(sample.cell[0, 0])
-        spacing = length / width
+        spacing = square_spacing(sample, "a closure") or 2 * np.pi / width
         exact = torch.as_tensor(np.array(sample.labels["sgs_stress"], dtype=np.float64))
         exact = exact.reshape(1, height, width, 2, 2).permute(0, 3, 4, 1, 2)
         flux = subgrid_dissipation(velocity, exact, spacing)

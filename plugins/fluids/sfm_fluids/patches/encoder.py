@@ -24,6 +24,8 @@ from sfm.errors import InputError
 from sfm.nn.encoder import Encoder
 from sfm.nn.harmonics import from_matrix
 
+from ..box import check_periodic, say_dropped, square_spacing
+from ..periodic.shares import energy_shares
 from .cell_tensors import (
     N_MATRICES,
     N_SCALARS,
@@ -70,7 +72,8 @@ class Patches(Encoder):
         patch: s, cells along a patch's side; 2 gives 256 tokens for 32 x 32 cells, 4 gives 64.
 
     Raises:
-        InputError: the patch is smaller than one cell.
+        InputError: the patch is smaller than one cell; a field with walls or open ends, or whose
+            cells are not square.
     """
 
     part: ClassVar[str] = "fluids/patches"
@@ -96,6 +99,11 @@ class Patches(Encoder):
         velocity = torch.from_numpy(np.array(sample.fields["velocity"], dtype=np.float64))
         if velocity.ndim != 3 or velocity.shape[0] != 2:
             raise InputError(f"{sample.id}: velocity {tuple(velocity.shape)} is not (2, H, W)")
+        check_periodic(sample, 2, f"encoder '{self.part}'")
+        square_spacing(sample, f"encoder '{self.part}'")
+        if not sample.labels:  # somebody's input, not a row of a dataset
+            shares = energy_shares(velocity.numpy(), velocity.shape[:0:-1], truncated=False)
+            say_dropped(sample, f"encoder '{self.part}'", shares)
         return self.tokenize_field(velocity[None], ids=(sample.id,))
 
     def tokenize_field(self, velocity: Tensor, *, ids: tuple[str, ...] | None = None) -> Tokens:

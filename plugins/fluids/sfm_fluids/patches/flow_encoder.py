@@ -20,6 +20,7 @@ from sfm.errors import InputError
 from sfm.nn.encoder import Encoder
 from sfm.nn.harmonics import from_matrix
 
+from ..box import square_spacing
 from .cell_tensors import N_MATRICES, N_SCALARS, N_VECTORS, offsets, patches_of
 from .encoder import Patches
 from .taylor import Motion, derivatives
@@ -43,7 +44,8 @@ class FlowPatches(Patches):
         patch: s, cells along a patch's side.
 
     Raises:
-        InputError: no interval, or a force together with a mean flow (their steady frame differs).
+        InputError: no interval, no box, or a force together with a mean flow (their steady frame
+            differs).
     """
 
     part: ClassVar[str] = "fluids/flow"
@@ -58,7 +60,12 @@ class FlowPatches(Patches):
         plain = super().tokenize(sample)
         velocity = torch.from_numpy(np.array(sample.fields["velocity"], dtype=np.float64))[None]
         force = sample.fields.get("force")
-        length = velocity.shape[-1] if sample.cell is None else float(sample.cell[0, 0])
+        spacing = square_spacing(sample, f"encoder '{self.part}'")
+        if spacing is None:
+            raise InputError(
+                f"{sample.id}: states no box, so interval and viscosity have no meaning; give "
+                "length_x (the cell)"
+            )
 
         def number(name: str) -> Tensor:
             return torch.tensor([float(sample.conditions.get(name, 0.0))], dtype=torch.float64)
@@ -67,7 +74,7 @@ class FlowPatches(Patches):
             plain,
             velocity,
             None if force is None else torch.from_numpy(np.array(force, dtype=np.float64))[None],
-            spacing=length / velocity.shape[-1],
+            spacing=spacing,
             interval=number("interval"),
             viscosity=number("viscosity"),
             drag=number("drag"),

@@ -11,7 +11,9 @@ import torch
 from sfm.errors import InputError
 from sfm.simulate import Observations, Trajectory
 
-from ..data.readers import load_arrays
+from ..box import check_file
+from ..data.readers import load_flow
+from ..data.values import standard_error
 from .grid_3d import Grid3D
 
 if TYPE_CHECKING:
@@ -45,21 +47,26 @@ def read(simulator: NavierStokes3D, path: Path) -> Observations:
     the standard error of a velocity component.
 
     Raises:
-        InputError: something is missing, of the wrong shape, or between two time steps.
+        InputError: something is missing, of the wrong shape, between two time steps, in another
+            box or between walls.
     """
-    arrays = load_arrays(path, ("velocity", "times", "initial_velocity", "sigma"))
-    for name in ("velocity", "times"):
-        if name not in arrays:
-            raise InputError(f"{path}: no dataset '{name}'; a fit needs velocity and times")
-    velocity, times = arrays["velocity"], arrays["times"]
+    names = ("velocity", "times", "time", "initial_velocity", "sigma")
+    arrays = load_flow(path, names)
+    check_file(simulator, arrays, path)
+    velocity, times = arrays.get("velocity"), arrays.get("times", arrays.get("time"))
+    if velocity is None or times is None:
+        missing = "velocity" if velocity is None else "times"
+        raise InputError(f"{path}: no dataset '{missing}'; a fit needs velocity and times")
+    if velocity.ndim == 6 and velocity.shape[1] == 1:  # as `sfm simulate --output` writes it
+        velocity = velocity[:, 0]
     if velocity.ndim != 5 or velocity.shape[1] != 3 or times.shape != velocity.shape[:1]:
         raise InputError(
             f"{path}: velocity {velocity.shape} and times {times.shape} are not "
             "(T, 3, D, H, W) and (T,)"
         )
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    for name in names:
+        if name in arrays and not np.isfinite(arrays[name]).all():
+            where = tuple(int(i) for i in np.argwhere(~np.isfinite(arrays[name]))[0])
             raise InputError(f"{path}: '{name}' is not finite at index {where}")
     start = arrays.get("initial_velocity")
     if start is None:
@@ -75,6 +82,6 @@ def read(simulator: NavierStokes3D, path: Path) -> Observations:
         state=simulator.from_velocity(torch.from_numpy(np.ascontiguousarray(start))),
         values={"velocity": torch.from_numpy(velocity).to(simulator.viscosity)},
         units={"velocity": "1"},
-        sigma={"velocity": float(arrays["sigma"])} if "sigma" in arrays else {},
+        sigma=standard_error(arrays, "velocity", path),
         options={"steps": tuple(int(s) for s in steps)},
     )

@@ -12,7 +12,9 @@ from torch import Tensor
 from sfm.errors import InputError
 from sfm.simulate import Observations
 
-from ..data.readers import load_arrays
+from ..box import check_file
+from ..data.readers import load_flow
+from ..data.values import standard_error
 
 if TYPE_CHECKING:
     from .one_dimensional import OneDimensional
@@ -28,10 +30,12 @@ def read(simulator: OneDimensional, path: Path) -> Observations:
     the first field an observation of it, and it is estimated along with the parameters.
 
     Raises:
-        InputError: something is missing, of the wrong shape, not finite, or between two time steps.
+        InputError: something is missing, of the wrong shape, not finite, between two time steps,
+            on a line of another length or one that is not periodic.
     """
     names = ("velocity", "times", "time", "initial_velocity", "sigma")
-    arrays = load_arrays(path, names)
+    arrays = load_flow(path, names)
+    check_file(simulator, arrays, path)
     velocity, times = arrays.get("velocity"), arrays.get("times", arrays.get("time"))
     if velocity is None or times is None:
         missing = "velocity" if velocity is None else "times"
@@ -41,8 +45,8 @@ def read(simulator: OneDimensional, path: Path) -> Observations:
         raise InputError(
             f"{path}: velocity {velocity.shape} and times {times.shape} are not (T, N) and (T,)"
         )
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
+    for name in names:
+        if name in arrays and not np.isfinite(arrays[name]).all():
             raise InputError(f"{path}: '{name}' holds numbers that are not finite")
     start = arrays.get("initial_velocity")
     known = start is not None
@@ -63,7 +67,7 @@ def read(simulator: OneDimensional, path: Path) -> Observations:
         state=state,
         values={"velocity": torch.from_numpy(np.ascontiguousarray(velocity)).to(state.velocity)},
         units={"velocity": "1"},
-        sigma={"velocity": float(arrays["sigma"])} if "sigma" in arrays else {},
+        sigma=standard_error(arrays, "velocity", path),
         options={"steps": tuple(int(s) for s in steps)},
         unknowns={} if known else {"initial_velocity": coefficients},
     )

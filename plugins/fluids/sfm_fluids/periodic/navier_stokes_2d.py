@@ -14,6 +14,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Observations, Parameter, Setting, Through, Trajectory
 
+from .. import box
 from ..closures.classical import Smagorinsky
 from ..data.dns import random_vorticity
 from ..quantities import ENSTROPHY, KINETIC_ENERGY, PASSIVE_SCALAR, VELOCITY, VORTICITY
@@ -24,6 +25,7 @@ from . import grid as spectral
 from .flow_term import FlowTerm, decayed
 from .forcing import RingNoise, kolmogorov_curl
 from .grid import Grid
+from .shares import energy_shares
 from .simulator import ADAPTIVE, STEPPING, PseudoSpectral
 from .stateless import Stateless
 from .transforms import arranged, columns, to_modes, to_points
@@ -208,23 +210,45 @@ class NavierStokes2D(PseudoSpectral):
 
     # --- states -------------------------------------------------------------------------------
 
+    @property
+    def points(self) -> Grid:
+        """Where the velocity of observations is."""
+        return self.grid
+
+    @classmethod
+    def stated(cls, sample: Sample, **values: Any) -> dict[str, Any]:
+        """Points, box, parameters and number of scalars of a sample."""
+        found = box.stated(cls, sample, "velocity", 2, values)
+        if "passive_scalar" in sample.fields and "scalars" not in values:
+            found["scalars"] = math.prod(sample.fields["passive_scalar"].shape[:-2])
+        return found
+
     def state(self, sample: Sample | None = None) -> FlowState:
         """The flow of a sample with a field `velocity` (2, H, W), or the setting `initial`.
 
         Scalars start from the sample's field `passive_scalar` (S, H, W), or else from smooth
-        random fields with a root-mean-square of 1.
+        random fields with a root-mean-square of 1. What the sample states and the run does not
+        use, and the share of the velocity's energy that is divergent or beyond the 2/3 rule, is
+        said in an `InputWarning`.
 
         Raises:
-            InputError: the sample has no such field or another grid.
+            InputError: the sample has no such field, another grid, another box, or walls.
         """
         if sample is not None:
             if "velocity" not in sample.fields:
                 raise InputError(f"{sample.id}: no field 'velocity', which {self.part} starts from")
+            box.check(self, sample, 2)
+            velocity = np.array(sample.fields["velocity"])
             scalars = sample.fields.get("passive_scalar")
-            return self.from_velocity(
-                torch.from_numpy(np.array(sample.fields["velocity"])),
+            state = self.from_velocity(
+                torch.from_numpy(velocity),
                 None if scalars is None else torch.from_numpy(np.array(scalars)),
             )
+            state = state._replace(time=state.time + sample.conditions.get("time", 0.0))
+            box.say_unused(self, sample, ("velocity", "passive_scalar"))
+            lengths = (self.length_x, self.length_y)
+            box.say_dropped(sample, self.part, energy_shares(velocity, lengths))
+            return state
         x, y = self.grid.coordinates()
         if self.initial == "random":
             omega = random_vorticity(self.grid, 3.0, 1.0, self.seed)
@@ -495,11 +519,11 @@ class NavierStokes2D(PseudoSpectral):
 
     def write(self, trajectory: Trajectory, path: Path) -> None:
         """`.h5`: `velocity` (T, 2, H, W), `times`, box lengths. `.hdf5`: the format of The Well."""
-        from ..data.observations import write_flow
+        from ..data.observations import write_periodic
 
         values = {p.name: getattr(self, p.name).detach() for p in self.parameters_spec}
         scalars = {name: float(value) for name, value in values.items() if value.numel() == 1}
-        write_flow(trajectory, self.grid, Path(path), name=self.part, scalars=scalars)
+        write_periodic(trajectory, self.grid, Path(path), name=self.part, scalars=scalars)
 
     def read_observations(self, path: Path) -> Observations:
         """Snapshots for `sfm fit`: see `sfm_fluids.data.observations.read`."""

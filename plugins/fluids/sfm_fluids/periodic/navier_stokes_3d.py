@@ -15,6 +15,7 @@ from sfm.errors import InputError, RunError
 from sfm.quantity import Quantity
 from sfm.simulate import Observations, Parameter, Setting, Trajectory
 
+from .. import box
 from ..quantities import (
     DISSIPATION_RATE,
     ENSTROPHY,
@@ -27,6 +28,7 @@ from ..stepping.term import Term
 from . import flows_3d as flows
 from .grid_3d import Grid3D, curl, energy_spectrum, inner, project
 from .momentum_flux_3d import momentum_tendency
+from .shares import energy_shares
 from .simulator import STEPPING, PseudoSpectral
 from .stateless import Stateless
 from .transforms_3d import to_field, to_spectrum
@@ -190,16 +192,31 @@ class NavierStokes3D(PseudoSpectral):
 
     # --- states -------------------------------------------------------------------------------
 
+    @classmethod
+    def stated(cls, sample: Sample, **values: Any) -> dict[str, Any]:
+        """Points, box and parameters of a sample."""
+        return box.stated(cls, sample, "velocity", 3, values)
+
     def state(self, sample: Sample | None = None) -> FlowState3D:
         """The flow of a sample with a field `velocity` (3, D, H, W), or the setting `initial`.
 
+        What the sample states and the run does not use, and the share of the velocity's energy
+        that is divergent or beyond the 2/3 rule, is said in an `InputWarning`.
+
         Raises:
-            InputError: the sample has no such field or another grid.
+            InputError: the sample has no such field, another grid, another box, or walls.
         """
         if sample is not None:
             if "velocity" not in sample.fields:
                 raise InputError(f"{sample.id}: no field 'velocity', which {self.part} starts from")
-            return self.from_velocity(torch.from_numpy(np.array(sample.fields["velocity"])))
+            box.check(self, sample, 3)
+            velocity = np.array(sample.fields["velocity"])
+            state = self.from_velocity(torch.from_numpy(velocity))
+            state = state._replace(time=state.time + sample.conditions.get("time", 0.0))
+            box.say_unused(self, sample, ("velocity",))
+            lengths = (self.length_x, self.length_y, self.length_z)
+            box.say_dropped(sample, self.part, energy_shares(velocity, lengths))
+            return state
         if self.initial == "random":
             # energy 1/2 in all, whatever the box
             unit = 2 * math.pi / max(self.grid.lengths)

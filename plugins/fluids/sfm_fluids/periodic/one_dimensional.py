@@ -16,10 +16,12 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Observations, Setting, Trajectory
 
+from .. import box
 from ..parameters import parameter_batch
 from ..quantities import KINETIC_ENERGY, MEAN_VELOCITY, VELOCITY
 from ..stepping.term import Term
 from .line import Line
+from .shares import energy_shares
 from .simulator import STEPPING, PseudoSpectral
 
 
@@ -97,17 +99,34 @@ class OneDimensional(PseudoSpectral):
 
     # --- states -------------------------------------------------------------------------------
 
+    @classmethod
+    def stated(cls, sample: Sample, **values: Any) -> dict[str, Any]:
+        """Points, length and parameters of a sample."""
+        return box.stated(cls, sample, "velocity", 1, values)
+
     def state(self, sample: Sample | None = None) -> LineState:
         """The field of a sample with a field `velocity` (N,), or the setting `initial`.
 
+        What the sample states and the run does not use, and the share of the field's energy
+        beyond the 2/3 rule, is said in an `InputWarning`.
+
         Raises:
-            InputError: the sample has no such field or another number of points.
+            InputError: the sample has no such field, another number of points, another length, or
+                ends that are not periodic.
         """
         if sample is None:
             return self.from_field(self.initial_field())
         if "velocity" not in sample.fields:
             raise InputError(f"{sample.id}: no field 'velocity', which {self.part} starts from")
-        return self.from_field(torch.from_numpy(np.array(sample.fields["velocity"])))
+        box.check(self, sample, 1)
+        velocity = np.array(sample.fields["velocity"])
+        state = self.from_field(torch.from_numpy(velocity))
+        state = state._replace(time=state.time + sample.conditions.get("time", 0.0))
+        box.say_unused(self, sample, ("velocity",))
+        if velocity.size == self.points:
+            shares = energy_shares(velocity.reshape(-1), (self.length,))
+            box.say_dropped(sample, self.part, shares)
+        return state
 
     def from_field(self, velocity: Tensor) -> LineState:
         """The state of u (N,) or (B, N), with the modes that the 2/3 rule keeps."""

@@ -15,6 +15,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Parameter, Setting, Trajectory
 
+from .. import box
 from ..parameters import parameter_batch
 from ..quantities import (
     LAYER_DEPTH,
@@ -165,12 +166,17 @@ class ShallowWater(PseudoSpectral):
         """b, (H, W) or (B, H, W)."""
         return _per_flow(self.bottom_height) * self.bottom_shape
 
+    @classmethod
+    def stated(cls, sample: Sample, **values: Any) -> dict[str, Any]:
+        """Points, box and parameters of a sample."""
+        return box.stated(cls, sample, "velocity", 2, values)
+
     def state(self, sample: Sample | None = None) -> LayerState:
         """The flow of a sample with fields `layer_depth` (H, W) and `velocity` (2, H, W), or the
         setting `initial`.
 
         Raises:
-            InputError: the sample lacks one of them, or has another grid.
+            InputError: the sample lacks one of them, or has another grid, another box, or walls.
         """
         if sample is not None:
             for name in ("layer_depth", "velocity"):
@@ -179,7 +185,11 @@ class ShallowWater(PseudoSpectral):
             depth, velocity = (
                 torch.from_numpy(np.array(sample.fields[n])) for n in ("layer_depth", "velocity")
             )
-            return self.from_fields(depth, velocity)
+            box.check(self, sample, 2)
+            state = self.from_fields(depth, velocity)
+            state = state._replace(time=state.time + sample.conditions.get("time", 0.0))
+            box.say_unused(self, sample, ("layer_depth", "velocity"))
+            return state
         with torch.no_grad():
             f, g = (_per_flow(p.double()) for p in (self.coriolis, self.gravity))
             eta = torch.zeros(self.grid.shape, dtype=torch.float64)

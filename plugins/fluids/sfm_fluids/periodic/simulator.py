@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sfm.errors import InputError
 from sfm.simulate import Setting, Simulator
 
+from .. import box
 from ..pictures import MOVING, STILL
 from ..stepping.adaptive import Controller, replay, search
 from ..stepping.exponential import ExponentialStep, paired
@@ -84,6 +85,10 @@ class PseudoSpectral(Simulator):
         A plain function is enough. A `Term` names the tensors that N depends on, so that a
         rollout keeps nothing but states for the backward pass and goes through no checkpoint.
         """
+
+    def stating(self) -> dict[str, float]:
+        """The box."""
+        return box.stating(self)
 
     def courant_rate(self, u: Tensor) -> float:
         """Largest speed over cell size at the coefficients u; 0 where there is no such limit."""

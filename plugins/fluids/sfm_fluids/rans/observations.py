@@ -12,6 +12,7 @@ from sfm.errors import InputError
 from sfm.simulate import Observations
 
 from ..data.readers import load_arrays
+from ..data.values import number, standard_error
 
 if TYPE_CHECKING:
     from .channel import RansChannel
@@ -45,7 +46,7 @@ def read(simulator: RansChannel, path: Path) -> Observations:
     if not (np.isfinite(y).all() and np.isfinite(u).all()):
         raise InputError(f"{path}: a value is not finite")
     height = float(simulator.friction_reynolds.detach())
-    given = float(arrays.get("friction_reynolds", height))
+    given = number(arrays.get("friction_reynolds", height), "friction_reynolds", str(path))
     if abs(given - height) > 1e-6 * height:
         raise InputError(
             f"{path}: measured at Re_tau = {given:g}, the simulator has {height:g}; "
@@ -60,6 +61,6 @@ def read(simulator: RansChannel, path: Path) -> Observations:
         state=simulator.state(),
         values={"velocity_profile": torch.tensor(u, dtype=simulator.dtype)},
         units={"velocity_profile": "1"},
-        sigma={"velocity_profile": float(arrays["sigma"])} if "sigma" in arrays else {},
+        sigma=standard_error(arrays, "velocity_profile", path),
         options={"wall_distance": torch.tensor(y, dtype=simulator.dtype)},
     )

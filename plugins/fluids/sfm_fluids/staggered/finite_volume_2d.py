@@ -15,9 +15,12 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
 
+from .. import box
 from ..data.dns import random_vorticity
 from ..parameters import check_one_value
 from ..periodic import grid as spectral
+from ..periodic.coefficients import Coefficients
+from ..periodic.shares import energy_shares
 from ..pictures import MOVING, STILL
 from ..quantities import ENSTROPHY, KINETIC_ENERGY, VELOCITY, VORTICITY
 from ..stepping.functional import traced
@@ -164,18 +167,33 @@ class FiniteVolume2D(Simulator):
         """The points of `fluids/navier-stokes-2d` of as many points: this grid's corners."""
         return spectral.Grid(self.height, self.width, self.length_y, self.length_x)
 
+    @classmethod
+    def stated(cls, sample: Sample, **values: Any) -> dict[str, Any]:
+        """Cells, box and parameters of a sample."""
+        return box.stated(cls, sample, "velocity", 2, values)
+
     def state(self, sample: Sample | None = None) -> FaceState:
         """The flow of a sample with a field `velocity` (2, H, W), or the setting `initial`.
 
-        The same flows as those of `fluids/navier-stokes-2d`.
+        The same flows as those of `fluids/navier-stokes-2d`. What the sample states and the run
+        does not use, and the divergent share of the velocity's energy, is said in an
+        `InputWarning`.
 
         Raises:
-            InputError: the sample has no such field or another grid.
+            InputError: the sample has no such field, another grid, another box, or walls.
         """
         if sample is not None:
             if "velocity" not in sample.fields:
                 raise InputError(f"{sample.id}: no field 'velocity', which {self.part} starts from")
-            return self.from_velocity(torch.from_numpy(np.array(sample.fields["velocity"])))
+            box.check(self, sample, 2)
+            velocity = np.array(sample.fields["velocity"])
+            state = self.from_velocity(torch.from_numpy(velocity))
+            state = state._replace(time=state.time + sample.conditions.get("time", 0.0))
+            box.say_unused(self, sample, ("velocity",))
+            lengths = (self.length_x, self.length_y)
+            shares = energy_shares(velocity, lengths, truncated=False)
+            box.say_dropped(sample, self.part, shares)
+            return state
         points = self.points
         x, y = points.coordinates()
         if self.initial == "random":
@@ -301,19 +319,27 @@ class FiniteVolume2D(Simulator):
 
     def write(self, trajectory: Trajectory, path: Path) -> None:
         """HDF5 (`.h5`) with `velocity` (T, 2, H, W), `times`, box lengths; the reader's format."""
-        from ..data.observations import write_flow
+        from ..data.observations import write_periodic
 
-        write_flow(trajectory, self.points, Path(path))
+        write_periodic(trajectory, self.points, Path(path), name=self.part)
+
+    def stating(self) -> dict[str, float]:
+        """The box."""
+        return box.stating(self)
 
     def read_observations(self, path: Path) -> Observations:
         """Snapshots for `sfm fit`: see `sfm_fluids.data.observations.read`."""
         from ..data.observations import read
 
-        return read(self, Path(path))  # type: ignore[arg-type]
+        return read(self, Path(path))
 
     def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
         """Velocity at the observed times, (T, 2, H, W)."""
         state, found, done = observations.state, [], 0
+        if "initial_velocity" in observations.unknowns:
+            unknown = observations.unknowns["initial_velocity"]
+            omega, mean = Coefficients(self.points).unpack(unknown)
+            state = self.from_velocity(spectral.velocity(omega, self.points, mean))
         for step in observations.options["steps"]:
             state = self(state, step - done)
             done = step

@@ -15,6 +15,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Observations, Setting, Simulator, Trajectory
 
+from .. import box
 from ..parameters import check_one_value
 from ..pictures import MOVING, STILL
 from . import grid as staggered
@@ -27,6 +28,9 @@ STEPPING = (
     Setting("recompute", True, (True, False), summary="redo steps in the backward pass"),
     Setting("segment", 1, summary="keep each segment-th state for the backward pass"),
 )
+
+
+BOUNDARY = {"periodic": "periodic", "walls": "wall", "open": "open"}  # an axis in a file
 
 
 class WallSimulator(Simulator):
@@ -148,16 +152,27 @@ class WallSimulator(Simulator):
         draw(trajectory, self.grid, Path(path))
 
     def write(self, trajectory: Trajectory, path: Path) -> None:
-        """HDF5 (`.h5`): `velocity` (T, 2, H, W) at the centres, `times`, `x`, `y`, box lengths."""
+        """`.h5`: `velocity` (T, 2, H, W) at the centres, `times`, `x`, `y`, box, boundaries.
+
+        `.hdf5`: the format of The Well, for grids that are not stretched.
+        """
         from ..data.observations import write_flow
 
-        write_flow(trajectory, self.grid, Path(path))  # type: ignore[arg-type]
-        if path.suffix.lower() in (".h5", ".hdf5"):
-            import h5py
+        axes = {"x": self.grid.x, "y": self.grid.y}
+        write_flow(
+            trajectory,
+            {a: axis.metrics().centres.numpy() for a, axis in axes.items()},
+            {a: axis.length for a, axis in axes.items()},
+            Path(path),
+            name=self.part,
+            boundaries={a: BOUNDARY[axis.kind] for a, axis in axes.items()},
+        )
 
-            with h5py.File(path, "a") as file:
-                file["x"] = self.grid.x.metrics().centres.numpy()
-                file["y"] = self.grid.y.metrics().centres.numpy()
+    def stating(self) -> dict[str, Any]:
+        """The box and its boundaries."""
+        kinds = {"x": self.grid.x.kind, "y": self.grid.y.kind}
+        ends = {f"boundary_{a}": BOUNDARY[kind] for a, kind in kinds.items()}
+        return {**box.stating(self), **ends}
 
     def read_observations(self, path: Path) -> Observations:
         """A steady velocity for `sfm fit`.
@@ -167,11 +182,13 @@ class WallSimulator(Simulator):
         is taken; `sigma`, a number, is its standard error.
 
         Raises:
-            InputError: it is missing or of another shape.
+            InputError: it is missing, of another shape, or in another box.
         """
         from ..data.readers import load_arrays
+        from ..data.values import standard_error
 
-        arrays = load_arrays(path, ("velocity", "sigma"))
+        arrays = load_arrays(path, ("velocity", "sigma", "length_x", "length_y"))
+        box.check_file_lengths(self, arrays, path)
         if "velocity" not in arrays:
             raise InputError(f"{path}: no dataset 'velocity'; a fit needs it")
         velocity = arrays["velocity"]
@@ -189,7 +206,7 @@ class WallSimulator(Simulator):
             state=None,
             values={"velocity": torch.from_numpy(velocity.copy()).to(self.viscosity)},
             units={"velocity": "1"},
-            sigma={"velocity": float(arrays["sigma"])} if "sigma" in arrays else {},
+            sigma=standard_error(arrays, "velocity", path),
         )
 
     def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
