@@ -68,12 +68,12 @@ def run(arguments: argparse.Namespace) -> int:
     told: list[str] = []
     with input_warnings(told):
         simulator, state = _start(cls, part, values, arguments)
-    steps = cls.default_steps if arguments.steps is None else arguments.steps
+    steps = simulator.default_steps if arguments.steps is None else arguments.steps
     for path in (arguments.output, arguments.plot):
         if path is not None:
             with _named(path):  # nothing yet: a place that cannot be written is refused here
                 pass
-    many = "at most " if simulator.converged(state) is not None else ""
+    many = "at most " if steps and simulator.converged(state) is not None else ""
     note(f"{part.full_name}: {many}{steps} steps")
     trajectory = simulator.run(state, steps, every=arguments.every)
     if arguments.output:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError, InputWarning, RunError
+from sfm.progress import report
 from sfm.quantity import ENERGY, FORCES, STRESS, Quantity
 from sfm.simulate.base import Observations, Parameter, Setting, Simulator, Trajectory
 from sfm_crystals import elasticity, equation_of_state, potentials
@@ -279,6 +280,7 @@ class LatticeStatics(Simulator):
                 while done < self.max_steps and self.residual(moving) > target:
                     moving = self(moving, 10)
                     done += 10
+                    report(f"{self.part}: relaxation, step", done, self.max_steps)
                     self._check_growth(moving, state)
                 basin = Basin(self.enthalpy, moving, self.relax_cell, self.relax_atoms)
                 basin, residual = polish(basin, self.tolerance)

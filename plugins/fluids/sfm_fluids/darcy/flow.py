@@ -24,6 +24,7 @@ from .medium import (
     KINDS,
     Axis,
     Conductances,
+    apply,
     boundary_source,
     conductances,
     fluxes,
@@ -240,6 +241,14 @@ class Darcy(Simulator):
         a = self.permeability(state).double()
         return conductances(a, self.x_axis, self.y_axis, self.face_average)
 
+    def _balance(self, state: DarcyState) -> tuple[Conductances, Tensor]:
+        """c and b (..., H, W) of A(c) p = b, float64."""
+        left, right, bottom, top = (self._side(state, side) for side in SIDES)
+        c = self._conductances(state)
+        b = (self.source_strength * state.source).double()
+        b = b + boundary_source(c.x, self.x_axis, left, right)
+        return c, b + boundary_source(c.y.mT, self.y_axis, bottom, top).mT
+
     def _side(self, state: DarcyState, side: str) -> Tensor:
         return (getattr(state, side) + getattr(self, f"{side}_value")).double()
 
@@ -255,14 +264,10 @@ class Darcy(Simulator):
             return state
         if not bool((self.permeability(state) > 0).all()):
             raise InputError(f"{self.part}: the permeability must be positive everywhere")
-        left, right, bottom, top = sides = [self._side(state, side) for side in SIDES]
-        for side, value in zip(SIDES, sides, strict=True):
-            if getattr(self, side) == "periodic" and bool((value != 0).any()):
+        for side in SIDES:
+            if getattr(self, side) == "periodic" and bool((self._side(state, side) != 0).any()):
                 raise InputError(f"{self.part}: the {side} side is periodic and takes no value")
-        c = self._conductances(state)
-        b = (self.source_strength * state.source).double()
-        b = b + boundary_source(c.x, self.x_axis, left, right)
-        b = b + boundary_source(c.y.mT, self.y_axis, bottom, top).mT
+        c, b = self._balance(state)
         if singular(self.x_axis, self.y_axis):
             net, scale = b.detach().mean((-2, -1)).abs(), b.detach().abs().mean((-2, -1))
             if bool((net > 1e-5 * scale.clamp_min(1e-300)).any()):
@@ -273,6 +278,19 @@ class Darcy(Simulator):
                 )
         pressure = solution(b, c, self.x_axis, self.y_axis, where=self.part)
         return state._replace(pressure=pressure.to(self.dtype))
+
+    def converged(self, state: DarcyState) -> bool:
+        """Whether the pressure balances sources and sides, to 1e-4 of them."""
+        with torch.no_grad():
+            c, b = self._balance(state)
+            rest = b - apply(state.pressure.double(), c, self.x_axis, self.y_axis)
+            if singular(self.x_axis, self.y_axis):
+                rest = rest - rest.mean((-2, -1), keepdim=True)
+            return bool(rest.norm() <= 1e-4 * b.norm())
+
+    def time(self, state: DarcyState) -> float:
+        """Solves: 0 or 1."""
+        return float(state.pressure.any())
 
     def face_fluxes(self, state: DarcyState) -> tuple[Tensor, Tensor]:
         """Darcy velocities through faces: along x (..., H, W + 1), along y (..., H + 1, W)."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sfm.errors import RunError
+from sfm.progress import report
 
 from .medium import Axis, Conductances, apply, eigenbasis
 
@@ -68,7 +69,8 @@ def conjugate_gradients(
         z = precondition(r)
         direction, rz = z, dot(r, z)
         target = dot(b, b) * tolerance**2
-        for _ in range(max_iterations):
+        for iteration in range(max_iterations):
+            report(f"{where}: conjugate gradients, iteration", iteration, max_iterations)
             active = dot(r, r) > target
             if not bool(active.any()):
                 return centred(p)

@@ -18,7 +18,7 @@ from ..quantities import CHANNEL_PROFILES
 from . import k_epsilon
 from .eddy_viscosity import LocalFlow, check_closure, mixing_length
 from .grid import HalfChannel, stretched, with_wall
-from .newton import follow, steady_state
+from .newton import follow, jacobian, steady_state
 
 
 class ChannelState(NamedTuple):
@@ -322,6 +322,14 @@ class RansChannel(Simulator):
         t = (y - y0) / (y1 - y0)
         a, b = s0 - (u1 - u0), (u1 - u0) - s1
         return (1 - t) * u0 + t * u1 + t * (1 - t) * ((1 - t) * a + t * b)
+
+    def converged(self, state: ChannelState) -> bool:
+        """Whether one more iteration of Newton's method would change nothing, to 1e-4."""
+        x = self._unknowns(state)
+        rates, slopes = jacobian(lambda y: self._in_float64("_rates", y, live=False), x)
+        step, info = torch.linalg.solve_ex(slopes, rates.flatten(-2))
+        change = step.reshape(x.shape) / x.abs().amax(-2, keepdim=True).clamp_min(1)
+        return not bool(info.any()) and bool((change.abs() <= 1e-4).all())
 
     def time(self, state: ChannelState) -> float:
         """Iterations of Newton's method."""

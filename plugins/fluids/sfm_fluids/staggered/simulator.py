@@ -57,6 +57,8 @@ class WallSimulator(Simulator):
             raise InputError(f"{self.part}: segment={self.segment} must be at least 1")
         if self.initial == "steady" and not bool((self.viscosity > 0).all()):
             raise InputError(f"{self.part}: initial='steady' needs a positive viscosity")
+        if self.initial == "steady":
+            self.default_steps = 0  # type: ignore[misc]  # the start is the answer
 
     def _keep(self, name: str, value: Tensor | nn.Module | None) -> None:
         """Keep a field or a module under `name`; a tensor may require a gradient."""
@@ -126,6 +128,29 @@ class WallSimulator(Simulator):
     def velocity(self, state: StaggeredState) -> Tensor:
         """At the cells' centres, (B, 2, H, W)."""
         return staggered.at_centres(state.u, state.v, self.grid)
+
+    def converged(self, state: StaggeredState) -> bool | None:
+        """Whether the flow that `initial="steady"` starts from is steady; None for later ones.
+
+        It is if its acceleration would take 1e6 turnover times to change it.
+        """
+        if self.initial != "steady" or bool((state.time != 0).any()):
+            return None
+        with torch.no_grad():
+            flow = self.flow()
+            rates = flow.project(*flow.tendency(state.u, state.v))[:2]
+            speed = max(float(w.abs().max()) for w in state[:2])
+            if speed == 0:
+                return all(not bool(rate.any()) for rate in rates)
+            turnover = max(self.grid.length_x, self.grid.length_y) / speed
+            if flow.solid is not None:  # an obstacle takes a push away in its own short time
+                pairs = zip(rates, flow.solid, strict=True)
+                rates = tuple(rate / (1 + turnover * chi) for rate, chi in pairs)  # type: ignore[assignment]
+            return all(float(rate.abs().max()) <= 1e-6 * speed / turnover for rate in rates)
+
+    def result(self, trajectory: Trajectory) -> dict[str, Tensor]:
+        """The steady flow, without an axis of flows: there is one."""
+        return {name: values[-1, 0] for name, values in trajectory.observables.items()}
 
     def warnings(self, state: StaggeredState) -> tuple[str, ...]:
         """Courant number too large.

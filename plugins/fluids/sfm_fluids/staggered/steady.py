@@ -21,6 +21,7 @@ from scipy.sparse.linalg import SuperLU, splu
 from torch import Tensor
 
 from sfm.errors import InputError, RunError
+from sfm.progress import report
 
 from . import operators as ops
 from .flow import Flow, StaggeredState
@@ -154,7 +155,9 @@ def _newton(
 
     now, step = function(z), pseudo_step
     size, matrix = math.inf, unknowns.jacobian(function, z)
-    for _ in range(max_iterations):
+    for iteration in range(max_iterations):
+        left = f"acceleration left {size:.1e}"
+        report(f"{name}: steady flow, iteration", iteration, max_iterations, left)
         factors = _factors((matrix - mass / step).tocsc(), name)
         change = -torch.from_numpy(factors.solve(now.numpy()))
         after = function(z + change)
