@@ -205,6 +205,12 @@ class FoundationModel(nn.Module):
             self.encoder(part)(tokens).replace(conditions=tokens.conditions[:, :0], extras={})
             for part, tokens in batch.items()
         ]
+        if not any(max(self.encoder(part).raw[1:]) for part in batch):
+            # points without vectors and tensors: the trunk's first layer leaves them out
+            bare = {"vectors": slice(0), "tensors": slice(0)}
+            lifted = [
+                t.replace(**{k: getattr(t, k)[..., s] for k, s in bare.items()}) for t in lifted
+            ]
         out = self.trunk(Tokens.cat(lifted))
         features, start = {}, 0
         for part, tokens in batch.items():

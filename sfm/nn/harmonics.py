@@ -84,13 +84,13 @@ def _products_like(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Te
 
 
 def products(vectors: Tensor, tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(N, 3, C) v and (N, 5, C) T -> T v (N, 3, C), v v^T (N, 5, C), T T (N, 5, C).
+    """(3, N, C) v and (5, N, C) T -> T v (3, N, C), v v^T (5, N, C), T T (5, N, C).
 
     Channel by channel, T as a symmetric matrix; of the last two the symmetric traceless part. Each
     pair of components is multiplied once, then one constant matrix takes all pairs to all products.
     """
     i, j, table = _products_like(tensors.dtype, tensors.device)
-    both = torch.cat([vectors, tensors], dim=1)
-    pairs = both.index_select(1, i) * both.index_select(1, j)
-    out = torch.bmm(table.expand(len(pairs), *table.shape), pairs)
-    return out.split([3, 5, 5], dim=1)
+    both = torch.cat([vectors, tensors])
+    pairs = both.index_select(0, i) * both.index_select(0, j)
+    out = (table @ pairs.flatten(1)).view(13, *both.shape[1:])
+    return out.split([3, 5, 5])

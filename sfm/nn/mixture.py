@@ -22,12 +22,18 @@ class Routing:
     Attributes:
         weights: (G, K) expert weights of each run of rows with one context; rows add up to 1.
         nodes: number of tokens of each run.
-        edges: number of edges of each run.
     """
 
     weights: Tensor
     nodes: tuple[int, ...]
-    edges: tuple[int, ...]
+
+
+def apply(x: Tensor, matrices: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """(..., rows, n_in) -> (..., rows, n_out) by the matrix of each run of `sizes` rows."""
+    if len(sizes) == 1:
+        return x @ matrices[0]
+    parts = zip(x.split(sizes, dim=-2), matrices.unbind(), strict=True)
+    return torch.cat([part @ w for part, w in parts], dim=-2)
 
 
 class Router(nn.Module):
@@ -59,12 +65,9 @@ class MixtureLinear(nn.Module):
         """(G, n_in, n_out), one matrix per run."""
         return torch.einsum("gk,kio->gio", routing.weights.to(self.weight.dtype), self.weight)
 
-    def forward(self, x: Tensor, routing: Routing, sizes: tuple[int, ...]) -> Tensor:
-        """(rows, ..., n_in) -> (rows, ..., n_out); `sizes` are the runs' numbers of rows."""
-        matrices = self.matrices(routing)
-        if len(sizes) == 1:
-            return x @ matrices[0]
-        return torch.cat([part @ w for part, w in zip(x.split(sizes), matrices, strict=True)])
+    def forward(self, x: Tensor, routing: Routing) -> Tensor:
+        """(..., rows, n_in) -> (..., rows, n_out), one row per token."""
+        return apply(x, self.matrices(routing), routing.nodes)
 
     def collapsed(self, weights: Tensor) -> MixtureLinear:
         """The dense layer for one context's (K,) weights."""

@@ -1,7 +1,7 @@
 """The trunk: the one E(3)-equivariant network that all domains share.
 
-Tokens carry C channels of scalars (0e), vectors (1o) and rank-2 tensors (2e), stored channels-last
-as one (N, 9, C) tensor. A layer gathers, on every token i, a density of its neighbours j,
+Tokens carry C channels of scalars (0e), vectors (1o) and rank-2 tensors (2e), stored apart and
+channels-last: (N, C), (3, N, C), (5, N, C). A layer gathers, on every token i, a density of its neighbours j,
 
     A_i,lm = sum_j [ R_l(r_ij) s_j Y_lm(r_ij) + P_l(r_ij) h_j,lm ],
 
@@ -24,9 +24,11 @@ import torch
 from torch import Tensor, nn
 
 from sfm.data.tokens import Tokens
+from sfm.nn.density import Density, Layout
 from sfm.nn.elements import TypeEmbedding
 from sfm.nn.harmonics import products, spherical_harmonics
-from sfm.nn.mixture import MixtureLinear, Router, Routing
+from sfm.nn.mixture import MixtureLinear, Router, Routing, apply
+from sfm.nn.neighbourhoods import Neighbourhoods
 from sfm.nn.radial import bessel
 
 INVARIANTS = "invariants"
@@ -65,14 +67,46 @@ SIZES: dict[str, TrunkConfig] = {
 
 @dataclass(frozen=True)
 class Geometry:
-    """What all layers share of a batch: edges, harmonics, radial functions."""
+    """What all layers share of a batch, on the padded edges of `hoods`.
 
-    sender: Tensor
-    receiver: Tensor
-    harmonics: Tensor
+    Attributes:
+        hoods: how tokens and edges lie.
+        radial: (E', K), over the root of the mean number of neighbours.
+        y1, y2: (E', 3), (E', 5) harmonics.
+        carried: (E', 8 D) harmonics, each repeated for every carried channel.
+        runs: which run of tokens each block belongs to.
+    """
+
+    hoods: Neighbourhoods
     radial: Tensor
-    n_tokens: int
-    density: Tensor
+    y1: Tensor
+    y2: Tensor
+    carried: Tensor
+    runs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What tokens carry inside the trunk: (N, C), (3, N, C), (5, N, C).
+
+    Vectors and tensors are None where they vanish, as those of atoms do at first.
+    """
+
+    scalars: Tensor
+    vectors: Tensor | None
+    tensors: Tensor | None
+
+    def of(self, tokens: Tokens, hoods: Neighbourhoods) -> Tokens:
+        """`tokens` with these features, in their own order."""
+        scalars, place = self.scalars, hoods.place
+        n, c = scalars.shape
+        vectors, tensors = (
+            scalars.new_zeros(n, k, c) if x is None else x.index_select(1, place).transpose(0, 1)
+            for k, x in ((3, self.vectors), (5, self.tensors))
+        )
+        return tokens.replace(
+            scalars=scalars.index_select(0, place), vectors=vectors, tensors=tensors
+        )
 
 
 class Layer(nn.Module):
@@ -97,53 +131,59 @@ class Layer(nn.Module):
         self.out_vectors = MixtureLinear(c, c, k, gain=0.5)
         self.out_tensors = MixtureLinear(c, c, k, gain=0.5)
 
-    def density(self, h: Tensor, geometry: Geometry, routing: Routing) -> tuple[Tensor, ...]:
-        """Neighbour densities: (N, C + 2D), (N, 3, C + D), (N, 5, C + D)."""
-        c, d, nodes = self.channels, self.carried, routing.nodes
-        sender, receiver, y = geometry.sender, geometry.receiver, geometry.harmonics
-        scalars = self.send_scalars(self.norm(h[:, 0]), routing, nodes)
-        vectors = self.send_vectors(h[:, 1:4], routing, nodes)
-        tensors = self.send_tensors(h[:, 4:9], routing, nodes)
-        filters = self.filters(geometry.radial, routing, routing.edges)
-        r0, r1, r2, p = filters.split([c, c, c, 4 * d], dim=1)
-        p1, p2, q1, q2 = p.unsqueeze(1).split(d, dim=2)
-        s = scalars.index_select(0, sender)
-        v = vectors.index_select(0, sender)
-        t = tensors.index_select(0, sender)
-        y1, y2 = y[:, 1:4, None], y[:, 4:9, None]
-        # invariant products of carried features with the edge's direction
-        along_v = (v * y1).sum(1, keepdim=True) * q1
-        along_t = (t * y2).sum(1, keepdim=True) * q2
-        parts = (
-            torch.cat([(r0 * s).unsqueeze(1), along_v, along_t], dim=2),
-            torch.cat([y1 * (r1 * s).unsqueeze(1), v * p1], dim=2),
-            torch.cat([y2 * (r2 * s).unsqueeze(1), t * p2], dim=2),
+    def density(
+        self, h: Features, geometry: Geometry, routing: Routing
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Mixed neighbour densities: (N, C), (3, N, C), (5, N, C)."""
+        c, d, hoods = self.channels, self.carried, geometry.hoods
+        scalars = self.send_scalars(self.norm(h.scalars), routing)
+        filters = self.filters.matrices(routing)
+        m0, m1, m2 = (
+            m.matrices(routing) for m in (self.mix_scalars, self.mix_vectors, self.mix_tensors)
         )
-        return tuple(
-            part.new_zeros(geometry.n_tokens, *part.shape[1:]).index_add(0, receiver, part)
-            * geometry.density.to(part.dtype)
-            for part in parts
+        carried = geometry.carried
+        if h.vectors is None or h.tensors is None:
+            d, carried = 0, carried[:, :0]
+            moving = scalars[:, :0]
+            filters, m0, m1, m2 = filters[..., : 3 * c], m0[:, :c], m1[:, :c], m2[:, :c]
+        else:
+            sent = [self.send_vectors(h.vectors, routing), self.send_tensors(h.tensors, routing)]
+            moving = torch.cat(sent).transpose(0, 1).reshape(len(scalars), 8 * d)
+            # the density has every component of a scalar product: their sum is that of the products
+            own, v, t = m0.split([c, d, d], dim=1)
+            m0 = torch.cat([own, v, v, v, t, t, t, t, t], dim=1)
+        layout = Layout(c, d, len(scalars), hoods.blocks, geometry.runs)
+        a0, a1, a2 = Density.apply(
+            geometry.radial,
+            geometry.y1,
+            geometry.y2,
+            carried,
+            scalars.index_select(0, hoods.sender),
+            moving.index_select(0, hoods.sender),
+            filters,
+            layout,
         )
+        nodes = routing.nodes
+        return apply(a0, m0, nodes), apply(a1, m1, nodes), apply(a2, m2, nodes)
 
-    def forward(self, h: Tensor, geometry: Geometry, routing: Routing) -> Tensor:
-        """(N, 9, C) -> (N, 9, C)."""
-        c, nodes = self.channels, routing.nodes
+    def forward(self, h: Features, geometry: Geometry, routing: Routing) -> Features:
+        c = self.channels
         a0, a1, a2 = self.density(h, geometry, routing)
-        a0 = self.mix_scalars(a0, routing, nodes).squeeze(1)
-        a1 = self.mix_vectors(a1, routing, nodes)
-        a2 = self.mix_tensors(a2, routing, nodes)
         a21, a11, a22 = products(a1, a2)
         invariants = torch.cat(
-            [h[:, 0], a0, (a1 * a1).sum(1), (a2 * a2).sum(1)],
+            [h.scalars, a0, (a1 * a1).sum(0), (a2 * a2).sum(0)],
             dim=1,
         )
-        x = self.inner(self.invariant_norm(invariants), routing, nodes)
-        x = self.outer(nn.functional.silu(x + self.bias), routing, nodes)
-        update, *gates = x.split(c, dim=1)
-        g1, g21, g2, g11, g22 = (g.unsqueeze(1) for g in gates)
-        vectors = self.out_vectors(g1 * a1 + g21 * a21, routing, nodes)
-        tensors = self.out_tensors(g2 * a2 + g11 * a11 + g22 * a22, routing, nodes)
-        return h + torch.cat([update.unsqueeze(1), vectors, tensors], dim=1)
+        x = self.inner(self.invariant_norm(invariants), routing)
+        x = self.outer(nn.functional.silu(x + self.bias), routing)
+        update, g1, g21, g2, g11, g22 = x.split(c, dim=1)
+        vectors = self.out_vectors(g1 * a1 + g21 * a21, routing)
+        tensors = self.out_tensors(g2 * a2 + g11 * a11 + g22 * a22, routing)
+        return Features(
+            h.scalars + update,
+            vectors if h.vectors is None else h.vectors + vectors,
+            tensors if h.tensors is None else h.tensors + tensors,
+        )
 
 
 class Trunk(nn.Module):
@@ -172,59 +212,73 @@ class Trunk(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
 
     def routing(self, tokens: Tokens) -> Routing:
-        """Expert weights of each run of rows with the same context."""
+        """Expert weights of each run of tokens with the same context."""
         runs, sizes = torch.unique_consecutive(tokens.context, return_counts=True)
-        # systems -> runs -> numbers of tokens and edges
+        # systems -> runs -> numbers of tokens
         run_of_system = torch.repeat_interleave(torch.arange(len(runs), device=runs.device), sizes)
-        run_of_token = run_of_system[tokens.system]
-        nodes = torch.bincount(run_of_token, minlength=len(runs))
-        edges = torch.bincount(run_of_token[tokens.edges[1]], minlength=len(runs))
+        nodes = torch.bincount(run_of_system[tokens.system], minlength=len(runs))
         if self.config.experts == 1:
             weights = self.router.encoder_logits.new_ones(len(runs), 1)
         else:
             encoder, level = self.contexts[runs].unbind(1)
             weights = self.router(encoder, level)
-        return Routing(weights, tuple(nodes.tolist()), tuple(edges.tolist()))
+        return Routing(weights, tuple(nodes.tolist()))
 
-    def geometry(self, tokens: Tokens) -> Geometry:
+    def geometry(self, tokens: Tokens, routing: Routing) -> Geometry:
         """Edges in reduced lengths; differentiable in positions and cell."""
-        sender, receiver = tokens.edges
-        vectors = tokens.edge_vectors()
+        hoods = Neighbourhoods.of(tokens.edges, routing.nodes)
+        vectors = tokens.edge_vectors().index_select(0, hoods.edge)
+        # padding lies at the cutoff, where radial functions and their slopes vanish
+        vectors = torch.where(hoods.real.unsqueeze(1), vectors, 1.0)
         length = torch.linalg.vector_norm(vectors, dim=-1)
-        reduced = length / tokens.cutoff[tokens.system[receiver]]
-        density = self.neighbours[tokens.context].rsqrt()[tokens.system]
+        system = tokens.system[tokens.edges[1]][hoods.edge]
+        reduced = torch.where(hoods.real, length / tokens.cutoff[system], 1.0)
+        density = self.neighbours[tokens.context].rsqrt()[system].to(length.dtype)
+        harmonics = spherical_harmonics(vectors / length.unsqueeze(-1))[:, 1:]
+        y1, y2 = harmonics.split([3, 5], dim=1)
         return Geometry(
-            sender=sender,
-            receiver=receiver,
-            harmonics=spherical_harmonics(vectors / length.unsqueeze(-1)),
-            radial=bessel(reduced, self.config.radial),
-            n_tokens=tokens.n_tokens,
-            density=density.reshape(-1, 1, 1),
+            hoods=hoods,
+            radial=bessel(reduced, self.config.radial) * density.unsqueeze(1),
+            y1=y1.contiguous(),
+            y2=y2.contiguous(),
+            carried=harmonics.repeat_interleave(self.config.carried, dim=1),
+            runs=hoods.runs,
         )
 
-    def states(self, tokens: Tokens) -> Iterator[Tensor]:
-        """(N, 9, C) after the embedding and after each layer: scalars, vectors, tensors."""
-        routing, geometry = self.routing(tokens), self.geometry(tokens)
+    def states(self, tokens: Tokens) -> Iterator[tuple[Features, Neighbourhoods]]:
+        """Features after the embedding and after each layer, and how they lie."""
+        routing = self.routing(tokens)
+        geometry = self.geometry(tokens, routing)
+        hoods = geometry.hoods
         own = self.types(tokens.types) + self.context_scalars(tokens.context)[tokens.system]
-        scalars = (tokens.scalars + own).unsqueeze(1)
-        h = torch.cat([scalars, tokens.vectors, tokens.tensors], dim=1)
-        yield h
+        scalars = (tokens.scalars + own).index_select(0, hoods.order)
+        h = Features(scalars, None, None)
+        if tokens.vectors.shape[2]:
+            vectors, tensors = (
+                x.index_select(0, hoods.order).transpose(0, 1).contiguous()
+                for x in (tokens.vectors, tokens.tensors)
+            )
+            h = Features(scalars, vectors, tensors)
+        yield h, hoods
         for layer in self.layers:
             h = layer(h, geometry, routing)
-            yield h
+            yield h, hoods
 
     def forward(self, tokens: Tokens, *, invariants: bool = False) -> Tokens:
         """The updated tokens; with `invariants`, those of all layers as the extra of this name.
 
         They are (N, 3 C (layers + 1)): scalars, norms of vectors and norms of tensors, layer after
-        layer; what closed-form heads rest on.
+        layer; what closed-form heads rest on. Vectors and tensors that vanish for all tokens may be
+        left out, of width 0.
         """
         collected = []
-        for h in self.states(tokens):
+        for h, hoods in self.states(tokens):
             if invariants:
-                collected += [h[:, 0], smooth_norm(h[:, 1:4]), smooth_norm(h[:, 4:9])]
+                state = h.of(tokens, hoods)
+                norms = [smooth_norm(x) for x in (state.vectors, state.tensors)]
+                collected += [state.scalars, *norms]
         extras = {INVARIANTS: torch.cat(collected, dim=1)} if invariants else tokens.extras
-        return tokens.replace(scalars=h[:, 0], vectors=h[:, 1:4], tensors=h[:, 4:9], extras=extras)
+        return h.of(tokens, hoods).replace(extras=extras)
 
     @torch.no_grad()
     def collapsed(self, context: int) -> Trunk:

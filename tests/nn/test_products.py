@@ -10,14 +10,15 @@ def test_products_are_those_of_matrices():
     v = torch.randn(4, 3, 6, generator=generator, dtype=torch.float64)
     t = torch.randn(4, 5, 6, generator=generator, dtype=torch.float64)
     m = to_matrix(t)
-    tv, vv, tt = products(v, t)
+    first = (x.transpose(0, 1) for x in products(v.transpose(0, 1), t.transpose(0, 1)))
+    tv, vv, tt = first
     torch.testing.assert_close(tv, torch.einsum("nijc,njc->nic", m, v))
     torch.testing.assert_close(vv, from_matrix(v.unsqueeze(2) * v.unsqueeze(1)))
     torch.testing.assert_close(tt, from_matrix(torch.einsum("nijc,njkc->nikc", m, m)))
 
 
 def test_products_train_after_a_first_use_in_inference_mode():
-    v, t = torch.ones(2, 3, 1, dtype=torch.float16), torch.ones(2, 5, 1, dtype=torch.float16)
+    v, t = torch.ones(3, 2, 1, dtype=torch.float16), torch.ones(5, 2, 1, dtype=torch.float16)
     with torch.inference_mode():
         products(v, t)
     v.requires_grad_()

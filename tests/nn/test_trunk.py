@@ -7,9 +7,11 @@ import torch
 
 from sfm.data.neighbours import neighbour_list
 from sfm.data.tokens import Tokens
+from sfm.nn.harmonics import spherical_harmonics
 from sfm.nn.mixture import MixtureLinear, Routing
+from sfm.nn.radial import bessel
 from sfm.nn.symmetry import random_rotation
-from sfm.nn.trunk import SIZES, Layer, Trunk, TrunkConfig
+from sfm.nn.trunk import SIZES, Features, Layer, Trunk, TrunkConfig
 
 SMALL = TrunkConfig(channels=8, layers=2, experts=3, radial=5, carried=4)
 CONTEXTS = [(0, 0), (0, 1), (1, 2)]
@@ -75,64 +77,90 @@ def test_it_is_equivariant_under_the_matrices_of_e3nn(e3nn_o3, parity):
     torch.testing.assert_close(after.tensors, tensors, rtol=0, atol=2e-5)
 
 
-def naive_density(layer: Layer, h, geometry, weights: torch.Tensor):
-    """`Layer.density` for one context, one edge at a time."""
+def naive_density(layer: Layer, tokens: Tokens, density: torch.Tensor, weights: torch.Tensor):
+    """`Layer.density` for one context, one edge at a time, from the trunk's docstring."""
     c, d = layer.channels, layer.carried
 
     def dense(m: MixtureLinear) -> torch.Tensor:
         return sum(weights[k] * m.weight[k] for k in range(len(weights)))
 
-    n = geometry.n_tokens
-    a0, a1, a2 = h.new_zeros(n, 1, c + 2 * d), h.new_zeros(n, 3, c + d), h.new_zeros(n, 5, c + d)
-    for e in range(len(geometry.sender)):
-        j, i = int(geometry.sender[e]), int(geometry.receiver[e])
-        s = layer.norm(h[j, 0]) @ dense(layer.send_scalars)
-        v = h[j, 1:4] @ dense(layer.send_vectors)
-        t = h[j, 4:9] @ dense(layer.send_tensors)
-        f = geometry.radial[e] @ dense(layer.filters)
+    n = tokens.n_tokens
+    new = tokens.positions.new_zeros
+    a0, a1, a2 = new(n, c + 2 * d), new(n, 3, c + d), new(n, 5, c + d)
+    vectors = tokens.edge_vectors()
+    length = vectors.norm(dim=1)
+    harmonics = spherical_harmonics(vectors / length.unsqueeze(1))
+    radial = bessel(length / CUTOFF, layer.filters.weight.shape[1])
+    for e in range(tokens.n_edges):
+        j, i = int(tokens.edges[0, e]), int(tokens.edges[1, e])
+        s = layer.norm(tokens.scalars[j]) @ dense(layer.send_scalars)
+        v = tokens.vectors[j] @ dense(layer.send_vectors)
+        t = tokens.tensors[j] @ dense(layer.send_tensors)
+        f = radial[e] @ dense(layer.filters)
         r0, r1, r2 = f[:c], f[c : 2 * c], f[2 * c : 3 * c]
         p1, p2, q1, q2 = (f[3 * c + k * d : 3 * c + (k + 1) * d] for k in range(4))
-        y1, y2 = geometry.harmonics[e, 1:4], geometry.harmonics[e, 4:9]
-        a0[i, 0, :c] += r0 * s
+        y1, y2 = harmonics[e, 1:4], harmonics[e, 4:9]
+        a0[i, :c] += r0 * s
         for m in range(3):
-            a0[i, 0, c : c + d] += q1 * y1[m] * v[m]
+            a0[i, c : c + d] += q1 * y1[m] * v[m]
             a1[i, m, :c] += y1[m] * r1 * s
             a1[i, m, c:] += p1 * v[m]
         for m in range(5):
-            a0[i, 0, c + d :] += q2 * y2[m] * t[m]
+            a0[i, c + d :] += q2 * y2[m] * t[m]
             a2[i, m, :c] += y2[m] * r2 * s
             a2[i, m, c:] += p2 * t[m]
-    return tuple(a * geometry.density for a in (a0, a1, a2))
+    mixes = (layer.mix_scalars, layer.mix_vectors, layer.mix_tensors)
+    return tuple(a * density @ dense(m) for a, m in zip((a0, a1, a2), mixes, strict=True))
+
+
+def fast_density(model: Trunk, tokens: Tokens):
+    """What the trunk's first layer makes of tokens, (N, C), (N, 3, C), (N, 5, C)."""
+    routing = model.routing(tokens)
+    geometry = model.geometry(tokens, routing)
+    order, place = geometry.hoods.order, geometry.hoods.place
+    h = Features(
+        tokens.scalars[order],
+        *(x[order].transpose(0, 1).contiguous() for x in (tokens.vectors, tokens.tensors)),
+    )
+    a0, a1, a2 = model.layers[0].density(h, geometry, routing)
+    return a0[place], a1[:, place].transpose(0, 1), a2[:, place].transpose(0, 1)
+
+
+def twin(model: Trunk, tokens: Tokens):
+    """The same, by the readable twin."""
+    density = model.neighbours[tokens.context].rsqrt()
+    return naive_density(model.layers[0], tokens, density, model.routing(tokens).weights[0])
 
 
 def test_the_density_equals_its_readable_twin():
     model, tokens = trunk(), system(context=1)
-    layer: Layer = model.layers[0]
     with torch.no_grad():
-        geometry, routing = model.geometry(tokens), model.routing(tokens)
-        h = torch.cat([tokens.scalars.unsqueeze(1), tokens.vectors, tokens.tensors], dim=1)
-        fast = layer.density(h, geometry, routing)
-        slow = naive_density(layer, h, geometry, routing.weights[0])
-    for a, b in zip(fast, slow, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+        for a, b in zip(fast_density(model, tokens), twin(model, tokens), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
-def test_the_densitys_gradient_equals_that_of_its_twin():
+def test_the_densitys_gradients_equal_those_of_its_twin():
+    """First of positions, then, of a loss on those, of positions and of all weights."""
     model, tokens = trunk(), system(n=4)
-    layer: Layer = model.layers[0]
-    h = torch.cat([tokens.scalars.unsqueeze(1), tokens.vectors, tokens.tensors], dim=1)
-    routing = model.routing(tokens)
+    weights = [p for n, p in model.layers[0].named_parameters() if "norm" in n or "s" in n]
     found = []
-    for naive in (False, True):
+    for make in (fast_density, twin):
         x = tokens.positions.clone().requires_grad_()
-        geometry = model.geometry(tokens.replace(positions=x))
-        if naive:
-            out = naive_density(layer, h, geometry, routing.weights[0])
-        else:
-            out = layer.density(h, geometry, routing)
-        (grad,) = torch.autograd.grad(sum((a**2).sum() for a in out), x)
-        found.append(grad)
-    torch.testing.assert_close(found[0], found[1], rtol=1e-10, atol=1e-10)
+        out = make(model, tokens.replace(positions=x))
+        (slope,) = torch.autograd.grad(sum((a**2).sum() for a in out), x, create_graph=True)
+        second = torch.autograd.grad((slope**2).sum(), [x, *weights], allow_unused=True)
+        found.append([slope.detach(), *(g for g in second if g is not None)])
+    assert len(found[0]) == len(found[1]) > 8
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_points_without_vectors_are_points_with_vanishing_ones():
+    model, tokens = trunk(), system()
+    zero = tokens.replace(vectors=0 * tokens.vectors, tensors=0 * tokens.tensors)
+    bare = tokens.replace(vectors=tokens.vectors[..., :0], tensors=tokens.tensors[..., :0])
+    with torch.no_grad():
+        close(model(bare), model(zero), 1e-12)
 
 
 @pytest.mark.parametrize("context", [0, 1, 2])
@@ -218,8 +246,8 @@ def test_second_derivatives_of_an_energy():
 def test_a_mixture_of_one_hot_weights_is_one_expert():
     layer = seeded(lambda: MixtureLinear(4, 3, 2)).double()
     x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    routing = Routing(torch.eye(2, dtype=torch.float64), (2, 3), (0, 0))
-    out = layer(x, routing, routing.nodes)
+    routing = Routing(torch.eye(2, dtype=torch.float64), (2, 3))
+    out = layer(x, routing)
     torch.testing.assert_close(out, torch.cat([x[:2] @ layer.weight[0], x[2:] @ layer.weight[1]]))
 
 
