@@ -5,8 +5,8 @@ scalars s and carried features u (vectors and tensors, component m),
 
     A_0 = [ sum f_0 s | sum q y u ],    A_l = [ sum y_l f_l s | sum p u ]   (l = 1, 2),
 
-with filters [f_0 | f_1 | f_2 | p | q] = b w. With a weight a on A this is a number that is linear in
-each of b, w, (s, u) and a, and affine in y, so derivatives of every order are sums of such terms.
+with filters [f_0 | f_1 | f_2 | p | q] = b w. With a weight a on A this is a number that is linear
+in each of b, w, (s, u) and a, and affine in y: derivatives of every order are sums of such terms.
 Training on forces takes two orders. Written out by hand they need a fraction of the memory traffic
 of autograd's own graph: edges are worked on in chunks that stay in the cache, nothing as wide as
 edges x filters is ever stored, and sums over neighbours are matrix products per token over the

@@ -1,7 +1,8 @@
 """The trunk: the one E(3)-equivariant network that all domains share.
 
 Tokens carry C channels of scalars (0e), vectors (1o) and rank-2 tensors (2e), stored apart and
-channels-last: (N, C), (3, N, C), (5, N, C). A layer gathers, on every token i, a density of its neighbours j,
+channels-last: (N, C), (3, N, C), (5, N, C). A layer gathers, on every token i, a density of its
+neighbours j,
 
     A_i,lm = sum_j [ R_l(r_ij) s_j Y_lm(r_ij) + P_l(r_ij) h_j,lm ],
 
