@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfm.config import ModelConfig
+from sfm.data.replacing import replacing, settle
 from sfm.errors import HubError, InputError, PluginError
 from sfm.registry import FIRST_PARTY, discover
 
@@ -36,24 +35,21 @@ def plugin_ranges(parts: Collection[str]) -> dict[str, dict[str, str]]:
 
 
 def save(model: FoundationModel, folder: Path, *, max_shard_size: str = "5GB") -> Path:
-    """Write the model's config and weights into `folder`, which may hold other files."""
+    """Write the model's config and weights into `folder`, which may hold other files.
+
+    Raises:
+        InputError: `folder` is a file or cannot be written.
+        RunError: the disk is full; a model that was there is untouched.
+    """
     from huggingface_hub import save_torch_state_dict
 
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file, not a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+    with replacing(folder, stale=("model*.safetensors", INDEX)) as scratch:
         state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
         save_torch_state_dict(
             state, scratch, max_shard_size=max_shard_size, metadata={"format": "pt"}
         )
         text = json.dumps(model.config.to_dict(), indent=2, ensure_ascii=False)
-        (Path(scratch) / CONFIG).write_text(text + "\n", encoding="utf-8")
-        for old in [*folder.glob("model*.safetensors"), folder / INDEX]:
-            old.unlink(missing_ok=True)
-        for path in sorted(Path(scratch).iterdir()):
-            path.chmod(0o644)  # safetensors writes files that only their owner may read
-            os.replace(path, folder / path.name)
+        (scratch / CONFIG).write_text(text + "\n", encoding="utf-8")
     return folder
 
 
@@ -117,6 +113,7 @@ def load(folder: Path, *, domains: Collection[str] | None = None) -> FoundationM
         PluginError: a plugin is missing.
         InputError: `domains` names one that the model does not have.
     """
+    settle(folder)
     config = read_config(folder)
     if domains is not None:
         unknown = set(domains) - set(config.domains)

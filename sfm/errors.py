@@ -6,7 +6,10 @@ the message without a traceback and leaves with `exit_code`.
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 from typing import ParamSpec
@@ -52,11 +55,54 @@ class HubError(SfmError):
     exit_code = 4
 
 
-class InputWarning(UserWarning):
+class SfmWarning(UserWarning):
+    """What a user should know although the work goes on, in one line; for `warnings.warn`."""
+
+
+class InputWarning(SfmWarning):
     """Something that a file or a call states and a run does not use, in one line.
 
-    Raised with `warnings.warn`; the command line prints it once, and `--json` lists it.
+    The command line prints it once, and `--json` lists it.
     """
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+# libraries that write by themselves (HDF5, safetensors) put the number into their text
+_NUMBERED = re.compile(r"(?:os error |errno = )(\d+)")
+
+
+def disk_fault(error: BaseException, place: str | os.PathLike[str] = "") -> SfmError | None:
+    """One line for what a full, read-only or unusable place made a library raise, else None.
+
+    Args:
+        error: what was raised.
+        place: what was being written, named in the line.
+    """
+    if isinstance(error, SfmError):
+        return None
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (found := _NUMBERED.search(str(error))):
+        number = int(found[1])
+    where = os.fspath(place) or getattr(error, "filename", None)
+    if number in FULL:
+        room = "" if number == errno.EIO else "; make room, or name another place"
+        return RunError(f"{where or 'output'}: cannot be written ({os.strerror(number)}){room}")
+    if number is None or where is None or isinstance(error, (ConnectionError, TimeoutError)):
+        return None
+    return InputError(f"{where}: cannot be used ({os.strerror(number)})")
+
+
+# control characters but for newline and tab, and those that change the direction of text
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """`text` without characters that would command the terminal, wherever it comes from.
+
+    >>> printable("tiny\\x1b[31m")
+    'tiny?[31m'
+    """
+    return UNPRINTABLE.sub("?", text)
 
 
 def one_line_errors(main: Callable[P, int]) -> Callable[P, int]:
@@ -67,7 +113,7 @@ def one_line_errors(main: Callable[P, int]) -> Callable[P, int]:
         try:
             return main(*args, **options)
         except SfmError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {printable(str(error))}", file=sys.stderr)
             return error.exit_code
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)

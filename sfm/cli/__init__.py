@@ -8,9 +8,14 @@ of the command that was asked for is imported, and its handler imports the heavy
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from sfm.errors import InputError, SfmError
+from sfm.errors import InputError, SfmError, disk_fault, printable
+
+TYPE_CHECKING = False  # without importing typing: `sfm --help` should be quick
+if TYPE_CHECKING:
+    from typing import Any
 
 # command -> (module, summary for --help)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -35,8 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     try:
-        return _run(words)
-    except SystemExit as done:  # --help, --version
+        with _terminable():
+            return _run(words)
+    except SystemExit as done:  # --help, --version, SIGTERM
         return int(done.code or 0)
     except KeyboardInterrupt:
         print("sfm: interrupted", file=sys.stderr)
@@ -52,6 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
+        fault = disk_fault(error)
+        if fault is not None:
+            print(f"sfm: error: {_one_line(fault)}", file=sys.stderr)
+            return fault.exit_code
         print(
             f"sfm: error: {type(error).__name__}: {_one_line(error)} "
             "(unexpected; --debug shows where)",
@@ -61,7 +71,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return printable(" ".join(str(error).split()))
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM leaves as Ctrl-C does, so that half-written files are removed; exit code 143."""
+    import signal
+    import threading
+
+    def leave(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run(words: list[str]) -> int:

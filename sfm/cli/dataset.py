@@ -182,6 +182,7 @@ def build_one(arguments: argparse.Namespace) -> int:
 
     from sfm.cli.output import emit, emit_json, note
     from sfm.cli.values import parse_settings
+    from sfm.data.lock import only_run
     from sfm.errors import InputError, RunError
     from sfm.registry import find
 
@@ -203,8 +204,10 @@ def build_one(arguments: argparse.Namespace) -> int:
     for setting in arguments.set:
         options += ["--set", setting]
     note(f"{script} {' '.join(options)}")
-    # a process of its own: its workers find their functions there under any start method
-    code = subprocess.run([sys.executable, str(script), *options], stdout=2).returncode
+    folder = arguments.out or spec.folder
+    with only_run(folder):
+        # a process of its own: its workers find their functions there under any start method
+        code = subprocess.run([sys.executable, str(script), *options], stdout=2).returncode
     if code == InputError.exit_code:
         raise InputError(f"{script} refused its options; its own message is above")
     if code:

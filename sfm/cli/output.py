@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from sfm.errors import InputWarning
+from sfm.errors import UNPRINTABLE, SfmWarning, printable
 
 _results: list[TextIO] = []
 
@@ -48,17 +48,19 @@ def results_only() -> Iterator[None]:
 
 def emit(text: str = "") -> None:
     """One line of result."""
+    text = printable(text)
     print(text, file=_results[-1] if _results else sys.stdout, flush=True)
 
 
 def emit_json(value: Any) -> None:
     """The one JSON object of `--json`; what is not finite becomes null."""
-    emit(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=False)
+    emit(UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def note(text: str) -> None:
     """One line of progress."""
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)
 
 
 def warn(messages: Sequence[str]) -> None:
@@ -69,11 +71,11 @@ def warn(messages: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def input_warnings(told: list[str] | None = None) -> Iterator[None]:
-    """Each `InputWarning` of the block once: to the list `told`, or else as a line of stderr."""
+    """Each `SfmWarning` of the block once: to the list `told`, or else as a line of stderr."""
     said: set[str] = set()
 
     def show(message: Any, category: Any, *place: Any, **more: Any) -> None:
-        if not issubclass(category, InputWarning):
+        if not issubclass(category, SfmWarning):
             return before(message, category, *place, **more)
         text = " ".join(str(message).split())
         if text not in said:
@@ -81,7 +83,7 @@ def input_warnings(told: list[str] | None = None) -> Iterator[None]:
             warn([text]) if told is None else told.append(text)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("always", InputWarning)
+        warnings.simplefilter("always", SfmWarning)
         before, warnings.showwarning = warnings.showwarning, show
         yield
 

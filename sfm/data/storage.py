@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -22,9 +22,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from sfm.data.atomic import atomic
+from sfm.data.replacing import replacing, settle
 from sfm.data.sample import Sample
 from sfm.data.splits import SPLITS
-from sfm.errors import InputError
+from sfm.errors import InputError, SfmError, SfmWarning
 from sfm.units import check_unit, factor
 
 Role = Literal["id", "split", "group", "input", "field", "condition", "label"]
@@ -138,6 +140,8 @@ def write_dataset(
 ) -> list[Path]:
     """Write rows to `folder/data/part-00000-of-0000N.parquet`, all files or none.
 
+    They replace those of an earlier build in one step.
+
     Args:
         folder: the dataset's folder.
         columns: the columns; `ID` and `SPLIT` are required.
@@ -147,7 +151,8 @@ def write_dataset(
 
     Raises:
         InputError: a value has the wrong shape or is not finite (row and column are named), an id
-            occurs twice, or a split is not train, validation or test.
+            occurs twice, a split is not train, validation or test, or `folder` cannot be written.
+        RunError: the disk is full; the old files are untouched.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -177,14 +182,13 @@ def write_dataset(
     if chunk or not tables:
         close()
 
+    names = [f"part-{i:05d}-of-{len(tables):05d}.parquet" for i in range(len(tables))]
     target = Path(folder) / "data"
-    target.mkdir(parents=True, exist_ok=True)
-    paths = [target / f"part-{i:05d}-of-{len(tables):05d}.parquet" for i in range(len(tables))]
-    with tempfile.TemporaryDirectory(dir=target) as scratch:
-        for table, path in zip(tables, paths, strict=True):
+    with replacing(target, stale=("*.parquet",)) as scratch:
+        for table, name in zip(tables, names, strict=True):
             pq.write_table(
                 table,
-                Path(scratch) / path.name,
+                scratch / name,
                 compression="zstd",
                 compression_level=19,
                 # floats hardly repeat, but their exponents do: half the size of a dictionary
@@ -195,11 +199,7 @@ def write_dataset(
                     if c.dtype in ("float32", "float64")
                 ],
             )
-        for old in target.glob("*.parquet"):
-            old.unlink()
-        for path in paths:
-            os.replace(Path(scratch) / path.name, path)
-    return paths
+    return [target / name for name in names]
 
 
 def cache_dir() -> Path:
@@ -210,30 +210,41 @@ def cache_dir() -> Path:
 def _memory_map(paths: Sequence[Path]) -> Any:
     """The rows of `paths` as one table backed by a memory-mapped Arrow file."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     stamp = "|".join(f"{p.resolve()}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in paths)
     name = hashlib.sha256(f"{FORMAT}|{stamp}".encode()).hexdigest()[:24] + ".arrow"
     target = cache_dir() / "arrow" / name
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        tables = []
-        for path in paths:
-            try:
-                tables.append(pq.read_table(path))
-            except (pa.ArrowInvalid, OSError) as error:
-                first = str(error).splitlines()[0]
-                raise InputError(
-                    f"{path}: damaged or truncated Parquet file ({first}); build or fetch it again"
-                ) from None
-        table = pa.concat_tables(tables)
-        handle, scratch = tempfile.mkstemp(dir=target.parent)
-        os.close(handle)
-        with pa.OSFile(scratch, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table, max_chunksize=1024)
-        os.replace(scratch, target)
+    if not target.is_file():
+        table = _read_tables(paths)
+        try:
+            with (
+                atomic(target) as scratch,
+                pa.OSFile(str(scratch), "wb") as sink,
+                pa.ipc.new_file(sink, table.schema) as writer,
+            ):
+                writer.write_table(table, max_chunksize=1024)
+        except SfmError as error:
+            text = f"no cache of '{paths[0].parents[1].name}', so it is held in memory: {error}"
+            warnings.warn(f"{text} (SFM_CACHE names another place)", SfmWarning, stacklevel=2)
+            return table
     with pa.memory_map(str(target)) as source:
         return pa.ipc.open_file(source).read_all()
+
+
+def _read_tables(paths: Sequence[Path]) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = []
+    for path in paths:
+        try:
+            tables.append(pq.read_table(path))
+        except (pa.ArrowInvalid, OSError) as error:
+            first = str(error).splitlines()[0]
+            raise InputError(
+                f"{path}: damaged or truncated Parquet file ({first}); build or fetch it again"
+            ) from None
+    return pa.concat_tables(tables)
 
 
 class Dataset:
@@ -261,6 +272,7 @@ class Dataset:
         quantity_units: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = Path(folder)
+        settle(self.folder / "data")
         paths = sorted((self.folder / "data").glob("*.parquet"))
         if not paths:
             raise InputError(

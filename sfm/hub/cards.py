@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sfm.data.replacing import replacing
 from sfm.errors import InputError
 from sfm.hub.bibtex import references
 from sfm.hub.files import read_config
@@ -86,10 +87,11 @@ def write_model_card(folder: str | Path, report: Report | None = None) -> Path:
     folder = Path(folder)
     content = dict(report) if report is not None else report_of(folder)
     content.setdefault("name", folder.resolve().name)
-    (folder / "README.md").write_text(model_card(content), encoding="utf-8")
     bib = references(content.get("citations") or ())
-    if bib:
-        (folder / "references.bib").write_text(bib, encoding="utf-8")
+    with replacing(folder) as scratch:
+        (scratch / "README.md").write_text(model_card(content), encoding="utf-8")
+        if bib:
+            (scratch / "references.bib").write_text(bib, encoding="utf-8")
     return folder / "README.md"
 
 

@@ -13,6 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from sfm.data.replacing import settle
 from sfm.errors import HubError, InputError
 
 WEIGHTS = "model.safetensors"
@@ -54,6 +55,7 @@ def check_folder(folder: str | Path, repo_type: str = "model") -> Path:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"no folder {folder}")
+    settle(folder if repo_type == "model" else folder / "data")
     if repo_type == "dataset":
         if not any(folder.rglob("*.parquet")):
             raise HubError(f"{folder} holds no .parquet file: it is not a dataset of sfm")

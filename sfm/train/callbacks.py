@@ -1,4 +1,4 @@
-"""What happens beside the steps: history, validation, checkpoints, progress, Ctrl-C."""
+"""What happens beside the steps: history, validation, checkpoints, progress, signals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from sfm.data.atomic import disk_errors, flush
 from sfm.data.batching import Batch
+from sfm.errors import SfmError
 from sfm.train.ema import Ema
 from sfm.train.folders import LAST
 from sfm.train.module import TrainingModule
@@ -98,14 +100,19 @@ class Validation(pl.Callback):
 
 
 class Interrupt(pl.Callback):
-    """Ctrl-C ends the run after the present step, with a checkpoint; a second one at once."""
+    """Ctrl-C or SIGTERM ends the run after the present step, with a checkpoint; again: at once.
+
+    Batch systems and containers send SIGTERM some time before they kill.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
         self.asked = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Catch SIGINT inside the block (in the main thread only)."""
+        """Catch the signals inside the block (in the main thread only)."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -114,17 +121,21 @@ class Interrupt(pl.Callback):
             if self.asked:
                 raise KeyboardInterrupt
             self.asked = True
-            print("interrupted: saving a checkpoint (again to stop at once)", file=sys.stderr)
+            text = f"{signal.Signals(number).name}: saving a checkpoint (again to stop at once)"
+            print(text, file=sys.stderr)
 
-        before = signal.signal(signal.SIGINT, handle)
+        before = {number: signal.signal(number, handle) for number in self.SIGNALS}
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
+        # all processes stop at the same step, whichever of them got the signal
+        self.asked = trainer.strategy.reduce_boolean_decision(self.asked, all=False)
         if self.asked:
             trainer.should_stop = True
 
@@ -141,11 +152,15 @@ class SaveLast(pl.Callback):
         step = trainer.global_step
         if step % self.every == 0 or step == trainer.max_steps or self.interrupt.asked:
             fresh = self.path.with_suffix(".new")
-            trainer.save_checkpoint(fresh)
-            if trainer.is_global_zero:
-                with fresh.open("rb") as handle:
-                    os.fsync(handle.fileno())
-                os.replace(fresh, self.path)
+            try:
+                with disk_errors(self.path):
+                    trainer.save_checkpoint(fresh)
+                    if trainer.is_global_zero:
+                        flush(fresh)
+                        os.replace(fresh, self.path)
+            except SfmError:
+                fresh.unlink(missing_ok=True)
+                raise
 
 
 class Progress(pl.Callback):

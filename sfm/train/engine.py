@@ -179,7 +179,7 @@ def fit(
 
     Raises:
         RunError: a label, prediction or gradient is not finite.
-        KeyboardInterrupt: Ctrl-C, after a checkpoint.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint.
     """
     run.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()

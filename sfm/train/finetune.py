@@ -27,7 +27,7 @@ from sfm.train.cover import cover
 from sfm.train.data import INFERENCE, Tokenizer, pack
 from sfm.train.engine import fit
 from sfm.train.evaluate import Evaluation, evaluate
-from sfm.train.folders import RUN, refuse_old_run
+from sfm.train.folders import RUN, one_run
 from sfm.train.label_checks import check_labels
 from sfm.train.lora import merge_lora
 from sfm.train.objective import Objective, mean_losses
@@ -42,6 +42,7 @@ SCRATCH_LEARNING_RATE = 3e-3
 WEIGHTS = {"forces": 10.0}
 
 
+@one_run
 def finetune(
     model: str | Path | FoundationModel,
     data: Any,
@@ -91,7 +92,6 @@ def finetune(
         RunError: a label, prediction or gradient is not finite.
     """
     out, began = Path(out), time.perf_counter()
-    refuse_old_run(out, resume)
     recipe = _with_mode(recipe or FinetuneRecipe(), mode)
     training = recipe.training
     base, base_name, record = _base(model)

@@ -17,7 +17,7 @@ from sfm.train.calibrate import calibrate
 from sfm.train.cover import cover
 from sfm.train.engine import FitResult, fit
 from sfm.train.evaluate import Evaluation, evaluate
-from sfm.train.folders import RUN, refuse_old_run
+from sfm.train.folders import RUN, one_run
 from sfm.train.report import (
     REPORT,
     TRAINING,
@@ -35,6 +35,7 @@ from sfm.train.tasks import TaskData, open_tasks
 from sfm.train.through import through_terms
 
 
+@one_run
 def pretrain(
     recipe: Recipe,
     out: str | Path,
@@ -59,12 +60,12 @@ def pretrain(
         The folder.
 
     Raises:
-        InputError: `out` already holds a run, or there is nothing to resume.
-        RunError: a label, prediction or gradient is not finite.
-        KeyboardInterrupt: Ctrl-C; `resume=True` goes on from there.
+        InputError: `out` already holds a run or another is at work there, or there is nothing to
+            resume.
+        RunError: a label, prediction or gradient is not finite, or the disk is full.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; `resume=True` goes on from there.
     """
     out = Path(out)
-    refuse_old_run(out, resume)
     began = time.perf_counter()
     tasks = open_tasks(recipe)
     training = recipe.training

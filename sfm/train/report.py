@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sfm.checkpoint import distribution_version
-from sfm.data.atomic import atomic
+from sfm.data.atomic import atomic, write_text
 
 TRAINING = "training.json"
 REPORT = "report.json"
@@ -43,8 +43,7 @@ def hardware(device: str) -> dict[str, Any]:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """`value` as JSON, all of it or nothing."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    with atomic(path) as scratch:
-        scratch.write_text(text + "\n", encoding="utf-8")
+    write_text(path, text + "\n")
 
 
 def finite(value: Any) -> Any:
@@ -164,6 +163,6 @@ def _figure() -> tuple[Any, Any]:
 
 
 def _save(figure: Any, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with atomic(path) as scratch:
+        figure.savefig(scratch, dpi=120)
     return path

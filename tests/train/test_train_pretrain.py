@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import subprocess
 import time
 
 import numpy as np
@@ -16,6 +18,7 @@ from safetensors.torch import load_file
 
 from sfm.errors import InputError, RecipeError, RunError
 from sfm.model import FoundationModel
+from sfm.train.callbacks import SaveLast
 from sfm.train.plan import plan
 from sfm.train.pretrain import pretrain
 
@@ -102,15 +105,52 @@ def test_killed_and_resumed_equals_unbroken(recipe, start, tmp_path):
     assert histories[0] == histories[1]
 
 
-def test_ctrl_c_saves_a_checkpoint(recipe, start, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_save_a_checkpoint(recipe, start, tmp_path, number):
     own = recipe(steps=100_000, checkpoint_every=5, validate_every=100_000)
     checkpoint = tmp_path / "out" / "run" / "last.ckpt"
     process = start(write(tmp_path, own), tmp_path / "out")
     wait_for(checkpoint, process)
-    os.kill(process.pid, signal.SIGINT)
+    before = checkpoint.stat().st_mtime_ns
+    with pytest.raises(InputError, match=f"in use by process {process.pid} on"):
+        pretrain(own, tmp_path / "out", resume=True)
+    os.kill(process.pid, number)
     process.join()
     assert process.exitcode == 130
+    assert checkpoint.stat().st_mtime_ns > before
     assert 0 < torch.load(checkpoint, weights_only=True)["global_step"] < 100_000
+
+
+def test_a_full_disk_at_a_checkpoint_is_one_line(recipe, tmp_path, monkeypatch):
+    """And the run goes on from the checkpoint before it, when there is room again."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("cannot mount a file system here")
+    try:
+        own, out, filler = recipe(steps=4, checkpoint_every=2), disk / "model", disk / "filler"
+        with monkeypatch.context() as patch:
+            save = SaveLast.on_train_batch_end
+
+            def fill_then_save(self, trainer, *rest):
+                if trainer.global_step == 3:
+                    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                        while True:
+                            file.write(b"x" * 4096)
+                save(self, trainer, *rest)
+
+            patch.setattr(SaveLast, "on_train_batch_end", fill_then_save)
+            with pytest.raises(RunError, match=r"last.ckpt: cannot be written \(No space left"):
+                pretrain(own, out, log=False)
+        assert [p.name for p in (out / "run").iterdir()] == ["last.ckpt"]
+        saved = torch.load(out / "run" / "last.ckpt", weights_only=True)
+        assert saved["global_step"] == 2
+        filler.unlink()
+        pretrain(own, out, resume=True, log=False)
+        assert (out / "model.safetensors").is_file()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_two_processes_do_what_one_does(recipe, start, tmp_path):

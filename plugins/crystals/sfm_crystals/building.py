@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sfm.data.atomic import write_text
 from sfm.data.sources import fetch, read_member
 from sfm.data.spec import DatasetSpec
 from sfm.data.splits import assign
@@ -113,7 +114,7 @@ def forces_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     work = Path(options.work or options.out / ".work")
     work.mkdir(parents=True, exist_ok=True)
     tasks, answers = work / f"tasks-{options.seed}.jsonl", work / f"answers-{options.seed}.jsonl"
-    tasks.write_text("".join(_task(cell) for cell in cells))
+    write_text(tasks, "".join(_task(cell) for cell in cells))
     teacher.run(options.teacher_python, tasks, answers)
     labels = {row["id"]: row for row in map(json.loads, answers.read_text().splitlines())}
     kept = (c for c in cells if np.abs(labels[c.id]["forces"]).max() <= LARGEST_FORCE)

@@ -67,7 +67,9 @@ def labelled_ids(target: Path) -> set[str]:
     lines = target.read_text().splitlines(keepends=True)
     whole = [line for line in lines if line.endswith("}\n")]
     if len(whole) < len(lines):
-        target.write_text("".join(whole))
+        fresh = target.with_suffix(".new")
+        fresh.write_text("".join(whole))
+        fresh.replace(target)
     return {json.loads(line)["id"] for line in whole}
 
 

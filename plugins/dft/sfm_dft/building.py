@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sfm.data.atomic import write_text
 from sfm.data.sources import fetch, read_member
 from sfm.data.splits import assign
 from sfm.data.storage import GROUP, ID, SPLIT, TYPES, Column, positions_column
@@ -152,4 +153,4 @@ def write_statistics(table: Sequence[dict[str, Any]], path: Path) -> None:
         "mean": {str(z): [float(f"{x:.7g}") for x in row] for z, row in mean.items()},
         "scale": [float(f"{x:.5g}") for x in scale],
     }
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    write_text(path, json.dumps(content, indent=1) + "\n")

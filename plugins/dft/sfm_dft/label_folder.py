@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sfm.data.atomic import atomic
+from sfm.data.atomic import atomic, write_text
 from sfm.data.labelling import label_all, note
 from sfm.errors import RunError
 
@@ -40,7 +40,7 @@ def failure_file(folder: Path, smiles: str) -> Path:
 def keep(folder: Path, smiles: str, found: Mapping[str, Any] | str) -> None:
     """Write a molecule's labels, whole or not at all; or the reason why there are none."""
     if isinstance(found, str):
-        failure_file(folder, smiles).write_text(f"{found}\n")
+        write_text(failure_file(folder, smiles), f"{found}\n")
         return
     with atomic(work_file(folder, smiles)) as scratch:
         np.savez_compressed(scratch, smiles=np.array(smiles), **found)
@@ -100,7 +100,7 @@ def failures(order: Iterable[str], folder: Path) -> list[tuple[str, str]]:
 
 def write_failures(listed: Iterable[tuple[str, str]], path: Path) -> None:
     """A CSV file with one line per molecule that has no labels."""
-    with path.open("w", newline="") as file:
+    with atomic(path) as scratch, scratch.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("smiles", "reason"))
         table.writerows(listed)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sfm.data.atomic import write_text
 from sfm.data.sources import fetch, read_member
 from sfm.data.splits import SPLITS, assign
 from sfm.data.storage import GROUP, ID, SPLIT, TYPES, Column, positions_column
@@ -193,4 +194,4 @@ def write_counts(card: Path, text: str) -> None:
     """Put the table between the card's marks."""
     head, _, rest = card.read_text().partition(START)
     tail = rest.partition(END)[2]
-    card.write_text(f"{head}{START}\n{text}\n{END}{tail}")
+    write_text(card, f"{head}{START}\n{text}\n{END}{tail}")

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from sfm.data.atomic import atomic
 from sfm.errors import InputError, RunError
 from sfm_molecules.displacement import displace, force_field_hessian, modes
 from sfm_molecules.embedding import embed, force_field, geometry
@@ -312,10 +313,8 @@ def _label_chunk(molecules: Sequence[str], settings: Settings, folder: Path) -> 
         "forces": np.concatenate([row.labels.forces for row in rows] or [np.zeros((0, 3))]),
         "charges": np.concatenate([row.labels.charges for row in rows] or [np.zeros(0)]),
     }
-    half_written = path.with_suffix(".tmp")
-    with half_written.open("wb") as stream:
-        np.savez(stream, **arrays)
-    half_written.replace(path)
+    with atomic(path) as scratch:
+        np.savez(scratch, **arrays)
 
 
 def _load(path: Path) -> Iterator[Conformer]:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from sfm.data.atomic import atomic
 from sfm.data.labelling import note
 from sfm.data.sample import Sample
 from sfm.errors import InputError
@@ -124,10 +125,9 @@ def label_all(samples: Sequence[Sample], folder: Path) -> dict[str, FockLabel]:
 
 
 def _write(path: Path, found: FockLabel) -> None:
-    partial = path.with_suffix(".partial.npz")
     values: dict[str, Any] = {f.name: np.asarray(getattr(found, f.name)) for f in fields(found)}
-    np.savez(partial, **values)
-    partial.replace(path)
+    with atomic(path) as scratch:
+        np.savez(scratch, **values)
 
 
 def _read(path: Path) -> FockLabel:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from sfm.data.atomic import atomic
 from sfm.errors import InputError
 from sfm_dft.ladder.neural import GlobalXC, LocalXC
 
@@ -24,8 +25,8 @@ def save(
 
     state = {name: value.detach().contiguous() for name, value in functional.state_dict().items()}
     head = {"kind": kind, "options": json.dumps(dict(options)), "info": json.dumps(info)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(state, str(path), metadata=head)
+    with atomic(path) as scratch:
+        save_file(state, str(scratch), metadata=head)
 
 
 def load(name: str | Path) -> nn.Module:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sfm.data.atomic import atomic, write_text
 from sfm.errors import InputError
 from sfm_dft.neural.species import Species, species
 from sfm_dft.xc.density import GridDensity, GridPoints
@@ -214,12 +215,11 @@ def prepare_all(names: Sequence[str], folder: Path, *, basis: str = BASIS) -> di
         if not made["converged"]:
             failures[name] = "the SCF did not converge"
         else:
-            part = path.with_suffix(".part.npz")
-            np.savez(part, **made)
-            part.replace(path)
+            with atomic(path) as scratch:
+                np.savez(scratch, **made)
         seconds = time.perf_counter() - started
         print(f"{name}: {failures.get(name, 'done')}, {seconds:.1f} s", file=sys.stderr, flush=True)
-    (folder / "failures.json").write_text(json.dumps(failures, indent=1), encoding="utf-8")
+    write_text(folder / "failures.json", json.dumps(failures, indent=1))
     return failures
 
 

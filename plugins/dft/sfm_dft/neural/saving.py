@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sfm.data.replacing import replacing
 from sfm.errors import HubError, InputError
 from sfm_dft.neural.functional import KINDS as POINTWISE
 from sfm_dft.neural.functional import NeuralFunctional
@@ -62,11 +63,7 @@ def save(members: Sequence[NeuralFunctional], folder: str | Path, **info: Any) -
 
     ensemble = Ensemble(members)  # checks that they belong together
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     state = {key: _narrow(value) for key, value in ensemble.state_dict().items()}
-    path = folder / "model.safetensors"
-    save_file(state, str(path), metadata={"format": "pt"})
-    path.chmod(0o644)  # safetensors writes files that only their owner may read
     config = {
         "model_type": "sfm",
         "architectures": [type(members[0]).__name__],
@@ -77,7 +74,9 @@ def save(members: Sequence[NeuralFunctional], folder: str | Path, **info: Any) -
         "training": info,
     }
     text = json.dumps(config, indent=2, ensure_ascii=False)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    with replacing(folder, stale=("model*.safetensors*",)) as scratch:
+        save_file(state, str(scratch / "model.safetensors"), metadata={"format": "pt"})
+        (scratch / "config.json").write_text(text + "\n", encoding="utf-8")
     return folder
 
 

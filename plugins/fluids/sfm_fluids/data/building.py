@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sfm.data.atomic import atomic
+from sfm.data.atomic import atomic, write_text
 from sfm.data.labelling import label_all, note
 from sfm.data.spec import DatasetSpec
 from sfm.data.splits import assign
@@ -167,7 +167,7 @@ MEASURES = tuple(f.name for f in fields(Quality) if f.name != "member")
 
 def write_quality(path: Path, quality: Sequence[tuple[Case, Quality]]) -> None:
     """One line per trajectory: how it was run and how well it was resolved (`Quality`)."""
-    with path.open("w", newline="") as file:
+    with atomic(path) as scratch, scratch.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("group", "reynolds", "points", "dt", "precision", *MEASURES))
         for case, q in quality:
@@ -200,4 +200,4 @@ def write_table(card: Path, table: str) -> None:
     text = card.read_text()
     head, _, rest = text.partition(start)
     _, _, tail = rest.partition(end)
-    card.write_text(f"{head}{start}\n{table}\n{end}{tail}")
+    write_text(card, f"{head}{start}\n{table}\n{end}{tail}")

@@ -108,7 +108,8 @@ def build(
     for case in cases:
         with np.load(_place(case), allow_pickle=False) as file:
             quality.append((case, Quality3D(**json.loads(str(file["quality"])))))
-    with (folder / "quality.csv").open("w", newline="") as file:
+    path = folder / "quality.csv"
+    with atomic(path) as scratch, scratch.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("group", "points", "dt", *MEASURES))
         for case, q in quality:
