@@ -11,7 +11,7 @@ from typing import Any
 from sfm.errors import HubError
 from sfm.hub.errors import hub_errors
 from sfm.hub.files import read_config
-from sfm.hub.resolve import _quiet, bundled
+from sfm.hub.resolve import bundled, quiet
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _remote(
     limit: int,
     token: str | bool | None,
 ) -> list[Row]:
-    with hub_errors(author or "sfm", action="list"), _quiet():
+    with hub_errors(author or "sfm", action="list"), quiet():
         from huggingface_hub import HfApi, constants
         from huggingface_hub.utils import get_session
 

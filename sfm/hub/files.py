@@ -34,15 +34,44 @@ UPLOADED: dict[str, tuple[str, ...]] = {
 
 
 def repo_files(folder: Path, repo_type: str = "model") -> list[Path]:
-    """Files of `folder` that belong in a repository, sorted; hidden ones and pickles never do."""
+    """Files of `folder` that belong in a repository, sorted.
+
+    Hidden ones and pickles never do, nor does what a link brings in from outside the folder.
+
+    Raises:
+        HubError: a file that belongs there is a link out of the folder.
+    """
     found = []
+    inside = [folder.resolve()]
+    if inside[0].parent.name == "snapshots":  # of huggingface_hub's cache: its files are links
+        inside.append(inside[0].parent.parent / "blobs")
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         hidden = any(part.startswith((".", "__")) for part in name.split("/"))
         allowed = any(fnmatch(name, pattern) for pattern in UPLOADED[repo_type])
-        if path.is_file() and allowed and not hidden and path.suffix not in PICKLES:
-            found.append(path)
+        if not path.is_file() or not allowed or hidden or path.suffix in PICKLES:
+            continue
+        if not any(path.resolve().is_relative_to(place) for place in inside):
+            raise HubError(
+                f"{path} is a link out of the folder, to {path.resolve()}: "
+                "put the file itself there, if it is to be published"
+            )
+        found.append(path)
     return found
+
+
+def is_plain_path(path: str) -> bool:
+    """Whether a name that somebody else chose is a path inside the folder it is put in.
+
+    >>> [is_plain_path(p) for p in ("data/part-0.parquet", "../x", "/x", "a//b", "C:x", "x\\ty")]
+    [True, False, False, False, False, False]
+    """
+    parts = path.split("/")
+    return (
+        path.isprintable()
+        and not set(path) & set('\\:*?"<>|')
+        and all(part.strip(". ") and len(part.encode()) <= 255 for part in parts)
+    )
 
 
 def check_folder(folder: str | Path, repo_type: str = "model") -> Path:

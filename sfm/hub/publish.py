@@ -9,7 +9,7 @@ from sfm import __version__
 from sfm.errors import InputError
 from sfm.hub.errors import hub_errors
 from sfm.hub.files import check_folder, repo_files
-from sfm.hub.resolve import _quiet, locate, resolve
+from sfm.hub.resolve import locate, quiet, resolve
 
 
 def push(
@@ -66,7 +66,7 @@ def push_folder(
     if create_pr and revision not in (None, "main"):
         raise InputError("a pull request goes to main: give either create_pr or a revision")
     files = {path.relative_to(folder).as_posix(): path for path in repo_files(folder, repo_type)}
-    with hub_errors(repo_id, revision=revision, action="write to"), _quiet():
+    with hub_errors(repo_id, revision=revision, action="write to"), quiet():
         from huggingface_hub import HfApi
 
         api = HfApi(token=token, library_name="sfm", library_version=__version__)

@@ -9,7 +9,8 @@ The rule, in this order:
 4. `owner/name[@revision]` is an existing folder of that relative path, else a Hub repository.
 
 Everything of a repository is fetched at one commit, into the cache that huggingface_hub keeps, and
-every newly downloaded file is compared once with the hash that the Hub announced.
+every file is compared once with the size and hash that the Hub states for that commit
+(`sfm.hub.download`).
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sfm import __version__
 from sfm.data.bundled import datasets_dir, models_dir
+from sfm.data.replacing import replacing
 from sfm.errors import HubError, InputError, did_you_mean
+from sfm.hub.download import Download, download
 from sfm.hub.errors import hub_errors
-from sfm.hub.files import ALLOWED, check_folder, digest_matches
+from sfm.hub.files import check_folder, is_plain_path
 
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^@\s]+))?")
 
@@ -94,6 +96,9 @@ def _remote(text: str, revision: str | None) -> Location:
         raise InputError(
             f"{text!r} is neither a folder nor a repository written owner/name[@revision]"
         )
+    for name in (found["revision"], revision):
+        if name and not is_plain_path(name):
+            raise InputError(f"{name!r} is not the name of a branch, tag or commit")
     if found["revision"] and revision not in (None, found["revision"]):
         raise InputError(f"two revisions were given: {text!r} and {str(revision)!r}")
     return Location(repo_id=found["id"], revision=revision or found["revision"])
@@ -130,16 +135,20 @@ def resolve(
     if place.folder is not None:
         return check_folder(place.folder / (subfolder or ""), repo_type)
     assert place.repo_id is not None
-    with hub_errors(place.repo_id, revision=place.revision), _quiet():
-        snapshot = _download(
+    with hub_errors(place.repo_id, revision=place.revision), quiet():
+        from huggingface_hub import constants
+        from huggingface_hub.utils import validate_repo_id
+
+        validate_repo_id(place.repo_id)
+        wanted = Download(
             place.repo_id,
-            place.revision,
+            place.revision or "main",
             repo_type=repo_type,
             token=token,
-            cache_dir=cache_dir,
-            force_download=force_download,
-            local_files_only=local_files_only,
+            cache=Path(cache_dir or constants.HF_HUB_CACHE).expanduser(),
+            force=force_download,
         )
+        snapshot = download(wanted, local_files_only=local_files_only)
         folder = snapshot / (subfolder or "")
         if not folder.is_dir():
             raise HubError(f"'{place.repo_id}' has no folder {subfolder!r}")
@@ -162,10 +171,12 @@ def pull(
         `folder`, or the folder in the cache, whose name is the commit id.
 
     Raises:
-        InputError: `folder` exists and is not empty.
+        InputError: `folder` exists and is not empty, is a file, or cannot be written.
         HubError: as `resolve`.
     """
     target = Path(folder).expanduser() if folder is not None else None
+    if target is not None and target.exists() and not target.is_dir():
+        raise InputError(f"{target}: is a file; name a folder")
     if target is not None and target.is_dir() and any(target.iterdir()) and not force_download:
         raise InputError(f"{target} is not empty: name another folder, or force the download")
     source = resolve(
@@ -178,63 +189,29 @@ def pull(
     )
     if target is None:
         return source
-    shutil.copytree(source, target, symlinks=False, dirs_exist_ok=True)
+    # weights or tables of another model would be read beside the new ones
+    stale = ("*.safetensors", "*.safetensors.index.json", "**/*.parquet")
+    with replacing(target, stale=stale) as scratch:
+        shutil.copytree(source, scratch, symlinks=False, dirs_exist_ok=True)
     return target
 
 
-def _download(
-    repo_id: str,
-    revision: str | None,
-    *,
-    repo_type: str,
-    token: str | bool | None,
-    cache_dir: str | Path | None,
-    force_download: bool,
-    local_files_only: bool,
-) -> Path:
-    """One snapshot at one commit; files that were not in the cache before are hashed."""
-    from huggingface_hub import constants, snapshot_download
-
-    cache = Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
-    blobs = cache / f"{repo_type}s--{repo_id.replace('/', '--')}" / "blobs"
-    before = set() if force_download or not blobs.is_dir() else set(os.listdir(blobs))
-    snapshot = snapshot_download(
-        repo_id,
-        repo_type=repo_type,
-        revision=revision,
-        cache_dir=cache_dir,
-        token=token,
-        force_download=force_download,
-        local_files_only=local_files_only,
-        allow_patterns=list(ALLOWED[repo_type]),
-        library_name="sfm",
-        library_version=__version__,
-    )
-    damaged = []
-    for path in sorted(Path(snapshot).rglob("*")):
-        blob = path.resolve()
-        if path.is_symlink() and blob.name not in before and not digest_matches(blob, blob.name):
-            blob.unlink()
-            path.unlink()
-            damaged.append(path.name)
-    if damaged:
-        raise HubError(
-            f"{', '.join(damaged)} of '{repo_id}' arrived damaged (wrong hash) "
-            "and was removed from the cache: try again"
-        )
-    return Path(snapshot)
-
-
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the client's own remarks off stderr: what matters comes back as one `HubError`.
 
-    The client also makes its HTTP library warn about an argument of its own (`data=`), which is
-    none of our user's business.
+    The client sets its logger up when it is first imported, so it is imported before that. It also
+    makes its HTTP library warn about an argument of its own (`data=`), which is none of our user's
+    business. Its HTTP client is guarded from here on (`sfm.hub.guard`).
     """
-    logger = logging.getLogger("huggingface_hub")
+    from huggingface_hub.utils import logging as client_logging
+
+    from sfm.hub.guard import install
+
+    install()
+    logger = logging.getLogger(client_logging.__name__.partition(".")[0])
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Use 'content=", DeprecationWarning)

@@ -66,9 +66,18 @@ class Call:
 
 @dataclass
 class Reply:
+    """One answer.
+
+    Attributes:
+        cut: send only so many bytes of the body and hang up.
+        delay: seconds of silence before the body.
+    """
+
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
+    cut: int | None = None
+    delay: float = 0.0
 
     @classmethod
     def json(cls, data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Reply:

@@ -29,6 +29,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -94,6 +95,7 @@ class HubServer:
         url: `http://127.0.0.1:<port>`, the value for HF_ENDPOINT.
         token: the token of `user`.
         requests: every request so far, oldest first.
+        stranger: asked first for every call; what it returns is sent in place of the Hub's answer.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class HubServer:
         self.user, self.token = user, token
         self.requests: list[LoggedRequest] = []
         self.faults: list[Fault] = []
+        self.stranger: Callable[[Call], Reply | None] | None = None
         self.verbose = False
         self._thread: threading.Thread | None = None
         self.add_user(user, token)
@@ -187,6 +190,8 @@ class HubServer:
 
     def answer(self, call: Call) -> Reply:
         """Reply to one call, with injected faults, and log it."""
+        if self.stranger is not None and (strange := self.stranger(call)) is not None:
+            return strange
         for fault in self.faults:
             if fault.times > 0 and fault.path in call.path:
                 fault.times -= 1
@@ -254,8 +259,13 @@ class _Connection(BaseHTTPRequestHandler):
             self.send_header(name, value.encode("ascii", "replace").decode())
         self.send_header("Content-Length", str(len(reply.body)))
         self.end_headers()
+        if reply.delay:
+            self.wfile.flush()
+            time.sleep(reply.delay)
         if self.command != "HEAD":
-            self.wfile.write(reply.body)
+            self.wfile.write(reply.body[: reply.cut])
+        if reply.cut is not None:
+            self.close_connection = True
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve
 

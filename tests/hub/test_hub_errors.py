@@ -10,7 +10,7 @@ import sys
 import pytest
 from huggingface_hub import HfApi, constants
 
-from sfm.errors import HubError, InputError, SfmError
+from sfm.errors import HubError, InputError, SfmError, SfmWarning
 from sfm.hub import check_folder, list_models, pull, push_folder, resolve
 from sfm.hub.publish import push
 from sfm.testing.hub_server import HubServer
@@ -125,11 +125,11 @@ def test_no_network(client, model_folder):
     push_folder(model_folder, "tester/tiny")
     folder = resolve("tester/tiny")
     client.point_at(f"http://127.0.0.1:{free_port()}")
-    assert resolve("tester/tiny") == folder, "what is in the cache still loads"
+    with pytest.warns(SfmWarning, match=r"cannot reach the Hub .* in the cache is used"):
+        assert resolve("tester/tiny") == folder, "what is in the cache still loads"
     with pytest.raises(HubError) as caught:
         resolve("tester/other")
     assert "cannot reach the Hub at http://127.0.0.1:" in line(caught)
-    assert "not in the cache" in str(caught.value)
     with pytest.raises(HubError) as caught:
         push_folder(model_folder, "tester/other")
     assert "cannot reach the Hub" in line(caught)
@@ -213,9 +213,10 @@ def test_file_damaged_in_the_cache(client, model_folder):
     path = resolve("tester/tiny") / "model.safetensors"
     path.resolve().write_bytes(path.read_bytes()[:-4])
     with pytest.raises(HubError) as caught:
-        resolve("tester/tiny")
-    assert "model.safetensors is damaged" in line(caught)
-    assert resolve("tester/tiny", force_download=True).is_dir()
+        resolve("tester/tiny", local_files_only=True)
+    assert "model.safetensors of 'tester/tiny' is damaged in the cache" in line(caught)
+    assert resolve("tester/tiny").is_dir(), "with a network it is fetched again"
+    assert path.read_bytes() == (model_folder / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 4, b"\xff" * 64, b"PK\x03\x04" * 8])
