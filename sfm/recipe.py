@@ -12,22 +12,40 @@ somebody else's recipe is safe.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from sfm import yaml12
 from sfm.errors import PluginError, RecipeError, did_you_mean
 
 LossKind = Literal["norm", "huber", "square"]
+LARGEST = 2**53  # whole numbers up to it are exact in every format
+
+
+def _whole(value: Any) -> Any:
+    """`2e4` is a whole number, too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# no true as 1, no text as a number
+Count = Annotated[int, BeforeValidator(_whole), Field(le=LARGEST)]
+Items = Field(strict=False)  # a list of YAML is a tuple here
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved values as plain JSON."""
@@ -60,7 +78,7 @@ class ThroughSection(_Strict):
 
     simulator: str
     weight: float = Field(default=1.0, gt=0)
-    runs: int = Field(default=4, ge=1)
+    runs: Count = Field(default=4, ge=1)
     options: dict[str, Any] = Field(default_factory=dict)
     closure: dict[str, Any] = Field(default_factory=dict)
 
@@ -82,10 +100,10 @@ class Task(_Strict):
     dataset: str
     encoder: str | None = None
     quantities: dict[str, Goal] = Field(min_length=1)
-    levels: tuple[str, ...] | None = None
+    levels: Annotated[tuple[str, ...], Items] | None = None
     weight: float = Field(default=1.0, gt=0)
     share: float = Field(default=1.0, gt=0)
-    max_samples: int | None = Field(default=None, ge=1)
+    max_samples: Count | None = Field(default=None, ge=1)
     through: ThroughSection | None = None
 
     @field_validator("quantities", mode="before")
@@ -95,7 +113,7 @@ class Task(_Strict):
             return value
         # in one order, whatever the file's: the order of a sum decides its last bit
         pairs = sorted(value.items(), key=lambda pair: str(pair[0]))
-        return {k: {"weight": v} if isinstance(v, (int, float)) else v for k, v in pairs}
+        return {k: v if isinstance(v, (Mapping, Goal)) else {"weight": v} for k, v in pairs}
 
     @model_validator(mode="after")
     def _derivatives_need_energy(self) -> Task:
@@ -120,11 +138,11 @@ class ModelSection(_Strict):
     """
 
     size: Literal["tiny", "small"] = "tiny"
-    channels: int | None = Field(default=None, ge=1)
-    layers: int | None = Field(default=None, ge=1)
-    experts: int | None = Field(default=None, ge=1)
-    radial: int | None = Field(default=None, ge=1)
-    carried: int | None = Field(default=None, ge=1)
+    channels: Count | None = Field(default=None, ge=1)
+    layers: Count | None = Field(default=None, ge=1)
+    experts: Count | None = Field(default=None, ge=1)
+    radial: Count | None = Field(default=None, ge=1)
+    carried: Count | None = Field(default=None, ge=1)
     encoders: dict[str, dict[str, Any]] = Field(default_factory=dict)
     repulsion: Literal["zbl", "none"] = "zbl"
 
@@ -143,7 +161,7 @@ class OptimizerSection(_Strict):
 
     lr: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
-    warmup: int = Field(default=100, ge=0)
+    warmup: Count = Field(default=100, ge=0)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     final: float = Field(default=0.01, ge=0, le=1)
     clip: float | None = Field(default=1.0, gt=0)
@@ -170,21 +188,21 @@ class TrainingSection(_Strict):
         cache_mb: memory for tokenised samples.
     """
 
-    steps: int = Field(default=2000, ge=1)
-    tokens_per_batch: int = Field(default=1024, ge=1)
-    edges_per_batch: int = Field(default=24_000, ge=1)
+    steps: Count = Field(default=2000, ge=1)
+    tokens_per_batch: Count = Field(default=1024, ge=1)
+    edges_per_batch: Count = Field(default=24_000, ge=1)
     temperature: float = Field(default=2.0, gt=0)
     ema: float = Field(default=0.999, ge=0, lt=1)
     precision: Literal[32, 64] = 32
-    seed: int = Field(default=0, ge=0)
-    validate_every: int = Field(default=500, ge=1)
-    validation_samples: int = Field(default=64, ge=1)
-    checkpoint_every: int = Field(default=200, ge=1)
-    log_every: int = Field(default=10, ge=1)
-    devices: int = Field(default=1, ge=1)
+    seed: Count = Field(default=0, ge=0)
+    validate_every: Count = Field(default=500, ge=1)
+    validation_samples: Count = Field(default=64, ge=1)
+    checkpoint_every: Count = Field(default=200, ge=1)
+    log_every: Count = Field(default=10, ge=1)
+    devices: Count = Field(default=1, ge=1)
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    max_samples: int | None = Field(default=None, ge=1)
-    cache_mb: int = Field(default=1024, ge=1)
+    max_samples: Count | None = Field(default=None, ge=1)
+    cache_mb: Count = Field(default=1024, ge=1)
 
 
 class Recipe(_Strict):
@@ -205,7 +223,7 @@ class Recipe(_Strict):
     summary: str = ""
     start: str | None = None
     model: ModelSection = ModelSection()
-    tasks: tuple[Task, ...] = Field(min_length=1)
+    tasks: tuple[Task, ...] = Field(min_length=1, strict=False)
     optimizer: OptimizerSection = OptimizerSection()
     training: TrainingSection = TrainingSection()
 
@@ -218,15 +236,15 @@ class FinetuneOptimizer(OptimizerSection):
     """As for pretraining, gentler; `lr` None takes the mode's own."""
 
     lr: float | None = Field(default=None, gt=0)  # type: ignore[assignment]
-    warmup: int = Field(default=20, ge=0)
+    warmup: Count = Field(default=20, ge=0)
 
 
 class FinetuneTraining(TrainingSection):
     """As for pretraining, shorter."""
 
-    steps: int = Field(default=300, ge=1)
+    steps: Count = Field(default=300, ge=1)
     ema: float = Field(default=0.99, ge=0, lt=1)
-    validate_every: int = Field(default=100, ge=1)
+    validate_every: Count = Field(default=100, ge=1)
 
 
 class Lora(_Strict):
@@ -237,7 +255,7 @@ class Lora(_Strict):
         alpha: the update is scaled by alpha / rank.
     """
 
-    rank: int = Field(default=8, ge=1)
+    rank: Count = Field(default=8, ge=1)
     alpha: float = Field(default=8.0, gt=0)
 
 
@@ -263,37 +281,18 @@ class FinetuneRecipe(_Strict):
 R = TypeVar("R", bound=BaseModel)
 
 
-class NumberLoader(yaml.SafeLoader):
-    """YAML in which `1e-3` and `-.5` are numbers, as people expect."""
-
-
-NumberLoader.yaml_implicit_resolvers = {
-    key: list(value) for key, value in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-NumberLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)$|^[-+]\.\d+$"),
-    list("-+.0123456789"),
-)
-
-
-def read_yaml(text: str, where: str) -> Any:
-    """YAML to plain values.
+def read_yaml(text: str | bytes, where: str) -> Any:
+    """YAML to plain values; see `sfm.yaml12`.
 
     Raises:
-        RecipeError: not YAML; line and column are named.
+        RecipeError: not YAML (line and column are named), a key given twice, too large or deep.
     """
-    try:
-        return yaml.load(text, NumberLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
-        raise RecipeError(f"{where}:{place} not YAML: {getattr(error, 'problem', error)}") from None
+    return yaml12.read(text, where)
 
 
 def dump_yaml(value: Mapping[str, Any]) -> str:
     """Plain values to YAML, in their own order."""
-    return yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True, width=100)
+    return yaml12.write(value)
 
 
 def load(path: str | Path, overrides: Iterable[str] = (), *, check: bool = True) -> Recipe:
@@ -326,7 +325,12 @@ def _read(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise RecipeError(f"{path}: no such recipe")
-    return read_yaml(path.read_text(encoding="utf-8"), str(path))
+    if path.stat().st_size > yaml12.LARGEST_TEXT:
+        raise RecipeError(f"{path}: larger than {yaml12.LARGEST_TEXT} bytes, so it is no recipe")
+    try:
+        return read_yaml(path.read_bytes(), str(path))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def validate(cls: type[R], values: Any, overrides: Iterable[str] = ()) -> R:
@@ -337,13 +341,15 @@ def validate(cls: type[R], values: Any, overrides: Iterable[str] = ()) -> R:
     """
     if not isinstance(values, Mapping):
         raise RecipeError(f"a recipe is a mapping of keys to values, not {type(values).__name__}")
-    values = _copy(values)
-    for text in overrides:
-        _override(values, text)
     try:
+        values = _copy(values)
+        for text in overrides:
+            _override(values, text)
         return cls.model_validate(values)
     except ValidationError as error:
         raise RecipeError(_one_line(cls, error)) from None
+    except RecursionError:
+        raise RecipeError("the recipe is nested too deeply") from None
 
 
 def _copy(value: Any) -> Any:
@@ -395,10 +401,17 @@ def _one_line(cls: type[BaseModel], error: ValidationError) -> str:
     else:
         message = message.removeprefix("Value error, ")
         given = first.get("input")
-        shown = f" (given: {given!r})" if not isinstance(given, (Mapping, list, tuple)) else ""
+        shown = (
+            f" (given: {_short(given)})" if not isinstance(given, (Mapping, list, tuple)) else ""
+        )
         text = f"{where}: {message[:1].lower()}{message[1:]}{shown}"
     more = len(problems) - 1
     return text + (f" (and {more} more {'problem' if more == 1 else 'problems'})" if more else "")
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if not isinstance(value, int) or abs(value) < 10**60 else "a huge number"
+    return text if len(text) < 80 else text[:77] + "..."
 
 
 def _known_keys(cls: type[BaseModel], place: list[str]) -> list[str]:

@@ -9,18 +9,19 @@ from sfm.errors import InputError
 
 
 def parse_value(text: str) -> Any:
-    """A number, true, false, null, list or string.
+    """A number, true, false, null, list or string; what is no YAML is a string.
+
+    Raises:
+        RecipeError: a key given twice, or a number too long.
 
     >>> parse_value("1e-3"), parse_value("[1, 2e-2]"), parse_value("PBE")
     (0.001, [1, 0.02], 'PBE')
     """
-    import yaml
-
-    from sfm.recipe import NumberLoader
+    from sfm import yaml12
 
     try:
-        return yaml.load(text, NumberLoader)
-    except yaml.YAMLError:
+        return yaml12.read(text, "--set")
+    except yaml12.NotYaml:
         return text
 
 

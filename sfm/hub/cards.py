@@ -257,9 +257,9 @@ def _recipe(recipe: Any) -> str:
         return ""
     if isinstance(recipe, str):
         return f"```yaml\n{recipe.strip()}\n```"
-    import yaml
+    from sfm import yaml12
 
-    return f"```yaml\n{yaml.safe_dump(recipe, sort_keys=False).strip()}\n```"
+    return f"```yaml\n{yaml12.write(recipe).strip()}\n```"
 
 
 def _citation(citations: Any) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sfm.errors import HubError
+from sfm.errors import HubError, InputError
 from sfm.hub.errors import hub_errors
 from sfm.hub.files import read_config
 from sfm.hub.resolve import bundled, quiet
@@ -162,11 +162,11 @@ def _card(path: Path) -> tuple[dict[str, Any], str]:
     found = re.match(r"---\r?\n(.*?)\r?\n---\r?\n", text, re.DOTALL)
     head: Any = {}
     if found is not None:
-        import yaml
+        from sfm import yaml12
 
         try:
-            head = yaml.safe_load(found[1])
-        except yaml.YAMLError:
+            head = yaml12.read(found[1], str(path))
+        except InputError:
             head = {}
         text = text[found.end() :]
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -193,6 +193,8 @@ class Simulator(nn.Module, ABC):
         self.dtype = dtype
 
     def _checked(self, parameter: Parameter, value: Any, dtype: torch.dtype) -> Tensor:
+        if isinstance(value, bool):  # true is no 1
+            raise InputError(f"{self.part}: {parameter.name}={value!r} is not a number")
         try:
             tensor = torch.as_tensor(value, dtype=dtype).detach().clone()
         except (TypeError, ValueError):
@@ -217,7 +219,9 @@ class Simulator(nn.Module, ABC):
                 f"{did_you_mean(str(value), map(str, setting.choices))}"
             )
         kind = type(setting.default)
-        if kind in (int, float) and not isinstance(value, bool):
+        if kind in (int, float):
+            if isinstance(value, bool):
+                raise InputError(f"{self.part}: {setting.name}={value!r} is not a number")
             if kind is int and isinstance(value, float) and not value.is_integer():
                 raise InputError(f"{self.part}: {setting.name}={value!r} is not a whole number")
             try:

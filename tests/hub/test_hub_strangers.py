@@ -122,7 +122,7 @@ def test_a_tag_that_is_a_path_writes_nothing(client, server, model_folder, tmp_p
     with pytest.raises(HubError, match="no plain name"):
         resolve("tester/tiny")
     assert not [p for p in (tmp_path / "home").rglob("*") if "evil" in p.name]
-    assert not [p for p in cache.rglob("blobs/*")]
+    assert not list(cache.rglob("blobs/*"))
 
 
 def test_a_commit_that_is_a_path_writes_nothing(client, server, model_folder):
@@ -239,7 +239,6 @@ def test_places_and_tokens_that_cannot_be(server, model_folder, tmp_path, client
         (("push", str(model_folder), "tester/x"), {"HF_TOKEN": "hf_ü€"}, (4,), "token (HF_TOKEN)"),
         (("models", "--remote"), {"HF_TOKEN": "hf_ü€"}, (4,), "token (HF_TOKEN)"),
         (("pull", "tester/tiny@../../x"), {}, (2,), "not the name of a branch"),
-        (("pull", "../.."), {}, (2,), ""),
     ]
     for words, changes, codes, said in cases:
         done = sfm(*words, env={**env, **changes})

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from sfm import yaml12
 from sfm.data.spec import DatasetSpec
 from sfm.errors import InputError, one_line_errors
-from sfm.recipe import NumberLoader
 
 from ..periodic.grid import Grid
 from .building import build, quality_table, write_table
@@ -87,10 +85,7 @@ def settings_of(items: Sequence[str]) -> dict[str, Any]:
         key, equals, text = item.partition("=")
         if not equals or key in found:
             raise InputError(f"--set {item}: write KEY=VALUE, each key once")
-        try:
-            found[key] = yaml.load(text, NumberLoader)
-        except yaml.YAMLError:
-            raise InputError(f"--set {item}: '{text}' is no value") from None
+        found[key] = yaml12.read(text, f"--set {item}")
     return found
 
 
