@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -38,8 +38,8 @@ class NotYaml(RecipeError):
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict[str, Any] = {}
-    yaml_constructors: dict[str | None, Any] = {
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_constructors: ClassVar[dict[str | None, Any]] = {
         _TAG + name: yaml.SafeLoader.yaml_constructors[_TAG + name]
         for name in ("null", "bool", "float", "str", "seq", "map")
     }
@@ -72,7 +72,7 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     """Quotes what `_Loader` would read as something else than text; writes every alias out."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -93,10 +93,8 @@ def _written_out(node: Any, sizes: dict[int, int]) -> int:
         return sizes[id(node)]
     sizes[id(node)] = 0
     children = node.value if not isinstance(node.value, str) else []
-    parts = [
-        part for child in children for part in (child if isinstance(child, tuple) else [child])
-    ]
-    sizes[id(node)] = total = 1 + sum(_written_out(part, sizes) for part in parts)
+    pairs = (child if isinstance(child, tuple) else (child,) for child in children)
+    sizes[id(node)] = total = 1 + sum(_written_out(part, sizes) for pair in pairs for part in pair)
     return total
 
 
@@ -126,4 +124,12 @@ def read(text: str | bytes, where: str) -> Any:
 
 def write(value: Mapping[str, Any]) -> str:
     """Plain values to YAML, in their own order; `read` gives them back."""
-    return yaml.dump(dict(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+    def dumped(unicode: bool) -> str:
+        return yaml.dump(
+            dict(value), Dumper=_Dumper, sort_keys=False, allow_unicode=unicode, width=100
+        )
+
+    text = dumped(True)
+    # pyyaml does not escape the line breaks of Unicode by itself, and reads them as spaces
+    return dumped(False) if set(text) & set("\x85\u2028\u2029") else text

@@ -53,7 +53,7 @@ def test_plain_scalars_follow_the_core_schema(text, value):
         ("a: !!timestamp 2026-99-01", "could not determine a constructor"),
         ("a: !!binary aGk=", "could not determine a constructor"),
         ("a: \x00", "special characters are not allowed"),
-        ("a: 1\n--- \nb: 2", "expected a single document"),
+        ("a: 1\n--- \nb: 2", "another document"),
         ("x" * 2_000_000, "larger than"),
     ],
     ids=lambda value: value[:20],
@@ -96,7 +96,7 @@ def test_utf_16_and_other_encodings(tmp_path):
         ("tasks.0.levels=[1]", "tasks.0.levels.0: input should be a valid string (given: 1)"),
         ("name=2026", "name: input should be a valid string (given: 2026)"),
         ("training.steps={a: 1, a: 2}", "the key 'a' is given twice"),
-        (".".join(["a"] * 5000) + "=1", "nested too deeply"),
+        (".".join(["a"] * 5000) + "=1", "a: unknown key"),
     ],
 )
 def test_strict_types(override, said):
@@ -168,7 +168,7 @@ def test_any_text_is_values_or_one_line(text):
     try:
         yaml12.read(text, "text")
     except RecipeError as error:
-        assert "\n" not in str(error)
+        assert "\n" not in str(error)  # noqa: PT017
 
 
 @given(st.binary(max_size=60))
@@ -177,7 +177,7 @@ def test_any_bytes_are_values_or_one_line(content):
     try:
         yaml12.read(content, "text")
     except RecipeError as error:
-        assert "\n" not in str(error)
+        assert "\n" not in str(error)  # noqa: PT017
 
 
 RECIPES = st.builds(
@@ -216,4 +216,4 @@ def test_any_values_are_a_recipe_or_one_line(values, overrides):
     try:
         parse(values, overrides, check=False)
     except RecipeError as error:
-        assert "\n" not in str(error)
+        assert "\n" not in str(error)  # noqa: PT017
