@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from sfm.config import ModelConfig
 from sfm.data.replacing import replacing, settle
 from sfm.errors import HubError, InputError, PluginError
 from sfm.registry import FIRST_PARTY, discover
+from sfm.strict_json import read_object
 
 if TYPE_CHECKING:
     from sfm.model import FoundationModel
@@ -59,14 +60,10 @@ def read_config(folder: Path) -> ModelConfig:
     Raises:
         HubError: missing or damaged.
     """
-    path = folder / CONFIG
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        return ModelConfig.from_dict(read_object(folder / CONFIG))
     except FileNotFoundError:
         raise HubError(f"{folder}: holds no {CONFIG}, so it is not a model") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise HubError(f"{path}: damaged ({error}); download or save the model again") from None
-    return ModelConfig.from_dict(data)
 
 
 def check_plugins(config: ModelConfig, domains: Collection[str] | None) -> None:
@@ -125,9 +122,7 @@ def load(folder: Path, *, domains: Collection[str] | None = None) -> FoundationM
     state = _read_weights(folder)
     if domains is not None:
         config = config.restricted(domains)
-    from sfm.model import FoundationModel
-
-    model = FoundationModel(config)
+    model = _build(config, {key: value.shape for key, value in state.items()}, folder)
     if domains is not None:
         known = model.state_dict()
         state = {k: v for k, v in state.items() if k in known or k.startswith("trunk.")}
@@ -141,14 +136,33 @@ def load(folder: Path, *, domains: Collection[str] | None = None) -> FoundationM
     return model.eval()
 
 
+def _build(
+    config: ModelConfig, shapes: Mapping[str, Sequence[int]], folder: Path
+) -> FoundationModel:
+    """The model with first weights; what a config of nobody's making asks for is bounded."""
+    from sfm.model import FoundationModel
+    from sfm.nn.bounded import BuiltWithin
+
+    try:
+        with BuiltWithin(shapes, str(folder)):
+            return FoundationModel(config)
+    except (HubError, PluginError):
+        raise
+    except Exception as error:  # whatever a constructor says of options that cannot be
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise HubError(f"{folder}: no model can be built from {CONFIG} ({reason})") from error
+
+
 def _read_weights(folder: Path) -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     files = [folder / WEIGHTS]
     if (folder / INDEX).is_file():
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        files = [folder / name for name in sorted(set(index["weight_map"].values()))]
+        shards = read_object(folder / INDEX).get("weight_map")
+        if not isinstance(shards, dict) or not all(isinstance(v, str) for v in shards.values()):
+            raise HubError(f"{folder / INDEX}: damaged (it has no weight_map)")
+        files = [folder / name for name in sorted(set(shards.values()))]
     state: dict[str, Any] = {}
     for path in files:
         if path.parent != folder:
@@ -157,7 +171,7 @@ def _read_weights(folder: Path) -> dict[str, Any]:
             state.update(load_file(path))
         except FileNotFoundError:
             raise HubError(f"{folder}: holds no {path.name}; only safetensors are read") from None
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, ValueError, RuntimeError) as error:
             raise HubError(
                 f"{path}: damaged or truncated ({error}); download the model again"
             ) from None

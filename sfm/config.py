@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from sfm.config_schema import check
 from sfm.coverage import Coverage
 from sfm.errors import HubError, InputError
 from sfm.quantity import Quantity
@@ -125,7 +126,7 @@ class ModelConfig:
         """The config of a checkpoint of this or an earlier format.
 
         Raises:
-            HubError: not an sfm model, a newer format, or missing keys.
+            HubError: not an sfm model, a newer format, missing keys, or values that cannot be.
         """
         if data.get("model_type") != MODEL_TYPE:
             raise HubError(
@@ -133,12 +134,14 @@ class ModelConfig:
                 "this is not an sfm model"
             )
         kinds = data.get("architectures")
-        if kinds and "FoundationModel" not in kinds:
+        if kinds and (not isinstance(kinds, list) or "FoundationModel" not in kinds):
+            kinds = kinds if isinstance(kinds, list) else [kinds]
             raise HubError(
                 f"config.json: this is a {', '.join(map(str, kinds))}, not a foundation model: "
                 "its README.md says how to load it"
             )
         data = upgrade(dict(data))
+        check(data)
         try:
             return cls(
                 trunk=data["trunk"],
@@ -153,7 +156,7 @@ class ModelConfig:
                 repulsion=data["repulsion"],
                 coverage=tuple(Coverage.from_dict(c) for c in data["coverage"]),
             )
-        except (KeyError, TypeError, InputError) as error:
+        except (KeyError, TypeError, ValueError, InputError) as error:
             raise HubError(f"config.json is damaged: {type(error).__name__}: {error}") from None
 
 
@@ -173,7 +176,7 @@ def upgrade(data: dict[str, Any]) -> dict[str, Any]:
         HubError: it comes from a newer sfm.
     """
     version = data.get("format")
-    if not isinstance(version, int) or version > FORMAT or version < 1:
+    if not isinstance(version, int) or isinstance(version, bool) or version > FORMAT or version < 1:
         raise HubError(
             f"config.json has format {version!r}; this sfm reads formats 1 to {FORMAT}: "
             "upgrade with pip install -U sfm-hub"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -38,8 +38,8 @@ class NotYaml(RecipeError):
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
-    yaml_constructors: ClassVar[dict[str | None, Any]] = {
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
+    yaml_constructors: dict[str | None, Any] = {  # noqa: RUF012
         _TAG + name: yaml.SafeLoader.yaml_constructors[_TAG + name]
         for name in ("null", "bool", "float", "str", "seq", "map")
     }
@@ -72,14 +72,14 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     """Quotes what `_Loader` would read as something else than text; writes every alias out."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-_Loader.add_constructor(_TAG + "int", _Loader.construct_int)
-_Loader.add_constructor(None, yaml.SafeLoader.construct_undefined)
+_Loader.yaml_constructors[_TAG + "int"] = _Loader.construct_int
+_Loader.yaml_constructors[None] = yaml.SafeLoader.construct_undefined
 for _name, (_pattern, _first) in _CORE.items():
     for _cls in (_Loader, _Dumper):
         _cls.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), _first)

@@ -285,12 +285,18 @@ class Dataset:
             raise InputError(
                 f"{paths[0]}: not written by sfm; convert it with `sfm dataset convert`"
             )
-        self.info: dict[str, Any] = json.loads(head)
-        self.name: str = self.info.get("name", self.folder.name)
-        self.domain: str = self.info["domain"]
-        self.columns = tuple(
-            Column(**json.loads(f.metadata[KEY])) for f in self._table.schema if f.metadata
-        )
+        try:
+            self.info: dict[str, Any] = json.loads(head)
+            self.name: str = str(self.info.get("name", self.folder.name))
+            self.domain: str = str(self.info["domain"])
+            self.columns = tuple(
+                Column(**json.loads(f.metadata[KEY])) for f in self._table.schema if f.metadata
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(
+                f"{paths[0]}: what it says of its columns is damaged "
+                f"({type(error).__name__}: {str(error)[:200]}); build or fetch it again"
+            ) from None
         self.split, self.level = split, level
         units = dict(quantity_units or {})
         length = length_unit if isinstance(length_unit, str) else length_unit(self.domain)

@@ -15,15 +15,18 @@ A report is a dict of JSON values; every key is optional, and a section without 
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sfm.data.replacing import replacing
-from sfm.errors import InputError
+from sfm.errors import InputError, printable
 from sfm.hub.bibtex import references
 from sfm.hub.files import read_config
+from sfm.strict_json import read_object
 
 Report = Mapping[str, Any]
 
@@ -65,8 +68,8 @@ def model_card(report: Report) -> str:
     if not head.eval_results:
         head.model_name = None
     sections = [
-        f"# {name}",
-        str(report.get("summary", "")),
+        f"# {text(line(name))}",
+        text(report.get("summary", "")),
         _section("What is inside", _inside(report)),
         _section("How to use it", _snippet(report)),
         _section("Training data", _data_table(data)),
@@ -99,7 +102,7 @@ def report_of(folder: Path, *, name: str | None = None) -> dict[str, Any]:
     """The report that a model folder carries: `training.json`, completed from `config.json`."""
     config = read_config(folder)
     path = folder / "training.json"
-    training = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    training = read_object(path) if path.is_file() else {}
     report: dict[str, Any] = dict(training.get("report") or training)
     report.setdefault("name", name or config.get("name") or folder.resolve().name)
     if not report.get("encoders"):
@@ -154,13 +157,13 @@ def dataset_card(spec: Any, statistics: Report) -> str:
         size_categories=[next((word for top, word in _SIZES if rows < top), "n>10M")],
     )
     parts = [
-        f"# {spec.name}",
-        spec.summary,
+        f"# {text(line(spec.name))}",
+        text(spec.summary),
         _section("Columns", _table(_rows(statistics, "columns"))),
         _section("Levels of theory", _bullets(spec.levels)),
         _section("Splits", _table([{"split": k, "rows": v} for k, v in splits.items()])),
-        _section("How it was made", str(statistics.get("made") or "")),
-        _section("Licence and origin", f"{spec.licence}. {spec.origin}".strip()),
+        _section("How it was made", text(statistics.get("made") or "")),
+        _section("Licence and origin", text(f"{spec.licence}. {spec.origin}".strip())),
         _section("Sources", _table(_rows(statistics, "sources"))),
         _section("Limits", _bullets(statistics.get("limits"))),
         _section("Citation", _citation(spec.citation)),
@@ -218,11 +221,12 @@ def _inside(report: Report) -> str:
 def _snippet(report: Report) -> str:
     if report.get("use"):
         return str(report["use"])
-    name = report.get("repo") or report["name"]
+    name = line(report.get("repo") or report["name"]).replace("`", "'")
     return (
         "```python\n"
         "import sfm\n\n"
-        f'model = sfm.load("{name}")  # a bundled name, a folder or owner/name\n'
+        f"model = sfm.load({json.dumps(name, ensure_ascii=False)})  # a bundled name, a folder or "
+        "owner/name\n"
         "model.predict(atoms)  # {quantity: value} with units\n"
         "```\n\n"
         f"or `sfm predict {name} FILE`. With transformers: `import sfm.hub.auto`, then "
@@ -256,15 +260,32 @@ def _recipe(recipe: Any) -> str:
     if not recipe:
         return ""
     if isinstance(recipe, str):
-        return f"```yaml\n{recipe.strip()}\n```"
+        return _fenced("yaml", recipe)
     from sfm import yaml12
 
-    return f"```yaml\n{yaml12.write(recipe).strip()}\n```"
+    return _fenced("yaml", yaml12.write(recipe))
 
 
 def _citation(citations: Any) -> str:
-    text = references([citations] if isinstance(citations, str) else citations or ())
-    return f"```bibtex\n{text.strip()}\n```" if text else ""
+    found = references([citations] if isinstance(citations, str) else citations or ())
+    return _fenced("bibtex", found) if found else ""
+
+
+def text(value: Any) -> str:
+    """Text of a card: its HTML is shown, not obeyed, and no character commands a terminal."""
+    return html.escape(printable(str(value)), quote=False)
+
+
+def line(value: Any) -> str:
+    """One line of text."""
+    return " ".join(printable(str(value)).split())
+
+
+def _fenced(kind: str, body: str) -> str:
+    """A block of code whose fence is longer than any in it."""
+    longest = max((len(run) for run in re.findall("`+", body)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{kind}\n{printable(body).strip()}\n{fence}"
 
 
 def number(value: Any) -> str:
@@ -279,7 +300,7 @@ def _table(rows: Sequence[Report]) -> str:
     if not rows:
         return ""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [columns, ["---"] * len(columns)]
+    lines = [[_cell(column) for column in columns], ["---"] * len(columns)]
     lines += [[_cell(row.get(column)) for column in columns] for row in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -289,7 +310,7 @@ def _cell(value: Any) -> str:
         value = ", ".join(f"{k} {_cell(v)}" for k, v in value.items())
     elif isinstance(value, (list, tuple)):
         value = ", ".join(_cell(v) for v in value)
-    return number(value).replace("|", "\\|").replace("\n", " ")
+    return text(number(value)).replace("|", "\\|").replace("\n", " ")
 
 
 def _pairs(values: Any) -> str:
@@ -297,7 +318,7 @@ def _pairs(values: Any) -> str:
 
 
 def _bullets(lines: Any) -> str:
-    return "\n".join(f"- {line}" for line in lines or ())
+    return "\n".join(f"- {text(one)}" for one in lines or ())
 
 
 def _section(title: str, body: str) -> str:

@@ -13,6 +13,9 @@ from sfm.hub.errors import hub_errors
 from sfm.hub.files import read_config
 from sfm.hub.resolve import bundled, quiet
 
+LARGEST_CARD = 1_000_000  # characters that are read of a card
+LONGEST = 100  # characters of a licence or tag
+
 
 @dataclass(frozen=True)
 class Row:
@@ -94,7 +97,7 @@ def _cached(repo_type: str, cache_dir: str | Path | None) -> list[Row]:
 
 def _is_ours(folder: Path, repo_type: str) -> bool:
     if repo_type == "dataset":
-        return "sfm" in (_card(folder / "README.md")[0].get("tags") or ())
+        return "sfm" in _tags(_card(folder / "README.md")[0])
     try:
         read_config(folder)
     except HubError:
@@ -142,23 +145,30 @@ def _hub_row(info: Any) -> Row:
 def _row(name: str, where: str, folder: Path, revision: str = "") -> Row:
     head, summary = _card(folder / "README.md")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    licence = str(head.get("license_name") or head.get("license") or "")
     return Row(
         name=name,
         where=where,
         revision=revision,
         size=size,
-        licence=str(head.get("license_name") or head.get("license") or ""),
-        tags=tuple(str(tag) for tag in head.get("tags") or ()),
+        licence=licence[:LONGEST],
+        tags=_tags(head),
         summary=summary,
         path=folder,
     )
+
+
+def _tags(head: dict[str, Any]) -> tuple[str, ...]:
+    tags = head.get("tags")
+    return tuple(str(tag)[:LONGEST] for tag in tags) if isinstance(tags, list) else ()
 
 
 def _card(path: Path) -> tuple[dict[str, Any], str]:
     """YAML head of a card, and the first line of text after its title."""
     if not path.is_file():
         return {}, ""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    with path.open(encoding="utf-8", errors="replace") as file:
+        text = file.read(LARGEST_CARD)
     found = re.match(r"---\r?\n(.*?)\r?\n---\r?\n", text, re.DOTALL)
     head: Any = {}
     if found is not None:
@@ -171,4 +181,4 @@ def _card(path: Path) -> tuple[dict[str, Any], str]:
         text = text[found.end() :]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     plain = [line for line in lines if not line.startswith(("#", "|", "```"))]
-    return head if isinstance(head, dict) else {}, plain[0] if plain else ""
+    return head if isinstance(head, dict) else {}, plain[0][:1000] if plain else ""

@@ -37,6 +37,7 @@ class Encoder(nn.Module, ABC):
         conditions: names of `Sample.conditions` that it uses; absent ones count as zero.
         fields: names of `Sample.fields` that it needs.
         default_cutoff: interaction range if the recipe names none.
+        largest_cutoff: no longer one is taken: every token would see every other.
 
     Args:
         channels: width of the trunk.
@@ -50,13 +51,19 @@ class Encoder(nn.Module, ABC):
     conditions: ClassVar[tuple[str, ...]] = ()
     fields: ClassVar[tuple[str, ...]] = ()
     default_cutoff: ClassVar[float] = 5.0
+    largest_cutoff: ClassVar[float] = 100.0
 
     def __init__(self, *, channels: int, cutoff: float | None = None) -> None:
         super().__init__()
         self.channels = channels
+        if isinstance(cutoff, (bool, str)):
+            raise InputError(f"encoder '{self.part}': cutoff {cutoff!r} is no number")
         self.cutoff = float(self.default_cutoff if cutoff is None else cutoff)
-        if not self.cutoff > 0:
-            raise InputError(f"encoder '{self.part}': cutoff {self.cutoff} must be positive")
+        if not 0 < self.cutoff <= self.largest_cutoff:
+            raise InputError(
+                f"encoder '{self.part}': cutoff {self.cutoff:g} must be positive and at most "
+                f"{self.largest_cutoff:g} {self.length_unit}"
+            )
         self.lift_scalars = self._lift(self.raw[0] + len(self.conditions))
         self.lift_vectors = self._lift(self.raw[1])
         self.lift_tensors = self._lift(self.raw[2])

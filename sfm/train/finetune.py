@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from sfm.recipe import (
     Recipe,
     parse,
 )
+from sfm.strict_json import read_object
 from sfm.train.build import fit_normalisers, measure_neighbours, model_config, new_model
 from sfm.train.calibrate import calibrate
 from sfm.train.cover import cover
@@ -213,7 +213,7 @@ def _base(model: str | Path | FoundationModel) -> tuple[FoundationModel, str, di
 
     folder = resolve(model)
     path = folder / TRAINING
-    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    record = read_object(path) if path.is_file() else {}
     loaded = load(folder)
     return loaded, loaded.config.name, record
 
@@ -284,7 +284,7 @@ def _encoder(model: FoundationModel, source: Source, wanted: Sequence[str]) -> s
 def pretraining_tasks(record: Mapping[str, Any]) -> tuple[list[TaskData], str]:
     """The tasks that a model was pretrained on, or why they are not at hand."""
     own = record.get("pretraining") or record
-    if "tasks" not in (own.get("recipe") or {}):
+    if not isinstance(own, Mapping) or "tasks" not in (own.get("recipe") or {}):
         return [], "the model carries no training.json, so its pretraining tasks are not known"
     try:
         old: Recipe = parse(own["recipe"])

@@ -26,6 +26,7 @@ import torch
 from scipy.linalg import eigh
 from torch import Tensor, nn
 
+from sfm.data.atomic import atomic
 from sfm.data.labelling import note
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
@@ -109,7 +110,10 @@ class FockModel(nn.Module):
         from safetensors.torch import save_file
 
         path = self.base.save_pretrained(folder) / "fock.safetensors"
-        save_file({k: v.contiguous() for k, v in self.blocks.state_dict().items()}, str(path))
+        with atomic(path) as scratch:
+            blocks = {k: v.contiguous() for k, v in self.blocks.state_dict().items()}
+            save_file(blocks, str(scratch))
+            scratch.chmod(0o644)  # safetensors writes files that only their owner may read
         return path.parent
 
     @classmethod
@@ -119,6 +123,7 @@ class FockModel(nn.Module):
         Raises:
             InputError: the folder has no Fock module, or one made with other options.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         path = Path(folder) / "fock.safetensors"
@@ -128,6 +133,8 @@ class FockModel(nn.Module):
         model.to(model.base.dtype)  # before loading, which would round to single precision
         try:
             model.blocks.load_state_dict(load_file(str(path)))
+        except SafetensorError as error:
+            raise InputError(f"{path}: damaged, or no safetensors file ({error})") from None
         except RuntimeError as error:
             raise InputError(f"{path}: {str(error).splitlines()[0]}; give its options") from None
         return model.eval()

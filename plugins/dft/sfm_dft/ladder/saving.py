@@ -10,7 +10,9 @@ from typing import Any
 from torch import nn
 
 from sfm.data.atomic import atomic
-from sfm.errors import InputError
+from sfm.errors import HubError, InputError
+from sfm.nn.bounded import BuiltWithin, checked_options
+from sfm.strict_json import parse
 from sfm_dft.ladder.neural import GlobalXC, LocalXC
 
 KINDS: Mapping[str, type[nn.Module]] = {"local": LocalXC, "global": GlobalXC}
@@ -34,9 +36,9 @@ def load(name: str | Path) -> nn.Module:
     `global-families` (of H2, H4 and H2-H2).
 
     Raises:
-        InputError: there is no such file, or it holds no functional.
+        InputError: there is no such file, it holds no functional, or a damaged one.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     path = Path(name)
     if not path.exists():
@@ -44,11 +46,22 @@ def load(name: str | Path) -> nn.Module:
     if not path.exists():
         known = ", ".join(sorted(p.stem for p in BUNDLED.glob("*.safetensors")))
         raise InputError(f"{name}: no such file, and no bundled functional (there are {known})")
-    with safe_open(str(path), framework="pt") as file:
-        head = file.metadata() or {}
-        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            head = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: damaged, or no safetensors file ({error})") from None
     if head.get("kind") not in KINDS:
         raise InputError(f"{path}: holds no functional of this package")
-    functional = KINDS[head["kind"]](**json.loads(head["options"]))
-    functional.load_state_dict(state, strict=True)
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    try:
+        with BuiltWithin(shapes, str(path)):
+            functional = KINDS[head["kind"]](**checked_options(parse(head["options"])))
+        functional.load_state_dict(state, strict=True)
+    except HubError:
+        raise
+    except Exception as error:  # whatever a constructor says of options that cannot be
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise InputError(f"{path}: its weights do not fit its options ({reason})") from error
     return functional

@@ -220,8 +220,8 @@ class NonlocalMetaGGA(NeuralFunctional):
     ) -> None:
         super().__init__(extra=features, **options)
         trunk = dict(SMALL if trunk is None else trunk)
-        if cutoff < 0.0:
-            raise InputError(f"cutoff={cutoff}: a range of messages in bohr is not negative")
+        if not 0.0 <= cutoff <= 100.0:
+            raise InputError(f"cutoff={cutoff}: a range of messages is from 0 to 100 bohr")
         own = {"features": features, "trunk": trunk, "cutoff": cutoff, "lone": lone, "blind": blind}
         self.options |= own
         self.blind = blind

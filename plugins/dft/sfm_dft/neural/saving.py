@@ -16,6 +16,7 @@ from torch import nn
 
 from sfm.data.replacing import replacing
 from sfm.errors import HubError, InputError
+from sfm.nn.bounded import BuiltWithin, checked_options
 from sfm_dft.neural.functional import KINDS as POINTWISE
 from sfm_dft.neural.functional import NeuralFunctional
 from sfm_dft.neural.nonlocality import NonlocalGGA, NonlocalMetaGGA
@@ -99,24 +100,30 @@ def load(name: str | Path, **options: Any) -> Functional:
     """
     from safetensors.torch import load_file
 
-    from sfm.hub.files import read_config
+    from sfm.hub.files import read_config, tensor_shapes
     from sfm.hub.resolve import resolve
 
     folder = resolve(name, **options)
     config = read_config(folder)
-    kind = (config.get("architectures") or [""])[0]
-    chosen = config.get("functional")
+    kinds, chosen = config.get("architectures"), config.get("functional")
+    kind = str(kinds[0]) if isinstance(kinds, list) and kinds else ""
     if kind not in KINDS or not isinstance(chosen, dict):
         raise HubError(f"{folder} holds no density functional but {kind or 'something else'!r}")
-    if config.get("format", 0) > FORMAT:
+    version = config.get("format", 0)
+    if not isinstance(version, int) or version > FORMAT:
         raise HubError(f"{folder} was written by a newer sfm: upgrade with pip install -U sfm-hub")
+    path = folder / "model.safetensors"
     try:
-        members = [KINDS[kind](**{**chosen, "seed": seed}) for seed in chosen["seed"]]
+        with BuiltWithin(tensor_shapes(path), str(folder)):
+            options = checked_options(chosen)
+            members = [KINDS[kind](**{**options, "seed": seed}) for seed in options["seed"]]
         ensemble = Ensemble(members)
-        ensemble.load_state_dict(load_file(str(folder / "model.safetensors")), strict=True)
-    except (KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise HubError(f"{folder}: weights do not fit config.json ({reason})") from None
+        ensemble.load_state_dict(load_file(str(path)), strict=True)
+    except HubError:
+        raise
+    except Exception as error:  # whatever a constructor says of options that cannot be
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise HubError(f"{folder}: weights do not fit config.json ({reason})") from error
     ensemble.requires_grad_(False)
     ensemble.eval()
     return members[0] if len(members) == 1 else ensemble

@@ -26,6 +26,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from sfm.data.atomic import atomic
 from sfm.errors import InputError, RunError
 from sfm_dft.neural.functional import Gain, NeuralFunctional
 from sfm_dft.neural.reactions import Kind, Reaction
@@ -145,8 +146,9 @@ class Laplace:
         numbers = {f"noise.{kind}": value for kind, value in self.noise.items()}
         numbers |= {"prior": self.prior, "determined": self.determined}
         tensors = {name: torch.tensor(x, dtype=torch.float64) for name, x in numbers.items()}
-        save_file({"covariance": self.covariance.contiguous(), **tensors}, str(path))
-        path.chmod(0o644)  # safetensors writes files that only their owner may read
+        with atomic(path) as scratch:
+            save_file({"covariance": self.covariance.contiguous(), **tensors}, str(scratch))
+            scratch.chmod(0o644)  # safetensors writes files that only their owner may read
         return path
 
     @classmethod
@@ -156,20 +158,23 @@ class Laplace:
         Raises:
             InputError: the folder has none, or one for a functional of another size.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         path = Path(folder) / FILE
         if not path.exists():
             raise InputError(f"{folder} holds no {FILE}: fit one with Laplace.fit and save it")
-        read = load_file(str(path))
+        try:
+            read = load_file(str(path))
+            noise = {k.split(".")[1]: float(v) for k, v in read.items() if k.startswith("noise.")}
+            prior, determined = float(read["prior"]), float(read["determined"])
+            covariance = read["covariance"]
+        except (SafetensorError, OSError, KeyError, RuntimeError, IndexError) as error:
+            raise InputError(f"{path}: damaged ({' '.join(str(error).split())[:200]})") from None
         size = sum(weight.numel() for weight in _watched(functional))
-        if len(read["covariance"]) != size:
-            raise InputError(
-                f"{path} is for {len(read['covariance'])} weights, this functional has {size}"
-            )
-        noise = {k.split(".")[1]: float(v) for k, v in read.items() if k.startswith("noise.")}
-        prior, determined = float(read["prior"]), float(read["determined"])
-        return cls(functional, read["covariance"], noise, prior, determined)
+        if len(covariance) != size:
+            raise InputError(f"{path} is for {len(covariance)} weights, this functional has {size}")
+        return cls(functional, covariance, noise, prior, determined)
 
 
 def _watched(functional: nn.Module) -> list[Tensor]:

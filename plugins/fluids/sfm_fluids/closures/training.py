@@ -20,10 +20,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from sfm.data.atomic import atomic
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
+from sfm.nn.bounded import BuiltWithin, checked_options
 from sfm.simulate import Through
 from sfm.simulate.through import placement
+from sfm.strict_json import parse
 
 from ..data.coarse import COARSE, FILTER_WIDTH
 from ..data.filtering import Filter, cut_off, outer
@@ -140,7 +143,9 @@ def fit(
 def save(closure: nn.Module, path: str | Path) -> None:
     """Write weights, class and options to one safetensors file."""
     about = {"class": type(closure).__name__, "options": json.dumps(_options(closure))}
-    save_file({k: v.contiguous() for k, v in closure.state_dict().items()}, path, metadata=about)
+    weights = {k: v.contiguous() for k, v in closure.state_dict().items()}
+    with atomic(path) as scratch:
+        save_file(weights, scratch, metadata=about)
 
 
 def load(path: str | Path) -> nn.Module:
@@ -159,8 +164,13 @@ def load(path: str | Path) -> nn.Module:
         raise InputError(f"{path}: damaged, or no safetensors file ({error})") from None
     if about.get("class") not in CLOSURES:
         raise InputError(f"{path}: holds no closure (known: {', '.join(CLOSURES)})")
-    closure = CLOSURES[about["class"]](**json.loads(about["options"]))
-    closure.load_state_dict(weights)
+    try:
+        with BuiltWithin({k: tuple(v.shape) for k, v in weights.items()}, str(path)):
+            closure = CLOSURES[about["class"]](**checked_options(parse(about["options"])))
+        closure.load_state_dict(weights)
+    except Exception as error:  # whatever a constructor says of options that cannot be
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise InputError(f"{path}: its weights do not fit its options ({reason})") from error
     return closure.eval().requires_grad_(False)
 
 

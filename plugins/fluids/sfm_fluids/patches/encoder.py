@@ -82,10 +82,11 @@ class Patches(Encoder):
     raw: ClassVar[tuple[int, int, int]] = (N_SCALARS, N_VECTORS, N_MATRICES + 1)
     fields: ClassVar[tuple[str, ...]] = ("velocity",)
     default_cutoff: ClassVar[float] = 5.0
+    largest_cutoff: ClassVar[float] = 1000.0
 
     def __init__(self, *, channels: int, cutoff: float | None = None, patch: int = 2) -> None:
-        if patch < 1:
-            raise InputError(f"encoder '{self.part}': patch={patch} must be at least 1")
+        if not 1 <= patch <= 256:
+            raise InputError(f"encoder '{self.part}': patch={patch} is not from 1 to 256")
         super().__init__(channels=channels, cutoff=2.5 * patch if cutoff is None else cutoff)
         self.patch = int(patch)
 
