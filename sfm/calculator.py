@@ -12,6 +12,7 @@ import numpy as np
 from sfm.data import ase_atoms
 from sfm.data.sample import Sample
 from sfm.errors import InputError, InputWarning, PluginError
+from sfm.guard import Guard
 
 try:
     from ase.calculators.calculator import (
@@ -48,15 +49,23 @@ class SfmCalculator(Calculator):
         model: a model with an energy head for molecules or crystals.
         level: level of theory; needed where the model knows several.
         domain: `crystals` for periodic, `molecules` for open atoms if None.
+        extrapolate: warn of what lies outside the training data instead of refusing it.
 
     Raises:
         InputError: an unknown domain or level, or several levels of which none is named.
     """
 
     def __init__(
-        self, model: FoundationModel, *, level: str | None = None, domain: str | None = None
+        self,
+        model: FoundationModel,
+        *,
+        level: str | None = None,
+        domain: str | None = None,
+        extrapolate: bool = False,
     ) -> None:
         super().__init__()
+        self.extrapolate = extrapolate
+        self._guards: dict[tuple[str, str], Guard] = {}
         self.model, self.level, self.domain = model, level, domain
         self._encoders = _encoders(model, level, domain)
         parts = self._encoders.values()
@@ -98,8 +107,8 @@ class SfmCalculator(Calculator):
         """Energy and forces, and whatever else of `properties`, into `results`.
 
         Raises:
-            InputError: an impossible charge or spin, a system that the model does not know, or
-                stress without three periodic directions.
+            InputError: an impossible charge or spin, or stress without three periodic directions.
+            OutsideError: elements, charge, spin or distances outside the training data.
             PropertyNotImplementedError: the model does not say it of such a system.
         """
         with self._lock:
@@ -111,6 +120,12 @@ class SfmCalculator(Calculator):
         if text not in self._told:
             self._told.add(text)
             warnings.warn(text, InputWarning, stacklevel=2)
+
+    def _guard(self, part: str, level: str) -> Guard:
+        if (part, level) not in self._guards:
+            made = Guard(self.model, part, level, extrapolate=self.extrapolate)
+            self._guards[part, level] = made
+        return self._guards[part, level]
 
     def _results(self, atoms: Any, properties: Collection[str]) -> dict[str, Any]:
         own = self.domain or ("crystals" if atoms.pbc.any() else "molecules")
@@ -138,6 +153,7 @@ class SfmCalculator(Calculator):
                 raise InputError("stress needs a cell that is periodic in three directions")
             names.append("stress")
         tokens = self.model.tokenize(part, [sample], level)
+        self._guard(part, level).check(tokens, [sample.conditions], names)
         values, features = self.model.values_and_features({part: tokens}, {part: names})
         arrays = {
             key: value.detach().cpu().numpy().astype(np.float64)
@@ -174,11 +190,9 @@ def _energy_shares(
     return np.asarray(shares.detach().cpu().numpy())
 
 
-def calculator(
-    model: FoundationModel, *, level: str | None = None, domain: str | None = None
-) -> SfmCalculator:
+def calculator(model: FoundationModel, **options: Any) -> SfmCalculator:
     """`SfmCalculator(model, ...)`; see there."""
-    return SfmCalculator(model, level=level, domain=domain)
+    return SfmCalculator(model, **options)
 
 
 def _encoders(model: FoundationModel, level: str | None, domain: str | None) -> dict[str, str]:

@@ -343,14 +343,29 @@ class FoundationModel(nn.Module):
 
         return embed(self, inputs, **options)
 
-    def calculator(self, *, level: str | None = None, domain: str | None = None) -> Any:
+    def calculator(
+        self, *, level: str | None = None, domain: str | None = None, extrapolate: bool = False
+    ) -> Any:
         """An ASE calculator; see `sfm.calculator`."""
         from sfm.calculator import calculator
 
-        return calculator(self, level=level, domain=domain)
+        return calculator(self, level=level, domain=domain, extrapolate=extrapolate)
 
-    def closure(self, domain: str, *, level: str | None = None, **options: Any) -> nn.Module:
+    def closure(
+        self,
+        domain: str,
+        *,
+        level: str | None = None,
+        extrapolate: bool = False,
+        **options: Any,
+    ) -> nn.Module:
         """The module that fills the hole of this domain's classical theory.
+
+        Args:
+            domain: whose closure.
+            level: level of theory; needed where the model knows several.
+            extrapolate: let it answer outside the training data, with a warning.
+            options: those of the encoder's `closure`.
 
         Raises:
             InputError: the model was not trained on this domain, or several levels fit.
@@ -360,7 +375,15 @@ class FoundationModel(nn.Module):
         if not supplying:
             self.encoder_for(domain)
             raise InputError(f"no encoder of domain '{domain}' supplies a closure")
-        return self.encoder(supplying[-1]).closure(self, level=level, **options)
+        encoder = self.encoder(supplying[-1])
+        if extrapolate:
+            if not isinstance(encoder, PointEncoder):
+                raise InputError(
+                    f"extrapolate: what the training data of '{encoder.part}' cover was not "
+                    "recorded, so nothing is refused; leave it out"
+                )
+            options["extrapolate"] = True
+        return encoder.closure(self, level=level, **options)
 
     @torch.no_grad()
     def collapsed(self, part: str, level: str) -> FoundationModel:

@@ -14,7 +14,8 @@ from sfm.data.batching import row_counts
 from sfm.data.readers import read_object
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
-from sfm.errors import InputError, RunError
+from sfm.errors import InputError, OutsideError, RunError
+from sfm.guard import HOW, Finding, Guard
 
 if TYPE_CHECKING:
     from sfm.model import FoundationModel
@@ -131,6 +132,7 @@ def predict(
     domain: str | None = None,
     level: str | None = None,
     quantities: Collection[str] | None = None,
+    extrapolate: bool = False,
 ) -> Prediction | list[Prediction]:
     """Everything that the model was trained to say of the inputs.
 
@@ -141,17 +143,20 @@ def predict(
         domain: treat the systems as this domain's (a molecule as input of `dft`).
         level: only this level of theory.
         quantities: only these.
+        extrapolate: also say what lies outside the training data of a level, with a warning.
+            Otherwise that level is left out with a warning, or the system refused if none is left.
 
     Returns:
         One `Prediction`, or a list for a list or a file with several systems.
 
     Raises:
         InputError: unreadable input, or a domain, level or quantity that the model does not know.
+        OutsideError: elements, charge, spin or distances of a system lie outside the training data.
         RunError: the model returned a value that is not finite.
     """
     samples = _samples(model, inputs, domain)
     collected: list[dict[str, Any]] = [
-        {"values": {}, "units": {}, "levels": {}, "uncertainty": {}, "warnings": []}
+        {"values": {}, "units": {}, "levels": {}, "uncertainty": {}, "warnings": [], "refused": []}
         for _ in samples
     ]
     asked = False
@@ -173,10 +178,19 @@ def predict(
         for start, tokens in _batches(model, part, [samples[i] for i in mine], next(iter(names))):
             for one, wanted in names.items():
                 context = torch.full_like(tokens.context, model.context(part, one))
-                results = _predict_batch(model, part, wanted, tokens.replace(context=context))
+                routed = tokens.replace(context=context)
+                stated = [samples[i].conditions for i in mine[start:][: tokens.n_systems]]
+                found = Guard(model, part, one).findings(routed, stated)
+                if not extrapolate and all(map(_all_refused, found)):
+                    results: list[dict[str, Any]] = [{} for _ in found]
+                else:
+                    results = _predict_batch(model, part, wanted, routed)
                 for offset, result in enumerate(results):
                     target = collected[mine[start + offset]]
+                    left_out = _told(target, found[offset], one, wanted, extrapolate)
                     for name, (value, sigma, outside) in result.items():
+                        if name in left_out:
+                            continue
                         key = f"{name}@{one}" if times[name] > 1 else name
                         target["values"][key] = value
                         target["units"][key] = model.config.quantities[name].unit
@@ -193,6 +207,10 @@ def predict(
             f"model '{model.config.name}' cannot say {list(quantities or ['anything'])}"
             f"{f' at level {level!r}' if level else ''} of this input; it says {', '.join(said)}"
         )
+    for sample, own in zip(samples, collected, strict=True):
+        if own["refused"] and not own["values"]:
+            raise OutsideError(f"{sample.id}: {own['refused'][0]}; {HOW}")
+        own["warnings"] += [f"left out: {text}" for text in own["refused"]]
     predictions = [
         Prediction(
             id=s.id,
@@ -202,11 +220,35 @@ def predict(
             units=c["units"],
             levels=c["levels"],
             uncertainty=c["uncertainty"],
-            warnings=tuple(c["warnings"]),
+            warnings=tuple(dict.fromkeys(c["warnings"])),
         )
         for s, c in zip(samples, collected, strict=True)
     ]
     return predictions if _is_many(inputs, samples) else predictions[0]
+
+
+def _all_refused(findings: Sequence[Finding]) -> bool:
+    return any(f.refused and f.quantity is None for f in findings)
+
+
+def _told(
+    target: dict[str, Any],
+    findings: Sequence[Finding],
+    level: str,
+    wanted: Collection[str],
+    extrapolate: bool,
+) -> set[str]:
+    """Put the findings where they are told; the quantities that are not."""
+    left_out: set[str] = set()
+    for one in findings:
+        if one.quantity is not None and one.quantity not in wanted:
+            continue
+        if one.refused and not extrapolate:
+            target["refused"].append(one.text)
+            left_out |= set(wanted) if one.quantity is None else {one.quantity}
+        else:
+            target["warnings"].append(f"extrapolated: {one.text}" if one.refused else one.text)
+    return left_out
 
 
 def _predict_batch(model: FoundationModel, part: str, names: list[str], tokens: Tokens):
@@ -231,6 +273,7 @@ def embed(
     *,
     domain: str | None = None,
     level: str | None = None,
+    extrapolate: bool = False,
 ) -> Embedding | list[Embedding]:
     """The trunk's features: for similarity, regression on few labels, or clustering.
 
@@ -239,12 +282,15 @@ def embed(
         inputs: as for `predict`.
         domain: treat the systems as this domain's.
         level: level of theory that routes the experts; the encoder's first one if None.
+        extrapolate: warn of what lies outside the training data instead of refusing it.
 
     Raises:
         InputError: unreadable input, or an unknown domain or level.
+        OutsideError: elements, charge, spin or distances of a system lie outside the training data.
     """
     samples = _samples(model, inputs, domain)
     results: list[Embedding] = []
+    guards: dict[tuple[str, str], Guard] = {}
     for sample in samples:
         part = next(
             (
@@ -257,8 +303,11 @@ def embed(
         if part is None:
             raise InputError(f"{sample.id}: no encoder of '{model.config.name}' takes it")
         chosen = level or model.targets(encoder=part)[0].level
+        guards.setdefault((part, chosen), Guard(model, part, chosen, extrapolate=extrapolate))
+        tokens = model.tokenize(part, [sample], chosen)
+        guards[part, chosen].check(tokens, [sample.conditions])
         with torch.no_grad():
-            out = model.features({part: model.tokenize(part, [sample], chosen)})[part]
+            out = model.features({part: tokens})[part]
         results.append(
             Embedding(
                 id=sample.id,

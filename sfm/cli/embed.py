@@ -13,6 +13,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", required=True, help=".npz or .h5")
     parser.add_argument("--domain", help="treat the systems as this domain's")
     parser.add_argument("--level", help="level of theory that routes the experts")
+    parser.add_argument(
+        "--extrapolate",
+        action="store_true",
+        help="answer outside the training data too: elements, charges, atoms that come too close",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.set_defaults(handler=run)
 
@@ -22,11 +27,18 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     import sfm
-    from sfm.cli.output import emit, emit_json
+    from sfm.cli.output import emit, emit_json, input_warnings, warn
     from sfm.cli.results import write_arrays
 
     model = sfm.load(arguments.model)
-    found = model.embed(Path(arguments.input), domain=arguments.domain, level=arguments.level)
+    told: list[str] = []
+    with input_warnings(told):
+        found = model.embed(
+            Path(arguments.input),
+            domain=arguments.domain,
+            level=arguments.level,
+            extrapolate=arguments.extrapolate,
+        )
     systems = found if isinstance(found, list) else [found]
     arrays = {
         "invariant": np.stack([e.invariant for e in systems]),
@@ -44,9 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
                 "part": model.config.name,
                 "systems": [e.id for e in systems],
                 "quantities": {"invariant": invariant},
-                "warnings": [],
+                "warnings": told,
             }
         )
     else:
         emit(str(arguments.output))
+        warn(told)
     return 0

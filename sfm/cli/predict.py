@@ -17,6 +17,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--quantity", action="append", metavar="NAME", help="only this quantity; may be repeated"
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help=".npz, .h5 or .extxyz")
+    parser.add_argument(
+        "--extrapolate",
+        action="store_true",
+        help="answer outside the training data too: elements, charges, atoms that come too close",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.epilog = "example: sfm predict sfm-tiny molecule.xyz --json"
     parser.set_defaults(handler=run)
@@ -36,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
             domain=arguments.domain,
             level=arguments.level,
             quantities=arguments.quantity,
+            extrapolate=arguments.extrapolate,
         )
     predictions = found if isinstance(found, list) else [found]
     if arguments.output:

@@ -35,6 +35,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--closure", metavar="MODEL", help="model that supplies the missing term")
     parser.add_argument("--level", help="level of theory of the closure")
+    parser.add_argument(
+        "--extrapolate",
+        action="store_true",
+        help="let the closure answer outside its training data: elements, charges, distances",
+    )
     parser.add_argument("--seed", type=int, help="of random initial states")
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help=".npz, .h5 or the domain's own format"
@@ -75,7 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
                 pass
     many = "at most " if steps and simulator.converged(state) is not None else ""
     note(f"{part.full_name}: {many}{steps} steps")
-    trajectory = simulator.run(state, steps, every=arguments.every)
+    with input_warnings(told):
+        trajectory = simulator.run(state, steps, every=arguments.every)
     if arguments.output:
         _write(simulator, trajectory, arguments.output)
         note(f"wrote {arguments.output}")
@@ -126,15 +132,16 @@ def _closure(arguments: argparse.Namespace, domain: str) -> Any:
     from sfm.errors import InputError
 
     if arguments.closure is None:
-        if arguments.level is not None:
-            raise InputError("--level goes with --closure MODEL")
+        for flag in ("level", "extrapolate"):
+            if getattr(arguments, flag):
+                raise InputError(f"--{flag} goes with --closure MODEL")
         return None
     import sfm
     from sfm.cli.output import note
 
     note(f"loading {arguments.closure}")
     model = sfm.load(arguments.closure).double()
-    return model.closure(domain, level=arguments.level)
+    return model.closure(domain, level=arguments.level, extrapolate=arguments.extrapolate)
 
 
 def _start(cls: Any, part: Any, values: dict[str, Any], arguments: argparse.Namespace) -> Any:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
-from sfm.errors import InputError, did_you_mean
+from sfm.errors import InputError, OutsideError, RunError, did_you_mean
 from sfm.progress import report
 from sfm.quantity import Quantity
 from sfm.simulate.through import Through
@@ -320,7 +320,10 @@ class Simulator(nn.Module, ABC):
         done = 0
         while done < steps:
             stride = min(every, steps - done)
-            state = self(state, stride)
+            try:
+                state = self(state, stride)
+            except OutsideError as error:  # the input was fine: the run went there
+                raise RunError(f"{self.part}: after step {done}: {error}") from None
             done += stride
             states.append(state)
             observed.append(self.observe(state))

@@ -211,8 +211,9 @@ def test_what_a_run_does_not_use_is_said_once(capsys):
             warnings.warn("a.h5: not used:\n pressure", InputWarning, stacklevel=1)
     assert capsys.readouterr().err == "sfm: warning: a.h5: not used: pressure\n"
     told: list[str] = []
-    with pytest.warns(UserWarning, match="another"), input_warnings(told):
+    with input_warnings(told):
         warnings.warn("b", InputWarning, stacklevel=1)
-        warnings.warn("another", UserWarning, stacklevel=1)
+        with pytest.warns(UserWarning, match="another"):
+            warnings.warn("another", UserWarning, stacklevel=1)
     assert told == ["b"]
     assert capsys.readouterr().err == ""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sfm.data.tokens import Tokens
+from sfm.guard import Guard
 from sfm_crystals.cells import Cells, image_pairs
 
 if TYPE_CHECKING:
@@ -25,9 +26,11 @@ class ModelEnergy(nn.Module):
         part: its encoder.
         level: level of theory; may be left out if the model knows one only.
         double: evaluate in float64.
+        extrapolate: warn of what lies outside the training data instead of refusing it.
 
     Raises:
         InputError: the model gives no energy of crystals, or several levels fit.
+        OutsideError: in a call, elements or distances outside the training data.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class ModelEnergy(nn.Module):
         *,
         level: str | None = None,
         double: bool = True,
+        extrapolate: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -44,6 +48,7 @@ class ModelEnergy(nn.Module):
         self.level = model.level(part, level, "energy")
         self.context = model.context(part, self.level)
         self.double_precision = double
+        self.guard = Guard(model, part, self.level, extrapolate=extrapolate)
 
     def forward(self, positions: Tensor, types: Tensor, cell: Tensor, system: Tensor) -> Tensor:
         """Energies (S,) in eV.
@@ -56,6 +61,7 @@ class ModelEnergy(nn.Module):
         """
         dtype = torch.float64 if self.double_precision else self.model.dtype
         tokens = self.tokens(positions, types, cell, system).to(dtype=dtype)
+        self.guard.check(tokens, quantities=("energy",))
         values = self.model.in_precision(dtype, {self.part: tokens}, {self.part: ("energy",)})
         return values[self.part]["energy"]
 

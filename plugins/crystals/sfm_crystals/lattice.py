@@ -10,13 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sfm.data.elements import SYMBOLS
 from sfm.data.sample import Sample
-from sfm.errors import InputError, InputWarning, RunError
+from sfm.errors import InputError, InputWarning, OutsideError, RunError
+from sfm.guard import searching
 from sfm.progress import report
 from sfm.quantity import ENERGY, FORCES, STRESS, Quantity
 from sfm.simulate.base import Observations, Parameter, Setting, Simulator, Trajectory
 from sfm_crystals import elasticity, equation_of_state, potentials
-from sfm_crystals.cells import GPA, Cells, derivatives
+from sfm_crystals.cells import GPA, Cells, bonds, derivatives
 from sfm_crystals.fire import LatticeState, fire_step, strain_length
 from sfm_crystals.fixed_point import CELL_MODES, Basin, polish, respond
 from sfm_crystals.quantities import PRESSURE, VOLUME
@@ -28,6 +30,8 @@ DEFAULTS = {
 }
 STIFFNESS = 57.1  # curvature of Lennard-Jones at its minimum, in epsilon / sigma^2
 LARGEST_GROWTH = 4.0  # in volume; a cell that grows more is called broken
+SMALLEST = 0.4  # in volume; a cell that shrinks to less has collapsed,
+SQUEEZED = 20.0  # unless more GPa than this press on it
 RELAXED = 1e-4  # eV/angstrom; a run of `forward` that ends below it has converged
 CLOSURE_STIFFNESS = 10.0  # eV/angstrom^2, a bond of a typical inorganic crystal
 
@@ -269,38 +273,64 @@ class LatticeStatics(Simulator):
         under first-order differentiation (implicit function theorem, `sfm_crystals.fixed_point`).
 
         Raises:
-            RunError: no minimum within `max_steps`, or the cells ran away.
+            RunError: no minimum within `max_steps`, or the cells ran away or collapsed.
+            OutsideError: the closure refuses the cells that are to be relaxed.
         """
-        cells, residual = state.detached(), float("inf")
-        target = 1e-2 * float(self._stiffness().detach())  # eV/angstrom: about 0.01 angstrom away
-        done = 0
         with torch.no_grad():
-            while done < self.max_steps:
-                moving = LatticeState.at_rest(cells)
-                while done < self.max_steps and self.residual(moving) > target:
-                    moving = self(moving, 10)
-                    done += 10
-                    report(f"{self.part}: relaxation, step", done, self.max_steps)
-                    self._check_growth(moving, state)
-                basin = Basin(self.enthalpy, moving, self.relax_cell, self.relax_atoms)
-                basin, residual = polish(basin, self.tolerance)
-                if residual <= self.tolerance:
-                    break
-                cells, target = basin.cells, min(target, residual) * 0.1
-            else:
-                raise RunError(
-                    f"{self.part}: not relaxed after {done} steps (largest force {residual:.2e} "
-                    f"eV/angstrom, tolerance {self.tolerance:.0e}); raise max_steps, or tolerance "
-                    "if the closure is in float32"
-                )
+            self.energy(state)  # what the closure refuses is no relaxation's fault
+            with searching():
+                basin = self._search(state)
+            self._refuse_collapse(basin.cells)
         relaxed = respond(basin) if self._differentiable(basin.cells) else basin.cells
         return LatticeState.at_rest(relaxed)
 
-    def _check_growth(self, cells: Cells, start: Cells) -> None:
-        if not bool((cells.volume() < LARGEST_GROWTH * start.volume()).all()):
+    def _search(self, state: Cells) -> Basin:
+        cells, residual = state.detached(), float("inf")
+        target = 1e-2 * float(self._stiffness().detach())  # eV/angstrom: about 0.01 angstrom away
+        done = 0
+        while done < self.max_steps:
+            moving = LatticeState.at_rest(cells)
+            while done < self.max_steps and self.residual(moving) > target:
+                moving = self(moving, 10)
+                done += 10
+                report(f"{self.part}: relaxation, step", done, self.max_steps)
+                self._check_volume(moving, state)
+            basin = Basin(self.enthalpy, moving, self.relax_cell, self.relax_atoms)
+            basin, residual = polish(basin, self.tolerance)
+            self._check_volume(basin.cells, state)
+            if residual <= self.tolerance:
+                return basin
+            cells, target = basin.cells, min(target, residual) * 0.1
+        self._refuse_collapse(cells)
+        raise RunError(
+            f"{self.part}: not relaxed after {done} steps (largest force {residual:.2e} "
+            f"eV/angstrom, tolerance {self.tolerance:.0e}); raise max_steps, or tolerance "
+            "if the closure is in float32"
+        )
+
+    def _refuse_collapse(self, cells: Cells) -> None:
+        """Whether the closure answers for the cells that its forces led to."""
+        try:
+            self.energy(cells)
+        except OutsideError as error:
+            raise RunError(f"{self.part}: the relaxation collapsed: {error}") from None
+
+    def _check_volume(self, cells: Cells, start: Cells) -> None:
+        change = cells.volume() / start.volume()
+        if not bool((change < LARGEST_GROWTH).all()):
             raise RunError(
                 f"{self.part}: the cell grew more than {LARGEST_GROWTH:g} times: nothing holds it "
                 "together at this pressure and distance"
+            )
+        squeezed = float(self.pressure.detach()) > SQUEEZED
+        if not squeezed and bool((change < SMALLEST).any()):
+            worst = int(change.argmin())
+            count = int(cells.counts()[worst])
+            volumes = [float(c.volume()[worst]) / count for c in (start, cells)]
+            raise RunError(
+                f"{self.part}: the relaxation collapsed: from {volumes[0]:.3g} to "
+                f"{volumes[1]:.3g} angstrom^3 per atom, {_closest(cells, worst)}; the energy has "
+                "no minimum near the cell that was given"
             )
 
     # --- observables --------------------------------------------------------------------------
@@ -408,3 +438,13 @@ def _free(samples: list[Sample], device: torch.device, dtype: torch.dtype) -> Te
         return None
     rows = [np.ones((len(s.types), 3)) if s.fixed is None else ~s.fixed for s in samples]
     return torch.tensor(np.concatenate(rows).astype(np.float64)).to(device, dtype)
+
+
+def _closest(cells: Cells, which: int) -> str:
+    """`Ti-Ti 1.93 angstrom apart`: the closest pair of a cell."""
+    found = bonds(cells, 5.0)
+    length = found.vectors.norm(dim=1)
+    mine = cells.system[found.receiver] == which
+    pair = int(torch.where(mine, length, torch.inf).argmin())
+    z = sorted(SYMBOLS[int(cells.types[k[pair]])] for k in (found.sender, found.receiver))
+    return f"{'-'.join(z)} {float(length[pair]):.3g} angstrom apart"

@@ -11,7 +11,8 @@ from sfm_crystals.elasticity import bulk_modulus
 from sfm_crystals.lattice import LatticeStatics
 from sfm_crystals.prototypes import diamond, fcc
 
-from sfm.errors import InputError, RunError
+import sfm
+from sfm.errors import InputError, OutsideError, RunError
 
 # fcc lattice sums in units of the nearest-neighbour distance: Jones & Ingham (1925), as in Kittel
 A6, A12 = 14.45392, 12.13188
@@ -235,3 +236,25 @@ def test_mistakes_are_told_in_one_line():
     volume = torch.linspace(30, 40, 6).double()
     with pytest.raises(InputError, match="no minimum"):
         equation_of_state.fit(volume, volume / 10)
+
+
+def test_a_cell_that_collapses_is_named():
+    """An energy without a repulsive wall: it falls as the atoms come together."""
+
+    class Falling(torch.nn.Module):
+        def forward(self, positions, types, cell, system):
+            return 0.5 * torch.linalg.det(cell).abs()
+
+    simulator = LatticeStatics(closure=Falling(), potential="none")
+    with pytest.raises(RunError, match=r"collapsed: from 16.* per atom, Cu-Cu .* apart"):
+        simulator.relax(simulator.batch([fcc(29, 4.05)]))
+
+
+def test_a_closure_that_refuses_where_its_forces_led_is_a_collapse():
+    """The search may pass through what is refused, but not end there."""
+    model = sfm.load("sfm-tiny")
+    simulator = LatticeStatics(closure=model.closure("crystals"), tolerance=1e-5)
+    with pytest.raises(OutsideError, match=r"Ti.* apart|periodic image"):
+        simulator.relax(simulator.batch([fcc(22, 2.5)]))
+    relaxed = simulator.relax(simulator.batch([fcc(13, 4.0)]))
+    assert 12.0 < float(relaxed.volume()[0].detach()) / 4 < 21.0  # aluminium: 16.6 by experiment

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError
+from sfm.guard import Guard
 from sfm.nn.encoder import PointEncoder
 from sfm.nn.symmetry import tensor_rotation
 from sfm_dft.density_basis import COUNTS, DIM
@@ -170,12 +171,16 @@ class DensityEncoder(PointEncoder):
     ) -> nn.Module:
         """Module for `dft/kohn-sham`: projections -> exchange-correlation energy beyond LDA, eV.
 
+        The only option is `extrapolate`: warn of what lies outside the training data, do not
+        refuse it.
+
         Raises:
-            InputError: the model does not predict `xc_correction` at `level`, or options are given.
+            InputError: the model does not predict `xc_correction` at `level`, or other options.
         """
+        extrapolate = bool(options.pop("extrapolate", False))
         if options:
             raise InputError(f"closure of '{self.part}': unknown options {sorted(options)}")
-        return DensityClosure(model, self.part, level)
+        return DensityClosure(model, self.part, level, extrapolate=extrapolate)
 
 
 def _projections(sample: Sample) -> np.ndarray | None:
@@ -194,18 +199,28 @@ class DensityClosure(nn.Module):
     Args:
         model: trained on `xc_correction` with encoder `dft/density`.
         part: the encoder's name. level: level of theory; the only one there is if None.
+        extrapolate: warn of what lies outside the training data instead of refusing it.
 
     Raises:
         InputError: the model has no such target, or the level is ambiguous.
+        OutsideError: in a call, elements, charge or distances outside the training data.
     """
 
     base: ClassVar[str] = "LDA"
 
-    def __init__(self, model: FoundationModel, part: str, level: str | None) -> None:
+    def __init__(
+        self,
+        model: FoundationModel,
+        part: str,
+        level: str | None,
+        *,
+        extrapolate: bool = False,
+    ) -> None:
         super().__init__()
         self.model = model
         self.part = part
         self.level = model.level(part, level, "xc_correction")
+        self.guard = Guard(model, part, self.level, extrapolate=extrapolate)
 
     def tokens(self, density: DensityFeatures) -> Tokens:
         """Tokens in float64; features depend on the projections, edges on the positions."""
@@ -227,11 +242,13 @@ class DensityClosure(nn.Module):
         )
 
     def forward(self, density: DensityFeatures) -> Tensor:
+        tokens = self.tokens(density)
+        self.guard.check(tokens, [{"charge": density.charge}], ["xc_correction"])
         # a float32 network is too noisy for self-consistency to 1e-8: its weights are cast for the
         # call, and gradients still reach the originals
         values = self.model.in_precision(
             density.projections.dtype,
-            {self.part: self.tokens(density)},
+            {self.part: tokens},
             {self.part: ["xc_correction"]},
         )
         return values[self.part]["xc_correction"].to(density.projections).reshape(())

@@ -123,7 +123,8 @@ def predicted(molecule: Any, model: FoundationModel, level: str | None = None) -
         conditions={"charge": float(molecule.charge)},
     )
     chosen = model.level(ENCODER, level, QUANTITY)
-    found: Any = predict(model, sample, level=chosen, quantities=[QUANTITY])
+    # a start claims nothing: the self-consistent field mends what lies outside the training data
+    found: Any = predict(model, sample, level=chosen, quantities=[QUANTITY], extrapolate=True)
     return np.asarray(found[QUANTITY], dtype=np.float64)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sfm.data.neighbours import neighbour_list
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError
+from sfm.guard import Guard
 
 if TYPE_CHECKING:
     from sfm.model import FoundationModel
@@ -34,10 +35,12 @@ class EnergyClosure(nn.Module):
         charge: total charge of each system, e. spin: number of its unpaired electrons. None: what
             the call says, else zero.
         skin: angstrom; 0 makes the list at every call.
+        extrapolate: warn of what lies outside the training data instead of refusing it.
 
     Raises:
         InputError: the model has no energy, or the level is unknown or ambiguous; in a call, a
             charge or spin other than the one that was given.
+        OutsideError: in a call, elements, charge, spin or distances outside the training data.
     """
 
     conditions: ClassVar[tuple[str, ...]] = ("charge", "spin")
@@ -51,6 +54,7 @@ class EnergyClosure(nn.Module):
         charge: float | None = None,
         spin: float | None = None,
         skin: float = 0.5,
+        extrapolate: bool = False,
     ) -> None:
         super().__init__()
         if skin < 0:
@@ -61,6 +65,7 @@ class EnergyClosure(nn.Module):
         given = {"charge": charge, "spin": spin}
         self.given = {name: float(value) for name, value in given.items() if value is not None}
         self.skin = skin
+        self.guard = Guard(model, part, self.level, extrapolate=extrapolate)
         self._kept: _Neighbours | None = None
 
     def forward(
@@ -91,6 +96,9 @@ class EnergyClosure(nn.Module):
             context=torch.full((n,), self.context, dtype=torch.long, device=device),
             conditions=torch.stack(columns, 1).to(positions),
         )
+        rows = tokens.conditions.tolist()
+        stated = [dict(zip(encoder.conditions, row, strict=True)) for row in rows]
+        self.guard.check(tokens, stated, ("energy",))
         return self.model({self.part: tokens}, {self.part: ("energy",)})[self.part]["energy"]
 
     def _condition(self, name: str, conditions: Mapping[str, Tensor], n: int) -> Tensor:

@@ -31,7 +31,8 @@ class Atoms(PointEncoder):
         Args:
             model: has an energy head for this encoder.
             level: level of theory; needed where the model knows several.
-            options: `charge`, `spin` and `skin` of `sfm_molecules.closure.EnergyClosure`.
+            options: `charge`, `spin`, `skin` and `extrapolate` of
+                `sfm_molecules.closure.EnergyClosure`.
 
         Raises:
             InputError: the model has no energy, or the level is unknown or ambiguous.

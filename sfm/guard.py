@@ -1,0 +1,242 @@
+"""Refusing what a model was not trained on: elements, charges, spins, atoms that come too close.
+
+Every door to a model (predict, embed, calculators, closures) asks here. Refused by default; with
+`extrapolate` the number is given, and what is wrong with it is said in one line.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from sfm.coverage import coverage_of
+from sfm.data.elements import SYMBOLS
+from sfm.data.tokens import Tokens
+from sfm.errors import InputError, InputWarning, OutsideError
+from sfm.nn.encoder import PointEncoder
+from sfm.nn.known import LINE
+
+if TYPE_CHECKING:
+    from sfm.model import FoundationModel
+
+SAME_PLACE = 1e-4  # angstrom
+HOW = "extrapolate=True (--extrapolate) gives the number all the same"
+UNTOLD = "the model does not say what its training data cover"
+
+
+_searching: ContextVar[bool] = ContextVar("searching", default=False)
+
+
+@contextmanager
+def searching() -> Iterator[None]:
+    """Inside the block a search may pass through what is refused, if its answer is asked after it.
+
+    A relaxation overshoots; the repulsion of close atoms brings it back, or it has collapsed.
+    """
+    token = _searching.set(True)
+    try:
+        yield
+    finally:
+        _searching.reset(token)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One way in which a system lies outside the training data.
+
+    Attributes:
+        key: what it is about, whatever the numbers: said once in a long run.
+        text: for people.
+        refused: whether the number is refused for it; otherwise it is only told.
+        quantity: only this quantity is meant; None: all.
+    """
+
+    key: str
+    text: str
+    refused: bool = True
+    quantity: str | None = None
+
+
+class Guard:
+    """Holds systems against the training data of one (encoder, level) of a model.
+
+    Args:
+        model, part, level: what will answer.
+        extrapolate: warn instead of refusing.
+    """
+
+    def __init__(
+        self, model: FoundationModel, part: str, level: str, *, extrapolate: bool = False
+    ) -> None:
+        self.model, self.part, self.level = model, part, level
+        self.extrapolate = extrapolate
+        self.context = model.context(part, level)
+        self.atoms = isinstance(model.encoder(part), PointEncoder)
+        self.coverage = coverage_of(model.config.coverage, part, level)
+        self._told: set[str] = set()
+
+    def check(
+        self,
+        tokens: Tokens,
+        conditions: Sequence[Mapping[str, float]] = (),
+        quantities: Collection[str] = (),
+    ) -> None:
+        """Refuse the systems, or warn once of each kind of thing.
+
+        Args:
+            tokens: the systems; only elements and distances are looked at.
+            conditions: `Sample.conditions` of each; none are neutral closed shells.
+            quantities: what is asked for.
+
+        Raises:
+            OutsideError: one lies outside the training data, and `extrapolate` is off.
+            InputError: a token that is no atom, or two atoms at one place.
+        """
+        if _searching.get():
+            return
+        for number, findings in enumerate(self.findings(tokens, conditions)):
+            for one in findings:
+                if one.quantity is not None and one.quantity not in quantities:
+                    continue
+                if one.refused and not self.extrapolate:
+                    raise OutsideError(f"{_name(tokens, number)}{one.text}; {HOW}")
+                if one.refused and one.key not in self._told:
+                    self._told.add(one.key)
+                    text = f"{_name(tokens, number)}extrapolated: {one.text}"
+                    warnings.warn(text, InputWarning, stacklevel=3)
+
+    @torch.no_grad()
+    def findings(
+        self, tokens: Tokens, conditions: Sequence[Mapping[str, float]] = ()
+    ) -> list[list[Finding]]:
+        """What is outside, of each system; see `check`."""
+        results: list[list[Finding]] = [[] for _ in range(tokens.n_systems)]
+        if not self.atoms:
+            return results
+        if not bool(tokens.types.all()):
+            system, atom = _where(tokens, int(torch.nonzero(tokens.types == 0)[0]))
+            raise InputError(
+                f"{_name(tokens, system)}atom {atom} is 'X' (atomic number 0), which is no "
+                "element; remove it"
+            )
+        self._distances(tokens, results)
+        if self.coverage is None:
+            for own in results:
+                own.append(Finding("untold", UNTOLD, refused=False))
+            return results
+        self._elements(tokens, results)
+        for own, stated in zip(results, conditions, strict=False):
+            own.extend(self._conditions(stated))
+        return results
+
+    def _elements(self, tokens: Tokens, results: list[list[Finding]]) -> None:
+        assert self.coverage is not None
+        known = self.model.known.elements[self.context]
+        narrower = self.coverage.narrower
+        if not narrower and bool(known[tokens.types].all()):
+            return
+        for own, types in zip(results, tokens.types.split(tokens.counts().tolist()), strict=True):
+            symbols = [SYMBOLS[z] for z in types.unique().tolist()]
+            for quantity, elements in ((None, self.coverage.elements), *narrower.items()):
+                new = [s for s in symbols if s not in elements]
+                if quantity is not None and set(new) - set(self.coverage.elements):
+                    continue  # the first one says so
+                if new:
+                    text = (
+                        f"{_are('element', new)} not among the training data"
+                        f"{f' of {quantity}' if quantity else ''} at {self.level} "
+                        f"({_few(elements)})"
+                    )
+                    own.append(Finding(f"{quantity} {new}", text, quantity=quantity))
+
+    def _conditions(self, stated: Mapping[str, float]) -> list[Finding]:
+        assert self.coverage is not None
+        found = []
+        at = f"not among the training data at {self.level}"
+        charge, spin = (float(stated.get(name, 0.0)) for name in ("charge", "spin"))
+        if self.coverage.charges and charge not in self.coverage.charges:
+            known = ", ".join(f"{x:+g}" if x else "0" for x in self.coverage.charges)
+            found.append(Finding(f"charge {charge}", f"charge {charge:+g} is {at} ({known})"))
+        if self.coverage.spins and spin not in self.coverage.spins:
+            known = ", ".join(f"{x:g}" for x in self.coverage.spins)
+            many = "electron is" if spin == 1 else "electrons are"
+            found.append(Finding(f"spin {spin}", f"{spin:g} unpaired {many} {at} ({known})"))
+        return found
+
+    def _distances(self, tokens: Tokens, results: list[list[Finding]]) -> None:
+        if not tokens.n_edges:
+            return
+        sender, receiver = tokens.edges
+        known = self.model.known
+        length = tokens.edge_vectors().norm(dim=1) * known.angstrom[self.context]
+        if bool((length < SAME_PLACE).any()):
+            edge = int(torch.nonzero(length < SAME_PLACE)[0])
+            system, _ = _where(tokens, int(sender[edge]))
+            atoms = self._pair(tokens, tokens.edges[:, edge])
+            raise InputError(f"{_name(tokens, system)}{atoms} lie at the same place")
+        approach = known.approach[self.context][tokens.types[sender], tokens.types[receiver]]
+        ratio = length / approach
+        for edge in _nearest(ratio, tokens.system[receiver], tokens.n_systems):
+            value = float(ratio[edge])
+            if value >= 1:
+                continue
+            system = int(tokens.system[receiver[edge]])
+            z = [SYMBOLS[int(tokens.types[k])] for k in tokens.edges[:, edge]]
+            text = (
+                f"{self._pair(tokens, tokens.edges[:, edge])} are {float(length[edge]):.3g} "
+                f"angstrom apart, nearer than {'' if value >= LINE else f'{LINE:g} of '}"
+                f"the closest approach of {'-'.join(sorted(z))} in the training data at "
+                f"{self.level} ({float(approach[edge]):.3g} angstrom)"
+            )
+            found = Finding(f"distance {sorted(z)}", text, refused=value < LINE)
+            results[system].append(found)
+
+    @staticmethod
+    def _pair(tokens: Tokens, edge: Tensor) -> str:
+        """`atoms 1 (H) and 2 (O)`, counted from one within their system."""
+        (_, i), (_, j) = (_where(tokens, int(k)) for k in edge)
+        a, b = (SYMBOLS[int(tokens.types[k])] for k in edge)
+        if i == j:
+            return f"atom {i} ({a}) and its own periodic image"
+        (i, a), (j, b) = sorted(((i, a), (j, b)))
+        return f"atoms {i} ({a}) and {j} ({b})"
+
+
+def _nearest(ratio: Tensor, system: Tensor, n: int) -> list[int]:
+    """The edge of the smallest ratio of each system, of those that have one below 1."""
+    chosen = torch.nonzero(ratio < 1).squeeze(1)
+    best: dict[int, int] = {}
+    for edge in chosen.tolist():
+        own = int(system[edge])
+        if own not in best or float(ratio[edge]) < float(ratio[best[own]]):
+            best[own] = edge
+    return [best[k] for k in sorted(best)]
+
+
+def _where(tokens: Tokens, token: int) -> tuple[int, int]:
+    """System of a token, and its number there from one."""
+    system = int(tokens.system[token])
+    return system, token - int((tokens.system < system).sum()) + 1
+
+
+def _name(tokens: Tokens, system: int) -> str:
+    named = system < len(tokens.ids) and tokens.ids[system]
+    return f"{tokens.ids[system]}: " if named else ""
+
+
+def _are(word: str, names: Sequence[str]) -> str:
+    many = len(names) > 1
+    return f"{word}{'s' if many else ''} {', '.join(names)} {'are' if many else 'is'}"
+
+
+def _few(symbols: Sequence[str]) -> str:
+    if len(symbols) <= 12:
+        return ", ".join(symbols)
+    return f"{len(symbols)} elements, listed in its config.json"
