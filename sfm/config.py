@@ -33,16 +33,23 @@ class Target:
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """One head: which class (a plugin's part, `plugin/quantity`) for which encoder."""
+    """One head: which class (a plugin's part, `plugin/quantity`) for which encoder.
+
+    With a `level` it serves that level of theory alone, in the place of the head that serves all
+    the others: so do heads in closed form (`sfm.nn.kernel`).
+    """
 
     encoder: str
     quantity: str
     part: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    level: str | None = None
 
     @property
     def key(self) -> str:
-        return f"{self.encoder}:{self.quantity}"
+        own = f"{self.encoder}:{self.quantity}"
+        # a module's name has no dots
+        return own if self.level is None else f"{own}@{self.level}".replace(".", "\u00b7")
 
 
 @dataclass(frozen=True)

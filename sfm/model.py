@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sfm.config import HeadSpec, ModelConfig, Target
+from sfm.data.descriptors import row as descriptor_row
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError, did_you_mean
@@ -34,6 +35,7 @@ from sfm.units import factor
 
 if TYPE_CHECKING:
     from sfm.coverage import Coverage
+    from sfm.nn.kernel import KernelHead
     from sfm.predict import Embedding, Prediction
 
 # tables of the trunk with one row per (encoder, level)
@@ -67,6 +69,8 @@ class FoundationModel(nn.Module):
             quantity = config.quantities[spec.quantity]
             head: Head = head_class(spec.part)(quantity, trunk.channels, **dict(spec.options))
             self.heads[spec.key] = head
+            if spec.level is not None:
+                continue
             dim = getattr(head, "dim", quantity.dim if quantity.per == "token" else 1)
             self.normalisers[spec.key] = Normaliser(quantity, len(config.contexts), dim)
             if hasattr(head, "last_layer"):
@@ -179,7 +183,7 @@ class FoundationModel(nn.Module):
         encoder = self.encoder(part)
         batches = []
         for sample in samples:
-            tokens = encoder.tokenize(sample)
+            tokens = self.described(part, sample, encoder.tokenize(sample))
             context = self.context(part, self.level(part, level or sample.level))
             batches.append(tokens.replace(context=torch.full_like(tokens.context, context)))
         return Tokens.cat(batches).to(self.device, self.dtype)
@@ -195,12 +199,22 @@ class FoundationModel(nn.Module):
         on = on if self.config.repulsion else set()
         return {part: self.known.close(t) if part in on else None for part, t in batch.items()}
 
-    def features(self, batch: Mapping[str, Tokens]) -> dict[str, Tokens]:
-        """Encoders and ONE pass of the trunk: updated tokens by encoder."""
-        close = self._close(batch)
-        return self._features({part: held(tokens, close[part]) for part, tokens in batch.items()})
+    def features(
+        self, batch: Mapping[str, Tokens], *, invariants: bool | None = None
+    ) -> dict[str, Tokens]:
+        """Encoders and ONE pass of the trunk: updated tokens by encoder.
 
-    def _features(self, batch: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        With `invariants`, those of all layers are among the extras (see `Trunk.forward`); None
+        asks for them where a head of the batch's encoders rests on them.
+        """
+        close = self._close(batch)
+        return self._features({p: held(t, close[p]) for p, t in batch.items()}, invariants)
+
+    def _features(
+        self, batch: Mapping[str, Tokens], invariants: bool | None = None
+    ) -> dict[str, Tokens]:
+        if invariants is None:
+            invariants = any(h.level is not None and h.encoder in batch for h in self.config.heads)
         lifted = [
             self.encoder(part)(tokens).replace(conditions=tokens.conditions[:, :0], extras={})
             for part, tokens in batch.items()
@@ -211,12 +225,16 @@ class FoundationModel(nn.Module):
             lifted = [
                 t.replace(**{k: getattr(t, k)[..., s] for k, s in bare.items()}) for t in lifted
             ]
-        out = self.trunk(Tokens.cat(lifted))
+        out = self.trunk(Tokens.cat(lifted), invariants=invariants)
         features, start = {}, 0
         for part, tokens in batch.items():
             rows = slice(start, start := start + tokens.n_tokens)
+            own = {name: value[rows] for name, value in out.extras.items()}
             features[part] = tokens.replace(
-                scalars=out.scalars[rows], vectors=out.vectors[rows], tensors=out.tensors[rows]
+                scalars=out.scalars[rows],
+                vectors=out.vectors[rows],
+                tensors=out.tensors[rows],
+                extras={**tokens.extras, **own},
             )
         return features
 
@@ -277,16 +295,13 @@ class FoundationModel(nn.Module):
                     names.append("energy")
                 values = {}
                 for name in names:
-                    raw, normaliser = self._head(part, name, features[part], moved[part])
-                    values[name] = normaliser(raw, moved[part])
+                    values[name], varying = self._value(part, name, features[part], moved[part])
                     push = repulsion(moved[part], close[part]) if name == "energy" else None
                     if push is not None:
                         values[name] = values[name] + push
+                        varying = varying + push.to(varying.dtype)
                     if name == "energy" and part in handles:
-                        scale = normaliser.scale[moved[part].context, 0]
-                        energies[part] = raw * scale.to(raw.dtype)
-                        if push is not None:
-                            energies[part] = energies[part] + push.to(raw.dtype)
+                        energies[part] = varying
                 results[part] = values
             if handles:
                 parts = list(handles)
@@ -303,6 +318,60 @@ class FoundationModel(nn.Module):
         }
         return asked, features
 
+    def _value(
+        self, part: str, quantity: str, features: Tokens, inputs: Tokens
+    ) -> tuple[Tensor, Tensor]:
+        """Physical values, and the same without constant references, to differentiate.
+
+        Systems of a level that has a head of its own are that head's, the others the general one's.
+        """
+        own = self._of_one_level(part, quantity, inputs)
+        if not own or not sum(mask for _, mask in own).all():  # type: ignore[union-attr,attr-defined]
+            raw, normaliser = self._head(part, quantity, features, inputs)
+            value, varying = normaliser(raw, inputs), raw
+            if quantity == "energy":
+                varying = raw * normaliser.scale[inputs.context, 0].to(raw.dtype)
+        else:
+            value = inputs.positions.new_zeros(inputs.n_systems, dtype=torch.float64)
+            varying = value.to(self.dtype)
+        for head, mask in own:
+            said = head(features, inputs) + self.baseline(part, head.baseline, features, inputs)
+            value = torch.where(mask, said, value.to(said.dtype))
+            varying = torch.where(mask, said.to(varying.dtype), varying)
+        return value, varying
+
+    def _of_one_level(
+        self, part: str, quantity: str, inputs: Tokens
+    ) -> list[tuple[KernelHead, Tensor]]:
+        """Heads that serve one level alone, with the mask (S,) of the systems at that level."""
+        found: list[tuple[KernelHead, Tensor]] = []
+        for spec in self.config.heads:
+            if spec.level is not None and (spec.encoder, spec.quantity) == (part, quantity):
+                mask = inputs.context == self.context(part, spec.level)
+                if mask.any():
+                    found.append((self.heads[spec.key], mask))  # type: ignore[arg-type]
+        return found
+
+    def baseline(
+        self, part: str, spec: Mapping[str, Any] | None, features: Tokens, inputs: Tokens
+    ) -> Tensor:
+        """(S,) float64: what a closed-form head adds itself to, of the model's own quantities.
+
+        Args:
+            part: encoder.
+            spec: `quantity`, `factor`, `references`, `per_token`, see `KernelHead`; None for zero.
+            features: the trunk's.
+            inputs: the encoder's.
+        """
+        if spec is None:
+            return torch.zeros(inputs.n_systems, dtype=torch.float64, device=self.device)
+        raw, normaliser = self._head(part, str(spec["quantity"]), features, inputs)
+        value = raw.double() * normaliser.scale[inputs.context, 0]
+        if spec["references"] and (offsets := normaliser.offsets(inputs)) is not None:
+            value = value + offsets[:, 0]
+        value = float(spec["factor"]) * value
+        return value / inputs.counts() if spec["per_token"] else value
+
     def _head(
         self, part: str, quantity: str, features: Tokens, inputs: Tokens
     ) -> tuple[Tensor, Normaliser]:
@@ -315,6 +384,15 @@ class FoundationModel(nn.Module):
             )
         return self.heads[key](features, inputs), self.normalisers[key]  # type: ignore[return-value]
 
+    def described(self, part: str, sample: Sample, tokens: Tokens) -> Tokens:
+        """The sample's tokens with the descriptors that the model's heads of `part` ask for."""
+        asked = [self.heads[h.key] for h in self.config.heads if h.encoder == part and h.level]
+        wanted = {head.extra: head.descriptors for head in asked if head.descriptors}  # type: ignore[union-attr]
+        if not wanted:
+            return tokens
+        rows = {k: torch.from_numpy(descriptor_row(sample, v)[None]) for k, v in wanted.items()}  # type: ignore[arg-type]
+        return tokens.replace(extras={**tokens.extras, **rows})
+
     @torch.no_grad()
     def uncertainty(
         self, part: str, quantity: str, tokens: Tokens, features: Tokens
@@ -323,11 +401,18 @@ class FoundationModel(nn.Module):
 
         None if the head has no last layer to judge by. `features` are the trunk's, of these tokens.
         """
-        key = f"{part}:{quantity}"
-        if key not in self.uncertainties:
+        key, own = f"{part}:{quantity}", self._of_one_level(part, quantity, tokens)
+        sigma = torch.full((tokens.n_systems,), torch.nan, dtype=torch.float64, device=self.device)
+        outside = torch.zeros_like(sigma, dtype=torch.bool)
+        if key in self.uncertainties:
+            last = self.heads[key].last_layer(features)  # type: ignore[operator]
+            sigma, outside = self.uncertainties[key](last, tokens.context)
+        elif not own:
             return None
-        last = self.heads[key].last_layer(features)  # type: ignore[operator]
-        return self.uncertainties[key](last, tokens.context)
+        for head, mask in own:
+            error, far = head.judge(features, tokens)
+            sigma, outside = torch.where(mask, error, sigma), torch.where(mask, far, outside)
+        return sigma, outside
 
     # ------------------------------------------------------------------ using
 
@@ -403,6 +488,15 @@ class FoundationModel(nn.Module):
 
     # ------------------------------------------------------------------ growing
 
+    def without_heads(self, keys: Collection[str]) -> FoundationModel:
+        """A copy without these heads of single levels, which the general ones serve again."""
+        copied = copy.deepcopy(self)
+        for key in keys:
+            del copied.heads[key]
+        kept = tuple(h for h in self.config.heads if h.key not in keys)
+        copied.config = dataclasses.replace(self.config, heads=kept)
+        return copied
+
     @torch.no_grad()
     def extended(
         self,
@@ -414,9 +508,10 @@ class FoundationModel(nn.Module):
     ) -> FoundationModel:
         """A copy that can also be trained on `targets`; everything known is kept.
 
-        A new head starts from scratch. A new level (its context row, routing, neighbours, scales
-        and references) starts as a copy of the (encoder, level) that `nearest` names for it, else
-        of the first that the encoder knows; of a new encoder, from the mean of all.
+        A new head starts from scratch; one of a single level replaces its predecessor. A new level
+        (its context row, routing, neighbours, scales and references) starts as a copy of the
+        (encoder, level) that `nearest` names for it, else of the first that the encoder knows; of a
+        new encoder, from the mean of all.
         """
         old = self.config
         new_targets = tuple(t for t in targets if t not in old.targets)
@@ -424,17 +519,22 @@ class FoundationModel(nn.Module):
         for target in new_targets:
             if target.context not in contexts:
                 contexts.append(target.context)
-        heads_known = {h.key for h in old.heads}
+        heads = tuple(heads)
+        replaced = {h.key for h in heads if h.level is not None}
+        kept = tuple(h for h in old.heads if h.key not in replaced)
+        heads_known = {h.key for h in kept}
         config = dataclasses.replace(
             old,
             targets=old.targets + new_targets,
             contexts=tuple(contexts),
-            heads=old.heads + tuple(h for h in heads if h.key not in heads_known),
+            heads=kept + tuple(h for h in heads if h.key not in heads_known),
             quantities={**old.quantities, **(quantities or {})},
         )
         grown = FoundationModel(config).to(device=self.device, dtype=self.dtype)
         state = grown.state_dict()
         for name, value in self.state_dict().items():
+            if any(name.startswith(f"heads.{key}.") for key in replaced):
+                continue
             if value.shape == state[name].shape:
                 state[name] = value
             else:

@@ -19,7 +19,7 @@ from sfm.errors import PluginError
 from sfm.quantity import Quantity
 
 API = 1
-KINDS = ("datasets", "simulators", "encoders", "heads", "metrics", "readers")
+KINDS = ("datasets", "simulators", "encoders", "heads", "metrics", "readers", "descriptors")
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -45,6 +45,8 @@ class Plugin:
         metrics: callables `(predicted, target) -> float`, keyed `quantity.name`.
         readers: callables `(path) -> list[Sample]` or `(object) -> Sample`; the key is a file
             suffix (`.cif`), a comma-separated list of suffixes, or `object:<module>.<Class>`.
+        descriptors: callables `(Sample) -> {name: number}`, classical descriptors that stand
+            beside the model's features (`sfm.data.descriptors`).
         quantities: quantities that the parts use, besides the core's energy, forces and stress.
         citations: DOI, arXiv or URL strings.
         expected_failures: conformance checks known to fail, `"part:check": "reason"`.
@@ -61,6 +63,7 @@ class Plugin:
     heads: Mapping[str, str] = field(default_factory=_parts)
     metrics: Mapping[str, str] = field(default_factory=_parts)
     readers: Mapping[str, str] = field(default_factory=_parts)
+    descriptors: Mapping[str, str] = field(default_factory=_parts)
     quantities: tuple[Quantity, ...] = ()
     citations: tuple[str, ...] = ()
     expected_failures: Mapping[str, str] = field(default_factory=_parts)

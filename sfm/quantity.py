@@ -30,6 +30,9 @@ class Quantity:
         per: where it lives: one value per `system`, `token` (atom, patch) or `grid` cell.
         extensive: whether two copies far apart have twice the value.
         derived_from: the quantity that it is a derivative of (forces: `energy`), else None.
+        affine: `(quantity, factor)`: it is that multiple of another quantity (per token, if only
+            the other is extensive) plus one number per token type. An atomisation energy is minus
+            an energy plus those of the atoms.
         summary: one line for tables and cards.
     """
 
@@ -40,10 +43,13 @@ class Quantity:
     extensive: bool = False
     derived_from: str | None = None
     summary: str = ""
+    affine: tuple[str, float] | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
             raise InputError(f"quantity name '{self.name}': use lower case letters, digits and _")
+        if self.affine is not None:  # JSON has lists
+            object.__setattr__(self, "affine", (str(self.affine[0]), float(self.affine[1])))
         if not all(_IRREP.match(term.strip()) for term in self.irreps.split("+")):
             raise InputError(
                 f"quantity '{self.name}': irreps '{self.irreps}' are not of the form '0e+1o+2e'"

@@ -259,16 +259,24 @@ class Lora(_Strict):
     alpha: float = Field(default=8.0, gt=0)
 
 
+MODES = ("auto", "ridge", "gp", "delta", "head", "full", "lora")
+
+
 class FinetuneRecipe(_Strict):
     """How to fine-tune.
 
     Attributes:
-        mode: `full`, `head` (only the target's heads), `lora` (low-rank updates and those heads).
+        mode: `auto` lets all that fit compete; in closed form on frozen features `ridge`, `gp`
+            (a Gaussian process) and `delta` (either, of the difference to what the model says
+            already); `head` trains only the target's heads, `full` everything, `lora` low-rank
+            updates and those heads.
+        budget: CPU seconds that `auto` may spend on competing and training.
         weights: loss weights by quantity; left-out ones have those of `sfm.train.finetune`.
         replay: share of tokens that come from the pretraining tasks.
     """
 
-    mode: Literal["full", "head", "lora"] = "full"
+    mode: Literal["auto", "ridge", "gp", "delta", "head", "full", "lora"] = "auto"
+    budget: float = Field(default=30.0, ge=0)
     weights: dict[str, Goal] = Field(default_factory=dict)
     lora: Lora = Lora()
     replay: float = Field(default=0.0, ge=0, lt=1)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
 from sfm.cli.labels import add_names, names_of
+
+# as `sfm.recipe.MODES`, which is too heavy for --help
+MODES = ("auto", "ridge", "gp", "delta", "head", "full", "lora")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--level", help="level of theory of the labels, where the data has none")
     parser.add_argument("--encoder", help="which encoder, where several fit")
-    parser.add_argument("--mode", choices=("full", "head", "lora"), help="what is trained")
+    parser.add_argument(
+        "--mode", choices=MODES, help="how to learn; auto (the default) lets all compete"
+    )
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="a YAML file with settings")
     parser.add_argument("--steps", type=int, help="short for --set training.steps=N")
     parser.add_argument(
@@ -76,4 +83,38 @@ def run(arguments: argparse.Namespace) -> int:
         note("sfm: stopped; go on with the same command and --resume")
         raise
     show_report(folder, as_json=arguments.json)
+    if not arguments.json:
+        _show_competition(json.loads((folder / "report.json").read_text(encoding="utf-8")))
     return 0
+
+
+def _show_competition(report: dict[str, Any]) -> None:
+    """What competed, what it cost elsewhere, and what else the user should know."""
+    from sfm.cli.output import emit, note, table
+
+    rows = report["candidates"]
+    if rows:
+        several = len({r["target"] for r in rows}) > 1
+        table(
+            [
+                (
+                    *((r["target"],) if several else ()),
+                    r["name"] + (" (chosen)" if r["chosen"] else ""),
+                    f"{r['mae']:.4g}",
+                    r["unit"],
+                    r["how"] + (", knows nothing of the model" if r["rival"] else ""),
+                )
+                for r in sorted(rows, key=lambda r: (r["target"], r["mae"]))
+            ],
+            (*(("target",) if several else ()), "mode", "MAE", "unit", "measured by"),
+        )
+    lost = report["forgetting"]
+    if lost["before"]:
+        emit(
+            f"loss on the pretraining tasks: {lost['before']['loss']:.4g} before, "
+            f"{lost['after']['loss']:.4g} after"
+        )
+    else:
+        emit(f"pretraining tasks: {lost['note']}")
+    if report["note"]:
+        note(report["note"])

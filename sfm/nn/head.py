@@ -141,6 +141,7 @@ class VectorSum(Head):
 
 
 CORE = "core"
+KERNEL = "core/kernel"
 CORE_HEADS: dict[str, type[Head]] = {
     "scalar-sum": ScalarSum,
     "scalar-mean": ScalarMean,
@@ -181,4 +182,8 @@ def head_class(part: str) -> type[Head]:
     plugin, _, name = part.partition("/")
     if plugin == CORE and name in CORE_HEADS:
         return CORE_HEADS[name]
+    if part == KERNEL:
+        from sfm.nn.kernel import KernelHead
+
+        return KernelHead
     return find("heads", part).load()

@@ -53,7 +53,7 @@ class Tokenizer:
                 f"{data.name}: sample '{sample.id}' is not for encoder '{data.encoder}' "
                 f"(domain {sample.domain}, fields {', '.join(sample.fields) or 'none'})"
             )
-        tokens = encoder.tokenize(sample)
+        tokens = self.model.described(data.encoder, sample, encoder.tokenize(sample))
         labels = {}
         for name in data.goals:
             rows = label_rows(sample, self.quantities[name], tokens)

@@ -376,12 +376,13 @@ def baseline_of(
             found = fit_references(columns, y)
             shift = found.values
             name = f"composition reference ({found.kind}, on the training split)"
-        else:
-            key = f"{part}:{quantity.name}"
+            return name, list((counts @ shift).reshape(-1, 1, 1))
+        key = f"{part}:{quantity.name}"
+        if key in model.normalisers:
             context = model.context(part, level)
             shift = model.normalisers[key].shift[context, :, 0].cpu().numpy()  # type: ignore[union-attr,index]
             name = "composition reference (stored in the model)"
-        return name, list((counts @ shift).reshape(-1, 1, 1))
+            return name, list((counts @ shift).reshape(-1, 1, 1))
     dim = labels[0].shape[1]
     if train:
         rows = np.concatenate(

@@ -4,40 +4,33 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sfm.data.label_names import LabelNames
-from sfm.errors import InputError, SfmError, did_you_mean
+from sfm.errors import InputError, did_you_mean
 from sfm.model import FoundationModel
-from sfm.recipe import (
-    FinetuneRecipe,
-    Goal,
-    ModelSection,
-    OptimizerSection,
-    Recipe,
-    parse,
-)
+from sfm.recipe import MODES, FinetuneRecipe, Goal, ModelSection, OptimizerSection
 from sfm.strict_json import read_object
 from sfm.train.build import fit_normalisers, measure_neighbours, model_config, new_model
-from sfm.train.calibrate import calibrate
 from sfm.train.cover import cover
-from sfm.train.data import INFERENCE, Tokenizer, pack
 from sfm.train.engine import fit
 from sfm.train.evaluate import Evaluation, evaluate
 from sfm.train.folders import RUN, one_run
 from sfm.train.label_checks import check_labels
-from sfm.train.lora import merge_lora
-from sfm.train.objective import Objective, mean_losses
+from sfm.train.losses import forgotten, pretraining_tasks
+from sfm.train.outcome import Outcome
 from sfm.train.pretrain import data_record, split_sizes, write_reports
 from sfm.train.report import TRAINING, card_metrics, hardware, thinned, versions
+from sfm.train.selection import CLOSED, closed_form, compete
 from sfm.train.sources import Source, open_source
-from sfm.train.tasks import TaskData, open_tasks, subset
-from sfm.train.transfer import choose_trainable, grow, limited
+from sfm.train.tasks import TaskData
+from sfm.train.trained import train
+from sfm.train.transfer import grow
 
-LEARNING_RATE = {"full": 5e-4, "head": 5e-3, "lora": 2e-3}
 SCRATCH_LEARNING_RATE = 3e-3
 WEIGHTS = {"forces": 10.0}
 
@@ -69,7 +62,8 @@ def finetune(
             file is split 80:10:10 (see `sfm.train.sources.split_samples`).
         target: quantity or quantities to learn; None takes all labels. With `energy` alone come
             the forces and the stress that the data has; a list is taken as it is.
-        mode: `full`, `head` or `lora`; None takes the recipe's.
+        mode: `auto`, `ridge`, `gp`, `delta`, `full`, `head` or `lora` (see `FinetuneRecipe`); None
+            takes the recipe's.
         out: folder of the new model.
         recipe: settings; see `sfm.recipe.load_finetune`.
         encoder: which of the model's encoders, where several fit.
@@ -100,59 +94,35 @@ def finetune(
     check_labels(base, task, trust=trust_labels)
     task = task.limited(training.max_samples, training.seed)
     old_tasks, note = pretraining_tasks(record)
-    before_losses = task_losses(base, old_tasks)
-    grown, stresses = grow(base, task, training.seed)
-    before = evaluate(grown, task, split="test", max_samples=test_samples)
-    new_contexts = len(grown.config.contexts) > len(base.config.contexts)
-    counts = choose_trainable(grown, task, recipe, new_contexts=new_contexts)
-    tasks, shares = [task], None
-    if recipe.replay > 0:
-        tasks, shares = _with_replay(task, old_tasks, recipe, note)
-        _, old_stresses = fit_normalisers(grown, limited(old_tasks, 200), contexts=())
-        for part, own in old_stresses.items():
-            stresses.setdefault(part, {}).update(
-                {c: v for c, v in own.items() if c not in stresses.get(part, {})}
-            )
-    optimizer = _optimizer(recipe, LEARNING_RATE[recipe.mode])
+    start, _ = grow(base, task, training.seed)
+    before = evaluate(start, task, split="test", max_samples=test_samples)
     resolved = {**recipe.to_dict(), "base_model": base_name, "data": source.name,
                 "quantities": list(task.goals)}  # fmt: skip
-    result = fit(
-        grown,
-        tasks,
-        settings=training,
-        optimizer=optimizer,
-        stress_scales=stresses,
-        run=out / RUN,
-        recipe=resolved,
-        title=f"fine-tuning ({recipe.mode}) on {source.name}",
-        resume=resume,
-        probabilities=shares,
-        log=log,
-    )
+    outcome = _outcome(
+        base, task, recipe, run=out / RUN, resolved=resolved, old_tasks=old_tasks, note=note,
+        resume=resume, log=log,
+    )  # fmt: skip
+    grown, result = outcome.model, outcome.result
     if not result.is_main:
         return out
-    merge_lora(grown)
-    grown.requires_grad_(True).to("cpu")
-    calibrated = calibrate(grown, [task])
     grown.config = dataclasses.replace(
         grown.config, name=name or f"{base.config.name}-{_slug(task)}"
     )
     grown.save_pretrained(out)
     evaluation = evaluate(grown, task, split="test", max_samples=test_samples)
-    after_losses = task_losses(grown, old_tasks)
+    forgetting = forgotten(base, grown, old_tasks, note, moved=result.steps > 0)
     from_scratch = _scratch(task, base, recipe, out, test_samples) if scratch else None
     extra = {
-        "mode": recipe.mode,
-        "parameters": counts,
+        "mode": outcome.mode,
+        "asked": recipe.mode,
+        "note": outcome.note,
+        "candidates": [c.to_dict() for c in outcome.candidates],
+        "parameters": dict(outcome.counts),
         "target": compare(before, evaluation, from_scratch),
-        "forgetting": {
-            "note": note or "losses on validation samples of the pretraining tasks",
-            "before": before_losses,
-            "after": after_losses,
-        },
+        "forgetting": forgetting,
         "scratch": None if from_scratch is None else from_scratch.to_dict()["metrics"],
     }
-    (row,) = data = data_record([task])
+    (row,) = rows = data_record([task])
     write_reports(
         out,
         {
@@ -161,14 +131,14 @@ def finetune(
             "recipe": resolved,
             "seeds": [training.seed],
             "data": [{**row, "samples": row["samples"]["train"]}],
-            "splits": split_sizes(data),
+            "splits": split_sizes(rows),
             "pretraining": {k: record[k] for k in ("recipe", "data", "versions") if k in record},
-            "uncertainty": calibrated,
+            "uncertainty": dict(outcome.calibrated),
             "versions": versions(),
             "hardware": hardware(result.device),
             "cost": {
-                "parameters": counts["all"],
-                "trained parameters": counts["trainable"],
+                "parameters": outcome.counts["all"],
+                "trained parameters": outcome.counts["trainable"],
                 "steps": result.steps,
                 "training time [s]": round(result.seconds, 1),
                 "device": result.device,
@@ -176,7 +146,7 @@ def finetune(
             "losses": thinned([r for r in result.history if "loss" in r]),
             "validation": thinned([r for r in result.history if "validation/loss" in r]),
             "metrics": _card_rows(evaluation, from_scratch),
-            **{k: extra[k] for k in ("mode", "target", "forgetting")},
+            **{k: extra[k] for k in ("mode", "candidates", "target", "forgetting")},
         },
         evaluation,
         result,
@@ -186,20 +156,23 @@ def finetune(
     return out
 
 
+def _outcome(
+    base: FoundationModel, task: TaskData, recipe: FinetuneRecipe, **options: Any
+) -> Outcome:
+    """What the recipe's mode makes of the task."""
+    if recipe.mode in CLOSED:
+        return closed_form(base, task, recipe.mode)
+    return (compete if recipe.mode == "auto" else train)(base, task, recipe, **options)
+
+
 def _with_mode(recipe: FinetuneRecipe, mode: str | None) -> FinetuneRecipe:
     if mode is None:
         return recipe
-    if mode not in LEARNING_RATE:
+    if mode not in MODES:
         raise InputError(
-            f"mode '{mode}' is not one of {', '.join(LEARNING_RATE)}."
-            f"{did_you_mean(mode, LEARNING_RATE)}"
+            f"mode '{mode}' is not one of {', '.join(MODES)}.{did_you_mean(mode, MODES)}"
         )
     return recipe.model_copy(update={"mode": mode})
-
-
-def _optimizer(recipe: FinetuneRecipe, lr: float) -> OptimizerSection:
-    own = recipe.optimizer
-    return OptimizerSection(**{**own.model_dump(), "lr": own.lr or lr})
 
 
 def _base(model: str | Path | FoundationModel) -> tuple[FoundationModel, str, dict[str, Any]]:
@@ -281,43 +254,6 @@ def _encoder(model: FoundationModel, source: Source, wanted: Sequence[str]) -> s
     return max(fitting, key=lambda part: sum(f"{part}:{q}" in heads for q in wanted))
 
 
-def pretraining_tasks(record: Mapping[str, Any]) -> tuple[list[TaskData], str]:
-    """The tasks that a model was pretrained on, or why they are not at hand."""
-    own = record.get("pretraining") or record
-    if not isinstance(own, Mapping) or "tasks" not in (own.get("recipe") or {}):
-        return [], "the model carries no training.json, so its pretraining tasks are not known"
-    try:
-        old: Recipe = parse(own["recipe"])
-        return open_tasks(old), ""
-    except SfmError as error:
-        return [], f"the pretraining tasks are not at hand: {error}"
-
-
-def task_losses(model: FoundationModel, tasks: Sequence[TaskData], n: int = 64) -> dict[str, float]:
-    """Validation losses on the tasks, by name: the weighted sum, per domain, per quantity."""
-    if not tasks:
-        return {}
-    _, stresses = fit_normalisers(model, limited(tasks, 200), contexts=())
-    objective = Objective(model, tasks, stresses)
-    tokenizer = Tokenizer(model, tasks, 1)
-    items = [
-        tokenizer.make(number, sample)
-        for number, task in enumerate(tasks)
-        for sample in subset(task.validation, n)
-    ]
-    batches = pack(items, INFERENCE, tokenizer.quantities)
-    return mean_losses(model, objective.to(model.device), batches)
-
-
-def _with_replay(
-    task: TaskData, old: Sequence[TaskData], recipe: FinetuneRecipe, note: str
-) -> tuple[list[TaskData], list[float]]:
-    if not old:
-        raise InputError(f"replay needs the pretraining tasks: {note}")
-    share = recipe.replay / len(old)
-    return [task, *old], [1 - recipe.replay, *([share] * len(old))]
-
-
 def _scratch(
     task: TaskData, base: FoundationModel, recipe: FinetuneRecipe, out: Path, n: int | None
 ) -> Evaluation:
@@ -330,8 +266,6 @@ def _scratch(
     cover(model, [task])
     _, stresses = fit_normalisers(model, [task])
     measure_neighbours(model, [task])
-    import tempfile
-
     with tempfile.TemporaryDirectory(dir=out) as folder:
         fit(
             model,

@@ -237,7 +237,7 @@ def write_reports(
 ) -> None:
     """training.json, report.json and the pictures."""
     write_json(out / TRAINING, record)
-    pictures = [plot_losses(result.history, out / "losses.png")]
+    pictures = [plot_losses(result.history, out / "losses.png")] if result.history else []
     if evaluation.points:
         units = parity_units(evaluation.metrics)
         pictures.append(plot_parity(evaluation.points, units, out / "parity.png"))

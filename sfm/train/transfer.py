@@ -44,9 +44,10 @@ def grow(
         torch.manual_seed(seed)
         grown = base.extended(targets_of(task), heads_of(task), task.definitions, nearest=nearest)
     for key, head in grown.heads.items():
-        if key not in base.heads and isinstance(getattr(head, "readout", None), ScalarReadout):
+        readout = getattr(head, "readout", None)
+        if key not in base.heads and isinstance(readout, ScalarReadout):
             # a new number starts at its references, not at random around them
-            torch.nn.init.zeros_(head.readout.outer.weight)  # type: ignore[union-attr]
+            torch.nn.init.zeros_(readout.outer.weight)
     cover(grown, [task], base=base.config)
     contexts = {grown.context(task.encoder, level) for level in task.levels}
     kept = {name: value.clone() for name, value in grown.normalisers.state_dict().items()}

@@ -156,7 +156,7 @@ def test_replay_mixes_old_tasks_in(base, tmp_path):
 def test_unknown_targets_and_modes_are_named(base, tmp_path):
     with pytest.raises(InputError, match=r"no labels 'extend'.*Did you mean 'extent'"):
         finetune(base, "spiders/held-webs", "extend", "full", tmp_path / "a")
-    with pytest.raises(InputError, match=r"mode 'lore' is not one of full, head, lora"):
+    with pytest.raises(InputError, match=r"mode 'lore' is not one of auto, ridge, .*, lora"):
         finetune(base, "spiders/held-webs", "extent", "lore", tmp_path / "b")
     with pytest.raises(InputError, match="no such file, folder or dataset"):
         finetune(base, "nowhere.xyz", "extent", "full", tmp_path / "c")

@@ -36,6 +36,7 @@ plugin = Plugin(
         "object:ase.atoms.Atoms": "sfm_crystals.converters:from_atoms",
         "object:pymatgen.core.structure.Structure": "sfm_crystals.converters:from_structure",
     },
+    descriptors={"elemental": "sfm_crystals.descriptors:elemental"},
     quantities=(FORMATION_ENERGY, FORMATION_ENERGY_UNCERTAINTY, VOLUME, PRESSURE),
     citations=(
         "doi:10.1002/qua.24917",

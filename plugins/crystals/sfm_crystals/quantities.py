@@ -3,7 +3,10 @@
 from sfm.quantity import Quantity
 
 FORMATION_ENERGY = Quantity(
-    "formation_energy", "eV", summary="per atom, from the elements in their standard states"
+    "formation_energy",
+    "eV",
+    summary="per atom, from the elements in their standard states",
+    affine=("energy", 1.0),
 )
 FORMATION_ENERGY_UNCERTAINTY = Quantity(
     "formation_energy_uncertainty", "eV", summary="per atom, standard uncertainty of a measurement"

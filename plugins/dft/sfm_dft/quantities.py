@@ -46,6 +46,7 @@ ATOMISATION_ENERGY = Quantity(
     "eV",
     extensive=True,
     summary="energy to take the molecule apart into free atoms at rest, without zero-point energy",
+    affine=("energy", -1.0),
 )
 ATOMISATION_ENERGY_UNCERTAINTY = Quantity(
     "atomisation_energy_uncertainty",

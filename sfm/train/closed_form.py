@@ -1,0 +1,347 @@
+"""Closed forms: regressions on frozen features that are fitted in seconds and judge themselves.
+
+Each form is a Gaussian process (`sfm.nn.kernel`) on some blocks of inputs, for the label itself or
+for its difference to a baseline: the model's own value of the same quantity at the nearest level,
+or of a related one (`Quantity.affine`). Errors are leave-one-out, so all labels serve for all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sfm.config import HeadSpec, Target
+from sfm.data.descriptors import available, describe, row
+from sfm.data.sample import Sample
+from sfm.data.tokens import Tokens
+from sfm.model import FoundationModel
+from sfm.nn.derive import DERIVED
+from sfm.nn.head import KERNEL
+from sfm.nn.kernel import COMPOSITION, DESCRIPTORS, FEATURES, KernelHead, Standard, pooled_blocks
+from sfm.quantity import Quantity
+from sfm.train.cover import cover
+from sfm.train.data import INFERENCE
+from sfm.train.gaussian import Gaussian, fit_gaussian
+from sfm.train.tasks import TaskData, subset
+
+LARGEST = 2_000
+COVERED = 0.90
+# standard errors of a normal variable that hold 90 %
+NORMAL = 1.6448536269514722
+USUAL = 0.99
+
+
+@dataclass(frozen=True)
+class Form:
+    """A way to say a number in closed form.
+
+    Attributes:
+        name: for reports.
+        blocks: inputs; none leaves a constant.
+        smooth: whether features and descriptors have a Matern kernel besides the linear one.
+        against: name of the baseline that it adds itself to (`baselines_of`), None for none.
+        rival: whether it is a simple rival, which knows nothing of the model.
+        fixed: whether even the constant is zero: the baseline as it is.
+    """
+
+    name: str
+    blocks: tuple[str, ...] = ()
+    smooth: bool = False
+    against: str | None = None
+    rival: bool = False
+    fixed: bool = False
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the forms rest on, for the labelled training systems of one target.
+
+    Attributes:
+        target: encoder, level, quantity.
+        raw: (n, D_b) float64 by block, NaN where missing.
+        labels: (n,) float64.
+        baselines: (n,) by the name of the baseline.
+        descriptors: names by plugin part.
+        ids: names of the systems.
+    """
+
+    target: Target
+    raw: Mapping[str, Tensor]
+    labels: Tensor
+    baselines: Mapping[str, Tensor]
+    descriptors: Mapping[str, Sequence[str]]
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A form that was fitted.
+
+    Attributes:
+        form: which.
+        inputs: to what.
+        gaussian: the fit; None for a fixed form.
+        standards: of its blocks.
+        left_out: (n,) predictions of each label from the others.
+        mae: mean absolute error of those.
+        sigma: (n,) their calibrated standard errors.
+        factor: of the standard errors, so that 90 % of intervals hold 90 %.
+    """
+
+    form: Form
+    inputs: Inputs
+    gaussian: Gaussian | None
+    standards: Mapping[str, Standard]
+    left_out: Tensor
+    mae: float
+    sigma: Tensor
+    factor: float
+
+
+def is_number(quantity: Quantity) -> bool:
+    """Whether closed forms can say it: one invariant number per system."""
+    return quantity.per == "system" and quantity.dim == 1 and quantity.irreps.strip() == "0e"
+
+
+def baselines_of(model: FoundationModel, target: Target) -> dict[str, dict[str, Any]]:
+    """What the model knows that the target may be a difference to, by name."""
+    part, quantity = target.encoder, model.config.quantities[target.quantity]
+    found: dict[str, dict[str, Any]] = {}
+    if f"{part}:{quantity.name}" in model.heads:
+        found["own"] = {
+            "quantity": quantity.name, "factor": 1.0, "references": True, "per_token": False,
+        }  # fmt: skip
+    if quantity.affine is not None and f"{part}:{quantity.affine[0]}" in model.heads:
+        other, factor = quantity.affine
+        per_token = model.config.quantities[other].extensive and not quantity.extensive
+        found[other] = {
+            "quantity": other, "factor": factor, "references": False, "per_token": per_token,
+        }  # fmt: skip
+    return found
+
+
+def forms_of(
+    model: FoundationModel, target: Target, *, descriptors: bool, known: bool
+) -> list[Form]:
+    """All forms of a target.
+
+    Args:
+        model: with the target's level.
+        target: what.
+        descriptors: whether there are some.
+        known: whether the model says the quantity at this or another level.
+    """
+    named = (DESCRIPTORS,) if descriptors else ()
+    both = (COMPOSITION, FEATURES, *named)
+    forms = [Form("mean", rival=True), Form("composition", (COMPOSITION,), rival=True)]
+    if descriptors:
+        forms.append(Form("descriptors", (COMPOSITION, DESCRIPTORS), smooth=True, rival=True))
+    forms += [Form("ridge", both), Form("gp", both, smooth=True)]
+    for name in baselines_of(model, target):
+        said = "delta" if name == "own" else f"delta {name}"
+        if name == "own" and known:
+            forms.append(Form("zero-shot", against=name, fixed=True))
+        forms += [
+            Form(said, (COMPOSITION,), against=name),
+            Form(f"{said} ridge", both, against=name),
+            Form(f"{said} gp", both, smooth=True, against=name),
+        ]
+    return forms
+
+
+@torch.no_grad()
+def gather(
+    model: FoundationModel,
+    task: TaskData,
+    target: Target,
+    samples: Sequence[Sample],
+    *,
+    descriptors: bool = True,
+) -> Inputs:
+    """Inputs and labels of the samples that have the target's label.
+
+    Args:
+        model: with the target's level among its contexts.
+        task: gives the quantity's definition.
+        target: what.
+        samples: labelled ones, at the target's level.
+        descriptors: whether to ask the encoder's plugin for some.
+    """
+    part, quantity = target.encoder, model.config.quantities[target.quantity]
+    encoder, context = model.encoder(part), model.context(part, target.level)
+    # a derivative has to be that of all the energy, and descriptors have none
+    asked = available(part) if descriptors and quantity.name not in ("energy", *DERIVED) else []
+    names = {p: _names(p, samples) for p in asked}
+    names = {p: own for p, own in names.items() if own}
+    specs = baselines_of(model, target)
+    blocks: dict[str, list[Tensor]] = {}
+    values: dict[str, list[Tensor]] = {name: [] for name in specs}
+    chunk: list[Tokens] = []
+
+    def flush() -> None:
+        tokens = Tokens.cat(chunk).to(model.device, model.dtype)
+        features = model.features({part: tokens}, invariants=True)[part]
+        pooled = pooled_blocks(features, tokens, quantity, (COMPOSITION, FEATURES))
+        for name, value in pooled.items():
+            blocks.setdefault(name, []).append(value.cpu())
+        for name, spec in specs.items():
+            values[name].append(model.baseline(part, spec, features, tokens).cpu())
+        chunk.clear()
+
+    for sample in samples:
+        tokens = encoder.tokenize(sample)
+        tokens = tokens.replace(context=torch.full_like(tokens.context, context))
+        if chunk and sum(t.n_tokens for t in chunk) + tokens.n_tokens > INFERENCE.tokens_per_batch:
+            flush()
+        chunk.append(tokens)
+    flush()
+    raw = {name: torch.cat(rows) for name, rows in blocks.items()}
+    if names:
+        raw[DESCRIPTORS] = torch.from_numpy(np.stack([row(s, names) for s in samples])).float()
+        raw[DESCRIPTORS] = raw[DESCRIPTORS].double()  # what they will be when they come in tokens
+    labels = [float(np.asarray(s.labels[quantity.name]).ravel()[0]) for s in samples]
+    return Inputs(
+        target=target,
+        raw=raw,
+        labels=torch.tensor(labels, dtype=torch.float64),
+        baselines={name: torch.cat(rows).double() for name, rows in values.items()},
+        descriptors=names,
+        ids=tuple(s.id for s in samples),
+    )
+
+
+def _names(part: str, samples: Sequence[Sample]) -> list[str]:
+    """Descriptors that vary among the samples, in the order of their first appearance."""
+    found: dict[str, set[float]] = {}
+    for sample in samples:
+        for name, value in describe(part, sample).items():
+            if np.isfinite(value):
+                found.setdefault(name, set()).add(value)
+    return [name for name, values in found.items() if len(values) > 1]
+
+
+def fit_form(form: Form, inputs: Inputs) -> Fitted:
+    """Fit one form to all labels."""
+    base = inputs.baselines[form.against] if form.against else torch.zeros_like(inputs.labels)
+    rest = inputs.labels - base
+    if form.fixed:
+        spread = rest.square().mean().sqrt().clamp(min=1e-300).expand(len(rest))
+        return _judged(form, inputs, None, {}, base, spread)
+    raw = {b: inputs.raw[b] for b in form.blocks if b in inputs.raw}
+    standards = {b: Standard.of(rows) for b, rows in raw.items()}
+    standards = {b: s for b, s in standards.items() if len(s.columns)}
+    blocks = {b: s(raw[b], tame=b == DESCRIPTORS) for b, s in standards.items()}
+    smooth = {b: form.smooth and b != COMPOSITION for b in blocks}
+    gaussian = fit_gaussian(blocks, rest, smooth)
+    return _judged(
+        form, inputs, gaussian, standards, gaussian.left_out + base, gaussian.left_out_sigma
+    )
+
+
+def _judged(
+    form: Form,
+    inputs: Inputs,
+    gaussian: Gaussian | None,
+    standards: Mapping[str, Standard],
+    left_out: Tensor,
+    sigma: Tensor,
+) -> Fitted:
+    errors = (left_out - inputs.labels).abs()
+    factor = interval_factor(errors / sigma)
+    return Fitted(
+        form, inputs, gaussian, standards, left_out, float(errors.mean()), factor * sigma, factor
+    )
+
+
+def interval_factor(ratios: Tensor) -> float:
+    """What standard errors are multiplied by, so that 90 % of new errors fall within 1.645 of them.
+
+    The conformal quantile of |error| / sigma over held-out systems (Vovk, Gammerman and Shafer,
+    Algorithmic Learning in a Random World, 2005); the root mean square where they are few.
+    """
+    n = len(ratios)
+    rank = math.ceil((n + 1) * COVERED)
+    if rank > n:
+        return float(ratios.square().mean().sqrt())
+    return float(ratios.sort().values[rank - 1]) / NORMAL
+
+
+def all_forms(model: FoundationModel, inputs: Inputs, *, known: bool) -> list[Fitted]:
+    """Every form, fitted."""
+    forms = forms_of(model, inputs.target, descriptors=DESCRIPTORS in inputs.raw, known=known)
+    return [fit_form(form, inputs) for form in forms]
+
+
+def labelled(task: TaskData, target: Target, seed: int = 0) -> list[Sample]:
+    """Training systems with the target's label, at most `LARGEST`."""
+    own = [s for s in task.train if s.level == target.level and target.quantity in s.labels]
+    return list(subset(own, LARGEST, seed))
+
+
+def install(model: FoundationModel, chosen: Sequence[Fitted]) -> FoundationModel:
+    """A copy of the model with the chosen forms as heads of their targets' levels."""
+    specs = [_spec(model, fitted) for fitted in chosen]
+    grown = model.extended([f.inputs.target for f in chosen], specs)
+    for fitted, spec in zip(chosen, specs, strict=True):
+        _fill(grown.heads[spec.key], fitted)  # type: ignore[arg-type]
+    return grown
+
+
+def _spec(model: FoundationModel, fitted: Fitted) -> HeadSpec:
+    target, blocks, against = fitted.inputs.target, fitted.standards, fitted.form.against
+    options = {
+        "points": len(fitted.inputs.labels) if blocks else 0,
+        "widths": {name: len(s.columns) for name, s in blocks.items()},
+        "descriptors": {
+            k: list(v) for k, v in fitted.inputs.descriptors.items() if DESCRIPTORS in blocks
+        },
+        "baseline": baselines_of(model, target)[against] if against else None,
+        "kind": fitted.form.name,
+    }
+    return HeadSpec(target.encoder, target.quantity, KERNEL, options, target.level)
+
+
+@torch.no_grad()
+def _fill(head: KernelHead, fitted: Fitted) -> None:
+    """Put the fit into the head's buffers."""
+    gaussian = fitted.gaussian
+    head.factor.fill_(fitted.factor)
+    if gaussian is None:
+        rest = fitted.inputs.labels - fitted.left_out
+        head.noise.copy_(rest.square().mean())
+        return
+    head.noise.fill_(gaussian.noise)
+    head.offset.fill_(gaussian.offset)
+    if not fitted.standards:
+        return
+    head.coefficients.copy_(gaussian.coefficients)
+    head.cholesky.copy_(gaussian.cholesky)
+    head.limit.copy_(torch.quantile(gaussian.nearest, USUAL))
+    for name, standard in fitted.standards.items():
+        raw = fitted.inputs.raw[name]
+        getattr(head, f"{name}_columns").copy_(standard.columns)
+        getattr(head, f"{name}_mean").copy_(standard.mean)
+        getattr(head, f"{name}_spread").copy_(standard.spread)
+        getattr(head, f"{name}_inputs").copy_(standard(raw, tame=name == DESCRIPTORS))
+        getattr(head, f"{name}_weights").copy_(gaussian.weights[name])
+
+
+def with_levels(
+    base: FoundationModel, task: TaskData, nearest: Mapping[tuple[str, str], tuple[str, str]]
+) -> FoundationModel:
+    """A copy of the model that knows the task's levels and quantities, without heads for them.
+
+    Its targets stay: what it cannot say yet it does not promise.
+    """
+    targets = [Target(task.encoder, level, name) for level, name in task.present]
+    grown = base.extended(targets, (), task.definitions, nearest=nearest)
+    grown.config = dataclasses.replace(grown.config, targets=base.config.targets)
+    cover(grown, [task], base=base.config)
+    return grown

@@ -1,0 +1,295 @@
+"""Choosing how to fine-tune: every way competes on labels that it was not fitted to.
+
+Numbers per system have closed forms (`sfm.train.closed_form`), whose leave-one-out errors cost
+seconds, among them zero-shot and simple rivals that know nothing of the model. Where the budget
+allows, training of all weights competes on a held-out quarter of the labels. Everything else is
+trained, and is kept only if it says the validation split better than the model did before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sfm.config import Target
+from sfm.errors import InputError
+from sfm.model import FoundationModel
+from sfm.nn.derive import DERIVED
+from sfm.recipe import FinetuneRecipe
+from sfm.train.closed_form import (
+    Fitted,
+    all_forms,
+    gather,
+    install,
+    is_number,
+    labelled,
+    with_levels,
+)
+from sfm.train.data import MixedData
+from sfm.train.engine import FitResult
+from sfm.train.evaluate import evaluate
+from sfm.train.losses import task_losses
+from sfm.train.objective import Objective
+from sfm.train.outcome import Candidate, Outcome
+from sfm.train.tasks import TaskData
+from sfm.train.trained import ready, shorter, train, without_split
+from sfm.train.transfer import grow, nearest_levels, said_anywhere
+
+CLOSED = ("ridge", "gp", "delta")
+TRIAL_TOKENS = 256
+FEWEST_STEPS = 40
+MOST_STEPS = 200
+HELD = 0.25
+# training has to win by this much, for it is compared on few labels
+WIN = 0.97
+LEFT_OUT = "leave-one-out"
+
+
+def targets_in_closed_form(base: FoundationModel, task: TaskData) -> list[Target]:
+    """The task's targets, if closed forms can say all of them; else none."""
+    targets = [Target(task.encoder, level, name) for level, name in task.present]
+    fit_all = all(
+        t.quantity not in DERIVED and is_number(task.definitions[t.quantity]) for t in targets
+    )
+    return targets if fit_all else []
+
+
+def closed_form(base: FoundationModel, task: TaskData, mode: str) -> Outcome:
+    """The best closed form of the mode for every target of the task.
+
+    Args:
+        base: stays as it is.
+        task: what to learn.
+        mode: `ridge`, `gp`, `delta`, or `auto` for all forms.
+
+    Raises:
+        InputError: the labels are no numbers per system, or there is nothing to be a difference to.
+    """
+    began = time.perf_counter()
+    targets = targets_in_closed_form(base, task)
+    if not targets:
+        names = ", ".join(task.goals)
+        raise InputError(
+            f"mode '{mode}' is for one number per system, not for {names}: take mode full or head"
+        )
+    grown, fits = fit_all(base, task, targets)
+    chosen = [best_of(fits[target], mode, grown) for target in targets]
+    return finish(grown, chosen, fits, began, mode)
+
+
+def fit_all(
+    base: FoundationModel, task: TaskData, targets: Sequence[Target]
+) -> tuple[FoundationModel, dict[Target, list[Fitted]]]:
+    """The model with the task's levels, and all forms of every target."""
+    base = ready(base, task, "head")
+    grown = with_levels(base, task, nearest_levels(base, task))
+    fits: dict[Target, list[Fitted]] = {}
+    for target in targets:
+        samples = labelled(task, target)
+        if len(samples) < 3:
+            raise InputError(f"{task.name}: only {len(samples)} training labels of {target}")
+        inputs = gather(grown, task, target, samples)
+        fits[target] = all_forms(grown, inputs, known=said_anywhere(base, target))
+    return grown, fits
+
+
+def best_of(fits: Sequence[Fitted], mode: str, model: FoundationModel) -> Fitted:
+    """The form of the mode with the least leave-one-out error.
+
+    Raises:
+        InputError: there is none.
+    """
+    allowed = {
+        "auto": lambda f: True,
+        "ridge": lambda f: f.form.name == "ridge",
+        "gp": lambda f: f.form.name == "gp",
+        "delta": lambda f: f.form.against is not None and not f.form.fixed,
+    }[mode]
+    own = [f for f in fits if allowed(f)]
+    if not own:
+        target = fits[0].inputs.target
+        raise InputError(
+            f"model '{model.config.name}' says nothing that {target.quantity} could be a "
+            f"difference to with '{target.encoder}': take mode auto, ridge or gp"
+        )
+    return min(own, key=lambda f: f.mae)
+
+
+def finish(
+    grown: FoundationModel,
+    chosen: Sequence[Fitted],
+    fits: Mapping[Target, Sequence[Fitted]],
+    began: float,
+    mode: str,
+    others: Sequence[Candidate] = (),
+    note: str = "",
+) -> Outcome:
+    """The model with the chosen forms, and the table of all."""
+    model = install(grown, chosen)
+    picked = {id(f) for f in chosen}
+    candidates = [
+        Candidate(
+            f.form.name,
+            str(target),
+            f.mae,
+            grown.config.quantities[target.quantity].unit,
+            LEFT_OUT,
+            f.form.rival,
+            id(f) in picked,
+        )
+        for target, own in fits.items()
+        for f in own
+    ]
+    names = {f.form.name for f in chosen}
+    seconds = time.perf_counter() - began
+    return Outcome(
+        model=model,
+        mode=names.pop() if len(names) == 1 else f"{mode}: closed form",
+        result=FitResult([], seconds, 0, "cpu", True),
+        counts={"trainable": 0, "all": sum(p.numel() for p in model.parameters())},
+        calibrated={str(f.inputs.target): f.factor for f in chosen},
+        candidates=(*candidates, *others),
+        note=note,
+    )
+
+
+def compete(
+    base: FoundationModel,
+    task: TaskData,
+    recipe: FinetuneRecipe,
+    *,
+    run: Path,
+    resolved: Mapping[str, Any],
+    old_tasks: Sequence[TaskData] = (),
+    note: str = "",
+    resume: bool = False,
+    log: bool = True,
+) -> Outcome:
+    """Mode `auto`; arguments as for `sfm.train.trained.train`."""
+    options: dict[str, Any] = {
+        "run": run, "resolved": resolved, "old_tasks": old_tasks, "note": note, "log": log,
+    }  # fmt: skip
+    targets = targets_in_closed_form(base, task)
+    full = recipe.model_copy(update={"mode": "full"})
+    if resume:
+        return train(base, task, full, resume=True, **options)
+    if not targets:
+        return _trained_if_better(base, task, full, options)
+    began, cpu = time.perf_counter(), time.process_time()
+    grown, fits = fit_all(base, task, targets)
+    chosen = [best_of(fits[target], "auto", grown) for target in targets]
+    left = recipe.budget - (time.process_time() - cpu)
+    others, text, steps = _trial(base, task, chosen, recipe, left)
+    if steps:
+        outcome = train(base, task, shorter(recipe, steps, TRIAL_TOKENS), **options)
+        lost = finish(grown, chosen, fits, began, "auto", others, text).candidates
+        return dataclasses.replace(
+            outcome,
+            candidates=tuple(dataclasses.replace(c, chosen=c.name == outcome.mode) for c in lost),
+        )
+    return finish(grown, chosen, fits, began, "auto", others, text)
+
+
+def _trial(
+    base: FoundationModel,
+    task: TaskData,
+    chosen: Sequence[Fitted],
+    recipe: FinetuneRecipe,
+    left: float,
+) -> tuple[list[Candidate], str, int]:
+    """Training on three quarters of the labels against the closed forms on the last one.
+
+    Returns:
+        Rows for the table, a note, and the steps to train on all labels, zero if it lost.
+    """
+    single = {h.key for h in base.config.heads if h.level is not None}
+    if single - {f"{h.encoder}:{h.quantity}" for h in base.config.heads}:
+        mine = {(task.encoder, v, q) for v, q in task.present}
+        if any((h.encoder, h.level, h.quantity) not in mine for h in base.config.heads if h.level):
+            return [], "full was not tried: it would break the closed forms of other targets", 0
+    n = len(task.train)
+    seconds = _step_seconds(base, task, recipe)
+    # one run for the comparison, and one on all labels if it wins
+    steps = min(int(0.45 * left / seconds), MOST_STEPS, recipe.training.steps)
+    if n < 8 or steps < FEWEST_STEPS:
+        return [], (
+            f"full was not tried: {max(steps, 0)} steps fit into the budget of "
+            f"{recipe.budget:g} CPU seconds; raise it with --set budget=SECONDS"
+        ), 0  # fmt: skip
+    order = np.random.default_rng([recipe.training.seed, n]).permutation(n)
+    held = order[: max(int(HELD * n), 2)].tolist()
+    part = without_split(task, held)
+    ids = {s.id for s in part.validation}
+    with tempfile.TemporaryDirectory() as folder:
+        trial = train(
+            base,
+            part,
+            shorter(recipe, steps, TRIAL_TOKENS),
+            run=Path(folder),
+            resolved={},
+            log=False,
+            title="trying full",
+        )
+    found = evaluate(trial.model, part, split="validation")
+    rows, ratios = [], []
+    for f in chosen:
+        target = f.inputs.target
+        mask = torch.tensor([i in ids for i in f.inputs.ids])
+        if not mask.any():
+            continue
+        own = float((f.left_out - f.inputs.labels).abs()[mask].mean())
+        metric = found.of(target.quantity, target.level)
+        ratios.append(metric.mae / max(own, 1e-300))
+        how = f"held-out quarter, where {f.form.name} has {own:.4g}"
+        rows.append(Candidate("full", str(target), metric.mae, metric.unit, how))
+    won = bool(ratios) and float(np.mean(ratios)) < WIN
+    return rows, "", steps if won else 0
+
+
+def _step_seconds(base: FoundationModel, task: TaskData, recipe: FinetuneRecipe) -> float:
+    """CPU seconds of a step of the competition."""
+    settings = shorter(recipe, 1, TRIAL_TOKENS).training
+    model, stresses = grow(ready(base, task, "full"), task, settings.seed)
+    stream = MixedData(model, [task], settings).train_dataloader()
+    objective = Objective(model, [task], stresses)
+    seconds = 0.0
+    for _ in range(2):
+        batch = stream.next_batch()
+        began = time.process_time()
+        objective(model, batch).total.backward()
+        seconds = time.process_time() - began
+    return 1.2 * seconds
+
+
+def _trained_if_better(
+    base: FoundationModel, task: TaskData, recipe: FinetuneRecipe, options: Mapping[str, Any]
+) -> Outcome:
+    """Training, unless it says the validation split worse than the model did before."""
+    outcome = train(base, task, recipe, **options)
+    if not outcome.result.is_main or not len(task.validation):
+        return outcome
+    start, _ = grow(ready(base, task, "full"), task, recipe.training.seed)
+    losses = {"zero-shot": task_losses(start, [task]), "full": task_losses(outcome.model, [task])}
+    name = f"{task.encoder} on {task.name}"
+    best = min(losses, key=lambda k: losses[k].get("loss", float("inf")))
+    rows = tuple(
+        Candidate(k, name, v["loss"], "1", "loss on the validation split", chosen=k == best)
+        for k, v in losses.items()
+        if "loss" in v
+    )
+    if best == "full":
+        return dataclasses.replace(outcome, candidates=rows)
+    return dataclasses.replace(
+        outcome,
+        model=start,
+        mode="zero-shot",
+        candidates=rows,
+        note="training did not improve on the model as it was, which is kept",
+    )

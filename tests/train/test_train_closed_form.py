@@ -1,0 +1,226 @@
+"""Closed forms: exact where there is an exact answer, stored like any head, judged by labels."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from sfm.config import Target
+from sfm.data.storage import open_dataset
+from sfm.data.tokens import Tokens
+from sfm.errors import InputError
+from sfm.model import FoundationModel
+from sfm.nn.kernel import matern, squared_distances
+from sfm.recipe import MODES, FinetuneRecipe
+from sfm.train.closed_form import (
+    fit_form,
+    forms_of,
+    gather,
+    install,
+    interval_factor,
+    labelled,
+    with_levels,
+)
+from sfm.train.finetune import finetune, make_task
+from sfm.train.gaussian import fit_gaussian
+from sfm.train.pretrain import pretrain
+from sfm.train.selection import closed_form
+from sfm.train.sources import open_source
+
+PART = "spiders/points"
+
+
+@pytest.fixture(scope="module")
+def base(make_recipe, tmp_path_factory):
+    return pretrain(make_recipe(steps=40), tmp_path_factory.mktemp("base") / "model", log=False)
+
+
+def rows(n: int = 40, d: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(n, d, generator=g, dtype=torch.float64)
+    noise = 0.1 * torch.randn(n, generator=g, dtype=torch.float64)
+    return x, 3 + x[:, 0] + torch.sin(2 * x[:, 1]) + noise
+
+
+def test_left_out_predictions_are_those_of_a_fit_without_the_label():
+    x, y = rows()
+    fit = fit_gaussian({"features": x}, y, {"features": True})
+    v, w, length = fit.weights["features"]
+
+    def kernel(a, b):
+        return v * (a @ b.T) / a.shape[1] + w * matern(squared_distances(a, b) / length**2)
+
+    for i in (0, 7, 39):
+        rest = torch.arange(len(y)) != i
+        covariance = kernel(x[rest], x[rest]) + fit.noise * torch.eye(len(y) - 1)
+        cross = kernel(x[i : i + 1], x[rest])
+        mean = fit.offset + cross @ torch.linalg.solve(covariance, y[rest] - fit.offset)
+        own = kernel(x[i : i + 1], x[i : i + 1])[0, 0] + fit.noise
+        variance = own - cross[0] @ torch.linalg.solve(covariance, cross[0])
+        assert float(fit.left_out[i]) == pytest.approx(float(mean), rel=1e-8)
+        assert float(fit.left_out_sigma[i]) == pytest.approx(float(variance.sqrt()), rel=1e-8)
+
+
+def test_the_marginal_likelihood_finds_noise_and_signal():
+    x, y = rows(150)
+    fit = fit_gaussian({"features": x}, y, {"features": True})
+    assert fit.noise**0.5 == pytest.approx(0.1, rel=0.35)
+    # only noise: nothing is learned
+    noise = fit_gaussian({"features": x}, torch.roll(y, 71), {"features": True})
+    spread = float((y - y.mean()).square().mean().sqrt())
+    assert noise.noise**0.5 > 0.8 * spread
+
+
+def test_ninety_per_cent_intervals_hold_ninety_per_cent():
+    g = torch.Generator().manual_seed(1)
+    ratios = (3 * torch.randn(400, generator=g, dtype=torch.float64)).abs()
+    factor = interval_factor(ratios[:200])
+    covered = (ratios[200:] < 1.645 * factor).double().mean()
+    assert 0.85 < covered < 0.95
+
+
+def test_a_closed_form_is_a_head_like_any_other(base, tmp_path):
+    out = finetune(base, "spiders/held-webs", "extent", "gp", tmp_path / "gp", log=False)
+    report = json.loads((out / "report.json").read_text())
+    assert report["mode"] == "gp"
+    assert {c["name"] for c in report["candidates"]} >= {"mean", "composition", "ridge", "gp"}
+    (row,) = report["target"]
+    assert row["after_mae"] < row["baseline_mae"]
+    old, new = FoundationModel.from_pretrained(base), FoundationModel.from_pretrained(out)
+    before, after = old.state_dict(), new.state_dict()
+    assert all(torch.equal(before[k], after[k]) for k in before if k.startswith("trunk.layers"))
+    webs = [s for s, _ in zip(make(base).test, range(4), strict=False)]
+    said = new.predict(webs)
+    assert [p.data.keys() for p in said] == [said[0].data.keys()] * len(said)
+    for p in said:
+        assert "extent" in p.data
+        assert p.uncertainty["extent"] > 0
+    again = FoundationModel.from_pretrained(new.save_pretrained(tmp_path / "copy")).predict(webs)
+    assert [float(p["extent"]) for p in again] == [float(p["extent"]) for p in said]
+
+
+def make(base, target="extent"):
+    model = FoundationModel.from_pretrained(base)
+    source = open_source("spiders/held-webs", whole=False)
+    return make_task(model, source, target, FinetuneRecipe())
+
+
+def test_an_energy_in_closed_form_has_its_own_forces(base, toy):
+    """Forces of the corrected energy against finite differences, and under rotation."""
+    model = FoundationModel.from_pretrained(base).double()
+    samples = [s.replace(level="better", labels={"energy": 1.02 * s.labels["energy"]})
+               for s in open_dataset(toy / "held-webs")]  # fmt: skip
+    task = make_task(model, open_source(samples, whole=False), "energy", FinetuneRecipe())
+    outcome = closed_form(model, task, "delta")
+    found = outcome.model
+    assert outcome.mode.startswith("delta")
+    sample = task.test[0]
+    tokens = found.tokenize(PART, [sample], "better")
+    wanted = {PART: ["energy", "forces"]}
+    forces = found({PART: tokens}, wanted)[PART]["forces"].detach()
+    step = 1e-4
+    for atom, axis in ((0, 0), (1, 2)):
+        energies = []
+        for sign in (1, -1):
+            moved = tokens.positions.clone()
+            moved[atom, axis] += sign * step
+            with torch.no_grad():
+                energies.append(found({PART: tokens.replace(positions=moved)}, {PART: ["energy"]}))
+        up, down = (float(e[PART]["energy"][0]) for e in energies)
+        assert float(forces[atom, axis]) == pytest.approx(-(up - down) / (2 * step), abs=2e-5)
+
+
+def test_levels_of_one_quantity_do_not_mix(base, toy):
+    """The closed form serves its level; the old head the others, also in one batch."""
+    model = FoundationModel.from_pretrained(base)
+    samples = [s.replace(level="other", labels={"energy": s.labels["energy"] + 9.0})
+               for s in open_dataset(toy / "held-webs")]  # fmt: skip
+    task = make_task(model, open_source(samples, whole=False), "energy", FinetuneRecipe())
+    found = closed_form(model, task, "delta").model
+    sample = task.test[0]
+    tokens = [found.tokenize(PART, [sample], level) for level in ("pair", "other")]
+    with torch.no_grad():
+        apart = [found({PART: t}, {PART: ["energy"]})[PART]["energy"] for t in tokens]
+        both = found({PART: Tokens.cat(tokens)}, {PART: ["energy"]})[PART]["energy"]
+        old = model({PART: model.tokenize(PART, [sample], "pair")}, {PART: ["energy"]})
+    torch.testing.assert_close(torch.cat(apart), both, rtol=1e-9, atol=1e-4)
+    assert float(apart[0]) == pytest.approx(float(old[PART]["energy"]), abs=1e-4)
+    label = float(sample.labels["energy"])  # of the other level
+    assert abs(float(apart[1]) - label) < abs(float(apart[0]) - label)
+
+
+def test_what_is_fitted_is_what_is_predicted(base):
+    """A form installed in the model says of training systems what the fit says of them."""
+    model, task = FoundationModel.from_pretrained(base), make(base)
+    target = Target(PART, "pair", "extent")
+    grown = with_levels(model, task, {})
+    inputs = gather(grown, task, target, labelled(task, target))
+    form = next(
+        f for f in forms_of(grown, target, descriptors=False, known=False) if f.name == "gp"
+    )
+    fitted = fit_form(form, inputs)
+    installed = install(grown, [fitted])
+    said = [float(p["extent"]) for p in installed.predict(list(labelled(task, target)))]
+    gaussian = fitted.gaussian
+    kernel = gaussian.cholesky @ gaussian.cholesky.T - gaussian.noise * torch.eye(len(said))
+    by_hand = gaussian.offset + kernel @ gaussian.coefficients
+    np.testing.assert_allclose(said, by_hand.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_full_training_would_break_closed_forms_and_says_so(base, tmp_path):
+    out = finetune(base, "spiders/held-webs", "extent", "ridge", tmp_path / "r", log=False)
+    with pytest.raises(InputError, match=r"says extent at pair in closed form.*mode 'full'"):
+        finetune(out, "spiders/webs", "arrow", "full", tmp_path / "f", log=False)
+
+
+def test_auto_takes_the_best_and_names_all(base, tmp_path):
+    recipe = FinetuneRecipe(budget=0)
+    out = finetune(
+        base, "spiders/held-webs", "extent", None, tmp_path / "a", recipe=recipe, log=False
+    )
+    report = json.loads((out / "report.json").read_text())
+    (chosen,) = [c for c in report["candidates"] if c["chosen"]]
+    assert chosen["mae"] == min(c["mae"] for c in report["candidates"])
+    assert "full was not tried" in report["note"]
+    assert report["asked"] == "auto"
+    assert report["forgetting"]["note"].startswith("nothing is forgotten")
+
+
+def test_modes_that_do_not_fit_are_refused(base, tmp_path):
+    with pytest.raises(InputError, match="one number per system, not for arrow"):
+        finetune(base, "spiders/webs", "arrow", "gp", tmp_path / "v", log=False)
+    with pytest.raises(InputError, match="nothing that extent could be a difference to"):
+        finetune(base, "spiders/held-webs", "extent", "delta", tmp_path / "d", log=False)
+
+
+def test_the_command_line_knows_all_modes():
+    from sfm.cli import finetune as command
+
+    assert command.MODES == MODES
+    literal = FinetuneRecipe.model_fields["mode"].annotation
+    assert literal.__args__ == MODES
+
+
+def test_a_related_quantity_is_a_baseline(base):
+    """Minus the energy plus numbers per atom: the difference to the model's own energy is small."""
+    from sfm.quantity import Quantity
+
+    model, task = FoundationModel.from_pretrained(base), make(base, "energy")
+    heat = Quantity("heat", "eV", extensive=True, affine=("energy", -1.0))
+    samples = [s.replace(labels={"heat": 3.0 * len(s.types) - s.labels["energy"]})
+               for s in task.train]  # fmt: skip
+    task = dataclasses.replace(
+        task,
+        goals={"heat": task.goals["energy"]},
+        present=(("pair", "heat"),),
+        train=samples,
+        definitions={"heat": heat},
+    )
+    outcome = closed_form(model, task, "auto")
+    errors = {c.name: c.mae for c in outcome.candidates}
+    assert errors["delta energy"] < 0.8 * errors["composition"]
+    assert outcome.mode.startswith("delta energy")
