@@ -17,6 +17,7 @@ from sfm.errors import (
 
 TYPE_CHECKING = False  # without importing typing: `sfm --help` should be quick
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Any
 
     from sfm.data.sample import Sample
@@ -39,6 +40,7 @@ __all__ = [
     "RunError",
     "SfmError",
     "dataset",
+    "example",
     "load",
     "plugins",
     "read",
@@ -104,6 +106,19 @@ def read(path: Any, *, domain: str | None = None) -> list[Sample]:
     from sfm.data.readers import read_object
 
     return read_object(path, domain=domain)
+
+
+def example(name: str) -> Path:
+    """The path of a small input file that comes with sfm: `ethanol.xyz`, `nacl.cif`, ...
+
+    `sfm example --list` shows them all.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    from sfm.data.bundled import example as find
+
+    return find(name)
 
 
 def load(name_or_path: str, **options: Any) -> FoundationModel:

@@ -92,7 +92,7 @@ def _metric(station: str, metric: dict[str, Any], *others: str, total: bool = Fa
         station,
         f"{metric['quantity']} MAE @ {metric['level']}",
         f"{metric[key]:.4g}",
-        metric["unit"] + (" per token" if per_token else ""),
+        metric["unit"] + (f"/{metric['token']}" if per_token else ""),
         "; ".join([*beside, *others]),
     )
 

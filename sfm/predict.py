@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TOKENS_PER_BATCH = 2048
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction(Mapping[str, np.ndarray]):
     """Predicted quantities of one system.
 
@@ -49,6 +49,14 @@ class Prediction(Mapping[str, np.ndarray]):
     warnings: tuple[str, ...] = ()
     sample: Sample | None = field(default=None, repr=False)
 
+    def __repr__(self) -> str:
+        numbers = {k: f"{float(v):.6g}" for k, v in self.data.items() if np.size(v) == 1}
+        shown = [
+            f"{k}={numbers.get(k, f'array{np.shape(v)}')} {self.units[k]}"
+            for k, v in self.data.items()
+        ]
+        return f"Prediction({self.id!r}, {', '.join(shown)})"
+
     def __getitem__(self, key: str) -> np.ndarray:
         return self.data[key]
 
@@ -59,7 +67,7 @@ class Prediction(Mapping[str, np.ndarray]):
         return len(self.data)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Embedding:
     """The trunk's features of one system, channels last.
 
@@ -80,6 +88,11 @@ class Embedding:
     scalars: np.ndarray
     vectors: np.ndarray
     tensors: np.ndarray
+
+    def __repr__(self) -> str:
+        names = ("invariant", "scalars", "vectors", "tensors")
+        shapes = ", ".join(f"{name} {getattr(self, name).shape}" for name in names)
+        return f"Embedding({self.id!r}, {self.encoder} @ {self.level}: {shapes})"
 
 
 def _samples(model: FoundationModel, inputs: Any, domain: str | None) -> list[Sample]:

@@ -1,4 +1,7 @@
-"""The README's snippets run as they stand, in the order in which they stand."""
+"""The README's snippets run as they stand, in their order, in processes of their own.
+
+They run in an empty folder: nothing of the clone is needed.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,10 @@ from sfm.testing.snippets import run_snippet, snippets
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def prepare(folder: Path) -> None:
-    (folder / "docs").mkdir()
-    (folder / "docs" / "examples").symlink_to(ROOT / "docs" / "examples")
-
-
 @pytest.mark.slow
 def test_readme(tmp_path: Path) -> None:
     from sfm.testing.hub_server import HubServer
 
-    prepare(tmp_path)
     found = [(kind, code) for kind, code in snippets(ROOT / "README.md") if "make demo" not in code]
     assert len(found) >= 7
     with HubServer(user="your-name") as hub:

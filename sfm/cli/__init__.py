@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("evaluate", "errors of a model beside baselines"),
     "dataset": ("dataset", "list, show, build, convert and check data"),
     "plugin": ("plugin", "list, check and create plugins"),
+    "example": ("example", "paths of the small input files that come with sfm"),
     "models": ("models", "bundled, cached and published models"),
     "push": ("push", "publish a model or a dataset on a Hub"),
     "pull": ("pull", "download a model or a dataset from a Hub"),

@@ -27,9 +27,11 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     import sfm
+    from sfm.cli.inputs import refuse_missing_input
     from sfm.cli.output import emit, emit_json, input_warnings, warn
     from sfm.cli.results import write_arrays
 
+    refuse_missing_input(arguments.input)
     model = sfm.load(arguments.model)
     told: list[str] = []
     with input_warnings(told):

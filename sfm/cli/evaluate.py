@@ -32,11 +32,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate on each set and print one table."""
     import sfm
+    from sfm.cli.inputs import refuse_missing_data
     from sfm.cli.output import emit_json, note, warn
     from sfm.cli.pretrain import show_metrics
     from sfm.data.atomic import atomic
-    from sfm.train.report import parity_units, plot_parity
+    from sfm.train.report import plot_parity
 
+    for data in arguments.data or ():
+        refuse_missing_data(data)
     note(f"loading {arguments.model}")
     model = sfm.load(arguments.model)
     metrics, points, warnings = _evaluate(model, arguments)
@@ -45,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.plot:
         plot = arguments.plot / "parity.png"
         with atomic(plot) as scratch:
-            plot_parity(points, parity_units(metrics), scratch)
+            plot_parity(points, metrics, scratch)
         note(f"wrote {plot}")
     if arguments.json:
         report = {"part": model.config.name, "split": arguments.split, "metrics": rows}

@@ -51,11 +51,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Fine-tune and show what was gained on the target and lost on the pretraining tasks."""
+    from sfm.cli.inputs import refuse_missing_data
     from sfm.cli.output import note
     from sfm.cli.pretrain import show_report
     from sfm.recipe import load_finetune
     from sfm.train.folders import refuse_old_run
 
+    refuse_missing_data(arguments.data)
     refuse_old_run(arguments.out, arguments.resume)
     names = names_of(arguments)
     overrides = list(arguments.set)

@@ -6,6 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sfm.cli.describe import more_help
+from sfm.cli.inputs import refuse_missing
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `sfm fit`."""
@@ -26,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "example: sfm fit fluids/navier-stokes-2d --data fields.h5 --param viscosity --json"
     )
-    parser.set_defaults(handler=run)
+    parser.set_defaults(handler=run, more=more_help)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,6 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     from sfm.cli.output import emit_json, input_warnings, note, table, warn
     from sfm.cli.values import parse_settings
     from sfm.registry import find
+
+    refuse_missing(arguments.data)
     from sfm.simulate.fit import fit
 
     part = find("simulators", arguments.simulator)

@@ -38,11 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
         emit("none; `sfm pretrain` makes one, `sfm models --remote` asks the Hub")
     else:
         table(
-            [
-                (r.name, r.where, r.revision[:8], _size(r.size), r.licence, r.summary[:70])
-                for r in rows
-            ],
+            [(r.name, r.where, r.revision[:8], _size(r.size), r.licence, r.summary) for r in rows],
             ("name", "where", "revision", "size", "licence", "summary"),
+            wrap=True,
         )
     return 0
 

@@ -6,7 +6,9 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -102,12 +104,27 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def table(rows: Sequence[Sequence[Any]], head: Sequence[str]) -> None:
-    """Left-aligned columns; numbers with five significant digits."""
+def table(rows: Sequence[Sequence[Any]], head: Sequence[str], *, wrap: bool = False) -> None:
+    """Left-aligned columns; numbers with five significant digits.
+
+    Args:
+        rows: cells.
+        head: names of the columns.
+        wrap: break the last column at the width of the terminal (of 100, where there is none).
+    """
     texts = [[_cell(x) for x in row] for row in rows]
     widths = [max(len(r[i]) for r in [list(head), *texts]) for i in range(len(head))]
+    room = 0
+    if wrap:
+        room = max(
+            30, shutil.get_terminal_size((100, 24)).columns - sum(widths[:-1]) - 2 * len(widths)
+        )
     for row in [list(head), *texts]:
-        emit("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+        lines = textwrap.wrap(row[-1], room, break_on_hyphens=False) or [""] if wrap else [row[-1]]
+        for number, line in enumerate(lines):
+            cells = [*(row[:-1] if number == 0 else [""] * (len(row) - 1)), line]
+            padded = (text.ljust(width) for text, width in zip(cells, widths, strict=True))
+            emit("  ".join(padded).rstrip())
 
 
 def _cell(value: Any) -> str:

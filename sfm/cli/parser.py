@@ -18,12 +18,31 @@ if TYPE_CHECKING:
 Handler = Callable[[argparse.Namespace], int | None]
 
 
+class _Help(argparse.Action):
+    """`--help`, and behind the usage what the command's default `more` prints."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> NoReturn:
+        parser.print_help()
+        more = parser.get_default("more")
+        if more is not None:
+            more(namespace)
+        raise SystemExit(0)
+
+
 class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` that raises `InputError` and suggests the nearest word."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         options.setdefault("allow_abbrev", False)
-        super().__init__(*args, **options)
+        super().__init__(*args, add_help=False, **options)
+        text = "show this help and leave"
+        self.add_argument("-h", "--help", action=_Help, nargs=0, dest=argparse.SUPPRESS, help=text)
 
     def error(self, message: str) -> NoReturn:
         found = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)

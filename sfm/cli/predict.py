@@ -30,8 +30,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Predict and print."""
     import sfm
+    from sfm.cli.inputs import refuse_missing_input
     from sfm.cli.output import emit_json, input_warnings, note, warn
 
+    refuse_missing_input(arguments.input)
     note(f"loading {arguments.model}")
     model = sfm.load(arguments.model)
     told: list[str] = []

@@ -136,6 +136,10 @@ def show_report(folder: Path, *, as_json: bool) -> None:
     metrics = report.get("metrics") or []
     if metrics:
         show_metrics(metrics)
+    if report.get("target"):
+        from sfm.cli.finetune_report import show_finetuning
+
+        show_finetuning(report)
     for ran in report.get("through") or []:
         loss, without = (
             "not finite (it blew up)" if ran[k] is None else f"{ran[k]:.4g}"
@@ -161,7 +165,7 @@ def show_metrics(metrics: list[dict[str, Any]]) -> None:
                 m["level"],
                 m["n"],
                 *_errors(m),
-                m["unit"] + (" per token" if m.get("mae_per_token") is not None else ""),
+                _unit(m),
                 m["baseline"],
                 "; ".join(f"{k} {v:.4g}" for k, v in (m.get("extra") or {}).items()),
             )
@@ -169,6 +173,11 @@ def show_metrics(metrics: list[dict[str, Any]]) -> None:
         ],
         ("dataset", "quantity", "level", "n", "MAE", "baseline", "unit", "what it is", "more"),
     )
+
+
+def _unit(m: dict[str, Any]) -> str:
+    """`eV/atom` where the error is per token."""
+    return m["unit"] + (f"/{m['token']}" if m.get("mae_per_token") is not None else "")
 
 
 def _errors(m: dict[str, Any]) -> tuple[str, str]:

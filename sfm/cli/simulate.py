@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sfm.cli.describe import more_help
+from sfm.cli.inputs import refuse_missing
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `sfm simulate`."""
@@ -47,24 +50,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE", help=".png; .gif, .mp4: animations")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.epilog = "example: sfm simulate fluids/navier-stokes-2d --set grid=64 viscosity=1e-3"
-    parser.set_defaults(handler=run)
+    parser.set_defaults(handler=run, more=more_help)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Build the simulator, run it, print its observables."""
-    from sfm.cli.output import emit_json, input_warnings, note, warn
+    from sfm.cli.describe import description, show_parameters
+    from sfm.cli.output import emit, emit_json, input_warnings, note, warn
     from sfm.cli.run_report import print_report, run_report, unprinted
     from sfm.cli.values import parse_settings
     from sfm.registry import find
 
+    refuse_missing(arguments.input)
     values = parse_settings(arguments.set)
     part = find("simulators", arguments.simulator)
     cls = part.load()
     if arguments.describe:
         if arguments.json:
-            emit_json(_description(part.full_name, cls))
+            emit_json(description(part.full_name, cls))
         else:
-            _describe(cls)
+            emit(cls.describe())
+            show_parameters(cls)
         return 0
     _check_files(cls, arguments.plot, arguments.output)
     closure = _closure(arguments, part.domain)
@@ -203,49 +209,3 @@ def _named(path: Path) -> Iterator[Path]:
             yield scratch
         except InputError as error:
             raise InputError(str(error).replace(str(scratch), str(path))) from None
-
-
-def _description(name: str, cls: Any) -> dict[str, Any]:
-    """What `_describe` prints, as plain data."""
-    from dataclasses import asdict
-
-    return {
-        "part": name,
-        "summary": cls.summary,
-        "description": cls.describe(),
-        "parameters": [asdict(p) for p in cls.parameters_spec],
-        "settings": [asdict(s) for s in cls.settings_spec],
-        "observables": [{"name": q.name, "unit": q.unit} for q in cls.observables],
-        "citations": list(cls.citations),
-    }
-
-
-def _describe(cls: Any) -> None:
-    from sfm.cli.output import emit, table
-
-    emit(cls.describe())
-    if cls.parameters_spec:
-        emit("\nparameters")
-        table(
-            [
-                (p.name, p.default, p.unit, f"[{p.low:g}, {p.high:g}]", p.summary)
-                for p in cls.parameters_spec
-            ],
-            ("name", "default", "unit", "bounds", "summary"),
-        )
-    if cls.settings_spec:
-        emit("\nsettings")
-        table(
-            [
-                (
-                    s.name,
-                    s.default,
-                    s.unit,
-                    ", ".join(str(c) for c in (*s.choices, s.others) if c != ""),
-                    s.summary,
-                )
-                for s in cls.settings_spec
-            ],
-            ("name", "default", "unit", "choices", "summary"),
-        )
-    emit(f"\nobservables: {', '.join(f'{q.name} [{q.unit}]' for q in cls.observables)}")

@@ -28,6 +28,33 @@ def examples_dir() -> Path:
     return inside if inside.is_dir() else _PACKAGE.parent / "docs" / "examples"
 
 
+EXAMPLES = {
+    "ethanol.xyz": "a molecule",
+    "methanol.xyz": "a molecule",
+    "water.xyz": "a molecule",
+    "nacl.cif": "a crystal: rock salt",
+    "solvents.smi": "SMILES of solvents",
+    "paracetamol.extxyz": "conformers with energy and forces, GFN2-xTB: for fine-tuning",
+    "turbulence.h5": "a filtered turbulent flow, nine snapshots",
+}
+
+
+def example(name: str) -> Path:
+    """A small input file that comes with sfm; see `EXAMPLES`.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    from sfm.errors import InputError, did_you_mean
+
+    path = examples_dir() / name
+    if name not in EXAMPLES or not path.is_file():
+        raise InputError(
+            f"no example '{name}' (there are {', '.join(EXAMPLES)}).{did_you_mean(name, EXAMPLES)}"
+        )
+    return path
+
+
 def recipes_dir() -> Path:
     """Folder of the bundled recipes."""
     return _find("recipes")

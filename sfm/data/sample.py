@@ -26,7 +26,7 @@ def _open_boundaries() -> np.ndarray:
     return np.zeros(3, dtype=bool)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Sample:
     """One system, at one level of theory, in canonical units.
 
@@ -125,6 +125,15 @@ class Sample:
             put(self, "velocities", np.asarray(self.velocities, dtype=np.float64))
             if self.velocities.shape != (n, 3) or not np.isfinite(self.velocities).all():
                 raise InputError(f"{self.id}: velocities are not ({n}, 3) finite numbers")
+
+    def __repr__(self) -> str:
+        what = [f"{len(self.types)} atoms"] if len(self.types) else []
+        what += [f"{name} {np.shape(values)}" for name, values in self.fields.items()]
+        what += [f"{name}={value:g}" for name, value in self.conditions.items()]
+        if self.labels:
+            level = f" @ {self.level}" if self.level else ""
+            what.append(f"labels {', '.join(self.labels)}{level}")
+        return f"Sample({self.id!r}, {self.domain}: {', '.join(what)})"
 
     def replace(self, **changes: Any) -> Sample:
         """A copy with some attributes changed."""

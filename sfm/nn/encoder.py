@@ -38,6 +38,7 @@ class Encoder(nn.Module, ABC):
         fields: names of `Sample.fields` that it needs.
         default_cutoff: interaction range if the recipe names none.
         largest_cutoff: no longer one is taken: every token would see every other.
+        token: what a token is, in one word: `atom`, `patch`.
 
     Args:
         channels: width of the trunk.
@@ -52,6 +53,7 @@ class Encoder(nn.Module, ABC):
     fields: ClassVar[tuple[str, ...]] = ()
     default_cutoff: ClassVar[float] = 5.0
     largest_cutoff: ClassVar[float] = 100.0
+    token: ClassVar[str] = "token"
 
     def __init__(self, *, channels: int, cutoff: float | None = None) -> None:
         super().__init__()
@@ -153,6 +155,8 @@ class Encoder(nn.Module, ABC):
 
 class PointEncoder(Encoder):
     """Typed points in space (atoms), open or periodic, with a neighbour list inside `cutoff`."""
+
+    token: ClassVar[str] = "atom"
 
     def features(self, sample: Sample) -> dict[str, Any]:
         """Raw features `scalars`, `vectors`, `tensors` (float64), for subclasses that have some."""

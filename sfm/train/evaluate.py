@@ -25,6 +25,7 @@ from sfm.train.tasks import TaskData, subset
 
 BASELINE_SAMPLES = 5_000
 KEPT_POINTS = 20_000
+WORST = 5
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,9 @@ class Metric:
         baseline_rmse: its root mean square error.
         mae_per_token: of extensive numbers, mean of |error| / tokens.
         mean_mae: of a number per system, the error of the mean predictor.
+        token: what a token is: `atom`, `patch`.
+        worst: id and mean absolute error (per token, where `mae_per_token` is there) of the
+            systems that the model is most wrong about, worst first.
         extra: the plugin's own metrics.
     """
 
@@ -68,6 +72,8 @@ class Metric:
     mae_per_token: float | None = None
     baseline_mae_per_token: float | None = None
     mean_mae: float | None = None
+    token: str = "token"
+    worst: tuple[tuple[str, float], ...] = ()
     extra: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,8 +87,8 @@ class Evaluation:
 
     Attributes:
         metrics: one row per (encoder, level, quantity).
-        points: by (encoder, level, quantity) name, labels and predictions, (n,) each, at most
-            `KEPT_POINTS`, per token where extensive.
+        points: by (encoder, level, quantity) name, labels and predictions in the quantity's unit,
+            (n,) each, at most `KEPT_POINTS`.
     """
 
     metrics: list[Metric]
@@ -263,6 +269,8 @@ def _evaluate_level(
                 unit=quantity.unit,
                 baseline=text,
                 mean_mae=mean_predictor_mae(quantity, labels[name], learned),
+                token=model.encoder(part).token,
+                worst=_worst(quantity, predicted[name], labels[name], tokens[name], known),
                 extra=extra,
                 **metric,
             )
@@ -335,10 +343,24 @@ def _metric(
         n = np.asarray(tokens, dtype=np.float64)[:, None]
         result["mae_per_token"] = float((np.abs(error) / n).mean())
         result["baseline_mae_per_token"] = float((np.abs(b - y) / n).mean())
-        p, y = (p - b) / n, (y - b) / n
     p, y = p.ravel(), y.ravel()
     step = max(len(y) // KEPT_POINTS, 1)
     return result, (y[::step], p[::step])
+
+
+def _worst(
+    quantity: Quantity,
+    predicted: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    tokens: Sequence[int],
+    samples: Sequence[Sample],
+) -> tuple[tuple[str, float], ...]:
+    """Ids and errors of the systems that are most wrong."""
+    errors = np.array([np.abs(p - y).mean() for p, y in zip(predicted, labels, strict=True)])
+    if quantity.extensive and quantity.per == "system":
+        errors = errors / np.asarray(tokens)
+    order = np.argsort(-errors, kind="stable")[:WORST]
+    return tuple((samples[i].id, float(f"{errors[i]:.6g}")) for i in order)
 
 
 def baseline_of(

@@ -24,7 +24,6 @@ from sfm.train.report import (
     card_metrics,
     finite,
     hardware,
-    parity_units,
     plot_losses,
     plot_parity,
     thinned,
@@ -239,8 +238,7 @@ def write_reports(
     write_json(out / TRAINING, record)
     pictures = [plot_losses(result.history, out / "losses.png")] if result.history else []
     if evaluation.points:
-        units = parity_units(evaluation.metrics)
-        pictures.append(plot_parity(evaluation.points, units, out / "parity.png"))
+        pictures.append(plot_parity(evaluation.points, evaluation.metrics, out / "parity.png"))
     write_json(
         out / REPORT,
         {

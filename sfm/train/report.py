@@ -73,8 +73,9 @@ def card_metrics(metrics: Sequence[Any]) -> list[dict[str, Any]]:
     for m in metrics:
         pairs = [("mae", m.mae, m.unit, m.baseline_mae)]
         if m.mae_per_token is not None:
-            unit = f"{m.unit} per token"
-            pairs = [("mae", m.mae_per_token, unit, m.baseline_mae_per_token)]
+            pairs = [
+                ("mae", m.mae_per_token, per_token_unit(m.unit, m.token), m.baseline_mae_per_token)
+            ]
         for name, value, unit, baseline in pairs:
             beside = {"without a model": baseline}
             if m.mean_mae is not None and m.mae_per_token is None:
@@ -112,45 +113,60 @@ def plot_losses(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
     return _save(figure, path)
 
 
+def per_token_unit(unit: str, token: str) -> str:
+    """`eV/atom`."""
+    return f"{unit}/{token}" if unit != "1" else f"1/{token}"
+
+
+def error_of(metric: Any) -> str:
+    """The mean absolute error with its unit, per token where that is how it is given."""
+    if metric.mae_per_token is None:
+        return f"{metric.mae:.3g} {metric.unit}"
+    return f"{metric.mae_per_token:.3g} {per_token_unit(metric.unit, metric.token)}"
+
+
 def plot_parity(
-    points: Mapping[str, tuple[np.ndarray, np.ndarray]], units: Mapping[str, str], path: Path
+    points: Mapping[str, tuple[np.ndarray, np.ndarray]], metrics: Sequence[Any], path: Path
 ) -> Path:
-    """Predictions against labels, one panel per quantity; both as `Evaluation.points` holds them.
+    """Predictions against labels, and below them what lies between, in the quantities' own units.
 
     Args:
-        points: labels and predictions by `encoder:quantity@level`.
-        units: text for the axes by the same key.
+        points: labels and predictions by `encoder:quantity@level`, as `Evaluation.points` holds
+            them.
+        metrics: for units and errors.
         path: a PNG file.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    known = {f"{m.encoder}:{m.quantity}@{m.level}": m for m in metrics}
     columns = min(4, max(len(points), 1))
     rows = -(-len(points) // columns)
-    figure = Figure(figsize=(3.4 * columns, 3.4 * rows), layout="constrained")
+    figure = Figure(figsize=(3.4 * columns, 4.4 * rows), layout="constrained")
     FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(2 * rows, columns, height_ratios=[3, 1] * rows)
     for number, (key, (labels, predicted)) in enumerate(points.items()):
-        axis = figure.add_subplot(rows, columns, number + 1)
+        row, column = divmod(number, columns)
+        axis = figure.add_subplot(grid[2 * row, column])
+        below = figure.add_subplot(grid[2 * row + 1, column], sharex=axis)
+        unit = f" [{known[key].unit}]" if key in known else ""
         axis.plot(labels, predicted, ".", ms=2, alpha=0.4, rasterized=True)
         low = float(min(labels.min(), predicted.min()))
         high = float(max(labels.max(), predicted.max()))
         axis.plot([low, high], [low, high], "k-", lw=0.7)
+        below.plot(labels, predicted - labels, ".", ms=2, alpha=0.4, rasterized=True)
+        below.axhline(0, color="k", lw=0.7)
         encoder, _, rest = key.partition(":")
         quantity, _, level = rest.partition("@")
-        axis.set_title(f"{encoder}: {quantity}\n{level}", fontsize=8)
-        axis.set_xlabel(f"label [{units.get(key, '')}]", fontsize=8)
-        axis.set_ylabel("model", fontsize=8)
-        axis.tick_params(labelsize=7)
+        error = f"\nmean absolute error {error_of(known[key])}" if key in known else ""
+        axis.set_title(f"{encoder}: {quantity}\n{level}{error}", fontsize=8)
+        axis.set_ylabel(f"model{unit}", fontsize=8)
+        axis.tick_params(labelbottom=False)
+        below.set_xlabel(f"label{unit}", fontsize=8)
+        below.set_ylabel("error", fontsize=8)
+        for one in (axis, below):
+            one.tick_params(labelsize=7)
     return _save(figure, path)
-
-
-def parity_units(metrics: Sequence[Any]) -> dict[str, str]:
-    """Axis texts for `plot_parity`."""
-    return {
-        f"{m.encoder}:{m.quantity}@{m.level}": m.unit
-        + (" per token, minus reference" if m.mae_per_token is not None else "")
-        for m in metrics
-    }
 
 
 def _figure() -> tuple[Any, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -205,6 +206,17 @@ def test_evaluation_is_in_physical_units_beside_baselines(base, toy):
     by_hand = float((said["spiders/points"]["energy"] - wanted).abs().mean())
     whole = evaluate(model, "spiders/webs", split="test").of("energy")
     assert whole.mae == pytest.approx(by_hand, rel=1e-4)
+    # the points of the picture are the labels as they are; the worst systems stand by name
+    every = evaluate(model, "spiders/webs", split="test")
+    labels, predicted = every.points[f"spiders/points:energy@{whole.level}"]
+    assert np.allclose(np.sort(labels), np.sort(wanted.numpy()), rtol=1e-6)
+    assert float(np.abs(predicted - labels).mean()) == pytest.approx(by_hand, rel=1e-4)
+    error = (said["spiders/points"]["energy"] - wanted).abs().flatten() / tokens.counts()
+    first = int(error.argmax())
+    assert len(whole.worst) == 5
+    assert whole.worst[0][0] == task_samples[first].id
+    assert whole.worst[0][1] == pytest.approx(float(error[first]), rel=1e-3)
+    assert whole.token == "atom"
 
 
 def _webs(toy):

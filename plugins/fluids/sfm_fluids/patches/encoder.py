@@ -83,6 +83,7 @@ class Patches(Encoder):
     fields: ClassVar[tuple[str, ...]] = ("velocity",)
     default_cutoff: ClassVar[float] = 5.0
     largest_cutoff: ClassVar[float] = 1000.0
+    token: ClassVar[str] = "patch"
 
     def __init__(self, *, channels: int, cutoff: float | None = None, patch: int = 2) -> None:
         if not 1 <= patch <= 256:

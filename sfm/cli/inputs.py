@@ -1,0 +1,47 @@
+"""Input files that are not there: refused before anything heavy is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def refuse_missing(path: str | Path | None) -> None:
+    """Of an argument that can only be a file.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    from sfm.errors import InputError
+
+    if path is not None and not Path(path).is_file():
+        raise InputError(f"{path}: {'is a folder' if Path(path).is_dir() else 'no such file'}")
+
+
+def refuse_missing_input(text: str) -> None:
+    """Of an argument that is a file if it ends like one.
+
+    Raises:
+        InputError: its suffix is one that an installed plugin reads, and there is no such file.
+    """
+    from sfm.data.readers import suffixes
+
+    if Path(text).suffix.lower() in suffixes():
+        refuse_missing(text)
+
+
+def refuse_missing_data(text: str) -> None:
+    """Of an argument that is a file, a dataset's folder or its name.
+
+    Raises:
+        InputError: it is none of them.
+    """
+    from sfm.errors import InputError, PluginError
+    from sfm.registry import find
+
+    if Path(text).exists():
+        return
+    refuse_missing_input(text)
+    try:
+        find("datasets", text)
+    except PluginError as error:
+        raise InputError(f"{text}: no such file, folder or dataset ({error})") from None
