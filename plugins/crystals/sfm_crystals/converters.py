@@ -10,6 +10,7 @@ from sfm.data.ase_atoms import along_axes, said, stored_labels, write_to
 from sfm.data.conditions import read_conditions
 from sfm.data.readers import WrongDomain
 from sfm.data.sample import Sample
+from sfm.data.xyz import HYDROGENS
 from sfm.errors import InputError
 
 if TYPE_CHECKING:
@@ -127,9 +128,11 @@ def _structure_conditions(structure: Structure, types: np.ndarray, name: str) ->
 def _isotopes(structure: Structure) -> np.ndarray | None:
     """Masses (n,) in amu where hydrogen is deuterium or tritium."""
     elements = [getattr(site.specie, "element", site.specie) for site in structure]
-    if not any(element.symbol in ("D", "T") for element in elements):
+    isotopes = [HYDROGENS.get(element.name.lower()) for element in elements]
+    if not any(isotopes):
         return None
-    return np.array([float(element.atomic_mass) for element in elements])
+    pairs = zip(isotopes, elements, strict=True)
+    return np.array([mass or float(element.atomic_mass) for mass, element in pairs])
 
 
 def _frozen(structure: Structure, name: str) -> np.ndarray | None:

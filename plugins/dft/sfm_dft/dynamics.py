@@ -19,6 +19,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -44,13 +45,18 @@ class Surface:
 
     The next self-consistent field starts from the last density; at the simulator's `tolerance` the
     result does not depend on it. Forces are good to about that tolerance, and so are gradients:
-    1e-9 serves long trajectories.
+    1e-9 serves long trajectories. Masses (isotopes) and fixed coordinates are the sample's.
     """
 
     def __init__(self, simulator: KohnSham, sample: Sample):
         self.simulator, self.sample = simulator, sample
         self.numbers = torch.as_tensor(sample.types).to(simulator.exchange_scale.device)
+        device = self.numbers.device
         self.masses = atomic_masses(self.numbers)
+        if sample.masses is not None:
+            self.masses = torch.as_tensor(sample.masses, dtype=torch.float64).to(device)
+        fixed = np.zeros((len(sample.types), 3)) if sample.fixed is None else sample.fixed
+        self.free = torch.as_tensor(1.0 - np.asarray(fixed, dtype=np.float64)).to(device)
         self._last: Tensor | None = None
 
     def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,7 +182,8 @@ def move(
     """Newton's equations from a state, by velocity Verlet.
 
     Args:
-        positions: (A, 3) angstrom. velocities: (A, 3) angstrom/fs; None starts at rest.
+        positions: (A, 3) angstrom. velocities: (A, 3) angstrom/fs; None takes the sample's, or
+            starts at rest. What the sample fixes does not move.
         dt: fs; with hydrogens 0.25 keeps the energy of a vibration to about 1e-3 of it.
         steps: how many.
 
@@ -185,7 +192,11 @@ def move(
         RunError: a self-consistent field that does not converge.
     """
     shape = (len(surface.numbers), 3)
-    velocities = torch.zeros_like(positions) if velocities is None else velocities
+    if velocities is None:
+        stated = surface.sample.velocities
+        velocities = torch.zeros_like(positions)
+        if stated is not None:
+            velocities = torch.as_tensor(stated, dtype=positions.dtype).to(positions.device)
     if positions.shape != shape or velocities.shape != shape:
         raise InputError(
             f"dynamics: positions {tuple(positions.shape)} and velocities "
@@ -193,14 +204,15 @@ def move(
         )
     if not dt > 0 or steps < 0:
         raise InputError(f"dynamics: dt={dt} fs must be positive and steps={steps} not negative")
-    masses = surface.masses[:, None]
+    masses, free = surface.masses[:, None], surface.free
+    velocities = free * velocities
     energy, pull = surface(positions)
     record = [(positions, velocities, energy)]
     for _ in range(steps):
-        half = velocities + (0.5 * dt * ACCELERATION) * pull / masses
+        half = velocities + (0.5 * dt * ACCELERATION) * free * pull / masses
         positions = positions + dt * half
         energy, pull = surface(positions)
-        velocities = half + (0.5 * dt * ACCELERATION) * pull / masses
+        velocities = half + (0.5 * dt * ACCELERATION) * free * pull / masses
         record.append((positions, velocities, energy))
     where, speed, potential = (torch.stack(column) for column in zip(*record, strict=True))
     return Path(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sfm.data.sample import Sample
-from sfm.errors import InputError, RunError
+from sfm.errors import InputError, InputWarning, RunError
 from sfm.model import FoundationModel
 from sfm.progress import report
 from sfm.quantity import ENERGY, FORCES, Quantity
@@ -120,7 +121,8 @@ class KohnSham(Simulator):
     Samples with the condition `spin` (number of unpaired electrons; 0 or 1 if not given, whichever
     is possible) other than zero are unrestricted, others restricted unless `spin='unrestricted'`.
     Equal spins start alike and stay so. `charge` is a condition too; in an xyz file both stand in
-    the comment line, `charge=-1 spin=2`.
+    the comment line, `charge=-1 spin=2` (or `multiplicity=3`, `-1 3` and the like). Vibrations take
+    the masses of a sample.
     Whole electrons fill the lowest levels; with `smearing` (kT) they follow Fermi's distribution
     and `energy` is the free energy, the policy for degenerate open shells.
 
@@ -323,6 +325,12 @@ class KohnSham(Simulator):
             raise InputError(f"{sample.id}: {self.part} takes open molecules, not periodic cells")
         if len(sample.positions) == 0 or (sample.types == 0).any():
             raise InputError(f"{sample.id}: {self.part} needs atoms with atomic numbers")
+        if self.vibrations and sample.fixed is not None:
+            warnings.warn(
+                f"{sample.id}: its fixed atoms move in {self.part}'s vibrations",
+                InputWarning,
+                stacklevel=4,
+            )
         exchange = any(f.exact_exchange for f in self._on_grid)
         spin = _whole(sample, "spin")
         return prepare(
@@ -339,6 +347,7 @@ class KohnSham(Simulator):
             closure=self.closure is not None and not isinstance(self.closure, Functional),
             integrals=self.integrals,
             guess=self.guess if self.guess in GUESSES else self._predicted,
+            masses=sample.masses,
             device=self.exchange_scale.device,
         )
 

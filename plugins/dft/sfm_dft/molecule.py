@@ -53,6 +53,7 @@ class Molecule:
         guess: (n, n) density matrix of all electrons to start from.
         nuclear: nuclear repulsion, hartree.
         basis, auxiliary: what `prepare` was given, to make the functions again elsewhere.
+        masses: (A,) amu, where they are not the elements' averages.
     """
 
     numbers: Tensor
@@ -70,6 +71,7 @@ class Molecule:
     nuclear: float
     basis: Any
     auxiliary: str
+    masses: Tensor | None = None
 
     @property
     def orbitals(self) -> int:
@@ -178,6 +180,7 @@ def prepare(
     closure: bool = True,
     integrals: str = "auto",
     guess: str | FirstDensity = "minao",
+    masses: np.ndarray | None = None,
     device: torch.device | str = "cpu",
 ) -> Molecule:
     """Integrals and grid of a molecule.
@@ -202,6 +205,7 @@ def prepare(
             function that gives (n, n), or (2, n, n) of up and down, from the PySCF molecule and
             the Coulomb matrix of a density matrix (n, n), as a function.
             Without PySCF: ``minao`` or ``core``.
+        masses: (A,) in amu of isotopes, for vibrations; None takes the elements' averages.
         device: where everything is to live.
 
     Raises:
@@ -259,6 +263,7 @@ def prepare(
         nuclear=_repulsion(charges.cpu().numpy(), distances),
         basis=basis,
         auxiliary=auxiliary,
+        masses=None if masses is None else _tensor(masses, device),
         **tensors,
     )
     return replace(made, guess=_tensor(_guess(guess, molecule, shells, made), device))

@@ -2,7 +2,7 @@
 
 The Hessian is analytic, one response (`sfm_dft.curvature`) for each of the 3 A displacements.
 Normal modes are eigenvectors of the mass-weighted Hessian with translations and rotations
-projected out; masses are the elements' averages. An intensity is
+projected out; masses are the elements' averages where a sample states none. An intensity is
 
     I_k = N_A / (12 eps_0 c^2) |d mu / d Q_k|^2,
 
@@ -75,7 +75,7 @@ def vibrations(
     """Harmonic vibrations of one molecule at a self-consistent solution."""
     (molecule,) = functional.system.molecules
     force_constants, dipoles = hessian(functional, solution, smearing=smearing)
-    masses = atomic_masses(molecule.numbers)
+    masses = masses_of(molecule)
     frequencies, modes = normal_modes(force_constants, molecule.positions, masses)
     slopes = modes.flatten(1) @ dipoles  # with modes per sqrt(amu)
     lengths = modes.flatten(1).norm(dim=1)
@@ -90,11 +90,16 @@ def vibrations(
 
 def unknown(molecule: Molecule) -> Vibrations:
     """The same shapes filled with NaN, for a calculation that has not converged."""
-    masses = atomic_masses(molecule.numbers)
+    masses = masses_of(molecule)
     directions = _internal(molecule.positions, masses).mT
     nan = torch.full_like(directions, torch.nan)
     square = nan.new_full((nan.shape[1], nan.shape[1]), torch.nan)
     return Vibrations(square, square[:, :3], nan[:, 0], nan[:, 0], nan.unflatten(1, (-1, 3)))
+
+
+def masses_of(molecule: Molecule) -> Tensor:
+    """Masses (A,) of the nuclei, amu: the molecule's own, or the elements' averages."""
+    return atomic_masses(molecule.numbers) if molecule.masses is None else molecule.masses
 
 
 def atomic_masses(numbers: Tensor) -> Tensor:

@@ -158,3 +158,20 @@ def test_bad_input_and_failure_are_one_line():
         move(one, torch.tensor(H2[1]), dt=0.0)
     with pytest.raises(RunError, match="not self-consistent at a step"):
         surface(WATER, max_cycles=2)(torch.tensor(WATER[1]))
+
+
+def test_isotopes_fixed_atoms_and_velocities_of_a_sample_are_kept():
+    """With one atom fixed a diatomic vibrates with the other's mass; a heavier one is slower."""
+    base = surface(H2, functional="LDA").sample
+    paths = {}
+    for mass in (1.008, 2.016):
+        held = base.replace(masses=[1.008, mass], fixed=[True, False])
+        path = move(Surface(KohnSham(**TIGHT), held), torch.tensor(H2[1]), dt=0.5, steps=40)
+        assert (path.positions[:, 0] == path.positions[0, 0]).all()
+        assert path.drift < 2e-2
+        paths[mass] = frequency(path.bond(0, 1).detach(), 0.5)
+    ratio = float(paths[2.016] / paths[1.008])
+    assert ratio == pytest.approx(2**-0.5, rel=0.01)
+    moving = base.replace(velocities=[[0, 0, -0.01], [0, 0, 0.01]])
+    path = move(Surface(KohnSham(**TIGHT), moving), torch.tensor(H2[1]), dt=0.1, steps=1)
+    np.testing.assert_allclose(path.velocities[0].detach(), moving.velocities)

@@ -12,7 +12,7 @@ from sfm_dft.vibrations import INTENSITY, atomic_masses, hessian, vibrations
 from torch import nn
 
 from sfm.data.sample import Sample
-from sfm.errors import InputError
+from sfm.errors import InputError, InputWarning
 from sfm.units import factor
 
 BENT = np.array([8, 1, 1]), np.array([[0.0, 0.0, 0.11], [0.05, 0.77, -0.45], [0.0, -0.72, -0.5]])
@@ -145,3 +145,24 @@ def test_observables_of_the_simulator():
     assert 1000.0 < float(found["frequencies"][-1, 0]) < 2500.0
     with pytest.raises(InputError, match="one molecule at a time"):
         simulator.observe(simulator.solve([sample(LIH), sample(LIH)]))
+
+
+def test_isotopes_vibrate_with_their_masses():
+    """A diatomic's wavenumber goes with the inverse root of the reduced mass, exactly."""
+    light = sample(LIH)
+    masses = np.array([7.016, 2.014])
+    heavy = light.replace(masses=masses)
+    simulator = KohnSham(basis="sto-3g", grid_level=0, tolerance=1e-10, vibrations=True)
+    found = [
+        float(simulator.observe(simulator.solve(one))["frequencies"][0]) for one in (light, heavy)
+    ]
+    usual = atomic_masses(torch.tensor(LIH[0])).numpy()
+    reduced = [m.prod() / m.sum() for m in (usual, masses)]
+    assert found[1] / found[0] == pytest.approx(np.sqrt(reduced[0] / reduced[1]), rel=1e-6)
+    assert found[1] < 0.8 * found[0]
+
+
+def test_atoms_that_vibrations_do_not_keep_fixed_are_said():
+    simulator = KohnSham(basis="sto-3g", grid_level=0, vibrations=True)
+    with pytest.warns(InputWarning, match="its fixed atoms move in dft/kohn-sham's vibrations"):
+        simulator.state(sample(LIH).replace(fixed=[True, False]))

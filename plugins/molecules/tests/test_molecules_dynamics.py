@@ -17,8 +17,9 @@ from sfm_molecules.displacement import BOLTZMANN
 from sfm_molecules.dynamics import MolecularDynamics
 from sfm_molecules.integrate import ACCELERATION
 
+from sfm.data.readers import read_file
 from sfm.data.sample import Sample
-from sfm.errors import InputError, RunError
+from sfm.errors import InputError, InputWarning, RunError
 
 
 class Spring(torch.nn.Module):
@@ -395,3 +396,92 @@ def test_misuse_is_explained():
     simulator = MolecularDynamics()
     with pytest.raises(RunError, match="starting geometry"), torch.no_grad():
         simulator(simulator.state(pair))
+
+
+def test_heavy_water_has_the_masses_of_its_isotopes_however_they_are_written(tmp_path):
+    texts = {
+        "d.xyz": "3\n\nO 0 0 0.119\nD 0 0.763 -0.477\nD 0 -0.763 -0.477\n",
+        "m.extxyz": "3\nProperties=species:S:1:pos:R:3:masses:R:1\nO 0 0 0.119 15.999\n"
+        "H 0 0.763 -0.477 2.014\nH 0 -0.763 -0.477 2.014\n",
+        "s.smi": "[2H]O[2H]\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        (sample,) = read_file(tmp_path / name)
+        simulator = MolecularDynamics(potential="uff", temperature=300.0)
+        state = simulator.state(sample)
+        assert float(state.masses.sum()) == pytest.approx(15.999 + 2 * 2.014, abs=1e-3)
+        assert float(simulator.observe(state)["kinetic_temperature"][0]) == pytest.approx(300.0)
+
+
+@pytest.mark.parametrize("ensemble", ["nve", "langevin"])
+def test_fixed_atoms_and_coordinates_stay_where_they_are(ensemble):
+    simulator = argon(ensemble=ensemble, temperature=30.0, friction=0.01)
+    free = simulator.state()
+    fixed = np.zeros((13, 3), dtype=bool)
+    fixed[:3] = True
+    fixed[5, 2] = True
+    sample = Sample(
+        id="Ar13",
+        domain="molecules",
+        positions=free.positions.detach().numpy(),
+        types=free.types.numpy(),
+        fixed=fixed,
+    )
+    with torch.no_grad():
+        state = simulator.state(sample)
+        seen = simulator.observe(state)
+        end = simulator(state, 50)
+        after = simulator.observe(end)
+    moved = (end.positions - state.positions).numpy()
+    assert (moved[fixed] == 0).all()
+    assert (moved[~fixed] != 0).all()
+    assert float(seen["kinetic_temperature"][0]) == pytest.approx(30.0)
+    assert (seen["forces"][1] != 0).any()  # the force on a fixed atom is still known
+    if ensemble == "nve":
+        drift = float((after["conserved_energy"] - seen["conserved_energy"]).abs())
+        assert drift < 1e-3 * float(seen["nuclear_kinetic_energy"])
+
+
+def test_charge_and_spin_reach_a_closure_that_asks_for_them():
+    class Capacitor(torch.nn.Module):
+        conditions = ("charge", "spin")
+
+        def forward(self, positions, types, system, conditions):
+            stretch = positions.square().sum(1)
+            energy = torch.zeros(int(system[-1]) + 1, dtype=positions.dtype)
+            energy = energy.index_add(0, system, stretch)
+            return energy * (1 + conditions["charge"]) + conditions["spin"]
+
+    atoms = Sample(id="a", domain="molecules", positions=[[0, 0, 1.0], [0, 1.0, 0]], types=[1, 1])
+    samples = [
+        atoms.replace(conditions={"charge": q, "spin": s}) for q, s in ((0, 0), (1, 1), (3, 5))
+    ]
+    simulator = MolecularDynamics(closure=Capacitor(), recompute=True)
+    state = simulator.state(samples)
+    assert simulator.observe(state)["energy"].tolist() == [2.0, 5.0, 13.0]
+    positions = state.positions.clone().requires_grad_()
+    end = simulator(state._replace(positions=positions), 3)  # through the recomputed steps, too
+    alone = simulator(simulator.state(samples[1]), 3)
+    assert end.positions.requires_grad
+    assert (end.types == 1).all()
+    assert alone.positions.shape == (2, 3)
+
+
+def test_observations_state_charge_and_masses(tmp_path):
+    from ase.io import write
+
+    frames = []
+    for x in (1.0, 1.1):
+        atoms = Atoms("OH", [[0, 0, 0], [0, 0, x]], info={"charge": -1, "energy": -x})
+        atoms.set_masses([15.999, 2.014])
+        frames.append(atoms)
+    write(tmp_path / "oh.extxyz", frames)
+    with pytest.warns(InputWarning, match="charge of the sample do not enter"):
+        seen = argon().read_observations(tmp_path / "oh.extxyz")
+    assert seen.state.charge.tolist() == [-1, -1]
+    np.testing.assert_allclose(seen.state.masses[:, 0].numpy(), [15.999, 2.014] * 2)
+    frames[1].info["charge"] = 0
+    write(tmp_path / "oh.extxyz", frames)
+    with pytest.raises(InputError, match="frame 2: its charge is not that of frame 1"):
+        argon().read_observations(tmp_path / "oh.extxyz")

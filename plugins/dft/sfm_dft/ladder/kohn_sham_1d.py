@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sfm.data.sample import Sample
-from sfm.errors import InputError, RunError
+from sfm.errors import InputError, InputWarning, RunError
 from sfm.progress import report
 from sfm.quantity import Quantity
 from sfm.simulate import Parameter, Setting, Simulator, Trajectory
@@ -464,6 +465,12 @@ def _from_sample(sample: Sample, part: str) -> Molecules:
     charge = float(sample.conditions.get("charge", 0.0))
     if not charge.is_integer():
         raise InputError(f"{sample.id}: charge {charge} is not a whole number")
-    positions = torch.as_tensor(sample.positions[:, 0], dtype=torch.float64)
     electrons = torch.tensor(int(charges.sum()) - int(charge))
+    if sample.conditions.get("spin", 0.0) > electrons % 2:
+        warnings.warn(
+            f"{sample.id}: its spin is not used by {part}, whose levels hold two electrons each",
+            InputWarning,
+            stacklevel=4,
+        )
+    positions = torch.as_tensor(sample.positions[:, 0], dtype=torch.float64)
     return Molecules(positions * factor("angstrom", "bohr"), charges, electrons)
