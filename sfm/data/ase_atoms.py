@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sfm.data.conditions import is_moment, read_conditions
+from sfm.data.conditions import is_moment, meaning, read_conditions
 from sfm.data.sample import Sample
 from sfm.errors import InputError, InputWarning
 
@@ -102,6 +102,48 @@ def stored_labels(atoms: Atoms, names: Collection[str], name: str) -> dict[str, 
             where = tuple(int(i) + 1 for i in np.argwhere(~np.isfinite(np.atleast_1d(value)))[0])
             raise InputError(f"{name}: {key} holds a value that is not a finite number, at {where}")
         found[key] = value
+    return found
+
+
+# of ASE and its readers, or without a meaning for a model
+_ARRAYS = [
+    "numbers",
+    "positions",
+    "momenta",
+    "masses",
+    "tags",
+    "id",
+    "initial_charges",
+    "initial_magmoms",
+]
+_INFO = ["level", "id", "key_value_pairs", "data", "unit_cell", "spacegroup", "residuenumbers"]
+
+
+def extras(atoms: Atoms, used: Collection[str]) -> dict[str, np.ndarray]:
+    """The other numbers that `atoms` states, by name: of `info`, per atom, and results.
+
+    Args:
+        atoms: any.
+        used: results that are labels already.
+    """
+    results = getattr(atoms.calc, "results", None) or {}
+    pairs = atoms.info.get("key_value_pairs")
+    stated = {
+        **{k: v for k, v in atoms.arrays.items() if k not in _ARRAYS},
+        **(pairs if isinstance(pairs, dict) else {}),
+        **{k: v for k, v in atoms.info.items() if k not in _INFO},
+        **{k: v for k, v in results.items() if k not in used and v is not None},
+    }
+    found = {}
+    for key, value in stated.items():
+        if meaning(str(key)) is not None or isinstance(value, (bool, dict, str)):
+            continue
+        try:
+            array = np.asarray(value)
+        except ValueError:  # rows of several lengths
+            continue
+        if array.dtype.kind in "fiu":
+            found[str(key)] = array
     return found
 
 

@@ -9,14 +9,15 @@ files of GAP, MACE and NequIP).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from sfm.data.sample import Sample
-from sfm.errors import InputError, did_you_mean
+from sfm.errors import InputError, InputWarning, did_you_mean
 from sfm.quantity import Quantity
 
 # other spellings that leave no doubt
@@ -122,6 +123,24 @@ def recognised(extras: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str
     if "energy" not in labels and "energy" not in found and "free_energy" in extras:
         found["energy"] = "free_energy"
     return found
+
+
+def with_recognised(sample: Sample, names: Collection[str]) -> Sample:
+    """The sample with labels made of extras in another spelling, among the quantities `names`.
+
+    A free energy stands in for a missing energy; that is said in a warning.
+
+    Raises:
+        InputError: another shape than the quantity's.
+    """
+    labels, extras = dict(sample.labels), dict(sample.extras)
+    for name, key in recognised(extras, labels).items():
+        if name not in names:
+            continue
+        labels[name] = shaped(_quantities()[name], key, extras.pop(key), sample)
+        if key == "free_energy":
+            warnings.warn("free_energy is taken as the energy", InputWarning, stacklevel=2)
+    return sample.replace(labels=labels, extras=extras) if labels else sample
 
 
 def shaped(quantity: Quantity, key: str, value: Any, sample: Sample) -> np.ndarray:

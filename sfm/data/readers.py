@@ -1,12 +1,14 @@
 """From a user's file or object to samples, through the readers that plugins supply.
 
-A plugin's `readers` maps file suffixes (`".cif"`, `".smi,.csv"`) or classes
-(`"object:ase.atoms.Atoms"`) to callables that return `list[Sample]`. Where two plugins claim a
+A plugin's `readers` maps file suffixes (`".cif"`, `".smi,.csv"`), the first letters of file names
+(`"poscar"`), classes (`"object:ase.atoms.Atoms"`) or strings that are no file (`"text:smiles"`) to
+callables that return `list[Sample]`. Where two plugins claim a
 suffix, each is asked in turn; a reader says `WrongDomain` of a file that is another domain's.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from sfm.errors import InputError, did_you_mean
 from sfm.registry import Part, parts
 
 OBJECT = "object:"
+TEXT = "text:"
 
 
 class WrongDomain(InputError):
@@ -27,7 +30,7 @@ def suffixes(domain: str | None = None) -> dict[str, list[Part]]:
     """Readers of files, by lower-case suffix."""
     table: dict[str, list[Part]] = {}
     for part in parts("readers", domain=domain):
-        if not part.name.startswith(OBJECT):
+        if not part.name.startswith((OBJECT, TEXT)):
             for suffix in part.name.split(","):
                 table.setdefault(suffix.strip().lower(), []).append(part)
     return table
@@ -65,19 +68,34 @@ def read_file(path: str | Path, *, domain: str | None = None) -> list[Sample]:
 
 
 def _for(path: Path, table: dict[str, list[Part]]) -> list[Part]:
-    if path.name.upper().startswith(("POSCAR", "CONTCAR")) and "poscar" in table:
-        return table["poscar"]
-    return table.get(path.suffix.lower(), [])
+    if path.suffix.lower() in table:
+        return table[path.suffix.lower()]
+    # run3.OUTCAR, POSCAR_300K, CONTCAR-relaxed
+    words = re.split(r"[^a-z]+", path.name.lower())
+    named = (name for name in table if not name.startswith("."))
+    return next((table[name] for name in named if name in words), [])
+
+
+def is_file(name: str | Path) -> bool:
+    """Whether a file of that name is there; False for text that cannot be a name."""
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def read_object(value: Any, *, domain: str | None = None) -> list[Sample]:
     """Samples of an object that a plugin knows: ase.Atoms, rdkit Mol, pymatgen Structure, arrays.
+
+    A string is the name of a file, or text that a plugin reads: `CCO`, a SMILES.
 
     Raises:
         InputError: no installed plugin knows its class.
     """
     if isinstance(value, Sample):
         return [value]
+    if isinstance(value, str) and not is_file(value) and not _for(Path(value), suffixes()):
+        return _read_text(value)
     if isinstance(value, (str, Path)):
         return read_file(value, domain=domain)
     if isinstance(value, (list, tuple)):
@@ -93,6 +111,20 @@ def read_object(value: Any, *, domain: str | None = None) -> list[Sample]:
     return _ask(readers, value, type(value).__name__)
 
 
+def _read_text(text: str) -> list[Sample]:
+    refusals = []
+    for part in parts("readers"):
+        if not part.name.startswith(TEXT):
+            continue
+        try:
+            found = part.load()(text)
+        except WrongDomain as refusal:
+            refusals.append(str(refusal))
+            continue
+        return [found] if isinstance(found, Sample) else list(found)
+    raise InputError("; ".join([f"{text[:200]}: no such file", *refusals]))
+
+
 def _object_readers(domain: str | None) -> Iterator[tuple[str, Part]]:
     for part in parts("readers", domain=domain):
         if part.name.startswith(OBJECT):
@@ -100,14 +132,22 @@ def _object_readers(domain: str | None) -> Iterator[tuple[str, Part]]:
 
 
 def _ask(readers: list[Part], value: Any, name: str) -> list[Sample]:
+    from sfm.data.rows import rows_left_out
+
     refusals = []
+    skipped = rows_left_out()
+    before = list(skipped.rows) if skipped else []
     for part in readers:
         try:
             samples = part.load()(value)
         except WrongDomain as refusal:
             refusals.append(str(refusal))
+            if skipped:
+                skipped.rows[:] = before
             continue
         samples = [samples] if isinstance(samples, Sample) else list(samples)
+        if not samples and skipped and len(skipped.rows) > len(before):
+            raise InputError(f"{name}: no row of it can be used; {skipped.rows[len(before)]}")
         if not samples:
             raise InputError(f"{name}: holds no system")
         return samples

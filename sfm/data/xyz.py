@@ -20,6 +20,7 @@ import numpy as np
 
 from sfm.data.conditions import length_factor, meaning
 from sfm.data.elements import SYMBOLS
+from sfm.data.rows import row
 from sfm.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,28 +44,120 @@ class Frame:
 
 
 def read_xyz(path: str | Path) -> Iterator[Atoms]:
-    """The frames of an XYZ or extended XYZ file, positions and cell in angstrom.
+    """The frames without their places in the file; see `xyz_frames`."""
+    for _, atoms in xyz_frames(path):
+        yield atoms
+
+
+def xyz_frames(path: str | Path) -> Iterator[tuple[str, Atoms]]:
+    """The frames of an XYZ or extended XYZ file: (`file, frame 3`, atoms), in angstrom.
 
     Raises:
-        InputError: an unknown unit of length, or labels beside a unit of length other than
-            angstrom.
-        Exception: whatever ASE raises of a damaged file.
+        RowError: a damaged frame (row and column named), an unknown unit of length, or labels
+            beside a unit of length other than angstrom. Where rows are left out, reading goes on
+            with the next frame as long as the numbers of atoms are right.
     """
+    path = Path(path)
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    start, number = 0, 0
+    while start < len(lines):
+        if not lines[start].strip():
+            start += 1
+            continue
+        number += 1
+        where, atoms, end = f"{path}, frame {number}", None, len(lines)
+        with row(where):
+            end = _end(lines, start)
+            atoms = _atoms(lines[start:end], start)
+        start = end
+        if atoms is not None:
+            good = False
+            with row():
+                _to_angstrom(atoms, where)
+                good = True
+            if good:
+                yield where, atoms
+
+
+def _end(lines: list[str], start: int) -> int:
+    """Index of the line behind the frame."""
+    count = lines[start].strip()
+    if not (count.isascii() and count.isdigit()):
+        raise InputError(f"row {start + 1}: '{count[:30]}' is not a number of atoms")
+    if len(count) > 12 or start + 2 + int(count) > len(lines):
+        raise InputError(
+            f"truncated: {len(lines)} rows where row {start + 1} announces {count[:12]} atoms"
+        )
+    end = start + 2 + int(count)
+    while end < len(lines) and lines[end].lstrip().startswith("VEC"):
+        end += 1
+    return end
+
+
+def _atoms(lines: list[str], start: int) -> Atoms:
+    """What ASE reads of one frame, whose first line is row `start` + 1 of the file."""
     from ase.io.extxyz import read_xyz as ase_read
 
-    path = Path(path)
-    lines, frames = normalised(path)
+    frame = Frame()
+    count = int(lines[0])
+    comment = plain_comment(lines[1])
+    columns = _columns(comment)
+    rows = [_row(text, columns, atom, frame) for atom, text in enumerate(lines[2 : 2 + count])]
+    _check_widths(comment, rows, start)
+    text = "\n".join([lines[0], comment, *rows, *lines[2 + count :]]) + "\n"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = ase_read(io.StringIO("\n".join(lines) + "\n"), index=slice(None))
-        for number, atoms in enumerate(found):
-            where = f"{path}, frame {number + 1}"
-            if number < len(frames) and frames[number].masses:
-                masses = atoms.get_masses()
-                masses[list(frames[number].masses)] = list(frames[number].masses.values())
-                atoms.set_masses(masses)
-            _to_angstrom(atoms, where)
-            yield atoms
+        try:
+            atoms = next(iter(ase_read(io.StringIO(text), index=slice(None))))
+        except Exception as error:  # ASE's reader raises what it likes
+            known = _reason(rows, columns, start) or f"damaged ({first_line(error)})"
+            raise InputError(known) from None
+    if frame.masses:
+        masses = atoms.get_masses()
+        masses[list(frame.masses)] = list(frame.masses.values())
+        atoms.set_masses(masses)
+    return atoms
+
+
+def first_line(error: Exception) -> str:
+    """`KeyError: 'x'`, one line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+def _check_widths(comment: str, rows: list[str], start: int) -> None:
+    """Refuse columns that are not there before ASE makes room for them."""
+    match = re.search(r"Properties\s*=\s*\"?([^\s\"]+)", comment)
+    if match is None:
+        return
+    widths = match[1].split(":")[2::3]
+    if not all(w.isascii() and w.isdigit() and len(w) < 7 for w in widths):
+        raise InputError(f"row {start + 2}: '{match[1][:60]}' are no columns")
+    total = sum(map(int, widths))
+    for number, text in enumerate(rows):
+        have = len(text.split())
+        if have < total:
+            raise InputError(
+                f"row {start + 3 + number}: {have} columns where {total} are announced"
+            )
+
+
+def _reason(rows: list[str], columns: tuple[int, frozenset[int]] | None, start: int) -> str | None:
+    """The first row that cannot be right."""
+    for number, text in enumerate(rows):
+        where, words = f"row {start + 3 + number}", text.split()
+        if len(words) < 4:
+            return f"{where}: {len(words)} columns, needs element, x, y, z"
+        place, others = columns or (None, frozenset(range(len(words))))
+        if place is not None and words[place].capitalize() not in SYMBOLS:
+            return f"{where}, column {place + 1}: unknown element '{words[place]}'"
+        for column, word in enumerate(words):
+            if column not in others:
+                try:
+                    float(word)
+                except ValueError:
+                    return f"{where}, column {column + 1}: '{word}' is no number"
+    return None
 
 
 def _to_angstrom(atoms: Atoms, where: str) -> None:
@@ -78,36 +171,6 @@ def _to_angstrom(atoms: Atoms, where: str) -> None:
         )
     atoms.set_cell(atoms.cell.array * scale)
     atoms.positions = atoms.positions * scale
-
-
-def normalised(path: Path) -> tuple[list[str], list[Frame]]:
-    """The lines of a file as ASE reads them, and what else each frame says.
-
-    What is not understood stays as it is.
-
-    Raises:
-        InputError: a condition whose value ends in a comma or semicolon.
-    """
-    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    frames: list[Frame] = []
-    start = 0
-    while start < len(lines):
-        count = lines[start].strip()
-        if not count.isdigit() or start + 2 + int(count) > len(lines):
-            break
-        comment = lines[start + 1]
-        try:
-            lines[start + 1] = plain_comment(comment)
-        except InputError as error:
-            raise InputError(f"{path}, line {start + 2}: {error}") from None
-        frame = Frame()
-        columns = _columns(lines[start + 1])
-        for atom in range(int(count)):
-            row = start + 2 + atom
-            lines[row] = _row(lines[row], columns, atom, frame)
-        frames.append(frame)
-        start += 2 + int(count)
-    return lines, frames
 
 
 def plain_comment(comment: str) -> str:

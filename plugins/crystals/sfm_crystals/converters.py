@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sfm.data.ase_atoms import along_axes, said, stored_labels, write_to
+from sfm.data.ase_atoms import along_axes, extras, said, stored_labels, write_to
 from sfm.data.conditions import read_conditions
+from sfm.data.label_names import with_recognised
 from sfm.data.readers import WrongDomain
 from sfm.data.sample import Sample
 from sfm.data.xyz import HYDROGENS
@@ -38,7 +39,8 @@ def from_atoms(atoms: Atoms, *, name: str = "") -> Sample:
         raise InputError(f"{name}: atom {row + 1} is of unknown element '{atoms.symbols[row]}'")
     check_finite(atoms.positions, name)
     level = atoms.info.get("level")
-    return Sample(
+    found = stored_labels(atoms, LABELS, name)
+    sample = Sample(
         id=name,
         domain="crystals",
         level=None if level is None else str(level),
@@ -46,9 +48,11 @@ def from_atoms(atoms: Atoms, *, name: str = "") -> Sample:
         types=atoms.numbers,
         cell=np.array(atoms.cell),
         pbc=atoms.pbc,
-        labels=stored_labels(atoms, LABELS, name),
+        labels=found,
+        extras=extras(atoms, found),
         **said(atoms, name).changes(),
     )
+    return with_recognised(sample, LABELS)
 
 
 def check_finite(positions: np.ndarray, name: str) -> None:
@@ -97,9 +101,10 @@ def from_structure(structure: Structure, *, name: str = "") -> Sample:
     for number, site in enumerate(structure, 1):
         species = list(site.species.items())
         if len(species) != 1 or abs(species[0][1] - 1) > 1e-6:
+            what = "is partly occupied" if float(site.species.num_atoms) <= 1 else "is overfull"
             raise InputError(
-                f"{name}: site {number} is partly occupied ({site.species_string}), which is not "
-                "supported; make an ordered cell of it first"
+                f"{name}: site {number} {what} ({_contents(site)}), which is not supported; make "
+                "an ordered cell of it first"
             )
         element = getattr(species[0][0], "element", species[0][0])
         if not hasattr(element, "Z") or not 1 <= element.Z <= 118:
@@ -142,6 +147,11 @@ def _frozen(structure: Structure, name: str) -> np.ndarray | None:
         return None
     frozen = ~np.array([[True] * 3 if f is None else f for f in flags], dtype=bool)
     return along_axes(frozen, structure.lattice.matrix, name) if frozen.any() else None
+
+
+def _contents(site: Any) -> str:
+    """`K:0.5, Na:0.5`; pymatgen's own text of a site cannot show two whole atoms."""
+    return ", ".join(f"{element}:{float(amount):g}" for element, amount in site.species.items())
 
 
 def to_structure(sample: Sample) -> Structure:

@@ -1,4 +1,4 @@
-"""Crystals from files: CIF and POSCAR through pymatgen, everything else through ase.
+"""Crystals from files: POSCAR through pymatgen, everything else through ase; CIF is in `cif`.
 
 Every mistake in a file is one line that names the file and the row.
 """
@@ -6,36 +6,19 @@ Every mistake in a file is one line that names the file and the row.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from sfm.data.frames import read_frames
 from sfm.data.readers import WrongDomain
+from sfm.data.rows import row, rows_left_out
 from sfm.data.sample import Sample
-from sfm.data.xyz import read_xyz
+from sfm.data.xyz import first_line
 from sfm.errors import InputError
 from sfm_crystals.converters import from_atoms, from_structure
-
-XYZ = (".xyz", ".extxyz")
-
-
-def read_cif(path: str | Path) -> list[Sample]:
-    """All structures of a CIF file.
-
-    Raises:
-        InputError: missing, unreadable, partly occupied, an unknown element, zero volume.
-    """
-    from pymatgen.io.cif import CifParser
-
-    path = _existing(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            structures = CifParser(path, occupancy_tolerance=1.0).parse_structures(
-                primitive=False, check_occu=False, on_error="raise"
-            )
-        except Exception as error:
-            raise InputError(f"{path}: not a readable CIF file ({_first_line(error)})") from None
-    return _samples(path, structures, from_structure)
 
 
 def read_poscar(path: str | Path) -> list[Sample]:
@@ -47,15 +30,49 @@ def read_poscar(path: str | Path) -> list[Sample]:
     from pymatgen.io.vasp import Poscar
 
     path = _existing(path)
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    if reason := _poscar_bound(text):
+        raise InputError(f"{path}: not a readable POSCAR file ({reason})")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            structure = Poscar.from_str(path.read_text(), read_velocities=False).structure
+            poscar = Poscar.from_str(text)
         except Exception as error:
             raise InputError(
-                f"{path}: not a readable POSCAR file ({_poscar_reason(path) or _first_line(error)})"
+                f"{path}: not a readable POSCAR file ({_poscar_reason(path) or first_line(error)})"
             ) from None
-    return _samples(path, [structure], from_structure)
+    (sample,) = _samples(path, [poscar.structure], from_structure)
+    if poscar.velocities is not None and np.any(poscar.velocities):
+        sample = sample.replace(velocities=np.asarray(poscar.velocities, dtype=np.float64))
+    return [sample]
+
+
+def read_vasprun(path: str | Path) -> list[Sample]:
+    """Every ionic step of a vasprun.xml, with energy (sigma -> 0), forces and stress.
+
+    Raises:
+        InputError: missing, another XML file, damaged.
+    """
+    return _read_vasp(path, "vasp-xml")
+
+
+def read_outcar(path: str | Path) -> list[Sample]:
+    """Every ionic step of an OUTCAR, as `read_vasprun`.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    return _read_vasp(path, "vasp-out")
+
+
+def _read_vasp(path: str | Path, format: str) -> list[Sample]:
+    path = _existing(path)
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if format == "vasp-xml" and b"<modeling" not in head:
+        raise InputError(f"{path}: of XML files only VASP's vasprun.xml is read")
+    frames = list(read_frames(path, format=format))
+    return _samples(path, [atoms for _, atoms in frames], from_atoms)
 
 
 def read_ase(path: str | Path) -> list[Sample]:
@@ -65,25 +82,12 @@ def read_ase(path: str | Path) -> list[Sample]:
         WrongDomain: nothing in it is periodic.
         InputError: missing, unreadable, truncated, an unknown element, a NaN, zero volume.
     """
-    from ase.io import read
-
     path = _existing(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            xyz = path.suffix.lower() in XYZ
-            frames = list(read_xyz(path)) if xyz else read(path, index=":")
-        except InputError:
-            raise
-        except Exception as error:
-            reason = _xyz_reason(path) if path.suffix.lower() in XYZ else None
-            raise InputError(
-                f"{path}: ase cannot read it ({reason or _first_line(error)})"
-            ) from None
-    frames = frames if isinstance(frames, list) else [frames]
-    if frames and not any(atoms.pbc.any() for atoms in frames):
+    frames = list(read_frames(path))
+    if frames and not any(atoms.pbc.any() for _, atoms in frames):
         raise WrongDomain(f"{path}: periodic along no lattice vector, so it is not a crystal")
-    return _samples(path, frames, from_atoms)
+    numbers = [int(where.rpartition(" ")[2]) for where, _ in frames]
+    return _samples(path, [atoms for _, atoms in frames], from_atoms, numbers)
 
 
 def read_labelled(path: str | Path) -> list[Sample]:
@@ -109,49 +113,33 @@ def _existing(path: str | Path) -> Path:
     return path
 
 
-def _samples(path: Path, items: list[Any], convert: Any) -> list[Sample]:
-    if not items:
+def _samples(
+    path: Path, items: list[Any], convert: Any, numbers: Sequence[int] = ()
+) -> list[Sample]:
+    if not items and not rows_left_out():
         raise InputError(f"{path}: holds no structure")
     samples = []
-    for number, item in enumerate(items, 1):
+    for number, item in zip(numbers or range(1, len(items) + 1), items, strict=True):
         name = path.name if len(items) == 1 else f"{path.name}#{number}"
-        try:
-            samples.append(convert(item, name=name))
-        except InputError as error:
-            where = str(path.parent / str(error)) if str(error).startswith(name) else str(error)
-            raise type(error)(where) from None
+        with row():
+            try:
+                samples.append(convert(item, name=name))
+            except InputError as error:
+                said = str(error)
+                where = str(path.parent / said) if said.startswith(name) else said
+                raise type(error)(where) from None
     return samples
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-def _xyz_reason(path: Path) -> str | None:
-    """The first row of an xyz file that cannot be right."""
-    from ase.data import atomic_numbers
-
-    lines = path.read_text(errors="replace").splitlines()
-    row = 0
-    while row < len(lines) and lines[row].strip():
-        if not lines[row].strip().isdigit():
-            return f"row {row + 1}: '{lines[row].strip()[:30]}' is not a number of atoms"
-        count = int(lines[row])
-        for atom in range(row + 2, row + 2 + count):
-            if atom >= len(lines):
-                return f"truncated: {len(lines)} rows where {row + 2 + count} are announced"
-            words = lines[atom].split()
-            if len(words) < 4:
-                return f"row {atom + 1}: {len(words)} columns, needs element, x, y, z"
-            if words[0] not in atomic_numbers and not words[0].isdigit():
-                return f"row {atom + 1}, column 1: unknown element '{words[0]}'"
-            for column in (1, 2, 3):
-                try:
-                    float(words[column])
-                except ValueError:
-                    return f"row {atom + 1}, column {column + 1}: '{words[column]}' is no number"
-        row += 2 + count
+def _poscar_bound(text: str) -> str | None:
+    """Refuse numbers of atoms that the file cannot hold before room is made for them."""
+    lines = text.splitlines()
+    for line in lines[5:7]:
+        counts = line.split()
+        if counts and all(c.isascii() and c.isdigit() for c in counts):
+            total = sum(int(c[:15]) for c in counts)
+            if total > len(lines):
+                return f"truncated: {len(lines)} rows where {total} atoms are announced"
     return None
 
 

@@ -33,9 +33,10 @@ plugin = Plugin(
         "charges.correlation": "sfm_molecules.metrics:correlation",
     },
     readers={
-        ".smi,.smiles,.csv": "sfm_molecules.readers:read_smiles",
+        ".smi,.smiles,.csv": "sfm_molecules.smiles_files:read_smiles",
+        "text:smiles": "sfm_molecules.smiles_files:from_smiles",
         ".sdf,.mol": "sfm_molecules.readers:read_sdf",
-        ".xyz,.extxyz,.traj,.pdb,.gjf": "sfm_molecules.readers:read_ase",
+        ".xyz,.extxyz,.traj,.pdb,.gjf,.db": "sfm_molecules.readers:read_ase",
         "object:ase.atoms.Atoms": "sfm_molecules.readers:from_ase",
         "object:rdkit.Chem.rdchem.Mol": "sfm_molecules.readers:from_rdkit",
     },

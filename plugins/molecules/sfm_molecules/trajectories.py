@@ -116,7 +116,7 @@ def _read_ase(path: Path) -> dict[str, np.ndarray]:
     from sfm_molecules.readers import frames_of, read_ase
 
     samples = read_ase(path)
-    frames = list(frames_of(path))
+    frames = [atoms for _, atoms in frames_of(path)]
     types = frames[0].get_atomic_numbers()
     for number, atoms in enumerate(frames, 1):
         if not np.array_equal(atoms.get_atomic_numbers(), types):
