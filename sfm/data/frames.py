@@ -44,8 +44,12 @@ def read_frames(
     from ase.io import iread
     from ase.io.formats import UnknownFileTypeError
 
-    # ASE would read frame 1.xyz of the file `name` from a file called `name@1.xyz`
-    frames = iread(str(path), index=":", format=format, do_not_split_by_at_sign=True, **options)
+    frames: Iterator[Atoms]
+    if path.suffix.lower() == ".db":
+        frames = _database(path)
+    else:
+        # ASE would read frame 1.xyz of the file `name` from a file called `name@1.xyz`
+        frames = iread(str(path), ":", format, do_not_split_by_at_sign=True, **options)
     number, more = 0, True
     while more:
         number, more, atoms = number + 1, False, None
@@ -64,3 +68,14 @@ def read_frames(
         if atoms is not None:
             more = True
             yield where, atoms
+
+
+def _database(path: Path) -> Iterator[Atoms]:
+    """The rows of an ASE database with their key-value pairs, which `ase.io` leaves out."""
+    from ase.db import connect
+
+    with path.open("rb") as file:
+        if not file.read(16).startswith(b"SQLite format 3"):
+            raise ValueError("not an SQLite database")  # connect would make one of an empty file
+    for entry in connect(path, type="db", use_lock_file=False).select():
+        yield entry.toatoms(add_additional_information=True)

@@ -9,12 +9,12 @@ from ase.build import bulk, molecule
 from ase.calculators.lj import LennardJones
 from ase.io import write
 from pymatgen.core import Lattice, Structure
-from sfm_crystals import readers
+from sfm_crystals import cif, readers
 from sfm_crystals.converters import from_atoms, from_structure, to_atoms, to_structure
 from sfm_crystals.prototypes import diamond
 
 from sfm.data.readers import WrongDomain, read_file, read_object
-from sfm.errors import InputError
+from sfm.errors import InputError, InputWarning
 
 
 def salt() -> Atoms:
@@ -93,7 +93,7 @@ def test_molecules_belong_to_another_domain(tmp_path):
 HEAD = 'Lattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3 pbc="T T T"'
 BAD_XYZ = {
     "unknown element": (f"2\n{HEAD}\nNa 0 0 0\nXx 2 2 2\n", r"row 4, column 1: unknown.*'Xx'"),
-    "truncated": (f"3\n{HEAD}\nNa 0 0 0\nCl 2 2 2\n", "truncated: 4 rows where 5"),
+    "truncated": (f"3\n{HEAD}\nNa 0 0 0\nCl 2 2 2\n", "truncated: 4 rows where row 1 announces 3"),
     "no number": (f"2\n{HEAD}\nNa 0 0 0\nCl 2 two 2\n", "row 4, column 3: 'two'"),
     "NaN": (f"2\n{HEAD}\nNa 0 0 0\nCl 2 nan 2\n", "atom 2, coordinate y is not a finite"),
     "zero volume": (f"2\n{HEAD.replace('0 0 4', '0 4 0')}\nNa 0 0 0\nCl 2 2 2\n", "zero volume"),
@@ -134,13 +134,13 @@ def test_bad_cif_is_told(tmp_path):
     good = path.read_text()
     path.write_text(good[: len(good) // 3])
     with pytest.raises(InputError, match="not a readable CIF"):
-        readers.read_cif(path)
+        cif.read_cif(path)
     path.write_text(good.replace("1.0000", "0.5000"))
     with pytest.raises(InputError, match=r"site 1 is partly occupied"):
-        readers.read_cif(path)
+        cif.read_cif(path)
 
 
-@pytest.mark.parametrize("read", [readers.read_ase, readers.read_cif, readers.read_poscar])
+@pytest.mark.parametrize("read", [readers.read_ase, cif.read_cif, readers.read_poscar])
 @pytest.mark.parametrize("name", ["gone.extxyz", "gone.cif", "POSCAR"])
 def test_a_missing_file_is_told(tmp_path, read, name):
     with pytest.raises(InputError, match=rf"{name}: no such file"):
@@ -154,3 +154,94 @@ def test_other_mistakes_are_told():
         from_atoms(atoms)
     with pytest.raises(InputError, match="atom 1 is of unknown element 'X'"):
         from_atoms(Atoms("X", cell=[3, 3, 3], pbc=True))
+
+
+CELL = """data_a
+_cell_length_a 5.64
+_cell_length_b 5.64
+_cell_length_c 5.64
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M '{group}'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+{sites}
+"""
+SALT = "Na1 Na 0 0 0 1\nCl1 Cl 1/2 0.5(1) 0.5 1"
+
+
+def cif_file(tmp_path, sites, group="F m -3 m", before=""):
+    path = tmp_path / "a.cif"
+    path.write_text(before + CELL.format(group=group, sites=sites))
+    return path
+
+
+def test_cif_blocks_vacancies_fractions_and_deuterium(tmp_path):
+    (one,) = cif.read_cif(cif_file(tmp_path, SALT, before="data_global\n_journal_name 'x'\n"))
+    assert sorted(one.types.tolist()) == [11] * 4 + [17] * 4
+    (one,) = cif.read_cif(cif_file(tmp_path, SALT.replace("0.5 1", "0.5 0")))
+    assert one.types.tolist() == [11] * 4
+    (one,) = cif.read_cif(cif_file(tmp_path, "D1 D 0 0 0 1", "P 1"))
+    assert one.types.tolist() == [1]
+    assert one.masses is not None
+    assert one.masses[0] == pytest.approx(2.0136, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("sites", "message"),
+    [
+        ("O1 O 0 0 0 1\nO2 O 0 0 0 1", r"site 1 is overfull \(O:2\)"),
+        ("O1 O 0 0 0 1\nO2 O 0.001 0 0 1", "0.006 angstrom apart"),
+        ("O1 O 0 0 0 1.5", "occupancy 1.5, which is not within"),
+        ("O1 O ? ? ? 1", "site O1 has no coordinates"),
+        ("O1 OH 0 0 0 1", "is a group of atoms"),
+        ("O1 O 0 0 0 0", "all its sites are empty"),
+        ("\n".join(f"O{i} O 0 0 {i} 1" for i in range(100_001)), "are more than 100000"),
+    ],
+)
+def test_cif_sites_that_are_no_atoms_are_named(tmp_path, sites, message):
+    with pytest.raises(InputError, match=message) as caught:
+        cif.read_cif(cif_file(tmp_path, sites, "P 1"))
+    assert "\n" not in str(caught.value)
+
+
+def test_cif_without_a_cell_or_elements(tmp_path):
+    path = cif_file(tmp_path, SALT)
+    path.write_text(path.read_text().replace("_a 5.64", "_a 0"))
+    with pytest.raises(InputError, match="_cell_length_a is 0"):
+        cif.read_cif(path)
+    text = CELL.format(group="P 1", sites="HO1 0 0 0 1\nCA 0.5 0 0 1")
+    path.write_text(text.replace("_atom_site_type_symbol\n", ""))
+    with pytest.warns(InputWarning, match="HO1 as Ho, CA as Ca"):
+        cif.read_cif(path)
+
+
+def test_poscar_velocities_and_counts(tmp_path):
+    path = tmp_path / "run3.POSCAR"
+    head = "t\n1.0\n4 0 0\n0 4 0\n0 0 4\nNa Cl\n1 1\nDirect\n0 0 0\n0.5 0.5 0.5\n"
+    path.write_text(head + "\n0.01 0.0 0.0\n0.0 -0.02 0.0\n")
+    (one,) = read_file(path)
+    np.testing.assert_allclose(one.velocities, [[0.01, 0, 0], [0, -0.02, 0]])
+    path.write_text(head.replace("\n1 1\n", "\n1 1000000000\n"))
+    with pytest.raises(InputError, match="where 1000000001 atoms are announced"):
+        read_file(path)
+
+
+def test_a_virial_is_minus_the_stress_times_the_volume(tmp_path):
+    path = tmp_path / "a.extxyz"
+    path.write_text(f'1\n{HEAD} energy=1.0 virial="0.64 0 0 0 0.64 0 0 0 6.4"\nNa 0 0 0\n')
+    (one,) = read_file(path)
+    np.testing.assert_allclose(one.labels["stress"], -np.diag([0.01, 0.01, 0.1]))
+
+
+def test_other_xml_is_no_crystal(tmp_path):
+    path = tmp_path / "a.xml"
+    path.write_text("<html></html>")
+    with pytest.raises(InputError, match=r"only VASP's vasprun\.xml"):
+        read_file(path)
