@@ -84,7 +84,7 @@ def frames_of(path: Path) -> Iterator[tuple[str, Atoms]]:
             atoms.calc = None
             yield where, atoms
     else:
-        yield from readframes_of(path)
+        yield from read_frames(path)
 
 
 def from_ase(atoms: Atoms) -> Sample:
