@@ -190,7 +190,7 @@ def test_cif_blocks_vacancies_fractions_and_deuterium(tmp_path):
     (one,) = cif.read_cif(cif_file(tmp_path, "D1 D 0 0 0 1", "P 1"))
     assert one.types.tolist() == [1]
     assert one.masses is not None
-    assert one.masses[0] == pytest.approx(2.0136, abs=1e-3)
+    assert one.masses[0] == pytest.approx(2.0141, abs=1e-3)
 
 
 @pytest.mark.parametrize(
