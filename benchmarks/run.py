@@ -1,8 +1,9 @@
 """Side-by-side measurements of sfm against peers, in one run: `make bench`.
 
-Three families: `trunk`, our models beside MACE and TensorNet (`trunk.py`), `fluids`, our flow
-solver beside Exponax, jax-cfd and torch-cfd (`fluids.py`), and `dft`, our Kohn-Sham engine beside
-PySCF (`dft.py`). Every package has a process of its own,
+Four families: `trunk`, our models beside MACE and TensorNet (`trunk.py`), `fluids`, our flow
+solver beside Exponax, jax-cfd and torch-cfd (`fluids.py`), `dft`, our Kohn-Sham engine beside
+PySCF (`dft.py`), and `transfer`, fine-tuning on few labels beside simple rivals (`transfer.py`),
+which is no matter of time and has one process. Every other package has a process of its own,
 with one thread. The processes take turns, forwards and then backwards (A B C, C B A, ...), so that
 drift of the machine cancels in the ratios, which are formed within a turn.
 
@@ -12,6 +13,7 @@ drift of the machine cancels in the ratios, which are formed within a turn.
     python benchmarks/run.py --only sfm-tiny,mace,silicon   some models, workloads or tasks
     python benchmarks/run.py --only fluids,exponax,256      some solvers, sizes or tasks
     python benchmarks/run.py --only dft,benzene             some molecules or tasks
+    python benchmarks/run.py --only transfer,solubility     some targets
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ import dft_report
 import fluids
 import fluids_report
 import report
+import transfer
+import transfer_report
 import trunk
 from processes import HERE
 from selection import families
@@ -34,6 +38,7 @@ FAMILIES: dict[str, tuple[ModuleType, ModuleType]] = {
     "trunk": (trunk, report),
     "fluids": (fluids, fluids_report),
     "dft": (dft, dft_report),
+    "transfer": (transfer, transfer_report),
 }
 
 

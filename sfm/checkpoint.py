@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sfm.config import ModelConfig
 from sfm.data.replacing import replacing, settle
 from sfm.errors import HubError, InputError, PluginError
-from sfm.registry import FIRST_PARTY, discover
+from sfm.registry import FIRST_PARTY, define, discover, quantities
 from sfm.strict_json import read_object
 
 if TYPE_CHECKING:
@@ -133,6 +133,10 @@ def load(folder: Path, *, domains: Collection[str] | None = None) -> FoundationM
     except RuntimeError as error:
         lines = " ".join(str(error).split())
         raise HubError(f"{folder}: the weights do not fit {CONFIG}: {lines[:300]}") from None
+    known_names = quantities()
+    for quantity in config.quantities.values():
+        if quantity.name not in known_names:  # a user's own, which the model has learned
+            define(quantity)
     return model.eval()
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from sfm.errors import PluginError, did_you_mean
 from sfm.plugin import API, KINDS, Plugin
-from sfm.quantity import CORE, QuantityTable
+from sfm.quantity import CORE, Quantity, QuantityTable
 
 GROUP = "sfm.plugins"
 FIRST_PARTY = ("molecules", "crystals", "fluids", "dft")
@@ -237,11 +237,29 @@ def find(kind: str, name: str) -> Part:
     raise PluginError(f"no {kind[:-1]} '{name}' (known: {', '.join(known) or 'none'}).{hint}")
 
 
+_defined: dict[str, Quantity] = {}
+
+
+def define(quantity: Quantity) -> None:
+    """Make a quantity known that no plugin declares, for this process: a user's own.
+
+    A model that learns it keeps its definition, and makes it known again when it is loaded.
+
+    Raises:
+        InputError: the name is taken by another definition.
+    """
+    quantities().add(quantity)
+    _defined[quantity.name] = quantity
+
+
 def quantities() -> QuantityTable:
-    """The core's quantities and those that the installed plugins declare."""
+    """The core's quantities, those that the installed plugins declare, and the user's own."""
     table = QuantityTable(CORE)
     for row in plugins().values():
         for quantity in row.quantities:
+            table.add(quantity)
+    for quantity in _defined.values():
+        if quantity.name not in table:
             table.add(quantity)
     return table
 

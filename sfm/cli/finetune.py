@@ -26,6 +26,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--target", action="append", metavar="QUANTITY", help="what to learn; may be repeated"
     )
     add_names(parser)
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument(
+        "--intensive",
+        action="store_true",
+        help="the targets that no plugin knows do not grow with the system; their unit: --unit",
+    )
+    kinds.add_argument(
+        "--extensive", action="store_true", help="they do: two copies have twice the value"
+    )
     parser.add_argument(
         "--trust-labels", action="store_true", help="train on labels that look wrong, too"
     )
@@ -45,7 +54,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("finetuned"), metavar="DIR")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.epilog = "example: sfm finetune sfm-tiny --data molecules/polarizability-dft --mode head"
+    parser.epilog = (
+        "examples: sfm finetune sfm-tiny --data molecules/polarizability-dft; "
+        "sfm finetune sfm-tiny --data mine.csv --target log_solubility --unit 1 --intensive"
+    )
     parser.set_defaults(handler=run)
 
 
@@ -59,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     refuse_missing_data(arguments.data)
     refuse_old_run(arguments.out, arguments.resume)
+    _define(arguments)
     names = names_of(arguments)
     overrides = list(arguments.set)
     if arguments.steps is not None:
@@ -88,6 +101,38 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.json:
         _show_competition(json.loads((folder / "report.json").read_text(encoding="utf-8")))
     return 0
+
+
+def _define(arguments: argparse.Namespace) -> None:
+    """Make targets known that no plugin declares, as `--unit` and `--intensive` describe them.
+
+    Raises:
+        InputError: such a target without a unit, or without saying whether it is extensive.
+    """
+    from sfm.errors import InputError
+    from sfm.quantity import Quantity
+    from sfm.registry import define, quantities
+    from sfm.units import factor
+
+    targets = list(arguments.target or ())
+    # one target needs not be named twice: --unit 1
+    arguments.unit = [
+        f"{targets[0]}={u}" if "=" not in u and len(targets) == 1 else u for u in arguments.unit
+    ]
+    table = quantities()
+    if not (arguments.intensive or arguments.extensive):
+        return
+    units = dict(u.split("=", 1) for u in arguments.unit if "=" in u)
+    keyed = {key.partition("=")[0] for key in arguments.key}
+    for name in targets:
+        if name in table:
+            continue
+        if name not in units:
+            raise InputError(f"--target {name}: say its unit, --unit {name}=UNIT (1 for none)")
+        factor(units[name], units[name])
+        define(Quantity(name, units[name], extensive=arguments.extensive, summary="user's own"))
+        if name not in keyed:
+            arguments.key.append(f"{name}={name}")
 
 
 def _show_competition(report: dict[str, Any]) -> None:

