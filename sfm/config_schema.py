@@ -42,6 +42,7 @@ class _Head(_Strict):
     quantity: Word
     part: Part
     options: Options = {}
+    level: Word | None = None
 
 
 class _Target(_Strict):
