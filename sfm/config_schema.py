@@ -37,11 +37,15 @@ class _Trunk(_Strict):
     carried: Size = 16
 
 
+# sizes of blocks, names of descriptors and a baseline of a head in closed form
+Nested = dict[Annotated[str, Field(min_length=1, max_length=200)], Option]
+
+
 class _Head(_Strict):
     encoder: Part
     quantity: Word
     part: Part
-    options: Options = {}
+    options: dict[Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,60}$")], Option | Nested] = {}
     level: Word | None = None
 
 
@@ -59,6 +63,7 @@ class _Quantity(_Strict):
     extensive: bool = False
     derived_from: str | None = None
     summary: Annotated[str, Field(max_length=1000)] = ""
+    affine: Annotated[list[Word | float], Field(min_length=2, max_length=2)] | None = None
 
 
 class _Coverage(_Strict):

@@ -224,3 +224,26 @@ def test_a_related_quantity_is_a_baseline(base):
     errors = {c.name: c.mae for c in outcome.candidates}
     assert errors["delta energy"] < 0.8 * errors["composition"]
     assert outcome.mode.startswith("delta energy")
+
+
+def test_the_config_of_a_closed_form_comes_back_as_it_was():
+    """Through JSON and its schema: nested options, dots in a level's name, an affine quantity."""
+    import sfm
+    from sfm.config import HeadSpec, ModelConfig
+    from sfm.quantity import Quantity
+
+    config = sfm.load("sfm-tiny").config
+    options = {
+        "points": 40,
+        "widths": {"composition": 5},
+        "descriptors": {"molecules/rdkit": ["MolWt", "TPSA"]},
+        "baseline": {"quantity": "energy", "factor": -1.0, "references": False, "per_token": False},
+        "kind": "delta energy gp",
+    }
+    head = HeadSpec("dft/atoms", "heat", "core/kernel", options, "experiment 1.3")
+    heat = Quantity("heat", "eV", extensive=True, affine=("energy", -1.0))
+    grown = dataclasses.replace(
+        config, heads=(*config.heads, head), quantities={**config.quantities, "heat": heat}
+    )
+    assert ModelConfig.from_dict(json.loads(json.dumps(grown.to_dict()))) == grown
+    assert "." not in head.key
