@@ -12,6 +12,7 @@ import torch
 
 from sfm.data.batching import row_counts
 from sfm.data.readers import read_object
+from sfm.data.rows import HINT, leave_out, row, rows_left_out
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError, OutsideError, RunError
@@ -99,13 +100,23 @@ def _samples(model: FoundationModel, inputs: Any, domain: str | None) -> list[Sa
     samples = read_object(inputs, domain=None)
     if domain is not None:
         samples = [s.replace(domain=domain) for s in samples]
+    known = []
     for sample in samples:
-        if sample.domain not in model.domains:
-            raise InputError(
-                f"{sample.id}: domain '{sample.domain}', but model '{model.config.name}' knows "
-                f"{', '.join(model.domains)}"
-            )
-    return samples
+        with row():
+            if sample.domain not in model.domains:
+                raise InputError(
+                    f"{sample.id}: domain '{sample.domain}', but model '{model.config.name}' knows "
+                    f"{', '.join(model.domains)}"
+                )
+            known.append(sample)
+    return known
+
+
+def _refuse(error: OutsideError, samples: Sequence[Sample]) -> None:
+    """Raise it, or leave the system out where a caller collects such rows."""
+    if rows_left_out() is None and len(samples) > 1:
+        raise OutsideError(f"{error}; {HINT}")
+    leave_out(error)
 
 
 def _is_many(inputs: Any, samples: Sequence[Sample]) -> bool:
@@ -114,19 +125,25 @@ def _is_many(inputs: Any, samples: Sequence[Sample]) -> bool:
 
 def _batches(
     model: FoundationModel, part: str, samples: Sequence[Sample], level: str
-) -> Iterator[tuple[int, Tokens]]:
-    """Tokens of consecutive samples and the first one's index, filled to a budget of tokens."""
+) -> Iterator[tuple[list[int], Tokens]]:
+    """Tokens of some samples and their indices, filled to a budget of tokens."""
     chunk: list[Tokens] = []
-    start, size = 0, 0
+    numbers: list[int] = []
+    size = 0
     for number, sample in enumerate(samples):
-        tokens = model.tokenize(part, [sample], level)
+        tokens = None
+        with row():
+            tokens = model.tokenize(part, [sample], level)
+        if tokens is None:
+            continue
         if chunk and size + tokens.n_tokens > TOKENS_PER_BATCH:
-            yield start, Tokens.cat(chunk)
-            chunk, start, size = [], number, 0
+            yield numbers, Tokens.cat(chunk)
+            chunk, numbers, size = [], [], 0
         chunk.append(tokens)
+        numbers.append(number)
         size += tokens.n_tokens
     if chunk:
-        yield start, Tokens.cat(chunk)
+        yield numbers, Tokens.cat(chunk)
 
 
 def split_rows(model: FoundationModel, name: str, values: torch.Tensor, tokens: Tokens) -> list:
@@ -160,7 +177,8 @@ def predict(
             Otherwise that level is left out with a warning, or the system refused if none is left.
 
     Returns:
-        One `Prediction`, or a list for a list or a file with several systems.
+        One `Prediction`, or a list for a list or a file with several systems. Within
+        `sfm.data.rows.collecting`, without those that cannot be read or answered.
 
     Raises:
         InputError: unreadable input, or a domain, level or quantity that the model does not know.
@@ -188,18 +206,19 @@ def predict(
             continue
         asked = True
         times = Counter(t.quantity for t in known if level is None)
-        for start, tokens in _batches(model, part, [samples[i] for i in mine], next(iter(names))):
+        for numbers, tokens in _batches(model, part, [samples[i] for i in mine], next(iter(names))):
+            taken = [mine[n] for n in numbers]
             for one, wanted in names.items():
                 context = torch.full_like(tokens.context, model.context(part, one))
                 routed = tokens.replace(context=context)
-                stated = [samples[i].conditions for i in mine[start:][: tokens.n_systems]]
+                stated = [samples[i].conditions for i in taken]
                 found = Guard(model, part, one).findings(routed, stated)
                 if not extrapolate and all(map(_all_refused, found)):
                     results: list[dict[str, Any]] = [{} for _ in found]
                 else:
                     results = _predict_batch(model, part, wanted, routed)
                 for offset, result in enumerate(results):
-                    target = collected[mine[start + offset]]
+                    target = collected[taken[offset]]
                     left_out = _told(target, found[offset], one, wanted, extrapolate)
                     for name, (value, sigma, outside) in result.items():
                         if name in left_out:
@@ -222,8 +241,9 @@ def predict(
         )
     for sample, own in zip(samples, collected, strict=True):
         if own["refused"] and not own["values"]:
-            raise OutsideError(f"{sample.id}: {own['refused'][0]}; {HOW}")
+            _refuse(OutsideError(f"{sample.id}: {own['refused'][0]}; {HOW}"), samples)
         own["warnings"] += [f"left out: {text}" for text in own["refused"]]
+    skipped = rows_left_out()
     predictions = [
         Prediction(
             id=s.id,
@@ -236,7 +256,10 @@ def predict(
             warnings=tuple(dict.fromkeys(c["warnings"])),
         )
         for s, c in zip(samples, collected, strict=True)
+        if c["values"] or not skipped
     ]
+    if not predictions and skipped:
+        raise InputError(f"no row of the input can be used; {skipped.rows[0]}")
     return predictions if _is_many(inputs, samples) else predictions[0]
 
 
@@ -272,11 +295,11 @@ def _predict_batch(model: FoundationModel, part: str, names: list[str], tokens: 
     for name in names:
         rows = split_rows(model, name, said[part][name], tokens)
         judged = model.uncertainty(part, name, tokens, features[part])
-        for i, row in enumerate(rows):
-            if not np.isfinite(row).all():
+        for i, value in enumerate(rows):
+            if not np.isfinite(value).all():
                 raise RunError(f"{tokens.ids[i]}: the predicted {name} is not a finite number")
             sigma = None if judged is None else float(judged[0][i])
-            results[i][name] = (row, sigma, judged is not None and bool(judged[1][i]))
+            results[i][name] = (value, sigma, judged is not None and bool(judged[1][i]))
     return results
 
 
@@ -305,31 +328,45 @@ def embed(
     results: list[Embedding] = []
     guards: dict[tuple[str, str], Guard] = {}
     for sample in samples:
-        part = next(
-            (
-                p
-                for p, own in model.config.encoder_domains.items()
-                if own == sample.domain and model.encoder(p).accepts(sample)
-            ),
-            None,
-        )
-        if part is None:
-            raise InputError(f"{sample.id}: no encoder of '{model.config.name}' takes it")
-        chosen = level or model.targets(encoder=part)[0].level
-        guards.setdefault((part, chosen), Guard(model, part, chosen, extrapolate=extrapolate))
-        tokens = model.tokenize(part, [sample], chosen)
-        guards[part, chosen].check(tokens, [sample.conditions])
-        with torch.no_grad():
-            out = model.features({part: tokens})[part]
-        results.append(
-            Embedding(
-                id=sample.id,
-                encoder=part,
-                level=chosen,
-                invariant=out.scalars.mean(0).cpu().numpy(),
-                scalars=out.scalars.cpu().numpy(),
-                vectors=out.vectors.cpu().numpy(),
-                tensors=out.tensors.cpu().numpy(),
-            )
-        )
+        try:
+            with row():
+                results.append(_embedding(model, sample, level, guards, extrapolate))
+        except OutsideError as error:
+            _refuse(error, samples)
+    if not results and (skipped := rows_left_out()):
+        raise InputError(f"no row of the input can be used; {skipped.rows[0]}")
     return results if _is_many(inputs, samples) else results[0]
+
+
+def _embedding(
+    model: FoundationModel,
+    sample: Sample,
+    level: str | None,
+    guards: dict[tuple[str, str], Guard],
+    extrapolate: bool,
+) -> Embedding:
+    part = next(
+        (
+            p
+            for p, own in model.config.encoder_domains.items()
+            if own == sample.domain and model.encoder(p).accepts(sample)
+        ),
+        None,
+    )
+    if part is None:
+        raise InputError(f"{sample.id}: no encoder of '{model.config.name}' takes it")
+    chosen = level or model.targets(encoder=part)[0].level
+    guards.setdefault((part, chosen), Guard(model, part, chosen, extrapolate=extrapolate))
+    tokens = model.tokenize(part, [sample], chosen)
+    guards[part, chosen].check(tokens, [sample.conditions])
+    with torch.no_grad():
+        out = model.features({part: tokens})[part]
+    return Embedding(
+        id=sample.id,
+        encoder=part,
+        level=chosen,
+        invariant=out.scalars.mean(0).cpu().numpy(),
+        scalars=out.scalars.cpu().numpy(),
+        vectors=out.vectors.cpu().numpy(),
+        tensors=out.tensors.cpu().numpy(),
+    )

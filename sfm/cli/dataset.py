@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sfm.cli.labels import add_names, names_of
+from sfm.cli.rows import add_skip, skipping
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser("check", help="find wrong units, signs, outliers, duplicates")
     check.add_argument("input", metavar="FILE", help="readable file, dataset folder or name")
     check.add_argument("--domain", help="domain whose reader reads FILE")
+    add_skip(check)
     check.add_argument("--limit", type=int, default=20, help="findings per check")
     check.set_defaults(handler=check_one)
 
@@ -272,16 +274,20 @@ def check_one(arguments: argparse.Namespace) -> int:
     """Exit code 1 if something is certainly wrong."""
     from dataclasses import asdict
 
-    from sfm.cli.output import emit, emit_json, table
+    from sfm.cli.output import emit, emit_json, table, warn
     from sfm.data.checking import check_samples
 
-    samples = [item.sample for item in _items(arguments)]
+    with skipping(arguments) as skipped:
+        samples = [item.sample for item in _items(arguments)]
+    if skipped.rows:
+        warn([skipped.summary()])
     findings = check_samples(samples, limit=arguments.limit)
     errors = sum(f.severity == "error" for f in findings)
     if arguments.json:
         emit_json(
             {
                 "samples": len(samples),
+                "skipped": skipped.rows,
                 "errors": errors,
                 "findings": [asdict(f) for f in findings],
             }

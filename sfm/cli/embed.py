@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sfm.cli.rows import add_skip, skipping
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `sfm embed`."""
     parser.add_argument("model", metavar="MODEL", help="bundled name, folder or Hub id")
-    parser.add_argument("input", metavar="INPUT", help="a file that an installed plugin reads")
+    parser.add_argument(
+        "input", metavar="INPUT", help="a file that an installed plugin reads, or a SMILES string"
+    )
+    add_skip(parser)
     parser.add_argument("--output", type=Path, metavar="FILE", required=True, help=".npz or .h5")
     parser.add_argument("--domain", help="treat the systems as this domain's")
     parser.add_argument("--level", help="level of theory that routes the experts")
@@ -34,14 +39,16 @@ def run(arguments: argparse.Namespace) -> int:
     refuse_missing_input(arguments.input)
     model = sfm.load(arguments.model)
     told: list[str] = []
-    with input_warnings(told):
+    with input_warnings(told), skipping(arguments) as skipped:
         found = model.embed(
-            Path(arguments.input),
+            arguments.input,
             domain=arguments.domain,
             level=arguments.level,
             extrapolate=arguments.extrapolate,
         )
     systems = found if isinstance(found, list) else [found]
+    if skipped.rows:
+        told.append(skipped.summary())
     arrays = {
         "invariant": np.stack([e.invariant for e in systems]),
         "id": np.array([e.id for e in systems], dtype=bytes),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sfm.cli.labels import add_names, names_of
+from sfm.cli.rows import add_skip, skipping
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="labelled systems or a dataset; may be repeated (default: all installed that fit)",
     )
     add_names(parser)
+    add_skip(parser)
     parser.add_argument("--split", default="test", choices=("train", "validation", "test"))
     parser.add_argument("--level", help="level of theory at which to ask the model")
     parser.add_argument("--encoder", help="which encoder, where several fit")
@@ -62,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _evaluate(
     model: Any, arguments: argparse.Namespace
 ) -> tuple[list[Any], dict[str, Any], list[str]]:
-    from sfm.cli.output import note
+    from sfm.cli.output import input_warnings, note
     from sfm.errors import InputError
     from sfm.train.evaluate import evaluate
 
@@ -73,15 +75,18 @@ def _evaluate(
     for data in arguments.data or _installed(model):
         note(f"evaluating on {data}")
         try:
-            found = evaluate(
-                model,
-                data,
-                split=arguments.split,
-                encoder=arguments.encoder,
-                level=arguments.level,
-                max_samples=arguments.max_samples,
-                names=names,
-            )
+            with input_warnings(warnings), skipping(arguments) as skipped:
+                found = evaluate(
+                    model,
+                    data,
+                    split=arguments.split,
+                    encoder=arguments.encoder,
+                    level=arguments.level,
+                    max_samples=arguments.max_samples,
+                    names=names,
+                )
+            if skipped.rows:
+                warnings.append(skipped.summary())
         except InputError as error:
             if arguments.data:
                 raise

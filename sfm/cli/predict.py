@@ -6,11 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sfm.cli.rows import add_skip, skipping
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `sfm predict`."""
     parser.add_argument("model", metavar="MODEL", help="bundled name, folder or Hub id")
-    parser.add_argument("input", metavar="INPUT", help="a file that an installed plugin reads")
+    parser.add_argument(
+        "input", metavar="INPUT", help="a file that an installed plugin reads, or a SMILES string"
+    )
+    add_skip(parser)
     parser.add_argument("--domain", help="treat the systems as this domain's")
     parser.add_argument("--level", help="only this level of theory")
     parser.add_argument(
@@ -37,9 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
     note(f"loading {arguments.model}")
     model = sfm.load(arguments.model)
     told: list[str] = []
-    with input_warnings(told):
+    with input_warnings(told), skipping(arguments) as skipped:
         found = model.predict(
-            Path(arguments.input),
+            arguments.input,
             domain=arguments.domain,
             level=arguments.level,
             quantities=arguments.quantity,
@@ -50,11 +55,16 @@ def run(arguments: argparse.Namespace) -> int:
         _write(arguments.output, predictions)
     systems = [_entry(p, arguments.output) for p in predictions]
     warnings = [*told, *dict.fromkeys(w for s in systems for w in s["warnings"])]
+    if skipped.rows:
+        warnings.append(skipped.summary())
     if arguments.json:
+        body: dict[str, Any] = {"part": model.config.name}
+        if arguments.skip_errors or arguments.max_errors is not None:
+            body["skipped"] = skipped.rows
         if len(systems) == 1:
-            emit_json({"part": model.config.name, **systems[0], "warnings": warnings})
+            emit_json({**body, **systems[0], "warnings": warnings})
         else:
-            emit_json({"part": model.config.name, "systems": systems, "warnings": warnings})
+            emit_json({**body, "systems": systems, "warnings": warnings})
         return 0
     _print(systems)
     warn(warnings)

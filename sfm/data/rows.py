@@ -74,7 +74,8 @@ def row(where: str = "") -> Iterator[None]:
     """Work on one row; `where` names it.
 
     Raises:
-        RowError: the row cannot be used and nobody collects such rows.
+        RowError: the row cannot be used and nobody collects such rows. Of a kind of `InputError`
+            the kind stays.
     """
     from sfm.data.readers import WrongDomain
 
@@ -84,8 +85,13 @@ def row(where: str = "") -> Iterator[None]:
     except WrongDomain as error:
         raise WrongDomain(f"{prefix}{error}") from None
     except InputError as error:
-        named = RowError(f"{prefix}{error}")
-        skipped = _active.get()
-        if skipped is None:
-            raise named from None
-        skipped.add(named)
+        kind = RowError if type(error) is InputError else type(error)
+        leave_out(kind(f"{prefix}{error}"))
+
+
+def leave_out(error: InputError) -> None:
+    """Put a row's error on the list that is being filled, or raise it."""
+    skipped = _active.get()
+    if skipped is None:
+        raise error from None
+    skipped.add(error)
