@@ -89,7 +89,11 @@ def disk_fault(error: BaseException, place: str | os.PathLike[str] = "") -> SfmE
         return RunError(f"{where or 'output'}: cannot be written ({os.strerror(number)}){room}")
     if number is None or where is None or isinstance(error, (ConnectionError, TimeoutError)):
         return None
-    return InputError(f"{where}: cannot be used ({os.strerror(number)})")
+    reason = os.strerror(number)
+    named = getattr(error, "filename", None)
+    if number in (errno.EEXIST, errno.ENOTDIR) and named and os.path.isfile(named):
+        reason = f"{named} is a file, not a folder"
+    return InputError(f"{where}: cannot be used ({reason})")
 
 
 # control characters but for newline and tab, and those that change the direction of text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 CORE = (
@@ -80,8 +81,8 @@ def examine() -> dict[str, Any]:
         "versions": _versions(to_do),
         "device": _device(to_do),
         "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
-        "cache": _cache(),
-        "hub": _hub(),
+        "cache": _cache(to_do),
+        "hub": _hub(to_do),
         "plugins": _plugins(to_do),
         "models": sorted(p.parent.name for p in models.glob("*/config.json")),
         "to_do": to_do,
@@ -122,19 +123,30 @@ def _device(to_do: list[str]) -> dict[str, Any]:
     return found
 
 
-def _cache() -> dict[str, str]:
+def _cache(to_do: list[str]) -> dict[str, str]:
     from sfm.data.storage import cache_dir
 
     folder = cache_dir()
+    _check_writable(folder, "SFM_CACHE", to_do)
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
     return {"sfm": f"{folder} ({size / 1e6:.1f} MB)"}
 
 
-def _hub() -> dict[str, str]:
+def _check_writable(folder: Path, variable: str, to_do: list[str]) -> None:
+    """Say so where a cache cannot be made or written."""
+    import os
+
+    there = next((p for p in (folder, *folder.parents) if p.exists()), folder)
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        to_do.append(f"{folder} cannot be written: name another place in {variable}")
+
+
+def _hub(to_do: list[str]) -> dict[str, str]:
     try:
         from huggingface_hub import constants, get_token
     except ImportError:  # the versions say so
         return {"client": "huggingface-hub does not load"}
+    _check_writable(Path(constants.HF_HUB_CACHE), "HF_HUB_CACHE", to_do)
     offline = constants.HF_HUB_OFFLINE
     return {
         "endpoint": constants.ENDPOINT,

@@ -40,8 +40,10 @@ def refuse_old_run(out: Path, resume: bool) -> None:
         InputError: `out` holds one, and it is not to be resumed; another run is at work there; or
             it is no folder.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; name a folder")
+    there = next((p for p in (out, *out.parents) if p.exists()), out)
+    if there.exists() and not there.is_dir():
+        inside = "" if there == out else f"{there} "
+        raise InputError(f"{out}: {inside}is a file; name a folder")
     if (out / LOCK).exists():
         with only_run(out):
             pass

@@ -165,9 +165,9 @@ HOSTILE = [
 def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     if way:
         yield way
-    children = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, child in children if isinstance(value, (dict, list)) else ():
-        yield from places(child, (*way, key))
+    keys = value if isinstance(value, dict) else range(len(value) if isinstance(value, list) else 0)
+    for key in keys:
+        yield from places(value[key], (*way, key))
 
 
 def at(config: Any, way: tuple[Any, ...]) -> Any:
