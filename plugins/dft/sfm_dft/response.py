@@ -129,7 +129,7 @@ def coupling(functional: EnergyFunctional, solution: Orbitals) -> Operator:
 def conjugate_gradients(
     couple: Operator, weigh: Operator, right: Tensor, *, tolerance: float, max_steps: int = 200
 ) -> Tensor:
-    """y with (1 + K W) y = G for each molecule, (M, s, n, n), in the inner product x.W y.
+    """y with (1 + K W) y = G for each molecule, (M, ...), in the inner product x.W y.
 
     Raises:
         RunError: the operator has a negative direction, something is not finite, or ``max_steps``
@@ -140,7 +140,7 @@ def conjugate_gradients(
         raise RunError("the derivative to be taken through self-consistency is not finite")
 
     def dot(a: Tensor, b: Tensor) -> Tensor:
-        return (a * b).sum((1, 2, 3), keepdim=True)
+        return (a * b).sum(tuple(range(1, a.dim())), keepdim=True)
 
     y, r = torch.zeros_like(right), right
     wr = weigh(r)

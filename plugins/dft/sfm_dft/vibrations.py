@@ -1,6 +1,7 @@
 """Harmonic vibrations, their infrared intensities, and the static polarizability. Atomic units.
 
-The Hessian is analytic, one response (`sfm_dft.curvature`) for each of the 3 A displacements.
+The Hessian is analytic: all 3 A displacements at once (`sfm_dft.hessian`), or, where levels are
+filled by fractions, one response (`sfm_dft.curvature`) after another.
 Normal modes are eigenvectors of the mass-weighted Hessian with translations and rotations
 projected out; masses are the elements' averages where a sample states none. An intensity is
 
@@ -19,8 +20,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sfm.progress import report
 from sfm_dft.curvature import Curvature
 from sfm_dft.energy import EnergyFunctional
+from sfm_dft.hessian import assemble
 from sfm_dft.molecule import Molecule
 from sfm_dft.response import conjugate_gradients, coupling, weighting
 from sfm_dft.scf import Orbitals
@@ -56,10 +59,13 @@ def hessian(
     Rows and columns count x, y, z of the first atom, then of the next. The solution must be
     self-consistent; the molecule need not be at a minimum.
     """
+    if smearing <= 0.0:
+        return assemble.hessian(functional, solution)
     curvature = Curvature(functional, solution, smearing=smearing)
     atoms = len(functional.system.molecules[0].numbers)
     rows, dipoles = [], []
     for k in range(3 * atoms):
+        report("vibrations: displacement", k, 3 * atoms)
         unit = torch.zeros_like(curvature.forces).view(-1)
         unit[k] = 1.0
         motion = curvature.move(unit.view(-1, 3))
@@ -143,6 +149,7 @@ def polarizability(
     weigh, couple = weighting(solution, smearing), coupling(functional, solution)
     rows = []
     for axis in range(3):
+        report("polarizability: field", axis, 3)
         right = c.mT @ system.dipole[:, axis, None] @ c  # an electron in a field eps: + eps.r
         y = conjugate_gradients(couple, weigh, right, tolerance=1e-9)
         change = system.total(-(c @ weigh(y) @ c.mT))
