@@ -218,19 +218,19 @@ def predict(
                 else:
                     results = _predict_batch(model, part, wanted, routed)
                 for offset, result in enumerate(results):
-                    target = collected[taken[offset]]
-                    left_out = _told(target, found[offset], one, wanted, extrapolate)
+                    entry = collected[taken[offset]]
+                    left_out = _told(entry, found[offset], one, wanted, extrapolate)
                     for name, (value, sigma, outside) in result.items():
                         if name in left_out:
                             continue
                         key = f"{name}@{one}" if times[name] > 1 else name
-                        target["values"][key] = value
-                        target["units"][key] = model.config.quantities[name].unit
-                        target["levels"][key] = one
+                        entry["values"][key] = value
+                        entry["units"][key] = model.config.quantities[name].unit
+                        entry["levels"][key] = one
                         if sigma is not None and np.isfinite(sigma):
-                            target["uncertainty"][key] = float(sigma)
+                            entry["uncertainty"][key] = float(sigma)
                         if outside:
-                            target["warnings"].append(
+                            entry["warnings"].append(
                                 f"{key}: this system is unlike the training data at {one}"
                             )
     if not asked:

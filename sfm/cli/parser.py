@@ -39,8 +39,8 @@ class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` that raises `InputError` and suggests the nearest word."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        options.setdefault("allow_abbrev", False)
-        super().__init__(*args, add_help=False, **options)
+        options = {"allow_abbrev": False, **options, "add_help": False}
+        super().__init__(*args, **options)
         text = "show this help and leave"
         self.add_argument("-h", "--help", action=_Help, nargs=0, dest=argparse.SUPPRESS, help=text)
 

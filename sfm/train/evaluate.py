@@ -161,13 +161,13 @@ def evaluate(
             check_labels(model, task, trust=True, split=split)
         train = list(subset(task.train, BASELINE_SAMPLES))
         for one in task.levels:
-            names = [
+            asked = [
                 q for v, q in task.present if v == one and (quantities is None or q in quantities)
             ]
             own = _of_level(samples, one)
-            if names and own:
+            if asked and own:
                 same = _of_level(train, one)
-                found, kept = _evaluate_level(model, task, one, names, own, same, split)
+                found, kept = _evaluate_level(model, task, one, asked, own, same, split)
                 metrics += found
                 points |= kept
     if not metrics:

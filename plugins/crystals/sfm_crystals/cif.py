@@ -52,7 +52,7 @@ def read_cif(path: str | Path) -> list[Sample]:
         warnings.simplefilter("ignore")
         try:
             parser = CifParser(io.StringIO(text), occupancy_tolerance=1.0)
-            blocks = dict(parser._cif.data)
+            blocks = dict(parser._cif.data)  # type: ignore[attr-defined]
         except Exception as error:
             raise InputError(f"{path}: not a readable CIF file ({first_line(error)})") from None
     with_atoms = {

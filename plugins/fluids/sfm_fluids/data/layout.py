@@ -217,7 +217,7 @@ def to_samples(content: Content, stem: str) -> list[Sample]:
         flow = flow_of(content.arrays["velocity"], where)
         velocity = flow.velocity * _scale(content)
         space = velocity.shape[-flow.dimensions :]
-    elif np.ndim(content.arrays.get("permeability")) == 2:
+    elif np.ndim(content.arrays.get("permeability", 0.0)) == 2:
         flow, velocity, space = None, None, content.arrays["permeability"].shape
     else:
         known = ", ".join(content.arrays) or "none"

@@ -72,10 +72,11 @@ def write_flow(
         "times": trajectory.times.numpy(),
         **coordinates,
     }
-    stated = {f"length_{axis}": lengths[axis] for axis in coordinates}
+    stated: dict[str, Any] = {f"length_{axis}": lengths[axis] for axis in coordinates}
     stated |= {f"boundary_{axis}": kind for axis, kind in kinds.items()}
     if suffix == ".npz":
-        np.savez_compressed(path, **arrays, **{k: np.array(v) for k, v in stated.items()})
+        arrays |= {name: np.array(value) for name, value in stated.items()}
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
     elif suffix == ".h5":
         import h5py
 

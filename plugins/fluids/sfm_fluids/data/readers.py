@@ -45,7 +45,7 @@ def load_flow(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     """
     content = _content(Path(path), (*names, "velocity"))
     found = _picked(content, names)
-    shape = np.shape(content.arrays.get("velocity"))
+    shape = np.shape(content.arrays.get("velocity", 0.0))
     dimensions = layout.dimensions_of(shape)
     axes = layout.AXES[:dimensions]
     sizes = dict(zip(axes, reversed(shape[-dimensions:]), strict=False))
