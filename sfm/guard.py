@@ -126,14 +126,14 @@ class Guard:
                 f"{_name(tokens, system)}atom {atom} is 'X' (atomic number 0), which is no "
                 "element; remove it"
             )
+        if self.coverage is not None:
+            self._elements(tokens, results)
+            for own, stated in zip(results, conditions, strict=False):
+                own.extend(self._conditions(stated))
         self._distances(tokens, results)
         if self.coverage is None:
             for own in results:
                 own.append(Finding("untold", UNTOLD, refused=False))
-            return results
-        self._elements(tokens, results)
-        for own, stated in zip(results, conditions, strict=False):
-            own.extend(self._conditions(stated))
         return results
 
     def _elements(self, tokens: Tokens, results: list[list[Finding]]) -> None:

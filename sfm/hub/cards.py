@@ -4,6 +4,7 @@ A report is a dict of JSON values; every key is optional, and a section without 
 
     name, summary, licence (SPDX), base_model, tags [..], limits [..], citations [BibTeX, doi:...]
     encoders  [{part, domain, cutoff, length_unit, ...}]
+    coverage  [{encoder, level, systems, elements, charges, unpaired electrons}]
     heads     [{quantity, unit, per, domain, levels [..]}]
     data      [{name, repo, revision, levels [..], licence, origin, samples}]
     metrics   [{dataset, split, level, quantity, metric, value, unit, std, seeds,
@@ -71,6 +72,7 @@ def model_card(report: Report) -> str:
         f"# {text(line(name))}",
         text(report.get("summary", "")),
         _section("What is inside", _inside(report)),
+        _section("What it covers", _covered(_rows(report, "coverage"))),
         _section("How to use it", _snippet(report)),
         _section("Training data", _data_table(data)),
         _section("Errors", _metrics_table(_rows(report, "metrics"))),
@@ -109,6 +111,8 @@ def report_of(folder: Path, *, name: str | None = None) -> dict[str, Any]:
         report["encoders"] = _encoders(config)
     if not report.get("heads"):
         report["heads"] = _heads(config)
+    if not report.get("coverage"):
+        report["coverage"] = _coverage(config)
     if not report.get("limits") and not report.get("metrics"):
         report["limits"] = ["Errors and limits were not measured when this card was made."]
     return report
@@ -121,6 +125,23 @@ def _encoders(config: Report) -> list[dict[str, Any]]:
         {"part": part, "domain": domains.get(part, ""), **_plain(options)}
         for part, options in (config.get("encoders") or {}).items()
     ]
+
+
+def _coverage(config: Report) -> list[dict[str, Any]]:
+    """One row per encoder and level that recorded what its training data cover.
+
+    A quantity that has labels for fewer elements has a row of its own.
+    """
+    rows = []
+    for own in config.get("coverage") or ():
+        row = {k: own.get(k) for k in ("encoder", "level", "systems", "elements", "charges")}
+        row["unpaired electrons"] = own.get("spins")
+        rows.append(row)
+        for quantity, elements in (own.get("narrower") or {}).items():
+            rows.append(
+                {**row, "level": f"{own['level']}, {quantity}", "systems": "", "elements": elements}
+            )
+    return rows
 
 
 def _heads(config: Report) -> list[dict[str, Any]]:
@@ -215,6 +236,16 @@ def _eval_results(report: Report) -> list[Any]:
 def _inside(report: Report) -> str:
     return "\n\n".join(
         part for part in (_table(_rows(report, "encoders")), _table(_rows(report, "heads"))) if part
+    )
+
+
+def _covered(rows: Sequence[Report]) -> str:
+    if not rows:
+        return ""
+    return (
+        f"{_table(rows)}\n\nOther elements, charges and spins, and atoms nearer to each other than "
+        "0.9 of the closest approach in these data (`config.json`), are refused unless one asks to "
+        "extrapolate."
     )
 
 

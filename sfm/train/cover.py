@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 
 from sfm.config import ModelConfig, Target
 from sfm.coverage import Coverage, coverage_of, replaced
 from sfm.data.covering import Survey
+from sfm.data.sample import Sample
+from sfm.errors import InputWarning
+from sfm.guard import Guard
 from sfm.model import FoundationModel
 from sfm.nn.encoder import PointEncoder
+from sfm.progress import report
 from sfm.train.tasks import TaskData
 from sfm.units import factor
 
@@ -36,7 +41,8 @@ def surveyed(
         if not isinstance(encoder, PointEncoder):
             continue
         scale = factor(encoder.length_unit, "angstrom")
-        for sample in task.train:
+        for number, sample in enumerate(task.train):
+            report(f"{task.name}: what it covers, system", number, len(task.train))
             level = str(sample.level)
             if level not in task.levels:
                 continue
@@ -72,3 +78,29 @@ def cover(
     untold = {t.context for t in said} - {c.context for c in before}
     found = surveyed(model, tasks, before=before, said=said)
     model.cover(c for c in found if c.context not in untold)
+
+
+def tell_outside(
+    model: FoundationModel, part: str, level: str, samples: Sequence[Sample], name: str
+) -> None:
+    """Warn in one line of those samples that a prediction at `level` would refuse.
+
+    Raises:
+        InputError: a token that is no atom, or two atoms at one place.
+    """
+    guard = Guard(model, part, level)
+    outside, first = 0, ""
+    for sample in samples if guard.atoms else ():
+        tokens = model.tokenize(part, [sample], level)
+        (found,) = guard.findings(tokens, [sample.conditions])
+        refused = [one for one in found if one.refused and one.quantity is None]
+        if refused:
+            outside += 1
+            first = first or f"{sample.id}: {refused[0].text}"
+    if outside:
+        warnings.warn(
+            f"{name}: {outside} of {len(samples)} systems lie outside the training data of "
+            f"'{model.config.name}' ({first})",
+            InputWarning,
+            stacklevel=2,
+        )

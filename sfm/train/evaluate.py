@@ -18,6 +18,7 @@ from sfm.nn.normalise import design
 from sfm.nn.references import fit_references
 from sfm.quantity import Quantity
 from sfm.registry import find
+from sfm.train.cover import tell_outside
 from sfm.train.data import INFERENCE, Tokenizer, pack
 from sfm.train.label_checks import check_labels
 from sfm.train.sources import Source, open_source
@@ -141,7 +142,8 @@ def evaluate(
         max_samples: at most this many systems, a random but fixed choice.
         names: what a file calls its labels, and their units there.
 
-    Labels that look like another unit or sign are an `InputWarning`.
+    Labels that look like another unit or sign are an `InputWarning`, and so are systems outside the
+    model's training data.
 
     Raises:
         InputError: nothing to compare: no labels that the model can say; or labels of one quantity
@@ -166,6 +168,8 @@ def evaluate(
             ]
             own = _of_level(samples, one)
             if asked and own:
+                if not isinstance(data, TaskData):
+                    tell_outside(model, task.encoder, one, own, task.name)
                 same = _of_level(train, one)
                 found, kept = _evaluate_level(model, task, one, asked, own, same, split)
                 metrics += found
