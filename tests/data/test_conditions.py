@@ -66,8 +66,8 @@ def test_spellings_of_a_comment_line(tmp_path, comment, expected):
 @pytest.mark.parametrize(
     ("comment", "message"),
     [
-        ("charge=1;spin=1", r"water\.xyz, line 2: charge=1; is not a number; separate"),
-        ("charge=1, spin=1", r"water\.xyz, line 2: charge=1, is not a number; separate"),
+        ("charge=1;spin=1", r"water\.xyz, frame 1: charge=1; is not a number; separate"),
+        ("charge=1, spin=1", r"water\.xyz, frame 1: charge=1, is not a number; separate"),
         ("charge=neutral", "charge=neutral is not a whole number"),
         ('charge="1 2"', r"charge=\[1 2\] is not a whole number"),
         ("charge=0.3", "charge=0.3 is not a whole number"),
