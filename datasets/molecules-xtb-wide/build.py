@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from sfm_molecules import building
-from sfm_molecules.specs import MOLECULES_XTB_WIDE
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Options: `--size`, `--workers`, `--seed`, `--out`."""
-    building.main("molecules-xtb-wide", MOLECULES_XTB_WIDE.folder, argv)
+    building.main("molecules-xtb-wide", Path(__file__).resolve().parent, argv)
 
 
 if __name__ == "__main__":

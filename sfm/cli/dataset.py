@@ -189,7 +189,7 @@ def build_one(arguments: argparse.Namespace) -> int:
     from sfm.registry import find
 
     spec = find("datasets", arguments.name).load()
-    script = spec.home / "build.py"
+    script = spec.folder / "build.py"
     if not script.is_file():
         raise InputError(f"{script}: not there, so '{spec.name}' cannot be built again")
     options = []

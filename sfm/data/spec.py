@@ -24,7 +24,6 @@ class DatasetSpec:
         encoder: part that reads it where a recipe names none, `fluids/patches`; needed where the
             domain has several.
         held_out: never used in pretraining.
-        cached: too large to be bundled: `sfm dataset build` writes it to the cache.
         root: folder that holds `<name>/`, for datasets of outside plugins; None for bundled ones.
     """
 
@@ -39,22 +38,14 @@ class DatasetSpec:
     length_unit: str = "angstrom"
     encoder: str | None = None
     held_out: bool = False
-    cached: bool = False
     root: Path | None = None
 
     @property
-    def home(self) -> Path:
-        """Where its card and `build.py` lie."""
+    def folder(self) -> Path:
+        """Where the dataset's files lie."""
         from sfm.data.bundled import datasets_dir
 
         return (self.root or datasets_dir()) / self.name
-
-    @property
-    def folder(self) -> Path:
-        """Where the dataset's files lie: beside its card, or in the cache."""
-        from sfm.data.storage import cache_dir
-
-        return cache_dir() / "datasets" / self.name if self.cached else self.home
 
     @property
     def built(self) -> bool:

@@ -38,17 +38,15 @@ def checks(plugin: Plugin) -> list[Check]:
     found = []
     for part in plugin.datasets:
         name = f"{plugin.name}/{part}"
-        checks = [("spec", spec_is_complete), ("card", card)]
-        spec = _spec(name)
-        if spec.built or not spec.cached:  # what is built into the cache may not be here
-            checks += [
-                ("opens-offline", opens_offline),
-                ("columns", columns),
-                ("finite-labels", finite_labels),
-                ("splits-disjoint", splits_disjoint),
-                ("splits-stable", splits_stable),
-            ]
-        for what, function in checks:
+        for what, function in (
+            ("opens-offline", opens_offline),
+            ("spec", spec_is_complete),
+            ("columns", columns),
+            ("finite-labels", finite_labels),
+            ("splits-disjoint", splits_disjoint),
+            ("splits-stable", splits_stable),
+            ("card", card),
+        ):
             found.append(Check(name, what, partial(function, name)))
     return found
 
@@ -150,7 +148,7 @@ def splits_stable(name: str) -> None:
 
 def card(name: str) -> None:
     """README.md starts with a YAML head that names the licence."""
-    path = _spec(name).home / "README.md"
+    path = _spec(name).folder / "README.md"
     if not path.is_file():
         raise CheckFailed(f"{path.name} is missing in {path.parent.name}/")
     text = path.read_text(encoding="utf-8")

@@ -15,7 +15,6 @@ plugin = Plugin(
     datasets={
         "crystals-mp": "sfm_crystals.specs:CRYSTALS_MP",
         "crystals-forces": "sfm_crystals.specs:CRYSTALS_FORCES",
-        "crystals-forces-wide": "sfm_crystals.specs:CRYSTALS_FORCES_WIDE",
         "formation-energy-exp": "sfm_crystals.specs:FORMATION_ENERGY_EXP",
     },
     simulators={"lattice": "sfm_crystals.lattice:LatticeStatics"},

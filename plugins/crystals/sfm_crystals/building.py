@@ -30,7 +30,6 @@ from sfm.data.storage import (
 from sfm_crystals import experiments, materials_project, perturbation, teacher
 from sfm_crystals.specs import (
     CRYSTALS_FORCES,
-    CRYSTALS_FORCES_WIDE,
     CRYSTALS_MP,
     DISTILLED,
     EXPERIMENT,
@@ -139,12 +138,11 @@ def _task(cell: perturbation.Configuration) -> str:
 RECIPES: dict[str, tuple[DatasetSpec, tuple[Column, ...], Callable[..., Any]]] = {
     "crystals-mp": (CRYSTALS_MP, MP_COLUMNS, formation_energy_rows),
     "crystals-forces": (CRYSTALS_FORCES, FORCES_COLUMNS, forces_rows),
-    "crystals-forces-wide": (CRYSTALS_FORCES_WIDE, FORCES_COLUMNS, forces_rows),
     "formation-energy-exp": (FORMATION_ENERGY_EXP, EXP_COLUMNS, experiment_rows),
 }
 
 
-TAUGHT = {"crystals-forces": 3_000, "crystals-forces-wide": 20_000}  # rows that a teacher labels
+TAUGHT = {"crystals-forces": 4_400}  # rows that a teacher labels
 
 
 def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> None:

@@ -1,7 +1,5 @@
 """The datasets of this plugin: what they are, without opening them."""
 
-from dataclasses import replace
-
 from sfm.data.spec import DatasetSpec
 
 PBE = "PBE+U (Materials Project)"
@@ -35,13 +33,6 @@ CRYSTALS_FORCES = DatasetSpec(
     licence=_MP_LICENCE + "; CHGNet 0.4.2, which made the labels, is under a modified BSD licence",
     origin="cells of crystals-mp, perturbed; labels by chgnet 0.4.2 (weights 0.3.0), not by DFT",
     citation=("Deng et al. (2023), doi:10.1038/s42256-023-00716-3", _FLLA, _MP),
-)
-
-CRYSTALS_FORCES_WIDE = replace(
-    CRYSTALS_FORCES,
-    name="crystals-forces-wide",
-    summary="the same as crystals-forces, several copies of each crystal; built into the cache",
-    cached=True,
 )
 
 FORMATION_ENERGY_EXP = DatasetSpec(

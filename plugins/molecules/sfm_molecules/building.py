@@ -91,7 +91,7 @@ def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> None:
     """
     size, build = {
         "molecules-xtb": (10_000, build_xtb),
-        "molecules-xtb-wide": (50_000, build_wide),
+        "molecules-xtb-wide": (5_100, build_wide),
         "polarizability-dft": (1_500, build_polarizability),
     }[name]
     parser = argparse.ArgumentParser(description=f"Rebuild {name}.")

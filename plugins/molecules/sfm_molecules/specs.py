@@ -55,7 +55,6 @@ MOLECULES_XTB_WIDE = DatasetSpec(
         *MOLECULES_XTB.citation,
         "Ehlert, Stahn, Spicher, Grimme (2021), doi:10.1021/acs.jctc.1c00471",
     ),
-    cached=True,
 )
 
 POLARIZABILITY_DFT = DatasetSpec(

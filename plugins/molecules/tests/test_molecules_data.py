@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -57,6 +58,22 @@ def test_bundled_labels_can_be_computed_again_and_forces_are_slopes():
         up, down = (engine(sample.positions + sign * step).energy for sign in (1, -1))
         slope = -(up - down) / 4e-3
         assert slope == pytest.approx(float(sample.labels["forces"][1, 2]), abs=1e-3)
+
+
+def test_bundled_ions_and_properties_can_be_computed_again():
+    data = open_dataset(specs.MOLECULES_XTB_WIDE.folder)
+    picks = [
+        next(i for i in range(len(data)) if data[i].conditions["charge"] == q) for q in (1, -1)
+    ]
+    for sample in (data[i] for i in (0, *picks)):
+        charge, spin = sample.conditions["charge"], int(sample.conditions["spin"])
+        engine = Xtb(sample.types, charge=charge, uhf=spin)
+        again = engine(sample.positions)
+        assert again.energy == pytest.approx(float(sample.labels["energy"]), abs=2e-5)
+        np.testing.assert_allclose(again.charges, sample.labels["charges"], atol=1e-4)
+        if "homo" in sample.labels:
+            for name, value in asdict(engine.properties(sample.positions)).items():
+                assert value == pytest.approx(float(sample.labels[name]), rel=1e-3, abs=1e-4)
 
 
 def test_a_molecule_gives_the_same_conformers_again_and_different_temperatures():
@@ -210,7 +227,9 @@ def test_displacements_have_the_variance_of_the_harmonic_ensemble():
     assert np.abs(drawn.sum(1)).max() < 1e-12
 
 
-@pytest.mark.parametrize("spec", [specs.MOLECULES_XTB, specs.POLARIZABILITY_DFT])
+@pytest.mark.parametrize(
+    "spec", [specs.MOLECULES_XTB, specs.MOLECULES_XTB_WIDE, specs.POLARIZABILITY_DFT]
+)
 def test_bundled_dataset_is_what_its_spec_says(spec: DatasetSpec):
     parts = {
         split: open_dataset(spec.folder, split=split) for split in ("train", "validation", "test")
@@ -220,8 +239,7 @@ def test_bundled_dataset_is_what_its_spec_says(spec: DatasetSpec):
     assert len(parts["train"]) / len(whole) == pytest.approx(0.8, abs=0.03)
     assert whole.levels == spec.levels
     assert whole.domain == "molecules"
-    for sample in (whole[0], whole[len(whole) - 1]):
-        assert set(sample.labels) == set(spec.quantities)
+    assert set().union(*(whole[i].labels for i in range(9))) == set(spec.quantities)
 
 
 def test_no_molecule_is_in_two_splits_and_the_held_out_ones_are_in_none():
@@ -235,6 +253,9 @@ def test_no_molecule_is_in_two_splits_and_the_held_out_ones_are_in_none():
         return found
 
     pretraining = groups(specs.MOLECULES_XTB.folder)
+    wide = groups(specs.MOLECULES_XTB_WIDE.folder)
+    assert all(pretraining.get(name, splits) == splits for name, splits in wide.items())
+    pretraining |= wide
     held_out = groups(specs.POLARIZABILITY_DFT.folder)
     assert len(pretraining) > 3000
     assert all(len(splits) == 1 for splits in (*pretraining.values(), *held_out.values()))
