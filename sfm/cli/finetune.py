@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
 
 from sfm.cli.labels import add_names, names_of
 
@@ -98,8 +96,6 @@ def run(arguments: argparse.Namespace) -> int:
         note("sfm: stopped; go on with the same command and --resume")
         raise
     show_report(folder, as_json=arguments.json)
-    if not arguments.json:
-        _show_competition(json.loads((folder / "report.json").read_text(encoding="utf-8")))
     return 0
 
 
@@ -133,35 +129,3 @@ def _define(arguments: argparse.Namespace) -> None:
         define(Quantity(name, units[name], extensive=arguments.extensive, summary="user's own"))
         if name not in keyed:
             arguments.key.append(f"{name}={name}")
-
-
-def _show_competition(report: dict[str, Any]) -> None:
-    """What competed, what it cost elsewhere, and what else the user should know."""
-    from sfm.cli.output import emit, note, table
-
-    rows = report["candidates"]
-    if rows:
-        several = len({r["target"] for r in rows}) > 1
-        table(
-            [
-                (
-                    *((r["target"],) if several else ()),
-                    r["name"] + (" (chosen)" if r["chosen"] else ""),
-                    f"{r['mae']:.4g}",
-                    r["unit"],
-                    r["how"] + (", knows nothing of the model" if r["rival"] else ""),
-                )
-                for r in sorted(rows, key=lambda r: (r["target"], r["mae"]))
-            ],
-            (*(("target",) if several else ()), "mode", "MAE", "unit", "measured by"),
-        )
-    lost = report["forgetting"]
-    if lost["before"]:
-        emit(
-            f"loss on the pretraining tasks: {lost['before']['loss']:.4g} before, "
-            f"{lost['after']['loss']:.4g} after"
-        )
-    else:
-        emit(f"pretraining tasks: {lost['note']}")
-    if report["note"]:
-        note(report["note"])

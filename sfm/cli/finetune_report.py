@@ -9,30 +9,52 @@ from sfm.cli.output import emit, note, table
 
 
 def show_finetuning(report: Mapping[str, Any]) -> None:
-    """Errors before and after, losses on the pretraining tasks, the worst systems by name."""
-    metrics = {(m["quantity"], m["level"]): m for m in report.get("metrics") or ()}
-    _gained(report["target"], metrics)
+    """Errors before and after, what competed, losses elsewhere, the worst systems by name."""
+    _gained(report["target"])
+    _competed(report.get("candidates") or ())
     _forgotten(report.get("forgetting") or {})
-    _worst(metrics.values())
+    _worst(report.get("metrics") or ())
+    if report.get("note"):
+        note(report["note"])
 
 
-def _gained(rows: Iterable[Mapping[str, Any]], metrics: Mapping[Any, Mapping[str, Any]]) -> None:
+def _gained(rows: Iterable[Mapping[str, Any]]) -> None:
     """Mean absolute errors of the test systems, all components alike, in the quantity's unit."""
     emit("\nmean absolute errors on the test systems")
     rows = list(rows)
     scratch = any("scratch_mae" in row for row in rows)
     head = ["quantity", "level", "n", "without a model", "before", "after"]
     head += ["from scratch", "unit"] if scratch else ["unit"]
-    table([_row(row, metrics, scratch) for row in rows], head)
+    table([_row(row, scratch) for row in rows], head)
 
 
-def _row(
-    row: Mapping[str, Any], metrics: Mapping[Any, Mapping[str, Any]], scratch: bool
-) -> list[Any]:
+def _row(row: Mapping[str, Any], scratch: bool) -> list[Any]:
     names = ["baseline_mae", "before_mae", "after_mae", *(["scratch_mae"] if scratch else [])]
     cells = [row["quantity"], row["level"], row["n"]]
     cells += ["" if row.get(name) is None else f"{row[name]:.4g}" for name in names]
     return [*cells, row["unit"]]
+
+
+def _competed(rows: Iterable[Mapping[str, Any]]) -> None:
+    """The modes that were tried, best first, and the rivals that know nothing of the model."""
+    rows = sorted(rows, key=lambda r: (r["target"], r["mae"]))
+    if not rows:
+        return
+    several = len({r["target"] for r in rows}) > 1
+    emit("\nwhat competed")
+    table(
+        [
+            (
+                *((r["target"],) if several else ()),
+                r["name"] + (" (chosen)" if r["chosen"] else ""),
+                f"{r['mae']:.4g}",
+                r["unit"],
+                r["how"] + (", knows nothing of the model" if r["rival"] else ""),
+            )
+            for r in rows
+        ],
+        (*(("target",) if several else ()), "mode", "MAE", "unit", "measured by"),
+    )
 
 
 def _forgotten(forgetting: Mapping[str, Any]) -> None:
@@ -41,7 +63,7 @@ def _forgotten(forgetting: Mapping[str, Any]) -> None:
     names = [n for n in before if before[n] is not None and after.get(n) is not None]
     if not names:
         if forgetting.get("note"):
-            note(f"what was forgotten is not known: {forgetting['note']}")
+            emit(f"\npretraining tasks: {forgetting['note']}")
         return
     emit("\nlosses on the pretraining tasks")
     table(

@@ -110,13 +110,22 @@ def test_fine_tuning_prints_what_its_report_holds(capsys):
         "before_mae": 2.0, "after_mae": 0.125, "scratch_mae": 1.5,
     }  # fmt: skip
     forgetting = {"before": {"molecules": 0.2, "x": None}, "after": {"molecules": 0.3, "x": None}}
-    show_finetuning({"metrics": [metric], "target": [row], "forgetting": forgetting})
+    tried = [
+        {"target": "t", "name": name, "mae": mae, "unit": "eV", "how": "leave-one-out",
+         "chosen": name == "ridge", "rival": name == "mean"}
+        for name, mae in (("mean", 3.0), ("ridge", 0.5))
+    ]  # fmt: skip
+    report = {"metrics": [metric], "target": [row], "forgetting": forgetting, "candidates": tried}
+    show_finetuning(report)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["energy", "PBE", "20", "3", "2", "0.125", "1.5", "eV"] in lines
     assert ["molecules", "0.2", "0.3", "1.500"] in lines
     assert ["energy", "PBE", "mol-7", "0.5", "eV/atom"] in lines
+    assert lines.index(["ridge", "(chosen)", "0.5", "eV", "leave-one-out"]) < lines.index(
+        ["mean", "3", "eV", "leave-one-out,", "knows", "nothing", "of", "the", "model"]
+    )
     show_finetuning({"target": [row], "forgetting": {"note": "no training.json"}})
-    assert capsys.readouterr().err == "what was forgotten is not known: no training.json\n"
+    assert "pretraining tasks: no training.json" in capsys.readouterr().out
 
 
 def test_embeddings_and_samples_print_short():
