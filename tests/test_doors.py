@@ -360,3 +360,24 @@ def test_constraints_that_nothing_keeps_are_said(model):
         warnings.simplefilter("error")
         atoms.set_constraint(FixAtoms([0]))
         model.predict(atoms)
+
+
+def test_numbers_that_nothing_reads_are_named(folder, tmp_path, capsys):
+    path = tmp_path / "warm.xyz"
+    path.write_text(f"4\ncharge=1 temperature=300 step=7\n{HYDRONIUM}")
+    for words in (
+        ("predict", str(folder), str(path)),
+        (
+            "simulate",
+            "molecules/molecular-dynamics",
+            "--input",
+            str(path),
+            "--steps",
+            "0",
+            "--closure",
+            str(folder),
+        ),
+    ):
+        assert main([*words, "--json"]) == 0
+        said = json.loads(capsys.readouterr().out)["warnings"]
+        assert [line for line in said if line.endswith("stated, but not used: temperature")]

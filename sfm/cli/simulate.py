@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -154,9 +155,10 @@ def _start(cls: Any, part: Any, values: dict[str, Any], arguments: argparse.Name
     """The simulator and its first state; `--seed` reaches every random number in it."""
     import torch
 
+    from sfm.cli.inputs import not_used
     from sfm.cli.output import note
     from sfm.data.readers import read_file
-    from sfm.errors import InputError
+    from sfm.errors import InputError, InputWarning
 
     has_seed = any(s.name == "seed" for s in cls.settings_spec)
     if arguments.seed is not None and has_seed:
@@ -169,6 +171,8 @@ def _start(cls: Any, part: Any, values: dict[str, Any], arguments: argparse.Name
                 f"--index {arguments.index}: {arguments.input} holds {len(samples)} systems"
             )
         sample = samples[arguments.index]
+        for line in not_used([sample]):
+            warnings.warn(f"{sample.id}: {line}", InputWarning, stacklevel=2)
         if stated := cls.stated(sample, **values):
             note(f"from {sample.id}: {', '.join(f'{k}={_short(v)}' for k, v in stated.items())}")
             values = {**values, **stated}
