@@ -64,13 +64,15 @@ class Survey:
         self.met = np.zeros((N, N), dtype=np.int64)
 
     def add(self, sample: Sample, quantities: Collection[str], scale: float = 1.0) -> None:
-        """One system, which teaches those of the quantities that it has a label of.
+        """One system, which teaches those of the quantities that it has a label of; else nothing.
 
         Args:
             sample: the system.
             quantities: what is learned.
             scale: angstrom in one unit of its lengths.
         """
+        if not any(name in sample.labels for name in quantities):
+            return
         self.systems += 1
         self.charges.add(float(sample.conditions.get("charge", 0.0)))
         if self.spins is not None:

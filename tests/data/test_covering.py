@@ -46,11 +46,17 @@ def test_a_pair_that_is_met_rarely_has_at_most_08_of_the_covalent_radii():
     assert default_approach()[0].max() == 0  # what is no atom has no radius
 
 
+def test_a_system_without_a_label_teaches_nothing():
+    found = survey([hydride(1.5), hydride(0.5, energy=False)])
+    assert found.systems == 1
+    assert found.closest == {}
+
+
 def test_periodic_images_count():
     cell = np.diag([1.2, 9.0, 9.0])
     chain = Sample(
         id="chain", domain="crystals", positions=np.zeros((1, 3)), types=[6], cell=cell, pbc=True
-    )
+    ).replace(labels={"energy": np.array(0.0)})
     assert survey([chain]).closest == {"C-C": 1.2}
 
 

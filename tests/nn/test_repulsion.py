@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import sfm
-from sfm.data.covering import approaches
+from sfm.coverage import replaced
+from sfm.data.covering import Survey, approaches
 from sfm.data.elements import NUMBERS
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
@@ -197,14 +198,22 @@ def test_a_batch_is_its_systems_one_by_one(model):
         ("dft/dft-levels", "dft/atoms"),
     ],
 )
-def test_nothing_in_the_training_data_is_repelled(model, dataset, part):
+def test_nothing_in_the_training_data_is_repelled(dataset, part):
     """So references fitted to them take the repulsion into account: it is zero."""
+    model = sfm.load("sfm-tiny")
     level = model.level(part, sfm.dataset(dataset).levels[0], "energy")
     data = sfm.dataset(dataset, split="train", level=level)
-    for number in range(0, len(data), max(len(data) // 150, 1)):
-        tokens = model.encoder(part).tokenize(data[number])
-        context = torch.full_like(tokens.context, model.context(part, level))
-        assert model.known.close(tokens.replace(context=context)) is None, data[number].id
+    samples = [data[k] for k in range(0, len(data), max(len(data) // 150, 1))]
+    survey = Survey(part, level, cutoff=5.0, spins=False)
+    for sample in samples:
+        survey.add(sample, ("energy",))
+    model.cover(replaced(model.config.coverage, [survey.coverage()]))
+    context = model.context(part, level)
+    assert model.known.approach[context].max() > 0
+    for sample in samples:
+        tokens = model.encoder(part).tokenize(sample)
+        tokens = tokens.replace(context=torch.full_like(tokens.context, context))
+        assert model.known.close(tokens) is None, sample.id
 
 
 def test_stretched_edges_survive_batching():
