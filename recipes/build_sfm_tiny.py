@@ -4,7 +4,7 @@
 
 A single-domain run has the same seed, steps, learning rate and size, and as many tokens of its
 domain per step as the joint run has on average (fluids: one flow, 1.6 times as many). Needs about
-half an hour for the joint run on one core, and as much for the four others together.
+25 minutes for the joint run on one core, and as much for the four others together.
 """
 
 from __future__ import annotations

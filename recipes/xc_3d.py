@@ -34,7 +34,7 @@ from sfm_dft.neural.training import PLANS, errors_of, fold_of, train
 
 from sfm.errors import one_line_errors
 from sfm.hub.cards import write_model_card
-from sfm.train.report import write_json
+from sfm.train.report import finite, write_json
 
 Found = Mapping[str, SpeciesSpectra]
 
@@ -240,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         columns |= errors
     table = {"failures": failures, "summary": rows, "reactions": rows_of(test, columns)}
     options.out.mkdir(parents=True, exist_ok=True)
-    write_json(options.out / "results.json", table)
+    write_json(options.out / "results.json", finite(table))
     print(json.dumps(rows, indent=1))
     return 0
 

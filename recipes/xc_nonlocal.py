@@ -39,7 +39,7 @@ from sfm_dft.neural.training import PLANS, Settings, errors_of, fold_of, train
 
 import sfm
 from sfm.errors import InputError, one_line_errors
-from sfm.train.report import write_json
+from sfm.train.report import finite, write_json
 
 Found = Mapping[str, SpeciesSpots]
 TINY = {"channels": 64, "layers": 2, "experts": 1, "radial": 8, "carried": 16}
@@ -242,7 +242,7 @@ def compare(options: argparse.Namespace) -> int:
             columns[f"{arm}, whole grid"] = errors.mean(0)
     table = {"settings": asdict(settings), "summary": rows, "reactions": rows_of(judged, columns)}
     options.out.mkdir(parents=True, exist_ok=True)
-    write_json(options.out / "results.json", table)
+    write_json(options.out / "results.json", finite(table))
     print(json.dumps(rows, indent=1))
     return 0
 

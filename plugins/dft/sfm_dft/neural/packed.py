@@ -243,20 +243,12 @@ def _joined(parts: list[Spots], dtype: torch.dtype) -> Spots:
 
 
 @dataclass(frozen=True)
-class SpotStack(Stacked):
+class SpotStack(Stacked[Spots]):
     """Spots of several species, one under the other, and all their tokens."""
 
-    names: tuple[str, ...]
-    exchange: Spots
-    exchange_owner: Tensor
-    correlation: Spots
-    correlation_owner: Tensor
     packed: Tensor
     positions: Tensor
     system: Tensor
-    base: Tensor
-    exact_exchange: Tensor
-    base_exchange: Tensor
 
     def boosts(self, functional: NeuralFunctional, *, blind: bool = False) -> tuple[Tensor, Tensor]:
         """B_x and B_c of all spots, (K,) each; blind: with nothing seen around."""

@@ -99,18 +99,14 @@ def _test() -> list[Reaction]:
 def _external() -> list[Reaction]:
     from ase.data import g2
 
-    data: dict[str, Any] = g2.data
+    from sfm_dft.thermochemistry import g2_energy
 
     taken = {reaction.subject for reaction in _test()}
     found = []
     for name in g2.molecule_names:
         if name in taken:
             continue
-        # D_e from the enthalpy at 298 K as in ase.data.g2_1.get_atomization_energy
-        entry = data[name]
-        energy = -entry["enthalpy"] + entry["ZPE"] + entry["thermal correction"]
-        for atom in species(name).symbols:
-            energy += data[atom]["enthalpy"] - data[atom]["thermal correction"]
+        energy = g2_energy(name, species(name).symbols)
         found.append(Reaction(name, "atomisation", "external", _into_atoms(name), energy))
     for atom, energy in SECOND.items():
         change = {f"{atom}+1": -1, f"{atom}+2": 1}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -105,14 +105,16 @@ def _merge(
     return Spectrum(total, mean[:, : len(names)], mean[:, -2], mean[:, -1])
 
 
-class Stacked(ABC):
+@dataclass(frozen=True)
+class Stacked(ABC, Generic[Rows]):
     """Points of several species, one under the other; `owner` (K,) says whose a row is."""
 
     names: tuple[str, ...]
-    exchange: Any
+    exchange: Rows
     exchange_owner: Tensor
-    correlation: Any
+    correlation: Rows
     correlation_owner: Tensor
+    base: Tensor
     exact_exchange: Tensor
     base_exchange: Tensor
 
@@ -137,17 +139,8 @@ class Stacked(ABC):
 
 
 @dataclass(frozen=True)
-class Stack(Stacked):
+class Stack(Stacked[Spectrum]):
     """Spectra of several species, in float32 for training."""
-
-    names: tuple[str, ...]
-    exchange: Spectrum
-    exchange_owner: Tensor
-    correlation: Spectrum
-    correlation_owner: Tensor
-    base: Tensor
-    exact_exchange: Tensor
-    base_exchange: Tensor
 
     def boosts(self, functional: NeuralFunctional) -> tuple[Tensor, Tensor]:
         """B_x and B_c of all rows, (K,) each."""
