@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sfm.data.composition import wrong_energy_unit
+from sfm.data.conditions import check_conditions
 from sfm.data.consistency import consistency
 from sfm.data.neighbours import neighbour_list
 from sfm.data.sample import Sample
+from sfm.errors import InputError
 
 TOO_CLOSE = 0.5  # angstrom; the shortest bond there is, H-H, has 0.74
 NET_FORCE = 0.05  # of the root mean square force
@@ -35,7 +37,7 @@ def check_samples(samples: Sequence[Sample], *, limit: int = 20) -> list[Finding
     """All findings, at most `limit` per check."""
     findings: list[Finding] = []
     levels = dict.fromkeys(s.level for s in samples)
-    for check in (not_finite, too_close, net_force):
+    for check in (not_finite, possible_electrons, too_close, net_force):
         findings += _limited([f for s in samples for f in check(s)], limit)
     findings += _limited(duplicates(samples), limit)
     for level in levels:
@@ -79,6 +81,19 @@ def too_close(sample: Sample) -> list[Finding]:
         f"({edges.shape[1] // 2} such pairs): are positions in bohr or nanometres?"
     )
     return [Finding("error", "distance", sample.id, message)]
+
+
+def possible_electrons(sample: Sample) -> list[Finding]:
+    """Charge and spin that no such atoms can have."""
+    stated = {k: v for k, v in sample.conditions.items() if k in ("charge", "spin")}
+    if not stated or not len(sample.types) or not sample.types.all():
+        return []
+    try:
+        check_conditions(stated, sample.types, sample.id)
+    except InputError as error:
+        message = str(error).removeprefix(f"{sample.id}: ")
+        return [Finding("error", "electrons", sample.id, message)]
+    return []
 
 
 def net_force(sample: Sample) -> list[Finding]:

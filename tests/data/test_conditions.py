@@ -161,6 +161,21 @@ def test_a_gaussian_input_says_charge_and_multiplicity(tmp_path):
     assert dict(sample.conditions) == {"charge": 0.0, "spin": 1.0}
 
 
+def test_dataset_check_finds_electrons_that_cannot_be():
+    from sfm.data.checking import check_samples
+    from sfm.data.sample import Sample
+
+    def water(**conditions):
+        return Sample(
+            id="w", domain="molecules", types=WATER, positions=np.eye(3), conditions=conditions
+        )
+
+    (finding,) = check_samples([water(charge=1.0, spin=0.0)])
+    assert (finding.severity, finding.check) == ("error", "electrons")
+    assert "impossible with 9 electrons" in finding.message
+    assert not check_samples([water(charge=1.0, spin=1.0)])
+
+
 @given(st.integers(-3, 3), st.integers(0, 8))
 def test_every_word_for_one_spin_gives_it(charge, unpaired):
     electrons = int(WATER.sum()) - charge
