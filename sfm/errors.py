@@ -67,8 +67,8 @@ class InputWarning(SfmWarning):
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-# libraries that write by themselves (HDF5, safetensors) put the number into their text
-_NUMBERED = re.compile(r"(?:os error |errno = )(\d+)")
+# libraries that write by themselves (HDF5, safetensors, shutil) put the number into their text
+_NUMBERED = re.compile(r"(?:os error |errno = |\[Errno )(\d+)")
 
 
 def disk_fault(error: BaseException, place: str | os.PathLike[str] = "") -> SfmError | None:

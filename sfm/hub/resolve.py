@@ -215,6 +215,7 @@ def quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Use 'content=", DeprecationWarning)
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"huggingface_hub\.")
             yield
     finally:
         logger.setLevel(level)

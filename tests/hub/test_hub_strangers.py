@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sfm.errors import HubError, InputError, SfmWarning
+from sfm.errors import HubError, InputError, SfmError, SfmWarning
 from sfm.hub import list_models, pull, push_folder, resolve
 from sfm.hub.files import repo_files
 from sfm.testing.hub_api import Call, Reply
@@ -223,6 +223,30 @@ def test_a_read_only_cache_while_main_moved(client, server, model_folder, tmp_pa
         assert folder.name == old.name
     finally:
         subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_is_one_line(client, model_folder, tmp_path):
+    """In the cache, and in the folder of a copy; what is there stays whole."""
+    push_folder(model_folder, "tester/tiny")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("cannot mount a file system here")
+    try:
+        with pytest.raises(SfmError, match="No space left on device") as caught:
+            resolve("tester/tiny", cache_dir=disk / "cache")
+        assert "\n" not in str(caught.value)
+        assert not list(disk.rglob("*.incomplete*"))
+        subprocess.run(["rm", "-r", str(disk / "cache")], check=True)
+        (disk / "copy").mkdir()
+        (disk / "copy" / "model.safetensors").write_text("old")
+        with pytest.raises(SfmError, match="No space left on device"):
+            pull("tester/tiny", folder=disk / "copy", force_download=True)
+        assert [p.name for p in (disk / "copy").iterdir()] == ["model.safetensors"]
+        assert (disk / "copy" / "model.safetensors").read_text() == "old"
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_places_and_tokens_that_cannot_be(server, model_folder, tmp_path, client):
