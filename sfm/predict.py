@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError, OutsideError, RunError
 from sfm.guard import HOW, Finding, Guard
+from sfm.nn.pooling import POOLINGS, Pooling, pool
+from sfm.nn.trunk import INVARIANTS
 
 if TYPE_CHECKING:
     from sfm.model import FoundationModel
@@ -76,7 +78,7 @@ class Embedding:
         id: the system's name.
         encoder: encoder that was used.
         level: level of theory that routed the experts.
-        invariant: (C,) mean of the tokens' scalars.
+        invariant: (C,) mean of the tokens' scalars, or what `layers` and `pooling` ask for.
         scalars: (N, C).
         vectors: (N, 3, C), components x, y, z.
         tensors: (N, 5, C), components in e3nn's order.
@@ -310,6 +312,8 @@ def embed(
     domain: str | None = None,
     level: str | None = None,
     extrapolate: bool = False,
+    layers: Literal["last", "all"] = "last",
+    pooling: Pooling = "mean",
 ) -> Embedding | list[Embedding]:
     """The trunk's features: for similarity, regression on few labels, or clustering.
 
@@ -319,18 +323,28 @@ def embed(
         domain: treat the systems as this domain's.
         level: level of theory that routes the experts; the encoder's first one if None.
         extrapolate: warn of what lies outside the training data instead of refusing it.
+        layers: `invariant` from the last layer's scalars, or from the scalars and the norms of
+            vectors and tensors of all layers, 3 (layers + 1) C numbers a token.
+        pooling: `sum`, `mean`, or `cumulants`, means and deviations one after another.
 
     Raises:
-        InputError: unreadable input, or an unknown domain or level.
+        InputError: unreadable input, or an unknown domain, level, `layers` or `pooling`.
         OutsideError: elements, charge, spin or distances of a system lie outside the training data.
     """
+    if pooling not in POOLINGS or layers not in ("last", "all"):
+        raise InputError(
+            f"layers '{layers}', pooling '{pooling}': take last or all, and one of "
+            f"{', '.join(POOLINGS)}"
+        )
     samples = _samples(model, inputs, domain)
     results: list[Embedding] = []
     guards: dict[tuple[str, str], Guard] = {}
     for sample in samples:
         try:
             with row():
-                results.append(_embedding(model, sample, level, guards, extrapolate))
+                results.append(
+                    _embedding(model, sample, level, guards, extrapolate, layers, pooling)
+                )
         except OutsideError as error:
             _refuse(error, samples)
     if not results and (skipped := rows_left_out()):
@@ -344,6 +358,8 @@ def _embedding(
     level: str | None,
     guards: dict[tuple[str, str], Guard],
     extrapolate: bool,
+    layers: Literal["last", "all"],
+    pooling: Pooling,
 ) -> Embedding:
     part = next(
         (
@@ -360,12 +376,14 @@ def _embedding(
     tokens = model.tokenize(part, [sample], chosen)
     guards[part, chosen].check(tokens, [sample.conditions])
     with torch.no_grad():
-        out = model.features({part: tokens})[part]
+        out = model.features({part: tokens}, invariants=layers == "all")[part]
+        rows = out.extras[INVARIANTS] if layers == "all" else out.scalars
+        invariant = pool(rows, out, pooling)[0]
     return Embedding(
         id=sample.id,
         encoder=part,
         level=chosen,
-        invariant=out.scalars.mean(0).cpu().numpy(),
+        invariant=invariant.cpu().numpy(),
         scalars=out.scalars.cpu().numpy(),
         vectors=out.vectors.cpu().numpy(),
         tensors=out.tensors.cpu().numpy(),

@@ -19,6 +19,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--domain", help="treat the systems as this domain's")
     parser.add_argument("--level", help="level of theory that routes the experts")
     parser.add_argument(
+        "--layers",
+        choices=("last", "all"),
+        default="last",
+        help="scalars of the last layer, or scalars and norms of all layers",
+    )
+    parser.add_argument(
+        "--pool",
+        choices=("sum", "mean", "cumulants"),
+        default="mean",
+        help="over the tokens of a system; cumulants: means, then deviations",
+    )
+    parser.add_argument(
         "--extrapolate",
         action="store_true",
         help="answer outside the training data too: elements, charges, atoms that come too close",
@@ -45,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
             domain=arguments.domain,
             level=arguments.level,
             extrapolate=arguments.extrapolate,
+            layers=arguments.layers,
+            pooling=arguments.pool,
         )
     systems = found if isinstance(found, list) else [found]
     if skipped.rows:

@@ -26,6 +26,7 @@ class Head(nn.Module, ABC):
         normalisation: how labels are normalised: `references` (one number per token type, summed
             for an extensive quantity and averaged for an intensive one, fitted by least squares,
             then scaled), `standard` (mean and standard deviation), `rms` (scale only), `none`.
+        needs: extras of the encoder's tokens that it reads.
 
     Args:
         quantity: what it predicts.
@@ -33,6 +34,7 @@ class Head(nn.Module, ABC):
     """
 
     normalisation: ClassVar[Normalisation] = "rms"
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, quantity: Quantity, channels: int, **options: Any) -> None:
         super().__init__()

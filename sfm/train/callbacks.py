@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from torch import Tensor
 
 from sfm.data.atomic import disk_errors, flush
 from sfm.data.batching import Batch
@@ -97,6 +98,37 @@ class Validation(pl.Callback):
             values = mean_losses(pl_module.model, pl_module.objective, self.batches)
             values |= pl_module.objective.validation(pl_module.model)
         self.history.add(trainer, step, {f"validation/{k}": v for k, v in values.items()})
+
+
+class KeepBest(pl.Callback):
+    """The averaged weights of the lowest validation loss; after `patience` worse ones it stops."""
+
+    def __init__(self, ema: Ema, history: History, patience: int) -> None:
+        self.ema, self.history, self.patience = ema, history, patience
+        self.best, self.step, self.worse = float("inf"), 0, 0
+        self.weights: dict[str, Tensor] = {}
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
+    ) -> None:
+        row = self.history.rows[-1] if self.history.rows else {}
+        if row.get("step") != trainer.global_step or "validation/loss" not in row:
+            return
+        if row["validation/loss"] < self.best:
+            self.best, self.step, self.worse = row["validation/loss"], trainer.global_step, 0
+            self.weights = {k: v.detach().clone() for k, v in self.ema.shadow.items()}
+            return
+        self.worse += 1
+        if self.worse >= self.patience:
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        own = ("best", "step", "worse", "weights")
+        return {name: getattr(self, name) for name in own}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for name, value in state_dict.items():
+            setattr(self, name, value)
 
 
 class Interrupt(pl.Callback):

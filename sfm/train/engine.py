@@ -17,7 +17,7 @@ import torch
 from sfm.errors import InputError, RecipeError
 from sfm.model import FoundationModel
 from sfm.recipe import OptimizerSection, TrainingSection
-from sfm.train.callbacks import History, Interrupt, Progress, SaveLast, Validation
+from sfm.train.callbacks import History, Interrupt, KeepBest, Progress, SaveLast, Validation
 from sfm.train.data import MixedData
 from sfm.train.ema import Ema
 from sfm.train.folders import LAST
@@ -160,6 +160,7 @@ def fit(
     probabilities: Sequence[float] | None = None,
     through: Sequence[ThroughTerm] = (),
     log: bool = True,
+    patience: int | None = None,
 ) -> FitResult:
     """Train `model` in place; at the end it holds the averaged weights.
 
@@ -176,6 +177,8 @@ def fit(
         probabilities: shares of the tasks, if not those of the temperature.
         through: terms of the loss behind a simulator.
         log: write CSV and TensorBoard files.
+        patience: end with the averaged weights of the lowest validation loss, and stop after so
+            many validations that were worse; None ends with the last ones.
 
     Raises:
         RunError: a label, prediction or gradient is not finite.
@@ -191,10 +194,12 @@ def fit(
     objective = Objective(model, tasks, stress_scales, through)
     module = TrainingModule(model, objective, optimizer, settings.steps, recipe)
     ema, history, interrupt = Ema(settings.ema), History(settings.log_every), Interrupt()
+    keep = None if patience is None else KeepBest(ema, history, patience)
     callbacks: list[pl.Callback] = [
         ema,
         history,
         Validation(data.validation_batches(), ema, history, settings.validate_every),
+        *([keep] if keep else []),
         interrupt,
         SaveLast(run, settings.checkpoint_every, interrupt),
         Progress(title),
@@ -214,6 +219,8 @@ def fit(
             os.environ.pop("SFM_RUN_VERSION", None)
     if interrupt.asked and trainer.global_step < settings.steps:
         raise KeyboardInterrupt
+    if keep and keep.weights:
+        ema.shadow = keep.weights
     ema.apply(module)
     model.eval()
     return FitResult(

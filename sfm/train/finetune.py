@@ -13,9 +13,17 @@ from typing import Any
 from sfm.data.label_names import LabelNames
 from sfm.errors import InputError, did_you_mean
 from sfm.model import FoundationModel
+from sfm.nn.head import head_class
 from sfm.recipe import MODES, FinetuneRecipe, Goal, ModelSection, OptimizerSection
+from sfm.registry import parts
 from sfm.strict_json import read_object
-from sfm.train.build import fit_normalisers, measure_neighbours, model_config, new_model
+from sfm.train.build import (
+    fit_normalisers,
+    heads_of,
+    measure_neighbours,
+    model_config,
+    new_model,
+)
 from sfm.train.cover import cover
 from sfm.train.engine import fit
 from sfm.train.evaluate import Evaluation, evaluate
@@ -240,7 +248,27 @@ def make_task(
     for split in ("train", "test"):
         if not len(task.split(split)):
             raise InputError(f"{source.name}: no samples in the split '{split}'")
+    _check_heads(model, task)
     return task
+
+
+def _check_heads(model: FoundationModel, task: TaskData) -> None:
+    """Whether the encoder makes what the heads of the task's quantities read, before it starts.
+
+    Raises:
+        InputError: it does not; other encoders of the domain are named.
+    """
+    made = model.encoder(task.encoder).tokenize(task.train[0]).extras
+    for spec in heads_of(task):
+        missing = [name for name in head_class(spec.part).needs if name not in made]
+        if missing:
+            others = [p.full_name for p in parts("encoders", domain=task.domain)]
+            named = ", ".join(p for p in others if p != task.encoder) or "none installed"
+            raise InputError(
+                f"{task.name}: '{spec.quantity}' needs {', '.join(missing)} of the encoder, which "
+                f"'{task.encoder}' of model '{model.config.name}' does not make; take a model with "
+                f"another encoder of {task.domain} ({named}), or pretrain one"
+            )
 
 
 def _encoder(model: FoundationModel, source: Source, wanted: Sequence[str]) -> str:

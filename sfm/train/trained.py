@@ -20,6 +20,8 @@ from sfm.train.tasks import TaskData
 from sfm.train.transfer import choose_trainable, grow, limited
 
 LEARNING_RATE = {"full": 5e-4, "head": 5e-3, "lora": 2e-3}
+# validations without improvement after which training ends, and systems that can tell
+PATIENCE, FEWEST = 4, 10
 # a quantity that the model does not know has a head to learn, and bears it
 NEW_QUANTITY = {"full": 2e-3}
 
@@ -93,6 +95,7 @@ def train(
         resume=resume,
         probabilities=shares,
         log=log,
+        patience=PATIENCE if len(task.validation) >= FEWEST else None,
     )
     if not result.is_main:
         return Outcome(grown, recipe.mode, result, counts)

@@ -18,6 +18,7 @@ from sfm.recipe import FinetuneRecipe, Lora, validate
 from sfm.train.evaluate import evaluate
 from sfm.train.finetune import finetune, make_task
 from sfm.train.lora import add_lora, merge_lora
+from sfm.train.losses import task_losses
 from sfm.train.pretrain import pretrain
 from sfm.train.sources import open_source
 from sfm.train.transfer import grow, nearest_levels
@@ -284,3 +285,50 @@ def test_a_model_on_a_gpu_can_be_fine_tuned(base, tmp_path):
     )
     assert model.device.type == "cuda"
     assert FoundationModel.from_pretrained(out).device.type == "cpu"
+
+
+def test_training_ends_with_the_weights_of_the_best_validation(base, tmp_path):
+    """At a rate that diverges, the first validations are the best ones, and it stops early."""
+    recipe = settings("training.steps=60", "training.validate_every=5", "optimizer.lr=0.3")
+    out = finetune(base, "spiders/webs", "arrow", "full", tmp_path / "b", recipe=recipe, log=False)
+    report = json.loads((out / "report.json").read_text())
+    losses = [r["validation/loss"] for r in report["history"] if "validation/loss" in r]
+    assert report["steps"] == 60 or len(losses) - losses.index(min(losses)) == 5
+    model = FoundationModel.from_pretrained(out)
+    task = make_task(model, open_source("spiders/webs", whole=False), "arrow", recipe)
+    assert task_losses(model, [task])["loss"] == pytest.approx(min(losses), rel=0.05)
+
+
+def test_a_head_that_the_encoder_cannot_feed_is_refused_at_once(base, monkeypatch):
+    """Its needs are named before anything starts, not missed in the first step."""
+    model = FoundationModel.from_pretrained(base)
+    monkeypatch.setattr("sfm.nn.head.ScalarMean.needs", ("angles",))
+    with pytest.raises(InputError, match="'extent' needs angles of the encoder, which 'spiders/po"):
+        make_task(model, open_source("spiders/held-webs", whole=False), "extent", settings())
+
+
+def test_a_quantity_of_the_users_own(base, toy, tmp_path):
+    """Defined, learned, stored: a fresh process of its own needs no plugin for it."""
+    from sfm import registry
+    from sfm.data.storage import open_dataset
+    from sfm.quantity import Quantity
+
+    with pytest.raises(InputError, match="no labels"):
+        open_source([s.replace(labels={"fame": 1.0}) for s in open_dataset(toy / "held-webs")])
+    own = Quantity("fame", "eV", summary="user's own")
+    registry.define(own)
+    try:
+        samples = [
+            s.replace(labels={"fame": np.asarray(float((s.types == 6).mean()))})
+            for s in open_dataset(toy / "held-webs")
+        ]
+        out = finetune(base, samples, "fame", "ridge", tmp_path / "own", log=False)
+    finally:
+        registry._defined.clear()
+    model = FoundationModel.from_pretrained(out)
+    assert model.config.quantities["fame"] == own
+    assert registry.quantities()["fame"] == own
+    said = model.predict([samples[0]], quantities=["fame"])[0]
+    assert float(said["fame"]) == pytest.approx(float(samples[0].labels["fame"]), abs=0.05)
+    assert said.units["fame"] == "eV"
+    registry._defined.clear()

@@ -31,6 +31,7 @@ class ChangeHead(Head):
 
     normalisation: ClassVar[Any] = "none"
     dim: ClassVar[int] = 2
+    needs: ClassVar[tuple[str, ...]] = ("change", "velocity_scale", "grid_cells", "cell_index")
 
     def __init__(self, quantity: Quantity, channels: int, **options: Any) -> None:
         super().__init__(quantity, channels, **options)

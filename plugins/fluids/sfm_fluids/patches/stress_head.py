@@ -57,6 +57,7 @@ class StressHead(Head):
 
     normalisation: ClassVar[Any] = "rms"
     dim: ClassVar[int] = 4
+    needs: ClassVar[tuple[str, ...]] = ("strain", "laplacian", "velocity_scale", "grid_cells")
 
     def __init__(self, quantity: Quantity, channels: int, **options: Any) -> None:
         super().__init__(quantity, channels, **options)
