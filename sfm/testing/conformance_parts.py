@@ -1,4 +1,4 @@
-"""Checks of heads, metrics and readers."""
+"""Checks of heads, metrics, readers and descriptors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sfm.testing.checks import Check, CheckFailed, Skipped, ensure
 
 
 def checks(plugin: Plugin) -> list[Check]:
-    """Checks of all the plugin's heads, metrics and readers."""
+    """Checks of all the plugin's heads, metrics, readers and descriptors."""
     found = []
     for part in plugin.heads:
         found.append(Check(f"heads/{plugin.name}/{part}", "quantity", partial(head, plugin, part)))
@@ -26,7 +26,35 @@ def checks(plugin: Plugin) -> list[Check]:
         found.append(
             Check(f"readers/{plugin.name}/{part}", "bad-input", partial(reader, plugin, part))
         )
+    for part in plugin.descriptors:
+        found.append(
+            Check(f"descriptors/{plugin.name}/{part}", "turned", partial(descriptor, plugin, part))
+        )
     return found
+
+
+def descriptor(plugin: Plugin, part: str) -> str:
+    """Numbers by name, the same for a sample that was turned, at least ten that are finite."""
+    import torch
+
+    from sfm.nn.symmetry import random_rotation
+    from sfm.testing.models import encoder_samples
+
+    function = find("descriptors", f"{plugin.name}/{part}").load()
+    turn = random_rotation(torch.Generator().manual_seed(0)).numpy()
+    most = 0
+    for encoder in plugin.encoders:
+        for sample in encoder_samples(f"{plugin.name}/{encoder}")[:3]:
+            cell = None if sample.cell is None else sample.cell @ turn.T
+            found = function(sample)
+            moved = function(sample.replace(positions=sample.positions @ turn.T, cell=cell))
+            ensure(found.keys() == moved.keys(), f"{sample.id}: other names after a rotation")
+            for name, value in found.items():
+                close = np.isclose(value, moved[name], rtol=1e-5, atol=1e-6, equal_nan=True)
+                ensure(bool(close), f"{sample.id}: {name} is {value}, turned {moved[name]}")
+            most = max(most, int(np.isfinite(list(found.values())).sum()))
+    ensure(most >= 10, f"says at most {most} finite numbers")
+    return f"{most} descriptors"
 
 
 def head(plugin: Plugin, part: str) -> None:
