@@ -14,9 +14,9 @@ PROTOCOL = (
     "`{model}`, {labels} training labels (40 for atomisation), at most {tested} test systems that "
     "share no scaffold (molecules) or set of elements (crystals) with them, {seeds} seeds; mean "
     "absolute errors, mean over seeds. `auto` chooses by leave-one-out errors on the training "
-    "labels alone. The best rival knows nothing of the model: mean, composition, or descriptors "
-    "(RDKit's, or elemental statistics with the cell's, with a Gaussian process); it is the best "
-    "of them on the test systems, which nobody could choose beforehand. `scratch`: the same trunk, "
+    "labels alone. The best rival knows nothing of the model: mean, composition, or a Gaussian "
+    "process on descriptors (RDKit's, or elemental statistics with the cell's); it is the best of "
+    "them on the test systems, which nobody could choose beforehand. `scratch`: the same trunk, "
     "new, {steps} steps of {tokens} tokens. Structures may have occurred in pretraining, these "
     "labels have not."
 )

@@ -1,7 +1,7 @@
 """A head in closed form: Gaussian-process regression on frozen features, stored like any head.
 
 For one number y per system, with blocks b of inputs x_b (composition, the trunk's pooled
-invariants, a plugin's descriptors), each standardised on the training systems,
+invariants, each kind of a plugin's descriptors), each standardised on the training systems,
 
     k(x, x') = sum_b  v_b x_b . x'_b / D_b  +  w_b m(|x_b - x'_b| / (l_b sqrt(D_b))),
     m(r) = (1 + sqrt(5) r + 5 r^2 / 3) exp(-sqrt(5) r)                     (Matern 5/2),
@@ -28,7 +28,7 @@ from sfm.nn.precision import Float64Buffers
 from sfm.nn.trunk import INVARIANTS
 from sfm.quantity import Quantity
 
-COMPOSITION, FEATURES, DESCRIPTORS = "composition", "features", "descriptors"
+COMPOSITION, FEATURES = "composition", "features"
 OUTSIDE_FACTOR = 1.0
 
 
@@ -51,9 +51,9 @@ def pooled_blocks(
 
     Args:
         features: the trunk's, with the invariants of all layers among their extras.
-        inputs: the encoder's tokens; `descriptors` is an extra of them.
+        inputs: the encoder's tokens.
         quantity: what is to be said.
-        names: which blocks.
+        names: which blocks; those of descriptors are left out.
     """
     blocks: dict[str, Tensor] = {}
     if COMPOSITION in names:
@@ -62,6 +62,16 @@ def pooled_blocks(
         how = "sum" if quantity.extensive else "cumulants"
         blocks[FEATURES] = pool(features.extras[INVARIANTS].double(), features, how)  # type: ignore[arg-type]
     return blocks
+
+
+def block_of(part: str) -> str:
+    """Name of the block of a plugin's descriptors: `rdkit` of `molecules/rdkit`."""
+    return part.rpartition("/")[2].replace("-", "_")
+
+
+def is_tame(block: str) -> bool:
+    """Whether outliers of the block are bent in: those of descriptors are."""
+    return block not in (COMPOSITION, FEATURES)
 
 
 class Standard:
@@ -150,12 +160,15 @@ class KernelHead(Float64Buffers, Head):
     def standardised(self, features: Tokens, inputs: Tokens) -> dict[str, Tensor]:
         """Inputs (S, D_b) by block, as the kernel takes them."""
         raw = pooled_blocks(features, inputs, self.quantity, list(self.widths))
-        if DESCRIPTORS in self.widths:
-            raw[DESCRIPTORS] = inputs.extras[self.extra].double()
+        start = 0
+        for part, names in self.descriptors.items():
+            columns = inputs.extras[self.extra][:, start : start + len(names)]
+            raw[block_of(part)] = columns.double()
+            start += len(names)
         blocks = {}
         for name in self.widths:
             own = (getattr(self, f"{name}_{what}") for what in ("columns", "mean", "spread"))
-            blocks[name] = Standard(*own)(raw[name], tame=name == DESCRIPTORS)
+            blocks[name] = Standard(*own)(raw[name], tame=is_tame(name))
         return blocks
 
     @property

@@ -24,7 +24,15 @@ from sfm.data.tokens import Tokens
 from sfm.model import FoundationModel
 from sfm.nn.derive import DERIVED
 from sfm.nn.head import KERNEL
-from sfm.nn.kernel import COMPOSITION, DESCRIPTORS, FEATURES, KernelHead, Standard, pooled_blocks
+from sfm.nn.kernel import (
+    COMPOSITION,
+    FEATURES,
+    KernelHead,
+    Standard,
+    block_of,
+    is_tame,
+    pooled_blocks,
+)
 from sfm.quantity import Quantity
 from sfm.train.cover import cover
 from sfm.train.data import INFERENCE
@@ -128,21 +136,20 @@ def baselines_of(model: FoundationModel, target: Target) -> dict[str, dict[str, 
 
 
 def forms_of(
-    model: FoundationModel, target: Target, *, descriptors: bool, known: bool
+    model: FoundationModel, target: Target, *, descriptors: Sequence[str], known: bool
 ) -> list[Form]:
     """All forms of a target.
 
     Args:
         model: with the target's level.
         target: what.
-        descriptors: whether there are some.
+        descriptors: blocks of them.
         known: whether the model says the quantity at this or another level.
     """
-    named = (DESCRIPTORS,) if descriptors else ()
-    both = (COMPOSITION, FEATURES, *named)
+    both = (COMPOSITION, FEATURES, *descriptors)
     forms = [Form("mean", rival=True), Form("composition", (COMPOSITION,), rival=True)]
-    if descriptors:
-        forms.append(Form("descriptors", (COMPOSITION, DESCRIPTORS), smooth=True, rival=True))
+    for name in descriptors:
+        forms.append(Form(name, (COMPOSITION, name), smooth=True, rival=True))
     forms += [Form("ridge", both), Form("gp", both, smooth=True)]
     for name in baselines_of(model, target):
         said = "delta" if name == "own" else f"delta {name}"
@@ -203,9 +210,9 @@ def gather(
         chunk.append(tokens)
     flush()
     raw = {name: torch.cat(rows) for name, rows in blocks.items()}
-    if names:
-        raw[DESCRIPTORS] = torch.from_numpy(np.stack([row(s, names) for s in samples])).float()
-        raw[DESCRIPTORS] = raw[DESCRIPTORS].double()  # what they will be when they come in tokens
+    for own, columns in names.items():
+        rows = torch.from_numpy(np.stack([row(s, {own: columns}) for s in samples]))
+        raw[block_of(own)] = rows.float().double()  # what they will be when they come in tokens
     labels = [float(np.asarray(s.labels[quantity.name]).ravel()[0]) for s in samples]
     return Inputs(
         target=target,
@@ -237,7 +244,7 @@ def fit_form(form: Form, inputs: Inputs) -> Fitted:
     raw = {b: inputs.raw[b] for b in form.blocks if b in inputs.raw}
     standards = {b: Standard.of(rows) for b, rows in raw.items()}
     standards = {b: s for b, s in standards.items() if len(s.columns)}
-    blocks = {b: s(raw[b], tame=b == DESCRIPTORS) for b, s in standards.items()}
+    blocks = {b: s(raw[b], tame=is_tame(b)) for b, s in standards.items()}
     smooth = {b: form.smooth and b != COMPOSITION for b in blocks}
     gaussian = fit_gaussian(blocks, rest, smooth)
     return _judged(
@@ -275,7 +282,8 @@ def interval_factor(ratios: Tensor) -> float:
 
 def all_forms(model: FoundationModel, inputs: Inputs, *, known: bool) -> list[Fitted]:
     """Every form, fitted."""
-    forms = forms_of(model, inputs.target, descriptors=DESCRIPTORS in inputs.raw, known=known)
+    described = [b for b in inputs.raw if is_tame(b)]
+    forms = forms_of(model, inputs.target, descriptors=described, known=known)
     return [fit_form(form, inputs) for form in forms]
 
 
@@ -300,7 +308,7 @@ def _spec(model: FoundationModel, fitted: Fitted) -> HeadSpec:
         "points": len(fitted.inputs.labels) if blocks else 0,
         "widths": {name: len(s.columns) for name, s in blocks.items()},
         "descriptors": {
-            k: list(v) for k, v in fitted.inputs.descriptors.items() if DESCRIPTORS in blocks
+            k: list(v) for k, v in fitted.inputs.descriptors.items() if block_of(k) in blocks
         },
         "baseline": baselines_of(model, target)[against] if against else None,
         "kind": fitted.form.name,
@@ -329,7 +337,7 @@ def _fill(head: KernelHead, fitted: Fitted) -> None:
         getattr(head, f"{name}_columns").copy_(standard.columns)
         getattr(head, f"{name}_mean").copy_(standard.mean)
         getattr(head, f"{name}_spread").copy_(standard.spread)
-        getattr(head, f"{name}_inputs").copy_(standard(raw, tame=name == DESCRIPTORS))
+        getattr(head, f"{name}_inputs").copy_(standard(raw, tame=is_tame(name)))
         getattr(head, f"{name}_weights").copy_(gaussian.weights[name])
 
 

@@ -159,9 +159,7 @@ def test_what_is_fitted_is_what_is_predicted(base):
     target = Target(PART, "pair", "extent")
     grown = with_levels(model, task, {})
     inputs = gather(grown, task, target, labelled(task, target))
-    form = next(
-        f for f in forms_of(grown, target, descriptors=False, known=False) if f.name == "gp"
-    )
+    form = next(f for f in forms_of(grown, target, descriptors=[], known=False) if f.name == "gp")
     fitted = fit_form(form, inputs)
     installed = install(grown, [fitted])
     said = [float(p["extent"]) for p in installed.predict(list(labelled(task, target)))]

@@ -40,7 +40,10 @@ plugin = Plugin(
         "object:ase.atoms.Atoms": "sfm_molecules.readers:from_ase",
         "object:rdkit.Chem.rdchem.Mol": "sfm_molecules.readers:from_rdkit",
     },
-    descriptors={"rdkit": "sfm_molecules.descriptors:rdkit"},
+    descriptors={
+        "rdkit": "sfm_molecules.descriptors:rdkit",
+        "xtb": "sfm_molecules.descriptors:xtb",
+    },
     quantities=ALL,
     citations=(
         "doi:10.1021/acs.jctc.8b01176",  # GFN2-xTB
