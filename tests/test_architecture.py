@@ -14,7 +14,7 @@ PLUGINS = {p.name.removeprefix("sfm_"): p for p in (ROOT / "plugins").glob("*/sf
 # a module of layer k may import layers below k and its own
 LAYERS = [
     {"errors", "progress", "quantity", "units", "plugin", "registry"},
-    {"config", "coverage", "recipe"},
+    {"config", "config_schema", "coverage", "recipe", "strict_json", "yaml12"},
     {"data"},
     {"nn", "simulate"},
     {"model", "checkpoint", "predict", "calculator", "guard"},
