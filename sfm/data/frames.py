@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfm.data.rows import row
+from sfm.data.sample import MAX_TYPE
 from sfm.data.xyz import first_line, xyz_frames
 from sfm.errors import InputError
 
@@ -65,8 +66,11 @@ def read_frames(
                 raise InputError(f"damaged: unknown element or column {error}") from None
             except Exception as error:  # ASE's readers raise what they like
                 raise InputError(f"damaged or truncated ({first_line(error)})") from None
+            more = atoms is not None
+            if atoms is not None and not all(0 <= z <= MAX_TYPE for z in atoms.numbers):
+                atoms = None
+                raise InputError("damaged: an atomic number that no element has")
         if atoms is not None:
-            more = True
             yield where, atoms
 
 

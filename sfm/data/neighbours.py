@@ -8,6 +8,7 @@ from sfm.errors import InputError
 
 MAX_PAIRS = 10**8  # about 5 GB of indices and shifts
 MAX_IMAGES = 10**5
+MAX_CELLS = 10**8  # cutoffs along a lattice vector; vesin dies of SIGFPE beyond 2^31
 FAR = 1e9  # beyond this a double has no seven digits left behind the point
 
 
@@ -85,6 +86,8 @@ def _refuse(positions: np.ndarray, cutoff: float, box: np.ndarray, pbc: np.ndarr
         if not volume > 0:
             return  # the sample's own check names it
         heights = volume / np.linalg.norm(np.cross(full[[1, 2, 0]], full[[2, 0, 1]]), axis=1)
+        if heights.max() > MAX_CELLS * cutoff:
+            raise InputError(f"the cell is {heights.max():.3g} thick, for a cutoff of {cutoff:g}")
         images = float(np.prod(1 + 2 * np.floor(cutoff / heights[pbc])))
         if images > MAX_IMAGES:
             raise InputError(

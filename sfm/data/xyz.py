@@ -112,6 +112,10 @@ def _atoms(lines: list[str], start: int) -> Atoms:
         except Exception as error:  # ASE's reader raises what it likes
             known = _reason(rows, columns, start) or f"damaged ({first_line(error)})"
             raise InputError(known) from None
+    if len(atoms) != count:
+        raise InputError(
+            f"row {start + 2}: the columns hold no elements or no positions of the {count} atoms"
+        )
     if frame.masses:
         masses = atoms.get_masses()
         masses[list(frame.masses)] = list(frame.masses.values())

@@ -90,5 +90,7 @@ def test_what_cannot_be_finished_is_refused():
         neighbour_list(crowd, 5.0, np.diag([1e4] * 3), True)
     with pytest.raises(InputError, match=r"cell is 1e-05 thin"):
         neighbour_list(crowd[:3], 5.0, np.diag([1e-5, 3, 3]), True)
+    with pytest.raises(InputError, match=r"cell is 1e\+12 thick"):
+        neighbour_list(crowd[:3], 5.0, np.diag([1e12, 3, 3]), True)
     with pytest.raises(InputError, match="wrap the coordinates"):
         neighbour_list(np.array([[0, 0, 0], [0, 0, 1e15]]), 5.0, np.diag([9.0] * 3), True)

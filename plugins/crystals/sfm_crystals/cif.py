@@ -109,6 +109,9 @@ def _mend(block: Any) -> None:
         labels = data["_atom_site_label"] = list(data["_atom_site_type_symbol"])
     if not isinstance(labels, list) or any(not isinstance(data.get(k), list) for k in FRACTIONS):
         raise InputError("its sites need labels and three coordinates in one loop")
+    for key, values in columns.items():
+        if isinstance(values, list) and len(values) != len(labels):
+            raise InputError(f"{len(labels)} sites, but {len(values)} values of {key}")
     operations = max((len(data[k]) for k in OPERATIONS if isinstance(data.get(k), list)), default=1)
     if len(labels) * operations > MOST_SITES:
         raise InputError(

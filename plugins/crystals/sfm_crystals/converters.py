@@ -34,6 +34,8 @@ def from_atoms(atoms: Atoms, *, name: str = "") -> Sample:
     name = name or atoms.get_chemical_formula()
     if not atoms.pbc.any():
         raise WrongDomain(f"{name}: periodic along no lattice vector, so it is not a crystal")
+    if len(atoms) == 0:
+        raise InputError(f"{name}: holds no atoms")
     if (atoms.numbers == 0).any():
         row = int(np.flatnonzero(atoms.numbers == 0)[0])
         raise InputError(f"{name}: atom {row + 1} is of unknown element '{atoms.symbols[row]}'")

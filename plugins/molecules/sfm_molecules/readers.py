@@ -154,6 +154,8 @@ def from_rdkit(molecule: Mol, *, name: str | None = None) -> Sample:
     """
     from rdkit import Chem
 
+    if molecule.GetNumAtoms() == 0:
+        raise InputError("holds no atoms")
     given = molecule.GetProp("_Name") if molecule.HasProp("_Name") else ""
     name = name or given or Chem.MolToSmiles(Chem.RemoveHs(molecule))
     for atom in molecule.GetAtoms():
