@@ -36,6 +36,7 @@ from sfm_dft.scf import Orbitals, ScfState, finish, iterate, start_state
 from sfm_dft.second_order import polarizabilities, vibrational
 from sfm_dft.stability import stabilise
 from sfm_dft.system import KohnShamSystem
+from sfm_dft.verdict import alike, failure
 from sfm_dft.xc import FUNCTIONALS
 from sfm_dft.xc.functional import Functional
 
@@ -406,24 +407,8 @@ class KohnSham(Simulator):
         """
         state = self(self.state(sample), self.max_cycles)
         if not state.converged:
-            raise RunError(self._failure(state))
+            raise RunError(failure(self, state))
         return state
-
-    def _failure(self, state: KohnShamState) -> str:
-        open_ = (~state.scf.converged).nonzero()[:, 0].tolist()
-        which = f" ({len(open_)} of {len(state.system)} molecules)" if state.batched else ""
-        lost = (state.scf.cycles > 0) & ~state.scf.residual.isfinite()
-        if lost.any():
-            number = int(lost.nonzero()[0, 0]) + 1
-            return (
-                f"{self.part}: the energy of molecule {number} is not finite{which}; look at its "
-                "geometry, the parameters and the closure"
-            )
-        return (
-            f"{self.part}: not self-consistent after {int(state.scf.cycles.max())} cycles{which} "
-            f"(residual {float(state.scf.residual.detach().max()):.1e} hartree, wanted "
-            f"{self.tolerance:.1e}); try level_shift=0.3 or more max_cycles"
-        )
 
     def observe(self, state: KohnShamState) -> dict[str, Tensor]:
         """Energies, dipole and frontier levels in eV and e angstrom, () and (3,); forces (A, 3).
@@ -434,7 +419,7 @@ class KohnSham(Simulator):
             RunError: the state used up `max_cycles` without converging.
         """
         if not state.converged and float(state.time) >= self.max_cycles:
-            raise RunError(self._failure(state))
+            raise RunError(failure(self, state))
         functional = self.energy_functional(state)
         total, linked = None, False  # whether there is anything to take derivatives by
         if state.converged and torch.is_grad_enabled():
@@ -532,7 +517,7 @@ class KohnSham(Simulator):
         return {n: x if n == "scf_residual" else x * torch.nan for n, x in last.items()}
 
     def warnings(self, state: KohnShamState) -> tuple[str, ...]:
-        return () if state.converged else (self._failure(state),)
+        return alike(self, state) if state.converged else (failure(self, state),)
 
     def run(self, state: KohnShamState, steps: int, *, every: int | None = None) -> Trajectory:
         """As the base class, one record per cycle; stops at self-consistency.
@@ -573,7 +558,7 @@ class KohnSham(Simulator):
         for start in observations.state:
             state = self(start, self.max_cycles)
             if not state.converged:
-                raise RunError(self._failure(state))
+                raise RunError(failure(self, state))
             found.append(self.observe(state))
         return {name: torch.stack([f[name] for f in found]) for name in observations.values}
 

@@ -9,6 +9,10 @@ negative curvature to its edge, and is taken only if the energy falls as the mod
 helps where DIIS wanders: small gaps, learned functionals, stretched bonds. What it ends in is a
 minimum, whose lowest levels need not all be filled.
 
+Where one spin's density vanishes, as in a bond that is pulled apart, the second derivative by the
+polarisation diverges, and no radius is small enough for the model to hold: there DIIS, which needs
+no curvature, goes on from the broken symmetry that Newton's method has found.
+
 References: Steihaug, SIAM J. Numer. Anal. 20, 626 (1983); Sun, Yang, Chan, Chem. Phys. Lett. 683,
 291 (2017).
 """
@@ -23,12 +27,13 @@ import torch
 from torch import Tensor
 
 from sfm_dft.energy import EnergyFunctional
-from sfm_dft.scf import ScfState, commutators
+from sfm_dft.scf import ScfState, commutators, iterate, start_state
 
 FIRST_RADIUS = 0.4
 LARGEST_RADIUS = 1.2
 SMALLEST_RADIUS = 1e-6
 INNER_STEPS = 25
+RESCUE = 20  # cycles of DIIS where no step is short enough
 ENERGY_NOISE = 1e-11  # relative: below it, energies no longer decide
 
 
@@ -54,7 +59,7 @@ def _one(
     n = functional.system.size
     d = state.density_matrix[index : index + 1, :, :n, :n].detach()
     rotation = Rotation(functional, d)
-    radius, cycles, converged = FIRST_RADIUS, 0, False
+    radius, cycles, converged, stalled = FIRST_RADIUS, 0, False, False
     energy = float(functional.energy(rotation.density()).detach())
     residual = float("inf")
     while cycles < steps:
@@ -83,9 +88,20 @@ def _one(
                 rotation, energy = trial, found
                 break
         else:
+            stalled = True
             break
+    reached = rotation.density()
+    if stalled:
+        rescued = iterate(
+            functional, start_state(functional.system, reached), RESCUE, tolerance=tolerance
+        )
+        cycles += int(rescued.cycles[0])
+        found = float(functional.energy(rescued.density_matrix).detach())
+        if found <= energy + 10.0 * ENERGY_NOISE * abs(energy):
+            reached, residual = rescued.density_matrix, float(rescued.residual[0])
+            converged = bool(rescued.converged[0])
     matrices = state.density_matrix.clone()
-    matrices[index, :, :n, :n] = rotation.density()[0]
+    matrices[index, :, :n, :n] = reached[0]
 
     def put(old: Tensor, value: float | int | bool) -> Tensor:
         out = old.clone()

@@ -121,6 +121,29 @@ def test_a_batch_and_single_steps_get_there_too():
     torch.testing.assert_close(both[0], single, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("distance", [6.0, 10.0, 15.0])
+def test_a_bond_that_is_pulled_apart_ends_in_two_atoms(distance):
+    """PySCF's UKS with the same fitting: two hydrogen atoms are -27.13681 eV (PBE/def2-SVP)."""
+    apart = Sample(id="H2", domain="dft", types=[1, 1], positions=[[0, 0, 0], [0, 0, distance]])
+    options = {"functional": "PBE", "spin": "unrestricted", "stability": True}
+    simulator = KohnSham(**options).requires_grad_(False)
+    found = simulator.observe(simulator.solve(apart))
+    assert found["energy"].item() == pytest.approx(-27.13681, abs=5e-4)  # atoms' grids overlap
+    assert found["spin_squared"].item() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_spins_that_never_were_let_apart_are_named():
+    settings = {"functional": "PBE", **OPTIONS}
+    plain = KohnSham(**settings)
+    (said,) = plain.warnings(plain.solve(STRETCHED))
+    assert "stability=True" in said
+    better = KohnSham(stability=True, **settings)
+    state = better.solve(STRETCHED)
+    assert better.warnings(state) == ()
+    assert energy(better, state) < energy(plain, plain.solve(STRETCHED)) - 1e-3
+
+
 def test_stability_of_fractional_electrons_is_refused():
     with pytest.raises(InputError, match="stability is that of whole electrons"):
         KohnSham(stability=True, smearing=0.01)
