@@ -25,6 +25,8 @@ class Case:
     functional: str = "PBE"
     libxc: str = "PBE,PBE"
     auxiliary: str = "def2-universal-jfit"
+    basis: str = BASIS
+    tasks: tuple[str, ...] = ("energy", "forces")
 
     def molecules(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """Name, atomic numbers (A,), positions (A, 3) in angstrom."""
@@ -42,6 +44,15 @@ CASES = {
         Case("water r2SCAN", ("H2O",), "r2SCAN", "MGGA_X_R2SCAN,MGGA_C_R2SCAN"),
         Case("water B3LYP", ("H2O",), "B3LYP", "B3LYP", "def2-universal-jkfit"),
         Case("benzene", ("C6H6",)),
-        Case("32 molecules", tuple(SMALL.split())),
+        Case("32 molecules", tuple(SMALL.split()), tasks=("energy",)),
+        Case(
+            "water B3LYP def2-TZVP",
+            ("H2O",),
+            "B3LYP",
+            "B3LYP",
+            "def2-universal-jkfit",
+            "def2-tzvp",
+            ("hessian",),
+        ),
     )
 }

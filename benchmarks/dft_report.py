@@ -11,13 +11,14 @@ from report import between, figures, ratios, table
 
 OURS, PEER = "sfm", "pyscf"
 TEXT, NUMBERS = "RESULTS_DFT.md", "results_dft.json"
-LABELS = {"energy": "energy", "forces": "energy and forces"}
+LABELS = {"energy": "energy", "forces": "energy and forces", "hessian": "energy and Hessian"}
 PROTOCOL = (
-    "{basis}, density fitting (def2-universal-jfit, with exact exchange def2-universal-jkfit), "
-    "PySCF's grid of level {grid_level}, self-consistent to {tolerance:g} hartree, float64, "
-    "{threads} thread. Each call does everything from the geometry on: integrals, grid, orbitals "
-    "on it, self-consistency and, for forces, the gradient with grid points and weights that "
-    "move. `sfm` solves the 32 molecules in one call, PySCF one after another. Two processes take "
+    "{basis} unless named, density fitting (def2-universal-jfit, with exact exchange "
+    "def2-universal-jkfit), PySCF's grid of level {grid_level}, self-consistent to {tolerance:g} "
+    "hartree, float64, {threads} thread. Each call does everything from the geometry on: "
+    "integrals, grid, orbitals on it, self-consistency and, for forces, the gradient with grid "
+    "points and weights that move; PySCF's Hessian holds them still. `sfm` solves the 32 molecules "
+    "in one call, PySCF one after another. Two processes take "
     "turns, {rounds} times; a ratio is PySCF / ours of CPU time within a turn, so more than 1 "
     "means that ours is faster; given as min - **median** - max. Load of the machine before and "
     "after: {load_before} and {load_after}."
@@ -54,11 +55,11 @@ def tables(results: dict[str, Any]) -> str:
                 figures(median(both[OURS]["cpu"])),
                 figures(median(both[PEER]["cpu"])),
                 f"{same['energy']:.0e}",
-                f"{same['forces']:.0e}" if "forces" in same else "",
+                next((f"{same[t]:.0e}" for t in ("forces", "hessian") if t in same), ""),
             ]
         )
     head = ["", "task", "PySCF / ours", "ours, CPU s", "PySCF, CPU s"]
-    head += ["largest difference of energies, hartree", "of forces, hartree/bohr"]
+    head += ["largest difference of energies, hartree", "of forces, hartree/bohr, or Hessians"]
     if rows:
         lines.append(table(head, rows))
     for row in results["calls"]:

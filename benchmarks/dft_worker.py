@@ -16,11 +16,12 @@ from dft_cases import Case
 
 
 class Engine(Protocol):
-    """Energies (hartree) of a case's molecules and, where the task asks, forces (hartree/bohr)."""
+    """Energies (hartree) of a case's molecules and, where the task asks, forces (hartree/bohr) or
+    the Hessian (hartree/bohr^2)."""
 
     packages: tuple[str, ...]
 
-    def run(self, case: Case, forces: bool) -> tuple[np.ndarray, np.ndarray | None]: ...
+    def run(self, case: Case, task: str) -> tuple[np.ndarray, np.ndarray | None]: ...
 
 
 class Ours:
@@ -28,7 +29,7 @@ class Ours:
 
     packages = ("sfm-hub", "torch", "pyscf")
 
-    def run(self, case: Case, forces: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    def run(self, case: Case, task: str) -> tuple[np.ndarray, np.ndarray | None]:
         import torch
         from sfm_dft.kohn_sham import KohnSham
 
@@ -37,19 +38,24 @@ class Ours:
 
         simulator = KohnSham(
             functional=case.functional,
-            basis=dft_cases.BASIS,
+            basis=case.basis,
             grid_level=dft_cases.GRID_LEVEL,
             tolerance=dft_cases.TOLERANCE,
-            forces=forces,
+            forces=task == "forces",
+            vibrations=task == "hessian",
         )
         samples = [
             Sample(id=name, domain="dft", types=numbers, positions=positions)
             for name, numbers, positions in case.molecules()
         ]
         with torch.no_grad():  # as PySCF, no derivatives by parameters
-            observed = simulator.observe(simulator.solve(samples))
+            one = samples[0] if task == "hessian" else samples
+            observed = simulator.observe(simulator.solve(one))
         energy = observed["energy"].numpy() * factor("eV", "hartree")
-        if not forces:
+        if task == "hessian":
+            unit = factor("eV/angstrom**2", "hartree/bohr**2")
+            return energy.reshape(1), observed["hessian"].numpy() * unit
+        if task == "energy":
             return energy, None
         unit = factor("eV/angstrom", "hartree/bohr")
         return energy, observed["forces"].numpy() * unit
@@ -60,13 +66,13 @@ class PySCF:
 
     packages = ("pyscf",)
 
-    def run(self, case: Case, forces: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    def run(self, case: Case, task: str) -> tuple[np.ndarray, np.ndarray | None]:
         from pyscf import dft, gto
 
-        energies, gradients = [], []
+        energies, derivatives = [], []
         for _, numbers, positions in case.molecules():
             atoms = [(int(z), tuple(r)) for z, r in zip(numbers, positions, strict=True)]
-            molecule = gto.M(atom=atoms, basis=dft_cases.BASIS, verbose=0)
+            molecule = gto.M(atom=atoms, basis=case.basis, verbose=0)
             mean_field = dft.RKS(molecule).density_fit(auxbasis=case.auxiliary)
             mean_field.xc = case.libxc
             mean_field.grids.level = dft_cases.GRID_LEVEL
@@ -74,11 +80,16 @@ class PySCF:
             energies.append(mean_field.kernel())
             if not mean_field.converged:
                 raise RuntimeError(f"PySCF did not converge {case.name}")
-            if forces:
+            if task == "forces":
                 gradient = mean_field.nuc_grad_method()
                 gradient.grid_response = True
-                gradients.append(-gradient.kernel())
-        return np.array(energies), np.concatenate(gradients) if forces else None
+                derivatives.append(-gradient.kernel())
+            elif task == "hessian":
+                second = mean_field.Hessian()
+                second.auxbasis_response = 2
+                rows = second.kernel().transpose(0, 2, 1, 3)
+                derivatives.append(rows.reshape(3 * len(numbers), -1))
+        return np.array(energies), np.concatenate(derivatives) if derivatives else None
 
 
 ENGINES: dict[str, type[Ours] | type[PySCF]] = {"sfm": Ours, "pyscf": PySCF}
@@ -91,7 +102,7 @@ class Bench:
         self.engine = engine
 
     def _work(self, case: str, task: str) -> Callable[[], tuple[np.ndarray, np.ndarray | None]]:
-        return lambda: self.engine.run(dft_cases.CASES[case], task == "forces")
+        return lambda: self.engine.run(dft_cases.CASES[case], task)
 
     def describe(self) -> dict[str, Any]:
         return {"packages": serving.packages(self.engine.packages)}
@@ -99,11 +110,11 @@ class Bench:
     def result(self, case: str, task: str) -> dict[str, Any]:
         """What comes out, and CPU seconds of this first call."""
         start = time.process_time()
-        energy, forces = self._work(case, task)()
+        energy, derivatives = self._work(case, task)()
         spent = time.process_time() - start
         return {
             "energy": energy.tolist(),
-            "forces": None if forces is None else forces.tolist(),
+            "derivatives": None if derivatives is None else derivatives.tolist(),
             "first": spent,
         }
 

@@ -154,7 +154,8 @@ class KohnSham(Simulator):
 
     `polarizability=True` and `vibrations=True` (one molecule at a time) add second derivatives of
     the energy (`sfm_dft.vibrations`): analytic, at the geometry given, without a gradient of their
-    own. `vibrations` costs about 3 A forces and holds all integrals: for ten atoms or so.
+    own. `vibrations` of water in def2-TZVP costs three SCFs and holds all integrals: for ten
+    atoms or so.
 
     A state that used up `max_cycles` without converging raises in `observe`. Before that, `observe`
     gives the energy functional at the current density, without gradient, next to `scf_residual`.

@@ -123,7 +123,7 @@ def test_fields_and_their_adjoint_belong_together(channels):
 def test_it_says_how_far_it_is():
     seen = []
     functional, solution = solved(LIH)
-    with listening(seen.append):
+    with listening(seen.append), torch.no_grad():
         assemble.hessian(functional, solution)
     works = {p.work for p in seen}
     assert {"vibrations: response, step", "vibrations: block of the grid"} <= works

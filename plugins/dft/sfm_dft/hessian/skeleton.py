@@ -40,9 +40,10 @@ def by_autograd(
     with torch.enable_grad():
         r, d, w = (x.detach().clone().requires_grad_() for x in (r, d, w))
         (slope,) = torch.autograd.grad(function(r, d, w), r, create_graph=True)
+        slopes = slope.flatten().unbind()
     rows, focks, overlaps = [], [], []
-    for k, one in enumerate(slope.flatten()):
-        report(work, k, slope.numel())
+    for k, one in enumerate(slopes):
+        report(work, k, len(slopes))
         by_r, by_d, by_w = torch.autograd.grad(
             one, [r, d, w], retain_graph=True, allow_unused=True, materialize_grads=True
         )
