@@ -44,7 +44,8 @@ class Plugin:
         heads: `sfm.nn.head.Head` subclasses, keyed by the quantity that they predict.
         metrics: callables `(predicted, target) -> float`, keyed `quantity.name`.
         readers: callables `(path) -> list[Sample]` or `(object) -> Sample`; the key is a file
-            suffix (`.cif`), a comma-separated list of suffixes, or `object:<module>.<Class>`.
+            suffix (`.cif`), a word in file names (`poscar`), a comma-separated list of these,
+            `object:<module>.<Class>`, or `text:<name>` for strings that are no file (SMILES).
         descriptors: callables `(Sample) -> {name: number}`, classical descriptors that stand
             beside the model's features (`sfm.data.descriptors`).
         quantities: quantities that the parts use, besides the core's energy, forces and stress.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sfm.data.readers import OBJECT
+from sfm.data.readers import OBJECT, TEXT
 from sfm.errors import SfmError
 from sfm.plugin import Plugin
 from sfm.registry import Part, find, quantities
@@ -94,8 +94,8 @@ def metric(plugin: Plugin, part: str) -> str:
 
 def reader(plugin: Plugin, part: str) -> None:
     """A truncated and an empty file give one line of `SfmError`, no traceback."""
-    if part.startswith(OBJECT):
-        raise Skipped("reads objects, not files")
+    if part.startswith((OBJECT, TEXT)):
+        raise Skipped("reads objects or text, not files")
     function = Part(plugin.name, plugin.domain, "readers", part, plugin.readers[part]).load()
     with tempfile.TemporaryDirectory() as folder:
         for suffix in part.split(","):
