@@ -224,13 +224,12 @@ def test_a_related_quantity_is_a_baseline(base):
     assert outcome.mode.startswith("delta energy")
 
 
-def test_the_config_of_a_closed_form_comes_back_as_it_was():
+def test_the_config_of_a_closed_form_comes_back_as_it_was(base):
     """Through JSON and its schema: nested options, dots in a level's name, an affine quantity."""
-    import sfm
     from sfm.config import HeadSpec, ModelConfig
     from sfm.quantity import Quantity
 
-    config = sfm.load("sfm-tiny").config
+    config = FoundationModel.from_pretrained(base).config
     options = {
         "points": 40,
         "widths": {"composition": 5},
@@ -238,7 +237,7 @@ def test_the_config_of_a_closed_form_comes_back_as_it_was():
         "baseline": {"quantity": "energy", "factor": -1.0, "references": False, "per_token": False},
         "kind": "delta energy gp",
     }
-    head = HeadSpec("dft/atoms", "heat", "core/kernel", options, "experiment 1.3")
+    head = HeadSpec(PART, "heat", "core/kernel", options, "experiment 1.3")
     heat = Quantity("heat", "eV", extensive=True, affine=("energy", -1.0))
     grown = dataclasses.replace(
         config, heads=(*config.heads, head), quantities={**config.quantities, "heat": heat}
