@@ -355,7 +355,9 @@ def validate(cls: type[R], values: Any, overrides: Iterable[str] = ()) -> R:
             _override(values, text)
         return cls.model_validate(values)
     except ValidationError as error:
-        raise RecipeError(_one_line(cls, error)) from None
+        raise RecipeError(" ".join(_one_line(cls, error).split())) from None
+    except RecipeError as error:  # keys and overrides may hold line breaks
+        raise RecipeError(" ".join(str(error).split())) from None
     except RecursionError:
         raise RecipeError("the recipe is nested too deeply") from None
 

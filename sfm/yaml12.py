@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -39,7 +39,7 @@ class NotYaml(RecipeError):
 
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
-    yaml_constructors: dict[str | None, Any] = {  # noqa: RUF012
+    yaml_constructors: ClassVar[dict[Any, Any]] = {
         _TAG + name: yaml.SafeLoader.yaml_constructors[_TAG + name]
         for name in ("null", "bool", "float", "str", "seq", "map")
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -59,9 +60,14 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 def flush(path: Path) -> None:
     """Bring a file or folder to the disk, so that a rename after it never shows an empty one."""
+    if os.name == "nt":  # neither folders nor files opened for reading can be flushed there
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that has nothing to flush
+            raise
     finally:
         os.close(handle)
 
