@@ -105,6 +105,9 @@ def _merge(
     return Spectrum(total, mean[:, : len(names)], mean[:, -2], mean[:, -1])
 
 
+Rows = TypeVar("Rows")
+
+
 @dataclass(frozen=True)
 class Stacked(ABC, Generic[Rows]):
     """Points of several species, one under the other; `owner` (K,) says whose a row is."""
