@@ -154,7 +154,10 @@ class OptimizerSection(_Strict):
         lr: largest learning rate.
         weight_decay: of matrices; embeddings, biases and norms have none.
         warmup: steps of linear warm-up.
-        schedule: after it: `cosine` or `linear` down to `final`, or `constant`.
+        schedule: after it: `cosine` or `linear` down to `final`, `constant`, or `stable`: constant,
+            with a decay in the last part of the run. A `stable` run can be finished at any length,
+            and resumed to a longer one as if it had never been finished.
+        decay: share of the steps in the decay of `stable`.
         final: last learning rate over the largest.
         clip: largest norm of the gradient, None for no limit.
     """
@@ -162,7 +165,8 @@ class OptimizerSection(_Strict):
     lr: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     warmup: Count = Field(default=100, ge=0)
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant", "stable"] = "cosine"
+    decay: float = Field(default=0.2, gt=0, lt=1)
     final: float = Field(default=0.01, ge=0, le=1)
     clip: float | None = Field(default=1.0, gt=0)
 

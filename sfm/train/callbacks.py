@@ -19,7 +19,7 @@ from sfm.data.atomic import disk_errors, flush
 from sfm.data.batching import Batch
 from sfm.errors import SfmError
 from sfm.train.ema import Ema
-from sfm.train.folders import LAST
+from sfm.train.folders import LAST, STABLE
 from sfm.train.module import TrainingModule
 from sfm.train.objective import mean_losses
 
@@ -173,26 +173,41 @@ class Interrupt(pl.Callback):
 
 
 class SaveLast(pl.Callback):
-    """`last.ckpt`, written to a temporary name first: there is always one whole checkpoint."""
+    """`last.ckpt`, written to a temporary name first: there is always one whole checkpoint.
 
-    def __init__(self, folder: Path, every: int, interrupt: Interrupt) -> None:
-        self.path, self.every, self.interrupt = folder / LAST, every, interrupt
+    Args:
+        folder: of the run.
+        every: steps between checkpoints.
+        interrupt: asks for one more.
+        stable: step whose checkpoint is kept as `stable.ckpt`, for a longer run to go on from.
+    """
+
+    def __init__(
+        self, folder: Path, every: int, interrupt: Interrupt, stable: int | None = None
+    ) -> None:
+        self.folder, self.every, self.interrupt, self.stable = folder, every, interrupt, stable
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
         step = trainer.global_step
+        if step == self.stable:
+            self._save(trainer, self.folder / STABLE)
         if step % self.every == 0 or step == trainer.max_steps or self.interrupt.asked:
-            fresh = self.path.with_suffix(".new")
-            try:
-                with disk_errors(self.path):
-                    trainer.save_checkpoint(fresh)
-                    if trainer.is_global_zero:
-                        flush(fresh)
-                        os.replace(fresh, self.path)
-            except SfmError:
-                fresh.unlink(missing_ok=True)
-                raise
+            self._save(trainer, self.folder / LAST)
+
+    @staticmethod
+    def _save(trainer: pl.Trainer, path: Path) -> None:
+        fresh = path.with_suffix(".new")
+        try:
+            with disk_errors(path):
+                trainer.save_checkpoint(fresh)
+                if trainer.is_global_zero:
+                    flush(fresh)
+                    os.replace(fresh, path)
+        except SfmError:
+            fresh.unlink(missing_ok=True)
+            raise
 
 
 class Progress(pl.Callback):

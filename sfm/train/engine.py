@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,10 +21,11 @@ from sfm.recipe import OptimizerSection, TrainingSection
 from sfm.train.callbacks import History, Interrupt, KeepBest, Progress, SaveLast, Validation
 from sfm.train.data import MixedData
 from sfm.train.ema import Ema
-from sfm.train.folders import LAST
+from sfm.train.folders import LAST, STABLE
 from sfm.train.memory import keep_freed_memory
 from sfm.train.module import TrainingModule
 from sfm.train.objective import Objective
+from sfm.train.schedule import checkpoint_for, decay_start
 from sfm.train.tasks import TaskData
 from sfm.train.through import ThroughTerm
 
@@ -77,8 +79,11 @@ def quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def read_checkpoint(path: Path, recipe: Mapping[str, Any]) -> None:
+def read_checkpoint(path: Path, recipe: Mapping[str, Any]) -> tuple[int, int]:
     """Check that `path` is a checkpoint of the same recipe.
+
+    Returns:
+        Its number of steps, and that of the run that it belongs to.
 
     Raises:
         InputError: missing or damaged.
@@ -87,27 +92,47 @@ def read_checkpoint(path: Path, recipe: Mapping[str, Any]) -> None:
     if not path.is_file():
         raise InputError(f"{path}: no checkpoint to resume from; start without --resume")
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)["sfm"]["recipe"]
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        saved, done = checkpoint["sfm"]["recipe"], int(checkpoint["global_step"])
     except Exception as error:
         raise InputError(f"{path}: damaged, or not a checkpoint of sfm ({error})") from None
-    difference = _difference(saved, dict(recipe))
+    # a checkpoint from before a setting existed ran with its default
+    for name, defaults in (("optimizer", OptimizerSection()), ("training", TrainingSection())):
+        saved = {**saved, name: {**defaults.to_dict(), **saved[name]}}
+    new = dict(recipe)
+    free = (*FREE, "steps") if new["optimizer"]["schedule"] == "stable" else FREE
+    difference = _difference(saved, new, free)
     if difference:
         raise RecipeError(f"cannot resume: {difference}; take the same recipe or a new folder")
+    return done, int(saved["training"]["steps"])
 
 
-def _difference(old: Any, new: Any, where: str = "") -> str | None:
+def _resumed(run: Path, steps: int, optimizer: OptimizerSection, recipe: Mapping[str, Any]) -> Path:
+    """The checkpoint to go on from; see `sfm.train.schedule.checkpoint_for`."""
+    saved = {LAST: read_checkpoint(run / LAST, recipe)}
+    if (run / STABLE).is_file():
+        saved[STABLE] = read_checkpoint(run / STABLE, recipe)
+    chosen = checkpoint_for(run, steps, optimizer, saved)
+    stable = optimizer.schedule == "stable" and chosen.name == LAST
+    if stable and saved[LAST][0] == decay_start(optimizer, steps):
+        shutil.copyfile(chosen, run / STABLE)  # the decay begins here, so no step will save it
+    return chosen
+
+
+def _difference(old: Any, new: Any, free: Sequence[str], where: str = "") -> str | None:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in dict.fromkeys([*old, *new]):
             place = f"{where}.{key}".lstrip(".")
-            if place.startswith("training.") and key in FREE:
+            if place.startswith("training.") and key in free:
                 continue
-            found = _difference(old.get(key), new.get(key), place)
+            found = _difference(old.get(key), new.get(key), free, place)
             if found:
                 return found
         return None
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         pairs = enumerate(zip(old, new, strict=True))
-        return next((d for i, (a, b) in pairs if (d := _difference(a, b, f"{where}.{i}"))), None)
+        found = (_difference(a, b, free, f"{where}.{i}") for i, (a, b) in pairs)
+        return next((d for d in found if d), None)
     return None if old == new else f"{where} was {old!r} and is now {new!r}"
 
 
@@ -173,7 +198,7 @@ def fit(
         run: folder of `last.ckpt` and `logs/`.
         recipe: plain values, kept in the checkpoint and compared on resumption.
         title: of the progress bar.
-        resume: go on from `run/last.ckpt`.
+        resume: go on from `run/last.ckpt`; from `run/stable.ckpt` for a longer `stable` run.
         probabilities: shares of the tasks, if not those of the temperature.
         through: terms of the loss behind a simulator.
         log: write CSV and TensorBoard files.
@@ -186,9 +211,8 @@ def fit(
     """
     run.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
-    checkpoint = run / LAST
-    if resume:
-        read_checkpoint(checkpoint, recipe)
+    checkpoint = _resumed(run, settings.steps, optimizer, recipe) if resume else None
+    stable = decay_start(optimizer, settings.steps) if optimizer.schedule == "stable" else None
     model.train()
     data = MixedData(model, tasks, settings, probabilities=probabilities)
     objective = Objective(model, tasks, stress_scales, through)
@@ -201,7 +225,7 @@ def fit(
         Validation(data.validation_batches(), ema, history, settings.validate_every),
         *([keep] if keep else []),
         interrupt,
-        SaveLast(run, settings.checkpoint_every, interrupt),
+        SaveLast(run, settings.checkpoint_every, interrupt, stable),
         Progress(title),
     ]
     with quiet(), interrupt.listening():
@@ -210,7 +234,7 @@ def fit(
             trainer.fit(
                 module,
                 datamodule=data,
-                ckpt_path=str(checkpoint) if resume else None,
+                ckpt_path=None if checkpoint is None else str(checkpoint),
                 weights_only=True,
             )
         except SystemExit:

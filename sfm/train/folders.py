@@ -14,6 +14,7 @@ from sfm.hub.files import WEIGHTS
 
 RUN = "run"
 LAST = "last.ckpt"
+STABLE = "stable.ckpt"  # before the last decay: where a longer run goes on from
 P = ParamSpec("P")
 
 

@@ -18,19 +18,9 @@ from sfm.model import FoundationModel
 from sfm.nn.trunk import TypeEmbedding
 from sfm.recipe import OptimizerSection
 from sfm.train.objective import Losses, Objective
+from sfm.train.schedule import lr_factor
 
 NO_DECAY = (nn.Embedding, TypeEmbedding, nn.LayerNorm)
-
-
-def lr_factor(step: int, section: OptimizerSection, steps: int) -> float:
-    """Learning rate at `step` over the largest: linear warm-up, then the schedule."""
-    if step < section.warmup:
-        return (step + 1) / section.warmup
-    if section.schedule == "constant":
-        return 1.0
-    done = min((step - section.warmup) / max(steps - section.warmup, 1), 1.0)
-    curve = 0.5 * (1 + math.cos(math.pi * done)) if section.schedule == "cosine" else 1 - done
-    return section.final + (1 - section.final) * curve
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -14,8 +14,9 @@ from sfm.recipe import Goal, OptimizerSection, parse
 from sfm.train.build import fit_normalisers, measure_neighbours, model_config, new_model
 from sfm.train.data import BatchStream, MixedData
 from sfm.train.ema import Ema
-from sfm.train.module import lr_factor, parameter_groups
+from sfm.train.module import parameter_groups
 from sfm.train.objective import Objective, shaped
+from sfm.train.schedule import lr_factor
 from sfm.train.tasks import open_tasks
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,9 +19,12 @@ from safetensors.torch import load_file
 
 from sfm.errors import InputError, RecipeError, RunError
 from sfm.model import FoundationModel
+from sfm.recipe import OptimizerSection
 from sfm.train.callbacks import SaveLast
+from sfm.train.engine import read_checkpoint
 from sfm.train.plan import plan
 from sfm.train.pretrain import pretrain
+from sfm.train.schedule import decay_start, lr_factor
 
 
 def weights(folder) -> dict[str, torch.Tensor]:
@@ -225,3 +229,58 @@ def test_held_out_data_is_refused(toy):
     task = {"dataset": "spiders/held-webs", "quantities": {"energy": 1}}
     with pytest.raises(RecipeError, match=r"tasks\.0\.dataset: 'spiders/held-webs' is held out"):
         parse({"name": "a", "tasks": [task]})
+
+
+def stable(recipe, steps: int, **training):
+    own = recipe(steps=steps, ema=0.9, **training)
+    schedule = {"schedule": "stable", "decay": 0.5, "warmup": 2}
+    return own.model_copy(update={"optimizer": own.optimizer.model_copy(update=schedule)})
+
+
+def test_a_finished_stable_run_goes_on_as_if_it_had_never_been_finished(recipe, tmp_path):
+    out = pretrain(stable(recipe, 8), tmp_path / "legs", log=False)
+    first = weights(out)
+    pretrain(stable(recipe, 20), out, resume=True, log=False)
+    whole = weights(pretrain(stable(recipe, 20), tmp_path / "whole", log=False))
+    assert any(not torch.equal(first[name], whole[name]) for name in whole)
+    for name, value in weights(out).items():
+        assert torch.equal(value, whole[name]), name
+    # step 10 of 20 began the decay, so fewer than 20 steps come too late
+    with pytest.raises(RecipeError, match="constant up to step 10: it can be finished with 20"):
+        pretrain(stable(recipe, 12), out, resume=True)
+
+
+def test_a_long_stable_run_can_be_finished_early(recipe, start, tmp_path):
+    long = stable(recipe, 100_000, checkpoint_every=1, validate_every=100_000)
+    out = tmp_path / "out"
+    process = start(write(tmp_path, long), out)
+    wait_for(out / "run" / "last.ckpt", process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    done = torch.load(out / "run" / "last.ckpt", weights_only=True)["global_step"]
+    short = stable(recipe, 2 * done, checkpoint_every=1, validate_every=100_000)
+    pretrain(short, out, resume=True, log=False)
+    again = weights(pretrain(short, tmp_path / "again", log=False))
+    for name, value in weights(out).items():
+        assert torch.equal(value, again[name]), name
+    kept = torch.load(out / "run" / "stable.ckpt", weights_only=True)["global_step"]
+    assert kept == decay_start(short.optimizer, 2 * done)
+
+
+def test_rates_of_a_stable_schedule():
+    section = OptimizerSection(schedule="stable", decay=0.25, warmup=4, final=0.1)
+    rates = [lr_factor(step, section, 40) for step in range(40)]
+    assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert rates[30] == 1.0 > rates[31]
+    assert lr_factor(40, section, 40) == pytest.approx(0.1)
+    assert all(a >= b for a, b in pairwise(rates[4:]))
+
+
+def test_a_checkpoint_from_before_a_setting_has_its_default(recipe, tmp_path):
+    own = recipe(steps=3).to_dict()
+    before = {**own, "optimizer": {k: v for k, v in own["optimizer"].items() if k != "decay"}}
+    torch.save({"sfm": {"recipe": before}, "global_step": 2}, tmp_path / "last.ckpt")
+    assert read_checkpoint(tmp_path / "last.ckpt", own) == (2, 3)
+    changed = {**own, "optimizer": {**own["optimizer"], "decay": 0.5}}
+    with pytest.raises(RecipeError, match=r"optimizer.decay was 0.2 and is now 0.5"):
+        read_checkpoint(tmp_path / "last.ckpt", changed)
