@@ -280,7 +280,7 @@ class FinetuneRecipe(_Strict):
     """
 
     mode: Literal["auto", "ridge", "gp", "delta", "head", "full", "lora"] = "auto"
-    budget: float = Field(default=30.0, ge=0)
+    budget: float = Field(default=15.0, ge=0)
     weights: dict[str, Goal] = Field(default_factory=dict)
     lora: Lora = Lora()
     replay: float = Field(default=0.0, ge=0, lt=1)
