@@ -386,11 +386,13 @@ class FoundationModel(nn.Module):
 
     def described(self, part: str, sample: Sample, tokens: Tokens) -> Tokens:
         """The sample's tokens with the descriptors that the model's heads of `part` ask for."""
-        asked = [self.heads[h.key] for h in self.config.heads if h.encoder == part and h.level]
-        wanted = {head.extra: head.descriptors for head in asked if head.descriptors}  # type: ignore[union-attr]
+        asked: list[Any] = [
+            self.heads[h.key] for h in self.config.heads if h.encoder == part and h.level
+        ]
+        wanted = {head.extra: head.descriptors for head in asked if head.descriptors}
         if not wanted:
             return tokens
-        rows = {k: torch.from_numpy(descriptor_row(sample, v)[None]) for k, v in wanted.items()}  # type: ignore[arg-type]
+        rows = {k: torch.from_numpy(descriptor_row(sample, v)[None]) for k, v in wanted.items()}
         return tokens.replace(extras={**tokens.extras, **rows})
 
     @torch.no_grad()

@@ -241,10 +241,10 @@ def predict(
             f"model '{model.config.name}' cannot say {list(quantities or ['anything'])}"
             f"{f' at level {level!r}' if level else ''} of this input; it says {', '.join(said)}"
         )
-    for sample, own in zip(samples, collected, strict=True):
-        if own["refused"] and not own["values"]:
-            _refuse(OutsideError(f"{sample.id}: {own['refused'][0]}; {HOW}"), samples)
-        own["warnings"] += [f"left out: {text}" for text in own["refused"]]
+    for sample, entry in zip(samples, collected, strict=True):
+        if entry["refused"] and not entry["values"]:
+            _refuse(OutsideError(f"{sample.id}: {entry['refused'][0]}; {HOW}"), samples)
+        entry["warnings"] += [f"left out: {text}" for text in entry["refused"]]
     skipped = rows_left_out()
     predictions = [
         Prediction(

@@ -112,6 +112,12 @@ class KernelHead(Float64Buffers, Head):
     """
 
     normalisation: ClassVar[Normalisation] = "none"
+    offset: Tensor
+    coefficients: Tensor
+    cholesky: Tensor
+    noise: Tensor
+    factor: Tensor
+    limit: Tensor
 
     def __init__(
         self,

@@ -131,8 +131,8 @@ def _difference(old: Any, new: Any, free: Sequence[str], where: str = "") -> str
         return None
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         pairs = enumerate(zip(old, new, strict=True))
-        found = (_difference(a, b, free, f"{where}.{i}") for i, (a, b) in pairs)
-        return next((d for d in found if d), None)
+        differences = (_difference(a, b, free, f"{where}.{i}") for i, (a, b) in pairs)
+        return next((d for d in differences if d), None)
     return None if old == new else f"{where} was {old!r} and is now {new!r}"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ class LatticeState(Cells):
     def time(self) -> Tensor:
         return self.iteration
 
-    def replace(self, **changes: Tensor) -> LatticeState:
+    def replace(self, **changes: Any) -> LatticeState:
         """A copy with some attributes changed."""
         return dataclasses.replace(self, **changes)
 

@@ -51,7 +51,7 @@ def stated(
         check_periodic(sample, dimensions, cls.part)
     settings = {s.name for s in cls.settings_spec}
     found: dict[str, Any] = {}
-    shape = np.shape(sample.fields.get(field))[-dimensions:]
+    shape = np.shape(sample.fields.get(field, 0.0))[-dimensions:]
     if len(shape) == dimensions and not {"grid"} & set(given):
         for axis, size in zip(AXES, reversed(shape), strict=False):
             found["points" if dimensions == 1 else AXES[axis]] = int(size)

@@ -71,8 +71,8 @@ class _Kernel:
 
     def _coulomb(self, moved: list[Tensor]) -> list[Tensor]:
         pairs = zip(self.half, moved, strict=True)
-        charge = sum(u.flatten(1) @ h.flatten(1).mT for h, u in pairs)
-        charge = 2.0 * self.occupied.share * charge  # (B, P)
+        charges = [u.flatten(1) @ h.flatten(1).mT for h, u in pairs]
+        charge = 2.0 * self.occupied.share * torch.stack(charges).sum(0)  # (B, P)
         return [(charge @ h.flatten(1)).unflatten(1, h.shape[1:]) for h in self.half]
 
     def _exchange(self, row: int, moved: Tensor) -> Tensor:

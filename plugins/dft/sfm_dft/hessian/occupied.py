@@ -68,4 +68,5 @@ class Occupied:
     def trace(self, focks: list[Tensor], changes: list[Tensor]) -> Tensor:
         """Sum over both spins of tr(F_u dD_v), (U, V)."""
         pairs = zip(focks, changes, strict=True)
-        return 2.0 * self.share * sum(f.flatten(1) @ z.flatten(1).mT for f, z in pairs)
+        traces = [f.flatten(1) @ z.flatten(1).mT for f, z in pairs]
+        return 2.0 * self.share * torch.stack(traces).sum(0)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -105,7 +105,14 @@ def _merge(
     return Spectrum(total, mean[:, : len(names)], mean[:, -2], mean[:, -1])
 
 
-Rows = TypeVar("Rows")
+class HasEnergy(Protocol):
+    """Rows of points with their energies, (K,) hartree."""
+
+    @property
+    def energy(self) -> Tensor: ...
+
+
+Rows = TypeVar("Rows", bound=HasEnergy)
 
 
 @dataclass(frozen=True)
