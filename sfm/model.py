@@ -386,9 +386,8 @@ class FoundationModel(nn.Module):
 
     def described(self, part: str, sample: Sample, tokens: Tokens) -> Tokens:
         """The sample's tokens with the descriptors that the model's heads of `part` ask for."""
-        asked: list[Any] = [
-            self.heads[h.key] for h in self.config.heads if h.encoder == part and h.level
-        ]
+        single = (h.key for h in self.config.heads if h.encoder == part and h.level)
+        asked: list[Any] = [self.heads[key] for key in single]
         wanted = {head.extra: head.descriptors for head in asked if head.descriptors}
         if not wanted:
             return tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +12,12 @@ import numpy as np
 import torch
 
 from sfm.data.batching import row_counts
+from sfm.data.label_names import not_used
 from sfm.data.readers import read_object
 from sfm.data.rows import HINT, leave_out, row, rows_left_out
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
-from sfm.errors import InputError, OutsideError, RunError
+from sfm.errors import InputError, InputWarning, OutsideError, RunError
 from sfm.guard import HOW, Finding, Guard
 from sfm.nn.pooling import POOLINGS, Pooling, pool
 from sfm.nn.trunk import INVARIANTS
@@ -111,6 +113,8 @@ def _samples(model: FoundationModel, inputs: Any, domain: str | None) -> list[Sa
                     f"{', '.join(model.domains)}"
                 )
             known.append(sample)
+    for line in not_used(known):
+        warnings.warn(line, InputWarning, stacklevel=4)
     return known
 
 

@@ -381,3 +381,13 @@ def test_numbers_that_nothing_reads_are_named(folder, tmp_path, capsys):
         assert main([*words, "--json"]) == 0
         said = json.loads(capsys.readouterr().out)["warnings"]
         assert [line for line in said if line.endswith("stated, but not used: temperature")]
+
+
+@pytest.mark.parametrize("call", ["predict", "embed"])
+def test_python_names_what_it_does_not_use(model, call):
+    atoms = molecule("H2O")
+    atoms.info.update(solvent="water", temperature=300.0, name="no physics", step=7)
+    with pytest.warns(InputWarning) as said:
+        getattr(model, call)(atoms)
+    texts = {str(warning.message) for warning in said}
+    assert texts == {"stated, but not used: solvent", "stated, but not used: temperature"}

@@ -1,10 +1,8 @@
-"""Input files: those that are not there are refused early; what nothing reads is named."""
+"""Input files: those that are not there are refused early."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 
 def refuse_missing(path: str | Path | None) -> None:
@@ -47,13 +45,3 @@ def refuse_missing_data(text: str) -> None:
         find("datasets", text)
     except PluginError as error:
         raise InputError(f"{text}: no such file, folder or dataset ({error})") from None
-
-
-BOOKKEEPING = ("time", "step", "index", "id", "uid", "system", "frame")
-
-
-def not_used(samples: Iterable[Any]) -> list[str]:
-    """One line on the numbers that samples state and nothing has read; empty if there are none."""
-    found = {name: None for s in samples if s is not None for name in s.extras}
-    names = [name for name in found if name.lower() not in BOOKKEEPING]
-    return [f"stated, but not used: {', '.join(names)}"] if names else []

@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Predict and print."""
     import sfm
-    from sfm.cli.inputs import not_used, refuse_missing_input
+    from sfm.cli.inputs import refuse_missing_input
     from sfm.cli.output import emit_json, input_warnings, note, warn
 
     refuse_missing_input(arguments.input)
@@ -51,7 +51,6 @@ def run(arguments: argparse.Namespace) -> int:
             extrapolate=arguments.extrapolate,
         )
     predictions = found if isinstance(found, list) else [found]
-    told += not_used(p.sample for p in predictions)
     if arguments.output:
         _write(arguments.output, predictions)
     systems = [_entry(p, arguments.output) for p in predictions]

@@ -155,8 +155,8 @@ def _start(cls: Any, part: Any, values: dict[str, Any], arguments: argparse.Name
     """The simulator and its first state; `--seed` reaches every random number in it."""
     import torch
 
-    from sfm.cli.inputs import not_used
     from sfm.cli.output import note
+    from sfm.data.label_names import not_used
     from sfm.data.readers import read_file
     from sfm.errors import InputError, InputWarning
 

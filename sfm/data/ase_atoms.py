@@ -116,11 +116,18 @@ _ARRAYS = [
     "initial_charges",
     "initial_magmoms",
 ]
+# text that names or describes a frame, and says nothing of its physics
+_DESCRIBING = (
+    "author", "comment", "config_type", "date", "formula", "inchi", "label", "name", "note",
+    "program", "smiles", "source", "title", "unique_id", "uid",
+)  # fmt: skip
 _INFO = ["level", "id", "key_value_pairs", "data", "unit_cell", "spacegroup", "residuenumbers"]
 
 
 def extras(atoms: Atoms, used: Collection[str]) -> dict[str, np.ndarray]:
     """The other numbers that `atoms` states, by name: of `info`, per atom, and results.
+
+    Text that states something (`solvent=water`) has no place in a sample: it is warned of.
 
     Args:
         atoms: any.
@@ -135,6 +142,11 @@ def extras(atoms: Atoms, used: Collection[str]) -> dict[str, np.ndarray]:
         **{k: v for k, v in results.items() if k not in used and v is not None},
     }
     found = {}
+    words = [str(key) for key, value in stated.items() if isinstance(value, str)]
+    text = [key for key in words if meaning(key) is None and key.lower() not in _DESCRIBING]
+    if text:
+        line = f"stated, but not used: {', '.join(text)}"
+        warnings.warn(line, InputWarning, stacklevel=2)
     for key, value in stated.items():
         if meaning(str(key)) is not None or isinstance(value, (bool, dict, str)):
             continue

@@ -191,6 +191,17 @@ def flags_for(samples: Sequence[Sample]) -> list[str]:
     return [f"--key {name}={key}" for name, key in found.items()]
 
 
+# numbers that tell frames and rows apart
+BOOKKEEPING = ("time", "step", "index", "id", "uid", "system", "frame")
+
+
+def not_used(samples: Sequence[Sample]) -> list[str]:
+    """One line on the numbers that samples state and nothing has read; empty if there are none."""
+    found = {name: None for s in samples for name in s.extras}
+    names = [name for name in found if name.lower() not in BOOKKEEPING]
+    return [f"stated, but not used: {', '.join(names)}"] if names else []
+
+
 def unused(samples: Sequence[Sample]) -> str:
     """One line on the numbers that the files state and no label takes; empty if there are none."""
     names = list(dict.fromkeys(k for s in samples for k in s.extras))
