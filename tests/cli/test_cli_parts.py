@@ -191,7 +191,9 @@ def test_simulate_refuses_a_place_before_the_run(toy, capsys, tmp_path, monkeypa
     assert words[1] in err
 
 
-@pytest.mark.parametrize("words", [["pretrain"], ["finetune", "./m", "--data", "d/d"]])
+@pytest.mark.parametrize(
+    "words", [["pretrain"], ["finetune", "./m", "--data", "molecules/molecules-xtb"]]
+)
 def test_a_folder_with_a_run_is_refused_before_anything_heavy_loads(tmp_path, words):
     (tmp_path / "old" / "run").mkdir(parents=True)
     (tmp_path / "old" / "run" / "last.ckpt").touch()

@@ -612,7 +612,7 @@ def test_observations_hold_charge_and_spin(tmp_path):
     assert state.molecule.electrons == (5, 2)
     (state,) = simulator.read_observations(written(charge=1)).state
     assert state.molecule.electrons == (3, 3)
-    with pytest.raises(InputError, match="molecule 1: 'spin' is 'triplet'"):
+    with pytest.raises(InputError, match="molecule 1: spin=triplet is not a whole number"):
         simulator.read_observations(written(spin="triplet"))
     with pytest.raises(InputError, match="'energy' is 'low'"):
         simulator.read_observations(written(energy="low"))

@@ -60,8 +60,8 @@ def test_what_is_not_the_answer_is_not_called_converged():
         assert cavity.converged(cavity.flow().start(*cavity.rest())) is False
         assert Cavity(height=8, width=8).converged(cavity.state()) is None
         body = Channel(
-            height=16, width=32, initial="steady", streamwise="open", obstacle_shape="cylinder",
-            viscosity=0.1,
+            height=12, width=16, length_x=2.0, initial="steady", streamwise="open", viscosity=0.1,
+            obstacle_shape="square", obstacle_x=0.8, obstacle_size=0.3,
         )  # fmt: skip
         assert body.converged(body.state())
 

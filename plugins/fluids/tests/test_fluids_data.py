@@ -267,6 +267,8 @@ def test_every_bundled_trajectory_was_resolved():
     assert kinds == set(FLOWS)
 
 
+# the rows say their Reynolds number, the solver takes their viscosity
+@pytest.mark.filterwarnings("ignore:.*does not use its reynolds")
 @pytest.mark.parametrize("kind", FLOWS)
 def test_stored_rows_follow_from_their_own_stress(kind):
     """From one row to the next with the mean of their two stresses, and with none."""

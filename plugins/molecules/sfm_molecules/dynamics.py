@@ -37,8 +37,8 @@ class Molecules(NamedTuple):
 
     positions (N, 3) angstrom; velocities (N, 3) angstrom/fs; types (N,) atomic numbers; masses
     (N, 1) amu; system (N,) index of each atom's system; step, the number of steps done; time in fs;
-    charge (S,) e; spin (S,) number of unpaired electrons; free (N, 3), 0 where a coordinate is
-    fixed and 1 elsewhere.
+    charge (S,) e; spin (S,) number of unpaired electrons; free (N, 3), whether a coordinate may
+    change.
     """
 
     positions: Tensor
@@ -214,7 +214,7 @@ class MolecularDynamics(Simulator):
         types = torch.from_numpy(np.concatenate([one.types for one in samples]))
         positions = torch.from_numpy(np.concatenate([one.positions for one in samples]))
         masses = torch.cat([_masses(one) for one in samples]).to(self.dtype)
-        free = torch.cat([_free(one) for one in samples]).to(self.dtype)
+        free = torch.cat([_free(one) for one in samples])
         if self.classical == "uff":
             self.field = UniversalForceField([self._bonded(one) for one in samples])
         self._say_unused(samples)
@@ -410,7 +410,7 @@ class MolecularDynamics(Simulator):
         )
         per_atom = integrate.kinetic_energy(state.velocities, state.masses)
         kinetic = torch.zeros_like(energy).index_add(0, state.system, per_atom)
-        moves = torch.zeros_like(energy).index_add(0, state.system, state.free.sum(1))
+        moves = torch.zeros_like(energy).index_add(0, state.system, state.free.sum(1).to(energy))
         return {
             "energy": energy,
             "forces": forces,
@@ -522,7 +522,7 @@ def _masses(sample: Sample) -> Tensor:
 
 
 def _free(sample: Sample) -> Tensor:
-    """(n, 3) 0 for what is fixed, 1 elsewhere."""
+    """(n, 3) false for what is fixed, true elsewhere."""
     if sample.fixed is None:
-        return torch.ones(len(sample.types), 3, dtype=torch.float64)
-    return torch.from_numpy(~sample.fixed).double()
+        return torch.ones(len(sample.types), 3, dtype=torch.bool)
+    return torch.from_numpy(~sample.fixed)

@@ -84,12 +84,12 @@ def thermal_velocities(
     """(N, 3) Maxwell-Boltzmann velocities, each system at rest as a whole.
 
     They are scaled so that a system of n > 1 particles has exactly the kinetic energy
-    3/2 n k_B T; a single particle gets none. `free` (N, 3) is 0 for coordinates that are fixed:
+    3/2 n k_B T; a single particle gets none. `free` (N, 3) is false for coordinates that are fixed:
     these get no velocity, the others k_B T / 2 each, and the system may move as a whole.
     """
     noise = torch.randn(masses.shape[0], 3, generator=generator, dtype=masses.dtype)
     velocities = noise.to(masses.device) / masses.sqrt()
-    free = torch.ones_like(velocities) if free is None else free
+    free = torch.ones_like(velocities) if free is None else free.to(velocities)
     n = int(system[-1]) + 1
 
     def total(values: Tensor) -> Tensor:

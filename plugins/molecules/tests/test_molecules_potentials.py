@@ -81,6 +81,7 @@ def rdkit_uff(molecule) -> tuple[float, np.ndarray]:
     return field.CalcEnergy(), np.array(field.CalcGrad()).reshape(-1, 3)
 
 
+@pytest.mark.filterwarnings("ignore:.*placed at van der Waals contact")
 @pytest.mark.parametrize("size", [0.02, 0.15])
 def test_uff_energy_and_gradient_equal_those_of_rdkit(size):
     for number, smiles in enumerate(MOLECULES):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sfm.progress import report
-from sfm_dft.basis import has_pyscf
+from sfm_dft import basis as basis_sets
 from sfm_dft.energy import EnergyFunctional
 from sfm_dft.forces import energy_weighted, grid_energy
 from sfm_dft.gaussians import Gaussians
@@ -72,7 +72,7 @@ def _skeleton(
         return by_autograd(function, r, d, weighted, occupied, f"vibrations: {work}, displacement")
 
     found = take(partial(one_electron, energy, gaussians, charges), "one-electron integrals")
-    if molecule.fitted and r.device.type == "cpu" and has_pyscf():
+    if molecule.fitted and r.device.type == "cpu" and basis_sets.has_pyscf():
         found = found + fitted_terms(energy, occupied)
     else:
         more = take(lambda r, d, w: two_electron(energy, gaussians, r, d), "two-electron integrals")
