@@ -113,7 +113,7 @@ def fit(
     dim = rows[0].shape[1]
     values = np.concatenate(rows)
     shift = np.zeros((N_TYPES, dim))
-    kind = mode
+    kind: str = mode
     if mode == "references" and quantity.per == "system":
         columns = design(quantity, types)
         for component in np.flatnonzero(_invariant_columns(quantity, dim)):
@@ -125,9 +125,9 @@ def fit(
     elif mode == "references":
         flat = np.concatenate([np.asarray(t) for t in types])
         scalar = _invariant_columns(quantity, dim)
-        for kind in np.unique(flat):
-            shift[kind, scalar] = values[flat == kind][:, scalar].mean(0)
-        values = values - shift[flat]
+        for token_type in np.unique(flat):
+            shift[token_type, scalar] = values[flat == token_type][:, scalar].mean(0)
+        kind, values = "mean", values - shift[flat]
     elif mode == "standard":
         shift[:] = values.mean(0)
         values = values - values.mean(0)

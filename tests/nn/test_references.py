@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sfm.nn.normalise import fit
 from sfm.nn.references import fit_references
+from sfm.quantity import Quantity
 
 
 def crystals(n: int, elements: int, seed: int = 0) -> np.ndarray:
@@ -61,3 +63,15 @@ def test_an_element_that_was_never_seen_has_the_common_number():
     x = np.array([[1.0, 1, 0], [2, 1, 0], [1, 3, 0], [4, 1, 0]])
     found = fit_references(x, x @ [2.0, 2.0, 0.0])
     assert found.values == pytest.approx([2, 2, 2])
+
+
+def test_how_references_were_made_is_a_word_for_every_kind_of_quantity():
+    """It goes into training.json."""
+    types = [np.array([1, 1, 8]), np.array([6, 8])]
+    cases = {
+        Quantity("energy", "eV", extensive=True): [np.array(1.0), np.array(2.0)],
+        Quantity("charges", "e", per="token"): [np.ones(3), np.zeros(2)],
+        Quantity("projections", "1", "2x0e+1o", per="token"): [np.ones((3, 5)), np.zeros((2, 5))],
+    }
+    for quantity, labels in cases.items():
+        assert isinstance(fit(quantity, "references", types, labels)["kind"], str)
