@@ -13,10 +13,9 @@ from torch import Tensor
 from sfm.errors import InputError
 from sfm.simulate import Observations, Trajectory
 
-from ..box import check_file
 from ..periodic.coefficients import Coefficients
 from ..periodic.grid import Grid, vorticity
-from .readers import load_flow
+from .snapshots import NAMES, load_snapshots
 from .values import standard_error
 from .well import write_well
 from .well_samples import from_trajectory
@@ -111,13 +110,7 @@ def read(simulator: NavierStokes2D | FiniteVolume2D, path: Path) -> Observations
         InputError: something is missing, of the wrong shape, between two time steps, in another
             box or between walls.
     """
-    names = ("velocity", "times", "time", "initial_velocity", "sigma")
-    arrays = load_flow(path, names)
-    check_file(simulator, arrays, path)
-    velocity, times = arrays.get("velocity"), arrays.get("times", arrays.get("time"))
-    if velocity is None or times is None:
-        missing = "velocity" if velocity is None else "times"
-        raise InputError(f"{path}: no dataset '{missing}'; a fit needs velocity and times")
+    arrays, velocity, times = load_snapshots(simulator, path)
     if velocity.ndim == 5 and velocity.shape[1] > 1:
         raise InputError(f"{path}: holds {velocity.shape[1]} flows; a fit takes one")
     velocity = velocity[:, 0] if velocity.ndim == 5 else velocity
@@ -125,7 +118,7 @@ def read(simulator: NavierStokes2D | FiniteVolume2D, path: Path) -> Observations
         raise InputError(
             f"{path}: velocity {velocity.shape} and times {times.shape} are not (T, 2, H, W), (T,)"
         )
-    for name in names:
+    for name in NAMES:
         if name in arrays and not np.isfinite(arrays[name]).all():
             where = tuple(int(i) for i in np.argwhere(~np.isfinite(arrays[name]))[0])
             raise InputError(f"{path}: '{name}' is not finite at index {where}")

@@ -11,8 +11,7 @@ import torch
 from sfm.errors import InputError
 from sfm.simulate import Observations, Trajectory
 
-from ..box import check_file
-from ..data.readers import load_flow
+from ..data.snapshots import NAMES, load_snapshots
 from ..data.values import standard_error
 from .grid_3d import Grid3D
 
@@ -50,13 +49,7 @@ def read(simulator: NavierStokes3D, path: Path) -> Observations:
         InputError: something is missing, of the wrong shape, between two time steps, in another
             box or between walls.
     """
-    names = ("velocity", "times", "time", "initial_velocity", "sigma")
-    arrays = load_flow(path, names)
-    check_file(simulator, arrays, path)
-    velocity, times = arrays.get("velocity"), arrays.get("times", arrays.get("time"))
-    if velocity is None or times is None:
-        missing = "velocity" if velocity is None else "times"
-        raise InputError(f"{path}: no dataset '{missing}'; a fit needs velocity and times")
+    arrays, velocity, times = load_snapshots(simulator, path)
     if velocity.ndim == 6 and velocity.shape[1] == 1:  # as `sfm simulate --output` writes it
         velocity = velocity[:, 0]
     if velocity.ndim != 5 or velocity.shape[1] != 3 or times.shape != velocity.shape[:1]:
@@ -64,7 +57,7 @@ def read(simulator: NavierStokes3D, path: Path) -> Observations:
             f"{path}: velocity {velocity.shape} and times {times.shape} are not "
             "(T, 3, D, H, W) and (T,)"
         )
-    for name in names:
+    for name in NAMES:
         if name in arrays and not np.isfinite(arrays[name]).all():
             where = tuple(int(i) for i in np.argwhere(~np.isfinite(arrays[name]))[0])
             raise InputError(f"{path}: '{name}' is not finite at index {where}")

@@ -12,8 +12,7 @@ from torch import Tensor
 from sfm.errors import InputError
 from sfm.simulate import Observations
 
-from ..box import check_file
-from ..data.readers import load_flow
+from ..data.snapshots import NAMES, load_snapshots
 from ..data.values import standard_error
 
 if TYPE_CHECKING:
@@ -33,19 +32,13 @@ def read(simulator: OneDimensional, path: Path) -> Observations:
         InputError: something is missing, of the wrong shape, not finite, between two time steps,
             on a line of another length or one that is not periodic.
     """
-    names = ("velocity", "times", "time", "initial_velocity", "sigma")
-    arrays = load_flow(path, names)
-    check_file(simulator, arrays, path)
-    velocity, times = arrays.get("velocity"), arrays.get("times", arrays.get("time"))
-    if velocity is None or times is None:
-        missing = "velocity" if velocity is None else "times"
-        raise InputError(f"{path}: no dataset '{missing}'; a fit needs velocity and times")
+    arrays, velocity, times = load_snapshots(simulator, path)
     velocity = velocity[:, 0] if velocity.ndim == 3 and velocity.shape[1] == 1 else velocity
     if velocity.ndim != 2 or times.shape != velocity.shape[:1]:
         raise InputError(
             f"{path}: velocity {velocity.shape} and times {times.shape} are not (T, N) and (T,)"
         )
-    for name in names:
+    for name in NAMES:
         if name in arrays and not np.isfinite(arrays[name]).all():
             raise InputError(f"{path}: '{name}' holds numbers that are not finite")
     start = arrays.get("initial_velocity")
