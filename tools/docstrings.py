@@ -1,0 +1,231 @@
+"""What public docstrings say of arrays and formulas: shape, unit, source.
+
+A public function is one of a module or of a public class, without a leading underscore. If it
+takes or returns a tensor or an array, its docstring names their shape and unit; annotations of
+`jaxtyping` name shapes too. What a class or an overridden method says of shapes, and what class or
+module say of units (`atomic units throughout`), need not be repeated. A docstring that shows a
+formula names its source, there or in the docstring of the module; `by definition` is a source.
+
+    python tools/docstrings.py            # what is missing
+    python tools/docstrings.py --shrink   # take what is no longer missing off the list
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from arrows import packages
+
+ROOT = Path(__file__).parent.parent
+EXCEPTIONS = ROOT / "tests" / "docstring_exceptions.txt"
+
+ARRAYS = re.compile(r"\b(Tensor|ndarray|NDArray|ArrayLike|Float|Int|Bool|Shaped|Complex)\b")
+JAXTYPING = re.compile(r"\b(Float|Float64|Int|Int64|Bool|Shaped|Complex|Num)\[")
+BARE = re.compile(r"(?<!\[)\b(Tensor|ndarray|NDArray|ArrayLike)\b")
+
+# one axis: N, 3, ..., 2 n, N', n + 1; or a word beside one of those: (rows, 3)
+_AXIS = (
+    r"(?:\.\.\.|\d{1,3}|[A-Za-z]{1,2}[0-9_']{0,2}"
+    r"|\d* ?[A-Za-z][0-9_']? ?(?:[-+*/^]|//) ?[A-Za-z0-9]{1,3})"
+)
+_WORD = rf"(?:{_AXIS}|[A-Za-z_][A-Za-z0-9_' ]{{0,14}})"
+SHAPE = re.compile(
+    rf"\(\)|\({_WORD},\)|\((?:{_WORD}, )*{_AXIS}(?:, {_WORD})*,?\)"
+    r"|\b(?:\d|[nNmMkK]) x (?:\d|[nNmMkK])\b"
+    r"|\b(?:one number|any shape|(?:same|equal) shapes?|of the shape|scalar tensor)\b",
+)
+UNIT = re.compile(
+    r"\b(?:[Uu]nits?|[Dd]imensionless|[Hh]artrees?|bohr|[Rr]ydbergs?|k?eV|meV|[Aa]ngstroms?|pm|nm|"
+    r"fs|ps|[Kk]elvins?|K|[Pp]ascals?|Pa|GPa|hPa|kcal|kJ|mol|[Dd]ebyes?|amu|daltons?|cm\^?-1|1/cm|"
+    r"[Ww]avenumbers?|seconds?|metres?|m/s|kg|s\^?-1|1/s|radians?|degrees?|Hz|THz|"
+    r"in cells|fractional|[Ii]ndex|[Ii]ndices|[Nn]umbers? of|[Cc]ounts?|[Mm]ask|[Ww]hether)\b",
+)
+SOURCE = re.compile(
+    r"arXiv:|\bdoi\b|https?://|ISBN|\bet al\b|\b(?:1[6-9]\d\d|20[012]\d)[a-z]?\b|"
+    r"\bby definition\b|\bderived (?:here|below|above)\b"
+)
+# an equation: set apart on an indented line, or in running text with an operator to its right
+FORMULA = re.compile(
+    r"^ {4,}\S.* = .*[-+*/^(].*$"
+    r"|\b\w+(?:\([^()]*\))? = [^.,;:`]*?(?: [-+*/] |\^|\*\*|sqrt|exp\(|sum_)",
+    re.M,
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One public function and what its docstring lacks.
+
+    Attributes:
+        key: `sfm_dft/xc/pbe.py:PBE.energy`.
+        of_arrays: takes or returns a tensor or array.
+        has: which of shape, unit, source it names.
+        missing: which of them it ought to name and does not.
+    """
+
+    key: str
+    of_arrays: bool
+    has: frozenset[str]
+    missing: tuple[str, ...]
+
+
+@dataclass
+class _Class:
+    bases: tuple[str, ...]
+    doc: str
+    methods: dict[str, str] = field(default_factory=dict)
+
+
+def _annotations(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    arguments = node.args
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    every += [a for a in (arguments.vararg, arguments.kwarg) if a]
+    notes = [a.annotation for a in every if a.annotation] + ([node.returns] if node.returns else [])
+    return "; ".join(ast.unparse(n) for n in notes)
+
+
+def _classes(trees: Mapping[Path, ast.Module]) -> dict[str, _Class]:
+    result = {}
+    for tree in trees.values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                bases = tuple(ast.unparse(b).split("[")[0].rpartition(".")[2] for b in node.bases)
+                own = _Class(bases, ast.get_docstring(node) or "")
+                for child in node.body:
+                    if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                        own.methods[child.name] = ast.get_docstring(child) or ""
+                result[node.name] = own
+    return result
+
+
+def _inherited(name: str, method: str, classes: Mapping[str, _Class], depth: int = 0) -> str:
+    """Docstrings of the bases: of the same method."""
+    if name not in classes or depth > 8:
+        return ""
+    said = [
+        classes[base].methods.get(method, "") + _inherited(base, method, classes, depth + 1)
+        for base in classes[name].bases
+        if base in classes
+    ]
+    return "\n".join(said)
+
+
+def _functions(
+    tree: ast.Module,
+) -> Iterator[tuple[str | None, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    def visit(body: list[ast.stmt], owner: str | None) -> Iterator:
+        for node in body:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                if not node.name.startswith("_"):
+                    yield owner, node
+            elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                yield from visit(node.body, node.name)
+            elif isinstance(node, (ast.If, ast.Try, ast.With)):
+                yield from visit(node.body, owner)
+
+    yield from visit(tree.body, None)
+
+
+def _overload(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any(ast.unparse(d).rpartition(".")[2] == "overload" for d in node.decorator_list)
+
+
+def read(folders: list[Path]) -> list[Entry]:
+    """Every public function, class and module of some packages."""
+    trees = {
+        path: ast.parse(path.read_text(encoding="utf-8"))
+        for folder in folders
+        for path in sorted(folder.rglob("*.py"))
+    }
+    classes = _classes(trees)
+    tops = {path: next(f for f in folders if f in path.parents) for path in trees}
+    result = []
+    for path, tree in trees.items():
+        place = path.relative_to(tops[path].parent).as_posix()
+        module_doc = ast.get_docstring(tree) or ""
+        result.append(_of_formulas(f"{place}:", module_doc, module_doc))
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                doc = ast.get_docstring(node) or ""
+                result.append(_of_formulas(f"{place}:{node.name}", doc, module_doc))
+        for owner, node in _functions(tree):
+            if not _overload(node):
+                result.append(_of_function(place, owner, node, module_doc, classes))
+    return result
+
+
+def _of_formulas(key: str, doc: str, module_doc: str) -> Entry:
+    """A class or module: its formulas have sources."""
+    has = frozenset({"source"} if SOURCE.search(f"{doc}\n{module_doc}") else ())
+    missing = ("source",) if FORMULA.search(doc) and not has else ()
+    return Entry(key, False, has, missing)
+
+
+def _of_function(
+    place: str,
+    owner: str | None,
+    node: ast.FunctionDef | ast.AsyncFunctionDef,
+    module_doc: str,
+    classes: Mapping[str, _Class],
+) -> Entry:
+    own = ast.get_docstring(node) or ""
+    notes = _annotations(node)
+    doc = own
+    if owner:
+        doc += f"\n{classes[owner].doc}\n{_inherited(owner, node.name, classes)}"
+    has = set()
+    if SHAPE.search(doc) or (JAXTYPING.search(notes) and not BARE.search(notes)):
+        has.add("shape")
+    if UNIT.search(f"{doc}\n{module_doc}"):
+        has.add("unit")
+    if SOURCE.search(f"{doc}\n{module_doc}"):
+        has.add("source")
+    of_arrays = bool(ARRAYS.search(notes))
+    missing = [what for what in ("shape", "unit") if of_arrays and what not in has]
+    if FORMULA.search(own) and "source" not in has:
+        missing.append("source")
+    name = f"{owner}.{node.name}" if owner else node.name
+    return Entry(f"{place}:{name}", of_arrays, frozenset(has), tuple(missing))
+
+
+def missing(root: Path = ROOT) -> dict[str, str]:
+    """What each function, class and module lacks: `shape unit`, by key."""
+    return {e.key: " ".join(e.missing) for e in read(packages(root)) if e.missing}
+
+
+def listed(path: Path = EXCEPTIONS) -> dict[str, str]:
+    """The list of exceptions: a line is `key  shape unit`, `#` begins a remark."""
+    lines = (line.partition("#")[0].split() for line in path.read_text("utf-8").splitlines())
+    return {line[0]: " ".join(line[1:]) for line in lines if line}
+
+
+def main() -> int:
+    """Print what is missing and not listed, or shrink the list."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--shrink", action="store_true", help="take off what is no longer missing")
+    parser.add_argument("--all", action="store_true", help="print what is listed too")
+    arguments = parser.parse_args()
+    now, known = missing(), listed() if EXCEPTIONS.exists() else {}
+    new = {k: v for k, v in now.items() if not set(v.split()) <= set(known.get(k, "").split())}
+    if arguments.shrink:
+        kept = {
+            k: " ".join(w for w in v.split() if w in now[k]) for k, v in known.items() if k in now
+        }
+        text = EXCEPTIONS.read_text("utf-8").splitlines()
+        remarks = [line for line in text if line.startswith("#")]
+        rows = [f"{k}  {v}" for k, v in sorted(kept.items()) if v]
+        EXCEPTIONS.write_text("\n".join([*remarks, *rows]) + "\n", encoding="utf-8")
+        print(f"{len(known)} exceptions became {len(rows)}")
+    for key, what in sorted((now if arguments.all else new).items()):
+        print(f"{key}  {what}")
+    return 1 if new else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Rules of the house: what `tests/test_architecture.py` holds, each as a list of violations.
+
+An *order* of rooms is text: `"errors units < data < nn simulate"`. A room may import those to its
+left and, where no circle arises, those between the same two signs. The package's own `__init__`
+stands above all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from arrows import Import, Package, circles, room_circles
+
+# what a plugin does not reach: what is above the model, and models by name
+ABOVE_PLUGINS = ("cli", "demo", "hub", "load", "scaffold", "train")
+
+
+def heights(order: str) -> dict[str, int]:
+    """Room -> number of its layer, from below."""
+    rooms = {room: n for n, layer in enumerate(order.split("<")) for room in layer.split()}
+    return {**rooms, "__init__": len(rooms)}
+
+
+def undeclared(package: Package, order: str) -> list[str]:
+    """Rooms without a place in the order, and places without a room."""
+    rooms, known = set(package.rooms()), set(heights(order)) - {"__init__"}
+    missing = [f"{package.name}.{r} has no place in the order" for r in rooms - known]
+    missing = [m for m in missing if not m.startswith(f"{package.name}.__init__")]
+    return sorted([*missing, *(f"{package.name} has no room {r}" for r in known - rooms)])
+
+
+def _each(package: Package) -> Iterator[tuple[str, Import, str]]:
+    """Module, import, and the place in words."""
+    for module, found in package.imports.items():
+        for one in found:
+            yield module, one, f"{package.files[module].name}:{one.line} ({module})"
+
+
+def upward(package: Package, order: str) -> list[str]:
+    """Imports of a room above the own one, local ones too."""
+    height = heights(order)
+    found = []
+    for module, one, place in _each(package):
+        target = package.module(one.name)
+        own, other = package.room(module), package.room(target) if target else None
+        if own and other and height.get(other, 0) > height.get(own, 0):
+            found.append(f"{place} imports {one.name}: {other} is above {own}")
+    return found
+
+
+def circular(package: Package) -> list[str]:
+    """Circles of files, and of rooms of the package or of a folder in it."""
+    found = [f"files import each other: {', '.join(c)}" for c in circles(package.arrows)]
+    return found + [f"rooms import each other: {', '.join(c)}" for c in room_circles(package)]
+
+
+def styled(package: Package) -> list[str]:
+    """Imports that are not written `from package.module import name` in full."""
+    return [
+        f"{place} imports {one.name} {'relatively' if one.relative else 'with a star'}"
+        for _, one, place in _each(package)
+        if one.relative or one.star
+    ]
+
+
+def trespassing(package: Package, *, core: str = "sfm") -> list[str]:
+    """The core reaches no plugin; a plugin reaches no other, and nothing above the models."""
+    found = []
+    for _, one, place in _each(package):
+        top, _, rest = one.name.partition(".")
+        other = top.startswith(f"{core}_") and top != package.name
+        above = package.name != core and top == core and rest.split(".")[0] in ABOVE_PLUGINS
+        if other or above:
+            found.append(f"{place} imports {one.name}")
+    return found
