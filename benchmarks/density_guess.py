@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sfm_dft import density_basis, guess, levels_building
-from sfm_dft.guess import Coulomb
-from sfm_dft.labelling import build_molecule, kohn_sham
-from sfm_dft.metrics import density_nmae, density_relative_error
-from sfm_dft.specs import DFT_SMALL, PBE
+from sfm_dft.basis import density_basis
+from sfm_dft.basis.pyscf_molecule import build_molecule
+from sfm_dft.data import building_levels as levels_building
+from sfm_dft.data.labelling import kohn_sham
+from sfm_dft.data.specs import DFT_SMALL, PBE
+from sfm_dft.density import guess
+from sfm_dft.density.guess import Coulomb
+from sfm_dft.model.metrics import density_nmae, density_relative_error
 
 import sfm
 from sfm.data.splits import assign

@@ -31,7 +31,7 @@ class Ours:
 
     def run(self, case: Case, task: str) -> tuple[np.ndarray, np.ndarray | None]:
         import torch
-        from sfm_dft.kohn_sham import KohnSham
+        from sfm_dft.simulators.kohn_sham import KohnSham
 
         from sfm.data.sample import Sample
         from sfm.units import factor

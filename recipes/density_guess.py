@@ -4,7 +4,7 @@ OMP_NUM_THREADS=1 python recipes/density_guess.py [--steps N] [--out FOLDER]
 
 Takes the trunk and the density head of `sfm-tiny`, and trains them on the density coefficients of
 `dft-small` and `dft-levels` (training splits) with the Coulomb energy of the error as the loss (see
-`sfm_dft.density_training`). No recipe file fits: that loss needs integrals of each molecule. Writes
+`sfm_dft.density.training`). No recipe file fits: that loss needs integrals of each molecule. Writes
 a model folder with its record and card. Ten minutes on one core; memory about 2 GB.
 """
 
@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sfm_dft.density_training import CoulombTraining, example
-from sfm_dft.guess import ENCODER, QUANTITY, predicted, superposed
-from sfm_dft.labelling import build_molecule
-from sfm_dft.metrics import density_nmae, density_relative_error, electron_error
-from sfm_dft.one_context import one_context
-from sfm_dft.specs import DFT_LEVELS, DFT_SMALL, PBE
+from sfm_dft.basis.pyscf_molecule import build_molecule
+from sfm_dft.data.specs import DFT_LEVELS, DFT_SMALL, PBE
+from sfm_dft.density.guess import ENCODER, QUANTITY, predicted, superposed
+from sfm_dft.density.training import CoulombTraining, example
+from sfm_dft.model.metrics import density_nmae, density_relative_error, electron_error
+from sfm_dft.model.single_context import single_context
 
 import sfm
 from sfm.data.sample import Sample
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     began = time.perf_counter()
     base = sfm.load(BASE)
-    model = one_context(base, PBE, NAME, [QUANTITY])
+    model = single_context(base, PBE, NAME, [QUANTITY])
     splits = {
         split: {spec.name: labelled(spec, split)[: options.max_samples] for spec in SOURCES}
         for split in ("train", "validation", "test")

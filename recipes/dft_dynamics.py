@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from sfm_dft.dynamics import Path, Surface, frequency, move, peak, spectrum
-from sfm_dft.kohn_sham import KohnSham
+from sfm_dft.simulators.dynamics import Path, Surface, frequency, move, peak, spectrum
+from sfm_dft.simulators.kohn_sham import KohnSham
 from sfm_dft.xc import FUNCTIONALS, Functional
 from torch import Tensor
 

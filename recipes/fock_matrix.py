@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from sfm_dft.data.specs import DFT_SMALL, PBE
 from sfm_dft.fock.baselines import DistanceAverage
 from sfm_dft.fock.evaluation import evaluate
 from sfm_dft.fock.labels import LEVEL, FockLabel, label_all
 from sfm_dft.fock.training import FockModel, FockTraining, example
-from sfm_dft.one_context import one_context
-from sfm_dft.specs import DFT_SMALL, PBE
+from sfm_dft.model.single_context import single_context
 
 import sfm
 from sfm.data.labelling import note
@@ -52,7 +52,7 @@ def trained(
     seed: int,
 ) -> tuple[FockModel, list[dict[str, float]]]:
     """A model and its losses; `seed` draws the module's weights, a new trunk's, and the batches."""
-    trunk = one_context(sfm.load(BASE), PBE, NAME, seed=None if pretrained else seed)
+    trunk = single_context(sfm.load(BASE), PBE, NAME, seed=None if pretrained else seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = FockModel(trunk)

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from sfm_dft.ladder.benchmark import SPLITS, Curve, mixture, table, used
+from sfm_dft.ladder.figures import plot_curves, plot_families
 from sfm_dft.ladder.gauss_newton import train_by_least_squares
-from sfm_dft.ladder.plotting import plot_curves, plot_families
 from sfm_dft.ladder.saving import KINDS, save
 from sfm_dft.ladder.training import Fit, Labels, train_on_exact_densities
 from torch import nn

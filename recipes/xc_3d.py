@@ -26,8 +26,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from sfm_dft.neural.densities import BASIS, load, prepare_all
 from sfm_dft.neural.functional import KINDS, NeuralFunctional
+from sfm_dft.neural.reaction_errors import baseline_errors, rows_of, summaries
 from sfm_dft.neural.reactions import Reaction, names_of, reactions
-from sfm_dft.neural.results import baseline_errors, rows_of, summaries
 from sfm_dft.neural.saving import save
 from sfm_dft.neural.spectra import SpeciesSpectra, spectra
 from sfm_dft.neural.training import PLANS, errors_of, fold_of, train

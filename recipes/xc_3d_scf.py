@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from sfm_dft.kohn_sham import DIIS_CYCLES, KohnSham, KohnShamState
 from sfm_dft.neural.reactions import KCAL, Reaction, names_of, reactions
 from sfm_dft.neural.saving import Ensemble, load
 from sfm_dft.neural.species import species
-from sfm_dft.scf import start_state
+from sfm_dft.scf.diis import start_state
+from sfm_dft.simulators.kohn_sham import DIIS_CYCLES, KohnSham, KohnShamState
 from sfm_dft.xc import FUNCTIONALS
 from sfm_dft.xc.functional import Functional
 

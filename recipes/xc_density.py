@@ -35,8 +35,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from sfm_dft.kohn_sham import KohnSham, KohnShamState
-from sfm_dft.neural import manifold
+from sfm_dft.neural import density_losses
 from sfm_dft.neural.densities import load as load_density
 from sfm_dft.neural.densities import prepare_all
 from sfm_dft.neural.functional import NeuralFunctional
@@ -45,7 +44,8 @@ from sfm_dft.neural.saving import Ensemble, load
 from sfm_dft.neural.species import species
 from sfm_dft.neural.spectra import SpeciesSpectra, spectra, stack
 from sfm_dft.neural.training import PROTON, Settings, errors_of, problem
-from sfm_dft.scf import nearest_idempotent
+from sfm_dft.scf.diis import nearest_idempotent
+from sfm_dft.simulators.kohn_sham import KohnSham, KohnShamState
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -124,14 +124,14 @@ def density_loss(functional: NeuralFunctional, folder: Path, share: float = 0.0)
     """Squared density errors, and dipole errors for a share, each over what it was at first."""
     one = simulator(functional, COARSE)
     state = one.state([sample_of(name) for name in TRAIN])
-    matrices = manifold.packed(state.system, correlated(TRAIN, folder))
-    target = manifold.Target.of(one.energy_functional(state), matrices)
+    matrices = density_losses.packed(state.system, correlated(TRAIN, folder))
+    target = density_losses.Target.of(one.energy_functional(state), matrices)
     first: list[Tensor] = []
 
     def loss(_: int) -> Tensor:
         nonlocal state
         state = one(state, one.max_cycles)  # from the last step's density matrix
-        errors = manifold.self_consistent_errors(
+        errors = density_losses.self_consistent_errors(
             one.energy_functional(state), state.scf, target, tolerance=SOLVE
         )
         parts = torch.stack([errors.square.mean(), errors.dipole.mean()])
@@ -146,13 +146,13 @@ def gradient_loss(functional: NeuralFunctional, folder: Path) -> Loss:
     """First derivatives at CCSD's natural orbitals, over what they were at first."""
     one = simulator(functional, COARSE)
     state = one.state([sample_of(name) for name in TRAIN])
-    matrices = manifold.packed(state.system, correlated(TRAIN, folder))
+    matrices = density_losses.packed(state.system, correlated(TRAIN, folder))
     near = nearest_idempotent(state.system, matrices)
-    point = manifold.Point.of(state.system, near)
+    point = density_losses.Point.of(state.system, near)
     first: list[Tensor] = []
 
     def loss(_: int) -> Tensor:
-        value = manifold.gradient_loss(one.energy_functional(state), point).mean()
+        value = density_losses.gradient_loss(one.energy_functional(state), point).mean()
         first[:] = first or [value.detach()]
         return value / first[0]
 
@@ -164,16 +164,18 @@ def pbe0_loss(functional: NeuralFunctional, folder: Path) -> Loss:
     each step, over what they were at first."""
     hybrid = simulator("PBE0", COARSE)
     solved = hybrid.solve([sample_of(name) for name in TRAIN])
-    point = manifold.Point.of(solved.system, solved.scf.density_matrix)
+    point = density_losses.Point.of(solved.system, solved.scf.density_matrix)
     one = simulator(functional, COARSE)
     first: list[Tensor] = []
 
     def loss(step: int) -> Tensor:
         u = point.random(1, seed=step)
-        wanted = manifold.hessian_products(hybrid.energy_functional(solved), point, u).detach()
+        wanted = density_losses.hessian_products(
+            hybrid.energy_functional(solved), point, u
+        ).detach()
         own = one.energy_functional(solved)
-        slopes = manifold.gradient_loss(own, point).mean()
-        parts = torch.stack([slopes, manifold.hessian_loss(own, point, u, wanted).mean()])
+        slopes = density_losses.gradient_loss(own, point).mean()
+        parts = torch.stack([slopes, density_losses.hessian_loss(own, point, u, wanted).mean()])
         first[:] = first or [parts.detach()]
         return (parts / first[0]).mean()
 
@@ -235,10 +237,10 @@ def tested(label: str, functional: NeuralFunctional | str, out: Path) -> dict[st
     one = simulator(functional, FINE)
     with torch.no_grad():
         state: KohnShamState = one.solve([sample_of(name) for name in names])
-        reference = manifold.packed(state.system, correlated(names, out))
+        reference = density_losses.packed(state.system, correlated(names, out))
         own = one.energy_functional(state)
-        target = manifold.Target.of(own, reference)
-        errors = manifold.DensityErrors.of(own, state.scf.density_matrix, target)
+        target = density_losses.Target.of(own, reference)
+        errors = density_losses.DensityErrors.of(own, state.scf.density_matrix, target)
     found = {
         "density_percent": (100.0 * errors.absolute).tolist(),
         "density_square": errors.square.tolist(),

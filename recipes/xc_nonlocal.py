@@ -31,9 +31,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from sfm_dft.neural.densities import load, located
 from sfm_dft.neural.nonlocality import NonlocalMetaGGA
-from sfm_dft.neural.packed import SpeciesSpots, spots
+from sfm_dft.neural.packed_atoms import SpeciesSpots, spots
+from sfm_dft.neural.reaction_errors import rows_of, summaries
 from sfm_dft.neural.reactions import KCAL, Reaction, names_of, reactions
-from sfm_dft.neural.results import rows_of, summaries
 from sfm_dft.neural.saving import save
 from sfm_dft.neural.training import PLANS, Settings, errors_of, fold_of, train
 

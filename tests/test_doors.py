@@ -22,7 +22,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase.constraints import FixAtoms
 from ase.io import read, write
 from sfm_crystals.lattice import LatticeStatics
-from sfm_dft.kohn_sham import KohnSham
+from sfm_dft.simulators.kohn_sham import KohnSham
 from sfm_molecules.dynamics import MolecularDynamics
 
 from sfm.calculator import SfmCalculator

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from sfm_dft import label_folder
-from sfm_dft import levels_building as building
-from sfm_dft.specs import DFT_LEVELS
+from sfm_dft.data import building_levels as building
+from sfm_dft.data import label_folder
+from sfm_dft.data.specs import DFT_LEVELS
 
 from sfm.cli.values import parse_settings
 from sfm.data.storage import cache_dir, write_dataset

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from sfm_dft import building, label_folder
-from sfm_dft.specs import DFT_SMALL
+from sfm_dft.data import building_small as building
+from sfm_dft.data import label_folder
+from sfm_dft.data.specs import DFT_SMALL
 
 from sfm.data.storage import cache_dir, write_dataset
 

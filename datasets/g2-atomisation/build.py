@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from sfm_dft import thermochemistry
-from sfm_dft.specs import G2_ATOMISATION
+from sfm_dft.data import thermochemistry
+from sfm_dft.data.specs import G2_ATOMISATION
 
 from sfm.data.storage import write_dataset
 from sfm.errors import one_line_errors

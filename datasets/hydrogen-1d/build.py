@@ -12,8 +12,8 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from sfm_dft.data.specs import HYDROGEN_1D
 from sfm_dft.ladder import labels
-from sfm_dft.specs import HYDROGEN_1D
 
 from sfm.data.storage import write_dataset
 

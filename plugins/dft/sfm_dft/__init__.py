@@ -1,4 +1,22 @@
-"""The dft plugin: electron densities and Kohn-Sham theory. Light: nothing heavy is imported."""
+"""The dft plugin: electron densities and Kohn-Sham theory. Light: nothing heavy is imported.
+
+Rooms, lowest first; each imports only rooms before it:
+
+    integrals    Gaussian integrals in torch, differentiable
+    xc           exchange-correlation functionals and dispersion
+    basis        elements, tables of shells, and the basis that densities are written in
+    grid         points, weights, and orbitals with their derivatives on them
+    data         specs, labels by PySCF, builders, readers
+    ladder       Kohn-Sham theory on a line, exact densities, learned functionals there
+    scf          molecule, energy functional, DIIS, Newton steps, stability
+    gradients    forces, sensitivities, the response of the density
+    hessian      second derivatives: vibrations, polarizability
+    neural       learned functionals in three dimensions
+    model        encoders, heads, closure, metrics
+    density      predicted densities as a first guess, and their training
+    fock         predicted Fock matrices
+    simulators   `dft/kohn-sham`, dynamics on it, figures, PySCF with our functionals
+"""
 
 from sfm.plugin import Plugin
 from sfm_dft.ladder.quantities import ALL as LADDER
@@ -9,18 +27,18 @@ plugin = Plugin(
     domain="dft",
     summary="electron densities, exchange-correlation energies, and Kohn-Sham theory of molecules",
     datasets={
-        "dft-small": "sfm_dft.specs:DFT_SMALL",
-        "dft-levels": "sfm_dft.specs:DFT_LEVELS",
-        "g2-atomisation": "sfm_dft.specs:G2_ATOMISATION",
-        "hydrogen-1d": "sfm_dft.specs:HYDROGEN_1D",
+        "dft-small": "sfm_dft.data.specs:DFT_SMALL",
+        "dft-levels": "sfm_dft.data.specs:DFT_LEVELS",
+        "g2-atomisation": "sfm_dft.data.specs:G2_ATOMISATION",
+        "hydrogen-1d": "sfm_dft.data.specs:HYDROGEN_1D",
     },
     simulators={
-        "kohn-sham": "sfm_dft.kohn_sham:KohnSham",
+        "kohn-sham": "sfm_dft.simulators.kohn_sham:KohnSham",
         "kohn-sham-1d": "sfm_dft.ladder.kohn_sham_1d:KohnSham1D",
     },
     encoders={
-        "atoms": "sfm_dft.encoders:AtomsEncoder",
-        "density": "sfm_dft.encoders:DensityEncoder",
+        "atoms": "sfm_dft.model.encoders:AtomsEncoder",
+        "density": "sfm_dft.model.encoders:DensityEncoder",
     },
     heads={
         "energy": "sfm.nn.head:ScalarSum",
@@ -30,14 +48,14 @@ plugin = Plugin(
         "hartree_energy": "sfm.nn.head:ScalarSum",
         "atomisation_energy": "sfm.nn.head:ScalarSum",
         "dipole": "sfm.nn.head:VectorSum",
-        "homo": "sfm_dft.heads:FrontierLevel",
-        "lumo": "sfm_dft.heads:FrontierLevel",
-        "density_coefficients": "sfm_dft.heads:AtomicDensity",
+        "homo": "sfm_dft.model.heads:FrontierLevel",
+        "lumo": "sfm_dft.model.heads:FrontierLevel",
+        "density_coefficients": "sfm_dft.model.heads:AtomicDensity",
     },
     metrics={
-        "density_coefficients.relative_error": "sfm_dft.metrics:density_relative_error",
-        "density_coefficients.electron_error": "sfm_dft.metrics:electron_error",
-        "dipole.vector_error": "sfm_dft.metrics:dipole_vector_error",
+        "density_coefficients.relative_error": "sfm_dft.model.metrics:density_relative_error",
+        "density_coefficients.electron_error": "sfm_dft.model.metrics:electron_error",
+        "dipole.vector_error": "sfm_dft.model.metrics:dipole_vector_error",
     },
     quantities=(*ALL, *LADDER),
     citations=(
@@ -53,7 +71,7 @@ plugin = Plugin(
 def __getattr__(name: str) -> object:
     """`sfm_dft.pyscf(mol, functional)`: our functionals in PySCF, imported when asked for."""
     if name == "pyscf":
-        from sfm_dft.pyscf_adapter import mean_field
+        from sfm_dft.simulators.pyscf_adapter import mean_field
 
         return mean_field
     raise AttributeError(f"module 'sfm_dft' has no attribute '{name}'")

@@ -32,7 +32,7 @@ DENSITY_COEFFICIENTS = Quantity(
     "1",
     "10x0e+5x1o+4x2e",
     "token",
-    summary="electron density as atom-centred s, p, d functions (sfm_dft.density_basis)",
+    summary="electron density as atom-centred s, p, d functions (sfm_dft.basis)",
 )
 DENSITY_PROJECTIONS = Quantity(
     "density_projections",

@@ -5,12 +5,14 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from sfm_dft import building, density_basis
-from sfm_dft.geometry import displace, embed, relax, small_molecules
-from sfm_dft.kohn_sham import KohnSham
-from sfm_dft.label_folder import failures, label_first, work_file
-from sfm_dft.labelling import build_molecule, label
-from sfm_dft.specs import DFT_SMALL, LDA, PBE
+from sfm_dft.basis import density_basis
+from sfm_dft.basis.pyscf_molecule import build_molecule
+from sfm_dft.data import building_small as building
+from sfm_dft.data.geometry import displace, embed, relax, small_molecules
+from sfm_dft.data.label_folder import failures, label_first, work_file
+from sfm_dft.data.labelling import label
+from sfm_dft.data.specs import DFT_SMALL, LDA, PBE
+from sfm_dft.simulators.kohn_sham import KohnSham
 
 from sfm.data.storage import open_dataset
 from sfm.units import factor

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from sfm_dft import density_basis
-from sfm_dft.encoders import join_irreps, rotate_irreps, split_irreps
-from sfm_dft.labelling import build_molecule
-from sfm_dft.metrics import (
+from sfm_dft.basis import density_basis
+from sfm_dft.basis.pyscf_molecule import build_molecule
+from sfm_dft.model.irreps import join_irreps, rotate_irreps, split_irreps
+from sfm_dft.model.metrics import (
     density_nmae,
     density_relative_error,
     dipole_vector_error,
@@ -24,7 +24,7 @@ POSITIONS = np.array([[0.0, 0.1, 0.2], [0.9, 0.4, 0.0], [-0.6, 1.0, 0.3]])
 @pytest.fixture(scope="module")
 def water():
     """PySCF's converged PBE density matrix of a bent HNO."""
-    from sfm_dft.labelling import label
+    from sfm_dft.data.labelling import label
 
     labels = label(NUMBERS, POSITIONS)
     assert labels is not None
@@ -76,7 +76,7 @@ def test_projections_are_linear_in_the_density(water):
 @pytest.mark.parametrize("describe", [density_basis.project, density_basis.fit])
 def test_descriptions_turn_with_the_molecule(water, describe):
     """Labels of the turned molecule are the turned labels: order and parity are right."""
-    from sfm_dft.labelling import label
+    from sfm_dft.data.labelling import label
 
     rotation = random_rotation(torch.Generator().manual_seed(3))
     rotation = rotation @ torch.diag(torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64))

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import torch
 from pyscf import gto, scf
-from sfm_dft import basis, density_basis
-from sfm_dft.dynamics import Surface, move, spectrum
-from sfm_dft.gaussians import Gaussians
+from sfm_dft.basis import density_basis
+from sfm_dft.basis import library as basis
+from sfm_dft.basis.gaussians import Gaussians
+from sfm_dft.gradients.sensitivities import sensitivities
 from sfm_dft.integrals import Shells
-from sfm_dft.kohn_sham import KohnSham
-from sfm_dft.minao import minimal_density
-from sfm_dft.molecule import prepare
-from sfm_dft.scf import finish
-from sfm_dft.sensitivities import sensitivities
+from sfm_dft.scf.diis import finish
+from sfm_dft.scf.minao import minimal_density
+from sfm_dft.scf.molecule import prepare
+from sfm_dft.simulators.dynamics import Surface, move, spectrum
+from sfm_dft.simulators.kohn_sham import KohnSham
 from torch import nn
 
 from sfm.data.sample import Sample

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from sfm_dft.dispersion import PARAMETERS, d3
+from sfm_dft.xc.dispersion import PARAMETERS, d3
 
 from sfm.errors import InputError
 

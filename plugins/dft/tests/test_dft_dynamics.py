@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from sfm_dft.dynamics import LIGHT, Path, Surface, frequency, move, peak, spectrum
-from sfm_dft.kohn_sham import KohnSham
+from sfm_dft.simulators.dynamics import LIGHT, Path, Surface, frequency, move, peak, spectrum
+from sfm_dft.simulators.kohn_sham import KohnSham
 from sfm_dft.xc import Functional, GridDensity, XcEnergy
 from torch import nn
 

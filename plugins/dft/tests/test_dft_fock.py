@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.linalg import block_diag, eigh
+from sfm_dft.data.specs import DFT_SMALL, PBE
 from sfm_dft.fock.baselines import DistanceAverage, block, invariants
 from sfm_dft.fock.basis import block_rotation, padded, present, to_blocks, to_matrix
 from sfm_dft.fock.evaluation import cycles, orbital_errors
@@ -20,8 +21,7 @@ from sfm_dft.fock.training import (
     example,
     normalise,
 )
-from sfm_dft.one_context import one_context
-from sfm_dft.specs import DFT_SMALL, PBE
+from sfm_dft.model.single_context import single_context
 
 import sfm
 from sfm.data.storage import open_dataset
@@ -47,7 +47,7 @@ def fresh(base, seed=0):
     """A model in float64 whose blocks are all of order one, so that no part hides."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = FockModel(one_context(base, PBE, "test", seed=seed)).double()
+        model = FockModel(single_context(base, PBE, "test", seed=seed)).double()
     model.blocks.atom_scale.fill_(1.0)
     model.blocks.pair_scale.fill_(1.0)
     return model
@@ -248,7 +248,7 @@ def test_scales_reproduce_single_molecules(base, truth):
 def test_training_lowers_the_error_and_is_saved(base, truth, tmp_path):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = FockModel(one_context(base, PBE, "test"))
+        model = FockModel(single_context(base, PBE, "test"))
     made = [example(model, truth)]
     training = FockTraining(model, made)
     before = training.mean_loss(made)
@@ -269,7 +269,7 @@ def test_training_lowers_the_error_and_is_saved(base, truth, tmp_path):
 
 def test_trunk_model_keeps_the_pretrained_features(base, truth):
     """The merged trunk says what the joint model says; another seed says something else."""
-    merged = one_context(base, PBE, "test").double()
+    merged = single_context(base, PBE, "test").double()
     model = FockModel(merged)
     tokens = model.tokens(TYPES, POSITIONS)
     index = base.context("dft/atoms", PBE)
@@ -277,7 +277,7 @@ def test_trunk_model_keeps_the_pretrained_features(base, truth):
     theirs = base.features({"dft/atoms": routed})["dft/atoms"].scalars
     ours = merged.features({"dft/atoms": tokens})["dft/atoms"].scalars
     torch.testing.assert_close(ours.float(), theirs, atol=1e-4, rtol=1e-4)
-    other = one_context(base, PBE, "test", seed=1).double()
+    other = single_context(base, PBE, "test", seed=1).double()
     assert not torch.allclose(other.features({"dft/atoms": tokens})["dft/atoms"].scalars, ours)
     torch.testing.assert_close(other.trunk.neighbours, merged.trunk.neighbours)
 

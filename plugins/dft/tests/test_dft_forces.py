@@ -3,14 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from sfm_dft.energy import DensityFeatures, EnergyFunctional
-from sfm_dft.forces import forces
-from sfm_dft.kohn_sham import EXCHANGE_AUXILIARY_BASIS, KohnSham
-from sfm_dft.labelling import AUXILIARY_BASIS, build_molecule, kohn_sham
-from sfm_dft.molecule import prepare
+from sfm_dft.basis.library import AUXILIARY_BASIS, EXCHANGE_AUXILIARY_BASIS
+from sfm_dft.basis.pyscf_molecule import build_molecule
+from sfm_dft.data.labelling import kohn_sham
+from sfm_dft.gradients.forces import forces
 from sfm_dft.neural.saving import load
-from sfm_dft.scf import iterate, start_state
-from sfm_dft.system import KohnShamSystem
+from sfm_dft.scf.diis import iterate, start_state
+from sfm_dft.scf.energy import DensityFeatures, EnergyFunctional
+from sfm_dft.scf.molecule import prepare
+from sfm_dft.scf.system import KohnShamSystem
+from sfm_dft.simulators.kohn_sham import KohnSham
 from sfm_dft.xc import Functional, GridDensity, XcEnergy, functional
 from torch import nn
 

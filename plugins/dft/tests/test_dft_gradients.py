@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from sfm_dft.energy import DensityFeatures
-from sfm_dft.kohn_sham import KohnSham
-from sfm_dft.response import attach
-from sfm_dft.scf import finish
+from sfm_dft.gradients.response import attach
+from sfm_dft.scf.diis import finish
+from sfm_dft.scf.energy import DensityFeatures
+from sfm_dft.simulators.kohn_sham import KohnSham
 from torch import nn
 
 from sfm.data.sample import Sample

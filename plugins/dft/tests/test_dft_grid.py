@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from pyscf import dft, gto
-from sfm_dft.atomic_grid import atomic_grid, pruned, radial
-from sfm_dft.elements import BRAGG_RADII, TREUTLER_XI
-from sfm_dft.grid import NEGLIGIBLE, build_grid
+from sfm_dft.basis.elements import BRAGG_RADII, TREUTLER_XI
+from sfm_dft.basis.pyscf_molecule import build_molecule
+from sfm_dft.grid.atomic import atomic_grid, pruned, radial
+from sfm_dft.grid.molecular import NEGLIGIBLE, build_grid
+from sfm_dft.grid.orbital_derivatives import Jets, size
 from sfm_dft.integrals import Shells
-from sfm_dft.jets import Jets, size
-from sfm_dft.labelling import build_molecule
 
 from sfm.errors import InputError
 

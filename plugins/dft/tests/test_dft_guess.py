@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from sfm_dft import density_basis, guess
-from sfm_dft.density_training import CoulombTraining, example, whitening
-from sfm_dft.guess import QUANTITY
-from sfm_dft.labelling import build_molecule, kohn_sham
-from sfm_dft.one_context import one_context
-from sfm_dft.specs import DFT_SMALL, PBE
+from sfm_dft.basis import density_basis
+from sfm_dft.basis.pyscf_molecule import build_molecule
+from sfm_dft.data.labelling import kohn_sham
+from sfm_dft.data.specs import DFT_SMALL, PBE
+from sfm_dft.density import guess
+from sfm_dft.density.guess import QUANTITY
+from sfm_dft.density.training import CoulombTraining, example, whitening
+from sfm_dft.model.single_context import single_context
 
 import sfm
 from sfm.data.storage import open_dataset
@@ -156,7 +158,7 @@ def test_what_cannot_be_guessed_is_refused(molecule, base):
 
 
 def test_small_model_predicts_what_its_base_does(molecule, base):
-    small = one_context(base, PBE, "small", [QUANTITY])
+    small = single_context(base, PBE, "small", [QUANTITY])
     np.testing.assert_allclose(
         guess.predicted(molecule, small), guess.predicted(molecule, base, PBE), atol=1e-4
     )
@@ -165,7 +167,7 @@ def test_small_model_predicts_what_its_base_does(molecule, base):
 
 def test_loss_is_the_coulomb_energy_of_the_error_and_folding_changes_nothing(base):
     sample = samples(3)[2]
-    model = one_context(base, PBE, "small", [QUANTITY])
+    model = single_context(base, PBE, "small", [QUANTITY])
     one = example(model, sample, PBE)
     training = CoulombTraining(model, PBE, [example(model, s, PBE) for s in samples(3)])
     molecule = build_molecule(sample.types, sample.positions)
@@ -183,7 +185,7 @@ def test_loss_is_the_coulomb_energy_of_the_error_and_folding_changes_nothing(bas
 
 
 def test_whitening_is_equivariant():
-    from sfm_dft.encoders import rotate_irreps
+    from sfm_dft.model.irreps import rotate_irreps
 
     from sfm.nn.symmetry import random_rotation
 
@@ -197,7 +199,7 @@ def test_whitening_is_equivariant():
 
 
 def test_training_lowers_the_error_of_the_density(base):
-    model = one_context(base, PBE, "small", [QUANTITY])
+    model = single_context(base, PBE, "small", [QUANTITY])
     made = [example(model, s, PBE) for s in samples(6)]
     training = CoulombTraining(model, PBE, made)
     training.fold(inwards=True)
@@ -208,7 +210,7 @@ def test_training_lowers_the_error_of_the_density(base):
     assert [row["step"] for row in history] == [12, 24]
     assert len(said) == 2
     assert history[-1]["validation"] < 0.8 * before
-    again = CoulombTraining(one_context(base, PBE, "small", [QUANTITY]), PBE, made)
+    again = CoulombTraining(single_context(base, PBE, "small", [QUANTITY]), PBE, made)
     repeated = again.run(made, steps=24, batch=3, every=12, report=said.append)
     assert repeated[-1] == pytest.approx(history[-1], rel=1e-3)
     bare = samples(1)[0].replace(labels={})

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from sfm_dft.curvature import Curvature
+from sfm_dft.basis.pyscf_molecule import build_molecule
 from sfm_dft.hessian import assemble
+from sfm_dft.hessian.curvature import Curvature
 from sfm_dft.hessian.expansion import Expansion, adjoint, bilinear
 from sfm_dft.hessian.kernel import kernel
 from sfm_dft.hessian.occupied import Occupied
-from sfm_dft.kohn_sham import KohnSham
-from sfm_dft.labelling import build_molecule
-from sfm_dft.scf import finish
+from sfm_dft.scf.diis import finish
+from sfm_dft.simulators.kohn_sham import KohnSham
 from torch import nn
 
 from sfm.data.sample import Sample

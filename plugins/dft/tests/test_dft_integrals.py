@@ -6,8 +6,8 @@ import pytest
 import torch
 from pyscf import df, dft, gto
 from sfm_dft import integrals
+from sfm_dft.grid.becke import becke_weights, size_adjustment
 from sfm_dft.integrals import Shells, batches, boys
-from sfm_dft.integrals.becke import becke_weights, size_adjustment
 from sfm_dft.integrals.orbitals import displacements, orbital_values
 from sfm_dft.integrals.shells import solid_harmonics
 

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sfm_dft.density_basis import electrons_per_function, evaluate
-from sfm_dft.energy import EnergyFunctional
-from sfm_dft.kohn_sham import WATER, KohnSham
-from sfm_dft.labelling import build_molecule, kohn_sham
-from sfm_dft.molecule import prepare
+from sfm_dft.basis.density_basis import electrons_per_function, evaluate
+from sfm_dft.basis.pyscf_molecule import build_molecule
+from sfm_dft.data.labelling import kohn_sham
 from sfm_dft.neural.saving import load
-from sfm_dft.scf import iterate, start_state
-from sfm_dft.system import KohnShamSystem
+from sfm_dft.scf.diis import iterate, start_state
+from sfm_dft.scf.energy import EnergyFunctional
+from sfm_dft.scf.molecule import prepare
+from sfm_dft.scf.system import KohnShamSystem
+from sfm_dft.simulators.kohn_sham import WATER, KohnSham
 from sfm_dft.xc import FUNCTIONALS, functional
 
 from sfm.cli import main
@@ -420,7 +421,7 @@ def test_a_models_density_starts_the_field_nearer_to_its_end():
 
 def test_dispersion_belongs_to_energy_and_forces():
     """What D3 adds is the package's own energy, and forces are its derivative."""
-    from sfm_dft.dispersion import d3
+    from sfm_dft.xc.dispersion import d3
 
     positions = np.array([[0, 0, 0], [0, 0, 0.74], [0, 0, 3.2], [0, 0.3, 3.9]])
     pair = Sample(id="2 H2", domain="dft", types=[1, 1, 1, 1], positions=positions)
@@ -572,7 +573,7 @@ def test_observe_builds_each_fock_matrix_once(monkeypatch):
 
 def test_second_order_ends_where_energies_are_not_finite():
     """A functional that breaks down away from its start: no step is taken, none for ever."""
-    from sfm_dft.newton import newton
+    from sfm_dft.scf.newton import newton
 
     simulator = KohnSham(basis="6-31g", grid_level=0)
     start = simulator(simulator.state(), 1)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sfm_dft.data.specs import HYDROGEN_1D
 from sfm_dft.ladder.benchmark import FAMILIES, SPLITS, labels_of, mixture, samples, used
 from sfm_dft.ladder.gauss_newton import Residuals, train_by_least_squares
 from sfm_dft.ladder.kohn_sham_1d import KohnSham1D
@@ -15,7 +16,6 @@ from sfm_dft.ladder.labels import TRAIN, VALIDATION
 from sfm_dft.ladder.molecules import batch, build
 from sfm_dft.ladder.neural import GlobalXC, LocalXC
 from sfm_dft.ladder.training import Labels, train_through
-from sfm_dft.specs import HYDROGEN_1D
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from sfm.data.storage import open_dataset

@@ -5,12 +5,12 @@ from functools import partial
 
 import numpy as np
 import pytest
-from sfm_dft import density_basis
-from sfm_dft import levels_building as building
-from sfm_dft.label_folder import failures, keep, label_first, write_failures
-from sfm_dft.labelling import build_molecule
-from sfm_dft.levels import FUNCTIONALS, label_levels, xc_energies
-from sfm_dft.specs import B3LYP_ON_PBE, DFT_LEVELS, LDA_ON_PBE, PBE, R2SCAN_ON_PBE
+from sfm_dft.basis import density_basis
+from sfm_dft.basis.pyscf_molecule import build_molecule
+from sfm_dft.data import building_levels as building
+from sfm_dft.data.label_folder import failures, keep, label_first, write_failures
+from sfm_dft.data.labelling_levels import FUNCTIONALS, label_levels, xc_energies
+from sfm_dft.data.specs import B3LYP_ON_PBE, DFT_LEVELS, LDA_ON_PBE, PBE, R2SCAN_ON_PBE
 
 from sfm.data.storage import open_dataset
 from sfm.errors import RunError
@@ -200,7 +200,7 @@ def test_published_labels_are_physical(samples):
 
 
 def test_a_molecule_is_in_the_split_that_dft_small_has_it_in():
-    from sfm_dft.specs import DFT_SMALL
+    from sfm_dft.data.specs import DFT_SMALL
 
     def splits(folder):
         return {

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from sfm_dft.density_basis import DIM
-from sfm_dft.kohn_sham import KohnSham
+from sfm_dft.basis.density_basis import DIM
+from sfm_dft.simulators.kohn_sham import KohnSham
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError
@@ -50,8 +50,9 @@ def test_density_encoder_says_what_it_needs(model):
 
 def test_raw_features_are_of_order_one(model):
     """The shipped statistics standardise densities that were not used to fit them."""
-    from sfm_dft.density_basis import project
-    from sfm_dft.labelling import build_molecule, label
+    from sfm_dft.basis.density_basis import project
+    from sfm_dft.basis.pyscf_molecule import build_molecule
+    from sfm_dft.data.labelling import label
 
     numbers = np.array([9, 6, 1, 1, 1])
     positions = np.array(
@@ -119,8 +120,8 @@ def test_float32_model_converges_in_float64(model):
 
 def test_closure_turns_with_the_molecule(model):
     """E_closure of the turned molecule and its turned density is the same."""
-    from sfm_dft.encoders import rotate_irreps
-    from sfm_dft.energy import DensityFeatures
+    from sfm_dft.model.irreps import rotate_irreps
+    from sfm_dft.scf.energy import DensityFeatures
 
     from sfm.nn.symmetry import random_rotation
 

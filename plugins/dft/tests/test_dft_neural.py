@@ -6,9 +6,9 @@ import pytest
 import torch
 from sfm_dft.neural.densities import load as load_density
 from sfm_dft.neural.densities import prepare_all
-from sfm_dft.neural.functional import KINDS, NeuralFunctional, NeuralGGA, NeuralMetaGGA
+from sfm_dft.neural.functional import KINDS, NeuralGGA, NeuralMetaGGA
+from sfm_dft.neural.reaction_errors import reaction_errors
 from sfm_dft.neural.reactions import Reaction, names_of, reactions
-from sfm_dft.neural.results import reaction_errors
 from sfm_dft.neural.saving import Ensemble, load, save
 from sfm_dft.neural.species import species
 from sfm_dft.neural.spectra import spectra, stack
@@ -135,7 +135,7 @@ def test_hybrid_leaves_room_for_exact_exchange():
 def test_saved_and_loaded_is_identical(kind, members, tmp_path):
     made = [KINDS[kind](hidden=8, seed=i).with_random_weights(i) for i in range(members)]
     save(made, tmp_path / "one", data="none")
-    again = NeuralFunctional.from_pretrained(tmp_path / "one")
+    again = load(tmp_path / "one")
     density = some_density()
     for a, b in zip(Ensemble(made)(density), again(density), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-14, atol=0)

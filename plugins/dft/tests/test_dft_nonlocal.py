@@ -8,20 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sfm_dft.energy import EnergyFunctional
-from sfm_dft.forces import forces
-from sfm_dft.kohn_sham import KohnSham
-from sfm_dft.molecule import prepare
+from sfm_dft.gradients.forces import forces
 from sfm_dft.neural.densities import PreparedDensity, located, prepare_all
 from sfm_dft.neural.densities import load as load_density
 from sfm_dft.neural.nonlocality import NonlocalGGA, NonlocalMetaGGA
-from sfm_dft.neural.packed import SpeciesSpots, spots
+from sfm_dft.neural.packed_atoms import SpeciesSpots, spots
+from sfm_dft.neural.reaction_errors import reaction_errors
 from sfm_dft.neural.reactions import Reaction
-from sfm_dft.neural.results import reaction_errors
 from sfm_dft.neural.saving import Ensemble, load, save
 from sfm_dft.neural.training import Settings, errors_of, stack, train
-from sfm_dft.scf import iterate, start_state
-from sfm_dft.system import KohnShamSystem
+from sfm_dft.scf.diis import iterate, start_state
+from sfm_dft.scf.energy import EnergyFunctional
+from sfm_dft.scf.molecule import prepare
+from sfm_dft.scf.system import KohnShamSystem
+from sfm_dft.simulators.kohn_sham import KohnSham
 from sfm_dft.xc import functional as named
 from sfm_dft.xc.conditions import check
 from sfm_dft.xc.density import GridDensity, GridPoints

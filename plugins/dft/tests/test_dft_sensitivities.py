@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from pyscf import gto
-from sfm_dft.kohn_sham import KohnSham
-from sfm_dft.labelling import build_molecule
-from sfm_dft.scf import finish, iterate, start_state
-from sfm_dft.sensitivities import sensitivities
-from sfm_dft.system import KohnShamSystem
+from sfm_dft.basis.pyscf_molecule import build_molecule
+from sfm_dft.gradients.sensitivities import sensitivities
+from sfm_dft.scf.diis import finish, iterate, start_state
+from sfm_dft.scf.system import KohnShamSystem
+from sfm_dft.simulators.kohn_sham import KohnSham
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from pyscf import dft, gto, scf
-from sfm_dft.kohn_sham import KohnSham
-from sfm_dft.stability import LOWEST, curvature, lowest
+from sfm_dft.scf.stability import LOWEST, curvature, lowest
+from sfm_dft.simulators.kohn_sham import KohnSham
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError

@@ -11,9 +11,9 @@ import json
 
 import numpy as np
 import pytest
+from sfm_dft.data.specs import ATCT, EXPERIMENT
+from sfm_dft.data.thermochemistry import registry_number
 from sfm_dft.neural.reactions import reactions
-from sfm_dft.specs import ATCT, EXPERIMENT
-from sfm_dft.thermochemistry import registry_number
 
 import sfm
 from sfm.data.elements import SYMBOLS

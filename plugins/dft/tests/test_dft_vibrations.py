@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from sfm_dft.curvature import Curvature
-from sfm_dft.energy import EnergyFunctional
-from sfm_dft.kohn_sham import KohnSham
-from sfm_dft.labelling import build_molecule
-from sfm_dft.scf import Orbitals, finish
-from sfm_dft.vibrations import INTENSITY, atomic_masses, hessian, vibrations
+from sfm_dft.basis.pyscf_molecule import build_molecule
+from sfm_dft.hessian.curvature import Curvature
+from sfm_dft.hessian.vibrations import INTENSITY, atomic_masses, hessian, vibrations
+from sfm_dft.scf.diis import Orbitals, finish
+from sfm_dft.scf.energy import EnergyFunctional
+from sfm_dft.simulators.kohn_sham import KohnSham
 from torch import nn
 
 from sfm.data.sample import Sample

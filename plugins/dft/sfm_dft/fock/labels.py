@@ -25,8 +25,9 @@ from sfm.data.atomic import atomic
 from sfm.data.labelling import note
 from sfm.data.sample import Sample
 from sfm.errors import InputError
+from sfm_dft.basis.pyscf_molecule import build_molecule
+from sfm_dft.data.labelling import CONVERGENCE, FUNCTIONALS, GRID_LEVEL
 from sfm_dft.fock.basis import BASIS
-from sfm_dft.labelling import CONVERGENCE, FUNCTIONALS, GRID_LEVEL, build_molecule
 
 LEVEL = "PBE/STO-3G"
 SAP_BASIS = "sapgrasplarge"

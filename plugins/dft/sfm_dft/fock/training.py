@@ -32,12 +32,12 @@ from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError
 from sfm.model import FoundationModel
-from sfm_dft.descent import descend
+from sfm_dft.density.descent import descend
+from sfm_dft.density.guess import ENCODER
 from sfm_dft.fock.basis import WIDTH, padded, present, to_blocks, to_matrix
+from sfm_dft.fock.blocks import CLASSES, FockBlocks
 from sfm_dft.fock.labels import FockLabel
-from sfm_dft.fock.module import CLASSES, FockBlocks
 from sfm_dft.fock.pairs import Pairs
-from sfm_dft.guess import ENCODER
 
 UNIT = 0.01  # hartree: losses of a half-trained model are of order one
 LEVELS, ROTATION = 0.2, 0.05  # w1; w2 in hartree
@@ -68,7 +68,7 @@ class FockModel(nn.Module):
     """A trunk with the Fock module on it.
 
     Args:
-        base: a model with the one context `dft/atoms`; it needs no head (`one_context`).
+        base: a model with the one context `dft/atoms`; it needs no head (`single_context`).
         options: of `FockBlocks`.
     """
 

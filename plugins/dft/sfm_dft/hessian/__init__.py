@@ -1,4 +1,5 @@
-"""The whole Hessian of a closed or open shell at once: every displacement in one pass.
+"""Second derivatives of a self-consistent energy: Hessian, vibrations, polarizability.
 
-`sfm_dft.curvature` takes one displacement at a time, any occupations, and parameters with it.
+`assemble` makes the whole Hessian of a closed or open shell at once, all displacements in one pass;
+`curvature` takes one displacement at a time, any occupations, and parameters with it.
 """

@@ -2,7 +2,7 @@
 
     H_uv = L_uv + tr(F_u D_v) - tr(S_u W_v),
 
-with D_v and W_v as in `sfm_dft.curvature`, whose equations are solved here for whole electrons,
+with D_v and W_v as in `curvature`, whose equations are solved here for whole electrons,
 between empty and filled orbitals only.
 """
 
@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from sfm.progress import report
-from sfm_dft import basis as basis_sets
-from sfm_dft.energy import EnergyFunctional
-from sfm_dft.forces import energy_weighted, grid_energy
-from sfm_dft.gaussians import Gaussians
+from sfm_dft.basis import library as basis_sets
+from sfm_dft.basis.gaussians import Gaussians
+from sfm_dft.gradients.forces import energy_weighted, grid_energy
+from sfm_dft.gradients.lagrangian import one_electron, two_electron
+from sfm_dft.gradients.response import conjugate_gradients, weighting
 from sfm_dft.hessian.expansion import Expansion
 from sfm_dft.hessian.fitted_terms import fitted_terms
 from sfm_dft.hessian.grid_terms import grid_terms
@@ -26,9 +27,8 @@ from sfm_dft.hessian.kernel import Kernel, kernel, pointwise
 from sfm_dft.hessian.occupied import Occupied
 from sfm_dft.hessian.skeleton import Skeleton, by_autograd
 from sfm_dft.integrals import dipole
-from sfm_dft.lagrangian import one_electron, two_electron
-from sfm_dft.response import conjugate_gradients, weighting
-from sfm_dft.scf import Orbitals
+from sfm_dft.scf.diis import Orbitals
+from sfm_dft.scf.energy import EnergyFunctional
 
 TOLERANCE = 1e-9  # relative residual of the response
 

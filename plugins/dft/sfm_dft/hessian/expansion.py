@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sfm_dft.energy import POINTS, EnergyFunctional
-from sfm_dft.grid import fields
+from sfm_dft.grid.molecular import fields
+from sfm_dft.scf.energy import POINTS, EnergyFunctional
 from sfm_dft.xc.density import GridDensity
 from sfm_dft.xc.functional import Functional
 

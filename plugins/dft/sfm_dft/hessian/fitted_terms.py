@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from sfm.progress import report
-from sfm_dft.energy import EnergyFunctional
-from sfm_dft.forces import exact_exchange_scale
+from sfm_dft.gradients.forces import exact_exchange_scale
 from sfm_dft.hessian.grid_terms import between_atoms
 from sfm_dft.hessian.occupied import Occupied
 from sfm_dft.hessian.skeleton import Skeleton
+from sfm_dft.scf.energy import EnergyFunctional
 
 BYTES = 200_000_000  # of second-derivative integrals at a time
 

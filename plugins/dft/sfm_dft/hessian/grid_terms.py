@@ -5,7 +5,7 @@ An orbital at a point depends on the nucleus M that it sits on and on the owner 
     d chi / d R_A = (delta_AO - delta_AM) grad chi,
 
 so that derivatives of filled orbitals are sums over atoms of their parts with slopes of one and two
-orders more (`sfm_dft.jets`). Becke's weights follow by autograd.
+orders more (`sfm_dft.grid.orbital_derivatives`). Becke's weights follow by autograd.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 
 from sfm.progress import report
-from sfm_dft.energy import EnergyFunctional
-from sfm_dft.grid import CHANNELS, Block, Grid, partition_size
+from sfm_dft.gradients.moving_grid import moving_points
+from sfm_dft.grid.becke import becke_weights, size_adjustment
+from sfm_dft.grid.molecular import CHANNELS, Block, Grid, partition_size
+from sfm_dft.grid.orbital_derivatives import size
 from sfm_dft.hessian.expansion import Expansion, adjoint, bilinear
 from sfm_dft.hessian.occupied import Occupied
 from sfm_dft.hessian.skeleton import Skeleton
-from sfm_dft.integrals.becke import becke_weights, size_adjustment
 from sfm_dft.integrals.orbitals import displacements
 from sfm_dft.integrals.shells import monomials
-from sfm_dft.jets import size
-from sfm_dft.molecule import Molecule
-from sfm_dft.moving import moving_points
+from sfm_dft.scf.energy import EnergyFunctional
+from sfm_dft.scf.molecule import Molecule
 
 
 def grid_terms(energy: EnergyFunctional, occupied: Occupied, expansion: Expansion) -> Skeleton:

@@ -7,13 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sfm_dft.energy import EnergyFunctional
-from sfm_dft.forces import exact_exchange_scale
-from sfm_dft.grid import CHANNELS
+from sfm_dft.gradients.forces import exact_exchange_scale
+from sfm_dft.gradients.response import coupling
+from sfm_dft.grid.molecular import CHANNELS
 from sfm_dft.hessian.expansion import Expansion, adjoint, bilinear
 from sfm_dft.hessian.occupied import Occupied
-from sfm_dft.response import coupling
-from sfm_dft.scf import Orbitals
+from sfm_dft.scf.diis import Orbitals
+from sfm_dft.scf.energy import EnergyFunctional
 from sfm_dft.xc.functional import Functional
 
 Kernel = Callable[[list[Tensor]], list[Tensor]]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sfm_dft.scf import Orbitals
+from sfm_dft.scf.diis import Orbitals
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Derivatives by the nuclei with the density matrix held fixed: what the response starts from.
 
-Of L = E(R; D) - tr(W S(R)) (`sfm_dft.curvature`), U = 3 A displacements, x, y, z of the first atom
+Of L = E(R; D) - tr(W S(R)) (`curvature`), U = 3 A displacements, x, y, z of the first atom
 first. Terms come by autograd here, from the grid in `grid_terms`, from libcint in `fitted_terms`.
 """
 

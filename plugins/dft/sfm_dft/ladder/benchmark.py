@@ -13,11 +13,11 @@ from sfm.data.sample import Sample
 from sfm.data.storage import open_dataset
 from sfm.errors import InputError
 from sfm.units import factor
+from sfm_dft.data.specs import HYDROGEN_1D
 from sfm_dft.ladder.kohn_sham_1d import KohnSham1D
 from sfm_dft.ladder.labels import TRAIN, VALIDATION
 from sfm_dft.ladder.molecules import Molecules
 from sfm_dft.ladder.training import Labels
-from sfm_dft.specs import HYDROGEN_1D
 
 FAMILIES = ("H2", "H2+", "H4", "H2-H2")
 Geometries = Mapping[str, tuple[float, ...]]

@@ -407,7 +407,7 @@ class KohnSham1D(Simulator):
 
     def plot(self, trajectory: Trajectory, path: Path) -> None:
         """Density and potential of the last state."""
-        from sfm_dft.ladder.plotting import plot_state
+        from sfm_dft.ladder.figures import plot_state
 
         plot_state(self, trajectory.states[-1], path)
 

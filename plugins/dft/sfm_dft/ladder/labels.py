@@ -17,13 +17,13 @@ import torch
 
 from sfm.data.atomic import atomic
 from sfm.data.storage import GROUP, ID, SPLIT, TYPES, Column, positions_column
+from sfm_dft.data.specs import EXACT_1D
 from sfm_dft.ladder.exact import GroundState, one_electron, two_electrons
 from sfm_dft.ladder.full_ci import full_ci, natural_basis
 from sfm_dft.ladder.grid import kinetic_bands, points
 from sfm_dft.ladder.lda import ExponentialLDA
 from sfm_dft.ladder.molecules import Molecules, build
 from sfm_dft.ladder.problem import Problem
-from sfm_dft.specs import EXACT_1D
 
 POINTS, DX, ORDER = 513, 0.08, 4
 AMPLITUDE, RANGE = 1.071295, 2.385345

@@ -20,7 +20,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
@@ -65,7 +64,7 @@ class Gain(nn.Module):
 
 
 class NeuralFunctional(Functional):
-    """Base of the learned functionals; use one of its subclasses.
+    """Base of the learned functionals; use one of its subclasses. `saving` writes and reads them.
 
     Args:
         base: name of the functional that is corrected.
@@ -149,19 +148,6 @@ class NeuralFunctional(Functional):
         energy, columns, departure = self.correlation_parts(point)
         correlation = energy * self.correlation_boost(columns, departure)
         return XcEnergy((1.0 - self.exact_exchange) * exchange, correlation)
-
-    def save_pretrained(self, folder: str | Path, **info: Any) -> Path:
-        """Write config.json and model.safetensors; `info` says how it was trained."""
-        from sfm_dft.neural.saving import save
-
-        return save([self], folder, **info)
-
-    @classmethod
-    def from_pretrained(cls, name: str | Path, **options: Any) -> Functional:
-        """Of a folder, a bundled name or a Hub id; options as `sfm.hub.resolve.resolve` has."""
-        from sfm_dft.neural.saving import load
-
-        return load(name, **options)
 
     def with_random_weights(self, seed: int, scale: float = 1.0) -> Self:
         """Set every weight at random, for tests of what holds for all weights."""

@@ -4,7 +4,7 @@
 
 For every density n that exchange or correlation is asked about (2 n_up, 2 n_down and the total; one
 of a closed shell), n times 1, x, u and z (`features.py`) is integrated around each atom with shells
-and harmonics (`around.py`). These are tokens of the shared trunk, whose messages go between atoms
+and harmonics (`atomic_functions.py`). These are tokens of the shared trunk, whose messages go between atoms
 of one molecule; they have no element, only electrons. What comes out is spread as features h,
 between 0 and 1, that g_x and g_c of `functional.py` read beside those of the point.
 
@@ -35,7 +35,7 @@ from sfm.data.tokens import Tokens
 from sfm.errors import InputError
 from sfm.model import FoundationModel
 from sfm.nn.trunk import Trunk, TrunkConfig
-from sfm_dft.neural.around import SHELLS, Around
+from sfm_dft.neural.atomic_functions import SHELLS, AtomicFunctions
 from sfm_dft.neural.features import local_features
 from sfm_dft.neural.functional import NeuralFunctional
 from sfm_dft.xc.density import GridDensity, GridPoints
@@ -241,7 +241,7 @@ class NonlocalMetaGGA(NeuralFunctional):
                 "`grid` (GridPoints), as dft/kohn-sham does"
             )
         values = packed_values(point, self.rung)
-        around = Around.of(place.points, place.owners, place.positions)
+        around = AtomicFunctions.of(place.points, place.owners, place.positions)
         rows, atoms = len(values), len(place.positions)
         packed = around.gather(place.weights[:, None] * values)
         molecules = int(place.molecule.max()) + 1

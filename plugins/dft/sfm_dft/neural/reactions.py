@@ -99,7 +99,7 @@ def _test() -> list[Reaction]:
 def _external() -> list[Reaction]:
     from ase.data import g2
 
-    from sfm_dft.thermochemistry import g2_energy
+    from sfm_dft.data.thermochemistry import g2_energy
 
     taken = {reaction.subject for reaction in _test()}
     found = []

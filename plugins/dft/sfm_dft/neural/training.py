@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sfm.errors import InputError, RunError
 from sfm_dft.neural.functional import NeuralFunctional
-from sfm_dft.neural.packed import SpeciesSpots, SpotStack
+from sfm_dft.neural.packed_atoms import SpeciesSpots, SpotStack
 from sfm_dft.neural.reactions import KCAL, Reaction
 from sfm_dft.neural.spectra import SpeciesSpectra, Stack
 

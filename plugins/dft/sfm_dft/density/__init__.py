@@ -1,0 +1,1 @@
+"""Densities that a model predicts: as a first guess, and how they are trained."""

@@ -1,0 +1,1 @@
+"""First derivatives of a self-consistent energy, and how its density answers."""

@@ -1,0 +1,90 @@
+"""The energy as a function of everything that its integrals depend on, at fixed density matrix.
+
+    L = E(D) - tr(W S)
+
+whose partial derivative by positions, charges of the nuclei, exponents or contraction coefficients
+is the derivative of the self-consistent energy. What the grid gives is left out.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sfm_dft.basis.density_basis import atom_rotation
+from sfm_dft.basis.gaussians import Gaussians
+from sfm_dft.gradients.forces import (
+    closure_energy,
+    exact_exchange_scale,
+    exact_exchange_terms,
+    exact_hartree_terms,
+    small_terms,
+)
+from sfm_dft.integrals import fitted_factors, nuclear, three_centre_overlap
+from sfm_dft.scf.energy import EnergyFunctional
+from sfm_dft.xc.functional import Functional
+
+
+def lagrangian(
+    functional: EnergyFunctional,
+    gaussians: Gaussians,
+    charges: Tensor,
+    positions: Tensor,
+    d: Tensor,
+    weighted: Tensor,
+) -> Tensor:
+    """L of one molecule without its grid, () hartree; the graph holds all integrals.
+
+    gaussians: the bases, whose exponents and coefficients may carry a graph. charges: (A,) e.
+    positions: (A, 3) bohr. d: (s, n, n). weighted: W (n, n), of `forces.energy_weighted`.
+    """
+    out = one_electron(functional, gaussians, charges, positions, d, weighted)
+    return out + two_electron(functional, gaussians, positions, d)
+
+
+def one_electron(
+    functional: EnergyFunctional,
+    gaussians: Gaussians,
+    charges: Tensor,
+    positions: Tensor,
+    d: Tensor,
+    weighted: Tensor,
+) -> Tensor:
+    """What of L needs no two-electron integrals: -tr(W S), dispersion and a closure's too."""
+    (molecule,) = functional.system.molecules
+    shells = gaussians.orbitals
+    moved, total = shells.at(positions), functional.system.share * d.sum(0)
+    out = small_terms(shells, charges, positions, total, weighted, functional.field)
+    out = out + (total * nuclear(moved, charges, positions)).sum()
+    out = out + molecule.dispersion(functional.dispersion, positions)
+    if functional.closure is not None and not isinstance(functional.closure, Functional):
+        assert gaussians.projectors is not None
+        values = three_centre_overlap(moved, gaussians.projectors.at(positions))
+        found = (values * total[..., None]).sum((0, 1)).reshape(len(positions), -1)
+        projections = found @ torch.tensor(atom_rotation()).to(d).mT
+        out = out + closure_energy(functional, projections, positions)
+    return out
+
+
+def two_electron(
+    functional: EnergyFunctional, gaussians: Gaussians, positions: Tensor, d: Tensor
+) -> Tensor:
+    """The Hartree energy and exact exchange of L, fitted or exact."""
+    shells, share = gaussians.orbitals, functional.system.share
+    moved, total = shells.at(positions), share * d.sum(0)
+    exchange = 0.5 * share * exact_exchange_scale(functional)
+    if gaussians.auxiliary is not None:
+        factors = fitted_factors(moved, gaussians.auxiliary.at(positions))
+        out = 0.5 * (factors.flatten(1) @ total.reshape(-1)).square().sum()
+        if functional.exact_exchange:
+            for row in d:
+                turned = factors @ row
+                out = out - exchange * (turned * turned.mT).sum()
+        return out
+    out = positions.new_zeros(())
+    for term, inputs in exact_hartree_terms(shells, total):
+        out = out + term(positions, *inputs)
+    if functional.exact_exchange:
+        for term, inputs in exact_exchange_terms(shells, d, exchange):
+            out = out + term(positions, *inputs)
+    return out

@@ -1,0 +1,1 @@
+"""The integration grid: points, weights, and orbitals with their derivatives on it."""

@@ -1,0 +1,158 @@
+"""Harmonic vibrations, their infrared intensities, and the static polarizability. Atomic units.
+
+The Hessian is analytic: all 3 A displacements at once (`sfm_dft.hessian`), or, where levels are
+filled by fractions, one response (`sfm_dft.hessian.curvature`) after another.
+Normal modes are eigenvectors of the mass-weighted Hessian with translations and rotations
+projected out; masses are the elements' averages where a sample states none. An intensity is
+
+    I_k = N_A / (12 eps_0 c^2) |d mu / d Q_k|^2,
+
+the integrated absorption of the harmonic fundamental. The polarizability is the answer of the
+dipole moment to a uniform field, alpha = d mu / d eps.
+
+Reference: Wilson, Decius, Cross, Molecular Vibrations (1955).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sfm.progress import report
+from sfm_dft.gradients.response import conjugate_gradients, coupling, weighting
+from sfm_dft.hessian import assemble
+from sfm_dft.hessian.curvature import Curvature
+from sfm_dft.scf.diis import Orbitals
+from sfm_dft.scf.energy import EnergyFunctional
+from sfm_dft.scf.molecule import Molecule
+
+# sqrt(hartree / (bohr^2 amu)) as a wavenumber, and e^2 / amu as an intensity (CODATA 2018)
+WAVENUMBER = 5140.487144  # cm^-1
+INTENSITY = 974.88011  # km/mol
+
+
+@dataclass(frozen=True)
+class Vibrations:
+    """K = 3 A - 6 harmonic vibrations of one molecule (3 A - 5 if it is linear).
+
+    Attributes:
+        hessian: (3A, 3A) hartree per bohr^2. dipole_derivatives: (3A, 3) e.
+        frequencies: (K,) cm^-1, ascending; a negative one stands for an imaginary one, which a
+            geometry that is no minimum has.
+        intensities: (K,) km/mol. modes: (K, A, 3) displacements, normalised.
+    """
+
+    hessian: Tensor
+    dipole_derivatives: Tensor
+    frequencies: Tensor
+    intensities: Tensor
+    modes: Tensor
+
+
+def hessian(
+    functional: EnergyFunctional, solution: Orbitals, *, smearing: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Hessian (3A, 3A) in hartree per bohr^2 and dipole derivatives (3A, 3) in e of one molecule.
+
+    Rows and columns count x, y, z of the first atom, then of the next. The solution must be
+    self-consistent; the molecule need not be at a minimum.
+    """
+    if smearing <= 0.0:
+        return assemble.hessian(functional, solution)
+    curvature = Curvature(functional, solution, smearing=smearing)
+    atoms = len(functional.system.molecules[0].numbers)
+    rows, dipoles = [], []
+    for k in range(3 * atoms):
+        report("vibrations: displacement", k, 3 * atoms)
+        unit = torch.zeros_like(curvature.forces).view(-1)
+        unit[k] = 1.0
+        motion = curvature.move(unit.view(-1, 3))
+        rows.append(curvature.along(motion)[0].flatten())
+        dipoles.append(curvature.dipole_derivative(motion))
+    found = torch.stack(rows)
+    return 0.5 * (found + found.mT), torch.stack(dipoles)
+
+
+def vibrations(
+    functional: EnergyFunctional, solution: Orbitals, *, smearing: float = 0.0
+) -> Vibrations:
+    """Harmonic vibrations of one molecule at a self-consistent solution."""
+    (molecule,) = functional.system.molecules
+    force_constants, dipoles = hessian(functional, solution, smearing=smearing)
+    masses = masses_of(molecule)
+    frequencies, modes = normal_modes(force_constants, molecule.positions, masses)
+    slopes = modes.flatten(1) @ dipoles  # with modes per sqrt(amu)
+    lengths = modes.flatten(1).norm(dim=1)
+    return Vibrations(
+        force_constants,
+        dipoles,
+        frequencies,
+        INTENSITY * slopes.square().sum(1),
+        modes / lengths[:, None, None],
+    )
+
+
+def unknown(molecule: Molecule) -> Vibrations:
+    """The same shapes filled with NaN, for a calculation that has not converged."""
+    masses = masses_of(molecule)
+    directions = _internal(molecule.positions, masses).mT
+    nan = torch.full_like(directions, torch.nan)
+    square = nan.new_full((nan.shape[1], nan.shape[1]), torch.nan)
+    return Vibrations(square, square[:, :3], nan[:, 0], nan[:, 0], nan.unflatten(1, (-1, 3)))
+
+
+def masses_of(molecule: Molecule) -> Tensor:
+    """Masses (A,) of the nuclei, amu: the molecule's own, or the elements' averages."""
+    return atomic_masses(molecule.numbers) if molecule.masses is None else molecule.masses
+
+
+def atomic_masses(numbers: Tensor) -> Tensor:
+    """Masses (A,) of the elements, amu: averages over isotopes, ASE's."""
+    from ase.data import atomic_masses as table
+
+    return torch.tensor(table, dtype=torch.float64, device=numbers.device)[numbers]
+
+
+def normal_modes(hessian: Tensor, positions: Tensor, masses: Tensor) -> tuple[Tensor, Tensor]:
+    """Frequencies (K,) in cm^-1 and modes (K, A, 3) per sqrt(amu).
+
+    hessian: (3A, 3A) hartree per bohr^2. positions: (A, 3) bohr. masses: (A,) amu.
+    """
+    scale = masses.rsqrt().repeat_interleave(3)
+    weighted = scale[:, None] * hessian * scale
+    inner = _internal(positions, masses)
+    values, vectors = torch.linalg.eigh(inner.mT @ weighted @ inner)
+    modes = (inner @ vectors).mT * scale
+    frequencies = WAVENUMBER * values.sign() * values.abs().sqrt()
+    return frequencies, modes.view(len(values), -1, 3)
+
+
+def _internal(positions: Tensor, masses: Tensor) -> Tensor:
+    """Orthonormal mass-weighted directions (3A, K) that neither translate nor rotate."""
+    root = masses.sqrt()[:, None]
+    centred = positions - (masses @ positions) / masses.sum()
+    axes = torch.eye(3, dtype=positions.dtype, device=positions.device)
+    rigid = [root * axis for axis in axes]
+    rigid += [root * torch.linalg.cross(axis.expand_as(centred), centred) for axis in axes]
+    vectors, sizes, _ = torch.linalg.svd(torch.stack([x.flatten() for x in rigid], 1))
+    rank = int((sizes > 1e-6 * sizes[0]).sum())  # 5 if the molecule is linear
+    return vectors[:, rank:]
+
+
+def polarizability(
+    functional: EnergyFunctional, solution: Orbitals, *, smearing: float = 0.0
+) -> Tensor:
+    """Static dipole polarizability (M, 3, 3), bohr^3."""
+    system, c = functional.system, solution.coefficients
+    weigh, couple = weighting(solution, smearing), coupling(functional, solution)
+    rows = []
+    for axis in range(3):
+        report("polarizability: field", axis, 3)
+        right = c.mT @ system.dipole[:, axis, None] @ c  # an electron in a field eps: + eps.r
+        y = conjugate_gradients(couple, weigh, right, tolerance=1e-9)
+        change = system.total(-(c @ weigh(y) @ c.mT))
+        rows.append(-(system.dipole * change[:, None]).sum((-2, -1)))
+    found = torch.stack(rows, 1)
+    return 0.5 * (found + found.mT)

@@ -1,0 +1,1 @@
+"""Encoders, heads, closure and metrics of the dft domain."""
