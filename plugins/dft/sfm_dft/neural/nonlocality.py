@@ -4,7 +4,7 @@
 
 For every density n that exchange or correlation is asked about (2 n_up, 2 n_down and the total; one
 of a closed shell), n times 1, x, u and z (`features.py`) is integrated around each atom with shells
-and harmonics (`atomic_functions.py`). These are tokens of the shared trunk, whose messages go between atoms
+and harmonics (`atomic_functions`). These are tokens of the trunk, whose messages go between atoms
 of one molecule; they have no element, only electrons. What comes out is spread as features h,
 between 0 and 1, that g_x and g_c of `functional.py` read beside those of the point.
 
