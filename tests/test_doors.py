@@ -21,9 +21,9 @@ from ase.build import bulk, molecule
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.constraints import FixAtoms
 from ase.io import read, write
-from sfm_crystals.lattice import LatticeStatics
+from sfm_crystals.simulators.lattice import LatticeStatics
 from sfm_dft.simulators.kohn_sham import KohnSham
-from sfm_molecules.dynamics import MolecularDynamics
+from sfm_molecules.simulators.dynamics import MolecularDynamics
 
 from sfm.calculator import SfmCalculator
 from sfm.cli import main

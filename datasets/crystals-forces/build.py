@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sfm_crystals import building
+from sfm_crystals.data import building
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -49,7 +49,7 @@ def test_plugin_list(toy, capsys):
     (row,) = as_json(capsys, "plugin", "list")["plugins"]
     assert row["name"] == "toy"
     assert row["distribution"] == "sfm-toy"
-    assert row["encoders"] == {"points": "sfm_toy.encoder:Points"}
+    assert row["encoders"] == {"points": "sfm_toy.model.encoder:AtomEncoder"}
     code, out, _ = run(capsys, "plugin", "list")
     assert code == 0
     assert "oscillator" in out
@@ -228,7 +228,7 @@ def test_simulate_starts_from_a_file(toy, capsys, tmp_path):
 
 def test_fit(toy, capsys, tmp_path):
     """Noisy positions of the known discrete solution give back the stiffness."""
-    from sfm_toy.oscillator import ACCELERATION
+    from sfm_toy.simulators.oscillator import ACCELERATION
 
     omega = math.sqrt(ACCELERATION * 1.7 / 39.948)
     discrete = 2 * math.asin(omega / 2)

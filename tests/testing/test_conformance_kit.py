@@ -63,10 +63,12 @@ def test_skipping():
 
 def mutant(monkeypatch, tokenize):
     """The toy's encoder with another `tokenize`."""
-    from sfm_toy.encoder import Points
+    from sfm_toy.model.encoder import AtomEncoder
 
-    original = Points.tokenize
-    monkeypatch.setattr(Points, "tokenize", lambda self, sample: tokenize(original, self, sample))
+    original = AtomEncoder.tokenize
+    monkeypatch.setattr(
+        AtomEncoder, "tokenize", lambda self, sample: tokenize(original, self, sample)
+    )
 
 
 def absolute(original, self, sample):
@@ -149,7 +151,7 @@ def test_forces_that_are_no_derivative_are_caught(monkeypatch):
 
 
 def oscillator(monkeypatch, **changes):
-    from sfm_toy.oscillator import Oscillator
+    from sfm_toy.simulators.oscillator import Oscillator
 
     for name, value in changes.items():
         monkeypatch.setattr(Oscillator, name, value)
@@ -166,7 +168,7 @@ def euler(self, state, steps=1):
 
 def detached(self, positions):
     """A parameter that does not reach the gradient."""
-    from sfm_toy.oscillator import ACCELERATION
+    from sfm_toy.simulators.oscillator import ACCELERATION
 
     return -ACCELERATION * self.stiffness.detach() * positions / self.mass
 
@@ -198,7 +200,7 @@ def test_simulator_mutants_are_caught(monkeypatch, changes, check, said):
 
 
 def test_a_batch_that_mixes_its_states_is_caught(monkeypatch):
-    from sfm_toy.oscillator import Oscillator
+    from sfm_toy.simulators.oscillator import Oscillator
 
     right = Oscillator.acceleration
     monkeypatch.setattr(Oscillator, "acceleration", lambda s, x: right(s, x) + 1e-3 * x.mean())

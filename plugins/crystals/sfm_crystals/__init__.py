@@ -1,4 +1,11 @@
-"""Crystals: periodic cells, their energies, forces and stress, and lattice statics."""
+"""Crystals: periodic cells, their energies, forces and stress, and lattice statics.
+
+Rooms, lowest first; each imports those before it and never one after it:
+`constants`, `quantities`, `cells`, `figures`, `potentials`, `statics`, `data`, `model`,
+`simulators`.
+"""
+
+from __future__ import annotations
 
 from sfm.plugin import Plugin
 from sfm_crystals.quantities import (
@@ -13,31 +20,31 @@ plugin = Plugin(
     domain="crystals",
     summary="inorganic crystals: formation energies, forces and stress, relaxation, elasticity",
     datasets={
-        "crystals-mp": "sfm_crystals.specs:CRYSTALS_MP",
-        "crystals-forces": "sfm_crystals.specs:CRYSTALS_FORCES",
-        "formation-energy-exp": "sfm_crystals.specs:FORMATION_ENERGY_EXP",
+        "crystals-mp": "sfm_crystals.data.specs:CRYSTALS_MP",
+        "crystals-forces": "sfm_crystals.data.specs:CRYSTALS_FORCES",
+        "formation-energy-exp": "sfm_crystals.data.specs:FORMATION_ENERGY_EXP",
     },
-    simulators={"lattice": "sfm_crystals.lattice:LatticeStatics"},
-    encoders={"atoms": "sfm_crystals.encoder:CrystalEncoder"},
+    simulators={"lattice": "sfm_crystals.simulators.lattice:LatticeStatics"},
+    encoders={"atoms": "sfm_crystals.model.encoder:CrystalEncoder"},
     heads={
         "energy": "sfm.nn.head:ScalarSum",
         "formation_energy": "sfm.nn.head:ScalarMean",
     },
     metrics={
-        "formation_energy.mae_mev": "sfm_crystals.metrics:mae_milli",
-        "forces.mae_mev_per_angstrom": "sfm_crystals.metrics:mae_milli",
-        "stress.mae_gpa": "sfm_crystals.metrics:mae_gpa",
+        "formation_energy.mae_mev": "sfm_crystals.model.metrics:mae_milli",
+        "forces.mae_mev_per_angstrom": "sfm_crystals.model.metrics:mae_milli",
+        "stress.mae_gpa": "sfm_crystals.model.metrics:mae_gpa",
     },
     readers={
-        ".cif": "sfm_crystals.cif:read_cif",
-        "poscar,contcar,.vasp,.poscar,.contcar": "sfm_crystals.readers:read_poscar",
-        ".extxyz,.xyz,.traj,.xsf,.db": "sfm_crystals.readers:read_ase",
-        "vasprun,.xml": "sfm_crystals.readers:read_vasprun",
-        "outcar": "sfm_crystals.readers:read_outcar",
-        "object:ase.atoms.Atoms": "sfm_crystals.converters:from_atoms",
-        "object:pymatgen.core.structure.Structure": "sfm_crystals.converters:from_structure",
+        ".cif": "sfm_crystals.data.cif:read_cif",
+        "poscar,contcar,.vasp,.poscar,.contcar": "sfm_crystals.data.readers:read_poscar",
+        ".extxyz,.xyz,.traj,.xsf,.db": "sfm_crystals.data.readers:read_ase",
+        "vasprun,.xml": "sfm_crystals.data.readers:read_vasprun",
+        "outcar": "sfm_crystals.data.readers:read_outcar",
+        "object:ase.atoms.Atoms": "sfm_crystals.data.converters:from_ase",
+        "object:pymatgen.core.structure.Structure": "sfm_crystals.data.converters:from_pymatgen",
     },
-    descriptors={"elemental": "sfm_crystals.descriptors:elemental"},
+    descriptors={"elemental": "sfm_crystals.data.descriptors:elemental"},
     quantities=(FORMATION_ENERGY, FORMATION_ENERGY_UNCERTAINTY, VOLUME, PRESSURE),
     citations=(
         "doi:10.1002/qua.24917",

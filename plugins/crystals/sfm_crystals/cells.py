@@ -14,8 +14,6 @@ from sfm.data.sample import Sample
 
 EnergyFunction = Callable[["Cells"], Tensor]
 
-GPA = 160.21766208  # GPa in one eV/angstrom^3 (CODATA 2014, as in pymatgen and CHGNet)
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cells:
@@ -97,6 +95,10 @@ class Bonds:
     sender: Tensor
     receiver: Tensor
     vectors: Tensor
+
+    def lengths(self) -> Tensor:
+        """(E,) angstrom."""
+        return torch.linalg.vector_norm(self.vectors, dim=1)
 
 
 def image_pairs(cells: Cells, cutoff: float) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Pictures of relaxations."""
+"""Figures of relaxations."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from sfm.simulate.base import Trajectory
 from sfm_crystals.cells import Cells
 
 if TYPE_CHECKING:
-    from sfm_crystals.lattice import LatticeStatics
+    from sfm_crystals.simulators.lattice import LatticeStatics
 
 
-def relaxation(simulator: LatticeStatics, trajectory: Trajectory, path: Path) -> None:
+def plot_relaxation(simulator: LatticeStatics, trajectory: Trajectory, path: Path) -> None:
     """Energy and volume per atom along the run, and E(V) of the last cell with its fit."""
     from matplotlib.figure import Figure
 

@@ -7,10 +7,10 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
-from sfm_crystals.lattice import LatticeStatics
-from sfm_crystals.metrics import mae_gpa, mae_milli
+from sfm_crystals.data.specs import DISTILLED, PBE
+from sfm_crystals.model.metrics import mae_gpa, mae_milli
 from sfm_crystals.quantities import FORMATION_ENERGY
-from sfm_crystals.specs import DISTILLED, PBE
+from sfm_crystals.simulators.lattice import LatticeStatics
 
 from sfm.config import HeadSpec, ModelConfig, Target
 from sfm.model import FoundationModel
@@ -21,7 +21,7 @@ ATOMS = "crystals/atoms"
 
 
 def silicon():
-    from sfm_crystals.prototypes import diamond
+    from sfm_crystals.data.prototypes import diamond
 
     sample = diamond(14, 5.5)
     rng = np.random.default_rng(5)
@@ -113,7 +113,7 @@ def test_a_correction_on_top_of_silicon_relaxes_and_differentiates_implicitly():
         )
         with torch.no_grad():
             weight[0, 3] += change
-        from sfm_crystals.prototypes import diamond
+        from sfm_crystals.data.prototypes import diamond
 
         relaxed = simulator.relax(simulator.state(diamond(14, 5.45, primitive=True)))
         with torch.no_grad():

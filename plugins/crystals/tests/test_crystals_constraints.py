@@ -10,8 +10,8 @@ from ase.constraints import FixAtoms
 from ase.io import read, write
 from ase.optimize import BFGS
 from pymatgen.core import Lattice, Structure
-from sfm_crystals.converters import from_atoms, from_structure, to_atoms, to_structure
-from sfm_crystals.lattice import LatticeStatics
+from sfm_crystals.data.converters import from_ase, from_pymatgen, to_ase, to_pymatgen
+from sfm_crystals.simulators.lattice import LatticeStatics
 
 from sfm.data.readers import read_file
 from sfm.errors import InputError, InputWarning
@@ -32,7 +32,7 @@ def test_fixed_atoms_do_not_move_and_the_others_are_free_of_force():
     atoms = argon()
     atoms.set_constraint(FixAtoms([0, 1]))
     one = simulator().requires_grad_(False)
-    relaxed = one.relax(one.state(from_atoms(atoms)))
+    relaxed = one.relax(one.state(from_ase(atoms)))
     found = relaxed.positions.numpy()
     assert (found[:2] == atoms.positions[:2]).all()
     assert (found[2:] != atoms.positions[2:]).all()
@@ -52,12 +52,12 @@ def test_relaxation_agrees_with_ase_on_the_same_surface():
 
         def calculate(self, atoms=None, properties=(), system_changes=all_changes):
             super().calculate(atoms, properties, system_changes)
-            seen = one.observe(one.state(from_atoms(self.atoms)))
+            seen = one.observe(one.state(from_ase(self.atoms)))
             self.results = {"energy": float(seen["energy"][0]), "forces": seen["forces"].numpy()}
 
     atoms = argon()
     atoms.set_constraint(FixAtoms([0, 1]))
-    ours = one.relax(one.state(from_atoms(atoms))).positions.numpy()
+    ours = one.relax(one.state(from_ase(atoms))).positions.numpy()
     atoms.calc = Ours()
     BFGS(atoms, logfile=None).run(fmax=1e-6, steps=200)
     np.testing.assert_allclose(ours, atoms.positions, atol=1e-4)
@@ -67,7 +67,7 @@ def test_fixed_atoms_go_with_the_lattice():
     atoms = argon()
     atoms.set_constraint(FixAtoms([2]))
     one = simulator(relax_cell="volume").requires_grad_(False)
-    state = one.state(from_atoms(atoms))
+    state = one.state(from_ase(atoms))
     for end in (one.relax(state), one(state, 60)):
         fraction = np.linalg.solve(end.cell[0].numpy().T, end.positions.numpy().T).T
         np.testing.assert_allclose(fraction[2], atoms.get_scaled_positions(wrap=False)[2])
@@ -80,7 +80,7 @@ def test_the_response_of_a_cell_with_fixed_atoms_equals_differences():
     one = simulator(tolerance=1e-10)
     atoms = argon()
     atoms.set_constraint(FixAtoms([0]))
-    state = one.state(from_atoms(atoms))
+    state = one.state(from_ase(atoms))
 
     def distance() -> torch.Tensor:
         x = one.relax(state).positions
@@ -111,20 +111,20 @@ def test_selective_dynamics_is_read_and_written(tmp_path):
         np.testing.assert_array_equal(back.fixed, half.fixed)
     with pytest.warns(InputWarning, match="cif has no place for fixed atoms"):
         one.write(trajectory, tmp_path / "end.cif")
-    np.testing.assert_array_equal(from_structure(to_structure(half), name="Ar").fixed, half.fixed)
+    np.testing.assert_array_equal(from_pymatgen(to_pymatgen(half), name="Ar").fixed, half.fixed)
     skewed = half.replace(cell=half.cell @ (np.eye(3) + 0.1 * np.eye(3, k=1)))
     with pytest.raises(InputError, match="lattice vectors, which are no Cartesian axes"):
-        to_structure(skewed)
+        to_pymatgen(skewed)
 
 
 def test_deuterium_and_charge_of_a_structure_are_read(tmp_path):
     structure = Structure(Lattice.cubic(4.0), ["D", "F"], [[0, 0, 0], [0.5, 0.5, 0.5]], charge=1)
-    sample = from_structure(structure)
+    sample = from_pymatgen(structure)
     assert sample.types.tolist() == [1, 9]
     np.testing.assert_allclose(sample.masses, [2.014, 18.998], atol=1e-3)
     assert sample.conditions == {"charge": 1.0}
-    assert to_structure(sample)._charge == 1
-    atoms = to_atoms(sample)
+    assert to_pymatgen(sample)._charge == 1
+    atoms = to_ase(sample)
     write(tmp_path / "d.extxyz", atoms)
     (back,) = read_file(tmp_path / "d.extxyz")
     np.testing.assert_allclose(back.masses, sample.masses, atol=1e-7)

@@ -8,8 +8,8 @@ from importlib import resources
 
 import numpy as np
 import pytest
-from sfm_crystals import building, experiments, materials_project, perturbation, specs, teacher
-from sfm_crystals.converters import to_structure
+from sfm_crystals.data import building, experiments, materials_project, perturbation, specs, teacher
+from sfm_crystals.data.converters import to_pymatgen
 
 from sfm.data.splits import assign
 from sfm.data.storage import open_dataset
@@ -61,7 +61,7 @@ def test_experiments_are_those_of_pymatgen(data):
     path = resources.files("pymatgen.analysis.compatibility") / "exp_compounds.json.gz"
     raw = {r["mpid"]: r for r in json.loads(gzip.decompress(path.read_bytes()))}
     for sample in list(data["formation-energy-exp"])[::10]:
-        row, composition = raw[sample.id], to_structure(sample).composition
+        row, composition = raw[sample.id], to_pymatgen(sample).composition
         units = composition.get_reduced_composition_and_factor()[0].num_atoms
         per_atom = row["exp energy"] / units
         assert float(sample.labels["formation_energy"]) == pytest.approx(per_atom, rel=1e-12)

@@ -8,7 +8,7 @@ import torch
 from ase.build import bulk
 from ase.calculators.lj import LennardJones
 from ase.io import read, write
-from sfm_crystals.lattice import LatticeStatics
+from sfm_crystals.simulators.lattice import LatticeStatics
 
 from sfm.errors import InputError
 

@@ -11,10 +11,10 @@ from ase.build import bulk
 from ase.calculators.lj import LennardJones
 from ase.stress import voigt_6_to_full_3x3_stress
 from sfm_crystals.cells import Cells
-from sfm_crystals.converters import from_atoms
-from sfm_crystals.lattice import LatticeStatics
-from sfm_crystals.potentials import triplets
-from sfm_crystals.prototypes import diamond
+from sfm_crystals.data.converters import from_ase
+from sfm_crystals.data.prototypes import diamond
+from sfm_crystals.potentials.stillinger_weber import triplets
+from sfm_crystals.simulators.lattice import LatticeStatics
 
 from sfm.data.sample import Sample
 
@@ -68,7 +68,7 @@ def rattled_argon(a: float = 5.2, size: int = 2) -> Sample:
     atoms.set_cell(
         np.array(atoms.cell) @ (np.eye(3) + rng.normal(0, 0.02, (3, 3))), scale_atoms=True
     )
-    return from_atoms(atoms)
+    return from_ase(atoms)
 
 
 def case(potential: str) -> tuple[LatticeStatics, Sample]:
@@ -83,12 +83,12 @@ def observe(simulator: LatticeStatics, sample: Sample) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize(("switch", "smooth"), [("xplor", True), ("shift", False)])
 def test_lennard_jones_equals_ase(switch, smooth):
-    from sfm_crystals.converters import to_atoms
+    from sfm_crystals.data.converters import to_ase
 
     sample = rattled_argon()
     epsilon, sigma, cutoff = 0.0104, 3.4, 2.7
     simulator = LatticeStatics(switch=switch, cutoff=cutoff, epsilon=epsilon, sigma=sigma)
-    atoms = to_atoms(sample)
+    atoms = to_ase(sample)
     atoms.calc = LennardJones(
         epsilon=epsilon, sigma=sigma, rc=cutoff * sigma, ro=0.66 * cutoff * sigma, smooth=smooth
     )

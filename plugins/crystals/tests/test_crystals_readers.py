@@ -9,9 +9,9 @@ from ase.build import bulk, molecule
 from ase.calculators.lj import LennardJones
 from ase.io import write
 from pymatgen.core import Lattice, Structure
-from sfm_crystals import cif, readers
-from sfm_crystals.converters import from_atoms, from_structure, to_atoms, to_structure
-from sfm_crystals.prototypes import diamond
+from sfm_crystals.data import cif, readers
+from sfm_crystals.data.converters import from_ase, from_pymatgen, to_ase, to_pymatgen
+from sfm_crystals.data.prototypes import diamond
 
 from sfm.data.readers import WrongDomain, read_file, read_object
 from sfm.errors import InputError, InputWarning
@@ -26,7 +26,7 @@ def salt() -> Atoms:
 def same(sample, atoms: Atoms, tolerance: float) -> None:
     np.testing.assert_array_equal(np.sort(sample.types), np.sort(atoms.numbers))
     assert abs(np.linalg.det(sample.cell)) == pytest.approx(atoms.get_volume(), rel=tolerance)
-    ours = np.sort(to_atoms(sample).get_all_distances(mic=True), axis=None)
+    ours = np.sort(to_ase(sample).get_all_distances(mic=True), axis=None)
     np.testing.assert_allclose(
         ours, np.sort(atoms.get_all_distances(mic=True), axis=None), atol=tolerance
     )
@@ -72,8 +72,8 @@ def test_labels_of_extxyz_keep_their_sign_and_unit(tmp_path):
 
 def test_objects_convert_both_ways():
     sample = diamond(14, 5.43)
-    structure = to_structure(sample)
-    for back in (from_structure(structure), from_atoms(to_atoms(sample))):
+    structure = to_pymatgen(sample)
+    for back in (from_pymatgen(structure), from_ase(to_ase(sample))):
         np.testing.assert_array_equal(back.types, sample.types)
         np.testing.assert_allclose(back.positions, sample.positions, atol=1e-12)
         np.testing.assert_allclose(back.cell, sample.cell)
@@ -84,7 +84,7 @@ def test_objects_convert_both_ways():
 
 def test_molecules_belong_to_another_domain(tmp_path):
     with pytest.raises(WrongDomain, match="periodic along no lattice vector"):
-        from_atoms(molecule("H2O"))
+        from_ase(molecule("H2O"))
     write(tmp_path / "water.xyz", molecule("H2O"))
     with pytest.raises(WrongDomain, match=r"water\.xyz"):
         readers.read_ase(tmp_path / "water.xyz")
@@ -151,9 +151,9 @@ def test_other_mistakes_are_told():
     atoms = salt()
     atoms.positions[3, 2] = np.inf
     with pytest.raises(InputError, match="atom 4, coordinate z"):
-        from_atoms(atoms)
+        from_ase(atoms)
     with pytest.raises(InputError, match="atom 1 is of unknown element 'X'"):
-        from_atoms(Atoms("X", cell=[3, 3, 3], pbc=True))
+        from_ase(Atoms("X", cell=[3, 3, 3], pbc=True))
 
 
 CELL = """data_a

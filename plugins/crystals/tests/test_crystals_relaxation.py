@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sfm_crystals import equation_of_state
-from sfm_crystals.cells import GPA
-from sfm_crystals.elasticity import bulk_modulus
-from sfm_crystals.lattice import LatticeStatics
-from sfm_crystals.prototypes import diamond, fcc
+from sfm_crystals.constants import GPA
+from sfm_crystals.data.prototypes import diamond, fcc
+from sfm_crystals.simulators.lattice import LatticeStatics
+from sfm_crystals.statics import equation_of_state
+from sfm_crystals.statics.elasticity import bulk_modulus
 
 import sfm
 from sfm.errors import InputError, OutsideError, RunError

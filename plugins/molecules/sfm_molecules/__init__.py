@@ -1,4 +1,8 @@
-"""The molecules plugin: organic molecules and molecular dynamics. No heavy imports."""
+"""The molecules plugin: organic molecules and molecular dynamics. No heavy imports.
+
+Rooms, lowest first; each imports those before it and never one after it:
+`constants`, `quantities`, `figures`, `geometry`, `potentials`, `data`, `model`, `simulators`.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,16 @@ plugin = Plugin(
     domain="molecules",
     summary="small organic molecules at GFN2-xTB, and differentiable molecular dynamics",
     datasets={
-        "molecules-xtb": "sfm_molecules.specs:MOLECULES_XTB",
-        "molecules-xtb-wide": "sfm_molecules.specs:MOLECULES_XTB_WIDE",
-        "polarizability-dft": "sfm_molecules.specs:POLARIZABILITY_DFT",
+        "molecules-xtb": "sfm_molecules.data.specs:MOLECULES_XTB",
+        "molecules-xtb-wide": "sfm_molecules.data.specs:MOLECULES_XTB_WIDE",
+        "polarizability-dft": "sfm_molecules.data.specs:POLARIZABILITY_DFT",
     },
-    simulators={"molecular-dynamics": "sfm_molecules.dynamics:MolecularDynamics"},
-    encoders={"atoms": "sfm_molecules.encoder:Atoms"},
+    simulators={"molecular-dynamics": "sfm_molecules.simulators.dynamics:MolecularDynamics"},
+    encoders={"atoms": "sfm_molecules.model.encoder:MoleculeEncoder"},
     heads={
         "energy": "sfm.nn.head:ScalarSum",
-        "charges": "sfm_molecules.heads:Charges",
-        "dipole": "sfm_molecules.heads:Dipole",
+        "charges": "sfm_molecules.model.heads:Charges",
+        "dipole": "sfm_molecules.model.heads:Dipole",
         "polarizability": "sfm.nn.head:ScalarSum",
         "homo": "sfm.nn.head:ScalarMean",
         "lumo": "sfm.nn.head:ScalarMean",
@@ -28,21 +32,21 @@ plugin = Plugin(
         "solvation_energy_hexane": "sfm.nn.head:ScalarSum",
     },
     metrics={
-        "forces.cosine": "sfm_molecules.metrics:mean_cosine",
-        "dipole.vector_error": "sfm_molecules.metrics:mean_vector_error",
-        "charges.correlation": "sfm_molecules.metrics:correlation",
+        "forces.cosine": "sfm_molecules.model.metrics:mean_cosine",
+        "dipole.vector_error": "sfm_molecules.model.metrics:mean_vector_error",
+        "charges.correlation": "sfm_molecules.model.metrics:correlation",
     },
     readers={
-        ".smi,.smiles,.csv": "sfm_molecules.smiles_files:read_smiles",
-        "text:smiles": "sfm_molecules.smiles_files:from_smiles",
-        ".sdf,.mol": "sfm_molecules.readers:read_sdf",
-        ".xyz,.extxyz,.traj,.pdb,.gjf,.db": "sfm_molecules.readers:read_ase",
-        "object:ase.atoms.Atoms": "sfm_molecules.readers:from_ase",
-        "object:rdkit.Chem.rdchem.Mol": "sfm_molecules.readers:from_rdkit",
+        ".smi,.smiles,.csv": "sfm_molecules.data.smiles_files:read_smiles",
+        "text:smiles": "sfm_molecules.data.smiles_files:from_smiles",
+        ".sdf,.mol": "sfm_molecules.data.readers:read_sdf",
+        ".xyz,.extxyz,.traj,.pdb,.gjf,.db": "sfm_molecules.data.readers:read_ase",
+        "object:ase.atoms.Atoms": "sfm_molecules.data.converters:from_ase",
+        "object:rdkit.Chem.rdchem.Mol": "sfm_molecules.data.converters:from_rdkit",
     },
     descriptors={
-        "rdkit": "sfm_molecules.descriptors:rdkit",
-        "xtb": "sfm_molecules.descriptors:xtb",
+        "rdkit": "sfm_molecules.data.descriptors:rdkit",
+        "xtb": "sfm_molecules.data.descriptors:xtb",
     },
     quantities=ALL,
     citations=(

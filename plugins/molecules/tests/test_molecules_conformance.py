@@ -15,7 +15,7 @@ def test_conformance(check):
 
 def test_the_plugin_object_imports_nothing_heavy():
     code = (
-        "import sys, sfm_molecules, sfm_molecules.specs; "
+        "import sys, sfm_molecules, sfm_molecules.data.specs; "
         "heavy = {'torch', 'numpy', 'rdkit', 'ase', 'tblite', 'pandas'} & set(sys.modules); "
         "sys.exit(str(heavy) if heavy else 0)"
     )

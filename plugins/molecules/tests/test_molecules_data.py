@@ -9,16 +9,17 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 from ase.collections import g2
-from sfm_molecules import specs
-from sfm_molecules.catalogues import (
+from sfm_molecules.constants import BOHR, BOLTZMANN, HARTREE
+from sfm_molecules.data import specs
+from sfm_molecules.data.catalogues import (
     WIDE_ELEMENTS,
     canonical,
     chemicals_smiles,
     robocrys_smiles,
 )
-from sfm_molecules.displacement import BOLTZMANN, displace, hessian, modes
-from sfm_molecules.labelling import BOHR, HARTREE, Settings, Xtb, label_all, label_molecule, select
-from sfm_molecules.metrics import correlation, mean_cosine, mean_vector_error
+from sfm_molecules.data.labelling import Settings, Xtb, label_all, label_molecule, select
+from sfm_molecules.geometry.displacement import displace, hessian, modes
+from sfm_molecules.model.metrics import correlation, mean_cosine, mean_vector_error
 
 from sfm.data.spec import DatasetSpec
 from sfm.data.storage import open_dataset

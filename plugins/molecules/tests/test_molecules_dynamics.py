@@ -13,9 +13,8 @@ from ase.calculators.lj import LennardJones
 from ase.md.verlet import VelocityVerlet
 from scipy.integrate import quad
 from scipy.optimize import brentq
-from sfm_molecules.displacement import BOLTZMANN
-from sfm_molecules.dynamics import MolecularDynamics
-from sfm_molecules.integrate import ACCELERATION
+from sfm_molecules.constants import ACCELERATION, BOLTZMANN
+from sfm_molecules.simulators.dynamics import MolecularDynamics
 
 from sfm.data.readers import read_file
 from sfm.data.sample import Sample
@@ -174,8 +173,8 @@ def test_nothing_is_recorded_for_frozen_parameters():
 
 
 def test_batch_equals_singles():
-    from sfm_molecules.embedding import embed
-    from sfm_molecules.readers import from_rdkit
+    from sfm_molecules.data.converters import from_rdkit
+    from sfm_molecules.geometry.embedding import embed
 
     simulator = MolecularDynamics(potential="uff", dt=0.5)
     samples = [from_rdkit(embed(s)) for s in ("CCO", "O", "C1CC1")]

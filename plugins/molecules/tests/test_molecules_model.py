@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
-from sfm_molecules.dynamics import MolecularDynamics
-from sfm_molecules.embedding import embed
-from sfm_molecules.readers import from_rdkit
+from sfm_molecules.data.converters import from_rdkit
+from sfm_molecules.geometry.embedding import embed
+from sfm_molecules.simulators.dynamics import MolecularDynamics
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError

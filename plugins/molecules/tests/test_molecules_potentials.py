@@ -11,11 +11,12 @@ from ase import Atoms
 from ase.calculators.lj import LennardJones
 from rdkit import rdBase
 from rdkit.Chem import AllChem
-from sfm_molecules import lennard_jones
-from sfm_molecules.displacement import KCAL_PER_MOL
-from sfm_molecules.embedding import embed, geometry, parse_smiles
-from sfm_molecules.topology import molecule_from_geometry
-from sfm_molecules.uff import UniversalForceField
+from sfm_molecules.constants import KCAL_PER_MOL
+from sfm_molecules.geometry.conformers import geometry
+from sfm_molecules.geometry.embedding import embed, parse_smiles
+from sfm_molecules.geometry.topology import molecule_from_geometry
+from sfm_molecules.potentials import lennard_jones
+from sfm_molecules.potentials.uff import UniversalForceField
 
 from sfm.errors import InputError
 

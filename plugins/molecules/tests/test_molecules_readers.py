@@ -9,9 +9,11 @@ from ase.build import molecule as ase_molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from rdkit import Chem
-from sfm_molecules.embedding import embed, force_field
-from sfm_molecules.readers import from_ase, from_rdkit, read_ase, read_sdf, to_ase
-from sfm_molecules.smiles_files import read_smiles
+from sfm_molecules.data.converters import from_ase, from_rdkit, to_ase
+from sfm_molecules.data.readers import read_ase, read_sdf
+from sfm_molecules.data.smiles_files import read_smiles
+from sfm_molecules.geometry.conformers import force_field
+from sfm_molecules.geometry.embedding import embed
 
 from sfm.data.readers import WrongDomain, read_file, read_object
 from sfm.data.rows import RowError, Skipped, collecting

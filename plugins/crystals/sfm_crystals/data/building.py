@@ -1,0 +1,169 @@
+"""Building the bundled datasets from their archives. `datasets/*/build.py` call `main`."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sfm.data.atomic import write_text
+from sfm.data.sources import fetch, read_member
+from sfm.data.spec import DatasetSpec
+from sfm.data.splits import assign
+from sfm.data.storage import (
+    GROUP,
+    ID,
+    SPLIT,
+    TYPES,
+    Column,
+    cell_column,
+    positions_column,
+    write_dataset,
+)
+from sfm_crystals.data import experiments, materials_project, perturbation, teacher
+from sfm_crystals.data.specs import (
+    CRYSTALS_FORCES,
+    CRYSTALS_MP,
+    DISTILLED,
+    EXPERIMENT,
+    FORMATION_ENERGY_EXP,
+    PBE,
+)
+
+LARGEST_FORCE = 10.0  # eV/angstrom; beyond it the teacher guesses
+SPARE = 1.15  # cells that are labelled for each one that is kept
+TRAINED_ON = (0.8, 0.1, 0.1)
+HELD_OUT = (0.6, 0.1, 0.3)  # more to test on: it is never pretrained on
+
+HEAD = (ID, SPLIT, GROUP, positions_column(), TYPES, cell_column())
+
+
+def _label(quantity: str, unit: str, level: str, shape: tuple[int, ...] = ()) -> Column:
+    return Column(quantity, unit, "label", level, shape, "float32" if shape else "float64")
+
+
+MP_COLUMNS = (*HEAD, _label("formation_energy", "eV", PBE))
+EXP_COLUMNS = (
+    *HEAD,
+    _label("formation_energy", "eV", EXPERIMENT),
+    _label("formation_energy_uncertainty", "eV", EXPERIMENT),
+)
+FORCES_COLUMNS = (
+    *HEAD,
+    _label("energy", "eV", DISTILLED),
+    _label("forces", "eV/angstrom", DISTILLED, (-1, 3)),
+    _label("stress", "eV/angstrom**3", DISTILLED, (3, 3)),
+)
+
+
+def sources() -> tuple[list[materials_project.Crystal], list[experiments.Experiment]]:
+    """All crystals and all measurements, out of the two archives."""
+    mp = fetch(materials_project.PACKAGE, materials_project.VERSION, materials_project.SHA256)
+    exp = fetch(experiments.PACKAGE, experiments.VERSION, experiments.SHA256)
+    return (
+        materials_project.read_crystals(read_member(mp, materials_project.MEMBER)),
+        experiments.read_experiments(read_member(exp, experiments.MEMBER)),
+    )
+
+
+def head(
+    item: materials_project.Crystal | perturbation.Configuration,
+    fractions: tuple[float, float, float] = TRAINED_ON,
+) -> dict[str, Any]:
+    """The columns that every dataset has. The group of the split is the reduced formula."""
+    return {
+        "id": item.id,
+        "split": assign(item.formula, fractions),
+        "group": item.formula,
+        "positions[angstrom]": item.positions,
+        "types[1]": item.types,
+        "cell[angstrom]": item.cell,
+    }
+
+
+def formation_energy_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Rows of `crystals-mp`."""
+    for crystal in experiments.training_crystals(*sources())[: options.size]:
+        yield {**head(crystal), MP_COLUMNS[-1].name: crystal.formation_energy}
+
+
+def experiment_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Rows of `formation-energy-exp`."""
+    energy, uncertainty = (c.name for c in EXP_COLUMNS[-2:])
+    for crystal, measured in experiments.join(*sources())[: options.size]:
+        yield {
+            **head(crystal, HELD_OUT),
+            energy: measured.formation_energy,
+            uncertainty: measured.uncertainty,
+        }
+
+
+def forces_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Rows of `crystals-forces`; the teacher's answers are kept and taken up again."""
+    crystals = experiments.training_crystals(*sources())
+    size = options.size
+    cells = perturbation.configurations(crystals, math.ceil(SPARE * size), options.seed)
+    work = Path(options.work or options.out / ".work")
+    work.mkdir(parents=True, exist_ok=True)
+    tasks, answers = work / f"tasks-{options.seed}.jsonl", work / f"answers-{options.seed}.jsonl"
+    write_text(tasks, "".join(_task(cell) for cell in cells))
+    teacher.run(options.teacher_python, tasks, answers)
+    labels = {row["id"]: row for row in map(json.loads, answers.read_text().splitlines())}
+    kept = (c for c in cells if np.abs(labels[c.id]["forces"]).max() <= LARGEST_FORCE)
+    for cell in itertools.islice(kept, size):
+        answer = labels[cell.id]
+        yield {
+            **head(cell),
+            **{c.name: np.array(answer[c.quantity]) for c in FORCES_COLUMNS[len(HEAD) :]},
+        }
+
+
+def _task(cell: perturbation.Configuration) -> str:
+    task = {
+        "id": cell.id,
+        "types": cell.types.tolist(),
+        "positions": cell.positions.tolist(),
+        "cell": cell.cell.tolist(),
+    }
+    return json.dumps(task) + "\n"
+
+
+RECIPES: dict[str, tuple[DatasetSpec, tuple[Column, ...], Callable[..., Any]]] = {
+    "crystals-mp": (CRYSTALS_MP, MP_COLUMNS, formation_energy_rows),
+    "crystals-forces": (CRYSTALS_FORCES, FORCES_COLUMNS, forces_rows),
+    "formation-energy-exp": (FORMATION_ENERGY_EXP, EXP_COLUMNS, experiment_rows),
+}
+
+
+TAUGHT = {"crystals-forces": 4_400}  # rows that a teacher labels
+
+
+def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> None:
+    """Build the dataset `name`; writes `data/*.parquet` under `--out` (default: `folder`)."""
+    spec, columns, rows = RECIPES[name]
+    parser = argparse.ArgumentParser(prog=f"{name}/build.py", description=f"Build {name}.")
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=TAUGHT.get(name),
+        help="number of rows (default: %(default)s; None: all of them)",
+    )
+    parser.add_argument("--workers", type=int, default=1, help="unused: one process is enough")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the perturbations")
+    parser.add_argument("--out", type=Path, default=folder, help="the dataset's folder")
+    if name in TAUGHT:
+        parser.add_argument("--work", type=Path, help="folder of the teacher's answers")
+        parser.add_argument(
+            "--teacher-python", default=sys.executable, help="a Python that has chgnet 0.4.2"
+        )
+    options = parser.parse_args(argv)
+    info = spec.info(seed=options.seed)
+    paths = write_dataset(options.out, columns, rows(options), info)
+    print(f"{name}: {', '.join(str(p) for p in paths)}", file=sys.stderr)

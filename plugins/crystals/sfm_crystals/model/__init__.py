@@ -1,0 +1,1 @@
+"""What the model has for crystals: encoder, closure, metrics."""

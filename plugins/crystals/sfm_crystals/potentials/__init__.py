@@ -1,0 +1,1 @@
+"""Classical energies of crystals."""

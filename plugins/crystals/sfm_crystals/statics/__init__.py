@@ -1,0 +1,1 @@
+"""Relaxation of cells, and what relaxed cells tell."""

@@ -1,0 +1,81 @@
+"""Elastic constants of relaxed cells."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sfm.errors import InputError
+from sfm_crystals.cells import Cells, EnergyFunction, derivatives
+from sfm_crystals.constants import GPA
+
+LARGEST_STRESS = 0.05  # GPa; above it the constants are not well defined by the energy alone
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+
+
+def voigt_strains(engineering: Tensor) -> Tensor:
+    """(6,) xx, yy, zz, yz, xz, xy with engineering shears -> (3, 3)."""
+    rows = []
+    for i, j in VOIGT:
+        basis = torch.zeros(3, 3, dtype=engineering.dtype, device=engineering.device)
+        basis[i, j] += 0.5
+        basis[j, i] += 0.5
+        rows.append(basis)
+    return torch.einsum("k,kij->ij", engineering, torch.stack(rows))
+
+
+def elastic_constants(
+    energy: EnergyFunction, cells: Cells, *, clamped: bool = False, check: bool = True
+) -> Tensor:
+    """C_IJ = (1/V) d2E/de_I de_J at zero stress, Voigt order xx, yy, zz, yz, xz, xy. (6, 6) GPa.
+
+    With internal relaxation C = (1/V) [E_ee - E_eu (E_uu)^+ E_ue], where u are the displacements of
+    the atoms and translations are left out.
+
+    Args:
+        energy: (S,) eV of cells; twice differentiable (three times to differentiate the result).
+        cells: one relaxed cell.
+        clamped: keep the atoms at their fractional coordinates ("unrelaxed").
+        check: raise if the cell is not relaxed.
+
+    Raises:
+        InputError: more than one cell, or a stress above 0.05 GPa.
+    """
+    if cells.n_systems != 1:
+        raise InputError(f"elastic constants: give one cell, not {cells.n_systems}")
+    if check:
+        worst = float(derivatives(energy, cells)[2].abs().max()) * GPA
+        if worst > LARGEST_STRESS:
+            raise InputError(
+                f"elastic constants: the cell has a stress of {worst:.3g} GPa; relax it at zero "
+                "pressure first"
+            )
+    keep = torch.is_grad_enabled()
+    with torch.enable_grad():
+        n = len(cells.positions)
+        strain = torch.zeros(6, dtype=cells.cell.dtype, device=cells.cell.device)
+        y = torch.cat([strain, strain.new_zeros(3 * n)]).requires_grad_()
+        moved = cells.deformed(y[6:].reshape(n, 3), voigt_strains(y[:6]).unsqueeze(0))
+        (gradient,) = torch.autograd.grad(energy(moved).sum(), y, create_graph=True)
+        rows = 6 if clamped or n == 1 else 6 + 3 * n
+        hessian = torch.stack(
+            [
+                torch.autograd.grad(
+                    gradient[i], y, retain_graph=True, create_graph=keep, materialize_grads=True
+                )[0]
+                for i in range(rows)
+            ]
+        )
+    constants = hessian[:6, :6]
+    if rows > 6:
+        along, inner = hessian[6:, :6], hessian[6:, 6:]
+        shift = torch.eye(3, dtype=y.dtype, device=y.device).repeat(n, n) / n
+        stiffness = inner.diagonal().mean().detach()
+        constants = constants - along.T @ torch.linalg.solve(inner + stiffness * shift, along)
+    constants = (constants + constants.T) / 2 / cells.volume() * GPA
+    return constants if keep else constants.detach()
+
+
+def bulk_modulus(constants: Tensor) -> Tensor:
+    """Voigt average of the bulk modulus from (6, 6) elastic constants, same unit."""
+    return constants[:3, :3].sum() / 9

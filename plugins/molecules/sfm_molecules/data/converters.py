@@ -1,0 +1,117 @@
+"""Samples from and to ase.Atoms and rdkit molecules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sfm.data.ase_atoms import extras, said, stored_labels, write_to
+from sfm.data.conditions import read_conditions
+from sfm.data.label_names import with_recognised
+from sfm.data.readers import WrongDomain
+from sfm.data.sample import Sample
+from sfm.errors import InputError
+from sfm_molecules.geometry.conformers import geometry
+from sfm_molecules.geometry.embedding import embed
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from rdkit.Chem import Mol
+
+DOMAIN = "molecules"
+UNKNOWN_LEVEL = "unknown"
+LABELS = ("energy", "forces", "dipole", "charges")
+
+
+def from_ase(atoms: Atoms) -> Sample:
+    """A sample of an `ase.Atoms`; its calculator's stored energy and forces become labels.
+
+    Charge and spin, masses, fixed atoms and velocities go with it (`sfm.data.ase_atoms`).
+
+    Raises:
+        InputError: an unknown element, a position that is not a number, an impossible charge or
+            spin.
+        WrongDomain: it is periodic.
+    """
+    if atoms.pbc.any():
+        raise WrongDomain("the structure is periodic, not a molecule; use domain 'crystals'")
+    name = atoms.get_chemical_formula()
+    if len(atoms) == 0:
+        raise InputError("holds no atoms")
+    numbers = atoms.get_atomic_numbers()
+    if len(numbers) and numbers.min() < 1:
+        row = int(np.argmin(numbers))
+        raise InputError(f"{name}: atom {row + 1} has an unknown element")
+    found = stored_labels(atoms, LABELS, name)
+    sample = with_recognised(
+        Sample(
+            id=name,
+            domain=DOMAIN,
+            positions=atoms.get_positions(),
+            types=numbers,
+            labels=found,
+            extras=extras(atoms, found),
+            **said(atoms, name).changes(),
+        ),
+        LABELS,
+    )
+    level = str(atoms.info.get("level", UNKNOWN_LEVEL)) if sample.labels else None
+    return sample.replace(level=level)
+
+
+def to_ase(sample: Sample) -> Atoms:
+    """An `ase.Atoms` of a sample; energy and forces labels go into its calculator.
+
+    Charge and spin go into `info`, masses, constraints and velocities where ASE has them.
+    """
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    atoms = Atoms(numbers=sample.types, positions=sample.positions, info={"id": sample.id})
+    write_to(atoms, sample)
+    if sample.level:
+        atoms.info["level"] = sample.level
+    known: dict[str, Any] = {k: v for k, v in sample.labels.items() if k in LABELS}
+    if "energy" in known:
+        known["energy"] = float(known["energy"])
+    if known:
+        atoms.calc = SinglePointCalculator(atoms, **known)
+    return atoms
+
+
+def from_rdkit(molecule: Mol, *, name: str | None = None) -> Sample:
+    """A sample of an rdkit molecule.
+
+    Without a three-dimensional conformer it gets hydrogens and a geometry from its bonds; with one,
+    missing hydrogens are placed.
+
+    Raises:
+        InputError: a dummy atom, or no geometry can be found.
+    """
+    from rdkit import Chem
+
+    if molecule.GetNumAtoms() == 0:
+        raise InputError("holds no atoms")
+    given = molecule.GetProp("_Name") if molecule.HasProp("_Name") else ""
+    name = name or given or Chem.MolToSmiles(Chem.RemoveHs(molecule))
+    for atom in molecule.GetAtoms():
+        if atom.GetAtomicNum() == 0:
+            raise InputError(f"{name}: atom {atom.GetIdx() + 1} has an unknown element")
+    if molecule.GetNumConformers() == 0 or not molecule.GetConformer().Is3D():
+        molecule = embed(Chem.MolToSmiles(Chem.RemoveHs(molecule)))
+    else:
+        molecule = Chem.AddHs(molecule, addCoords=True)
+    types, positions = geometry(molecule)
+    charge = Chem.GetFormalCharge(molecule)
+    spin = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
+    stated = {k: v for k, v in (("charge", charge), ("unpaired_electrons", spin)) if v}
+    isotopes = any(atom.GetIsotope() for atom in molecule.GetAtoms())
+    return Sample(
+        id=name,
+        domain=DOMAIN,
+        positions=positions,
+        types=types,
+        conditions=read_conditions(stated, types, name),
+        masses=np.array([a.GetMass() for a in molecule.GetAtoms()]) if isotopes else None,
+    )

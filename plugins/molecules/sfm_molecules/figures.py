@@ -1,0 +1,34 @@
+"""Figures of molecular dynamics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sfm.simulate.base import Trajectory
+
+
+def plot_energies(trajectory: Trajectory, path: Path) -> None:
+    """Potential, kinetic and conserved energy against time, and the temperature below."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    time = trajectory.times.numpy()
+    seen = {name: values.detach().cpu().numpy() for name, values in trajectory.observables.items()}
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    origin = seen["energy"][0]
+    lines = (
+        ("energy", "potential", "tab:blue", origin),
+        ("nuclear_kinetic_energy", "kinetic", "tab:orange", 0.0),
+        ("conserved_energy", "sum", "black", origin),
+    )
+    for name, label, colour, shift in lines:
+        for s, values in enumerate((seen[name] - shift).T):
+            upper.plot(time, values, color=colour, lw=1, label=label if s == 0 else None)
+    upper.set_ylabel("energy from the start (eV)")
+    upper.legend(frameon=False)
+    lower.plot(time, seen["kinetic_temperature"], color="tab:red", lw=1)
+    lower.set_ylabel("temperature (K)")
+    lower.set_xlabel(f"time ({trajectory.time_unit})")
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,1 @@
+"""Shapes of molecules: from bonds to positions and back, and small displacements."""

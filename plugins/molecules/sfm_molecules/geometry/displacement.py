@@ -1,0 +1,72 @@
+"""Thermal displacements of a molecule about a minimum, mode by mode.
+
+In a harmonic well with Hessian H the classical distribution of positions at temperature T is
+a Gaussian with covariance k_B T H^-1: each normal mode i has the variance k_B T / k_i. Masses drop
+out. H is taken from a classical force field; soft modes are stiffened to `floor`, because a
+straight line along a torsion is a torsion only while it is short.
+
+Normal-mode sampling for learned potentials: J. S. Smith et al., Chem. Sci. 8, 3192 (2017).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sfm_molecules.constants import BOLTZMANN, KCAL_PER_MOL
+
+
+def hessian(gradient, positions: np.ndarray, step: float = 1e-3) -> np.ndarray:
+    """Central differences of `gradient(positions (n, 3)) -> (n, 3)`; symmetric (3n, 3n)."""
+    size = positions.size
+    rows = np.empty((size, size))
+    for i in range(size):
+        shift = (step * np.eye(1, size, i)).reshape(positions.shape)
+        rows[i] = ((gradient(positions + shift) - gradient(positions - shift)) / (2 * step)).ravel()
+    return 0.5 * (rows + rows.T)
+
+
+def force_field_hessian(field, positions: np.ndarray) -> np.ndarray:
+    """The Hessian of an rdkit force field, eV/angstrom^2."""
+
+    def gradient(x: np.ndarray) -> np.ndarray:
+        flat = x.ravel().tolist()
+        field.CalcEnergy(flat)  # CalcGrad reuses the distances of the last CalcEnergy
+        return np.array(field.CalcGrad(flat)).reshape(x.shape) * KCAL_PER_MOL
+
+    return hessian(gradient, positions)
+
+
+def modes(
+    matrix: np.ndarray, positions: np.ndarray, floor: float = 0.5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Force constants (m,) and unit modes (3n, m) of a Hessian without translation and rotation.
+
+    Force constants below `floor` (eV/angstrom^2) are raised to it.
+    """
+    internal = np.eye(positions.size) - _rigid(positions)
+    constants, vectors = np.linalg.eigh(internal @ matrix @ internal)
+    inside = np.linalg.norm(internal @ vectors, axis=0) > 0.5
+    return np.maximum(constants[inside], floor), vectors[:, inside]
+
+
+def displace(
+    positions: np.ndarray,
+    constants: np.ndarray,
+    vectors: np.ndarray,
+    temperature: float,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Positions drawn from the harmonic ensemble at `temperature` (kelvin)."""
+    amplitude = np.sqrt(BOLTZMANN * temperature / constants)
+    step = vectors @ (amplitude * generator.standard_normal(len(constants)))
+    return positions + step.reshape(positions.shape)
+
+
+def _rigid(positions: np.ndarray) -> np.ndarray:
+    """Projector (3n, 3n) on the translations and rotations of a rigid body."""
+    centred = positions - positions.mean(0)
+    columns = [np.tile(axis, len(positions)) for axis in np.eye(3)]
+    columns += [np.cross(axis, centred).ravel() for axis in np.eye(3)]
+    left, size, _ = np.linalg.svd(np.stack(columns, axis=1), full_matrices=False)
+    left = left[:, size > 1e-3 * size.max()]
+    return left @ left.T

@@ -1,0 +1,1 @@
+"""What the model has for molecules: encoder, heads, closure, metrics."""
