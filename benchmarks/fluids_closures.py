@@ -37,9 +37,7 @@ import numpy as np
 import torch
 from machine import describe, load
 from sfm_fluids.closures.classical import DynamicSmagorinsky, GradientModel, Smagorinsky
-from sfm_fluids.closures.training import load as load_closure
-from sfm_fluids.closures.training import save
-from sfm_fluids.data.dns import Case, Member
+from sfm_fluids.data.dns_2d import Case
 from sfm_fluids.evaluation.decorrelation import (
     Protocol,
     Run,
@@ -49,7 +47,10 @@ from sfm_fluids.evaluation.decorrelation import (
 )
 from sfm_fluids.evaluation.reference import reference
 from sfm_fluids.evaluation.stability import spectrum_error, stability
-from sfm_fluids.periodic.grid import Grid, energy_spectrum, velocity
+from sfm_fluids.flows.members import Member
+from sfm_fluids.learned.training import load as load_closure
+from sfm_fluids.learned.training import save
+from sfm_fluids.spectral.grid_2d import Grid, energy_spectrum, velocity
 from torch import nn
 
 from sfm.data.storage import cache_dir

@@ -5,7 +5,7 @@ python recipes/fluids_closures.py [NAME ...] [--out FOLDER] [--list]
 These are no foundation models, so no recipe file fits them: each is a class, its options, and
 stages of training on `fluids/turbulence-2d` (a priori on the stress, then through 1, 4, 8 snapshots
 of the solver, 0.25 apart). A file of it goes into the solver with
-`sfm_fluids.closures.training.load(path)`.
+`sfm_fluids.learned.training.load(path)`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sfm_fluids.closures.training import CLOSURES, StressErrors, fit, save
 from sfm_fluids.data.specs import TURBULENCE_2D
-from sfm_fluids.evaluation.a_posteriori import Rollouts
+from sfm_fluids.learned.training import CLOSURES, StressErrors, fit, save
+from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
 from torch import nn
 
 from sfm.data.storage import open_dataset
@@ -100,7 +100,9 @@ def train(name: str, *, log: Any = print) -> nn.Module:
 
                 through = FiniteVolumeRollouts(snapshots=stage.snapshots)
             else:
-                through = Rollouts(snapshots=stage.snapshots, settings={"recompute": False})
+                through = NavierStokes2D.through(
+                    snapshots=stage.snapshots, settings={"recompute": False}
+                )
         began = time.process_time()
         fit(
             closure,

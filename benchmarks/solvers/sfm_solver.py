@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from flow_case import Case
-from sfm_fluids.periodic.flow_term import factors_of
+from sfm_fluids.periodic.advection_2d import Advection2D
 from sfm_fluids.periodic.navier_stokes_2d import FlowState, NavierStokes2D
-from sfm_fluids.periodic.plain_flow import PlainFlow
-from sfm_fluids.periodic.transforms import to_modes
+from sfm_fluids.periodic.nonlinear_term_2d import factors_of
+from sfm_fluids.spectral.transforms_2d import to_modes
 
 from solvers.base import Solver, Work
 
@@ -75,7 +75,7 @@ class Sfm(Solver):
         if task == "transforms":
             modes = to_modes(fields, grid)
             pairs = torch.view_as_real(modes[:1])
-            flow = PlainFlow(grid, factors_of(grid, fields.dtype, "cpu"), pairs)
+            flow = Advection2D(grid, factors_of(grid, fields.dtype, "cpu"), pairs)
 
             def work() -> None:
                 for _ in range(rounds):

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sfm_fluids.data import fetched, neuraloperator
+from sfm_fluids.data import building_published, neuraloperator
 from sfm_fluids.data.specs import BURGERS
 
 HERE = Path(__file__).resolve().parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return fetched.main(
+    return building_published.main(
         __doc__, BURGERS, HERE, neuraloperator.BURGERS_COLUMNS, neuraloperator.burgers_rows, argv
     )
 

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from sfm_fluids.data import fetched, neuraloperator
+from sfm_fluids.data import building_published, neuraloperator
 from sfm_fluids.data.specs import DARCY_32
 
 HERE = Path(__file__).resolve().parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return fetched.main(
+    return building_published.main(
         __doc__,
         DARCY_32,
         HERE,

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sfm_fluids.data import fetched, piv
+from sfm_fluids.data import building_published, piv
 from sfm_fluids.data.specs import PIV_MEASURED
 
 HERE = Path(__file__).resolve().parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return fetched.main(__doc__, PIV_MEASURED, HERE, piv.COLUMNS, piv.rows, argv)
+    return building_published.main(__doc__, PIV_MEASURED, HERE, piv.COLUMNS, piv.rows, argv)
 
 
 if __name__ == "__main__":

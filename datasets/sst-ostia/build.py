@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sfm_fluids.data import fetched, sea_surface
+from sfm_fluids.data import building_published, sea_surface
 from sfm_fluids.data.specs import SST_OSTIA
 
 HERE = Path(__file__).resolve().parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return fetched.main(__doc__, SST_OSTIA, HERE, sea_surface.COLUMNS, sea_surface.rows, argv)
+    return building_published.main(
+        __doc__, SST_OSTIA, HERE, sea_surface.COLUMNS, sea_surface.rows, argv
+    )
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from sfm_fluids.data.command import check_count
-from sfm_fluids.data.dns import Case, Member
+from sfm_fluids.data.building_simulated import check_count
+from sfm_fluids.data.dns_2d import Case
 from sfm_fluids.data.next_state import build
 from sfm_fluids.data.specs import TURBULENCE_2D_STEPS
+from sfm_fluids.flows.members import Member
 
 from sfm.errors import InputError, one_line_errors
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from sfm.plugin import Plugin
-
-from .quantities import ALL
+from sfm_fluids.quantities import ALL
 
 plugin = Plugin(
     name="fluids",
@@ -48,12 +47,12 @@ plugin = Plugin(
         "sgs_stress.correlation": "sfm_fluids.evaluation.metrics:correlation",
     },
     readers={
-        ".h5,.hdf5": "sfm_fluids.data.readers:read_hdf5",
-        ".npz,.npy": "sfm_fluids.data.readers:read_arrays",
-        ".nc,.nc4,.cdf": "sfm_fluids.data.netcdf:read_netcdf",
-        "object:numpy.ndarray": "sfm_fluids.data.readers:read_array",
-        "object:xarray.core.dataarray.DataArray": "sfm_fluids.data.netcdf:read_dataarray",
-        "object:xarray.core.dataset.Dataset": "sfm_fluids.data.netcdf:read_dataset",
+        ".h5,.hdf5": "sfm_fluids.files.readers:read_hdf5",
+        ".npz,.npy": "sfm_fluids.files.readers:read_arrays",
+        ".nc,.nc4,.cdf": "sfm_fluids.files.readers:read_netcdf",
+        "object:numpy.ndarray": "sfm_fluids.files.readers:read_array",
+        "object:xarray.core.dataarray.DataArray": "sfm_fluids.files.readers:read_dataarray",
+        "object:xarray.core.dataset.Dataset": "sfm_fluids.files.readers:read_dataset",
     },
     quantities=ALL,
     citations=(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,6 @@ import numpy as np
 from sfm.data.sample import Sample
 from sfm.errors import InputError, InputWarning
 from sfm.simulate import Simulator
-
-from .data.values import number
 
 AXES = {"x": "width", "y": "height", "z": "depth"}
 SAME = 1e-5  # relative; coordinates are often float32
@@ -133,39 +130,15 @@ def check_lengths(simulator: Simulator, sample: Sample, dimensions: int) -> None
     """
     box = lengths(sample, dimensions)
     named = {f"length_{a}" if dimensions > 1 else "length": n for a, n in box.items()}
-    _compare(simulator, named, sample.id)
+    compare(simulator, named, sample.id)
 
 
-def check_file(simulator: Simulator, arrays: Mapping[str, Any], path: Path) -> None:
-    """The same of a file of observations, whose arrays state `length_x`, `boundary_x`, ...
-
-    Raises:
-        InputError: walls or open ends, or another length.
-    """
-    for axis in AXES:
-        kind = str(arrays.get(f"boundary_{axis}", "periodic"))
-        if kind != "periodic":
-            raise InputError(
-                f"{path}: has the boundary '{kind}' along {axis}; {simulator.part} takes periodic "
-                "fields only"
-            )
-    check_file_lengths(simulator, arrays, path)
-
-
-def check_file_lengths(simulator: Simulator, arrays: Mapping[str, Any], path: Path) -> None:
-    """Its lengths alone.
+def compare(simulator: Simulator, box: Mapping[str, float], where: str) -> None:
+    """Refuse lengths, by name, that are not the simulator's.
 
     Raises:
-        InputError: another length than the simulator's.
+        InputError: another length; `where` it is stated and how to set it are said.
     """
-    names = [f"length_{axis}" for axis in AXES]
-    box = {name: number(arrays[name], name, str(path)) for name in names if name in arrays}
-    if hasattr(simulator, "length") and "length_x" in box:
-        box = {"length": box["length_x"]}
-    _compare(simulator, box, str(path))
-
-
-def _compare(simulator: Simulator, box: Mapping[str, float], where: str) -> None:
     for name, there in box.items():
         here = getattr(simulator, name, None)
         if here is not None and abs(there / here - 1) > SAME:

@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 from sfm_fluids.closures.classical import Smagorinsky
-from sfm_fluids.periodic import flows_3d as flows
-from sfm_fluids.periodic import transforms_3d as transforms
-from sfm_fluids.periodic.grid_3d import Grid3D, curl, divergence, energy_spectrum, project
-from sfm_fluids.periodic.momentum_flux_3d import momentum_tendency
+from sfm_fluids.flows import flows_3d as flows
 from sfm_fluids.periodic.navier_stokes_3d import FlowState3D, NavierStokes3D
+from sfm_fluids.spectral import transforms_3d as transforms
+from sfm_fluids.spectral.grid_3d import Grid3D, curl, divergence, energy_spectrum, project
+from sfm_fluids.spectral.momentum_flux_3d import momentum_tendency
 
 from sfm.errors import InputError, RunError
 

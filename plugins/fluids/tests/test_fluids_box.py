@@ -13,12 +13,12 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from sfm_fluids.data.readers import read_hdf5
+from sfm_fluids.files.readers import read_hdf5
 from sfm_fluids.periodic.burgers import Burgers
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
 from sfm_fluids.periodic.navier_stokes_3d import NavierStokes3D
 from sfm_fluids.periodic.shallow_water import ShallowWater
-from sfm_fluids.periodic.shares import BEYOND, DIVERGENT, energy_shares
+from sfm_fluids.spectral.energy_shares import BEYOND, DIVERGENT, energy_shares
 from sfm_fluids.staggered.finite_volume_2d import FiniteVolume2D
 
 import sfm

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sfm_fluids.periodic.burgers import Burgers, cole_hopf
-from sfm_fluids.periodic.line import Line, resampled
+from sfm_fluids.spectral.grid_1d import Line, resampled
 from torch import nn
 
 from sfm.data.sample import Sample
@@ -296,7 +296,7 @@ def test_fit_recovers_viscosity_and_force_from_noisy_fields(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".gif"])
-def test_draws_pictures(tmp_path, suffix):
+def test_draws_figures(tmp_path, suffix):
     sim = Burgers(points=32, viscosity=0.1)
     with torch.no_grad():
         run = sim.run(sim.state(), 20, every=5)

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from sfm_fluids.darcy.fields import random_phase
 from sfm_fluids.darcy.flow import SIDES, Darcy, DarcyState
 from sfm_fluids.darcy.medium import Axis, conductances
+from sfm_fluids.darcy.random_media import random_phase
 from sfm_fluids.darcy.solve import conjugate_gradients
 from sfm_fluids.data.specs import DARCY_32
 from torch import Tensor

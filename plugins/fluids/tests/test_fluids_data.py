@@ -12,20 +12,22 @@ import numpy as np
 import pytest
 import torch
 from sfm_fluids.closures.classical import GradientModel
-from sfm_fluids.data import command
+from sfm_fluids.data import building_simulated as command
 from sfm_fluids.data.cases import Ensemble, Resolution, changed, planned
-from sfm_fluids.data.dns import Case, Member, Quality, Snapshot, curl_of_force, run
-from sfm_fluids.data.flows import FLOWS, initial_vorticity
+from sfm_fluids.data.dns_2d import Case, Snapshot, run
 from sfm_fluids.data.pairs import next_state_pairs
+from sfm_fluids.data.quality import Quality
 from sfm_fluids.data.rounding import round_mantissa
 from sfm_fluids.data.specs import TURBULENCE_2D, TURBULENCE_2D_UNSEEN
-from sfm_fluids.data.trajectories import trajectories
-from sfm_fluids.evaluation.a_posteriori import filtered_force, replay
+from sfm_fluids.evaluation.a_posteriori import replay
 from sfm_fluids.evaluation.metrics import a_priori
+from sfm_fluids.flows.bundled import filtered_curl, member_of
+from sfm_fluids.flows.members import FLOWS, Member, curl_of_force, initial_vorticity
+from sfm_fluids.flows.trajectories import trajectories
 from sfm_fluids.patches.flow_encoder import FlowPatches
-from sfm_fluids.periodic.forcing import kolmogorov_curl, ring_curl
-from sfm_fluids.periodic.grid import Grid, velocity
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
+from sfm_fluids.spectral.forcing import kolmogorov_curl, ring_curl
+from sfm_fluids.spectral.grid_2d import Grid, velocity
 
 from sfm.data.storage import Dataset
 from sfm.errors import InputError, RunError
@@ -246,7 +248,7 @@ def test_the_next_rows_follow_from_the_first_and_a_closure_helps():
     assert plain.relative_error[0] < 0.15
     assert (closed.relative_error < 0.5 * plain.relative_error).all()
     unit = kolmogorov_curl(Grid(32, 32), 4)
-    ratio = (filtered_force(name) * unit).sum() / unit.square().sum()
+    ratio = (filtered_curl(member_of(name)) * unit).sum() / unit.square().sum()
     width = 3 * 2 * np.pi / 32
     assert ratio.item() == pytest.approx(np.exp(-(4**2) * width**2 / 24), rel=1e-12)
 
@@ -282,7 +284,7 @@ def test_stored_rows_follow_from_their_own_stress(kind):
             viscosity=rows[0].conditions["viscosity"],
             drag=rows[0].conditions["drag"],
             dt=0.0125,
-            force_curl=filtered_force(name),
+            force_curl=filtered_curl(member_of(name)),
             closure=closure,
         )
         with torch.no_grad():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sfm_fluids.data.dns import Case, Member
+from sfm_fluids.data.dns_2d import Case
 from sfm_fluids.evaluation.decorrelation import (
     Protocol,
     at_equal_cost,
@@ -15,7 +15,8 @@ from sfm_fluids.evaluation.decorrelation import (
 )
 from sfm_fluids.evaluation.reference import reference
 from sfm_fluids.evaluation.stability import spectrum_error, stability
-from sfm_fluids.periodic.grid import Grid
+from sfm_fluids.flows.members import Member
+from sfm_fluids.spectral.grid_2d import Grid
 
 from sfm.errors import InputError
 

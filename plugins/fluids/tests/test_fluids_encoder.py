@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 from sfm_fluids.closures.classical import GradientModel, subgrid_dissipation
-from sfm_fluids.data.dns import random_vorticity
 from sfm_fluids.evaluation.metrics import a_priori, correlation, relative_error
+from sfm_fluids.flows.random_vorticity import random_vorticity
 from sfm_fluids.patches.encoder import Patches
 from sfm_fluids.patches.grid_symmetry import QUARTER, quarter_turn
 from sfm_fluids.patches.stress_head import GAIN, StressHead, tensor_basis
-from sfm_fluids.periodic.grid import Grid, velocity
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
 from sfm_fluids.quantities import SGS_STRESS
+from sfm_fluids.spectral.grid_2d import Grid, velocity
 
 from sfm.config import HeadSpec, ModelConfig, Target
 from sfm.data.sample import Sample

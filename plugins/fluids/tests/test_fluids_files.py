@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from sfm_fluids.data.readers import read_array, read_hdf5, read_npz
+from sfm_fluids.files.readers import read_array, read_hdf5, read_npz
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
 
 from sfm.data.readers import WrongDomain

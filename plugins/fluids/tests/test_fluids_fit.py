@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy import stats
 from sfm_fluids.periodic.burgers import Burgers
-from sfm_fluids.periodic.coefficients import Coefficients
-from sfm_fluids.periodic.grid import Grid, velocity
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
+from sfm_fluids.spectral.coefficients import Coefficients
+from sfm_fluids.spectral.grid_2d import Grid, velocity
 
 from sfm.errors import InputError
 from sfm.simulate.fit import FitResult, fit

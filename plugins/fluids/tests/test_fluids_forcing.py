@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from sfm_fluids.periodic.forcing import RingNoise
-from sfm_fluids.periodic.grid import Grid
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
+from sfm_fluids.spectral.forcing import RingNoise
+from sfm_fluids.spectral.grid_2d import Grid
 from torch import nn
 
 from sfm.errors import InputError

@@ -9,10 +9,10 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
-from sfm_fluids.data.content import Content
-from sfm_fluids.data.layout import to_samples
-from sfm_fluids.data.readers import load_arrays, read_arrays, read_hdf5
-from sfm_fluids.data.well import WellData, read_well, write_well
+from sfm_fluids.files.content import Content
+from sfm_fluids.files.layout import to_samples
+from sfm_fluids.files.readers import load_arrays, read_arrays, read_hdf5
+from sfm_fluids.files.well import WellData, read_well, write_well
 
 import sfm
 from sfm.cli import main

@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sfm_fluids.closures.convolutional import ConvolutionalClosure
-from sfm_fluids.closures.local import LocalClosure
-from sfm_fluids.closures.training import StressErrors, deviator, fit, load, save, sharp
-from sfm_fluids.data.dns import random_vorticity
-from sfm_fluids.data.filtering import Filter, cut_off, outer
-from sfm_fluids.evaluation.a_posteriori import Rollouts
-from sfm_fluids.periodic.grid import Grid, velocity
+from sfm_fluids.flows.random_vorticity import random_vorticity
+from sfm_fluids.learned.convolutional import ConvolutionalClosure
+from sfm_fluids.learned.local import LocalClosure
+from sfm_fluids.learned.training import StressErrors, deviator, fit, load, save, sharp
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
 from sfm_fluids.quantities import SGS_STRESS
+from sfm_fluids.spectral.filter_2d import Filter, cut_off, outer
+from sfm_fluids.spectral.grid_2d import Grid, velocity
 
 from sfm.config import HeadSpec, ModelConfig, Target
 from sfm.data.sample import Sample
@@ -223,35 +222,41 @@ def turbulence(times=(0.0, 0.25, 0.5), group: str = "re100-kolmogorov-1") -> lis
 
 
 def _force(group: str) -> torch.Tensor:
-    from sfm_fluids.evaluation.a_posteriori import filtered_force
+    from sfm_fluids.flows.bundled import filtered_curl, member_of
 
-    return filtered_force(group + "-000")
+    return filtered_curl(member_of(group))
 
 
 def test_runs_are_of_one_trajectory_and_their_loss_is_zero_for_the_exact_solver():
     a, b = turbulence(), turbulence(group="re100-kolmogorov-2")
-    rollouts = Rollouts(snapshots=1, dt=0.0125)
+    rollouts = NavierStokes2D.through(snapshots=1, dt=0.0125)
     mixed = [a[1], b[0], a[0], b[1], a[2], b[2]]
     assert sorted(rollouts.windows(mixed)) == [(0, 4), (1, 3), (2, 0), (3, 5)]
     losses = rollouts.losses(None, [a[:2], b[1:]])
     assert losses.shape == (2,)
     assert losses.max() < 1e-9
-    assert Rollouts(snapshots=2, dt=0.0125).losses(None, [a]) < 1e-9
-    assert Rollouts(snapshots=1, dt=0.0125, compare="velocity").losses(None, [a[:2]]) < 1e-9
+    assert NavierStokes2D.through(snapshots=2, dt=0.0125).losses(None, [a]) < 1e-9
+    assert (
+        NavierStokes2D.through(snapshots=1, dt=0.0125, compare="velocity").losses(None, [a[:2]])
+        < 1e-9
+    )
     # an empty sharp closure runs the same flow without the Gaussian: another answer, not zero
     empty = LocalClosure(scales=1, hidden=0).double()
     assert rollouts.losses(empty, [a[:2]]) > 1e-3
-    assert Rollouts(snapshots=2).windows(turbulence((0.0, 0.25, 0.75))) == []
+    assert NavierStokes2D.through(snapshots=2).windows(turbulence((0.0, 0.25, 0.75))) == []
     with pytest.raises(InputError, match=r"dt=0\.1 does not divide the time to the next snapshot"):
-        Rollouts(dt=0.1).windows(a)
+        NavierStokes2D.through(dt=0.1).windows(a)
     with pytest.raises(InputError, match="snapshots=0"):
-        Rollouts(snapshots=0)
+        NavierStokes2D.through(snapshots=0)
     with pytest.raises(InputError, match="compare='energy'"):
-        Rollouts(compare="energy")
+        NavierStokes2D.through(compare="energy")
 
 
 def test_the_loss_through_the_solver_has_the_right_gradient():
-    closure, rollouts = local(torch.float64, hidden=0), Rollouts(snapshots=1, dt=0.125)
+    closure, rollouts = (
+        local(torch.float64, hidden=0),
+        NavierStokes2D.through(snapshots=1, dt=0.125),
+    )
     window = turbulence()[:2]
 
     def loss() -> torch.Tensor:
@@ -292,7 +297,7 @@ def test_training_finds_the_eddy_viscosity_that_made_the_labels(tmp_path):
     with pytest.raises(InputError, match="damaged"):
         load(tmp_path / "broken.safetensors")
     with pytest.raises(InputError, match="hold no run"):
-        fit(closure, Rollouts(snapshots=2), samples[:1], steps=1)
+        fit(closure, NavierStokes2D.through(snapshots=2), samples[:1], steps=1)
 
 
 # --- the recipe -------------------------------------------------------------------------------
@@ -313,7 +318,7 @@ def recipe(**through):
 
 
 def test_a_recipe_names_the_simulator_and_its_runs():
-    from sfm_fluids.data.trajectories import trajectories
+    from sfm_fluids.flows.trajectories import trajectories
 
     parsed = parse(recipe(runs=3, options={"snapshots": 2, "dt": 0.05}))
     (term,) = through_terms(parsed, open_tasks(parsed))
@@ -354,7 +359,7 @@ def test_a_simulator_without_windows_says_so():
 
 
 def interpolation(trained: bool):
-    from sfm_fluids.closures.interpolation import LearnedInterpolation
+    from sfm_fluids.learned.interpolation import LearnedInterpolation
 
     module = LearnedInterpolation(layers=2, channels=4).double()
     if trained:

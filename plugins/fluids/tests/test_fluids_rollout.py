@@ -9,15 +9,15 @@ from functools import partial
 import pytest
 import torch
 from sfm_fluids.closures.classical import Smagorinsky
-from sfm_fluids.periodic import navier_stokes_2d, plain_flow
+from sfm_fluids.periodic import advection_2d, navier_stokes_2d
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
 from sfm_fluids.stepping import budget as budgets
 from sfm_fluids.stepping import rollout as rollouts
 from sfm_fluids.stepping.budget import BUDGET, Budget
-from sfm_fluids.stepping.captured import undeclared
 from sfm_fluids.stepping.rollout import AutogradStep, rollout
 from sfm_fluids.stepping.stacked import Stacks, Work
 from sfm_fluids.stepping.stepper import STEPPERS
+from sfm_fluids.stepping.undeclared import undeclared
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -368,7 +368,7 @@ def test_a_backward_pass_that_was_stopped_can_be_done_again(monkeypatch):
     def slopes() -> tuple[torch.Tensor, ...]:
         return torch.autograd.grad(end.square().sum(), inputs, retain_graph=True)
 
-    wanted, calls, modes = slopes(), [], plain_flow.to_modes
+    wanted, calls, modes = slopes(), [], advection_2d.to_modes
 
     def stops(*given: object) -> torch.Tensor:
         calls.append(1)
@@ -377,7 +377,7 @@ def test_a_backward_pass_that_was_stopped_can_be_done_again(monkeypatch):
         return modes(*given)
 
     with monkeypatch.context() as patched:
-        patched.setattr(plain_flow, "to_modes", stops)
+        patched.setattr(advection_2d, "to_modes", stops)
         with pytest.raises(KeyboardInterrupt):
             slopes()
     assert all(torch.equal(a, b) for a, b in zip(slopes(), wanted, strict=True))

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from sfm_fluids.periodic import grid as spectral
-from sfm_fluids.periodic import matrix_etdrk4
-from sfm_fluids.periodic.grid import Grid
-from sfm_fluids.periodic.matrix_etdrk4 import coefficients, matrix_phi
 from sfm_fluids.periodic.shallow_water import LayerState, ShallowWater
+from sfm_fluids.spectral import grid_2d as spectral
+from sfm_fluids.spectral.grid_2d import Grid
+from sfm_fluids.stepping import matrix_etdrk4
+from sfm_fluids.stepping.matrix_etdrk4 import coefficients, matrix_phi
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
@@ -362,7 +362,7 @@ def test_warnings_name_the_cause():
 
 
 @pytest.mark.parametrize("suffix", [".png", ".gif"])
-def test_draws_pictures(tmp_path, suffix):
+def test_draws_figures(tmp_path, suffix):
     sim = square(16, initial="drop")
     with torch.no_grad():
         trajectory = sim.run(sim.state(), 8, every=2)

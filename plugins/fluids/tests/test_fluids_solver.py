@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 from sfm_fluids.closures.classical import GradientModel, Smagorinsky
-from sfm_fluids.data.dns import random_vorticity
-from sfm_fluids.data.filtering import Filter
+from sfm_fluids.flows.random_vorticity import random_vorticity
 from sfm_fluids.patches.grid_symmetry import mirror_x, quarter_turn
-from sfm_fluids.periodic import grid as spectral
-from sfm_fluids.periodic import vorticity as solver
-from sfm_fluids.periodic.grid import Grid
-from sfm_fluids.periodic.momentum_flux import vorticity_tendency
+from sfm_fluids.periodic import vorticity_equation as solver
 from sfm_fluids.periodic.navier_stokes_2d import FlowState, NavierStokes2D
+from sfm_fluids.spectral import grid_2d as spectral
+from sfm_fluids.spectral.filter_2d import Filter
+from sfm_fluids.spectral.grid_2d import Grid
+from sfm_fluids.spectral.momentum_flux_2d import vorticity_tendency
 from sfm_fluids.stepping.etdrk4 import phi
 
 from sfm.errors import InputError, RunError

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from sfm_fluids.data import piv, sea_surface
-from sfm_fluids.data.piv_files import PIXELS, read_vc7, read_vec
 from sfm_fluids.data.specs import BURGERS, DARCY, DARCY_32, PIV_MEASURED, SST_OSTIA
+from sfm_fluids.files.piv import PIXELS, read_vc7, read_vec
 from sfm_fluids.periodic.burgers import Burgers
 
 from sfm.data.storage import Dataset

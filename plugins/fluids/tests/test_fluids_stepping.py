@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from sfm_fluids.periodic.grid import Grid
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
+from sfm_fluids.spectral.grid_2d import Grid
 from sfm_fluids.stepping import cnrk3
 from sfm_fluids.stepping.adaptive import Controller, search
 from sfm_fluids.stepping.stepper import STEPPERS, stepper

@@ -8,14 +8,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from sfm_fluids.data.dns import random_vorticity
 from sfm_fluids.data.specs import TURBULENCE_2D_STEPS
+from sfm_fluids.flows.random_vorticity import random_vorticity
 from sfm_fluids.patches.flow_encoder import FlowPatches
+from sfm_fluids.patches.surrogate import FlowSurrogate, for_sample, velocities
 from sfm_fluids.patches.taylor import Motion, derivatives
-from sfm_fluids.periodic.grid import Grid, divergence, velocity
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
 from sfm_fluids.quantities import VELOCITY_CHANGE
-from sfm_fluids.surrogate import FlowSurrogate, for_sample, velocities
+from sfm_fluids.spectral.grid_2d import Grid, divergence, velocity
 
 from sfm.config import HeadSpec, ModelConfig, Target
 from sfm.data.sample import Sample
@@ -112,7 +112,7 @@ def test_taylor_vectors_are_the_derivatives_of_the_solver():
 
 
 def _curl(field: torch.Tensor, grid: Grid) -> torch.Tensor:
-    from sfm_fluids.periodic.grid import vorticity
+    from sfm_fluids.spectral.grid_2d import vorticity
 
     return vorticity(field, grid)
 
@@ -233,8 +233,8 @@ def test_the_stored_change_is_what_the_coarse_solver_nearly_does(test_set):
 
 
 def test_scores_of_a_perfect_and_of_no_forecast(test_set):
-    from sfm_fluids.data.trajectories import trajectories
     from sfm_fluids.evaluation.forecast import coarse_solver, persistence, scores
+    from sfm_fluids.flows.trajectories import trajectories
 
     groups = list(trajectories(test_set).values())[:2]
     truth = {g[0].id: velocities(g)[1:] for g in groups}

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from sfm_fluids.evaluation.a_posteriori import Rollouts
+from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
+from sfm_fluids.periodic.through import Rollouts
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RecipeError, RunError
@@ -168,7 +169,7 @@ def snapshots(*times: float) -> list[Sample]:
 
 
 def test_runs_of_other_data_are_refused_and_no_run_bridges_a_gap():
-    rollouts = Rollouts(snapshots=1, dt=0.025)
+    rollouts = NavierStokes2D.through(snapshots=1, dt=0.025)
     quarter, fifth = snapshots(0.0, 0.25), snapshots(0.0, 0.2)
     with pytest.raises(InputError, match=r"snapshots 0\.2 and 0\.25 apart cannot be compared"):
         rollouts.losses(None, [quarter, fifth])

@@ -6,9 +6,9 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from sfm_fluids.data.readers import read_hdf5
-from sfm_fluids.data.well import WellData, read_well, write_well
-from sfm_fluids.data.well_samples import PERIODIC, from_samples, to_samples
+from sfm_fluids.files.readers import read_hdf5
+from sfm_fluids.files.well import WellData, read_well, write_well
+from sfm_fluids.files.well_samples import PERIODIC, from_samples, to_samples
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
 
 from sfm.cli import main

@@ -1,1 +1,1 @@
-"""Subgrid closures: classical, convolutional, and the trained equivariant model."""
+"""Classical subgrid closures, as modules velocity, spacing -> stress."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .calculus import subgrid_dissipation
-from .dynamic_smagorinsky import DynamicSmagorinsky
-from .gradient_model import GradientModel
-from .smagorinsky import Smagorinsky, lilly_constant
+from sfm_fluids.closures.calculus import subgrid_dissipation
+from sfm_fluids.closures.dynamic_smagorinsky import DynamicSmagorinsky
+from sfm_fluids.closures.gradient_model import GradientModel
+from sfm_fluids.closures.smagorinsky import Smagorinsky, lilly_constant
 
 __all__ = [
     "DynamicSmagorinsky",

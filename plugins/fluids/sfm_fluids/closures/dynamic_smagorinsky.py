@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sfm.errors import InputError
-
-from .calculus import (
+from sfm_fluids.closures.calculus import (
     contracted,
     dimensions,
     low_pass,
@@ -16,7 +15,7 @@ from .calculus import (
     strain_rate,
     unpacked,
 )
-from .smagorinsky import per_flow
+from sfm_fluids.closures.smagorinsky import per_flow
 
 
 class DynamicSmagorinsky(nn.Module):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .calculus import dimensions, pairs, unpacked, velocity_gradient
-from .smagorinsky import per_flow
+from sfm_fluids.closures.calculus import dimensions, pairs, unpacked, velocity_gradient
+from sfm_fluids.closures.smagorinsky import per_flow
 
 
 class GradientModel(nn.Module):

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from .calculus import dimensions, magnitude, strain_rate, unpacked
+from sfm_fluids.closures.calculus import dimensions, magnitude, strain_rate, unpacked
 
 
 class Smagorinsky(nn.Module):

@@ -13,13 +13,8 @@ from torch import Tensor
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
-
-from .. import box
-from ..parameters import check_one_value
-from ..pictures import STILL
-from ..quantities import DARCY_FLOW, PORE_PRESSURE
-from .fields import random_phase
-from .medium import (
+from sfm_fluids import box
+from sfm_fluids.darcy.medium import (
     AVERAGES,
     KINDS,
     Axis,
@@ -29,7 +24,11 @@ from .medium import (
     conductances,
     fluxes,
 )
-from .solve import singular, solution
+from sfm_fluids.darcy.random_media import random_phase
+from sfm_fluids.darcy.solve import singular, solution
+from sfm_fluids.figures.films import STILL
+from sfm_fluids.parameters import check_one_value
+from sfm_fluids.quantities import DARCY_FLOW, PORE_PRESSURE
 
 SIDES = ("left", "right", "bottom", "top")
 
@@ -326,7 +325,7 @@ class Darcy(Simulator):
 
     def plot(self, trajectory: Trajectory, path: Path) -> None:
         """Permeability, pressure, and speed with streamlines, of the first medium of a batch."""
-        from .figures import draw
+        from sfm_fluids.figures.darcy import draw
 
         draw(trajectory, self.length_x, self.length_y, Path(path))
 
@@ -336,7 +335,7 @@ class Darcy(Simulator):
 
     def read_observations(self, path: Path) -> Observations:
         """A measured pressure for `sfm fit`: see `sfm_fluids.darcy.observations.read`."""
-        from .observations import read
+        from sfm_fluids.darcy.observations import read
 
         return read(self, Path(path))
 

@@ -10,13 +10,12 @@ import torch
 
 from sfm.errors import InputError
 from sfm.simulate import Observations
-
-from ..box import check_file_lengths
-from ..data.readers import load_arrays
-from ..data.values import standard_error
+from sfm_fluids.files.readers import load_arrays
+from sfm_fluids.files.stated_box import check_file_lengths
+from sfm_fluids.files.values import standard_error
 
 if TYPE_CHECKING:
-    from .flow import Darcy
+    from sfm_fluids.darcy.flow import Darcy
 
 SIDES = ("left", "right", "bottom", "top")
 

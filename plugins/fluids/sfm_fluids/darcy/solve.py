@@ -15,8 +15,7 @@ from torch import Tensor
 
 from sfm.errors import RunError
 from sfm.progress import report
-
-from .medium import Axis, Conductances, apply, eigenbasis
+from sfm_fluids.darcy.medium import Axis, Conductances, apply, eigenbasis
 
 Solve = Callable[[Tensor], Tensor]
 

@@ -19,12 +19,11 @@ from sfm.data.spec import DatasetSpec
 from sfm.data.splits import assign
 from sfm.data.storage import GROUP, ID, SPLIT, Column, cache_dir, cell_column, write_dataset
 from sfm.errors import InputError, one_line_errors
-
-from ..periodic.grid_3d import Grid3D
-from .building import STRESS_BITS, VELOCITY_BITS, write_table
-from .command import check_count, settings_of
-from .dns_3d import Case3D, Quality3D, Snapshot3D, run
-from .rounding import round_mantissa
+from sfm_fluids.data.building_2d import STRESS_BITS, VELOCITY_BITS, write_table
+from sfm_fluids.data.building_simulated import check_count, settings_of
+from sfm_fluids.data.dns_3d import Case3D, Quality3D, Snapshot3D, run
+from sfm_fluids.data.rounding import round_mantissa
+from sfm_fluids.spectral.grid_3d import Grid3D
 
 COARSE = Grid3D(16, 16, 16)
 FILTER_WIDTH = 3 * COARSE.isotropic_spacing

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sfm.errors import InputError, did_you_mean
-
-from .dns import Case, Member
-from .flows import FLOWS
+from sfm_fluids.data.dns_2d import Case
+from sfm_fluids.flows.members import FLOWS, Member
 
 
 @dataclass(frozen=True)

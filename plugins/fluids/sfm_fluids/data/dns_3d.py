@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..periodic.grid_3d import Grid3D, divergence, energy_spectrum, inner
-from ..periodic.momentum_flux_3d import momentum_tendency
-from ..periodic.navier_stokes_3d import FlowState3D, NavierStokes3D
-from ..periodic.transforms_3d import to_field
-from .filtering_3d import Filter3D
-from .quality import BACKWARD
+from sfm_fluids.data.quality import BACKWARD
+from sfm_fluids.periodic.navier_stokes_3d import FlowState3D, NavierStokes3D
+from sfm_fluids.spectral.filter_3d import Filter3D
+from sfm_fluids.spectral.grid_3d import Grid3D, divergence, energy_spectrum, inner
+from sfm_fluids.spectral.momentum_flux_3d import momentum_tendency
+from sfm_fluids.spectral.transforms_3d import to_field
 
 KINDS = ("taylor-green", "decaying", "abc", "kolmogorov")
 FORCES: dict[str, dict[str, Any]] = {

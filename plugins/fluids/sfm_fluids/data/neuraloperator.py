@@ -21,8 +21,7 @@ import numpy as np
 from sfm.data.sources import fetch, read_member
 from sfm.data.splits import assign
 from sfm.data.storage import GROUP, ID, SPLIT, Column, cell_column
-
-from .rounding import round_mantissa
+from sfm_fluids.data.rounding import round_mantissa
 
 WHEEL = ("neuraloperator", "0.3.0", "483b358f2d9823c2")
 FOLDER = "neuralop/datasets/data"

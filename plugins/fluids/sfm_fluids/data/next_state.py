@@ -15,12 +15,11 @@ from sfm.data.labelling import note
 from sfm.data.spec import DatasetSpec
 from sfm.data.splits import assign
 from sfm.data.storage import GROUP, ID, SPLIT, Column, cell_column, write_dataset
-
-from ..periodic.grid import velocity as velocity_of_curl
-from .building import VELOCITY_BITS, simulated, trajectory_name
-from .coarse import COARSE, FILTER_WIDTH, filtered_force
-from .dns import Case, Snapshot
-from .rounding import round_mantissa
+from sfm_fluids.data.building_2d import VELOCITY_BITS, simulated, trajectory_name
+from sfm_fluids.data.dns_2d import Case, Snapshot
+from sfm_fluids.data.rounding import round_mantissa
+from sfm_fluids.flows.bundled import COARSE, FILTER_WIDTH, filtered_force
+from sfm_fluids.spectral.grid_2d import velocity as velocity_of_curl
 
 CHANGE_BITS = 11
 NOISE = (1e-3, 3e-2)  # of the training split's states, over their rms velocity

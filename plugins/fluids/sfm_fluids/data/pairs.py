@@ -8,9 +8,8 @@ import numpy as np
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError
-
-from .coarse import COARSE, filtered_force, member_of
-from .trajectories import trajectories
+from sfm_fluids.flows.bundled import COARSE, filtered_force, member_of
+from sfm_fluids.flows.trajectories import trajectories
 
 
 def next_state_pairs(samples: Iterable[Sample], *, stride: int = 1) -> list[Sample]:

@@ -16,9 +16,8 @@ import numpy as np
 
 from sfm.data.sources import fetch, read_member
 from sfm.data.storage import GROUP, ID, SPLIT, Column, cell_column
-
-from .piv_files import Field, read_vc7, read_vec
-from .rounding import round_mantissa
+from sfm_fluids.data.rounding import round_mantissa
+from sfm_fluids.files.piv import Field, read_vc7, read_vec
 
 WHEEL = ("pivpy", "0.4.0", "0de26a373d06a163")
 SIZE = 60

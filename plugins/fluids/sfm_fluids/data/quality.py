@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from sfm.errors import RunError
-
-from ..periodic import vorticity as solver
-from ..periodic.grid import Grid
-from ..periodic.momentum_flux import vorticity_tendency
-from .flows import Member
+from sfm_fluids.flows.members import Member
+from sfm_fluids.periodic import vorticity_equation as solver
+from sfm_fluids.spectral.grid_2d import Grid
+from sfm_fluids.spectral.momentum_flux_2d import vorticity_tendency
 
 # d/dt at the last of five equally spaced times, fourth order
 BACKWARD = (1 / 4, -4 / 3, 3.0, -4.0, 25 / 12)

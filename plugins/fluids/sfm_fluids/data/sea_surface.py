@@ -17,8 +17,7 @@ import numpy as np
 from sfm.data.sources import fetch, read_member
 from sfm.data.storage import GROUP, ID, SPLIT, Column, cell_column
 from sfm.errors import InputError
-
-from .rounding import round_mantissa
+from sfm_fluids.data.rounding import round_mantissa
 
 WHEEL = ("iris-sample-data", "2.5.2", "39d45283bf9e7bff")
 MEMBER = "iris_sample_data/sample_data/ostia_monthly.nc"

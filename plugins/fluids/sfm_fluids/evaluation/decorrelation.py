@@ -18,12 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from sfm.errors import InputError
-
-from ..data.filtering import Filter
-from ..periodic.grid import Grid, velocity
-from ..periodic.navier_stokes_2d import NavierStokes2D
-from .fields import correlation
-from .reference import Reference
+from sfm_fluids.evaluation.fields import correlation
+from sfm_fluids.evaluation.reference import Reference
+from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
+from sfm_fluids.spectral.filter_2d import Filter
+from sfm_fluids.spectral.grid_2d import Grid, velocity
 
 THRESHOLD = 0.95
 

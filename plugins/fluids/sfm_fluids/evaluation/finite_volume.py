@@ -14,13 +14,13 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.simulate import Through
 from sfm.simulate.through import placement
-
-from ..data.coarse import COARSE, FILTER_WIDTH
-from ..data.filtering import Filter
-from ..periodic.grid import Grid, velocity, vorticity
-from ..staggered.finite_volume_2d import FiniteVolume2D
-from .a_posteriori import Rollouts, interval_of
-from .decorrelation import Protocol, Run, follow
+from sfm_fluids.evaluation.decorrelation import Protocol, Run, follow
+from sfm_fluids.flows.bundled import COARSE, FILTER_WIDTH
+from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
+from sfm_fluids.periodic.through import interval_of
+from sfm_fluids.spectral.filter_2d import Filter
+from sfm_fluids.spectral.grid_2d import Grid, velocity, vorticity
+from sfm_fluids.staggered.finite_volume_2d import FiniteVolume2D
 
 KIND = "kolmogorov"
 
@@ -84,7 +84,7 @@ class FiniteVolumeRollouts(Through):
     """Runs of `fluids/finite-volume-2d` from snapshots of Kolmogorov flows.
 
     The data's Gaussian is taken off the start and put on the results. The loss is that of
-    `sfm_fluids.evaluation.a_posteriori.Rollouts`; the "closure" is an interpolation.
+    `sfm_fluids.periodic.through.Rollouts`; the "closure" is an interpolation.
 
     Args:
         snapshots: later snapshots of a run.
@@ -93,7 +93,7 @@ class FiniteVolumeRollouts(Through):
     """
 
     def __init__(self, *, snapshots: int = 1, dt: float = 0.03125, stepper: str = "rk3") -> None:
-        self.rollouts = Rollouts(snapshots=snapshots, dt=dt)
+        self.rollouts = NavierStokes2D.through(snapshots=snapshots, dt=dt)
         self.snapshots, self.dt, self.stepper = snapshots, dt, stepper
 
     def windows(self, samples: Sequence[Sample]) -> list[tuple[int, ...]]:

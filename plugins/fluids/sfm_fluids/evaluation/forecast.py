@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
-
-from ..box import lengths
-from ..data.trajectories import trajectories
-from ..periodic.grid import Grid, vorticity
-from ..periodic.navier_stokes_2d import NavierStokes2D
-from ..surrogate import velocities
-from .fields import BANDS, band_rmse, correlation, nrmse, vrmse
+from sfm_fluids.box import lengths
+from sfm_fluids.evaluation.fields import BANDS, band_rmse, correlation, nrmse, vrmse
+from sfm_fluids.flows.trajectories import trajectories
+from sfm_fluids.patches.surrogate import velocities
+from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
+from sfm_fluids.spectral.grid_2d import Grid, vorticity
 
 Forecast = Callable[[Sample, int], Tensor]
 

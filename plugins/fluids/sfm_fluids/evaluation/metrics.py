@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from sfm.data.sample import Sample
-
-from ..box import square_spacing
-from ..closures.classical import GradientModel, subgrid_dissipation
-from . import fields
+from sfm_fluids.box import square_spacing
+from sfm_fluids.closures.classical import GradientModel, subgrid_dissipation
+from sfm_fluids.evaluation import fields
 
 Closure = Callable[[Tensor, float], Tensor]
 

@@ -17,12 +17,12 @@ from torch import Tensor
 from sfm.data.atomic import atomic
 from sfm.data.storage import cache_dir
 from sfm.errors import InputError, RunError
-
-from ..data.dns import Case, curl_of_force, initial_vorticity
-from ..data.filtering import Filter
-from ..periodic import grid as spectral
-from ..periodic import vorticity as solver
-from ..periodic.grid import Grid
+from sfm_fluids.data.dns_2d import Case
+from sfm_fluids.flows.members import curl_of_force, initial_vorticity
+from sfm_fluids.periodic import vorticity_equation as solver
+from sfm_fluids.spectral import grid_2d as spectral
+from sfm_fluids.spectral.filter_2d import Filter
+from sfm_fluids.spectral.grid_2d import Grid
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..periodic.grid import Grid, energy_spectrum, velocity
-from .decorrelation import Protocol, simulator
+from sfm_fluids.evaluation.decorrelation import Protocol, simulator
+from sfm_fluids.spectral.grid_2d import Grid, energy_spectrum, velocity
 
 LOST = 100.0
 

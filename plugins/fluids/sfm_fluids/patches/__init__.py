@@ -1,1 +1,1 @@
-"""The equivariant encoder of gridded flows, and the head that writes stresses back to cells."""
+"""A foundation model on gridded flows: encoders, heads, the closure and the surrogate."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..periodic.grid import Grid, laplacian, velocity_gradient
+from sfm_fluids.spectral.grid_2d import Grid, laplacian, velocity_gradient
 
 
 class CellTensors(NamedTuple):

@@ -11,10 +11,9 @@ from sfm.data.tokens import Tokens
 from sfm.nn.harmonics import to_matrix
 from sfm.nn.head import Head, ScalarReadout
 from sfm.quantity import Quantity
-
-from .cell_tensors import offsets
-from .flow_encoder import N_BASIS
-from .stress_head import on_grid
+from sfm_fluids.patches.cell_tensors import offsets
+from sfm_fluids.patches.flow_encoder import N_BASIS
+from sfm_fluids.patches.stress_head import on_grid
 
 START = (0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0)  # one tamed Euler step
 

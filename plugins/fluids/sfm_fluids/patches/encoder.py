@@ -23,10 +23,8 @@ from sfm.data.tokens import Tokens
 from sfm.errors import InputError
 from sfm.nn.encoder import Encoder
 from sfm.nn.harmonics import from_matrix
-
-from ..box import check_periodic, say_dropped, square_spacing
-from ..periodic.shares import energy_shares
-from .cell_tensors import (
+from sfm_fluids.box import check_periodic, say_dropped, square_spacing
+from sfm_fluids.patches.cell_tensors import (
     N_MATRICES,
     N_SCALARS,
     N_VECTORS,
@@ -35,6 +33,7 @@ from .cell_tensors import (
     patch_features,
     patches_of,
 )
+from sfm_fluids.spectral.energy_shares import energy_shares
 
 if TYPE_CHECKING:
     from sfm.model import FoundationModel
@@ -175,7 +174,7 @@ class Patches(Encoder):
         self, model: FoundationModel, *, level: str | None = None, **options: Any
     ) -> nn.Module:
         """`LearnedClosure`: what `fluids/navier-stokes-2d` takes as its closure."""
-        from ..closures.learned import LearnedClosure
+        from sfm_fluids.patches.closure import LearnedClosure
 
         return LearnedClosure(model, self, level=level, **options)
 
@@ -183,6 +182,6 @@ class Patches(Encoder):
         self, generator: torch.Generator
     ) -> Iterator[tuple[str, Callable[[Sample], Sample], Callable[[str, Tensor], Tensor]]]:
         """The grid's rotation, reflection and shift by a patch, and a Galilean boost."""
-        from .grid_symmetry import grid_symmetries
+        from sfm_fluids.patches.grid_symmetry import grid_symmetries
 
         yield from grid_symmetries(self.patch, generator)

@@ -19,11 +19,10 @@ from sfm.data.tokens import Tokens
 from sfm.errors import InputError
 from sfm.nn.encoder import Encoder
 from sfm.nn.harmonics import from_matrix
-
-from ..box import square_spacing
-from .cell_tensors import N_MATRICES, N_SCALARS, N_VECTORS, offsets, patches_of
-from .encoder import Patches
-from .taylor import Motion, derivatives
+from sfm_fluids.box import square_spacing
+from sfm_fluids.patches.cell_tensors import N_MATRICES, N_SCALARS, N_VECTORS, offsets, patches_of
+from sfm_fluids.patches.encoder import Patches
+from sfm_fluids.patches.taylor import Motion, derivatives
 
 N_BASIS = 8  # vectors of every cell that the head combines
 
@@ -198,7 +197,7 @@ class FlowPatches(Patches):
         self, generator: torch.Generator
     ) -> Iterator[tuple[str, Callable[[Sample], Sample], Callable[[str, Tensor], Tensor]]]:
         """The grid's rotation, reflection and shift by a patch (a boost moves the answer)."""
-        from .grid_symmetry import grid_symmetries
+        from sfm_fluids.patches.grid_symmetry import grid_symmetries
 
         for name, move, output in grid_symmetries(self.patch, generator):
             if name != "boost":

@@ -19,8 +19,7 @@ from sfm.data.tokens import Tokens
 from sfm.nn.harmonics import to_matrix
 from sfm.nn.head import Head, ScalarReadout
 from sfm.quantity import Quantity
-
-from .cell_tensors import offsets
+from sfm_fluids.patches.cell_tensors import offsets
 
 # Clark: tau = (3 h)^2 / 12 G G^T = 0.75 h^2 (S:S/2 I + w^2 I - (S W - W S))
 CLARK = 0.75

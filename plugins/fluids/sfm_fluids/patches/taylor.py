@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..periodic.grid import Grid, derivative_factors, velocity_factors
-from ..periodic.momentum_flux import vorticity_tendency
+from sfm_fluids.spectral.grid_2d import Grid, derivative_factors, velocity_factors
+from sfm_fluids.spectral.momentum_flux_2d import vorticity_tendency
 
 
 class Motion(NamedTuple):

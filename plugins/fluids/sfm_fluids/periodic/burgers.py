@@ -11,10 +11,16 @@ from torch import Tensor, nn
 
 from sfm.errors import InputError
 from sfm.simulate import Parameter, Setting
-
-from .line import Line
-from .one_dimensional import Flux, LineState, OneDimensional, line_settings, per_member, sine
-from .stateless import Stateless
+from sfm_fluids.periodic.one_dimensional import (
+    Flux,
+    LineState,
+    OneDimensional,
+    line_settings,
+    per_member,
+    sine,
+)
+from sfm_fluids.spectral.grid_1d import Line
+from sfm_fluids.stepping.stateless import Stateless
 
 
 class Burgers(OneDimensional):

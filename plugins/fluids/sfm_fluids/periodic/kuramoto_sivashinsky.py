@@ -9,8 +9,13 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from sfm.simulate import Parameter, Setting
-
-from .one_dimensional import Flux, LineState, OneDimensional, line_settings, per_member
+from sfm_fluids.periodic.one_dimensional import (
+    Flux,
+    LineState,
+    OneDimensional,
+    line_settings,
+    per_member,
+)
 
 
 class KuramotoSivashinsky(OneDimensional):

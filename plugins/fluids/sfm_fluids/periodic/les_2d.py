@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from sfm.simulate import Parameter, Setting
-
-from ..quantities import SUBGRID_DISSIPATION
-from .navier_stokes_2d import FlowState, NavierStokes2D
-from .stateless import Stateless
-from .subgrid import FILTER_RATIO, SUBGRID, built_in, chosen, mean_flux
+from sfm_fluids.closures.built_in import FILTER_RATIO, SUBGRID, built_in, chosen, mean_flux
+from sfm_fluids.periodic.navier_stokes_2d import FlowState, NavierStokes2D
+from sfm_fluids.quantities import SUBGRID_DISSIPATION
+from sfm_fluids.stepping.stateless import Stateless
 
 
 class LargeEddy2D(NavierStokes2D):

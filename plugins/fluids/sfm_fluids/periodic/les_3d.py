@@ -9,11 +9,17 @@ from torch import Tensor, nn
 
 from sfm.errors import InputError
 from sfm.simulate import Parameter, Setting
-
-from ..quantities import SUBGRID_DISSIPATION
-from .navier_stokes_3d import FlowState3D, NavierStokes3D
-from .stateless import Stateless
-from .subgrid import FILTER_RATIO, SMAGORINSKY_CONSTANT, SUBGRID, built_in, chosen, mean_flux
+from sfm_fluids.closures.built_in import (
+    FILTER_RATIO,
+    SMAGORINSKY_CONSTANT,
+    SUBGRID,
+    built_in,
+    chosen,
+    mean_flux,
+)
+from sfm_fluids.periodic.navier_stokes_3d import FlowState3D, NavierStokes3D
+from sfm_fluids.quantities import SUBGRID_DISSIPATION
+from sfm_fluids.stepping.stateless import Stateless
 
 
 class LargeEddy3D(NavierStokes3D):

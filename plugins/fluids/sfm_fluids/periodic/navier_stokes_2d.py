@@ -13,22 +13,27 @@ from torch import Tensor, nn
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Observations, Parameter, Setting, Through, Trajectory
-
-from .. import box
-from ..closures.classical import Smagorinsky
-from ..data.dns import random_vorticity
-from ..quantities import ENSTROPHY, KINETIC_ENERGY, PASSIVE_SCALAR, VELOCITY, VORTICITY
-from ..stepping.functional import traced
-from ..stepping.rollout import Monitor
-from ..stepping.term import Term
-from . import grid as spectral
-from .flow_term import FlowTerm, decayed
-from .forcing import RingNoise, kolmogorov_curl
-from .grid import Grid
-from .shares import energy_shares
-from .simulator import ADAPTIVE, STEPPING, PseudoSpectral
-from .stateless import Stateless
-from .transforms import arranged, columns, to_modes, to_points
+from sfm_fluids import box
+from sfm_fluids.closures.classical import Smagorinsky
+from sfm_fluids.flows.random_vorticity import random_vorticity
+from sfm_fluids.periodic.nonlinear_term_2d import NonlinearTerm2D, decayed
+from sfm_fluids.periodic.pseudo_spectral import ADAPTIVE, STEPPING, PseudoSpectral
+from sfm_fluids.quantities import (
+    ENSTROPHY,
+    KINETIC_ENERGY,
+    PASSIVE_SCALAR,
+    VELOCITY,
+    VORTICITY,
+)
+from sfm_fluids.spectral import grid_2d as spectral
+from sfm_fluids.spectral.energy_shares import energy_shares
+from sfm_fluids.spectral.forcing import RingNoise, kolmogorov_curl
+from sfm_fluids.spectral.grid_2d import Grid
+from sfm_fluids.spectral.transforms_2d import arranged, columns, to_modes, to_points
+from sfm_fluids.stepping.function_transforms import traced
+from sfm_fluids.stepping.rollout import Monitor
+from sfm_fluids.stepping.stateless import Stateless
+from sfm_fluids.stepping.term import Term
 
 CACHE = 2**17  # grid points that are advanced together on a processor
 
@@ -321,10 +326,10 @@ class NavierStokes2D(PseudoSpectral):
 
     @classmethod
     def through(cls, **options: Any) -> Through:
-        """Train a closure through N steps: see `sfm_fluids.evaluation.a_posteriori.Rollouts`."""
-        from ..evaluation.a_posteriori import Rollouts
+        """Train a closure through N steps: see `sfm_fluids.periodic.through.Rollouts`."""
+        from sfm_fluids.periodic.through import Rollouts
 
-        return Rollouts(**options)
+        return Rollouts(NavierStokes2D, **options)
 
     # --- dynamics -----------------------------------------------------------------------------
 
@@ -363,7 +368,7 @@ class NavierStokes2D(PseudoSpectral):
         """N without a mean flow; `forward` adds that of the state."""
         return self.flow_term(None, 0.0).term()
 
-    def flow_term(self, mean: Tensor | None, time: float, first_member: int = 0) -> FlowTerm:
+    def flow_term(self, mean: Tensor | None, time: float, first_member: int = 0) -> NonlinearTerm2D:
         """N, for a mean flow (..., 2) at `time`; None for none, now and later."""
         force = None
         if self.force_curl is not None:
@@ -375,7 +380,7 @@ class NavierStokes2D(PseudoSpectral):
         if self.scalars:
             names = ("scalar_gradient_x", "scalar_gradient_y")
             gradient = torch.stack([self._scalar_values(n) for n in names], -1)
-        return FlowTerm(
+        return NonlinearTerm2D(
             grid=self.grid,
             scalars=self.scalars,
             force=force,
@@ -513,27 +518,27 @@ class NavierStokes2D(PseudoSpectral):
 
     def plot(self, trajectory: Trajectory, path: Path) -> None:
         """Vorticity at three times with the energy's history; `.gif` and `.mp4` are animations."""
-        from ..plots import draw
+        from sfm_fluids.figures.flow_2d import draw
 
         draw(trajectory, self.grid, Path(path))
 
     def write(self, trajectory: Trajectory, path: Path) -> None:
         """`.h5`: `velocity` (T, 2, H, W), `times`, box lengths. `.hdf5`: the format of The Well."""
-        from ..data.observations import write_periodic
+        from sfm_fluids.files.writing import write_periodic
 
         values = {p.name: getattr(self, p.name).detach() for p in self.parameters_spec}
         scalars = {name: float(value) for name, value in values.items() if value.numel() == 1}
         write_periodic(trajectory, self.grid, Path(path), name=self.part, scalars=scalars)
 
     def read_observations(self, path: Path) -> Observations:
-        """Snapshots for `sfm fit`: see `sfm_fluids.data.observations.read`."""
-        from ..data.observations import read
+        """Snapshots for `sfm fit`: see `sfm_fluids.periodic.observations_2d.read`."""
+        from sfm_fluids.periodic.observations_2d import read
 
         return read(self, Path(path))
 
     def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
         """Velocity at the observed times, (T, 2, H, W)."""
-        from ..data.observations import predict
+        from sfm_fluids.periodic.observations_2d import predict
 
         return predict(self, observations)
 

@@ -14,9 +14,10 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.quantity import Quantity
 from sfm.simulate import Observations, Parameter, Setting, Trajectory
-
-from .. import box
-from ..quantities import (
+from sfm_fluids import box
+from sfm_fluids.flows import flows_3d as flows
+from sfm_fluids.periodic.pseudo_spectral import STEPPING, PseudoSpectral
+from sfm_fluids.quantities import (
     DISSIPATION_RATE,
     ENSTROPHY,
     HELICITY,
@@ -24,14 +25,12 @@ from ..quantities import (
     VELOCITY,
     VORTICITY_VECTOR,
 )
-from ..stepping.term import Term
-from . import flows_3d as flows
-from .grid_3d import Grid3D, curl, energy_spectrum, inner, project
-from .momentum_flux_3d import momentum_tendency
-from .shares import energy_shares
-from .simulator import STEPPING, PseudoSpectral
-from .stateless import Stateless
-from .transforms_3d import to_field, to_spectrum
+from sfm_fluids.spectral.energy_shares import energy_shares
+from sfm_fluids.spectral.grid_3d import Grid3D, curl, energy_spectrum, inner, project
+from sfm_fluids.spectral.momentum_flux_3d import momentum_tendency
+from sfm_fluids.spectral.transforms_3d import to_field, to_spectrum
+from sfm_fluids.stepping.stateless import Stateless
+from sfm_fluids.stepping.term import Term
 
 
 class FlowState3D(NamedTuple):
@@ -350,19 +349,20 @@ class NavierStokes3D(PseudoSpectral):
 
     def plot(self, trajectory: Trajectory, path: Path) -> None:
         """|omega| in the plane z = 0 at three times with the history; .gif, .mp4 are animations."""
-        from .plot_3d import draw
+        from sfm_fluids.figures.flow_3d import draw
 
         draw(trajectory, self.grid, Path(path))
 
     def write(self, trajectory: Trajectory, path: Path) -> None:
         """HDF5 (`.h5`): `velocity` (T, 3, D, H, W), `times` (T,), box lengths as attributes."""
-        from .files_3d import write_flow
 
-        write_flow(trajectory, self.grid, Path(path))
+        from sfm_fluids.files.writing import write_volume
+
+        write_volume(trajectory, self.grid, Path(path))
 
     def read_observations(self, path: Path) -> Observations:
-        """Snapshots for `sfm fit`: what `write` makes; see `sfm_fluids.periodic.files_3d.read`."""
-        from .files_3d import read
+        """Snapshots for `sfm fit`, as `write` makes them: see `observations_3d.read`."""
+        from sfm_fluids.periodic.observations_3d import read
 
         return read(self, Path(path))
 

@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Observations, Setting, Trajectory
-
-from .. import box
-from ..parameters import parameter_batch
-from ..quantities import KINETIC_ENERGY, MEAN_VELOCITY, VELOCITY
-from ..stepping.term import Term
-from .line import Line
-from .shares import energy_shares
-from .simulator import STEPPING, PseudoSpectral
+from sfm_fluids import box
+from sfm_fluids.parameters import parameter_batch
+from sfm_fluids.periodic.pseudo_spectral import STEPPING, PseudoSpectral
+from sfm_fluids.quantities import KINETIC_ENERGY, MEAN_VELOCITY, VELOCITY
+from sfm_fluids.spectral.energy_shares import energy_shares
+from sfm_fluids.spectral.grid_1d import Line
+from sfm_fluids.stepping.term import Term
 
 
 class LineState(NamedTuple):
@@ -52,7 +51,7 @@ def line_settings(points: int, length: float, dt: float) -> tuple[Setting, ...]:
 
 
 class OneDimensional(PseudoSpectral):
-    """A field on a periodic line: states, observables, pictures.
+    """A field on a periodic line: states, observables, figures.
 
     A subclass gives parameters, `linear_operator`, `flux` and `initial_field`.
     """
@@ -136,7 +135,7 @@ class OneDimensional(PseudoSpectral):
             points = velocity.shape[-1]
             raise InputError(
                 f"{self.part}: the velocity has {points} points, the simulator {self.points}; "
-                f"set points={points}, or interpolate it (sfm_fluids.periodic.line.resampled)"
+                f"set points={points}, or interpolate it (sfm_fluids.spectral.grid_1d.resampled)"
             )
         parameter = next(self.parameters())
         u = torch.atleast_2d(velocity).to(parameter)
@@ -228,20 +227,20 @@ class OneDimensional(PseudoSpectral):
     # --- files --------------------------------------------------------------------------------
 
     def plot(self, trajectory: Trajectory, path: Path) -> None:
-        """A space-time picture with the last field and the energy's history; .gif animates."""
-        from .line_plot import draw
+        """A space-time figure with the last field and the energy's history; .gif animates."""
+        from sfm_fluids.figures.line import draw
 
         draw(trajectory, self.grid, Path(path), self.part)
 
     def read_observations(self, path: Path) -> Observations:
-        """Fields for `sfm fit`: see `sfm_fluids.periodic.line_observations.read`."""
-        from .line_observations import read
+        """Fields for `sfm fit`: see `sfm_fluids.periodic.observations_1d.read`."""
+        from sfm_fluids.periodic.observations_1d import read
 
         return read(self, Path(path))
 
     def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
         """Velocity at the observed times, (T, N)."""
-        from .line_observations import predict
+        from sfm_fluids.periodic.observations_1d import predict
 
         return predict(self, observations)
 

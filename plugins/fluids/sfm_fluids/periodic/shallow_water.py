@@ -14,10 +14,12 @@ from torch import Tensor
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Parameter, Setting, Trajectory
-
-from .. import box
-from ..parameters import parameter_batch
-from ..quantities import (
+from sfm_fluids import box
+from sfm_fluids.flows.shallow_water import SHAPES, balanced_vortices, drop, shape
+from sfm_fluids.parameters import parameter_batch
+from sfm_fluids.periodic.pseudo_spectral import PseudoSpectral
+from sfm_fluids.periodic.shallow_water_modes import WaveModes
+from sfm_fluids.quantities import (
     LAYER_DEPTH,
     LAYER_ENERGY,
     MEAN_LAYER_DEPTH,
@@ -25,14 +27,11 @@ from ..quantities import (
     VELOCITY,
     VORTICITY,
 )
-from ..stepping.rollout import rollout
-from ..stepping.term import Term
-from . import grid as spectral
-from . import matrix_etdrk4
-from .grid import Grid
-from .shallow_water_modes import WaveModes
-from .simulator import PseudoSpectral
-from .topography import SHAPES, balanced_vortices, drop, shape
+from sfm_fluids.spectral import grid_2d as spectral
+from sfm_fluids.spectral.grid_2d import Grid
+from sfm_fluids.stepping import matrix_etdrk4
+from sfm_fluids.stepping.rollout import rollout
+from sfm_fluids.stepping.term import Term
 
 
 class LayerState(NamedTuple):
@@ -360,7 +359,7 @@ class ShallowWater(PseudoSpectral):
 
     def plot(self, trajectory: Trajectory, path: Path) -> None:
         """Depth and vorticity at the start and the end, the energy's history; .gif animates."""
-        from .shallow_water_plot import draw
+        from sfm_fluids.figures.shallow_water import draw
 
         draw(trajectory, self.grid, Path(path))
 

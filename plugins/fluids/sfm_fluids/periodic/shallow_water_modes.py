@@ -16,8 +16,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .grid import Grid
-from .transforms import columns, to_modes, to_points
+from sfm_fluids.spectral.grid_2d import Grid
+from sfm_fluids.spectral.transforms_2d import columns, to_modes, to_points
 
 
 class WaveModes:

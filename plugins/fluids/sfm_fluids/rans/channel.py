@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
-
-from ..parameters import parameter_batch
-from ..pictures import STILL
-from ..quantities import CHANNEL_PROFILES
-from . import k_epsilon
-from .eddy_viscosity import LocalFlow, check_closure, mixing_length
-from .grid import HalfChannel, stretched, with_wall
-from .newton import follow, jacobian, steady_state
+from sfm_fluids.figures.films import STILL
+from sfm_fluids.parameters import parameter_batch
+from sfm_fluids.quantities import CHANNEL_PROFILES
+from sfm_fluids.rans import k_epsilon
+from sfm_fluids.rans.eddy_viscosity import LocalFlow, check_closure, mixing_length
+from sfm_fluids.rans.grid import HalfChannel, stretched, with_wall
+from sfm_fluids.rans.newton import follow, jacobian, steady_state
 
 
 class ChannelState(NamedTuple):
@@ -346,13 +345,13 @@ class RansChannel(Simulator):
 
     def plot(self, trajectory: Trajectory, path: Path) -> None:
         """Velocity over ln y+ with the law of the wall, stresses, eddy viscosity, k and epsilon."""
-        from .figures import draw
+        from sfm_fluids.figures.rans_channel import draw
 
         draw(trajectory, Path(path))
 
     def read_observations(self, path: Path) -> Observations:
         """A velocity profile for `sfm fit`: see `sfm_fluids.rans.observations.read`."""
-        from .observations import read
+        from sfm_fluids.rans.observations import read
 
         return read(self, Path(path))
 

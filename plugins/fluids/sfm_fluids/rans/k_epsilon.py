@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from .eddy_viscosity import LocalFlow
-from .grid import HalfChannel, at_faces, with_wall
+from sfm_fluids.rans.eddy_viscosity import LocalFlow
+from sfm_fluids.rans.grid import HalfChannel, at_faces, with_wall
 
 
 def viscosity(flow: LocalFlow, constants: Mapping[str, Tensor]) -> Tensor:

@@ -10,12 +10,11 @@ import torch
 
 from sfm.errors import InputError
 from sfm.simulate import Observations
-
-from ..data.readers import load_arrays
-from ..data.values import number, standard_error
+from sfm_fluids.files.readers import load_arrays
+from sfm_fluids.files.values import number, standard_error
 
 if TYPE_CHECKING:
-    from .channel import RansChannel
+    from sfm_fluids.rans.channel import RansChannel
 
 NAMES = ("wall_distance", "velocity_profile", "friction_reynolds", "sigma")
 

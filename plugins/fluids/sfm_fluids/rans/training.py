@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from sfm.errors import InputError
-
-from .channel import ChannelState, RansChannel
+from sfm_fluids.rans.channel import ChannelState, RansChannel
 
 
 def profile_error(

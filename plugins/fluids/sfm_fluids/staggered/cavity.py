@@ -10,14 +10,19 @@ from torch import Tensor, nn
 
 from sfm.errors import InputError
 from sfm.simulate import Parameter, Setting
-
-from ..quantities import CAVITY_EXTREMA, KINETIC_ENERGY, STREAM_FUNCTION, VELOCITY, VORTICITY
-from . import grid as staggered
-from .axis import Axis
-from .extrema import centreline_extrema
-from .flow import Flow, StaggeredState
-from .grid import Sides, StaggeredGrid
-from .simulator import STEPPING, WallSimulator
+from sfm_fluids.quantities import (
+    CAVITY_EXTREMA,
+    KINETIC_ENERGY,
+    STREAM_FUNCTION,
+    VELOCITY,
+    VORTICITY,
+)
+from sfm_fluids.staggered import grid as staggered
+from sfm_fluids.staggered.axis import Axis
+from sfm_fluids.staggered.extrema import centreline_extrema
+from sfm_fluids.staggered.flow import Flow, StaggeredState
+from sfm_fluids.staggered.grid import Sides, StaggeredGrid
+from sfm_fluids.staggered.wall_simulator import STEPPING, WallSimulator
 
 
 class Cavity(WallSimulator):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .grid import StaggeredGrid
+from sfm_fluids.staggered.grid import StaggeredGrid
 
 
 def minimum(x: Tensor, f: Tensor) -> Tensor:

@@ -21,9 +21,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import axis as along
-from .axis import Axis
-from .grid import StaggeredGrid
+from sfm_fluids.staggered import axis as along
+from sfm_fluids.staggered.axis import Axis
+from sfm_fluids.staggered.grid import StaggeredGrid
 
 
 class Basis(NamedTuple):

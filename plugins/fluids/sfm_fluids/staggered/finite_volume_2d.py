@@ -14,23 +14,22 @@ from torch.utils.checkpoint import checkpoint
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
-
-from .. import box
-from ..data.dns import random_vorticity
-from ..parameters import check_one_value
-from ..periodic import grid as spectral
-from ..periodic.coefficients import Coefficients
-from ..periodic.shares import energy_shares
-from ..pictures import MOVING, STILL
-from ..quantities import ENSTROPHY, KINETIC_ENERGY, VELOCITY, VORTICITY
-from ..stepping.functional import traced
-from . import grid as staggered
-from . import operators as ops
-from .axis import Axis
-from .fast_solver import poisson
-from .grid import Sides, StaggeredGrid
-from .interpolation import Linear, VanLeer, advection
-from .transfer import faces_from_points
+from sfm_fluids import box
+from sfm_fluids.figures.films import MOVING, STILL
+from sfm_fluids.flows.random_vorticity import random_vorticity
+from sfm_fluids.parameters import check_one_value
+from sfm_fluids.quantities import ENSTROPHY, KINETIC_ENERGY, VELOCITY, VORTICITY
+from sfm_fluids.spectral import grid_2d as spectral
+from sfm_fluids.spectral.coefficients import Coefficients
+from sfm_fluids.spectral.energy_shares import energy_shares
+from sfm_fluids.staggered import grid as staggered
+from sfm_fluids.staggered import operators as ops
+from sfm_fluids.staggered.axis import Axis
+from sfm_fluids.staggered.fast_solver import poisson
+from sfm_fluids.staggered.grid import Sides, StaggeredGrid
+from sfm_fluids.staggered.interpolation import Linear, VanLeer, advection
+from sfm_fluids.staggered.transfer import faces_from_points
+from sfm_fluids.stepping.function_transforms import traced
 
 # Shu and Osher, J. Comput. Phys. 77, 439 (1988): u <- a u_n + (1 - a) (u + dt F(u)), for each stage
 STAGES = {"euler": (0.0,), "rk3": (0.0, 0.75, 1 / 3)}
@@ -313,13 +312,13 @@ class FiniteVolume2D(Simulator):
 
     def plot(self, trajectory: Trajectory, path: Path) -> None:
         """Vorticity at three times with the energy's history; an animation if `path` is a .gif."""
-        from ..plots import draw
+        from sfm_fluids.figures.flow_2d import draw
 
         draw(trajectory, self.points, Path(path))
 
     def write(self, trajectory: Trajectory, path: Path) -> None:
         """HDF5 (`.h5`) with `velocity` (T, 2, H, W), `times`, box lengths; the reader's format."""
-        from ..data.observations import write_periodic
+        from sfm_fluids.files.writing import write_periodic
 
         write_periodic(trajectory, self.points, Path(path), name=self.part)
 
@@ -328,8 +327,8 @@ class FiniteVolume2D(Simulator):
         return box.stating(self)
 
     def read_observations(self, path: Path) -> Observations:
-        """Snapshots for `sfm fit`: see `sfm_fluids.data.observations.read`."""
-        from ..data.observations import read
+        """Snapshots for `sfm fit`: see `sfm_fluids.periodic.observations_2d.read`."""
+        from sfm_fluids.periodic.observations_2d import read
 
         return read(self, Path(path))
 

@@ -21,9 +21,8 @@ import torch
 from torch import Tensor
 
 from sfm.errors import InputError
-
-from . import axis as along
-from .axis import Axis
+from sfm_fluids.staggered import axis as along
+from sfm_fluids.staggered.axis import Axis
 
 
 class Sides(NamedTuple):

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from sfm.errors import InputError
-
-from . import axis as along
-from .axis import Axis
-from .grid import StaggeredGrid
+from sfm_fluids.staggered import axis as along
+from sfm_fluids.staggered.axis import Axis
+from sfm_fluids.staggered.grid import StaggeredGrid
 
 SHAPES = ("none", "cylinder", "square")
 

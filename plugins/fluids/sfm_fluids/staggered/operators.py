@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import axis as along
-from .grid import Sides, StaggeredGrid
+from sfm_fluids.staggered import axis as along
+from sfm_fluids.staggered.grid import Sides, StaggeredGrid
 
 
 def divergence(u: Tensor, v: Tensor, grid: StaggeredGrid) -> Tensor:

@@ -14,8 +14,8 @@ import scipy.sparse as sparse
 import torch
 from torch import Tensor
 
-from .axis import Axis
-from .grid import StaggeredGrid
+from sfm_fluids.staggered.axis import Axis
+from sfm_fluids.staggered.grid import StaggeredGrid
 
 REACH = 2
 

@@ -22,10 +22,9 @@ from torch import Tensor
 
 from sfm.errors import InputError, RunError
 from sfm.progress import report
-
-from . import operators as ops
-from .flow import Flow, StaggeredState
-from .sparse_jacobian import Unknowns
+from sfm_fluids.staggered import operators as ops
+from sfm_fluids.staggered.flow import Flow, StaggeredState
+from sfm_fluids.staggered.sparse_jacobian import Unknowns
 
 
 class _Solve(torch.autograd.Function):

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .phi import cast, double
-from .tableau import Row, Tableau
+from sfm_fluids.stepping.phi import cast, double
+from sfm_fluids.stepping.tableau import Row, Tableau
 
 ORDER = 3
 

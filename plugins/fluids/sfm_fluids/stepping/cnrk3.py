@@ -19,8 +19,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .phi import cast, double
-from .tableau import Row, Tableau
+from sfm_fluids.stepping.phi import cast, double
+from sfm_fluids.stepping.tableau import Row, Tableau
 
 TIMES = (0.0, 1 / 3, 3 / 4, 1.0)
 CARRY = (0.0, -5 / 9, -153 / 128)

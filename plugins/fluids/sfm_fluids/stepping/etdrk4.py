@@ -16,8 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .phi import cast, double, phi
-from .tableau import Row, Tableau
+from sfm_fluids.stepping.phi import cast, double, phi
+from sfm_fluids.stepping.tableau import Row, Tableau
 
 
 class Coefficients(NamedTuple):

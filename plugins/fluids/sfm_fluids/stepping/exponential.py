@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .functional import traced
-from .rollout import Adjoint
-from .stacked import Stacks, Work
-from .tableau import Pull, Tableau, Totals
-from .term import Term, by_autograd
+from sfm_fluids.stepping.function_transforms import traced
+from sfm_fluids.stepping.rollout import Adjoint
+from sfm_fluids.stepping.stacked import Stacks, Work
+from sfm_fluids.stepping.tableau import Pull, Tableau, Totals
+from sfm_fluids.stepping.term import Term, by_autograd
 
 
 def paired(factor: Tensor) -> Tensor:

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .budget import BUDGET
-from .captured import undeclared
-from .functional import several, traced
-from .stacked import like
-from .tableau import Totals
-from .term import by_autograd
+from sfm_fluids.stepping.budget import BUDGET
+from sfm_fluids.stepping.function_transforms import several, traced
+from sfm_fluids.stepping.stacked import like
+from sfm_fluids.stepping.tableau import Totals
+from sfm_fluids.stepping.term import by_autograd
+from sfm_fluids.stepping.undeclared import undeclared
 
 Advance = Callable[..., Tensor]
 Monitor = Callable[[int, Tensor], None]

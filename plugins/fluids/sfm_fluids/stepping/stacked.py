@@ -16,7 +16,7 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
-from .tableau import Evaluate, Pull, Tableau, Totals
+from sfm_fluids.stepping.tableau import Evaluate, Pull, Tableau, Totals
 
 
 @dataclass(frozen=True)

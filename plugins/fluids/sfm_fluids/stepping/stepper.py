@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from sfm.errors import InputError, did_you_mean
-
-from . import cnrk3, etdrk2, etdrk4, ifrk4
-from .tableau import Tableau
+from sfm_fluids.stepping import cnrk3, etdrk2, etdrk4, ifrk4
+from sfm_fluids.stepping.tableau import Tableau
 
 Nonlinear = Callable[[Tensor, float], Tensor]
 

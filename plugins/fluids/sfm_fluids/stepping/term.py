@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .tableau import Totals
+from sfm_fluids.stepping.tableau import Totals
 
 Pull = Callable[[Tensor, Totals], Tensor]
 

@@ -1,0 +1,58 @@
+"""What the two large-eddy simulators share: the built-in closures by name, with their constants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from sfm.simulate import Parameter, Setting
+from sfm_fluids.closures.classical import (
+    DynamicSmagorinsky,
+    GradientModel,
+    Smagorinsky,
+    subgrid_dissipation,
+)
+from sfm_fluids.stepping.stateless import Stateless
+
+SUBGRID = Setting(
+    "subgrid",
+    "dynamic-smagorinsky",
+    ("none", "smagorinsky", "dynamic-smagorinsky", "gradient"),
+    summary="built-in closure",
+)
+SMAGORINSKY_CONSTANT = Parameter("smagorinsky_constant", "1", 0.17, 0.0, 10.0, "C; 0.1 to 0.25")
+FILTER_RATIO = Parameter(
+    "filter_ratio", "1", 2.0, 0.0, 100.0, "filter width over spacing, of the gradient model; 1 to 3"
+)
+
+
+def chosen(values: Mapping[str, Any], closure: object | None) -> dict[str, Any]:
+    """Constructor keywords in which a given closure takes the built-in one's place."""
+    return dict(values) if closure is None else {"subgrid": "none", **values}
+
+
+def built_in(name: str, constant: Tensor, ratio: Tensor) -> Stateless | None:
+    """The closure called `name`; None for "none"."""
+    if name == "smagorinsky":
+        return Stateless(_smagorinsky, (constant,))
+    if name == "gradient":
+        return Stateless(_gradient, (ratio,))
+    return Stateless(DynamicSmagorinsky()) if name == "dynamic-smagorinsky" else None
+
+
+def mean_flux(closure: Stateless | None, velocity: Tensor, spacing: float, axes: int) -> Tensor:
+    """Mean over the box of -tau_ij S_ij, (...): the energy that the closure takes."""
+    if closure is None:
+        return velocity.new_zeros(velocity.shape[: -axes - 1])
+    stress = closure.call((velocity, spacing), closure.tensors)
+    return subgrid_dissipation(velocity, stress, spacing).mean(tuple(range(-axes, 0)))
+
+
+def _smagorinsky(velocity: Tensor, spacing: float, constant: Tensor) -> Tensor:
+    return Smagorinsky(constant)(velocity, spacing)
+
+
+def _gradient(velocity: Tensor, spacing: float, ratio: Tensor) -> Tensor:
+    return GradientModel(ratio)(velocity, spacing)

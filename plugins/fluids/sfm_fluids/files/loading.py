@@ -1,0 +1,89 @@
+"""Loading the content of a file of fields: HDF5, npz, npy, netCDF, by its suffix."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from sfm.errors import InputError
+from sfm_fluids.files.content import Content
+from sfm_fluids.files.hdf5 import opened, read_array
+from sfm_fluids.files.limits import Budget
+from sfm_fluids.files.netcdf import load_netcdf
+
+
+def load(path: Path, names: Collection[str] | None = None) -> Content:
+    """The content of a .h5, .hdf5, .npz, .npy, .nc or .nc4 file.
+
+    Args:
+        path: the file.
+        names: only these arrays; None for all.
+
+    Raises:
+        InputError: no such file, damaged, links to other files, or more claimed than it can hold.
+        PluginError: netCDF without xarray.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    suffix = path.suffix.lower()
+    if suffix in (".npz", ".npy"):
+        return _load_numpy(path, names)
+    if suffix in (".nc", ".nc4", ".cdf"):
+        return load_netcdf(path, names)
+    return _load_hdf5(path, names)
+
+
+def _load_hdf5(path: Path, names: Collection[str] | None) -> Content:
+    import h5py
+
+    budget = Budget(path)
+    with opened(path) as file:
+        datasets = {k: v for k, v in file.items() if isinstance(v, h5py.Dataset)}
+        attributes = dict(file.attrs)
+        if "velocity" in datasets:
+            attributes |= dict(datasets["velocity"].attrs)
+        arrays = {
+            name: read_array(dataset, budget)
+            for name, dataset in datasets.items()
+            if names is None or name in names
+        }
+    return Content(str(path), arrays, attributes)
+
+
+def _load_numpy(path: Path, names: Collection[str] | None) -> Content:
+    try:
+        if path.suffix.lower() == ".npy":
+            # mapped: a header that claims more than the file has allocates nothing
+            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+            return Content(str(path), {"velocity": np.array(mapped)})
+        return Content(str(path), _load_npz(path, names))
+    except InputError:
+        raise
+    except Exception as error:  # zipfile and numpy raise many kinds on damaged files
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: damaged or truncated file ({first})") from None
+
+
+def _load_npz(path: Path, names: Collection[str] | None) -> dict[str, np.ndarray]:
+    import zipfile
+
+    budget = Budget(path)
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            if names is not None and name not in names:
+                continue
+            budget.take(name, (member.file_size,), 1)
+            with archive.open(member) as handle:
+                version = np.lib.format.read_magic(handle)
+                read = {(1, 0): np.lib.format.read_array_header_1_0}
+                header = read.get(version, np.lib.format.read_array_header_2_0)(handle)
+            if int(np.prod(header[0], dtype=object)) * header[2].itemsize > member.file_size:
+                raise InputError(f"{path}: '{name}' is longer than the file that holds it")
+            with archive.open(member) as handle:
+                found[name] = np.lib.format.read_array(handle, allow_pickle=False)
+    return found

@@ -1,0 +1,1 @@
+"""What flows start from and what drives them, and the flows of the bundled sets."""

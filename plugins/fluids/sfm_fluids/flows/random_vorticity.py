@@ -1,0 +1,33 @@
+"""The random flow that two-dimensional simulations start from."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from sfm_fluids.spectral import grid_2d as spectral
+from sfm_fluids.spectral.grid_2d import Grid
+
+
+def random_vorticity(grid: Grid, peak: float, rms_velocity: float, seed: int) -> Tensor:
+    """(H, W) float64: random phases, E(k) ~ k^3 exp(-(k/peak)^2) up to k = 12; grid-independent."""
+    generator = torch.Generator().manual_seed(seed)
+    reach = 12
+    phase = (
+        2 * math.pi * torch.rand(2 * reach + 1, reach + 1, generator=generator, dtype=torch.float64)
+    )
+    ny = torch.arange(-reach, reach + 1, dtype=torch.float64)[:, None]
+    nx = torch.arange(0, reach + 1, dtype=torch.float64)[None, :]
+    k = torch.sqrt(nx**2 + ny**2)
+    amplitude = k**2 * torch.exp(-0.5 * (k / peak) ** 2) * ((nx > 0) | (ny > 0)) * (k <= reach)
+    hat = torch.zeros(grid.height, grid.width // 2 + 1, dtype=torch.complex128)
+    rows = 2 * ny.abs().flatten() < grid.height
+    columns = 2 * nx.flatten() < grid.width
+    waves = torch.polar(amplitude, phase)[rows][:, columns]
+    hat[ny.long().flatten()[rows] % grid.height, : waves.shape[1]] = waves
+    omega = torch.fft.irfft2(hat, s=grid.shape)
+    omega = omega - omega.mean()
+    u = spectral.velocity(omega, grid)
+    return omega * rms_velocity / u.square().sum(0).mean().sqrt()

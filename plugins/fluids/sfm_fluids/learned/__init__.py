@@ -1,0 +1,1 @@
+"""Closures that are trained on their own, without a foundation model."""

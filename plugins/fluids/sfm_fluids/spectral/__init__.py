@@ -1,0 +1,1 @@
+"""Fourier calculus in periodic boxes: grids, transforms, fluxes, forces, filters."""
