@@ -1,4 +1,22 @@
-"""Fluids: differentiable flow solvers, their data, learned subgrid closures and a surrogate."""
+"""Fluids: differentiable flow solvers, their data, learned subgrid closures and a surrogate.
+
+The rooms, lowest first; each imports from those before it alone:
+
+    quantities, parameters, box    what is measured, and what a sample states of its box
+    stepping     steps in time and rollouts, whatever the equation
+    spectral     grids, transforms, fluxes, forces, filters in periodic boxes
+    files        formats of fields
+    figures      figures and films of runs
+    flows        what flows start from and what drives them
+    closures     classical subgrid closures
+    periodic     pseudo-spectral simulators
+    staggered    finite-volume simulators, with and without walls
+    rans, darcy  profiles of a channel, porous media
+    patches      encoders, heads, closure and surrogate of the foundation model
+    learned      closures that are trained on their own
+    data         the datasets and how they are built
+    evaluation   how good a closure or a surrogate is
+"""
 
 from __future__ import annotations
 
