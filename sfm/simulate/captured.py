@@ -1,0 +1,41 @@
+"""Which tensors a function uses that it was not given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+
+class _Watch(TorchFunctionMode):
+    """Notes every tensor that needs a gradient and is not among the known ones."""
+
+    def __init__(self, known: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.known = {id(t) for t in known}
+        self.found: list[Tensor] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        for leaf in tree_leaves((args, kwargs)):
+            if isinstance(leaf, Tensor) and leaf.requires_grad and id(leaf) not in self.known:
+                self.known.add(id(leaf))
+                self.found.append(leaf)
+        return func(*args, **(kwargs or {}))
+
+
+def undeclared(
+    function: Callable[..., Any], known: Sequence[Tensor], arguments: Sequence[Any]
+) -> list[Tensor]:
+    """Tensors that need a gradient, are used by `function(*arguments)`, and are not `known`.
+
+    Runs the function once.
+    """
+    with torch.no_grad(), _Watch(known) as watch:
+        function(*arguments)
+    return watch.found

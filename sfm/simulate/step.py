@@ -1,0 +1,107 @@
+"""One step of a rollout with its adjoint: what a step has to know, and how autograd makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+
+Advance = Callable[..., Any]
+Totals = Sequence[Tensor | None]
+Adjoint = Callable[[Any, Totals], Any]
+
+
+@runtime_checkable
+class Step(Protocol):
+    """One step that knows its adjoint; all methods are pure.
+
+    advance(u, n, *tensors): the next state; differentiable by autograd where gradients are on.
+    linearise(u, n, wanted, *tensors): the next state, without autograd, and the adjoint: it takes
+        the next state's gradient, adds those of `tensors` to the second argument in place (None
+        where none is wanted), and returns u's gradient.
+    adjoint(u, n, wanted, *tensors): the second of these alone, which may cost less.
+    kept(u, wanted): bytes that an adjoint holds; 0 if that is not known.
+    """
+
+    def advance(self, u: Any, n: int, *tensors: Tensor) -> Any: ...
+
+    def linearise(
+        self, u: Any, n: int, wanted: Sequence[bool], *tensors: Tensor
+    ) -> tuple[Any, Adjoint]: ...
+
+    def adjoint(self, u: Any, n: int, wanted: Sequence[bool], *tensors: Tensor) -> Adjoint: ...
+
+    def kept(self, u: Any, wanted: Sequence[bool]) -> int: ...
+
+
+class AutogradStep:
+    """A function as a `Step`: autograd makes the adjoint. It uses no tensors but its arguments."""
+
+    def __init__(self, function: Advance) -> None:
+        self.function = function
+
+    def advance(self, u: Any, n: int, *tensors: Tensor) -> Any:
+        return self.function(u, n, *tensors)
+
+    def linearise(
+        self, u: Any, n: int, wanted: Sequence[bool], *tensors: Tensor
+    ) -> tuple[Any, Adjoint]:
+        return by_autograd(lambda v, *t: self.function(v, n, *t), u, tensors, wanted)
+
+    def adjoint(self, u: Any, n: int, wanted: Sequence[bool], *tensors: Tensor) -> Adjoint:
+        return self.linearise(u, n, wanted, *tensors)[1]
+
+    def kept(self, u: Any, wanted: Sequence[bool]) -> int:
+        return 0
+
+
+def by_autograd(
+    function: Advance, u: Any, tensors: Sequence[Tensor], wanted: Sequence[bool]
+) -> tuple[Any, Adjoint]:
+    """`function(u, *tensors)` and its adjoint (see `Step.linearise`), by a graph of its own."""
+    with torch.enable_grad():
+        start = tree_map(lambda x: x.detach().requires_grad_(varies(x)), u)
+        given = [
+            t.detach().requires_grad_(w) if w else t.detach()
+            for t, w in zip(tensors, wanted, strict=True)
+        ]
+        value = function(start, *given)
+    inputs, ends = tree_leaves(start), tree_leaves(value)
+    watched = [x for x in inputs if x.requires_grad]
+    watched += [t for t, w in zip(given, wanted, strict=True) if w]
+
+    def pull(grad: Any, totals: Totals) -> Any:
+        pairs = [(e, g) for e, g in zip(ends, tree_leaves(grad), strict=True) if e.requires_grad]
+        found: Sequence[Tensor | None] = [None] * len(watched)
+        if pairs:
+            found = torch.autograd.grad(
+                [e for e, _ in pairs],
+                watched,
+                [g for _, g in pairs],
+                retain_graph=True,
+                allow_unused=True,
+            )
+        slopes = iter(found)
+        back = [_or_zeros(next(slopes) if x.requires_grad else None, x) for x in inputs]
+        for total, more in zip([t for t in totals if t is not None], slopes, strict=True):
+            if more is not None:
+                total += more
+        return _shaped(back, start)
+
+    return tree_map(Tensor.detach, value), pull
+
+
+def varies(x: Tensor) -> bool:
+    """Whether a tensor can have a gradient."""
+    return x.is_floating_point() or x.is_complex()
+
+
+def _or_zeros(slope: Tensor | None, x: Tensor) -> Tensor:
+    return torch.zeros_like(x) if slope is None else slope
+
+
+def _shaped(leaves: list[Tensor], state: Any) -> Any:
+    return tree_unflatten(leaves, tree_flatten(state)[1])
