@@ -215,8 +215,8 @@ class Recipe(_Strict):
     Attributes:
         name: of the model.
         summary: for its card.
-        start: a model of the same architecture, by bundled name, folder or Hub id, whose weights
-            the run starts from; None for random ones.
+        start: a model with the same model section, by bundled name, folder or Hub id, whose
+            weights the run starts from, see `sfm.train.start`; None for random ones.
         model: size of the trunk, options of the encoders.
         tasks: datasets.
         optimizer: learning rate, ...

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sfm.data.mixing import shares
-from sfm.errors import RecipeError
 from sfm.model import FoundationModel
 from sfm.recipe import Recipe
 from sfm.train.build import Fitted, fit_normalisers, measure_neighbours, model_config, new_model
@@ -30,6 +30,7 @@ from sfm.train.report import (
     versions,
     write_json,
 )
+from sfm.train.start import start_from
 from sfm.train.tasks import TaskData, open_tasks
 from sfm.train.through import through_terms
 
@@ -75,7 +76,8 @@ def pretrain(
     fitted, stresses = fit_normalisers(model, tasks)
     measure_neighbours(model, tasks)
     if recipe.start is not None and not resume:  # a checkpoint holds all that it gave
-        start_from(model, recipe.start)
+        for line in start_from(model, recipe.start):
+            print(line, file=sys.stderr)
     terms = through_terms(recipe, tasks)
     for term in terms:
         term.check(model)
@@ -111,34 +113,6 @@ def pretrain(
             extra={"through": ran} if ran else None,
         )
     return out
-
-
-def start_from(model: FoundationModel, name: str) -> None:
-    """Give `model` the weights, scales and references of the model `name`.
-
-    Raises:
-        HubError: there is no such model.
-        RecipeError: it has another architecture, or its tasks in another order; the first
-            difference is named.
-    """
-    other = FoundationModel.from_pretrained(name)
-    before = list(other.config.contexts)
-    for number, context in enumerate(model.config.contexts):
-        place = before.index(context) if context in before else number
-        if place != number:
-            raise RecipeError(
-                f"start: '{name}' has {' at '.join(context)} as its number {place}, not {number}; "
-                "take its tasks in their order"
-            )
-    own, theirs = model.state_dict(), other.state_dict()
-    for key in sorted(own.keys() | theirs.keys()):
-        shapes = [tuple(s[key].shape) if key in s else "missing" for s in (theirs, own)]
-        if shapes[0] != shapes[1]:
-            raise RecipeError(
-                f"start: '{name}' is of another architecture: '{key}' is {shapes[0]} there and "
-                f"{shapes[1]} here; take the same model section and tasks"
-            )
-    model.load_state_dict(theirs)
 
 
 def probabilities(recipe: Recipe, tasks: Sequence[TaskData]) -> list[float]:

@@ -1,0 +1,104 @@
+"""Start a pretraining from a published model, whose datasets the new recipe may widen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sfm.config import ModelConfig
+from sfm.errors import RecipeError
+from sfm.model import CONTEXT_TABLES, FoundationModel
+
+ROUTER = "trunk.router"
+
+
+@torch.no_grad()
+def start_from(model: FoundationModel, name: str) -> list[str]:
+    """Give `model` the weights, scales and references of the model `name`, wherever it has them.
+
+    Rows of levels and encoders are matched by name, so tasks may come in another order and new ones
+    may join. What is new starts as usual: heads at random, a new level's row as a copy of the first
+    level that its encoder knew, references of elements that `name` never saw from the labels.
+
+    Returns:
+        What of the two models did not meet, one line each: parts that begin anew, parts of `name`
+        that have no place in `model`.
+
+    Raises:
+        HubError: there is no such model.
+        RecipeError: the trunk or an encoder has another shape; the first difference is named.
+    """
+    other = FoundationModel.from_pretrained(name)
+    own, theirs = model.state_dict(), other.state_dict()
+    for key in sorted(own.keys() & theirs.keys()):
+        if key.startswith("known."):  # tables of what the data cover; not weights
+            continue
+        if _by_row(key):
+            rows = _rows(key, model.config, other.config)
+            own[key] = _with_rows(own[key], theirs[key], rows, name, key)
+        elif own[key].shape == theirs[key].shape:
+            own[key] = theirs[key]
+        else:
+            raise _another(name, key, theirs[key], own[key])
+    for key in CONTEXT_TABLES:
+        _fill_new(own[key], model.config, other.config)
+    model.load_state_dict(own)
+    return _unmatched(model.config, other.config, name)
+
+
+def _by_row(key: str) -> bool:
+    return key.startswith(("normalisers.", "uncertainties.", f"{ROUTER}.")) or (
+        key in (*CONTEXT_TABLES, "trunk.contexts")
+    )
+
+
+def _rows(key: str, own: ModelConfig, other: ModelConfig) -> list[tuple[int, int]]:
+    """(row here, row there) of each context, encoder or level that both know."""
+    tables: dict[str, tuple[Sequence[object], Sequence[object]]] = {
+        f"{ROUTER}.encoder_logits": (list(own.encoders), list(other.encoders)),
+        f"{ROUTER}.level_logits": (own.levels, other.levels),
+        "trunk.contexts": ((), ()),  # indices, which the config gives
+    }
+    here, there = tables.get(key, (own.contexts, other.contexts))
+    return [(i, list(there).index(row)) for i, row in enumerate(here) if row in there]
+
+
+def _with_rows(
+    own: Tensor, theirs: Tensor, rows: Sequence[tuple[int, int]], name: str, key: str
+) -> Tensor:
+    """`own` with the rows that `theirs` has; a zero reference is none and keeps the fitted one."""
+    if own.shape[1:] != theirs.shape[1:]:
+        raise _another(name, key, theirs, own)
+    result = own.clone()
+    for here, there in rows:
+        value = theirs[there]
+        if key.endswith(".shift"):
+            value = torch.where(value == 0, result[here], value)
+        result[here] = value
+    return result
+
+
+def _fill_new(table: Tensor, own: ModelConfig, other: ModelConfig) -> None:
+    for index, (encoder, level) in enumerate(own.contexts):
+        donors = [i for i, c in enumerate(own.contexts) if c[0] == encoder and c in other.contexts]
+        if (encoder, level) not in other.contexts and donors:
+            table[index] = table[donors[0]]
+
+
+def _another(name: str, key: str, theirs: Tensor, own: Tensor) -> RecipeError:
+    return RecipeError(
+        f"start: '{name}' is of another architecture: '{key}' is {tuple(theirs.shape)} there and "
+        f"{tuple(own.shape)} here; take the same model section"
+    )
+
+
+def _unmatched(own: ModelConfig, other: ModelConfig, name: str) -> list[str]:
+    here = {f"level {' at '.join(c)}" for c in own.contexts} | {f"head {h.key}" for h in own.heads}
+    there = {f"level {' at '.join(c)}" for c in other.contexts}
+    there |= {f"head {h.key}" for h in other.heads}
+    return [f"start: {what} is new" for what in sorted(here - there)] + [
+        f"start: {what} of '{name}' has no task here and is left out"
+        for what in sorted(there - here)
+    ]
