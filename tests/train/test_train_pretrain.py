@@ -20,11 +20,14 @@ from safetensors.torch import load_file
 from sfm.errors import InputError, RecipeError, RunError
 from sfm.model import FoundationModel
 from sfm.recipe import OptimizerSection
+from sfm.train.build import fit_normalisers, model_config, new_model
 from sfm.train.callbacks import SaveLast
 from sfm.train.engine import read_checkpoint
 from sfm.train.plan import plan
 from sfm.train.pretrain import pretrain
 from sfm.train.schedule import decay_start, lr_factor
+from sfm.train.start import start_from
+from sfm.train.tasks import open_tasks
 
 
 def weights(folder) -> dict[str, torch.Tensor]:
@@ -210,17 +213,51 @@ def test_a_plan_says_what_it_measured(recipe):
     assert "measured" in report["estimate"]["method"]
 
 
-def test_a_start_has_its_tasks_in_the_same_order(recipe, tmp_path):
-    own = recipe(steps=1)
+def test_a_start_gives_its_rows_by_name_whatever_the_order_of_tasks(recipe, tmp_path):
+    own = recipe(steps=2)
     first = pretrain(own, tmp_path / "first", log=False)
-    turned = own.model_copy(update={"start": str(first), "tasks": own.tasks[::-1]})
-    with pytest.raises(RecipeError, match="birds/points at pair as its number 1, not 0"):
-        pretrain(turned, tmp_path / "turned", log=False)
-    again = own.model_copy(update={"start": str(first)})
-    out = pretrain(again, tmp_path / "again", log=False)
+    turned = own.model_copy(update={"tasks": own.tasks[::-1]})
+    tasks = open_tasks(turned)
+    model = new_model(model_config(tasks, turned.model, "turned"), seed=5)
+    fit_normalisers(model, tasks)
+    assert start_from(model, str(first)) == []
+    old = FoundationModel.from_pretrained(first)
+    for task in tasks:
+        sample, part, quantity = task.test[0], task.encoder, next(iter(task.goals))
+        assert model.config.contexts != old.config.contexts
+        values = [
+            m({part: m.tokenize(part, [sample])}, {part: [quantity]})[part][quantity]
+            for m in (model, old)
+        ]
+        assert torch.allclose(*values, rtol=1e-6, atol=0)
+
+
+def test_a_start_may_lack_tasks_and_have_others(recipe, tmp_path, capsys):
+    own = recipe(steps=2)
+    spiders = own.model_copy(update={"tasks": own.tasks[:1]})
+    birds = own.model_copy(update={"tasks": own.tasks[1:]})
+    first = pretrain(spiders, tmp_path / "first", log=False)
+    capsys.readouterr()
+    wide = pretrain(own.model_copy(update={"start": str(first)}), tmp_path / "wide", log=False)
+    said = capsys.readouterr().err
+    assert "start: head birds/points:extent is new" in said
+    assert "left out" not in said
     # a checkpoint holds what the start gave: the run can be resumed without it
     (first / "model.safetensors").unlink()
-    assert pretrain(again, out, log=False, resume=True) == out
+    again = own.model_copy(update={"start": str(first)})
+    assert pretrain(again, wide, log=False, resume=True) == wide
+    narrow = birds.model_copy(update={"start": str(wide)})
+    pretrain(narrow, tmp_path / "narrow", log=False)
+    assert f"head spiders/points:energy of '{wide}' has no task here" in capsys.readouterr().err
+
+
+def test_a_start_of_another_architecture_is_refused(recipe, tmp_path):
+    own = recipe(steps=1)
+    first = pretrain(own, tmp_path / "first", log=False)
+    wider = own.model.model_copy(update={"channels": 12})
+    other = own.model_copy(update={"start": str(first), "model": wider})
+    with pytest.raises(RecipeError, match="is of another architecture: '.*' is .* take the same"):
+        pretrain(other, tmp_path / "other", log=False)
 
 
 def test_held_out_data_is_refused(toy):
