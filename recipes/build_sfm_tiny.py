@@ -25,9 +25,10 @@ from sfm.train.tasks import TaskData, open_tasks
 RECIPE = Path(__file__).parent / "sfm-tiny.yaml"
 ALONE = "this domain alone"
 LIMITS = [
-    "Small and trained for minutes on one core: it shows the method; not for production.",
+    "Small and trained for hours on one core: it shows the method; not for production.",
     "Forces and stress of crystals are distilled from CHGNet 0.4.2, not computed by DFT.",
-    "Molecules: neutral, closed shell, H C N O F S Cl, up to 20 atoms; GFN2-xTB approximates too.",
+    "Molecules: H B C N O F Si P S Cl Br I, neutral closed shells, some ions and triplets; up to "
+    "some 30 atoms; GFN2-xTB approximates too.",
     "The subgrid stress holds for 2-D flow at the filter-to-grid ratio of its data (3).",
     "DFT: neutral closed shells, def2-SVP, up to 12 atoms; densities of H, C, N, O, F only, in a "
     "small basis whose fit has its own error; X@PBE is the energy of X on the PBE density.",

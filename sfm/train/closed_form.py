@@ -33,6 +33,7 @@ from sfm.nn.kernel import (
     is_tame,
     pooled_blocks,
 )
+from sfm.progress import report
 from sfm.quantity import Quantity
 from sfm.train.cover import cover
 from sfm.train.data import INFERENCE
@@ -202,7 +203,8 @@ def gather(
             values[name].append(model.baseline(part, spec, features, tokens).cpu())
         chunk.clear()
 
-    for sample in samples:
+    for done, sample in enumerate(samples):
+        report(f"{task.name}: features", done, len(samples))
         tokens = encoder.tokenize(sample)
         tokens = tokens.replace(context=torch.full_like(tokens.context, context))
         if chunk and sum(t.n_tokens for t in chunk) + tokens.n_tokens > INFERENCE.tokens_per_batch:
@@ -227,7 +229,8 @@ def gather(
 def _names(part: str, samples: Sequence[Sample]) -> list[str]:
     """Descriptors that vary among the samples, in the order of their first appearance."""
     found: dict[str, set[float]] = {}
-    for sample in samples:
+    for done, sample in enumerate(samples):
+        report(f"{part}: descriptors", done, len(samples))
         for name, value in describe(part, sample).items():
             if np.isfinite(value):
                 found.setdefault(name, set()).add(value)
@@ -284,7 +287,11 @@ def all_forms(model: FoundationModel, inputs: Inputs, *, known: bool) -> list[Fi
     """Every form, fitted."""
     described = [b for b in inputs.raw if is_tame(b)]
     forms = forms_of(model, inputs.target, descriptors=described, known=known)
-    return [fit_form(form, inputs) for form in forms]
+    fits = []
+    for done, form in enumerate(forms):
+        report(f"{inputs.target.quantity}: closed forms", done, len(forms), form.name)
+        fits.append(fit_form(form, inputs))
+    return fits
 
 
 def labelled(task: TaskData, target: Target, seed: int = 0) -> list[Sample]:

@@ -16,6 +16,7 @@ from sfm.errors import InputError, RunError
 from sfm.model import FoundationModel
 from sfm.nn.normalise import design
 from sfm.nn.references import fit_references
+from sfm.progress import report
 from sfm.quantity import Quantity
 from sfm.registry import find
 from sfm.train.cover import tell_outside
@@ -298,7 +299,8 @@ def _predict(
     labels: dict[str, list] = {n: [] for n in names}
     counts: dict[str, list] = {n: [] for n in names}
     part = task.encoder
-    for batch in batches:
+    for done, batch in enumerate(batches):
+        report(f"{task.name}: evaluating, batch", done, len(batches))
         batch = batch.to(model.device)
         tokens = batch.tokens[part]
         with torch.no_grad():
