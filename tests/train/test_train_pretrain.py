@@ -256,7 +256,7 @@ def test_a_start_of_another_architecture_is_refused(recipe, tmp_path):
     first = pretrain(own, tmp_path / "first", log=False)
     wider = own.model.model_copy(update={"channels": 12})
     other = own.model_copy(update={"start": str(first), "model": wider})
-    with pytest.raises(RecipeError, match="is of another architecture: '.*' is .* take the same"):
+    with pytest.raises(RecipeError, match=r"is of another architecture: '.*' is .* take the same"):
         pretrain(other, tmp_path / "other", log=False)
 
 
