@@ -213,6 +213,19 @@ def test_gradients_of_a_rollout_are_right(recompute):
     assert torch.autograd.gradcheck(rollout, inputs, eps=1e-6, atol=1e-6, rtol=1e-5)
 
 
+def test_second_derivatives_of_a_rollout_are_right_on_both_paths():
+    found = []
+    for recompute in (True, False):
+        simulator = argon(dt=10.0, recompute=recompute)
+        state = simulator.state()
+        end = simulator(state, 3).positions.square().sum()
+        slopes = torch.autograd.grad(end, (simulator.epsilon, simulator.sigma), create_graph=True)
+        found.append(
+            torch.stack(torch.autograd.grad(slopes[1], (simulator.epsilon, simulator.sigma)))
+        )
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-9)
+
+
 def test_langevin_gradients_to_friction_and_temperature_are_right():
     simulator = argon(dt=5.0, ensemble="langevin")
     state = simulator.state()

@@ -8,14 +8,14 @@ linear system K z = v by conjugate gradients on Hessian-vector products; no iter
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from sfm.data.tokens import system_sum
 from sfm.errors import RunError
+from sfm.simulate.fixed_point import attach
+from sfm.simulate.krylov import Indefinite, NotConverged, conjugate_gradients
 from sfm_crystals.cells import Cells, EnergyFunction
 from sfm_crystals.statics.fire import strain_length
 
@@ -80,42 +80,31 @@ class Basin:
         return g, product
 
 
-def conjugate_gradients(
-    product: Callable[[Tensor], Tensor],
-    b: Tensor,
-    *,
-    tolerance: float = 1e-12,
+def against_hessian(
+    product: Callable[[Tensor], Tensor], b: Tensor, *, tolerance: float = 1e-12
 ) -> Tensor:
     """z with K z = b for a positive definite K (on the subspace that b lies in).
+
+    Args:
+        product: v -> K v, (N + 3 S, 3).
+        b: (N + 3 S, 3).
+        tolerance: relative residual; 1e4 times that is enough where rounding stops the iteration.
 
     Raises:
         RunError: K has a direction of negative curvature, so this is no minimum; or no convergence.
     """
-    max_iterations = 100 + 10 * b.numel()
-    z, r = torch.zeros_like(b), b.clone()
-    p, rr = r.clone(), (r * r).sum()
-    target = rr * tolerance**2
-    for _ in range(max_iterations):
-        if rr <= target or rr == 0:
-            return z
-        kp = product(p)
-        curvature = (p * kp).sum()
-        if curvature <= 0:
-            raise RunError(
-                "the relaxed cell is a saddle point, not a minimum: displace its atoms a little "
-                "and relax again"
-            )
-        step = rr / curvature
-        z = z + step * p
-        r = r - step * kp
-        rr, previous = (r * r).sum(), rr
-        p = r + (rr / previous) * p
-    if rr <= target * 1e8:
-        return z
-    raise RunError(
-        f"conjugate gradients did not converge in {max_iterations} iterations: the Hessian is "
-        "nearly singular (a phase transition, or a cutoff that is not smooth)"
-    )
+    try:
+        return conjugate_gradients(product, b, tolerance=tolerance, accept=1e4 * tolerance).x
+    except Indefinite:
+        raise RunError(
+            "the relaxed cell is a saddle point, not a minimum: displace its atoms a little "
+            "and relax again"
+        ) from None
+    except NotConverged as error:
+        raise RunError(
+            f"conjugate gradients did not converge in {error.iterations} iterations: the Hessian "
+            "is nearly singular (a phase transition, or a cutoff that is not smooth)"
+        ) from None
 
 
 def polish(basin: Basin, tolerance: float, max_iterations: int = 12) -> tuple[Basin, float]:
@@ -131,7 +120,7 @@ def polish(basin: Basin, tolerance: float, max_iterations: int = 12) -> tuple[Ba
         if size <= tolerance:
             break
         try:
-            step = conjugate_gradients(product, g.detach(), tolerance=1e-8)
+            step = against_hessian(product, g.detach(), tolerance=1e-8)
         except RunError:
             break
         for shorten in (1.0, 0.5, 0.25):
@@ -150,20 +139,6 @@ def _size(g: Tensor) -> float:
     return float(g.detach().abs().max())
 
 
-class _Respond(torch.autograd.Function):
-    """0 in value; its derivative in g is K^-1."""
-
-    @staticmethod
-    def forward(ctx: Any, g: Tensor, solve: Callable[[Tensor], Tensor]) -> Tensor:
-        ctx.solve = solve
-        return torch.zeros_like(g)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, v: Tensor) -> tuple[Tensor, None]:
-        return ctx.solve(v), None
-
-
 def respond(basin: Basin) -> Cells:
     """The relaxed cells, which follow every parameter of the enthalpy under differentiation.
 
@@ -172,7 +147,7 @@ def respond(basin: Basin) -> Cells:
     """
     g, product = basin.gradient()
 
-    def solve(v: Tensor) -> Tensor:
-        return conjugate_gradients(product, basin.project(v))
+    def response(v: Tensor) -> Tensor:
+        return -against_hessian(product, basin.project(v))
 
-    return basin.at(basin.project(-_Respond.apply(g, solve)))
+    return basin.at(basin.project(attach(basin.origin, g, response, where="relaxed cell")))

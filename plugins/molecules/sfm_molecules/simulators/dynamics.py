@@ -17,6 +17,8 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, InputWarning, RunError
 from sfm.quantity import ENERGY, FORCES, Quantity
 from sfm.simulate.base import Observations, Parameter, Setting, Simulator, Trajectory
+from sfm.simulate.rollout import rollout
+from sfm.simulate.step import AutogradStep
 from sfm_molecules.constants import BOLTZMANN
 from sfm_molecules.data.writers import write_extxyz
 from sfm_molecules.figures import plot_energies
@@ -32,7 +34,6 @@ from sfm_molecules.quantities import (
 )
 from sfm_molecules.simulators import integrate
 from sfm_molecules.simulators.observations import predict_observations, read_observations
-from sfm_molecules.simulators.recompute import recomputed
 
 ARGON = 18
 
@@ -95,7 +96,8 @@ class MolecularDynamics(Simulator):
 
     Gradients flow through rollouts to epsilon, sigma, friction, temperature, the closure's
     parameters and the initial state; each step is recomputed in the backward pass
-    (`recompute=True`, memory of one state per step). Second derivatives need `recompute=False`.
+    (`recompute=True`, memory of one state per step). Second derivatives keep the graph of all steps
+    either way.
 
     Limits: no periodic cell (use `crystals/...`), no constraints but fixed atoms and coordinates,
     no electrostatics beyond what the closure has. `langevin` draws its noise from `seed` and the
@@ -346,12 +348,12 @@ class MolecularDynamics(Simulator):
             forces = state.free * _slope(surface, state.positions)[1]
             velocities = state.free * state.velocities
             moving: tuple[Tensor, ...] = (state.positions, velocities, forces)
-            for number in range(int(state.step), int(state.step) + steps):
-                advance = partial(self._advance, state, number, list(named))
-                if self.recompute and recording:
-                    moving = recomputed(advance, moving, others)
-                else:
-                    moving = advance(moving, None)
+            first, advance = int(state.step), partial(self._advance, state, list(named))
+            if self.recompute and recording:
+                moving = rollout(AutogradStep(advance), moving, others, steps, first=first)
+            else:
+                for number in range(first, first + steps):
+                    moving = advance(moving, number)
         if not bool(torch.isfinite(moving[0]).all()):
             raise RunError(
                 f"{self.part}: positions are not finite after {int(state.step) + steps} steps; "
@@ -367,21 +369,21 @@ class MolecularDynamics(Simulator):
     def _advance(
         self,
         state: Molecules,
-        number: int,
         names: Sequence[str],
         moving: Sequence[Tensor],
-        parameters: Sequence[Tensor] | None,
+        number: int,
+        *parameters: Tensor,
     ) -> tuple[Tensor, ...]:
-        """One step from `moving` = positions, velocities, forces.
+        """Step `number` from `moving` = positions, velocities, forces.
 
-        `parameters` are masses and those of `names`; None for the state's and the simulator's own.
+        `parameters` are masses and those of `names`; none for the state's and the simulator's own.
         """
         table: dict[str, Tensor] = dict(self.named_parameters())
         masses = state.masses
         surface: Callable[[Tensor], Tensor] = partial(
             self.energy, types=state.types, system=state.system, conditions=state.conditions
         )
-        if parameters is not None:
+        if parameters:
             masses, *values = parameters
             table = dict(zip(names, values, strict=True))
             surface = partial(_Surface(self), table, state.types, state.system, state.conditions)
