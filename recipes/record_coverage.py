@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sfm.checkpoint import CONFIG, load
 from sfm.errors import InputError, one_line_errors
 from sfm.hub import check_folder, write_model_card
 from sfm.model import FoundationModel
+from sfm.model.checkpoint import CONFIG
 from sfm.recipe import Goal, parse
 from sfm.registry import find
 from sfm.train.cover import cover
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="+")
     for folder in parser.parse_args(argv).folder:
-        model = load(folder)
+        model = FoundationModel.from_pretrained(folder)
         record = json.loads((folder / TRAINING).read_text(encoding="utf-8"))
         cover(model, tasks_of(model, record))
         energy = any(t.quantity == "energy" for t in model.config.targets)

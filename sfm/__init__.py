@@ -14,6 +14,7 @@ from sfm.errors import (
     RunError,
     SfmError,
 )
+from sfm.version import __version__
 
 TYPE_CHECKING = False  # without importing typing: `sfm --help` should be quick
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from sfm.quantity import Quantity
     from sfm.simulate.base import Simulator
 
-__version__ = "0.1.0"
-
 __all__ = [
     "HubError",
     "InputError",
@@ -39,6 +38,7 @@ __all__ = [
     "RecipeError",
     "RunError",
     "SfmError",
+    "__version__",
     "dataset",
     "example",
     "load",
@@ -134,6 +134,6 @@ def load(name_or_path: str, **options: Any) -> FoundationModel:
 
 def register_auto() -> None:
     """Teach `transformers.AutoConfig` and `AutoModel` the model type `sfm`."""
-    from sfm.hub.auto import register
+    from sfm.model.auto import register
 
     register()

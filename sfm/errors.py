@@ -39,6 +39,10 @@ class OutsideError(InputError):
     """The input lies outside what the model was trained on."""
 
 
+class WrongDomain(InputError):
+    """A reader was given something that belongs to another domain."""
+
+
 class RecipeError(InputError):
     """A recipe has an unknown key or a value of the wrong type or range."""
 

@@ -27,8 +27,8 @@ from pydantic import (
     model_validator,
 )
 
-from sfm import yaml12
 from sfm.errors import PluginError, RecipeError, did_you_mean
+from sfm.formats import yaml12
 
 LossKind = Literal["norm", "huber", "square"]
 LARGEST = 2**53  # whole numbers up to it are exact in every format
@@ -294,7 +294,7 @@ R = TypeVar("R", bound=BaseModel)
 
 
 def read_yaml(text: str | bytes, where: str) -> Any:
-    """YAML to plain values; see `sfm.yaml12`.
+    """YAML to plain values; see `sfm.formats.yaml12`.
 
     Raises:
         RecipeError: not YAML (line and column are named), a key given twice, too large or deep.

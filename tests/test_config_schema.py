@@ -6,8 +6,9 @@ import dataclasses
 
 import pytest
 
-from sfm import config, config_schema
-from sfm.coverage import Coverage
+from sfm import config
+from sfm.config import schema as config_schema
+from sfm.config.coverage import Coverage
 from sfm.nn.trunk import TrunkConfig
 from sfm.quantity import Quantity
 

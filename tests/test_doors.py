@@ -25,7 +25,6 @@ from sfm_crystals.simulators.lattice import LatticeStatics
 from sfm_dft.simulators.kohn_sham import KohnSham
 from sfm_molecules.simulators.dynamics import MolecularDynamics
 
-from sfm.calculator import SfmCalculator
 from sfm.cli import main
 from sfm.data.convert import Item, read_items, write_items
 from sfm.data.readers import read_file
@@ -33,6 +32,7 @@ from sfm.data.sample import Sample
 from sfm.data.xyz import read_xyz
 from sfm.errors import InputError, InputWarning
 from sfm.model import FoundationModel
+from sfm.model.calculator import SfmCalculator
 from sfm.testing.models import LEVEL, config_for
 from sfm.train.evaluate import evaluate
 from sfm.train.sources import open_source

@@ -13,8 +13,8 @@ import sfm
 from sfm.cli import main
 from sfm.data.sample import Sample
 from sfm.errors import InputError, InputWarning, OutsideError
-from sfm.guard import UNTOLD
 from sfm.model import FoundationModel
+from sfm.model.guard import UNTOLD
 
 WATER = np.array([[0.0, 0.0, 0.119], [0.0, 0.763, -0.477], [0.0, -0.763, -0.477]])
 

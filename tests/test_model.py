@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from sfm.checkpoint import load, read_config
 from sfm.config import FORMAT, HeadSpec, ModelConfig, Target
 from sfm.errors import HubError, InputError, PluginError
 from sfm.model import FoundationModel
+from sfm.model.checkpoint import read_config
 from sfm.registry import clear_cache, quantities
 from sfm.testing.conformance_dataset import few_samples
 from sfm.testing.models import SMALL_TRUNK
@@ -80,7 +80,7 @@ def test_save_and_load_is_exact(samples, tmp_path):
 def test_a_float64_model_stays_float64(samples, tmp_path):
     model = make().double()
     model.save_pretrained(tmp_path / "m")
-    again = load(tmp_path / "m")
+    again = FoundationModel.from_pretrained(tmp_path / "m")
     assert again.dtype == torch.float64
     assert torch.equal(energies(again, samples), energies(model, samples))
 
@@ -91,7 +91,9 @@ def test_large_models_are_sharded(samples, tmp_path):
     files = {p.name for p in (tmp_path / "m").iterdir()}
     assert "model.safetensors.index.json" in files
     assert len(files) > 3
-    assert torch.equal(energies(load(tmp_path / "m"), samples), energies(model, samples))
+    assert torch.equal(
+        energies(FoundationModel.from_pretrained(tmp_path / "m"), samples), energies(model, samples)
+    )
     model.save_pretrained(tmp_path / "m")
     assert {p.name for p in (tmp_path / "m").iterdir()} == {"config.json", "model.safetensors"}
 
@@ -182,7 +184,7 @@ def test_a_config_that_cannot_be_is_refused(toy, tmp_path, changes, error, said)
     folder = saved(tmp_path)
     change_config(folder, **changes)
     with pytest.raises(error, match=said):
-        load(folder)
+        FoundationModel.from_pretrained(folder)
 
 
 def test_damage_is_told(toy, tmp_path):
@@ -190,10 +192,10 @@ def test_damage_is_told(toy, tmp_path):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-50])
     with pytest.raises(HubError, match="damaged or truncated"):
-        load(folder)
+        FoundationModel.from_pretrained(folder)
     weights.unlink()
     with pytest.raises(HubError, match="only safetensors are read"):
-        load(folder)
+        FoundationModel.from_pretrained(folder)
     (folder / "config.json").write_text("{")
     with pytest.raises(HubError, match=r"config.json: damaged"):
         read_config(folder)
@@ -210,7 +212,7 @@ def test_a_pickle_is_never_opened(toy, tmp_path):
     (folder / "model.safetensors").write_bytes(pickle.dumps(Bomb()))
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(HubError):
-        load(folder)
+        FoundationModel.from_pretrained(folder)
     assert not (tmp_path / "exploded").exists()
 
 
@@ -219,7 +221,7 @@ def test_an_index_cannot_point_out_of_the_folder(toy, tmp_path):
     index = {"weight_map": {"x": "../secret.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(HubError, match="outside the model's folder"):
-        load(folder)
+        FoundationModel.from_pretrained(folder)
 
 
 def test_a_missing_plugin_is_named_and_other_domains_load(samples, tmp_path):
@@ -230,19 +232,19 @@ def test_a_missing_plugin_is_named_and_other_domains_load(samples, tmp_path):
     data["plugins"]["absent"] = {"distribution": "evil-package", "version": ""}
     (folder / "config.json").write_text(json.dumps(data))
     with pytest.raises(PluginError, match=r"needs the plugin 'absent'.*'evil-package'") as error:
-        load(folder)
+        FoundationModel.from_pretrained(folder)
     assert "pip install" not in str(error.value)
-    model = load(folder, domains=["toy"])
+    model = FoundationModel.from_pretrained(folder, domains=["toy"])
     assert torch.equal(energies(model, samples), energies(make(), samples))
     with pytest.raises(InputError, match="has no domain"):
-        load(folder, domains=["oceans"])
+        FoundationModel.from_pretrained(folder, domains=["oceans"])
 
 
 def test_a_missing_first_party_plugin_says_how_to_get_it(toy, tmp_path, monkeypatch):
     folder = saved(tmp_path)
     change_config(folder, encoder_domains={"crystals/atoms": "crystals"})
     with pytest.raises(PluginError, match=r"pip install 'sfm-hub\[crystals\]'"):
-        load(folder)
+        FoundationModel.from_pretrained(folder)
     monkeypatch.setenv("SFM_PLUGINS", "")
     clear_cache()
 

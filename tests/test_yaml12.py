@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sfm import yaml12
 from sfm.cli.values import parse_settings, parse_value
 from sfm.errors import InputError, RecipeError
+from sfm.formats import yaml12
 from sfm.recipe import Recipe, load, parse
 
 MINIMAL = {"name": "a", "tasks": [{"dataset": "x/y", "quantities": {"energy": 1}}]}

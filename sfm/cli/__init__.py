@@ -11,29 +11,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from sfm.cli.commands import COMMANDS
 from sfm.errors import InputError, SfmError, disk_fault, printable
 
 TYPE_CHECKING = False  # without importing typing: `sfm --help` should be quick
 if TYPE_CHECKING:
     from typing import Any
-
-# command -> (module, summary for --help)
-COMMANDS: dict[str, tuple[str, str]] = {
-    "predict": ("predict", "quantities of a file's systems, with units and uncertainty"),
-    "embed": ("embed", "a model's features of a file's systems"),
-    "simulate": ("simulate", "run a differentiable simulator, with or without a learned closure"),
-    "fit": ("fit", "estimate a simulator's parameters from observations"),
-    "pretrain": ("pretrain", "train one model on several domains, from a recipe"),
-    "finetune": ("finetune", "adapt a model to your data"),
-    "evaluate": ("evaluate", "errors of a model beside baselines"),
-    "dataset": ("dataset", "list, show, build, convert and check data"),
-    "plugin": ("plugin", "list, check and create plugins"),
-    "example": ("example", "paths of the small input files that come with sfm"),
-    "models": ("models", "bundled, cached and published models"),
-    "push": ("push", "publish a model or a dataset on a Hub"),
-    "pull": ("pull", "download a model or a dataset from a Hub"),
-    "doctor": ("doctor", "versions, devices, plugins, cache: what is missing and how to get it"),
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

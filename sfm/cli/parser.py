@@ -8,8 +8,9 @@ import re
 import sys
 from collections.abc import Callable
 
-from sfm.cli import COMMANDS
+from sfm.cli.commands import COMMANDS
 from sfm.errors import InputError, did_you_mean
+from sfm.version import __version__
 
 TYPE_CHECKING = False  # without importing typing: `sfm --help` should be quick
 if TYPE_CHECKING:
@@ -64,15 +65,13 @@ class Parser(argparse.ArgumentParser):
 
 def build(selected: str | None) -> Parser:
     """The parser; only the `selected` command's own arguments are there."""
-    import sfm
-
     top = Parser(
         prog="sfm",
         description="A hub for scientific foundation models: one equivariant model supplies the "
         "missing terms of classical theories.",
         epilog="`sfm COMMAND --help` shows a command's arguments and an example.",
     )
-    top.add_argument("--version", action="version", version=f"sfm {sfm.__version__}")
+    top.add_argument("--version", action="version", version=f"sfm {__version__}")
     top.add_argument("--debug", action="store_true", help="show a traceback when something fails")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, (module, summary) in COMMANDS.items():

@@ -17,7 +17,7 @@ def parse_value(text: str) -> Any:
     >>> parse_value("1e-3"), parse_value("[1, 2e-2]"), parse_value("PBE")
     (0.001, [1, 0.02], 'PBE')
     """
-    from sfm import yaml12
+    from sfm.formats import yaml12
 
     try:
         return yaml12.read(text, "--set")

@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 
-from sfm.coverage import Coverage
+from sfm.config.coverage import Coverage
 from sfm.data.elements import NUMBERS, SYMBOLS
 from sfm.data.neighbours import neighbour_list
 from sfm.data.radii import COVALENT_RADII

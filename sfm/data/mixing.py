@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from sfm.data.budget import Budget
 from sfm.errors import InputError
 
 
@@ -112,12 +113,12 @@ class Mixture:
             at_least: so many systems whatever the budget says (one for each process).
         """
         draws: list[Draw] = []
-        n_tokens = n_edges = 0
+        budget = Budget(tokens, edges)
         while True:
-            own_tokens, own_edges = cost(self.peek())
-            n_tokens, n_edges = n_tokens + own_tokens, n_edges + own_edges
-            if len(draws) >= at_least and (n_tokens > tokens or n_edges > edges):
+            own = cost(self.peek())
+            if len(draws) >= at_least and not budget.fits(own):
                 return draws
+            budget.take(own)
             draws.append(self.take())
 
     def state_dict(self) -> dict[str, Any]:

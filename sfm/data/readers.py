@@ -14,16 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from sfm.data import extxyz
+from sfm.data.rows import rows_left_out
 from sfm.data.sample import Sample
-from sfm.errors import InputError, did_you_mean
+from sfm.errors import InputError, WrongDomain, did_you_mean
 from sfm.registry import Part, parts
 
 OBJECT = "object:"
 TEXT = "text:"
-
-
-class WrongDomain(InputError):
-    """A reader was given something that belongs to another domain."""
 
 
 def suffixes(domain: str | None = None) -> dict[str, list[Part]]:
@@ -132,8 +129,6 @@ def _object_readers(domain: str | None) -> Iterator[tuple[str, Part]]:
 
 
 def _ask(readers: list[Part], value: Any, name: str) -> list[Sample]:
-    from sfm.data.rows import rows_left_out
-
     refusals = []
     skipped = rows_left_out()
     before = list(skipped.rows) if skipped else []

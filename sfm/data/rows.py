@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from sfm.errors import InputError
+from sfm.errors import InputError, WrongDomain
 
 HINT = "--skip-errors leaves such rows out"
 
@@ -77,8 +77,6 @@ def row(where: str = "") -> Iterator[None]:
         RowError: the row cannot be used and nobody collects such rows. Of a kind of `InputError`
             the kind stays.
     """
-    from sfm.data.readers import WrongDomain
-
     prefix = f"{where}: " if where else ""
     try:
         yield

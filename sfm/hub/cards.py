@@ -25,9 +25,9 @@ from typing import Any
 
 from sfm.data.replacing import replacing
 from sfm.errors import InputError, printable
+from sfm.formats.strict_json import read_object
 from sfm.hub.bibtex import references
 from sfm.hub.files import read_config
-from sfm.strict_json import read_object
 
 Report = Mapping[str, Any]
 
@@ -260,7 +260,7 @@ def _snippet(report: Report) -> str:
         "owner/name\n"
         "model.predict(atoms)  # {quantity: value} with units\n"
         "```\n\n"
-        f"or `sfm predict {name} FILE`. With transformers: `import sfm.hub.auto`, then "
+        f"or `sfm predict {name} FILE`. With transformers: `sfm.register_auto()`, then "
         "`AutoModel.from_pretrained(...)`."
     )
 
@@ -292,7 +292,7 @@ def _recipe(recipe: Any) -> str:
         return ""
     if isinstance(recipe, str):
         return _fenced("yaml", recipe)
-    from sfm import yaml12
+    from sfm.formats import yaml12
 
     return _fenced("yaml", yaml12.write(recipe))
 

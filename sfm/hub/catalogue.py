@@ -172,7 +172,7 @@ def _card(path: Path) -> tuple[dict[str, Any], str]:
     found = re.match(r"---\r?\n(.*?)\r?\n---\r?\n", text, re.DOTALL)
     head: Any = {}
     if found is not None:
-        from sfm import yaml12
+        from sfm.formats import yaml12
 
         try:
             head = yaml12.read(found[1], str(path))

@@ -18,11 +18,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sfm import __version__
 from sfm.data.atomic import write_text
 from sfm.errors import HubError, SfmError, SfmWarning
 from sfm.hub.errors import HubUnavailable, hub_errors, not_cached
 from sfm.hub.files import ALLOWED, digest_matches, is_plain_path
+from sfm.version import __version__
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")

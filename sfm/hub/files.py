@@ -13,7 +13,7 @@ from typing import Any
 
 from sfm.data.replacing import settle
 from sfm.errors import HubError, InputError
-from sfm.strict_json import read_object
+from sfm.formats.strict_json import read_object
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

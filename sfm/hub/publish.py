@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sfm import __version__
 from sfm.errors import InputError
 from sfm.hub.errors import hub_errors
 from sfm.hub.files import check_folder, repo_files
 from sfm.hub.resolve import locate, quiet, resolve
+from sfm.version import __version__
 
 
 def push(

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from sfm.data.tokens import Tokens, system_sum
 from sfm.errors import InputError
 from sfm.quantity import Quantity
-from sfm.registry import find
 
 Normalisation = Literal["references", "standard", "rms", "none"]
 
@@ -173,19 +172,3 @@ def core_head(quantity: Quantity) -> str:
             "a plugin has to supply one"
         )
     return f"{CORE}/{name}"
-
-
-def head_class(part: str) -> type[Head]:
-    """The class of the head `plugin/quantity` or `core/name`.
-
-    Raises:
-        PluginError: there is none.
-    """
-    plugin, _, name = part.partition("/")
-    if plugin == CORE and name in CORE_HEADS:
-        return CORE_HEADS[name]
-    if part == KERNEL:
-        from sfm.nn.kernel import KernelHead
-
-        return KernelHead
-    return find("heads", part).load()

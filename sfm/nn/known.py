@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sfm.config import ModelConfig
-from sfm.coverage import coverage_of
+from sfm.config.coverage import coverage_of
 from sfm.data.covering import approaches
 from sfm.data.elements import NUMBERS
 from sfm.data.tokens import Tokens

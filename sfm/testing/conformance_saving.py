@@ -56,9 +56,10 @@ def saved_and_loaded(name: str) -> str:
         )
         code = (
             "import json, sys, torch; torch.set_num_threads(int(sys.argv[2]));"
-            "from sfm.checkpoint import load; from pathlib import Path;"
+            "from pathlib import Path; from sfm.model import FoundationModel;"
             "from sfm.testing.conformance_saving import fingerprint;"
-            "print(json.dumps(fingerprint(load(Path(sys.argv[1])))))"
+            "model = FoundationModel.from_pretrained(Path(sys.argv[1]));"
+            "print(json.dumps(fingerprint(model)))"
         )
         done = subprocess.run(
             [sys.executable, "-c", code, folder, str(torch.get_num_threads())],

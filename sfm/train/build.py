@@ -45,7 +45,7 @@ def heads_of(task: TaskData) -> tuple[HeadSpec, ...]:
 
 def model_config(tasks: Sequence[TaskData], section: ModelSection, name: str) -> ModelConfig:
     """The architecture that learns all tasks."""
-    from sfm.checkpoint import plugin_ranges
+    from sfm.model.checkpoint import plugin_ranges
 
     size = section.model_dump(include={"channels", "layers", "experts", "radial", "carried"})
     trunk = dataclasses.replace(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,12 @@ import torch
 from torch import Tensor
 
 from sfm.config import HeadSpec, Target
+from sfm.data.budget import filled
 from sfm.data.descriptors import available, describe, row
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.model import FoundationModel
+from sfm.model.readout import baseline
 from sfm.nn.derive import DERIVED
 from sfm.nn.head import KERNEL
 from sfm.nn.kernel import (
@@ -191,26 +193,24 @@ def gather(
     specs = baselines_of(model, target)
     blocks: dict[str, list[Tensor]] = {}
     values: dict[str, list[Tensor]] = {name: [] for name in specs}
-    chunk: list[Tokens] = []
 
-    def flush() -> None:
+    def tokenized() -> Iterator[Tokens]:
+        for done, sample in enumerate(samples):
+            report(f"{task.name}: features", done, len(samples))
+            tokens = encoder.tokenize(sample)
+            yield tokens.replace(context=torch.full_like(tokens.context, context))
+
+    chunks = filled(
+        tokenized(), lambda t: (t.n_tokens, t.n_edges), tokens=INFERENCE.tokens_per_batch
+    )
+    for chunk in chunks:
         tokens = Tokens.cat(chunk).to(model.device, model.dtype)
         features = model.features({part: tokens}, invariants=True)[part]
         pooled = pooled_blocks(features, tokens, quantity, (COMPOSITION, FEATURES))
         for name, value in pooled.items():
             blocks.setdefault(name, []).append(value.cpu())
         for name, spec in specs.items():
-            values[name].append(model.baseline(part, spec, features, tokens).cpu())
-        chunk.clear()
-
-    for done, sample in enumerate(samples):
-        report(f"{task.name}: features", done, len(samples))
-        tokens = encoder.tokenize(sample)
-        tokens = tokens.replace(context=torch.full_like(tokens.context, context))
-        if chunk and sum(t.n_tokens for t in chunk) + tokens.n_tokens > INFERENCE.tokens_per_batch:
-            flush()
-        chunk.append(tokens)
-    flush()
+            values[name].append(baseline(model, part, spec, features, tokens).cpu())
     raw = {name: torch.cat(rows) for name, rows in blocks.items()}
     for own, columns in names.items():
         rows = torch.from_numpy(np.stack([row(s, {own: columns}) for s in samples]))

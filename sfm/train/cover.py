@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Iterable, Sequence
 
 from sfm.config import ModelConfig, Target
-from sfm.coverage import Coverage, coverage_of, replaced
+from sfm.config.coverage import Coverage, coverage_of, replaced
 from sfm.data.covering import Survey
 from sfm.data.sample import Sample
 from sfm.errors import InputWarning
-from sfm.guard import Guard
 from sfm.model import FoundationModel
+from sfm.model.guard import Guard
 from sfm.nn.encoder import PointEncoder
 from sfm.progress import report
 from sfm.train.tasks import TaskData

@@ -10,10 +10,12 @@ import pytorch_lightning as pl
 import torch
 
 from sfm.data.batching import Batch, Item, collate, label_rows
+from sfm.data.budget import filled
 from sfm.data.mixing import Draw, Mixture, divide, shares
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.model import FoundationModel
+from sfm.model.readout import described
 from sfm.quantity import Quantity
 from sfm.recipe import TrainingSection
 from sfm.train.tasks import TaskData, subset
@@ -53,7 +55,7 @@ class Tokenizer:
                 f"{data.name}: sample '{sample.id}' is not for encoder '{data.encoder}' "
                 f"(domain {sample.domain}, fields {', '.join(sample.fields) or 'none'})"
             )
-        tokens = self.model.described(data.encoder, sample, encoder.tokenize(sample))
+        tokens = described(self.model, data.encoder, sample, encoder.tokenize(sample))
         labels = {}
         for name in data.goals:
             rows = label_rows(sample, self.quantities[name], tokens)
@@ -179,20 +181,10 @@ def pack(
     items: Sequence[Item], settings: TrainingSection, quantities: Mapping[str, Quantity]
 ) -> list[Batch]:
     """All items, in order, in batches that keep to the budgets."""
-    batches: list[Batch] = []
-    chunk: list[Item] = []
-    tokens = edges = 0
-    for item in items:
-        n_tokens, n_edges = item.cost
-        full = (
-            tokens + n_tokens > settings.tokens_per_batch
-            or edges + n_edges > settings.edges_per_batch
-        )
-        if chunk and full:
-            batches.append(collate(chunk, quantities))
-            chunk, tokens, edges = [], 0, 0
-        chunk.append(item)
-        tokens, edges = tokens + n_tokens, edges + n_edges
-    if chunk:
-        batches.append(collate(chunk, quantities))
-    return batches
+    chunks = filled(
+        items,
+        lambda item: item.cost,
+        tokens=settings.tokens_per_batch,
+        edges=settings.edges_per_batch,
+    )
+    return [collate(chunk, quantities) for chunk in chunks]

@@ -12,11 +12,12 @@ from typing import Any
 
 from sfm.data.label_names import LabelNames
 from sfm.errors import InputError, did_you_mean
+from sfm.formats.strict_json import read_object
+from sfm.hub.resolve import resolve
 from sfm.model import FoundationModel
-from sfm.nn.head import head_class
+from sfm.nn.head_classes import head_class
 from sfm.recipe import MODES, FinetuneRecipe, Goal, ModelSection, OptimizerSection
 from sfm.registry import parts
-from sfm.strict_json import read_object
 from sfm.train.build import (
     fit_normalisers,
     heads_of,
@@ -193,13 +194,10 @@ def _base(model: str | Path | FoundationModel) -> tuple[FoundationModel, str, di
         # everything but the steps themselves is computed on the CPU; the user's model stays put
         own = model if model.device.type == "cpu" else copy.deepcopy(model).to("cpu")
         return own, model.config.name, {}
-    from sfm.checkpoint import load
-    from sfm.hub.resolve import resolve
-
     folder = resolve(model)
     path = folder / TRAINING
     record = read_object(path) if path.is_file() else {}
-    loaded = load(folder)
+    loaded = FoundationModel.from_pretrained(folder)
     return loaded, loaded.config.name, record
 
 

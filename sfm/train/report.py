@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from sfm.checkpoint import distribution_version
 from sfm.data.atomic import atomic, write_text
+from sfm.model.checkpoint import distribution_version
 
 TRAINING = "training.json"
 REPORT = "report.json"

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from sfm.errors import RecipeError
-from sfm.guard import searching
 from sfm.model import FoundationModel
+from sfm.model.guard import searching
 from sfm.recipe import Recipe
 from sfm.registry import find
 from sfm.simulate.through import Through

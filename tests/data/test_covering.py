@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sfm.coverage import Coverage, replaced
+from sfm.config.coverage import Coverage, replaced
 from sfm.data.covering import MANY, Survey, approaches, default_approach
 from sfm.data.sample import Sample
 

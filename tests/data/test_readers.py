@@ -11,7 +11,6 @@ from sfm.errors import InputError
 from sfm.testing.distributions import install
 
 MODULE = """
-from sfm.data.readers import WrongDomain
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.plugin import Plugin

@@ -18,9 +18,9 @@ import pytest
 
 import sfm
 from sfm.errors import HubError, PluginError, SfmError
+from sfm.formats.strict_json import read_object
 from sfm.hub import list_models, model_card
 from sfm.hub.files import check_folder, is_plain_path
-from sfm.strict_json import read_object
 
 MUSEUM = max((Path(__file__).parents[1] / "museum").glob("format-*"))
 CONFIG = json.loads((MUSEUM / "config.json").read_text())

@@ -56,9 +56,9 @@ def toy_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 def model(toy_plugin):
     import torch
 
-    from sfm.checkpoint import plugin_ranges
     from sfm.config import HeadSpec, ModelConfig, Target
     from sfm.model import FoundationModel
+    from sfm.model.checkpoint import plugin_ranges
     from sfm.registry import quantities
 
     part, level = "hubtoy/points", "toy"
@@ -147,9 +147,10 @@ def test_auto_model(client, server, model, sample, tmp_path):
 
 FRESH = """
 import json, sys
-import sfm.hub.auto
+import sfm
+sfm.register_auto()
 from transformers import AutoModel
-import numpy as np, sfm
+import numpy as np
 from sfm.data.sample import Sample
 types = np.array([1, 6, 8, 1, 7, 1])
 sample = Sample(id="s", domain="hubtoy", positions=np.load(sys.argv[1]), types=types)

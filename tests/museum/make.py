@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from sfm.config import FORMAT, HeadSpec, ModelConfig, Target
-from sfm.coverage import Coverage
+from sfm.config.coverage import Coverage
 from sfm.model import FoundationModel
 from sfm.quantity import CORE
 

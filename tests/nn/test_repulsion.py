@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sfm
-from sfm.coverage import replaced
+from sfm.config.coverage import replaced
 from sfm.data.covering import Survey, approaches
 from sfm.data.elements import NUMBERS
 from sfm.data.sample import Sample

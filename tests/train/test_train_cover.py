@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from sfm.coverage import coverage_of
+from sfm.config.coverage import coverage_of
 from sfm.data.storage import open_dataset
 from sfm.errors import InputWarning, OutsideError
 from sfm.hub.cards import model_card, report_of

@@ -13,8 +13,8 @@ from sfm_crystals.data import cif, readers
 from sfm_crystals.data.converters import from_ase, from_pymatgen, to_ase, to_pymatgen
 from sfm_crystals.data.prototypes import diamond
 
-from sfm.data.readers import WrongDomain, read_file, read_object
-from sfm.errors import InputError, InputWarning
+from sfm.data.readers import read_file, read_object
+from sfm.errors import InputError, InputWarning, WrongDomain
 
 
 def salt() -> Atoms:

@@ -11,8 +11,7 @@ import torch
 from sfm_fluids.files.readers import read_array, read_hdf5, read_npz
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
 
-from sfm.data.readers import WrongDomain
-from sfm.errors import InputError
+from sfm.errors import InputError, WrongDomain
 from sfm.simulate.fit import Problem, fit
 
 

@@ -15,9 +15,9 @@ from sfm_molecules.data.smiles_files import read_smiles
 from sfm_molecules.geometry.conformers import force_field
 from sfm_molecules.geometry.embedding import embed
 
-from sfm.data.readers import WrongDomain, read_file, read_object
+from sfm.data.readers import read_file, read_object
 from sfm.data.rows import RowError, Skipped, collecting
-from sfm.errors import InputError, InputWarning
+from sfm.errors import InputError, InputWarning, WrongDomain
 
 
 def water() -> Atoms:

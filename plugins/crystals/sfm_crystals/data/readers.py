@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from sfm.data.frames import read_frames
-from sfm.data.readers import WrongDomain
 from sfm.data.rows import row, rows_left_out
 from sfm.data.sample import Sample
 from sfm.data.xyz import first_line
-from sfm.errors import InputError
+from sfm.errors import InputError, WrongDomain
 from sfm_crystals.data.converters import from_ase, from_pymatgen
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sfm.data.elements import SYMBOLS
 from sfm.data.sample import Sample
 from sfm.errors import InputError, InputWarning, OutsideError, RunError
-from sfm.guard import searching
+from sfm.model.guard import searching
 from sfm.progress import report
 from sfm.quantity import ENERGY, FORCES, STRESS, Quantity
 from sfm.simulate.base import Observations, Parameter, Setting, Simulator, Trajectory

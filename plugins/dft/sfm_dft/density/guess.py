@@ -107,7 +107,7 @@ def predicted(molecule: Any, model: FoundationModel, level: str | None = None) -
     Raises:
         InputError: the model predicts no densities, or not at this level, or an element has none.
     """
-    from sfm.predict import predict
+    from sfm.model.predict import predict
 
     strange = [i for i in range(molecule.natm) if molecule.atom_charge(i) not in ELEMENTS]
     if strange:

@@ -11,8 +11,8 @@ from torch import nn
 
 from sfm.data.atomic import atomic
 from sfm.errors import HubError, InputError
+from sfm.formats.strict_json import parse
 from sfm.nn.bounded import BuiltWithin, checked_options
-from sfm.strict_json import parse
 from sfm_dft.ladder.neural import GlobalXC, LocalXC
 
 KINDS: Mapping[str, type[nn.Module]] = {"local": LocalXC, "global": GlobalXC}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
-from sfm.guard import Guard
+from sfm.model.guard import Guard
 from sfm_dft.basis.density_basis import DIM
 from sfm_dft.model.projections import PROJECTIONS, raw_features
 from sfm_dft.scf.energy import DensityFeatures

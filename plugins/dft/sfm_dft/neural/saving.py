@@ -60,7 +60,7 @@ def save(members: Sequence[NeuralFunctional], folder: str | Path, **info: Any) -
     """Write the folder; `info` (data, seeds, errors) goes into config.json as `training`."""
     from safetensors.torch import save_file
 
-    from sfm import __version__
+    from sfm.version import __version__
 
     ensemble = Ensemble(members)  # checks that they belong together
     folder = Path(folder)

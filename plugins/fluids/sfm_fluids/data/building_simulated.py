@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sfm import yaml12
 from sfm.data.spec import DatasetSpec
 from sfm.errors import InputError, one_line_errors
+from sfm.formats import yaml12
 from sfm_fluids.data.building_2d import build, quality_table, write_table
 from sfm_fluids.data.cases import SETTINGS, Ensemble, changed, planned
 from sfm_fluids.spectral.grid_2d import Grid

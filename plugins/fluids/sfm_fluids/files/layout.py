@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sfm.data.readers import WrongDomain
 from sfm.data.sample import Sample
-from sfm.errors import InputError
+from sfm.errors import InputError, WrongDomain
 from sfm.units import convert
 from sfm_fluids.files.content import Content
 from sfm_fluids.files.values import number, text

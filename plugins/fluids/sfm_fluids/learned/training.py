@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from sfm.data.atomic import atomic
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
+from sfm.formats.strict_json import parse
 from sfm.nn.bounded import BuiltWithin, checked_options
 from sfm.simulate import Through
 from sfm.simulate.through import placement
-from sfm.strict_json import parse
 from sfm_fluids.flows.bundled import COARSE, FILTER_WIDTH
 from sfm_fluids.learned.convolutional import ConvolutionalClosure
 from sfm_fluids.learned.interpolation import LearnedInterpolation

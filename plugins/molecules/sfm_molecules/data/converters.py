@@ -9,9 +9,8 @@ import numpy as np
 from sfm.data.ase_atoms import extras, said, stored_labels, write_to
 from sfm.data.conditions import read_conditions
 from sfm.data.label_names import with_recognised
-from sfm.data.readers import WrongDomain
 from sfm.data.sample import Sample
-from sfm.errors import InputError
+from sfm.errors import InputError, WrongDomain
 from sfm_molecules.geometry.conformers import geometry
 from sfm_molecules.geometry.embedding import embed
 

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from sfm.data.conditions import meaning, read_conditions
-from sfm.data.readers import WrongDomain
 from sfm.data.rows import row
 from sfm.data.sample import Sample
-from sfm.errors import InputError, did_you_mean
+from sfm.errors import InputError, WrongDomain, did_you_mean
 from sfm_molecules.data.converters import UNKNOWN_LEVEL, from_rdkit
 from sfm_molecules.data.readers import text_of
 from sfm_molecules.geometry.embedding import embed, parse_smiles

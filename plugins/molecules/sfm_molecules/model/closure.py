@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sfm.data.neighbours import neighbour_list
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError
-from sfm.guard import Guard
+from sfm.model.guard import Guard
 
 if TYPE_CHECKING:
     from sfm.model import FoundationModel

@@ -12,7 +12,8 @@ import numpy as np
 from sfm.data import ase_atoms
 from sfm.data.sample import Sample
 from sfm.errors import InputError, InputWarning, PluginError
-from sfm.guard import Guard
+from sfm.model.guard import Guard
+from sfm.model.readout import uncertainty
 
 try:
     from ase.calculators.calculator import (
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from sfm.data.tokens import Tokens
-    from sfm.model import FoundationModel
+    from sfm.model.foundation import FoundationModel
 
 ALWAYS = ("energy", "free_energy", "forces")
 HEADS = ("dipole", "charges")  # what ASE calls as we do, besides energies and their derivatives
@@ -68,10 +69,10 @@ class SfmCalculator(Calculator):
         self._guards: dict[tuple[str, str], Guard] = {}
         self.model, self.level, self.domain = model, level, domain
         self._encoders = _encoders(model, level, domain)
-        parts = self._encoders.values()
-        known = {t.quantity for part in parts for t in model.targets(encoder=part)}
+        encoders = self._encoders.values()
+        known = {t.quantity for encoder in encoders for t in model.targets(encoder=encoder)}
         self.implemented_properties = [*ALWAYS, *(n for n in HEADS if n in known)]
-        if all(hasattr(model.heads[f"{part}:energy"], "per_token") for part in parts):
+        if all(hasattr(model.heads[f"{encoder}:energy"], "per_token") for encoder in encoders):
             self.implemented_properties.append("energies")
         if domain is None or domain == "crystals":
             self.implemented_properties.append("stress")
@@ -121,48 +122,48 @@ class SfmCalculator(Calculator):
             self._told.add(text)
             warnings.warn(text, InputWarning, stacklevel=2)
 
-    def _guard(self, part: str, level: str) -> Guard:
-        if (part, level) not in self._guards:
-            made = Guard(self.model, part, level, extrapolate=self.extrapolate)
-            self._guards[part, level] = made
-        return self._guards[part, level]
+    def _guard(self, encoder: str, level: str) -> Guard:
+        if (encoder, level) not in self._guards:
+            guard = Guard(self.model, encoder, level, extrapolate=self.extrapolate)
+            self._guards[encoder, level] = guard
+        return self._guards[encoder, level]
 
     def _results(self, atoms: Any, properties: Collection[str]) -> dict[str, Any]:
-        own = self.domain or ("crystals" if atoms.pbc.any() else "molecules")
-        part = self._encoders.get(own) or self.model.encoder_for(own, "energy")
-        level = self.model.level(part, self.level, "energy")
+        domain = self.domain or ("crystals" if atoms.pbc.any() else "molecules")
+        encoder = self._encoders.get(domain) or self.model.encoder_for(domain, "energy")
+        level = self.model.level(encoder, self.level, "energy")
         name = atoms.get_chemical_formula()
         sample = Sample(
             id=name,
-            domain=own,
+            domain=domain,
             positions=atoms.get_positions(),
             types=atoms.get_atomic_numbers(),
             cell=np.asarray(atoms.cell.array) if atoms.pbc.any() else None,
             pbc=atoms.pbc,
             conditions=ase_atoms.conditions(atoms, name),
         )
-        said = {t.quantity for t in self.model.targets(encoder=part, level=level)}
-        wanted = [n for n in HEADS if n in properties]
-        if missing := [n for n in wanted if n not in said]:
+        said = {t.quantity for t in self.model.targets(encoder=encoder, level=level)}
+        from_heads = [n for n in HEADS if n in properties]
+        if missing := [n for n in from_heads if n not in said]:
             raise PropertyNotImplementedError(
-                f"model '{self.model.config.name}' says no {missing[0]} of {own} at {level}"
+                f"model '{self.model.config.name}' says no {missing[0]} of {domain} at {level}"
             )
-        names = ["energy", "forces", *wanted]
+        names = ["energy", "forces", *from_heads]
         if "stress" in properties:
             if not atoms.pbc.all():
                 raise InputError("stress needs a cell that is periodic in three directions")
             names.append("stress")
-        tokens = self.model.tokenize(part, [sample], level)
-        self._guard(part, level).check(tokens, [sample.conditions], names)
-        values, features = self.model.values_and_features({part: tokens}, {part: names})
+        tokens = self.model.tokenize(encoder, [sample], level)
+        self._guard(encoder, level).check(tokens, [sample.conditions], names)
+        values, features = self.model.values_and_features({encoder: tokens}, {encoder: names})
         arrays = {
             key: value.detach().cpu().numpy().astype(np.float64)
-            for key, value in values[part].items()
+            for key, value in values[encoder].items()
         }
         results: dict[str, Any] = {"energy": float(arrays["energy"][0]), "forces": arrays["forces"]}
         results["free_energy"] = results["energy"]
         if "energies" in properties:
-            shares = _energy_shares(self.model, part, tokens, features[part])
+            shares = _energy_shares(self.model, encoder, tokens, features[encoder])
             # what belongs to no atom alone, and rounding: the sum is the energy
             results["energies"] = shares + (results["energy"] - shares.sum()) / len(shares)
         if "stress" in names:
@@ -171,17 +172,17 @@ class SfmCalculator(Calculator):
             results["dipole"] = arrays["dipole"][0]
         if "charges" in names:
             results["charges"] = arrays["charges"]
-        judged = self.model.uncertainty(part, "energy", tokens, features[part])
+        judged = uncertainty(self.model, encoder, "energy", tokens, features[encoder])
         if judged is not None and bool(judged[1][0]):
             self._tell(f"{name}: this system is unlike the training data at {level}")
         return results
 
 
 def _energy_shares(
-    model: FoundationModel, part: str, tokens: Tokens, features: Tokens
+    model: FoundationModel, encoder: str, tokens: Tokens, features: Tokens
 ) -> np.ndarray:
     """(n,) eV, the head's number for each atom and the reference of its element."""
-    key = f"{part}:energy"
+    key = f"{encoder}:energy"
     head: Any = model.heads[key]
     normaliser: Any = model.normalisers[key]
     context = tokens.context[tokens.system]
@@ -202,18 +203,18 @@ def _encoders(model: FoundationModel, level: str | None, domain: str | None) -> 
         InputError: there is none.
     """
     if domain is not None:
-        part = model.encoder_for(domain, "energy")
-        model.level(part, level, "energy")
-        return {domain: part}
-    found, refusals = {}, []
+        encoder = model.encoder_for(domain, "energy")
+        model.level(encoder, level, "energy")
+        return {domain: encoder}
+    encoders, refusals = {}, []
     for own in ("molecules", "crystals"):
         try:
-            part = model.encoder_for(own, "energy")
-            model.level(part, level, "energy")
+            encoder = model.encoder_for(own, "energy")
+            model.level(encoder, level, "energy")
         except InputError as error:
             refusals.append(str(error))
             continue
-        found[own] = part
-    if not found:
+        encoders[own] = encoder
+    if not encoders:
         raise InputError("; ".join(refusals))
-    return found
+    return encoders

@@ -1,5 +1,6 @@
 """What a model was trained on, per encoder and level of theory: the part of config.json that says
-where its numbers hold. Plain data; `sfm.data.covering` measures it, `sfm.guard` refuses by it.
+where its numbers hold. Plain data; `sfm.data.covering` measures it, `sfm.model.guard` refuses by
+it.
 """
 
 from __future__ import annotations

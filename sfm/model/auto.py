@@ -1,6 +1,7 @@
 """Models of sfm through `transformers`: importing this module registers them.
 
-    import sfm.hub.auto
+    import sfm
+    sfm.register_auto()
     from transformers import AutoModel
     model = AutoModel.from_pretrained("owner/name")       # folder or Hub id; no remote code
 
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
+
+from sfm.errors import InputError
+from sfm.model.foundation import FoundationModel
 
 _OPTIONS = (
     "revision",
@@ -44,9 +48,6 @@ class AutoSFM:
         Options of transformers that mean nothing here (dtype, device_map, ...) are refused, so that
         nobody believes that they had an effect; those that AutoModel adds itself are dropped.
         """
-        from sfm.errors import InputError
-        from sfm.model import FoundationModel
-
         own = {name: options.pop(name) for name in _OPTIONS if options.get(name) is not None}
         for name in (*_OPTIONS, "config", "adapter_kwargs", "trust_remote_code", "proxies"):
             options.pop(name, None)

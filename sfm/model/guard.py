@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sfm.coverage import coverage_of
+from sfm.config.coverage import coverage_of
 from sfm.data.elements import SYMBOLS
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError, InputWarning, OutsideError
@@ -24,7 +24,7 @@ from sfm.nn.encoder import PointEncoder
 from sfm.nn.known import LINE
 
 if TYPE_CHECKING:
-    from sfm.model import FoundationModel
+    from sfm.model.foundation import FoundationModel
 
 SAME_PLACE = 1e-4  # angstrom
 HOW = "extrapolate=True (--extrapolate) gives the number all the same"
@@ -68,18 +68,18 @@ class Guard:
     """Holds systems against the training data of one (encoder, level) of a model.
 
     Args:
-        model, part, level: what will answer.
+        model, encoder, level: what will answer.
         extrapolate: warn instead of refusing.
     """
 
     def __init__(
-        self, model: FoundationModel, part: str, level: str, *, extrapolate: bool = False
+        self, model: FoundationModel, encoder: str, level: str, *, extrapolate: bool = False
     ) -> None:
-        self.model, self.part, self.level = model, part, level
+        self.model, self.encoder, self.level = model, encoder, level
         self.extrapolate = extrapolate
-        self.context = model.context(part, level)
-        self.atoms = isinstance(model.encoder(part), PointEncoder)
-        self.coverage = coverage_of(model.config.coverage, part, level)
+        self.context = model.context(encoder, level)
+        self.atoms = isinstance(model.encoder(encoder), PointEncoder)
+        self.coverage = coverage_of(model.config.coverage, encoder, level)
         self._told: set[str] = set()
 
     def check(
@@ -158,17 +158,17 @@ class Guard:
 
     def _conditions(self, stated: Mapping[str, float]) -> list[Finding]:
         assert self.coverage is not None
-        found = []
+        findings = []
         at = f"not among the training data at {self.level}"
         charge, spin = (float(stated.get(name, 0.0)) for name in ("charge", "spin"))
         if self.coverage.charges and charge not in self.coverage.charges:
             known = ", ".join(f"{x:+g}" if x else "0" for x in self.coverage.charges)
-            found.append(Finding(f"charge {charge}", f"charge {charge:+g} is {at} ({known})"))
+            findings.append(Finding(f"charge {charge}", f"charge {charge:+g} is {at} ({known})"))
         if self.coverage.spins and spin not in self.coverage.spins:
             known = ", ".join(f"{x:g}" for x in self.coverage.spins)
             many = "electron is" if spin == 1 else "electrons are"
-            found.append(Finding(f"spin {spin}", f"{spin:g} unpaired {many} {at} ({known})"))
-        return found
+            findings.append(Finding(f"spin {spin}", f"{spin:g} unpaired {many} {at} ({known})"))
+        return findings
 
     def _distances(self, tokens: Tokens, results: list[list[Finding]]) -> None:
         if not tokens.n_edges:
@@ -195,8 +195,7 @@ class Guard:
                 f"the closest approach of {'-'.join(sorted(z))} in the training data at "
                 f"{self.level} ({float(approach[edge]):.3g} angstrom)"
             )
-            found = Finding(f"distance {sorted(z)}", text, refused=value < LINE)
-            results[system].append(found)
+            results[system].append(Finding(f"distance {sorted(z)}", text, refused=value < LINE))
 
     @staticmethod
     def _pair(tokens: Tokens, edge: Tensor) -> str:

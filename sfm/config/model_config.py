@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from sfm.config_schema import check
-from sfm.coverage import Coverage
+from sfm.config.coverage import Coverage
+from sfm.config.schema import check
 from sfm.errors import HubError, InputError
 from sfm.quantity import Quantity
+from sfm.version import __version__
 
 FORMAT = 2
 MODEL_TYPE = "sfm"
@@ -100,6 +101,62 @@ class ModelConfig:
         encoders, levels = list(self.encoders), list(self.levels)
         return [(encoders.index(e), levels.index(level)) for e, level in self.contexts]
 
+    def targets_of(self, *, encoder: str | None = None, level: str | None = None) -> list[Target]:
+        """The targets, optionally of one encoder or level."""
+        return [
+            t for t in self.targets if encoder in (None, t.encoder) and level in (None, t.level)
+        ]
+
+    def encoder_for(self, domain: str, quantity: str | None = None) -> str:
+        """Name of the encoder of `domain` that can say `quantity`.
+
+        Raises:
+            InputError: there is none.
+        """
+        for encoder, own in self.encoder_domains.items():
+            said = {t.quantity for t in self.targets_of(encoder=encoder)}
+            if own == domain and (quantity is None or quantity in said):
+                return encoder
+        raise InputError(
+            f"model '{self.name}' was not trained on {quantity or 'anything'} of domain "
+            f"'{domain}' (its domains: {', '.join(self.domains)})"
+        )
+
+    def level_of(self, encoder: str, level: str | None = None, quantity: str | None = None) -> str:
+        """`level` if the encoder was trained at it; the only one there is if None.
+
+        Raises:
+            InputError: an unknown level, or several and none was named.
+        """
+        targets = self.targets_of(encoder=encoder)
+        known = list(dict.fromkeys(t.level for t in targets if quantity in (None, t.quantity)))
+        if not known:
+            raise InputError(
+                f"model '{self.name}' was not trained on {quantity or 'anything'} with '{encoder}'"
+            )
+        if level is None and len(known) == 1:
+            return known[0]
+        if level in known:
+            return str(level)
+        said = "is ambiguous" if level is None else f"'{level}' is unknown"
+        raise InputError(
+            f"level of theory for {encoder} {quantity or ''} {said}: name one of "
+            + ", ".join(f"'{x}'" for x in known)
+        )
+
+    def context(self, encoder: str, level: str) -> int:
+        """Index of (encoder, level) in the trunk's tables.
+
+        Raises:
+            InputError: the model was not trained there.
+        """
+        try:
+            return self.contexts.index((encoder, level))
+        except ValueError:
+            raise InputError(
+                f"model '{self.name}' was not trained at level '{level}' with '{encoder}'"
+            ) from None
+
     def restricted(self, domains: Iterable[str]) -> ModelConfig:
         """The config without the encoders (and their heads, targets) of other domains.
 
@@ -116,8 +173,6 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON, with the format version."""
-        from sfm import __version__
-
         body = asdict(self)
         body["contexts"] = [list(c) for c in self.contexts]
         return {

@@ -6,16 +6,19 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sfm.config import ModelConfig
 from sfm.data.replacing import replacing, settle
 from sfm.errors import HubError, InputError, PluginError
+from sfm.formats.strict_json import read_object
+from sfm.nn.bounded import BuiltWithin
 from sfm.registry import FIRST_PARTY, define, discover, quantities
-from sfm.strict_json import read_object
 
 if TYPE_CHECKING:
-    from sfm.model import FoundationModel
+    from sfm.model.network import Network
+
+Model = TypeVar("Model", bound="Network")
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -35,7 +38,7 @@ def plugin_ranges(parts: Collection[str]) -> dict[str, dict[str, str]]:
     return ranges
 
 
-def save(model: FoundationModel, folder: Path, *, max_shard_size: str = "5GB") -> Path:
+def save(model: Network, folder: Path, *, max_shard_size: str = "5GB") -> Path:
     """Write the model's config and weights into `folder`, which may hold other files.
 
     Raises:
@@ -72,17 +75,17 @@ def check_plugins(config: ModelConfig, domains: Collection[str] | None) -> None:
     Raises:
         PluginError: a needed plugin is missing or broken.
     """
-    found = {row.name: row for row in discover()}
+    installed = {row.name: row for row in discover()}
     needed = {
         part.partition("/")[0]
         for part, domain in config.encoder_domains.items()
         if domains is None or domain in domains
     }
     for name in sorted(needed):
-        row = found.get(name)
+        row = installed.get(name)
         if row is not None and row.plugin is not None:
             continue
-        others = [d for p, d in config.encoder_domains.items() if p.partition("/")[0] in found]
+        others = [d for p, d in config.encoder_domains.items() if p.partition("/")[0] in installed]
         rest = f"; load its other domains with domains={sorted(set(others))}" if others else ""
         if row is not None:
             raise PluginError(
@@ -102,8 +105,13 @@ def check_plugins(config: ModelConfig, domains: Collection[str] | None) -> None:
         )
 
 
-def load(folder: Path, *, domains: Collection[str] | None = None) -> FoundationModel:
+def load(cls: type[Model], folder: Path, *, domains: Collection[str] | None = None) -> Model:
     """The model in `folder`, in evaluation mode on the CPU.
+
+    Args:
+        cls: what to build: `FoundationModel`.
+        folder: holds its files.
+        domains: load only these domains.
 
     Raises:
         HubError: files are missing, damaged, or do not fit the config.
@@ -122,7 +130,7 @@ def load(folder: Path, *, domains: Collection[str] | None = None) -> FoundationM
     state = _read_weights(folder)
     if domains is not None:
         config = config.restricted(domains)
-    model = _build(config, {key: value.shape for key, value in state.items()}, folder)
+    model = _build(cls, config, {key: value.shape for key, value in state.items()}, folder)
     if domains is not None:
         known = model.state_dict()
         state = {k: v for k, v in state.items() if k in known or k.startswith("trunk.")}
@@ -141,15 +149,12 @@ def load(folder: Path, *, domains: Collection[str] | None = None) -> FoundationM
 
 
 def _build(
-    config: ModelConfig, shapes: Mapping[str, Sequence[int]], folder: Path
-) -> FoundationModel:
+    cls: type[Model], config: ModelConfig, shapes: Mapping[str, Sequence[int]], folder: Path
+) -> Model:
     """The model with first weights; what a config of nobody's making asks for is bounded."""
-    from sfm.model import FoundationModel
-    from sfm.nn.bounded import BuiltWithin
-
     try:
         with BuiltWithin(shapes, str(folder)):
-            return FoundationModel(config)
+            return cls(config)
     except (HubError, PluginError):
         raise
     except Exception as error:  # whatever a constructor says of options that cannot be

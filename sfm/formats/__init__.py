@@ -1,0 +1,1 @@
+"""JSON and YAML as their standards have them, read within limits."""

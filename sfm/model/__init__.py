@@ -1,0 +1,11 @@
+"""The model: encoders, one shared trunk, heads; what users ask of it, and how it is kept.
+
+Lowest first: `guard`, `readout`, `network`, `growing`, `checkpoint`, `inputs`, `predict`, `embed`,
+`calculator`, `foundation`, `auto`.
+"""
+
+from __future__ import annotations
+
+from sfm.model.foundation import FoundationModel
+
+__all__ = ["FoundationModel"]

@@ -1,0 +1,21 @@
+"""From a head's name to its class: the core's, those of plugins, and those in closed form."""
+
+from __future__ import annotations
+
+from sfm.nn.head import CORE, CORE_HEADS, KERNEL, Head
+from sfm.nn.kernel import KernelHead
+from sfm.registry import find
+
+
+def head_class(part: str) -> type[Head]:
+    """The class of the head `plugin/quantity` or `core/name`.
+
+    Raises:
+        PluginError: there is none.
+    """
+    plugin, _, name = part.partition("/")
+    if part == KERNEL:
+        return KernelHead
+    if plugin == CORE and name in CORE_HEADS:
+        return CORE_HEADS[name]
+    return find("heads", part).load()
