@@ -13,12 +13,12 @@ PLUGINS = {p.name.removeprefix("sfm_"): p for p in (ROOT / "plugins").glob("*/sf
 
 # a module of layer k may import layers below k and its own
 LAYERS = [
-    {"errors", "progress", "quantity", "units", "plugin", "registry"},
-    {"config", "config_schema", "coverage", "recipe", "strict_json", "yaml12"},
+    {"version", "errors", "progress", "quantity", "units", "plugin", "registry"},
+    {"formats", "config", "recipe"},
     {"data"},
-    {"nn", "simulate"},
-    {"model", "checkpoint", "predict", "calculator", "guard"},
-    {"train", "hub"},
+    {"hub", "nn", "simulate"},
+    {"model"},
+    {"train"},
     {"testing", "scaffold"},
     {"cli", "demo", "__main__", "__init__"},
 ]

@@ -12,7 +12,7 @@ import torch
 from sfm.config import FORMAT, HeadSpec, ModelConfig, Target
 from sfm.errors import HubError, InputError, PluginError
 from sfm.model import FoundationModel
-from sfm.model.checkpoint import read_config
+from sfm.model.checkpoint import load, read_config
 from sfm.registry import clear_cache, quantities
 from sfm.testing.conformance_dataset import few_samples
 from sfm.testing.models import SMALL_TRUNK
@@ -64,7 +64,7 @@ def energies(model, samples, level=LJ) -> torch.Tensor:
 def test_save_and_load_is_exact(samples, tmp_path):
     model = make()
     model.save_pretrained(tmp_path / "m")
-    again = FoundationModel.from_pretrained(tmp_path / "m")
+    again = load(FoundationModel, tmp_path / "m")
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == [
         "config.json",
         "model.safetensors",
@@ -80,7 +80,7 @@ def test_save_and_load_is_exact(samples, tmp_path):
 def test_a_float64_model_stays_float64(samples, tmp_path):
     model = make().double()
     model.save_pretrained(tmp_path / "m")
-    again = FoundationModel.from_pretrained(tmp_path / "m")
+    again = load(FoundationModel, tmp_path / "m")
     assert again.dtype == torch.float64
     assert torch.equal(energies(again, samples), energies(model, samples))
 
@@ -92,7 +92,7 @@ def test_large_models_are_sharded(samples, tmp_path):
     assert "model.safetensors.index.json" in files
     assert len(files) > 3
     assert torch.equal(
-        energies(FoundationModel.from_pretrained(tmp_path / "m"), samples), energies(model, samples)
+        energies(load(FoundationModel, tmp_path / "m"), samples), energies(model, samples)
     )
     model.save_pretrained(tmp_path / "m")
     assert {p.name for p in (tmp_path / "m").iterdir()} == {"config.json", "model.safetensors"}
@@ -184,7 +184,7 @@ def test_a_config_that_cannot_be_is_refused(toy, tmp_path, changes, error, said)
     folder = saved(tmp_path)
     change_config(folder, **changes)
     with pytest.raises(error, match=said):
-        FoundationModel.from_pretrained(folder)
+        load(FoundationModel, folder)
 
 
 def test_damage_is_told(toy, tmp_path):
@@ -192,10 +192,10 @@ def test_damage_is_told(toy, tmp_path):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-50])
     with pytest.raises(HubError, match="damaged or truncated"):
-        FoundationModel.from_pretrained(folder)
+        load(FoundationModel, folder)
     weights.unlink()
     with pytest.raises(HubError, match="only safetensors are read"):
-        FoundationModel.from_pretrained(folder)
+        load(FoundationModel, folder)
     (folder / "config.json").write_text("{")
     with pytest.raises(HubError, match=r"config.json: damaged"):
         read_config(folder)
@@ -212,7 +212,7 @@ def test_a_pickle_is_never_opened(toy, tmp_path):
     (folder / "model.safetensors").write_bytes(pickle.dumps(Bomb()))
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(HubError):
-        FoundationModel.from_pretrained(folder)
+        load(FoundationModel, folder)
     assert not (tmp_path / "exploded").exists()
 
 
@@ -221,7 +221,7 @@ def test_an_index_cannot_point_out_of_the_folder(toy, tmp_path):
     index = {"weight_map": {"x": "../secret.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(HubError, match="outside the model's folder"):
-        FoundationModel.from_pretrained(folder)
+        load(FoundationModel, folder)
 
 
 def test_a_missing_plugin_is_named_and_other_domains_load(samples, tmp_path):
@@ -232,19 +232,19 @@ def test_a_missing_plugin_is_named_and_other_domains_load(samples, tmp_path):
     data["plugins"]["absent"] = {"distribution": "evil-package", "version": ""}
     (folder / "config.json").write_text(json.dumps(data))
     with pytest.raises(PluginError, match=r"needs the plugin 'absent'.*'evil-package'") as error:
-        FoundationModel.from_pretrained(folder)
+        load(FoundationModel, folder)
     assert "pip install" not in str(error.value)
-    model = FoundationModel.from_pretrained(folder, domains=["toy"])
+    model = load(FoundationModel, folder, domains=["toy"])
     assert torch.equal(energies(model, samples), energies(make(), samples))
     with pytest.raises(InputError, match="has no domain"):
-        FoundationModel.from_pretrained(folder, domains=["oceans"])
+        load(FoundationModel, folder, domains=["oceans"])
 
 
 def test_a_missing_first_party_plugin_says_how_to_get_it(toy, tmp_path, monkeypatch):
     folder = saved(tmp_path)
     change_config(folder, encoder_domains={"crystals/atoms": "crystals"})
     with pytest.raises(PluginError, match=r"pip install 'sfm-hub\[crystals\]'"):
-        FoundationModel.from_pretrained(folder)
+        load(FoundationModel, folder)
     monkeypatch.setenv("SFM_PLUGINS", "")
     clear_cache()
 

@@ -15,6 +15,7 @@ from sfm.errors import InputError, did_you_mean
 from sfm.formats.strict_json import read_object
 from sfm.hub.resolve import resolve
 from sfm.model import FoundationModel
+from sfm.model.checkpoint import load
 from sfm.nn.head_classes import head_class
 from sfm.recipe import MODES, FinetuneRecipe, Goal, ModelSection, OptimizerSection
 from sfm.registry import parts
@@ -197,7 +198,7 @@ def _base(model: str | Path | FoundationModel) -> tuple[FoundationModel, str, di
     folder = resolve(model)
     path = folder / TRAINING
     record = read_object(path) if path.is_file() else {}
-    loaded = FoundationModel.from_pretrained(folder)
+    loaded = load(FoundationModel, folder)
     return loaded, loaded.config.name, record
 
 
