@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sfm.config import ModelConfig
 from sfm.errors import RecipeError
-from sfm.model import CONTEXT_TABLES, FoundationModel
+from sfm.model import FoundationModel
+from sfm.model.growing import CONTEXT_TABLES
 
 ROUTER = "trunk.router"
 
