@@ -28,7 +28,9 @@ from sfm_dft.neural.reactions import KCAL, Reaction, names_of, reactions
 from sfm_dft.neural.saving import Ensemble, load
 from sfm_dft.neural.species import species
 from sfm_dft.scf.diis import start_state
-from sfm_dft.simulators.kohn_sham import DIIS_CYCLES, KohnSham, KohnShamState
+from sfm_dft.scf.solver import DIIS_CYCLES
+from sfm_dft.simulators.kohn_sham import KohnSham
+from sfm_dft.simulators.kohn_sham_state import KohnShamState
 from sfm_dft.xc import FUNCTIONALS
 from sfm_dft.xc.functional import Functional
 
@@ -79,7 +81,7 @@ def sample_of(name: str) -> Sample:
 def energy(one: KohnSham, state: KohnShamState) -> float:
     """Energy functional at the state's density, hartree."""
     functional = one.energy_functional(state)
-    return float(functional.energy(state.scf.density_matrix).detach())
+    return float(functional.total(state.scf.density_matrix).detach())
 
 
 def evaluate(functional: Functional | str, name: str, options: Mapping[str, Any]) -> Record:

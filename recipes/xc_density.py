@@ -45,7 +45,8 @@ from sfm_dft.neural.species import species
 from sfm_dft.neural.spectra import SpeciesSpectra, spectra, stack
 from sfm_dft.neural.training import PROTON, Settings, errors_of, problem
 from sfm_dft.scf.diis import nearest_idempotent
-from sfm_dft.simulators.kohn_sham import KohnSham, KohnShamState
+from sfm_dft.simulators.kohn_sham import KohnSham
+from sfm_dft.simulators.kohn_sham_state import KohnShamState
 from torch import Tensor
 
 from sfm.data.sample import Sample

@@ -111,7 +111,7 @@ def test_derivatives_are_those_of_the_energy_along_the_manifold(samples):
     torch.testing.assert_close(length, torch.ones_like(length))
 
     def energy(a, b):
-        return functional.energy(point.turned(TURN * (a * u + b * v)).density_matrix).detach()
+        return functional.total(point.turned(TURN * (a * u + b * v)).density_matrix).detach()
 
     first = (8.0 * (energy(1, 0) - energy(-1, 0)) - (energy(2, 0) - energy(-2, 0))) / (12.0 * TURN)
     g = m.gradient(functional, point).detach()

@@ -14,7 +14,7 @@ from sfm_dft.gradients.sensitivities import sensitivities
 from sfm_dft.integrals import Shells
 from sfm_dft.scf.diis import finish
 from sfm_dft.scf.minao import minimal_density
-from sfm_dft.scf.molecule import prepare
+from sfm_dft.scf.preparation import prepare
 from sfm_dft.simulators.dynamics import Surface, move, spectrum
 from sfm_dft.simulators.kohn_sham import KohnSham
 from torch import nn
@@ -134,7 +134,7 @@ def test_whole_calculations_on_a_gpu(case):
 def test_a_prepared_molecule_moves():
     simulator = KohnSham(**SMALL)
     state = simulator.solve(PAIR)
-    energy = simulator.energy_functional(state).energy(state.scf.density_matrix)
+    energy = simulator.energy_functional(state).total(state.scf.density_matrix)
     with elsewhere() as device:
         system = state.system.to(device)
         moved = KohnSham(**SMALL).to(device)
@@ -144,7 +144,7 @@ def test_a_prepared_molecule_moves():
             blocks = zip(one.grid.blocks, other.grid.blocks, strict=False)
             assert all(a.orbitals.device == b.orbitals.device == device for a, b in blocks)
         functional = moved.energy_functional(there)
-        found = functional.energy(there.scf.density_matrix).cpu()
+        found = functional.total(there.scf.density_matrix).cpu()
     torch.testing.assert_close(found, energy, rtol=0, atol=1e-9)
 
 

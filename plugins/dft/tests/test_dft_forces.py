@@ -10,7 +10,7 @@ from sfm_dft.gradients.forces import forces
 from sfm_dft.neural.saving import load
 from sfm_dft.scf.diis import iterate, start_state
 from sfm_dft.scf.energy import DensityFeatures, EnergyFunctional
-from sfm_dft.scf.molecule import prepare
+from sfm_dft.scf.preparation import prepare
 from sfm_dft.scf.system import KohnShamSystem
 from sfm_dft.simulators.kohn_sham import KohnSham
 from sfm_dft.xc import Functional, GridDensity, XcEnergy, functional
@@ -95,7 +95,7 @@ def difference(numbers, positions, direction, step=2e-3, **options):
     for sign, weight in ((2, -1.0), (1, 8.0), (-1, -8.0), (-2, 1.0)):
         energy, d = solve(numbers, positions + sign * step * BOHR * direction, **options)
         with torch.no_grad():
-            total += weight * float(energy.energy(d))
+            total += weight * float(energy.total(d))
     return -total / (12.0 * step)
 
 

@@ -13,7 +13,7 @@ from sfm_dft.data.labelling import kohn_sham
 from sfm_dft.neural.saving import load
 from sfm_dft.scf.diis import iterate, start_state
 from sfm_dft.scf.energy import EnergyFunctional
-from sfm_dft.scf.molecule import prepare
+from sfm_dft.scf.preparation import prepare
 from sfm_dft.scf.system import KohnShamSystem
 from sfm_dft.simulators.kohn_sham import WATER, KohnSham
 from sfm_dft.xc import FUNCTIONALS, functional
@@ -65,7 +65,7 @@ def test_energy_equals_stored_reference(name, basis_name, level):
             closure=False,
         )
         energy, state = solve(molecule, level)
-        found = float(energy.energy(state.density_matrix))
+        found = float(energy.total(state.density_matrix))
         assert abs(found - wanted[coulomb]) <= 1e-7
         dipole = energy.dipole(state.density_matrix)[0].numpy()
         # stored dipoles: exact integrals, a finer grid
@@ -363,13 +363,13 @@ def test_second_order_rescues_what_diis_does_not_solve(numbers, length, spin):
     # a minimum: turning the orbitals any way costs energy
     functional, d = second.energy_functional(state), state.scf.density_matrix
     system = functional.system
-    lowest = float(functional.energy(d).detach())
+    lowest = float(functional.total(d).detach())
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):
         turn = torch.randn(d.shape[-1], d.shape[-1], generator=generator, dtype=torch.float64)
         x = torch.linalg.inv(system.orthonormaliser[0])
         rotation = system.orthonormaliser[0] @ torch.linalg.matrix_exp(0.01 * (turn - turn.mT)) @ x
-        assert float(functional.energy(rotation @ d @ rotation.mT).detach()) > lowest
+        assert float(functional.total(rotation @ d @ rotation.mT).detach()) > lowest
 
 
 def test_smearing_shares_electrons_among_degenerate_levels():
@@ -578,10 +578,10 @@ def test_second_order_ends_where_energies_are_not_finite():
     simulator = KohnSham(basis="6-31g", grid_level=0)
     start = simulator(simulator.state(), 1)
     functional = simulator.energy_functional(start)
-    plain, calls = EnergyFunctional.energy, []
+    plain, calls = EnergyFunctional.total, []
 
     class Broken(EnergyFunctional):
-        def energy(self, density_matrix):
+        def total(self, density_matrix):
             calls.append(1)
             found = plain(self, density_matrix)
             return found if len(calls) < 4 else found * torch.nan

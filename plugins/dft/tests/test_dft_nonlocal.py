@@ -19,7 +19,7 @@ from sfm_dft.neural.saving import Ensemble, load, save
 from sfm_dft.neural.training import Settings, errors_of, stack, train
 from sfm_dft.scf.diis import iterate, start_state
 from sfm_dft.scf.energy import EnergyFunctional
-from sfm_dft.scf.molecule import prepare
+from sfm_dft.scf.preparation import prepare
 from sfm_dft.scf.system import KohnShamSystem
 from sfm_dft.simulators.kohn_sham import KohnSham
 from sfm_dft.xc import functional as named
@@ -235,7 +235,7 @@ def test_potential_and_its_response_against_finite_differences(molecule, spins):
 
     def value(t):
         with torch.no_grad():
-            return energy.energy(d + t * step)
+            return energy.total(d + t * step)
 
     h = 2e-3
     numerical = (8.0 * (value(h) - value(-h)) - (value(2 * h) - value(-2 * h))) / (12.0 * h)
@@ -270,7 +270,7 @@ def test_forces_against_finite_differences():
     for sign, weight in ((2, -1.0), (1, 8.0), (-1, -8.0), (-2, 1.0)):
         other, matrix = solved(positions + sign * step * BOHR * direction)
         with torch.no_grad():
-            total += weight * float(other.energy(matrix))
+            total += weight * float(other.total(matrix))
     numerical = -total / (12.0 * step)
     along = float((found * torch.tensor(direction)).sum())
     assert abs(along - numerical) < 1e-7 * max(1.0, abs(numerical))

@@ -61,7 +61,7 @@ def test_exponents_and_coefficients(functional, numbers, spin):
             with torch.no_grad():
                 solved = other.solve(sample(numbers, spin))
                 energies.append(
-                    float(other.energy_functional(solved).energy(solved.scf.density_matrix)[0])
+                    float(other.energy_functional(solved).total(solved.scf.density_matrix)[0])
                 )
         wanted = (energies[0] - energies[1]) / (2.0 * step)
         block = [b.degree for b in found.shells.blocks].index(degree)
@@ -109,7 +109,7 @@ def test_nuclear_charges(coulomb):
             with torch.no_grad():
                 solved = iterate(functional, start_state(functional.system), 60, tolerance=1e-11)
                 assert solved.done()
-                energy = float(functional.energy(solved.density_matrix)[0])
+                energy = float(functional.total(solved.density_matrix)[0])
                 # the field acts on the nucleus too
                 field = float(functional.field @ molecule.positions[atom])
                 energies.append(energy - step * field)

@@ -37,7 +37,7 @@ def test_the_lowest_eigenvalue_of_the_hessian_is_that_of_the_whole_matrix():
     assert value == pytest.approx(torch.linalg.eigvalsh(torch.stack(columns))[0].item(), abs=1e-6)
     functional, t = simulator.energy_functional(state), 1e-2
     energies = [
-        functional.energy(rotation.turned([x * u for u in direction]).density()).item()
+        functional.total(rotation.turned([x * u for u in direction]).density()).item()
         for x in (-t, 0.0, t)
     ]
     assert (energies[0] - 2.0 * energies[1] + energies[2]) / t**2 == pytest.approx(value, rel=1e-3)

@@ -37,7 +37,7 @@ from sfm_dft.basis.density_basis import (
     to_e3nn,
 )
 from sfm_dft.basis.library import AUXILIARY_BASIS
-from sfm_dft.scf.molecule import first_density
+from sfm_dft.scf.guesses import first_density
 
 if TYPE_CHECKING:
     from sfm.model import FoundationModel

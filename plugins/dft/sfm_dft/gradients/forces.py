@@ -42,20 +42,18 @@ from sfm_dft.xc.functional import Functional
 Term = Callable[..., Tensor]
 
 
-def forces(
-    functional: EnergyFunctional, density_matrix: Tensor, fock: Tensor | None = None
-) -> Tensor:
+def forces(energy: EnergyFunctional, density_matrix: Tensor, fock: Tensor | None = None) -> Tensor:
     """Forces on the nuclei of all molecules, one after another, (sum of A, 3) hartree per bohr.
 
     density_matrix: (M, s, n, n), self-consistent. fock: its Fock matrix, where it is known.
     """
-    system = functional.system
+    system = energy.system
     if fock is None:
-        fock = functional.fock(density_matrix, create_graph=density_matrix.requires_grad)
+        fock = energy.fock(density_matrix, create_graph=density_matrix.requires_grad)
     weighted = energy_weighted(system, density_matrix, fock)
     found = []
     for index in range(len(system)):
-        one = functional.select([index])
+        one = energy.select([index])
         d = system.own(density_matrix, index)
         found.append(-_gradient_of(one, d, system.own(weighted, index)))
     return torch.cat(found)

@@ -26,7 +26,7 @@ from sfm_dft.xc.functional import Functional
 
 
 def lagrangian(
-    functional: EnergyFunctional,
+    energy: EnergyFunctional,
     gaussians: Gaussians,
     charges: Tensor,
     positions: Tensor,
@@ -38,12 +38,12 @@ def lagrangian(
     gaussians: the bases, whose exponents and coefficients may carry a graph. charges: (A,) e.
     positions: (A, 3) bohr. d: (s, n, n). weighted: W (n, n), of `forces.energy_weighted`.
     """
-    out = one_electron(functional, gaussians, charges, positions, d, weighted)
-    return out + two_electron(functional, gaussians, positions, d)
+    out = one_electron(energy, gaussians, charges, positions, d, weighted)
+    return out + two_electron(energy, gaussians, positions, d)
 
 
 def one_electron(
-    functional: EnergyFunctional,
+    energy: EnergyFunctional,
     gaussians: Gaussians,
     charges: Tensor,
     positions: Tensor,
@@ -51,32 +51,32 @@ def one_electron(
     weighted: Tensor,
 ) -> Tensor:
     """What of L needs no two-electron integrals: -tr(W S), dispersion and a closure's too."""
-    (molecule,) = functional.system.molecules
+    (molecule,) = energy.system.molecules
     shells = gaussians.orbitals
-    moved, total = shells.at(positions), functional.system.share * d.sum(0)
-    out = small_terms(shells, charges, positions, total, weighted, functional.field)
+    moved, total = shells.at(positions), energy.system.share * d.sum(0)
+    out = small_terms(shells, charges, positions, total, weighted, energy.field)
     out = out + (total * nuclear(moved, charges, positions)).sum()
-    out = out + molecule.dispersion(functional.dispersion, positions)
-    if functional.closure is not None and not isinstance(functional.closure, Functional):
+    out = out + molecule.dispersion(energy.dispersion, positions)
+    if energy.closure is not None and not isinstance(energy.closure, Functional):
         assert gaussians.projectors is not None
         values = three_centre_overlap(moved, gaussians.projectors.at(positions))
         found = (values * total[..., None]).sum((0, 1)).reshape(len(positions), -1)
         projections = found @ torch.tensor(atom_rotation()).to(d).mT
-        out = out + closure_energy(functional, projections, positions)
+        out = out + closure_energy(energy, projections, positions)
     return out
 
 
 def two_electron(
-    functional: EnergyFunctional, gaussians: Gaussians, positions: Tensor, d: Tensor
+    energy: EnergyFunctional, gaussians: Gaussians, positions: Tensor, d: Tensor
 ) -> Tensor:
     """The Hartree energy and exact exchange of L, fitted or exact."""
-    shells, share = gaussians.orbitals, functional.system.share
+    shells, share = gaussians.orbitals, energy.system.share
     moved, total = shells.at(positions), share * d.sum(0)
-    exchange = 0.5 * share * exact_exchange_scale(functional)
+    exchange = 0.5 * share * exact_exchange_scale(energy)
     if gaussians.auxiliary is not None:
         factors = fitted_factors(moved, gaussians.auxiliary.at(positions))
         out = 0.5 * (factors.flatten(1) @ total.reshape(-1)).square().sum()
-        if functional.exact_exchange:
+        if energy.exact_exchange:
             for row in d:
                 turned = factors @ row
                 out = out - exchange * (turned * turned.mT).sum()
@@ -84,7 +84,7 @@ def two_electron(
     out = positions.new_zeros(())
     for term, inputs in exact_hartree_terms(shells, total):
         out = out + term(positions, *inputs)
-    if functional.exact_exchange:
+    if energy.exact_exchange:
         for term, inputs in exact_exchange_terms(shells, d, exchange):
             out = out + term(positions, *inputs)
     return out

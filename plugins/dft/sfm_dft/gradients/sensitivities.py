@@ -44,7 +44,7 @@ class Sensitivities:
     shells: Shells
 
 
-def sensitivities(functional: EnergyFunctional, solution: Orbitals) -> Sensitivities:
+def sensitivities(energy: EnergyFunctional, solution: Orbitals) -> Sensitivities:
     """Derivatives of the energy by nuclear charges and by the basis, for one molecule.
 
     The auxiliary basis and the grid are held fixed. Memory is that of all integrals and of the
@@ -53,13 +53,13 @@ def sensitivities(functional: EnergyFunctional, solution: Orbitals) -> Sensitivi
     Raises:
         InputError: several molecules, or a functional that is not pointwise.
     """
-    if len(functional.system) != 1:
+    if len(energy.system) != 1:
         raise InputError("derivatives by the basis take one molecule at a time")
-    if not all(f.pointwise for f in functional.on_grid):
+    if not all(f.pointwise for f in energy.on_grid):
         raise InputError("derivatives by the basis take pointwise functionals only")
-    (molecule,) = functional.system.molecules
+    (molecule,) = energy.system.molecules
     d = solution.density_matrix.detach()
-    weighted = energy_weighted(functional.system, d, functional.fock(d)).detach()
+    weighted = energy_weighted(energy.system, d, energy.fock(d)).detach()
     with torch.enable_grad():
         gaussians = Gaussians.of(molecule)
         leaves = [
@@ -73,33 +73,33 @@ def sensitivities(functional: EnergyFunctional, solution: Orbitals) -> Sensitivi
         shells = replace(gaussians.orbitals, blocks=blocks)
         charges = molecule.numbers.to(d.dtype).requires_grad_()
         value = lagrangian(
-            functional,
+            energy,
             replace(gaussians, orbitals=shells),
             charges,
             molecule.positions,
             d[0],
             weighted[0],
         )
-        value = value + _on_grid(functional, molecule, shells, d[0])
+        value = value + _on_grid(energy, molecule, shells, d[0])
         exponents, coefficients = zip(*leaves, strict=True)
         found = torch.autograd.grad(value, [charges, *exponents, *coefficients])
     count = len(exponents)
     return Sensitivities(found[0], found[1 : 1 + count], found[1 + count :], gaussians.orbitals)
 
 
-def _on_grid(functional: EnergyFunctional, molecule: Molecule, shells: Shells, d: Tensor) -> Tensor:
+def _on_grid(energy: EnergyFunctional, molecule: Molecule, shells: Shells, d: Tensor) -> Tensor:
     """The exchange-correlation energy, with orbitals as functions of the basis."""
-    grid, slopes = molecule.grid, functional.rung != "lda"
+    grid, slopes = molecule.grid, energy.rung != "lda"
     shift = displacements(molecule.positions, grid.points)
     chi = orbital_values(shells, shift, gradient=slopes)  # (1 or 4, n, G)
     half = d[:, None] @ chi  # (s, 1 or 4, n, G)
     density = GridDensity(
         rho=(chi[0] * half[:, 0]).sum(1),
         gradient=2.0 * (chi[1:] * half[:, :1]).sum(2) if slopes else None,
-        tau=0.5 * (chi[1:] * half[:, 1:]).sum((1, 2)) if functional.rung == "mgga" else None,
+        tau=0.5 * (chi[1:] * half[:, 1:]).sum((1, 2)) if energy.rung == "mgga" else None,
     )
-    exchange, correlation = functional.base(density)
-    value = functional.exchange_scale * exchange + functional.correlation_scale * correlation
-    if isinstance(functional.closure, Functional):
-        value = value + torch.stack(list(functional.closure(density))).sum(0)
+    exchange, correlation = energy.base(density)
+    value = energy.exchange_scale * exchange + energy.correlation_scale * correlation
+    if isinstance(energy.closure, Functional):
+        value = value + torch.stack(list(energy.closure(density))).sum(0)
     return grid.weights @ value

@@ -52,21 +52,21 @@ class Curvature:
 
     def __init__(
         self,
-        functional: EnergyFunctional,
+        energy: EnergyFunctional,
         solution: Orbitals,
         *,
         smearing: float = 0.0,
         tolerance: float = 1e-9,
     ):
-        if len(functional.system) != 1:
+        if len(energy.system) != 1:
             raise InputError("second derivatives by positions take one molecule at a time")
-        self.functional, self.solution, self.tolerance = functional, solution, tolerance
-        self.gaussians = Gaussians.of(functional.system.molecules[0])
+        self.energy, self.solution, self.tolerance = energy, solution, tolerance
+        self.gaussians = Gaussians.of(energy.system.molecules[0])
         self._weigh = weighting(solution, smearing)
-        self._couple = coupling(functional, solution)
-        system = functional.system
+        self._couple = coupling(energy, solution)
+        system = energy.system
         d = solution.density_matrix.detach()
-        weighted = energy_weighted(system, d, functional.fock(d)).detach()
+        weighted = energy_weighted(system, d, energy.fock(d)).detach()
         with torch.enable_grad():
             self._r = system.molecules[0].positions.detach().requires_grad_()
             self._d = d[0].clone().requires_grad_()
@@ -83,14 +83,14 @@ class Curvature:
         return -self._slopes[0].detach()
 
     def _lagrangian(self, r: Tensor, d: Tensor, weighted: Tensor) -> Tensor:
-        (molecule,) = self.functional.system.molecules
+        (molecule,) = self.energy.system.molecules
         charges = molecule.numbers.to(d.dtype)
-        off_grid = lagrangian(self.functional, self.gaussians, charges, r, d, weighted)
-        return off_grid + grid_energy(self.functional, d, r)
+        off_grid = lagrangian(self.energy, self.gaussians, charges, r, d, weighted)
+        return off_grid + grid_energy(self.energy, d, r)
 
     def move(self, displacement: Tensor) -> Motion:
         """The response to a displacement (A, 3) of the nuclei."""
-        share, c = self.functional.system.share, self.solution.coefficients
+        share, c = self.energy.system.share, self.solution.coefficients
         level, filling = self.solution.energies[..., None, :], self.solution.filling[..., None, :]
         fock, overlap = torch.autograd.grad(
             self._slopes[0], [self._d, self._w], displacement, retain_graph=True
@@ -121,8 +121,8 @@ class Curvature:
 
     def dipole_derivative(self, motion: Motion) -> Tensor:
         """Change (3,) of the dipole moment with the displacement, e."""
-        (molecule,) = self.functional.system.molecules
-        total = self.functional.system.share * self._d.detach().sum(0)
+        (molecule,) = self.energy.system.molecules
+        total = self.energy.system.share * self._d.detach().sum(0)
         with torch.enable_grad():
             weights = torch.zeros(3, dtype=total.dtype, device=total.device, requires_grad=True)
             r = self._r.detach().requires_grad_()
@@ -130,7 +130,7 @@ class Curvature:
             moments = (dipole(self.gaussians.orbitals.at(r)) * total).sum((1, 2))
             (slope,) = torch.autograd.grad(moments @ weights, r, create_graph=True)
             (moved,) = torch.autograd.grad((slope * motion.displacement).sum(), weights)
-        change = self.functional.system.share * motion.density_matrix.sum(0)
+        change = self.energy.system.share * motion.density_matrix.sum(0)
         answered = (molecule.dipole * change).sum((1, 2))
         nuclei = molecule.numbers.to(total.dtype) @ motion.displacement
         return nuclei - moved - answered

@@ -13,13 +13,13 @@ from sfm_dft.scf.energy import EnergyFunctional
 
 
 def polarizabilities(
-    functional: EnergyFunctional, solution: Orbitals | None, smearing: float
+    energy: EnergyFunctional, solution: Orbitals | None, smearing: float
 ) -> dict[str, Tensor]:
     """The tensors (M, 3, 3) and their means (M,) in bohr^3; NaN without a solution."""
-    system = functional.system
+    system = energy.system
     tensor = system.dipole.new_full((len(system), 3, 3), torch.nan)
     if solution is not None:
-        tensor = polarizability(functional, solution, smearing=smearing)
+        tensor = polarizability(energy, solution, smearing=smearing)
     return {
         "polarizability_tensor": tensor,
         "polarizability": tensor.diagonal(dim1=1, dim2=2).mean(1),
@@ -27,20 +27,20 @@ def polarizabilities(
 
 
 def vibrational(
-    functional: EnergyFunctional, solution: Orbitals | None, smearing: float
+    energy: EnergyFunctional, solution: Orbitals | None, smearing: float
 ) -> dict[str, Tensor]:
     """Hessian in eV/angstrom^2, frequencies, infrared intensities; NaN without a solution.
 
     Raises:
         InputError: several molecules.
     """
-    if len(functional.system) != 1:
+    if len(energy.system) != 1:
         raise InputError(
-            f"dft/kohn-sham: vibrations take one molecule at a time, not {len(functional.system)}"
+            f"dft/kohn-sham: vibrations take one molecule at a time, not {len(energy.system)}"
         )
-    seen = unknown(functional.system.molecules[0])
+    seen = unknown(energy.system.molecules[0])
     if solution is not None:
-        seen = vibrations(functional, solution, smearing=smearing)
+        seen = vibrations(energy, solution, smearing=smearing)
     return {
         "hessian": seen.hessian[None] * factor("hartree/bohr**2", "eV/angstrom**2"),
         "frequencies": seen.frequencies[None],

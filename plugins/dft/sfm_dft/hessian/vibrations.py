@@ -52,7 +52,7 @@ class Vibrations:
 
 
 def hessian(
-    functional: EnergyFunctional, solution: Orbitals, *, smearing: float = 0.0
+    energy: EnergyFunctional, solution: Orbitals, *, smearing: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Hessian (3A, 3A) in hartree per bohr^2 and dipole derivatives (3A, 3) in e of one molecule.
 
@@ -60,9 +60,9 @@ def hessian(
     self-consistent; the molecule need not be at a minimum.
     """
     if smearing <= 0.0:
-        return assemble.hessian(functional, solution)
-    curvature = Curvature(functional, solution, smearing=smearing)
-    atoms = len(functional.system.molecules[0].numbers)
+        return assemble.hessian(energy, solution)
+    curvature = Curvature(energy, solution, smearing=smearing)
+    atoms = len(energy.system.molecules[0].numbers)
     rows, dipoles = [], []
     for k in range(3 * atoms):
         report("vibrations: displacement", k, 3 * atoms)
@@ -76,11 +76,11 @@ def hessian(
 
 
 def vibrations(
-    functional: EnergyFunctional, solution: Orbitals, *, smearing: float = 0.0
+    energy: EnergyFunctional, solution: Orbitals, *, smearing: float = 0.0
 ) -> Vibrations:
     """Harmonic vibrations of one molecule at a self-consistent solution."""
-    (molecule,) = functional.system.molecules
-    force_constants, dipoles = hessian(functional, solution, smearing=smearing)
+    (molecule,) = energy.system.molecules
+    force_constants, dipoles = hessian(energy, solution, smearing=smearing)
     masses = masses_of(molecule)
     frequencies, modes = normal_modes(force_constants, molecule.positions, masses)
     slopes = modes.flatten(1) @ dipoles  # with modes per sqrt(amu)
@@ -142,11 +142,11 @@ def _internal(positions: Tensor, masses: Tensor) -> Tensor:
 
 
 def polarizability(
-    functional: EnergyFunctional, solution: Orbitals, *, smearing: float = 0.0
+    energy: EnergyFunctional, solution: Orbitals, *, smearing: float = 0.0
 ) -> Tensor:
     """Static dipole polarizability (M, 3, 3), bohr^3."""
-    system, c = functional.system, solution.coefficients
-    weigh, couple = weighting(solution, smearing), coupling(functional, solution)
+    system, c = energy.system, solution.coefficients
+    weigh, couple = weighting(solution, smearing), coupling(energy, solution)
     rows = []
     for axis in range(3):
         report("polarizability: field", axis, 3)

@@ -131,18 +131,18 @@ def packed(system: KohnShamSystem, matrices: Sequence[Tensor]) -> Tensor:
     return out
 
 
-def gradient(functional: EnergyFunctional, point: Point) -> Tensor:
+def gradient(energy: EnergyFunctional, point: Point) -> Tensor:
     """G (M, s, n, n), hartree: the first derivative of the energy along the manifold."""
-    fock = functional.fock(point.density_matrix, create_graph=True)
+    fock = energy.fock(point.density_matrix, create_graph=True)
     return point.tangent(point.frame.mT @ fock @ point.frame)
 
 
-def hessian_products(functional: EnergyFunctional, point: Point, directions: Tensor) -> Tensor:
+def hessian_products(energy: EnergyFunctional, point: Point, directions: Tensor) -> Tensor:
     """H U (R, M, s, n, n), hartree, of directions U (R, M, s, n, n): the second derivative."""
     x = point.frame
     with torch.enable_grad():
         d = point.density_matrix.clone().requires_grad_()
-        fock = functional.fock(d, create_graph=True)
+        fock = energy.fock(d, create_graph=True)
         level, found = x.mT @ fock @ x, []
         for u in directions:
             change = x @ (u + u.mT) @ x.mT
@@ -153,23 +153,23 @@ def hessian_products(functional: EnergyFunctional, point: Point, directions: Ten
 
 
 def gradient_loss(
-    functional: EnergyFunctional, point: Point, reference: Tensor | None = None
+    energy: EnergyFunctional, point: Point, reference: Tensor | None = None
 ) -> Tensor:
     """(M,) mean square of G less a reference's, hartree^2.
 
     Without a reference it is zero where the functional's own self-consistent field stands still.
     """
-    return point.mean_square(gradient(functional, point), reference)
+    return point.mean_square(gradient(energy, point), reference)
 
 
 def hessian_loss(
-    functional: EnergyFunctional, point: Point, directions: Tensor, reference: Tensor
+    energy: EnergyFunctional, point: Point, directions: Tensor, reference: Tensor
 ) -> Tensor:
     """(M,) mean square of H U less a reference's (R, M, s, n, n), hartree^2.
 
     The reference may be another functional's `hessian_products`, hybrids included.
     """
-    return point.mean_square(hessian_products(functional, point, directions), reference)
+    return point.mean_square(hessian_products(energy, point, directions), reference)
 
 
 def electron_density(system: KohnShamSystem, density_matrix: Tensor) -> Tensor:
@@ -191,10 +191,10 @@ class Target:
     dipole: Tensor
 
     @classmethod
-    def of(cls, functional: EnergyFunctional, density_matrix: Tensor) -> Target:
+    def of(cls, energy: EnergyFunctional, density_matrix: Tensor) -> Target:
         """Those of density matrices (M, s, n, n), which need not be idempotent."""
         d = density_matrix.detach()
-        return cls(electron_density(functional.system, d), functional.dipole(d))
+        return cls(electron_density(energy.system, d), energy.dipole(d))
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,11 +210,9 @@ class DensityErrors:
     dipole: Tensor
 
     @classmethod
-    def of(
-        cls, functional: EnergyFunctional, density_matrix: Tensor, target: Target
-    ) -> DensityErrors:
+    def of(cls, energy: EnergyFunctional, density_matrix: Tensor, target: Target) -> DensityErrors:
         """Of density matrices (M, s, n, n); with a graph if they have one."""
-        system = functional.system
+        system = energy.system
         off = electron_density(system, density_matrix) - target.density
         sizes = [len(molecule.grid.weights) for molecule in system.molecules]
         rows = [
@@ -225,12 +223,12 @@ class DensityErrors:
         return cls(
             torch.stack([square for square, _ in rows]),
             torch.stack([absolute for _, absolute in rows]) / electrons,
-            (functional.dipole(density_matrix) - target.dipole).square().sum(-1),
+            (energy.dipole(density_matrix) - target.dipole).square().sum(-1),
         )
 
 
 def self_consistent_errors(
-    functional: EnergyFunctional, state: ScfState, target: Target, *, tolerance: float = 1e-9
+    energy: EnergyFunctional, state: ScfState, target: Target, *, tolerance: float = 1e-9
 ) -> DensityErrors:
     """Errors of converged solutions, differentiable in the weights: a loss made of all of them
     costs one linear-response solve going back, to the relative residual ``tolerance``.
@@ -240,5 +238,5 @@ def self_consistent_errors(
     """
     if not state.done():
         raise InputError("densities are compared once self-consistent: iterate this state further")
-    density = attach(functional, finish(functional, state), tolerance=tolerance)
-    return DensityErrors.of(functional, density, target)
+    density = attach(energy, finish(energy, state), tolerance=tolerance)
+    return DensityErrors.of(energy, density, target)

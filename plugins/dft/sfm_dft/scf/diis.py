@@ -135,7 +135,7 @@ def extrapolate(focks: Tensor, residuals: Tensor, remembered: Tensor) -> Tensor:
 
 
 def iterate(
-    functional: EnergyFunctional,
+    energy: EnergyFunctional,
     state: ScfState,
     steps: int,
     *,
@@ -151,8 +151,8 @@ def iterate(
     is tested again, and iterated where it no longer is a solution.
     """
     if state.converged.any():
-        found = finish(functional, state, smearing=smearing)
-        lost = state.converged & (found.residual >= tolerance)
+        residual = finish(energy, state, smearing=smearing).residual
+        lost = state.converged & (residual >= tolerance)
         if lost.any():
             state = replace(state, converged=state.converged & ~lost)
             state = _forget(state, lost)
@@ -161,7 +161,7 @@ def iterate(
         active = [int(i) for i in which[:, 0]]
         if not active:
             break
-        state = _cycle(functional.select(active), state, active, tolerance, level_shift, smearing)
+        state = _cycle(energy.select(active), state, active, tolerance, level_shift, smearing)
     return state
 
 
@@ -175,22 +175,22 @@ def _forget(state: ScfState, which: Tensor) -> ScfState:
 
 
 def _cycle(
-    functional: EnergyFunctional,
+    energy: EnergyFunctional,
     state: ScfState,
     active: list[int],
     tolerance: float,
     level_shift: float,
     smearing: float,
 ) -> ScfState:
-    """One cycle of the molecules ``active``, which are those of ``functional``."""
-    system = functional.system
+    """One cycle of the molecules ``active``, which are those of ``energy``."""
+    system = energy.system
     n = system.size
     d = state.density_matrix[active, :, :n, :n]
-    energy, fock = functional.energy_and_fock(d)
+    total, fock = energy.energy_and_fock(d)
     commutator = commutators(system, fock, d)
     residual = commutator.flatten(1).abs().max(1).values
     # an energy can be lost while its derivative is not: a closure may say NaN only there
-    failed = ~(residual.isfinite() & energy.isfinite())
+    failed = ~(residual.isfinite() & total.isfinite())
     fock = torch.where(failed[:, None, None, None], torch.zeros_like(fock), fock)
     commutator = torch.where(failed[:, None, None, None], torch.zeros_like(fock), commutator)
     # a commuting density need not be the ground state's: symmetry alone can make superposed atoms
@@ -250,7 +250,7 @@ def commutators(system: KohnShamSystem, fock: Tensor, d: Tensor) -> Tensor:
 
 
 def finish(
-    functional: EnergyFunctional,
+    energy: EnergyFunctional,
     state: ScfState,
     *,
     smearing: float = 0.0,
@@ -261,11 +261,11 @@ def finish(
     create_graph: keep the Fock matrices as a function of the parameters, for
     `sfm_dft.gradients.response.attach`.
     """
-    system, d = functional.system, state.density_matrix.detach()
-    energy, graph = functional.energy_and_fock(d, create_graph=create_graph)
+    system, d = energy.system, state.density_matrix.detach()
+    total, graph = energy.energy_and_fock(d, create_graph=create_graph)
     fock = graph.detach()
-    energies, coefficients, filling, _ = occupy(system, fock, smearing)
+    levels, coefficients, filling, _ = occupy(system, fock, smearing)
     residual = commutators(system, fock, d).flatten(1).abs().max(1).values
-    residual = torch.where(energy.isfinite(), residual, torch.inf)
+    residual = torch.where(total.isfinite(), residual, torch.inf)
     kept = graph if create_graph else None
-    return Orbitals(d, fock, energies, coefficients, filling, residual, kept)
+    return Orbitals(d, fock, levels, coefficients, filling, residual, kept)

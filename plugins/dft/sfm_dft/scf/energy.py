@@ -190,7 +190,7 @@ class EnergyFunctional:
         electrons = (self.system.dipole * total[:, None]).sum((-2, -1))
         return self.system.nuclear_dipole - electrons
 
-    def energy(self, density_matrix: Tensor) -> Tensor:
+    def total(self, density_matrix: Tensor) -> Tensor:
         """Total energies, (M,)."""
         return total_energy(self.components(density_matrix))
 
@@ -219,7 +219,7 @@ class EnergyFunctional:
             d = density_matrix
             if not (create_graph and d.requires_grad):
                 d = d.detach().requires_grad_()
-            energy = self.energy(d)
+            energy = self.total(d)
             (gradient,) = torch.autograd.grad(energy.sum(), d, create_graph=create_graph)
         return energy.detach(), (gradient + gradient.mT) / (2.0 * self.system.share)
 

@@ -20,7 +20,7 @@ References: Steihaug, SIAM J. Numer. Anal. 20, 626 (1983); Sun, Yang, Chan, Chem
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import isfinite
 
 import torch
@@ -38,7 +38,7 @@ ENERGY_NOISE = 1e-11  # relative: below it, energies no longer decide
 
 
 def newton(
-    functional: EnergyFunctional,
+    energy: EnergyFunctional,
     state: ScfState,
     steps: int,
     *,
@@ -49,59 +49,33 @@ def newton(
     ``only`` one of them."""
     for index in (~state.converged).nonzero()[:, 0].tolist():
         if only in (None, index):
-            state = _one(functional.select([index]), state, index, steps, tolerance)
+            state = _one(energy.select([index]), state, index, steps, tolerance)
     return state
 
 
+@dataclass(frozen=True)
+class _Descent:
+    """Where the steps of one molecule ended: its density matrix (1, s, n, n) and energy, the
+    residual in hartree, and whether that is a solution, or no step was short enough."""
+
+    density: Tensor
+    value: float
+    residual: float
+    cycles: int
+    converged: bool
+    stalled: bool = False
+
+
 def _one(
-    functional: EnergyFunctional, state: ScfState, index: int, steps: int, tolerance: float
+    energy: EnergyFunctional, state: ScfState, index: int, steps: int, tolerance: float
 ) -> ScfState:
-    n = functional.system.size
-    d = state.density_matrix[index : index + 1, :, :n, :n].detach()
-    rotation = Rotation(functional, d)
-    radius, cycles, converged, stalled = FIRST_RADIUS, 0, False, False
-    energy = float(functional.energy(rotation.density()).detach())
-    residual = float("inf")
-    while cycles < steps:
-        cycles += 1
-        fock = functional.fock(rotation.density()).detach()
-        residual = float(commutators(functional.system, fock, rotation.density()).abs().max())
-        if not isfinite(energy):  # whatever its derivative says
-            residual = float("inf")
-        converged = residual < tolerance
-        if converged or not residual < float("inf"):
-            break
-        rotation.canonicalise(fock)
-        hessian = rotation.hessian()
-        while radius > SMALLEST_RADIUS:
-            step, expected = _steihaug(rotation.gradient, hessian, rotation.diagonal, radius)
-            trial = rotation.turned(step)
-            found = float(functional.energy(trial.density()).detach())
-            noise = ENERGY_NOISE * abs(energy)
-            gain = (found - energy - noise) / (expected - noise)
-            length = float(torch.stack([u.square().sum() for u in step]).sum().sqrt())
-            if not gain >= 0.25:  # NaN too: an energy that is not finite is no way to go
-                radius = 0.25 * length
-            elif gain > 0.75 and length > 0.9 * radius:
-                radius = min(2.0 * radius, LARGEST_RADIUS)
-            if gain > 0.0:
-                rotation, energy = trial, found
-                break
-        else:
-            stalled = True
-            break
-    reached = rotation.density()
-    if stalled:
-        rescued = iterate(
-            functional, start_state(functional.system, reached), RESCUE, tolerance=tolerance
-        )
-        cycles += int(rescued.cycles[0])
-        found = float(functional.energy(rescued.density_matrix).detach())
-        if found <= energy + 10.0 * ENERGY_NOISE * abs(energy):
-            reached, residual = rescued.density_matrix, float(rescued.residual[0])
-            converged = bool(rescued.converged[0])
+    n = energy.system.size
+    start = Rotation(energy, state.density_matrix[index : index + 1, :, :n, :n].detach())
+    end = _descend(energy, start, steps, tolerance)
+    if end.stalled:
+        end = _rescued(energy, end, tolerance)
     matrices = state.density_matrix.clone()
-    matrices[index, :, :n, :n] = reached[0]
+    matrices[index, :, :n, :n] = end.density[0]
 
     def put(old: Tensor, value: float | int | bool) -> Tensor:
         out = old.clone()
@@ -112,9 +86,57 @@ def _one(
         state,
         density_matrix=matrices,
         remembered=put(state.remembered, 0),
-        cycles=put(state.cycles, int(state.cycles[index]) + cycles),
-        residual=put(state.residual, residual),
-        converged=put(state.converged, converged),
+        cycles=put(state.cycles, int(state.cycles[index]) + end.cycles),
+        residual=put(state.residual, end.residual),
+        converged=put(state.converged, end.converged),
+    )
+
+
+def _descend(
+    energy: EnergyFunctional, rotation: Rotation, steps: int, tolerance: float
+) -> _Descent:
+    """Trust-region steps, each as long as the quadratic model tells the truth."""
+    radius, cycles, converged, stalled = FIRST_RADIUS, 0, False, False
+    value = float(energy.total(rotation.density()).detach())
+    residual = float("inf")
+    while cycles < steps and not stalled:
+        cycles += 1
+        fock = energy.fock(rotation.density()).detach()
+        residual = float(commutators(energy.system, fock, rotation.density()).abs().max())
+        if not isfinite(value):  # whatever its derivative says
+            residual = float("inf")
+        converged = residual < tolerance
+        if converged or not residual < float("inf"):
+            break
+        rotation.canonicalise(fock)
+        hessian = rotation.hessian()
+        stalled = True
+        while stalled and radius > SMALLEST_RADIUS:
+            step, expected = _steihaug(rotation.gradient, hessian, rotation.diagonal, radius)
+            trial = rotation.turned(step)
+            trial_value = float(energy.total(trial.density()).detach())
+            noise = ENERGY_NOISE * abs(value)
+            gain = (trial_value - value - noise) / (expected - noise)
+            length = float(torch.stack([u.square().sum() for u in step]).sum().sqrt())
+            if not gain >= 0.25:  # NaN too: an energy that is not finite is no way to go
+                radius = 0.25 * length
+            elif gain > 0.75 and length > 0.9 * radius:
+                radius = min(2.0 * radius, LARGEST_RADIUS)
+            if gain > 0.0:
+                rotation, value, stalled = trial, trial_value, False
+    return _Descent(rotation.density(), value, residual, cycles, converged, stalled)
+
+
+def _rescued(energy: EnergyFunctional, end: _Descent, tolerance: float) -> _Descent:
+    """Some cycles of DIIS from where no step is short enough, unless they lead upwards."""
+    start = start_state(energy.system, end.density)
+    state = iterate(energy, start, RESCUE, tolerance=tolerance)
+    cycles = end.cycles + int(state.cycles[0])
+    value = float(energy.total(state.density_matrix).detach())
+    if not value <= end.value + 10.0 * ENERGY_NOISE * abs(end.value):
+        return replace(end, cycles=cycles)
+    return _Descent(
+        state.density_matrix, value, float(state.residual[0]), cycles, bool(state.converged[0])
     )
 
 
@@ -124,9 +146,9 @@ class Rotation:
     Rotations U are lists over spins of (empty, filled) matrices.
     """
 
-    def __init__(self, functional: EnergyFunctional, density_matrix: Tensor) -> None:
-        system = functional.system
-        self.functional = functional
+    def __init__(self, energy: EnergyFunctional, density_matrix: Tensor) -> None:
+        system = energy.system
+        self.energy = energy
         x = system.orthonormaliser[0]
         x = x[:, x.square().sum(0) > 0]
         self.filled, self.empty = [], []
@@ -143,7 +165,7 @@ class Rotation:
 
     def canonicalise(self, fock: Tensor) -> None:
         """Diagonalise the filled and the empty block; sets gradient and diagonal."""
-        share = 2.0 * self.functional.system.share
+        share = 2.0 * self.energy.system.share
         self.gradient, self.diagonal, self.gaps = [], [], []
         for spin, f in enumerate(fock[0]):
             levels = []
@@ -158,10 +180,10 @@ class Rotation:
 
     def hessian(self) -> Callable[[list[Tensor]], list[Tensor]]:
         """U -> H U."""
-        functional, share = self.functional, 2.0 * self.functional.system.share
+        energy, share = self.energy, 2.0 * self.energy.system.share
         with torch.enable_grad():
             d = self.density().requires_grad_()
-            fock = functional.fock(d, create_graph=True)
+            fock = energy.fock(d, create_graph=True)
 
         def apply(u: list[Tensor]) -> list[Tensor]:
             half = [v @ x @ o.mT for v, x, o in zip(self.empty, u, self.filled, strict=True)]
@@ -180,7 +202,7 @@ class Rotation:
     def turned(self, u: list[Tensor]) -> Rotation:
         """The orbitals after a rotation."""
         other = object.__new__(Rotation)
-        other.functional, other.filled, other.empty = self.functional, [], []
+        other.energy, other.filled, other.empty = self.energy, [], []
         for o, v, x in zip(self.filled, self.empty, u, strict=True):
             count = o.shape[1]
             both = torch.cat([o, v], 1)

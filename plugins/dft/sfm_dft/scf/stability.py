@@ -30,15 +30,15 @@ SEED = 0
 
 
 def curvature(
-    functional: EnergyFunctional, density_matrix: Tensor
+    energy: EnergyFunctional, density_matrix: Tensor
 ) -> tuple[float, Rotation, list[Tensor]]:
     """Lowest eigenvalue of the orbital Hessian of one molecule in hartree, its orbitals, and the
     direction that belongs to it (spins of (empty, filled)).
 
     density_matrix: (1, s, n, n), self-consistent. Infinite where no orbital can turn.
     """
-    rotation = Rotation(functional, density_matrix)
-    rotation.canonicalise(functional.fock(rotation.density()).detach())
+    rotation = Rotation(energy, density_matrix)
+    rotation.canonicalise(energy.fock(rotation.density()).detach())
     shapes = [gap.shape for gap in rotation.gaps]
     diagonal = torch.cat([d.flatten() for d in rotation.diagonal])
     if not len(diagonal):
@@ -83,12 +83,12 @@ def lowest(apply: Callable[[Tensor], Tensor], diagonal: Tensor) -> tuple[float, 
 
 
 def stabilise(
-    functional: EnergyFunctional, state: ScfState, steps: int, *, tolerance: float = 1e-8
+    energy: EnergyFunctional, state: ScfState, steps: int, *, tolerance: float = 1e-8
 ) -> ScfState:
     """Self-consistent molecules that sit on a saddle point go on to a minimum, in about ``steps``
     Newton steps each; one that has found none by then is no longer converged."""
     for index in state.converged.nonzero()[:, 0].tolist():
-        one, left = functional.select([index]), steps
+        one, left = energy.select([index]), steps
         n = one.system.size
         for _ in range(ROUNDS):
             d = state.density_matrix[index : index + 1, :, :n, :n]
@@ -97,7 +97,7 @@ def stabilise(
                 break
             before = int(state.cycles[index])
             state = _turned(state, index, _down(one, rotation, direction))
-            state = newton(functional, state, max(left, 1), tolerance=tolerance, only=index)
+            state = newton(energy, state, max(left, 1), tolerance=tolerance, only=index)
             left -= int(state.cycles[index]) - before
             if not state.converged[index]:
                 break
@@ -106,15 +106,15 @@ def stabilise(
     return state
 
 
-def _down(functional: EnergyFunctional, rotation: Rotation, direction: list[Tensor]) -> Tensor:
+def _down(energy: EnergyFunctional, rotation: Rotation, direction: list[Tensor]) -> Tensor:
     """The density matrix (1, s, n, n) of lowest energy along a direction and its opposite."""
-    best, found = torch.inf, rotation.density()
+    lowest_energy, best = torch.inf, rotation.density()
     for angle in (sign * turn for turn in TURNS for sign in (1.0, -1.0)):
         trial = rotation.turned([angle * u for u in direction]).density()
-        energy = float(functional.energy(trial).detach())
-        if energy < best:
-            best, found = energy, trial
-    return found
+        value = float(energy.total(trial).detach())
+        if value < lowest_energy:
+            lowest_energy, best = value, trial
+    return best
 
 
 def _turned(state: ScfState, index: int, density_matrix: Tensor) -> ScfState:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from sfm_dft.simulators.kohn_sham import KohnSham, KohnShamState
+from sfm_dft.simulators.kohn_sham_settings import KohnShamSettings
+from sfm_dft.simulators.kohn_sham_state import KohnShamState
 
 ALIKE = 1e-6  # of density matrices: orbitals that differ by less are the same
 
 
-def failure(simulator: KohnSham, state: KohnShamState) -> str:
+def failure(simulator: KohnShamSettings, state: KohnShamState) -> str:
     """Why a state is not self-consistent, and what has not been tried yet."""
     part, scf = simulator.part, state.scf
     open_ = (~scf.converged).nonzero()[:, 0].tolist()
@@ -29,7 +27,7 @@ def failure(simulator: KohnSham, state: KohnShamState) -> str:
     )
 
 
-def _advice(simulator: KohnSham, state: KohnShamState) -> str:
+def _advice(simulator: KohnShamSettings, state: KohnShamState) -> str:
     if state.system.spins == 1:
         return (
             "level_shift=0.3 or more max_cycles; for a stretched bond spin=unrestricted "
@@ -41,7 +39,7 @@ def _advice(simulator: KohnSham, state: KohnShamState) -> str:
     return more if simulator.smearing > 0.0 else f"stability=True or {more}"
 
 
-def alike(simulator: KohnSham, state: KohnShamState) -> tuple[str, ...]:
+def alike(simulator: KohnShamSettings, state: KohnShamState) -> tuple[str, ...]:
     """A warning where spins that might differ have never been let apart."""
     if state.system.spins == 1 or simulator.stability or simulator.smearing > 0.0:
         return ()

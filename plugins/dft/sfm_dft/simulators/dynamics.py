@@ -68,13 +68,13 @@ class Surface:
             RunError: the self-consistent field does not converge.
         """
         parameters = [p for p in self.simulator.parameters() if p.requires_grad]
-        energy, found = _Point.apply(self, positions, *parameters)
-        return energy, found
+        energy, force = _Point.apply(self, positions, *parameters)
+        return energy, force
 
     def solve(
         self, positions: Tensor, density_matrix: Tensor | None = None
     ) -> tuple[EnergyFunctional, Orbitals]:
-        """The functional at a geometry, and its self-consistent solution."""
+        """The energy functional at a geometry, and its self-consistent solution."""
         simulator = self.simulator
         start = self._last if density_matrix is None else density_matrix
         state = simulator.state(self.sample.replace(positions=positions.detach().cpu().numpy()))
@@ -90,17 +90,17 @@ class Surface:
                 f"{float(state.scf.residual.max()):.1e} hartree); take a smaller time step or "
                 "raise max_cycles"
             )
-        functional = simulator.energy_functional(state)
-        solution = finish(functional, state.scf, smearing=simulator.smearing)
+        energy = simulator.energy_functional(state)
+        solution = finish(energy, state.scf, smearing=simulator.smearing)
         self._last = solution.density_matrix
-        return functional, solution
+        return energy, solution
 
-    def energy(self, functional: EnergyFunctional, solution: Orbitals) -> Tensor:
+    def free_energy(self, energy: EnergyFunctional, solution: Orbitals) -> Tensor:
         """Energy () in hartree, at fixed density; with smearing the free energy."""
-        total = functional.energy(solution.density_matrix)[0]
+        total = energy.total(solution.density_matrix)[0]
         if self.simulator.smearing > 0.0:
             entropy = entropy_energy(solution.filling, self.simulator.smearing)
-            total = total + functional.system.share * entropy.sum()
+            total = total + energy.system.share * entropy.sum()
         return total
 
 
@@ -109,29 +109,28 @@ class _Point(torch.autograd.Function):
     def forward(
         ctx: Any, surface: Surface, positions: Tensor, *parameters: Tensor
     ) -> tuple[Tensor, Tensor]:
-        functional, solution = surface.solve(positions)
-        energy = surface.energy(functional, solution) * factor("hartree", "eV")
-        found = forces(functional, solution.density_matrix)
-        found = found * factor("hartree/bohr", "eV/angstrom")
+        energy, solution = surface.solve(positions)
+        value = surface.free_energy(energy, solution) * factor("hartree", "eV")
+        force = forces(energy, solution.density_matrix) * factor("hartree/bohr", "eV/angstrom")
         ctx.surface, ctx.parameters = surface, parameters
-        ctx.save_for_backward(positions, solution.density_matrix, found)
-        return energy, found
+        ctx.save_for_backward(positions, solution.density_matrix, force)
+        return value, force
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, by_energy: Tensor, by_forces: Tensor) -> tuple[Tensor | None, ...]:
-        positions, density, found = ctx.saved_tensors
+        positions, density, force = ctx.saved_tensors
         surface, parameters = ctx.surface, ctx.parameters
-        back = -by_energy * found
+        back = -by_energy * force
         slopes = [torch.zeros_like(p) for p in parameters]
         with torch.enable_grad():
-            functional, solution = surface.solve(positions, density)
+            energy, solution = surface.solve(positions, density)
             if bool(by_energy != 0):
-                value = surface.energy(functional, solution) * factor("hartree", "eV")
+                value = surface.free_energy(energy, solution) * factor("hartree", "eV")
                 for slope, x in zip(slopes, _slopes(value, parameters), strict=True):
                     slope += by_energy * x
         if bool(by_forces.any()):
-            curvature = Curvature(functional, solution, smearing=surface.simulator.smearing)
+            curvature = Curvature(energy, solution, smearing=surface.simulator.smearing)
             motion = curvature.move(by_forces)
             along, *rest = curvature.along(motion, parameters)
             unit = factor("hartree/bohr", "eV/angstrom")

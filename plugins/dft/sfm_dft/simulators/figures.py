@@ -1,18 +1,16 @@
-"""Pictures of electron densities in a plane."""
+"""Figures of electron densities in a plane."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from sfm.data.elements import SYMBOLS
 from sfm.units import factor
-
-if TYPE_CHECKING:
-    from sfm_dft.simulators.kohn_sham import KohnShamState
+from sfm_dft.simulators.kohn_sham_state import KohnShamState
 
 
 class Plane:

@@ -2,103 +2,38 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sfm.data.sample import Sample
-from sfm.errors import InputError, InputWarning, RunError
-from sfm.model import FoundationModel
+from sfm.errors import RunError
 from sfm.progress import report
-from sfm.quantity import ENERGY, FORCES, Quantity
-from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
+from sfm.simulate import Observations, Trajectory
 from sfm.units import factor
-from sfm_dft import quantities as q
-from sfm_dft.basis import density_basis
-from sfm_dft.basis.library import AUXILIARY_BASIS, EXCHANGE_AUXILIARY_BASIS, INTEGRALS
-from sfm_dft.gradients.response import attach
-from sfm_dft.hessian.properties import polarizabilities, vibrational
-from sfm_dft.scf.diis import Orbitals, ScfState, finish, iterate, start_state
-from sfm_dft.scf.energy import EnergyFunctional, total_energy
-from sfm_dft.scf.molecule import GUESSES, Molecule, prepare
-from sfm_dft.scf.newton import newton
-from sfm_dft.scf.observables import frontier_levels, spin_squared
-from sfm_dft.scf.occupation import entropy_energy
-from sfm_dft.scf.stability import stabilise
+from sfm_dft.data.observations import read as read_observations
+from sfm_dft.scf.diis import start_state
+from sfm_dft.scf.energy import EnergyFunctional
 from sfm_dft.scf.system import KohnShamSystem
 from sfm_dft.simulators.convergence import alike, failure
-from sfm_dft.simulators.functional_names import find_functional
-from sfm_dft.xc import FUNCTIONALS
-from sfm_dft.xc.dispersion import PARAMETERS
-from sfm_dft.xc.functional import Functional
+from sfm_dft.simulators.figures import plot_density
+from sfm_dft.simulators.kohn_sham_settings import KohnShamSettings
+from sfm_dft.simulators.kohn_sham_state import KohnShamState
+from sfm_dft.simulators.molecules import molecule_of
+from sfm_dft.simulators.observing import observe
 
-DIIS_CYCLES = 20  # what an ordinary molecule needs, with room to spare
-LOWEST = {
-    "cycles_per_step": 1,
-    "max_cycles": 1,
-    "tolerance": 1e-14,  # rounding ends what can be asked for
-    "level_shift": 0.0,
-    "smearing": 0.0,
-}
-SOLVERS = ("auto", "diis", "second-order")
 WATER = (
     np.array([8, 1, 1]),
     np.array([[0.0, 0.0, 0.1173], [0.0, 0.7572, -0.4692], [0.0, -0.7572, -0.4692]]),
 )
 
 
-@dataclass(frozen=True)
-class KohnShamState:
-    """Molecules and how far their self-consistent fields have come.
-
-    ``batched`` says whether observables keep an axis of molecules.
-    """
-
-    system: KohnShamSystem
-    scf: ScfState
-    batched: bool = False
-
-    @property
-    def time(self) -> float:
-        """Number of Fock matrices built so far, of the slowest molecule."""
-        return float(self.scf.cycles.max())
-
-    @property
-    def converged(self) -> bool:
-        """Whether every molecule is self-consistent."""
-        return self.scf.done()
-
-    @property
-    def molecule(self) -> Molecule:
-        """The molecule of a state that holds one."""
-        if len(self.system) != 1:
-            raise InputError(f"this takes one molecule, and the state holds {len(self.system)}")
-        return self.system.molecules[0]
-
-    def density_matrix(self, index: int = 0) -> Tensor:
-        """(n, n) of all electrons of one molecule."""
-        return self.system.own(self.system.total(self.scf.density_matrix), index)
-
-    def density_at(self, points: np.ndarray, index: int = 0) -> np.ndarray:
-        """Electron density (K,) of one molecule at points (K, 3) in angstrom, e / angstrom^3."""
-        bohr = factor("angstrom", "bohr")
-        molecule = self.system.molecules[index]
-        return molecule.density_at(self.density_matrix(index), points * bohr) * bohr**3
-
-    def density_coefficients(self, index: int = 0) -> np.ndarray:
-        """The density fitted by atom-centred functions (A, 45): `sfm_dft.basis.density_basis`."""
-        matrix = self.density_matrix(index).detach().cpu().numpy()
-        return density_basis.fit(self.system.molecules[index].pyscf(), matrix)
-
-
-class KohnSham(Simulator):
+class KohnSham(KohnShamSettings):
     """Kohn-Sham theory of molecules in a Gaussian basis, restricted or unrestricted.
 
         F[D] C = S C e,   D = C f C^T,   F = dE/dD   for each spin,
@@ -168,62 +103,7 @@ class KohnSham(Simulator):
             counted twice.
     """
 
-    part: ClassVar[str] = "dft/kohn-sham"
     summary: ClassVar[str] = "Kohn-Sham density-functional theory of molecules"
-    parameters_spec: ClassVar[tuple[Parameter, ...]] = (
-        Parameter("exchange_scale", "1", 1.0, 0.0, 2.0, "a, factor of the exchange energy"),
-        Parameter("correlation_scale", "1", 1.0, 0.0, 2.0, "c, factor of the correlation energy"),
-        Parameter("field_x", "V/angstrom", 0.0, -5.0, 5.0, "uniform electric field along x"),
-        Parameter("field_y", "V/angstrom", 0.0, -5.0, 5.0, "uniform electric field along y"),
-        Parameter("field_z", "V/angstrom", 0.0, -5.0, 5.0, "uniform electric field along z"),
-    )
-    settings_spec: ClassVar[tuple[Setting, ...]] = (
-        Setting(
-            "functional",
-            "LDA",
-            tuple(FUNCTIONALS),
-            others="a learned one (bundled, folder or owner/name)",
-            summary="base functional",
-        ),
-        Setting("basis", "def2-svp", summary="Gaussian basis, by PySCF's name"),
-        Setting("dispersion", "none", ("none", "d3"), summary="D3(BJ) of the base functional"),
-        Setting("spin", "auto", ("auto", "unrestricted"), summary="auto: by unpaired electrons"),
-        Setting("coulomb", "fitted", ("fitted", "exact"), summary="density fitting or 4-centre"),
-        Setting("grid_level", 3, tuple(range(10)), summary="Becke's grid, 0 coarse to 9 fine"),
-        Setting("grid_pruning", "nwchem", ("nwchem", "none"), summary="fewer points near nuclei"),
-        Setting("integrals", "auto", INTEGRALS, summary="auto: libcint on the CPU, else torch"),
-        Setting("forces", False, (False, True), summary="observe forces too; costs about an SCF"),
-        Setting("polarizability", False, (False, True), summary="observe it too; three responses"),
-        Setting("vibrations", False, (False, True), summary="observe Hessian, frequencies, IR too"),
-        Setting("guess", "minao", summary="first density: minao, atoms, core, or a model's name"),
-        Setting("cycles_per_step", 1, summary="cycles that make one step"),
-        Setting("max_cycles", 60, summary="give up after so many cycles"),
-        Setting("tolerance", 1e-8, unit="hartree", summary="largest residual when converged"),
-        Setting("solver", "auto", SOLVERS, summary="auto: DIIS, and second order where it fails"),
-        Setting("stability", False, (False, True), summary="leave saddle points for minima"),
-        Setting("level_shift", 0.0, unit="hartree", summary="raises empty levels; for small gaps"),
-        Setting("smearing", 0.0, unit="hartree", summary="kT of fractional occupation; 0: none"),
-    )
-    observables: ClassVar[tuple[Quantity, ...]] = (
-        ENERGY,
-        FORCES,
-        q.KINETIC_ENERGY,
-        q.EXTERNAL_ENERGY,
-        q.HARTREE_ENERGY,
-        q.XC_ENERGY,
-        q.NUCLEAR_ENERGY,
-        q.DISPERSION_ENERGY,
-        q.DIPOLE,
-        q.HOMO,
-        q.LUMO,
-        q.SPIN_SQUARED,
-        q.SCF_RESIDUAL,
-        q.POLARIZABILITY,
-        q.POLARIZABILITY_TENSOR,
-        q.HESSIAN,
-        q.FREQUENCIES,
-        q.IR_INTENSITIES,
-    )
     time_unit: ClassVar[str] = "1"
     closure_quantity: ClassVar[str | None] = "xc_correction"
     citations: ClassVar[tuple[str, ...]] = (
@@ -234,60 +114,6 @@ class KohnSham(Simulator):
     )
     default_steps: ClassVar[int] = 100
     plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
-
-    exchange_scale: Tensor
-    correlation_scale: Tensor
-    field_x: Tensor
-    field_y: Tensor
-    field_z: Tensor
-    functional: str
-    basis: Any
-    dispersion: str
-    spin: str
-    coulomb: str
-    grid_level: int
-    grid_pruning: str
-    integrals: str
-    forces: bool
-    polarizability: bool
-    vibrations: bool
-    guess: str
-    cycles_per_step: int
-    max_cycles: int
-    tolerance: float
-    solver: str
-    stability: bool
-    level_shift: float
-    smearing: float
-
-    def __init__(self, **values: object) -> None:
-        super().__init__(**values)  # type: ignore[arg-type]
-        if self.dtype != torch.float64:
-            raise InputError(f"{self.part}: dtype {self.dtype} is too coarse; use torch.float64")
-        for name, lowest in LOWEST.items():
-            if not getattr(self, name) >= lowest:
-                raise InputError(f"{self.part}: {name}={getattr(self, name)}: need >= {lowest:g}")
-        if not isinstance(self.guess, str | Path):
-            raise InputError(
-                f"{self.part}: guess={self.guess!r} is neither {', '.join(GUESSES)} nor a model's "
-                "name"
-            )
-        if self.stability and self.smearing > 0.0:
-            raise InputError(
-                f"{self.part}: stability is that of whole electrons; leave it or smearing out"
-            )
-        base = getattr(self.closure, "base", self.functional)
-        if isinstance(base, str) and base != self.functional:
-            raise InputError(
-                f"{self.part}: this closure corrects {base}, not {self.functional}, which would "
-                f"count the correction twice; set functional={base} or leave the closure out"
-            )
-        self._base = find_functional(self.functional)
-        if self.dispersion == "d3" and self.functional not in PARAMETERS:
-            raise InputError(
-                f"{self.part}: D3 dispersion has no parameters for {self.functional}; it goes with "
-                f"{', '.join(PARAMETERS)}"
-            )
 
     @classmethod
     def conformance_case(cls, **values: object) -> tuple[KohnSham, KohnShamState]:
@@ -302,10 +128,6 @@ class KohnSham(Simulator):
         )
         return simulator, simulator.state(atoms)
 
-    @property
-    def _on_grid(self) -> list[Functional]:
-        return [f for f in (self._base, self.closure) if isinstance(f, Functional)]
-
     def state(self, sample: Sample | Sequence[Sample] | None = None) -> KohnShamState:
         """Molecules with superposed atoms as their first density; water if there is no sample.
 
@@ -315,47 +137,10 @@ class KohnSham(Simulator):
         if sample is None:
             sample = Sample(id="water", domain="dft", positions=WATER[1], types=WATER[0])
         samples = [sample] if isinstance(sample, Sample) else list(sample)
-        molecules = tuple(self._molecule(one) for one in samples)
+        molecules = tuple(molecule_of(one, self) for one in samples)
         closed = self.spin == "auto" and not any(molecule.spin for molecule in molecules)
         system = KohnShamSystem(molecules, spins=1 if closed else 2)
         return KohnShamState(system, start_state(system), not isinstance(sample, Sample))
-
-    def _molecule(self, sample: Sample) -> Molecule:
-        if sample.pbc.any():
-            raise InputError(f"{sample.id}: {self.part} takes open molecules, not periodic cells")
-        if len(sample.positions) == 0 or (sample.types == 0).any():
-            raise InputError(f"{sample.id}: {self.part} needs atoms with atomic numbers")
-        if self.vibrations and sample.fixed is not None:
-            warnings.warn(
-                f"{sample.id}: its fixed atoms move in {self.part}'s vibrations",
-                InputWarning,
-                stacklevel=4,
-            )
-        exchange = any(f.exact_exchange for f in self._on_grid)
-        spin = _whole(sample, "spin")
-        return prepare(
-            sample.types,
-            sample.positions,
-            charge=_whole(sample, "charge") or 0,
-            spin=spin,
-            basis=self.basis,
-            coulomb=self.coulomb,
-            auxiliary=EXCHANGE_AUXILIARY_BASIS if exchange else AUXILIARY_BASIS,
-            grid_level=self.grid_level,
-            prune=self.grid_pruning == "nwchem",
-            gradient=any(f.rung != "lda" for f in self._on_grid),
-            closure=self.closure is not None and not isinstance(self.closure, Functional),
-            integrals=self.integrals,
-            guess=self.guess if self.guess in GUESSES else self._predicted,
-            masses=sample.masses,
-            device=self.exchange_scale.device,
-        )
-
-    def _predicted(self, molecule: Any, coulomb: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """First density matrix from the model that `guess` names."""
-        from sfm_dft.density.guess import density_matrix
-
-        return density_matrix(molecule, _model(self.guess), coulomb=coulomb)
 
     def energy_functional(self, state: KohnShamState) -> EnergyFunctional:
         """The energy functional of `state`'s molecules with the present parameters and closure."""
@@ -372,31 +157,9 @@ class KohnSham(Simulator):
 
     def forward(self, state: KohnShamState, steps: int = 1) -> KohnShamState:
         """`steps` times `cycles_per_step` cycles more; stops when converged and at `max_cycles`."""
-        used = 0 if state.converged else int(state.scf.cycles.max())
-        wanted = min(steps * self.cycles_per_step, self.max_cycles - used)
-        functional = self.energy_functional(state)
-        first = max(0, min(wanted, self._diis_cycles - used))
-        scf = iterate(
-            functional,
-            state.scf,
-            first,
-            tolerance=self.tolerance,
-            level_shift=self.level_shift,
-            smearing=self.smearing,
-        )
-        if wanted > first and not scf.done():
-            scf = newton(functional, scf, wanted - first, tolerance=self.tolerance)
-        if self.stability and scf.done() and scf is not state.scf:
-            left = self.max_cycles - int(scf.cycles.max())
-            scf = stabilise(functional, scf, left, tolerance=self.tolerance)
+        cycles = steps * self.cycles_per_step
+        scf = self.scf_solver.advance(self.energy_functional(state), state.scf, cycles)
         return state if scf is state.scf else replace(state, scf=scf)
-
-    @property
-    def _diis_cycles(self) -> int:
-        """Cycles of DIIS before the second order takes over."""
-        if self.solver == "diis" or self.smearing > 0.0:
-            return self.max_cycles
-        return 1 if self.solver == "second-order" else DIIS_CYCLES
 
     def solve(self, sample: Sample | Sequence[Sample] | None = None) -> KohnShamState:
         """The self-consistent state of a molecule, or of several.
@@ -419,91 +182,10 @@ class KohnSham(Simulator):
         """
         if not state.converged and float(state.time) >= self.max_cycles:
             raise RunError(failure(self, state))
-        functional = self.energy_functional(state)
-        total, linked = None, False  # whether there is anything to take derivatives by
-        if state.converged and torch.is_grad_enabled():
-            total = functional.energy(state.scf.density_matrix)
-            linked = total.requires_grad
-        solution = finish(functional, state.scf, smearing=self.smearing, create_graph=linked)
-        density, fock = solution.density_matrix, solution.fock
-        if not state.converged:
-            with torch.no_grad():
-                found = self._observe(functional, solution, density, fock)
-            if self.forces:
-                atoms = [molecule.positions for molecule in state.system.molecules]
-                found["forces"] = torch.full_like(torch.cat(atoms), torch.nan)
-            found.update(self._second_derivatives(functional, None))
-            return self._shaped(state, found)
-        worst = float(solution.residual.max())
-        if worst > 10.0 * self.tolerance:
-            raise RunError(
-                f"{self.part}: this state is self-consistent for other parameters or another "
-                f"closure (residual {worst:.1e} hartree); advance it first"
-            )
-        if linked:
-            density = attach(functional, solution, smearing=self.smearing)
-            fock = functional.fock(density, create_graph=True)
-        found = self._observe(functional, solution, density, fock, total)
-        if self.forces:
-            from sfm_dft.gradients.forces import forces
-
-            unit = factor("hartree/bohr", "eV/angstrom")
-            found["forces"] = forces(functional, density, fock) * unit
-        found.update(self._second_derivatives(functional, solution))
-        return self._shaped(state, found)
-
-    def _second_derivatives(
-        self, functional: EnergyFunctional, solution: Orbitals | None
-    ) -> dict[str, Tensor]:
-        """Polarizability and vibrations where they are asked for; NaN without a solution."""
-        found: dict[str, Tensor] = {}
-        if self.polarizability:
-            found.update(polarizabilities(functional, solution, self.smearing))
-        if self.vibrations:
-            found.update(vibrational(functional, solution, self.smearing))
-        return found
-
-    def _shaped(self, state: KohnShamState, found: dict[str, Tensor]) -> dict[str, Tensor]:
+        observables = observe(self, self.energy_functional(state), state.scf)
         if state.batched:
-            return found
-        return {name: x if name == "forces" else x[0] for name, x in found.items()}
-
-    def _observe(
-        self,
-        functional: EnergyFunctional,
-        solution: Orbitals,
-        d: Tensor,
-        fock: Tensor,
-        total: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """Observables (M, ...) of the density matrix `d`, which may carry a graph, as may `fock`.
-
-        `total` is the energy at fixed density, and needs no graph through `d`, because it is
-        stationary there. An orbital level is <i|F|i> with the orbital held fixed
-        (Hellmann-Feynman), F depending on `d`.
-        """
-        parts = functional.components(d)
-        total = total_energy(parts) if total is None else total
-        if self.smearing > 0.0:
-            entropy = entropy_energy(solution.filling, self.smearing)
-            total = total + functional.system.share * entropy.sum(-1)
-        homo, lumo = frontier_levels(functional.system, solution, fock)
-        atomic = {
-            "energy": total,
-            "kinetic_energy": parts["kinetic"],
-            "external_energy": parts["external"],
-            "hartree_energy": parts["hartree"],
-            "xc_energy": parts["exchange"] + parts["correlation"] + parts["closure"],
-            "nuclear_energy": parts["nuclear"],
-            "dispersion_energy": parts["dispersion"],
-            "homo": homo,
-            "lumo": lumo,
-            "scf_residual": solution.residual,
-        }
-        out = {name: value * factor("hartree", "eV") for name, value in atomic.items()}
-        out["dipole"] = functional.dipole(d) * factor("e*bohr", "e*angstrom")
-        out["spin_squared"] = spin_squared(functional.system, d)
-        return out
+            return observables
+        return {name: x if name == "forces" else x[0] for name, x in observables.items()}
 
     def converged(self, state: KohnShamState) -> bool:
         return state.converged
@@ -541,14 +223,10 @@ class KohnSham(Simulator):
     def plot(self, trajectory: Trajectory, path: Path) -> None:
         """The electron density of the last state in the plane of the molecule, and the change
         that bonding makes to it."""
-        from sfm_dft.simulators.figures import plot_density
-
         plot_density(trajectory.states[-1], path)
 
     def read_observations(self, path: Path) -> Observations:
-        from sfm_dft.data.observations import read
-
-        samples, values, units = read(path)
+        samples, values, units = read_observations(path)
         return Observations(state=[self.state(s) for s in samples], values=values, units=units)
 
     def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
@@ -560,20 +238,3 @@ class KohnSham(Simulator):
                 raise RunError(failure(self, state))
             found.append(self.observe(state))
         return {name: torch.stack([f[name] for f in found]) for name in observations.values}
-
-
-@lru_cache(maxsize=2)
-def _model(name: str) -> FoundationModel:
-    """A model by name; not an attribute, or it would be a part of the simulator."""
-    import sfm
-
-    return sfm.load(name)
-
-
-def _whole(sample: Sample, name: str) -> int | None:
-    if name not in sample.conditions:
-        return None
-    value = float(sample.conditions[name])
-    if not value.is_integer():
-        raise InputError(f"{sample.id}: {name} {value} is not a whole number")
-    return int(value)
