@@ -32,7 +32,7 @@ from sfm_dft.scf.solver import DIIS_CYCLES
 from sfm_dft.simulators.kohn_sham import KohnSham
 from sfm_dft.simulators.kohn_sham_state import KohnShamState
 from sfm_dft.xc import FUNCTIONALS
-from sfm_dft.xc.functional import Functional
+from sfm_dft.xc.contract import Functional
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError, one_line_errors

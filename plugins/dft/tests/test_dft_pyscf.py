@@ -14,7 +14,7 @@ from pyscf.pbc import gto as periodic
 from sfm_dft.neural.functional import NeuralGGA
 from sfm_dft.neural.saving import save
 from sfm_dft.xc import functional as named
-from sfm_dft.xc.functional import Functional
+from sfm_dft.xc.contract import Functional
 
 import sfm
 from sfm.data.sample import Sample

@@ -193,8 +193,8 @@ def evaluate(
     positions: (n_atoms, 3) bohr. coefficients: (n_atoms, 45). points: (n_points, 3) bohr.
     """
     blocks = (points[i : i + chunk] for i in range(0, len(points), chunk))
-    found = [_evaluate(positions, coefficients, block, gradient) for block in blocks]
-    return np.concatenate(found, axis=1) if gradient else np.concatenate([f[0] for f in found])
+    values = [_evaluate(positions, coefficients, block, gradient) for block in blocks]
+    return np.concatenate(values, axis=1) if gradient else np.concatenate([f[0] for f in values])
 
 
 def _evaluate(

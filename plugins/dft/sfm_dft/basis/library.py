@@ -72,19 +72,23 @@ def table(basis: Any, number: int) -> Table:
         InputError: there are none, or what was given is no table.
     """
     symbol = SYMBOLS[number]
-    own = basis
+    element_basis = basis
     if isinstance(basis, Mapping):
-        own = basis.get(symbol, basis.get("default"))
-        if own is None:
+        element_basis = basis.get(symbol, basis.get("default"))
+        if element_basis is None:
             raise InputError(f"no basis for {symbol}; the given one has {', '.join(basis)}")
-    found = _named(own, number) if isinstance(own, str) else _checked(own, symbol)
-    return sorted((shell for shell in found if shell), key=lambda shell: shell[0])
+    shells = (
+        _named(element_basis, number)
+        if isinstance(element_basis, str)
+        else _checked(element_basis, symbol)
+    )
+    return sorted((shell for shell in shells if shell), key=lambda shell: shell[0])
 
 
-def _checked(own: Any, symbol: str) -> Table:
+def _checked(table: Any, symbol: str) -> Table:
     """A table that was given as such: PySCF would pass over some mistakes in it."""
     try:
-        for degree, *rows in filter(None, own):
+        for degree, *rows in filter(None, table):
             numbers = rows[1:] if rows and isinstance(rows[0], int) else rows  # PySCF's kappa
             values = np.array(numbers, dtype=np.float64)
             right = values.ndim == 2 and values.shape[1] > 1 and bool(np.isfinite(values).all())
@@ -92,11 +96,11 @@ def _checked(own: Any, symbol: str) -> Table:
                 raise ValueError
     except (TypeError, ValueError):
         raise InputError(
-            f"basis of {symbol}: {own!r:.80} is neither a name nor a list of shells "
+            f"basis of {symbol}: {table!r:.80} is neither a name nor a list of shells "
             "[l, [exponent, coefficient, ...], ...]"
         ) from None
-    found: Table = own
-    return found
+    shells: Table = table
+    return shells
 
 
 @cache
@@ -113,10 +117,10 @@ def _by_pyscf(name: str, symbol: str) -> Table:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an advice to install another package
-            found: Table = format_basis({symbol: name})[symbol]
+            shells: Table = format_basis({symbol: name})[symbol]
     except (BasisNotFoundError, KeyError) as error:
         raise InputError(f"no basis '{name}' for {symbol}: {error}") from None
-    return found
+    return shells
 
 
 def _by_exchange(name: str, number: int) -> Table:

@@ -69,8 +69,8 @@ def candidates(seed: int) -> list[str]:
     """SMILES of all molecules that may be labelled, in order of labelling."""
     from rdkit import Chem
 
-    found = small_molecules(read_member(fetch(*ARCHIVE), MEMBER), MAX_ATOMS, ELEMENTS)
-    heavy = [s for s in found if Chem.MolFromSmiles(s).GetNumHeavyAtoms() <= MAX_HEAVY]
+    small = small_molecules(read_member(fetch(*ARCHIVE), MEMBER), MAX_ATOMS, ELEMENTS)
+    heavy = [s for s in small if Chem.MolFromSmiles(s).GetNumHeavyAtoms() <= MAX_HEAVY]
     return schedule(heavy, seed)
 
 
@@ -101,10 +101,10 @@ def label_one(smiles: str, seed: int, folder: Path) -> None:
 
 
 def _labels(smiles: str, seed: int) -> dict[str, Any] | str:
-    found = geometry(smiles, seed)
-    if isinstance(found, str):
-        return found
-    numbers, positions = found
+    start = geometry(smiles, seed)
+    if isinstance(start, str):
+        return start
+    numbers, positions = start
     labels = label_levels(numbers, positions)
     if labels is None:
         return "SCF not converged"
@@ -122,13 +122,13 @@ def _labels(smiles: str, seed: int) -> dict[str, Any] | str:
 
 def columns() -> list[Column]:
     """Columns of `dft-levels`."""
-    made = [ID, SPLIT, GROUP, positions_column(), TYPES, Column("charge", "e", "condition")]
-    made += [Column("energy", "eV", "label", level, (), "float64") for level in LEVELS]
-    made.append(Column("forces", "eV/angstrom", "label", PBE, (-1, 3)))
-    made.append(Column("dipole", "e*angstrom", "label", PBE, (3,)))
-    made += [Column(name, "eV", "label", PBE) for name in ("homo", "lumo")]
-    made.append(Column("density_coefficients", "1", "label", PBE, (-1, density_basis.DIM)))
-    return made
+    listed = [ID, SPLIT, GROUP, positions_column(), TYPES, Column("charge", "e", "condition")]
+    listed += [Column("energy", "eV", "label", level, (), "float64") for level in LEVELS]
+    listed.append(Column("forces", "eV/angstrom", "label", PBE, (-1, 3)))
+    listed.append(Column("dipole", "e*angstrom", "label", PBE, (3,)))
+    listed += [Column(name, "eV", "label", PBE) for name in ("homo", "lumo")]
+    listed.append(Column("density_coefficients", "1", "label", PBE, (-1, density_basis.DIM)))
+    return listed
 
 
 def rows(done: Sequence[str], folder: Path, coefficients: int) -> Iterator[dict[str, Any]]:
@@ -166,9 +166,9 @@ def counts(table: Sequence[Mapping[str, Any]], failed: Sequence[tuple[str, str]]
 
     types = [row["types[1]"] for row in table]
     splits = Counter(row["split"] for row in table)
-    sizes = Counter(len(own) for own in types)
-    heavy = Counter(int((own > 1).sum()) for own in types)
-    elements = Counter(int(z) for own in types for z in set(own))
+    sizes = Counter(len(numbers) for numbers in types)
+    heavy = Counter(int((numbers > 1).sum()) for numbers in types)
+    elements = Counter(int(z) for numbers in types for z in set(numbers))
     reasons = Counter(reason for _, reason in failed)
     fitted = sum(f"density_coefficients[1]@{PBE}" in row for row in table)
 

@@ -87,14 +87,14 @@ def _labels(smiles: str, seed: int) -> dict[str, Any] | str:
 
 def columns() -> list[Column]:
     """Columns of `dft-small`; coefficients at PBE only, to keep the file small."""
-    made = [ID, SPLIT, GROUP, positions_column(), TYPES, Column("charge", "e", "condition")]
+    listed = [ID, SPLIT, GROUP, positions_column(), TYPES, Column("charge", "e", "condition")]
     for level in LEVELS.values():
-        made += [Column(name, "eV", "label", level, (), "float64") for name in ENERGIES]
-        made.append(Column("xc_correction", "eV", "label", level, (), "float64"))
-        made.append(Column("dipole", "e*angstrom", "label", level, (3,)))
-        made.append(Column("density_projections", "1", "label", level, (-1, density_basis.DIM)))
-    made.append(Column("density_coefficients", "1", "label", PBE, (-1, density_basis.DIM)))
-    return made
+        listed += [Column(name, "eV", "label", level, (), "float64") for name in ENERGIES]
+        listed.append(Column("xc_correction", "eV", "label", level, (), "float64"))
+        listed.append(Column("dipole", "e*angstrom", "label", level, (3,)))
+        listed.append(Column("density_projections", "1", "label", level, (-1, density_basis.DIM)))
+    listed.append(Column("density_coefficients", "1", "label", PBE, (-1, density_basis.DIM)))
+    return listed
 
 
 def rows(done: Sequence[str], folder: Path) -> Iterator[dict[str, Any]]:

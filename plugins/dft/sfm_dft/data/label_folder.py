@@ -37,13 +37,13 @@ def failure_file(folder: Path, smiles: str) -> Path:
     return work_file(folder, smiles).with_suffix(".failed")
 
 
-def keep(folder: Path, smiles: str, found: Mapping[str, Any] | str) -> None:
+def keep(folder: Path, smiles: str, labels: Mapping[str, Any] | str) -> None:
     """Write a molecule's labels, whole or not at all; or the reason why there are none."""
-    if isinstance(found, str):
-        write_text(failure_file(folder, smiles), f"{found}\n")
+    if isinstance(labels, str):
+        write_text(failure_file(folder, smiles), f"{labels}\n")
         return
     with atomic(work_file(folder, smiles)) as scratch:
-        np.savez_compressed(scratch, smiles=np.array(smiles), **found)
+        np.savez_compressed(scratch, smiles=np.array(smiles), **labels)
 
 
 def label_first(
@@ -94,8 +94,8 @@ def _settled(folder: Path, smiles: str) -> bool:
 
 def failures(order: Iterable[str], folder: Path) -> list[tuple[str, str]]:
     """(SMILES, reason) of the molecules of `order` that were tried in vain."""
-    found = ((s, failure_file(folder, s)) for s in order)
-    return [(s, path.read_text().strip()) for s, path in found if path.exists()]
+    files = ((s, failure_file(folder, s)) for s in order)
+    return [(s, path.read_text().strip()) for s, path in files if path.exists()]
 
 
 def write_failures(listed: Iterable[tuple[str, str]], path: Path) -> None:

@@ -40,8 +40,8 @@ UNCERTAINTY = Column("atomisation_energy_uncertainty", "eV", "label", ATCT, (), 
 
 def columns() -> list[Column]:
     """Columns of `g2-atomisation`."""
-    made = [ID, SPLIT, GROUP, positions_column(), TYPES, Column("charge", "e", "condition")]
-    return [*made, ENERGY, ACTIVE, UNCERTAINTY]
+    listed = [ID, SPLIT, GROUP, positions_column(), TYPES, Column("charge", "e", "condition")]
+    return [*listed, ENERGY, ACTIVE, UNCERTAINTY]
 
 
 def rows() -> Iterator[dict[str, Any]]:
@@ -100,6 +100,6 @@ def g2_energy(name: str, symbols: Iterable[str]) -> float:
     from ase.data.g2 import data
 
     tables: dict[str, Any] = data
-    own = tables[name]
+    entry = tables[name]
     atoms = sum(tables[a]["enthalpy"] - tables[a]["thermal correction"] for a in symbols)
-    return float(atoms - own["enthalpy"] + own["thermal correction"] + own["ZPE"])
+    return float(atoms - entry["enthalpy"] + entry["thermal correction"] + entry["ZPE"])

@@ -97,8 +97,8 @@ def start(
         return first
     if coulomb is not None:
         return relaxed(molecule, fixed, first, coulomb)
-    with fitting(molecule) as own:
-        return relaxed(molecule, fixed, first, own)
+    with fitting(molecule) as fitted:
+        return relaxed(molecule, fixed, first, fitted)
 
 
 def predicted(molecule: Any, model: FoundationModel, level: str | None = None) -> np.ndarray:
@@ -124,8 +124,8 @@ def predicted(molecule: Any, model: FoundationModel, level: str | None = None) -
     )
     chosen = model.level(ENCODER, level, QUANTITY)
     # a start claims nothing: the self-consistent field mends what lies outside the training data
-    found: Any = predict(model, sample, level=chosen, quantities=[QUANTITY], extrapolate=True)
-    return np.asarray(found[QUANTITY], dtype=np.float64)
+    prediction: Any = predict(model, sample, level=chosen, quantities=[QUANTITY], extrapolate=True)
+    return np.asarray(prediction[QUANTITY], dtype=np.float64)
 
 
 def superposed(molecule: Any) -> np.ndarray:
@@ -209,11 +209,11 @@ def fitting(molecule: Any) -> Iterator[Coulomb]:
     """J (n, n) of a density matrix (n, n) by PySCF's density fitting; integrals made once."""
     from pyscf import df
 
-    made = df.DF(molecule, AUXILIARY_BASIS).build()
+    fit_basis = df.DF(molecule, AUXILIARY_BASIS).build()
     try:
-        yield lambda total: np.asarray(made.get_jk(total, with_k=False)[0])
+        yield lambda total: np.asarray(fit_basis.get_jk(total, with_k=False)[0])
     finally:
-        for file in (made._cderi_to_save, made._cderi):
+        for file in (fit_basis._cderi_to_save, fit_basis._cderi):
             if hasattr(file, "close"):
                 file.close()
 

@@ -102,8 +102,10 @@ class CoulombTraining:
         features = model.features({ENCODER: tokens})[ENCODER]
         values = model.heads[HEAD](features, tokens) @ self.map.float().T + self.shift[tokens.types]
         out = []
-        for x, own in zip(batch, values.split([len(x.coefficients) for x in batch]), strict=True):
-            error = (own - x.coefficients.float()).reshape(-1)
+        for x, predicted in zip(
+            batch, values.split([len(x.coefficients) for x in batch]), strict=True
+        ):
+            error = (predicted - x.coefficients.float()).reshape(-1)
             out.append(((error @ x.metric @ error).clamp_min(1e-12) / x.electrons).sqrt())
         return torch.stack(out)
 
@@ -190,9 +192,9 @@ def whitening(rest: Tensor) -> Tensor:
 
 def _radial_rows() -> list[list[Tensor]]:
     """For each l, for each of its components, the places of the radial functions among the 45."""
-    found, start = [], 0
+    rows, start = [], 0
     for degree, count in enumerate(COUNTS):
         width = 2 * degree + 1
-        found.append([start + k + width * torch.arange(count) for k in range(width)])
+        rows.append([start + k + width * torch.arange(count) for k in range(width)])
         start += width * count
-    return found
+    return rows

@@ -26,7 +26,7 @@ class DistanceAverage:
     """
 
     def __init__(self, examples: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
-        found: dict[tuple[int, int], list[tuple[float, np.ndarray]]] = defaultdict(list)
+        pairs: dict[tuple[int, int], list[tuple[float, np.ndarray]]] = defaultdict(list)
         for types, positions, matrix in examples:
             blocks = to_blocks(matrix, types)
             for i, j in np.ndindex(len(types), len(types)):
@@ -35,10 +35,10 @@ class DistanceAverage:
                 length = float(np.linalg.norm(edge))
                 if i == j:
                     key = (key[0], 0)
-                found[key].append((length, invariants(blocks[i, j], edge)))
+                pairs[key].append((length, invariants(blocks[i, j], edge)))
         self.tables = {
             key: (np.array([r for r, _ in rows]), np.stack([v for _, v in rows]))
-            for key, rows in found.items()
+            for key, rows in pairs.items()
         }
 
     def matrix(self, types: np.ndarray, positions: np.ndarray) -> np.ndarray:

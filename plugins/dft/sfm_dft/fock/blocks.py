@@ -195,8 +195,8 @@ class FockBlocks(nn.Module):
     def forward(self, features: Tokens, pairs: Pairs, overlap: Tensor) -> Tensor:
         """Features of N atoms, overlap (P, 5, 5) -> F - F0, (P, 5, 5) in hartree."""
         first, second = pairs.first, pairs.second
-        own = self.mean[features.types] + self.atom_scale * self.atoms(features)
-        out = 0.5 * (own[first] @ overlap + overlap @ own[second])
+        on_site = self.mean[features.types] + self.atom_scale * self.atoms(features)
+        out = 0.5 * (on_site[first] @ overlap + overlap @ on_site[second])
         apart = torch.nonzero(first != second).squeeze(1)
         if len(apart):
             i, j = first[apart], second[apart]

@@ -11,7 +11,7 @@ from sfm.units import factor
 from sfm_dft.fock.labels import FockLabel, minimal_molecule, self_consistent
 
 
-def orbital_errors(found: np.ndarray, label: FockLabel) -> dict[str, float]:
+def orbital_errors(fock: np.ndarray, label: FockLabel) -> dict[str, float]:
     """Errors of a matrix (n, n): `elements` mHa, levels and gap eV, `similarity` of 0 to 1.
 
     Levels come from F C = S C e. `occupied` is the mean over occupied levels, `similarity` is
@@ -19,13 +19,13 @@ def orbital_errors(found: np.ndarray, label: FockLabel) -> dict[str, float]:
     Without a virtual orbital, `lumo` and `gap` are NaN.
     """
     count, ev = label.occupied, factor("hartree", "eV")
-    energies, orbitals = eigh(found, label.overlap)
+    energies, orbitals = eigh(fock, label.overlap)
     true, target = eigh(label.fock, label.overlap)
     error = (energies - true) * ev
     has_virtual = count < len(true)
     common = orbitals[:, :count].T @ label.overlap @ target[:, :count]
     return {
-        "elements": 1e3 * float(np.abs(found - label.fock).mean()),
+        "elements": 1e3 * float(np.abs(fock - label.fock).mean()),
         "occupied": float(np.abs(error[:count]).mean()),
         "homo": float(abs(error[count - 1])),
         "lumo": float(abs(error[count])) if has_virtual else float("nan"),
@@ -34,9 +34,9 @@ def orbital_errors(found: np.ndarray, label: FockLabel) -> dict[str, float]:
     }
 
 
-def cycles(found: np.ndarray, label: FockLabel) -> float:
+def cycles(fock: np.ndarray, label: FockLabel) -> float:
     """Cycles of PySCF's self-consistent field from the occupied space of a matrix; NaN: failed."""
-    orbitals = eigh(found, label.overlap)[1][:, : label.occupied]
+    orbitals = eigh(fock, label.overlap)[1][:, : label.occupied]
     molecule = minimal_molecule(label.types, label.positions)
     mean_field = self_consistent(molecule, 2.0 * orbitals @ orbitals.T)
     return float(mean_field.cycles) if mean_field.converged else float("nan")
@@ -53,11 +53,11 @@ def evaluate(
     every: run the self-consistent field of every k-th molecule only; 0: of none.
     """
     matrices = [predict(label) for label in labels]
-    rows = [orbital_errors(found, x) for found, x in zip(matrices, labels, strict=True)]
+    rows = [orbital_errors(fock, x) for fock, x in zip(matrices, labels, strict=True)]
     means = {k: float(np.nanmean([row[k] for row in rows])) for k in rows[0]}
     if every:
         chosen = zip(matrices[::every], labels[::every], strict=True)
-        counts = np.array([cycles(found, x) for found, x in chosen])
+        counts = np.array([cycles(fock, x) for fock, x in chosen])
         means["failed"] = float(np.isnan(counts).sum())
         converged = counts[np.isfinite(counts)]
         means["cycles"] = float(converged.mean()) if len(converged) else float("nan")

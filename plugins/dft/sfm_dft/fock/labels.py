@@ -113,20 +113,22 @@ def label_all(samples: Sequence[Sample], folder: Path) -> dict[str, FockLabel]:
     for count, sample in enumerate(samples, start=1):
         name = hashlib.sha256(np.asarray(sample.positions, dtype=np.float64).tobytes())
         path = folder / f"{name.hexdigest()[:20]}.npz"
-        found = _read(path) if path.exists() else label(sample.types, sample.positions)
-        if found is None:
+        labelled = _read(path) if path.exists() else label(sample.types, sample.positions)
+        if labelled is None:
             note(f"{sample.id}: no self-consistent field, left out")
             continue
         if not path.exists():
-            _write(path, found)
-        out[sample.id] = found
+            _write(path, labelled)
+        out[sample.id] = labelled
         if count % 100 == 0 or count == len(samples):
             note(f"labels: {count}/{len(samples)}")
     return out
 
 
-def _write(path: Path, found: FockLabel) -> None:
-    values: dict[str, Any] = {f.name: np.asarray(getattr(found, f.name)) for f in fields(found)}
+def _write(path: Path, labelled: FockLabel) -> None:
+    values: dict[str, Any] = {
+        f.name: np.asarray(getattr(labelled, f.name)) for f in fields(labelled)
+    }
     with atomic(path) as scratch:
         np.savez(scratch, **values)
 

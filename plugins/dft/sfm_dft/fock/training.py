@@ -87,8 +87,8 @@ class FockModel(nn.Module):
             positions=positions,
             conditions={"charge": 0.0},
         )
-        made = self.base.encoder(ENCODER).tokenize(sample)  # context 0, the only one there is
-        return made.to(self.base.device, self.base.dtype)
+        tokens = self.base.encoder(ENCODER).tokenize(sample)  # context 0, the only one there is
+        return tokens.to(self.base.device, self.base.dtype)
 
     def forward(self, tokens: Tokens, pairs: Pairs, overlap: Tensor) -> Tensor:
         """F - F0 of a batch, (P, 5, 5) in hartree."""
@@ -101,8 +101,8 @@ class FockModel(nn.Module):
         """Fock matrix (n, n) in hartree, PySCF's order, from S and F0 (n, n) of the molecule."""
         tokens, atoms = self.tokens(types, positions), len(types)
         blocks = torch.from_numpy(to_blocks(overlap, types)).to(tokens.positions)
-        found = self(tokens, Pairs.of(torch.tensor([atoms])), blocks.flatten(0, 1))
-        whole = found.reshape(atoms, atoms, WIDTH, WIDTH).double().numpy()
+        values = self(tokens, Pairs.of(torch.tensor([atoms])), blocks.flatten(0, 1))
+        whole = values.reshape(atoms, atoms, WIDTH, WIDTH).double().numpy()
         return start + to_matrix(whole, types)
 
     def save(self, folder: str | Path) -> Path:
@@ -173,12 +173,14 @@ def normalise(blocks: FockBlocks, train: Sequence[Example]) -> None:
         values, vectors = torch.linalg.eigh(x.overlap[same].double())
         turned = vectors.mT @ x.difference[same].double() @ vectors
         sums = (values.unsqueeze(2) + values.unsqueeze(1)).clamp_min(1e-3)  # zero where padded
-        own = vectors @ (2.0 * turned / sums) @ vectors.mT
-        solved.append(own)
-        for number, block in zip(x.tokens.types.tolist(), own, strict=True):
+        on_site = vectors @ (2.0 * turned / sums) @ vectors.mT
+        solved.append(on_site)
+        for number, block in zip(x.tokens.types.tolist(), on_site, strict=True):
             rows.setdefault(number, []).append(block)
         overlap = x.overlap.double()
-        rest = x.difference - 0.5 * (own[pairs.first] @ overlap + overlap @ own[pairs.second])
+        rest = x.difference - 0.5 * (
+            on_site[pairs.first] @ overlap + overlap @ on_site[pairs.second]
+        )
         apart = ~same
         edge = x.tokens.positions[pairs.first] - x.tokens.positions[pairs.second]
         fading = torch.exp(-0.5 * edge.square().sum(-1) / blocks.decay**2)[apart]
@@ -186,8 +188,8 @@ def normalise(blocks: FockBlocks, train: Sequence[Example]) -> None:
         inside = blocks.mask(x.tokens.types, pairs)[apart][near]
         rests.append((rest[apart][near] / fading[near][:, None, None], inside))
     eye = torch.eye(3, dtype=torch.float64)
-    for number, found in rows.items():
-        mean = torch.stack(found).mean(0)
+    for number, blocks_of in rows.items():
+        mean = torch.stack(blocks_of).mean(0)
         trace = mean[2:, 2:].trace() / 3.0
         blocks.mean[number] = torch.block_diag(mean[:2, :2], trace * eye).to(blocks.mean)
     numbers = torch.cat([x.tokens.types for x in train])
@@ -233,8 +235,8 @@ class FockTraining:
         model = model or self.model
         tokens = Tokens.cat([x.tokens for x in batch])
         pairs = Pairs.of(tokens.counts())
-        found = model(tokens, pairs, torch.cat([x.overlap for x in batch]))
-        error = found - torch.cat([x.difference for x in batch])
+        predicted = model(tokens, pairs, torch.cat([x.overlap for x in batch]))
+        error = predicted - torch.cat([x.difference for x in batch])
         inside = model.blocks.mask(tokens.types, pairs)
         sums = torch.stack([error.abs().sum((1, 2)), inside.sum((1, 2))], dim=1)
         sums = sums.new_zeros(len(batch), 2).index_add(0, pairs.molecule, sums)

@@ -13,16 +13,12 @@ from torch import Tensor
 
 from sfm_dft.basis.density_basis import atom_rotation
 from sfm_dft.basis.gaussians import Gaussians
-from sfm_dft.gradients.forces import (
-    closure_energy,
-    exact_exchange_scale,
-    exact_exchange_terms,
-    exact_hartree_terms,
-    small_terms,
-)
+from sfm_dft.gradients.closure import closure_energy
+from sfm_dft.gradients.forces import exact_exchange_scale, small_terms
+from sfm_dft.gradients.two_electron import exact_exchange_terms, exact_hartree_terms
 from sfm_dft.integrals import fitted_factors, nuclear, three_centre_overlap
 from sfm_dft.scf.energy import EnergyFunctional
-from sfm_dft.xc.functional import Functional
+from sfm_dft.xc.contract import Functional
 
 
 def lagrangian(
@@ -60,8 +56,8 @@ def one_electron(
     if energy.closure is not None and not isinstance(energy.closure, Functional):
         assert gaussians.projectors is not None
         values = three_centre_overlap(moved, gaussians.projectors.at(positions))
-        found = (values * total[..., None]).sum((0, 1)).reshape(len(positions), -1)
-        projections = found @ torch.tensor(atom_rotation()).to(d).mT
+        overlaps = (values * total[..., None]).sum((0, 1)).reshape(len(positions), -1)
+        projections = overlaps @ torch.tensor(atom_rotation()).to(d).mT
         out = out + closure_energy(energy, projections, positions)
     return out
 

@@ -62,7 +62,7 @@ def moving_density(
     with torch.no_grad():
         value = torch.stack([fields(row, grid, rung) for row in density_matrix])
     ordered = torch.stack([grid.sort(row) for row in density_matrix])
-    found = in_pieces(value, pieces, ordered, positions, points)
+    on_grid = in_pieces(value, pieces, ordered, positions, points)
     place = None
     if whole:
         place = GridPoints(
@@ -74,9 +74,9 @@ def moving_density(
             molecule=torch.zeros_like(molecule.numbers),
         )
     density = GridDensity(
-        rho=found[:, 0],
-        gradient=found[:, 1:4] if channels > 1 else None,
-        tau=found[:, 4] if channels > 4 else None,
+        rho=on_grid[:, 0],
+        gradient=on_grid[:, 1:4] if channels > 1 else None,
+        tau=on_grid[:, 4] if channels > 4 else None,
         grid=place,
     )
     return density, weights
@@ -93,19 +93,19 @@ def _densities(
     """rho, its gradient and tau (s, c, g) of one block."""
     order = 0 if channels == 1 else 1
     chi = _jet(jets, order, block, points[block.points], positions)  # (1 or 4, k, g)
-    found = []
+    rows = []
     for row in density_matrix:
-        own = block.part(row)
-        half = own @ chi[0]
+        matrix = block.part(row)
+        half = matrix @ chi[0]
         if channels == 1:
-            found.append((chi[0] * half).sum(0, keepdim=True))
+            rows.append((chi[0] * half).sum(0, keepdim=True))
             continue
         slopes = chi[1:]
         lines = [(chi[0] * half).sum(0, keepdim=True), 2.0 * (slopes * half).sum(1)]
         if channels == 5:
-            lines.append(0.5 * (slopes * (own @ slopes)).sum((0, 1))[None])
-        found.append(torch.cat(lines))
-    return torch.stack(found)
+            lines.append(0.5 * (slopes * (matrix @ slopes)).sum((0, 1))[None])
+        rows.append(torch.cat(lines))
+    return torch.stack(rows)
 
 
 def _jet(jets: Jets, order: int, block: Block, points: Tensor, positions: Tensor) -> Tensor:
@@ -125,9 +125,9 @@ class _Jet(torch.autograd.Function):
         ctx.jets, ctx.order, ctx.block = jets, order, block
         ctx.save_for_backward(points, positions)
         moves = any(ctx.needs_input_grad[3:])
-        found = jets(order + moves, points, positions, block.shells)
-        ctx.next = found if moves else None
-        return found[: size(order)]
+        derivatives = jets(order + moves, points, positions, block.shells)
+        ctx.next = derivatives if moves else None
+        return derivatives[: size(order)]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:

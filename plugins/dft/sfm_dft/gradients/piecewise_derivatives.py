@@ -99,7 +99,7 @@ class _Slopes(torch.autograd.Function):
         return (None, None, back, *(next(rest) if want else None for want in needed))
 
 
-def _add(total: list[Tensor], found: Sequence[Tensor | None]) -> None:
-    for sum_, slope in zip(total, found, strict=True):
+def _add(total: list[Tensor], slopes: Sequence[Tensor | None]) -> None:
+    for sum_, slope in zip(total, slopes, strict=True):
         if slope is not None:
             sum_ += slope

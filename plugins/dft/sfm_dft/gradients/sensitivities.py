@@ -23,8 +23,8 @@ from sfm_dft.integrals.orbitals import displacements, orbital_values
 from sfm_dft.scf.diis import Orbitals
 from sfm_dft.scf.energy import EnergyFunctional
 from sfm_dft.scf.molecule import Molecule
+from sfm_dft.xc.contract import Functional
 from sfm_dft.xc.density import GridDensity
-from sfm_dft.xc.functional import Functional
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +82,9 @@ def sensitivities(energy: EnergyFunctional, solution: Orbitals) -> Sensitivities
         )
         value = value + _on_grid(energy, molecule, shells, d[0])
         exponents, coefficients = zip(*leaves, strict=True)
-        found = torch.autograd.grad(value, [charges, *exponents, *coefficients])
+        slopes = torch.autograd.grad(value, [charges, *exponents, *coefficients])
     count = len(exponents)
-    return Sensitivities(found[0], found[1 : 1 + count], found[1 + count :], gaussians.orbitals)
+    return Sensitivities(slopes[0], slopes[1 : 1 + count], slopes[1 + count :], gaussians.orbitals)
 
 
 def _on_grid(energy: EnergyFunctional, molecule: Molecule, shells: Shells, d: Tensor) -> Tensor:

@@ -73,15 +73,15 @@ def atomic_grid(number: int, level: int, prune: bool) -> tuple[np.ndarray, np.nd
     points, weights = [], []
     for degree in np.unique(degrees):
         directions, shares = lebedev_rule(degree)
-        own = np.flatnonzero(degrees == degree)
-        for start in range(0, len(own), GROUP):
-            group = own[start : start + GROUP]
+        shell = np.flatnonzero(degrees == degree)
+        for start in range(0, len(shell), GROUP):
+            group = shell[start : start + GROUP]
             points.append(np.einsum("i,kj->jik", radii[group], directions).reshape(-1, 3))
             weights.append(np.outer(shares, radii[group] ** 2 * steps[group]).reshape(-1))
-    found = np.concatenate(points), np.concatenate(weights)
-    for array in found:
+    quadrature = np.concatenate(points), np.concatenate(weights)
+    for array in quadrature:
         array.setflags(write=False)
-    return found
+    return quadrature
 
 
 def radial(count: int, xi: float) -> tuple[np.ndarray, np.ndarray]:

@@ -133,11 +133,11 @@ def partition(
     points: Tensor, positions: Tensor, numbers: Tensor, owners: Tensor, volumes: Tensor
 ) -> Tensor:
     """Becke's weights (G,) of points (G, 3)."""
-    adjustment, found = size_adjustment(numbers), []
+    adjustment, weights = size_adjustment(numbers), []
     for part in torch.arange(len(points), device=points.device).split(partition_size(positions)):
         shift = displacements(positions, points[part])
-        found.append(becke_weights(shift, positions, adjustment, owners[part], volumes[part]))
-    return torch.cat(found)
+        weights.append(becke_weights(shift, positions, adjustment, owners[part], volumes[part]))
+    return torch.cat(weights)
 
 
 def _neighbours(points: Tensor, positions: Tensor) -> Tensor:

@@ -93,16 +93,16 @@ class Jets:
         """negligible: value and slope beyond which a shell does not reach."""
         groups, order, reach = [], [], []
         for block in shells.blocks:
-            for own, rows in _alike(block):
+            for members, rows in _alike(block):
                 group = _Group(
                     block.degree,
-                    block.atoms[own],
+                    block.atoms[members],
                     block.exponents[rows],
                     block.weights()[rows],
                 )
                 groups.append(group)
-                numbers = torch.arange(block.width, device=own.device)
-                order.append((block.offsets[own][:, None] + numbers).reshape(-1))
+                numbers = torch.arange(block.width, device=members.device)
+                order.append((block.offsets[members][:, None] + numbers).reshape(-1))
                 reach.append(_reach(group, negligible))
         atoms = [g.atoms.repeat_interleave(g.width) for g in groups]
         return cls(
@@ -173,10 +173,10 @@ def _alike(block: Block) -> Iterator[tuple[Tensor, Tensor]]:
         while len(left):
             atoms = block.atoms[left]
             before = (atoms[:, None] == atoms).tril(-1).any(1)
-            own = left[~before]
-            own = own[torch.argsort(block.atoms[own])]
-            numbers = torch.arange(length, device=own.device)
-            yield own, rows[starts[own][:, None] + numbers]
+            members = left[~before]
+            members = members[torch.argsort(block.atoms[members])]
+            numbers = torch.arange(length, device=members.device)
+            yield members, rows[starts[members][:, None] + numbers]
             left = left[before]
 
 

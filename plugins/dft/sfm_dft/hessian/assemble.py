@@ -71,16 +71,16 @@ def _skeleton(
     def take(function: Any, work: str) -> Skeleton:
         return by_autograd(function, r, d, weighted, occupied, f"vibrations: {work}, displacement")
 
-    found = take(partial(one_electron, energy, gaussians, charges), "one-electron integrals")
+    skeleton = take(partial(one_electron, energy, gaussians, charges), "one-electron integrals")
     if molecule.fitted and r.device.type == "cpu" and basis_sets.has_pyscf():
-        found = found + fitted_terms(energy, occupied)
+        skeleton = skeleton + fitted_terms(energy, occupied)
     else:
         more = take(lambda r, d, w: two_electron(energy, gaussians, r, d), "two-electron integrals")
-        found = found + Skeleton(more.second, more.focks)
+        skeleton = skeleton + Skeleton(more.second, more.focks)
     if expansion is not None:
-        return found + grid_terms(energy, occupied, expansion)
+        return skeleton + grid_terms(energy, occupied, expansion)
     more = take(lambda r, d, w: grid_energy(energy, d, r), "grid")
-    return found + Skeleton(more.second, more.focks)
+    return skeleton + Skeleton(more.second, more.focks)
 
 
 def _respond(
@@ -99,9 +99,9 @@ def _respond(
         right.append((f + k)[:, o:] - 0.5 * s[:, o:, :o] * (e[o:, None] + e[:o]))
     y = _solve(occupied, answer, right, weights)
     changes = []
-    for z, found, w, o in zip(follow, y, weights, occupied.filled, strict=True):
+    for z, solution, w, o in zip(follow, y, weights, occupied.filled, strict=True):
         z = z.clone()
-        z[:, o:] -= w * found
+        z[:, o:] -= w * solution
         changes.append(z)
     moved = torch.zeros_like(overlap)
     rows = zip(turned, focks, answer(changes), occupied.levels, occupied.filled, strict=True)
@@ -136,8 +136,8 @@ def _solve(
         z = []
         for x, o in zip(split(flat), occupied.filled, strict=True):
             z.append(torch.cat([x.new_zeros(count, o, o), x], 1))
-        found = answer(z)
-        return join([x[:, o:] for x, o in zip(found, occupied.filled, strict=True)])
+        answered = answer(z)
+        return join([x[:, o:] for x, o in zip(answered, occupied.filled, strict=True)])
 
     return split(conjugate_gradients(couple, lambda x: scale * x, join(right), tolerance=TOLERANCE))
 

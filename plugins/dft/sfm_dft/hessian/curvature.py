@@ -109,7 +109,7 @@ class Curvature:
 
     def along(self, motion: Motion, parameters: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:
         """H v (A, 3) in hartree per bohr^2, and the derivative of (dE/dR).v by each parameter."""
-        found = torch.autograd.grad(
+        slopes = torch.autograd.grad(
             self._slopes,
             [self._r, *parameters],
             [motion.displacement, motion.density_matrix, motion.weighted],
@@ -117,7 +117,7 @@ class Curvature:
             allow_unused=True,
             materialize_grads=True,
         )
-        return tuple(found)
+        return tuple(slopes)
 
     def dipole_derivative(self, motion: Motion) -> Tensor:
         """Change (3,) of the dipole moment with the displacement, e."""

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from sfm_dft.grid.molecular import fields
 from sfm_dft.scf.energy import POINTS, EnergyFunctional
+from sfm_dft.xc.contract import Functional
 from sfm_dft.xc.density import GridDensity
-from sfm_dft.xc.functional import Functional
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Expansion:
         """About the density of one molecule, density matrix (s, n, n)."""
         (molecule,) = energy.system.molecules
         with torch.no_grad():
-            found = torch.stack([fields(d, molecule.grid, energy.rung) for d in density_matrix])
-        parts = [_expand(energy, part) for part in found.split(POINTS, dim=-1)]
+            density = torch.stack([fields(d, molecule.grid, energy.rung) for d in density_matrix])
+        parts = [_expand(energy, part) for part in density.split(POINTS, dim=-1)]
         return cls(*(torch.cat(x, -1) for x in zip(*parts, strict=True)))
 
 

@@ -50,8 +50,8 @@ class _Fitted:
         total = occupied.share * occupied.density_matrix().sum(0)
         self.total = total
         self.c = self._raised(self.factors.flatten(1) @ total.flatten())
-        self.half = [self.factors @ own for own in occupied.own]  # L^-1 (P|m i), (P, n, o)
-        squares = [own.mT @ h for own, h in zip(occupied.own, self.half, strict=True)]
+        self.half = [self.factors @ c_occ for c_occ in occupied.own]  # L^-1 (P|m i), (P, n, o)
+        squares = [c_occ.mT @ h for c_occ, h in zip(occupied.own, self.half, strict=True)]
         self.pairs = [self._raised(x) for x in squares]  # c of each pair ij, (P, o, o)
 
     def _raised(self, x: Tensor) -> Tensor:
@@ -111,10 +111,10 @@ class _Fitted:
 
         bases = self.molecule.nbas
         window = (0, bases, 0, bases, *shells)
-        found = incore.aux_e2(
+        integrals = incore.aux_e2(
             self.molecule, self.auxiliary, name, aosym="s1", comp=components, shls_slice=window
         )
-        return torch.from_numpy(np.asarray(found))
+        return torch.from_numpy(np.asarray(integrals))
 
     def _first(
         self, part: slice, shells: tuple[int, int], slopes: list[Tensor], focks: list[Tensor]
@@ -124,18 +124,18 @@ class _Fitted:
         places, atoms = self.places[part], self.molecule.natm
         there = torch.nn.functional.one_hot(places, atoms).mT.to(gradient)  # (A, p)
         here = torch.nn.functional.one_hot(self.sites, atoms).mT.to(gradient)  # (A, n)
-        for row, own in enumerate(self.occupied.own):
-            right = torch.einsum("xmnp,ni->xmip", gradient, own)
+        for row, c_occ in enumerate(self.occupied.own):
+            right = torch.einsum("xmnp,ni->xmip", gradient, c_occ)
             left = torch.stack(
                 [
-                    torch.einsum("xnmp,ni->xmip", gradient[:, index], own[index])
+                    torch.einsum("xnmp,ni->xmip", gradient[:, index], c_occ[index])
                     for index in ((self.sites == a).nonzero()[:, 0] for a in range(atoms))
                 ]
             )
             both = right + left.sum(0)
             moved = there[:, None, None, None] * both - left
             moved = (moved - here[:, None, :, None, None] * right).flatten(0, 1)  # (U, n, o, p)
-            slopes[row][:, part] = torch.einsum("mj,umip->upji", own, moved)
+            slopes[row][:, part] = torch.einsum("mj,umip->upji", c_occ, moved)
             focks[row] += moved @ self.c[part]
             if self.exchange:
                 pairs = self.pairs[row][part]
@@ -146,8 +146,8 @@ class _Fitted:
         atoms = self.molecule.natm
         weights = self.total[..., None] * self.c[part]
         if self.exchange:
-            for own, pairs in zip(self.occupied.own, self.pairs, strict=True):
-                spread = torch.einsum("mi,pij,nj->mnp", own, pairs[part], own)
+            for c_occ, pairs in zip(self.occupied.own, self.pairs, strict=True):
+                spread = torch.einsum("mi,pij,nj->mnp", c_occ, pairs[part], c_occ)
                 weights = weights - self.exchange * self.occupied.share * spread
         there = torch.nn.functional.one_hot(self.places[part], atoms).to(weights)  # (p, A)
         here = torch.nn.functional.one_hot(self.sites, atoms).to(weights)  # (n, A)
@@ -163,9 +163,9 @@ class _Fitted:
             for pairs in self.pairs:
                 flat = pairs.flatten(1)
                 weights = weights + 0.5 * self.exchange * self.occupied.share * flat @ flat.mT
-        found = torch.from_numpy(self.auxiliary.intor("int2c2e_ipip1")) * weights
-        places = torch.nn.functional.one_hot(self.places, self.molecule.natm).to(found)
-        sums = torch.einsum("xpq,pa,qb->abx", found, places, places)
+        integrals = torch.from_numpy(self.auxiliary.intor("int2c2e_ipip1")) * weights
+        places = torch.nn.functional.one_hot(self.places, self.molecule.natm).to(integrals)
+        sums = torch.einsum("xpq,pa,qb->abx", integrals, places, places)
         return between_atoms(sums.unflatten(2, (3, 3)))
 
     def _metric_slopes(self, slopes: list[Tensor]) -> tuple[list[Tensor], Tensor]:

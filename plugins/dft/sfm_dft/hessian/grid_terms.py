@@ -33,12 +33,12 @@ def grid_terms(energy: EnergyFunctional, occupied: Occupied, expansion: Expansio
     """Skeleton of the exchange-correlation energy of a pointwise functional."""
     (molecule,) = energy.system.molecules
     with torch.no_grad():
-        found = _Sum(molecule.grid, molecule.positions, CHANNELS[energy.rung], occupied)
+        sums = _Sum(molecule.grid, molecule.positions, CHANNELS[energy.rung], occupied)
         second, weights = _weight_derivatives(molecule.grid, molecule, expansion.value)
         for number, block in enumerate(molecule.grid.blocks):
             report("vibrations: block of the grid", number, len(molecule.grid.blocks))
-            found.add(block, expansion, weights[:, block.points])
-        return Skeleton(second + found.second(), found.focks())
+            sums.add(block, expansion, weights[:, block.points])
+        return Skeleton(second + sums.second(), sums.focks())
 
 
 class _Sum:
@@ -96,10 +96,10 @@ class _Sum:
             self.direct += 2.0 * bent.movedim(1, 0).flatten(1) @ flat.mT
             for x in range(3):
                 for y in range(x + 1):
-                    own = 2.0 * torch.einsum("cog,caog->ag", t, parts[twice[x][y]]) @ owned.mT
-                    self.twice[:, :, x, y] += own
+                    on_atom = 2.0 * torch.einsum("cog,caog->ag", t, parts[twice[x][y]]) @ owned.mT
+                    self.twice[:, :, x, y] += on_atom
                     if x != y:
-                        self.twice[:, :, y, x] += own
+                        self.twice[:, :, y, x] += on_atom
             pulled = adjoint(answer[row], phi[:, None]) + bent
             part = (chi @ pulled.flatten(1, 2).mT).sum(0).unflatten(1, pulled.shape[1:3])
             self.here[row].index_put_((_all(which, part),), part, accumulate=True)
@@ -117,23 +117,23 @@ class _Sum:
 
     def focks(self) -> list[Tensor]:
         """C^T F_u C_o (U, n, o)."""
-        jets, found = self.grid.jets, []
+        jets, matrices = self.grid.jets, []
         back = torch.argsort(jets.order)
         atoms = len(self.positions)
         mine = torch.nn.functional.one_hot(jets.atoms, atoms).mT.to(self.direct)  # (A, n)
         for c, here, moved in zip(self.occupied.orbitals, self.here, self.moved, strict=True):
-            own = moved - mine[:, None, :, None] * moved.sum(0)
-            total = here.permute(1, 0, 2) + own.flatten(0, 1)
-            found.append(c.mT @ total[:, back] / self.occupied.share)
-        return found
+            change = moved - mine[:, None, :, None] * moved.sum(0)
+            total = here.permute(1, 0, 2) + change.flatten(0, 1)
+            matrices.append(c.mT @ total[:, back] / self.occupied.share)
+        return matrices
 
 
 def between_atoms(sums: Tensor) -> Tensor:
     """(U, U) of sums (A, A, 3, 3) of second derivatives by x and y, of something that moves with
     one atom M against another atom O: sum_MO (d_AO - d_AM) (d_BO - d_BM) sums_MO."""
     atoms = len(sums)
-    own = torch.diag_embed((sums.sum(0) + sums.sum(1)).permute(1, 2, 0))  # (3, 3, A, A)
-    out = own.permute(2, 3, 0, 1) - sums - sums.transpose(0, 1)
+    diagonal = torch.diag_embed((sums.sum(0) + sums.sum(1)).permute(1, 2, 0))  # (3, 3, A, A)
+    out = diagonal.permute(2, 3, 0, 1) - sums - sums.transpose(0, 1)
     return out.permute(0, 2, 1, 3).reshape(3 * atoms, 3 * atoms)
 
 

@@ -14,7 +14,7 @@ from sfm_dft.hessian.expansion import Expansion, adjoint, bilinear
 from sfm_dft.hessian.occupied import Occupied
 from sfm_dft.scf.diis import Orbitals
 from sfm_dft.scf.energy import EnergyFunctional
-from sfm_dft.xc.functional import Functional
+from sfm_dft.xc.contract import Functional
 
 Kernel = Callable[[list[Tensor]], list[Tensor]]
 
@@ -39,11 +39,11 @@ def kernel(
     back = solution.coefficients.detach().mT @ energy.system.overlap[:, None]
 
     def apply(changes: list[Tensor]) -> list[Tensor]:
-        found = []
+        blocks = []
         for matrix in occupied.matrices(changes):
-            own = couple(back @ matrix[None] @ back.mT)  # between the solution's own orbitals
-            found.append((back.mT @ own @ back)[0])
-        return occupied.between(torch.stack(found))
+            change = couple(back @ matrix[None] @ back.mT)  # between the solution's own orbitals
+            blocks.append((back.mT @ change @ back)[0])
+        return occupied.between(torch.stack(blocks))
 
     return apply
 
@@ -55,15 +55,15 @@ class _Kernel:
         self.channels = CHANNELS[energy.rung]
         self.curvature = molecule.grid.weights * expansion.curvature
         self.exchange = float(exact_exchange_scale(energy)) if energy.exact_exchange else 0.0
-        self.half = [self.factors @ own for own in occupied.own]  # (P, n, o)
+        self.half = [self.factors @ c_occ for c_occ in occupied.own]  # (P, n, o)
 
     def __call__(self, changes: list[Tensor]) -> list[Tensor]:
         moved = [c @ z for c, z in zip(self.occupied.orbitals, changes, strict=True)]
-        found = self._coulomb(moved)
+        coulomb = self._coulomb(moved)
         on_grid = self._grid(moved)
         out = []
         for row, c in enumerate(self.occupied.orbitals):
-            total = found[row] + on_grid[row] / self.occupied.share
+            total = coulomb[row] + on_grid[row] / self.occupied.share
             if self.exchange:
                 total = total - self.exchange * self._exchange(row, moved[row])
             out.append(c.mT @ total)
@@ -77,11 +77,11 @@ class _Kernel:
 
     def _exchange(self, row: int, moved: Tensor) -> Tensor:
         """sum_P L_P (C_o U^T + U C_o^T) L_P C_o, (B, n, o)."""
-        half, own = self.half[row], self.occupied.own[row]
-        square = own.mT @ half  # (P, o, o)
+        half, c_occ = self.half[row], self.occupied.own[row]
+        square = c_occ.mT @ half  # (P, o, o)
         turned = torch.einsum("bmi,pmk->bpik", moved, half)
         first = torch.einsum("pmi,bpik->bmk", half, turned)
-        n, o = own.shape
+        n, o = c_occ.shape
         wide = moved.permute(1, 0, 2).reshape(n, -1)  # (n, B o)
         step = (self.factors @ wide).unflatten(2, (-1, o))  # (P, n, B, o)
         second = torch.einsum("pmbi,pik->bmk", step, square)
@@ -92,13 +92,13 @@ class _Kernel:
         grid, occupied = self.grid, self.occupied
         slopes = min(self.channels, 4)
         order, back = grid.jets.order, torch.argsort(grid.jets.order)
-        own = [c[order] for c in occupied.own]
+        c_occ = [c[order] for c in occupied.own]
         wide = [u[:, order].permute(0, 2, 1) for u in moved]  # (B, o, n)
         out = [u.new_zeros(u.shape[1], u.shape[0] * u.shape[2]) for u in moved]
         for block in grid.blocks:
             chi, which = block.orbitals[:slopes], block.functions
             phis, changed = [], []
-            for c, u in zip(own, wide, strict=True):
+            for c, u in zip(c_occ, wide, strict=True):
                 c, u = (c, u) if which is None else (c[which], u[:, :, which])
                 phi = c.mT @ chi
                 psi = u.reshape(-1, u.shape[2]) @ chi

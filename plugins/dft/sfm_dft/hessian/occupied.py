@@ -60,8 +60,8 @@ class Occupied:
     def matrices(self, changes: list[Tensor]) -> Tensor:
         """The changes (B, s, n, n) of the density matrix."""
         rows = []
-        for c, own, z in zip(self.orbitals, self.own, changes, strict=True):
-            half = c @ z @ own.mT
+        for c, c_occ, z in zip(self.orbitals, self.own, changes, strict=True):
+            half = c @ z @ c_occ.mT
             rows.append(half + half.mT)
         return torch.stack(rows, 1)
 

@@ -71,8 +71,8 @@ def hessian(
         motion = curvature.move(unit.view(-1, 3))
         rows.append(curvature.along(motion)[0].flatten())
         dipoles.append(curvature.dipole_derivative(motion))
-    found = torch.stack(rows)
-    return 0.5 * (found + found.mT), torch.stack(dipoles)
+    matrix = torch.stack(rows)
+    return 0.5 * (matrix + matrix.mT), torch.stack(dipoles)
 
 
 def vibrations(
@@ -154,5 +154,5 @@ def polarizability(
         y = conjugate_gradients(couple, weigh, right, tolerance=1e-9)
         change = system.total(-(c @ weigh(y) @ c.mT))
         rows.append(-(system.dipole * change[:, None]).sum((-2, -1)))
-    found = torch.stack(rows, 1)
-    return 0.5 * (found + found.mT)
+    tensor = torch.stack(rows, 1)
+    return 0.5 * (tensor + tensor.mT)

@@ -252,13 +252,13 @@ def derivatives(
         factor = factor * (-2.0 * alpha)
     level = torch.stack(seeds, 1)[:, :, None]  # (M, orders left, components, N)
     below: Tensor | None = None
-    found = [level[:, 0]]
+    parts = [level[:, 0]]
     dx, dy, dz = (s[:, None, None] for s in shift)
     for k in range(order):
         following = _next(level, below, k, dx, dy, dz)
         below, level = level, following
-        found.append(level[:, 0])
-    return torch.cat(found, 1)
+        parts.append(level[:, 0])
+    return torch.cat(parts, 1)
 
 
 def _next(

@@ -58,8 +58,8 @@ def nuclear(shells: Shells, charges: Tensor, positions: Tensor | None = None) ->
     ket = points(shells.positions if positions is None else positions, -charges)
 
     def one(pair: Pairs) -> Tensor:
-        found = matrix(pair.distribution(), ket).sum((2, 3))
-        return found.unflatten(1, (pair.left.width, pair.right.width))
+        integrals = matrix(pair.distribution(), ket).sum((2, 3))
+        return integrals.unflatten(1, (pair.left.width, pair.right.width))
 
     return _symmetric(shells, one)
 
@@ -101,8 +101,8 @@ def packed_three_centre(
 
     def one(pair: Pairs) -> Tensor:
         bra = pair.distribution()
-        found = torch.cat([matrix(bra, ket, kernel).flatten(2) for ket in kets], 2)
-        return found.unflatten(1, (pair.left.width, pair.right.width))
+        integrals = torch.cat([matrix(bra, ket, kernel).flatten(2) for ket in kets], 2)
+        return integrals.unflatten(1, (pair.left.width, pair.right.width))
 
     rows, place = _packed(shells, one)
     return rows[:, auxiliary.order()], place
@@ -118,16 +118,16 @@ def block_pairs(shells: Shells) -> Iterator[Pairs]:
 def _packed(shells: Shells, one: Callable[[Pairs], Tensor]) -> tuple[Tensor, Tensor]:
     """Rows of every pair of blocks, one below the other, and where (mu, nu) stands in them."""
     place = torch.zeros(shells.size, shells.size, dtype=torch.int64, device=shells.positions.device)
-    found, start = [], 0
+    parts, start = [], 0
     for pair in block_pairs(shells):
         values = one(pair).flatten(0, 2)
         mu, nu = pair.functions()
         number = torch.arange(start, start + len(values), device=place.device).reshape(mu.shape)
         place[mu, nu] = number
         place[nu, mu] = number
-        found.append(values)
+        parts.append(values)
         start += len(values)
-    return torch.cat(found), place
+    return torch.cat(parts), place
 
 
 def _symmetric(shells: Shells, one: Callable[[Pairs], Tensor]) -> Tensor:

@@ -53,9 +53,9 @@ def _polynomials(powers: list[Tensor], degree: int, harmonics: Tensor, axis: int
     """S_lm (S, 2l+1, G), or its derivative along one axis."""
     columns = []
     for exponents in monomials(degree):
-        factor, wanted = 1.0, list(exponents)
+        factor, powers_left = 1.0, list(exponents)
         if axis is not None:
-            factor, wanted[axis] = float(wanted[axis]), max(wanted[axis] - 1, 0)
-        term = powers[wanted[0]][0] * powers[wanted[1]][1]
-        columns.append(factor * term * powers[wanted[2]][2])
+            factor, powers_left[axis] = float(powers_left[axis]), max(powers_left[axis] - 1, 0)
+        term = powers[powers_left[0]][0] * powers[powers_left[1]][1]
+        columns.append(factor * term * powers[powers_left[2]][2])
     return torch.einsum("skg,km->smg", torch.stack(columns, 1), harmonics)

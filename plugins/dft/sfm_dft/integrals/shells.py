@@ -145,14 +145,16 @@ def _columns(table: Sequence[Sequence[Any]]) -> Iterator[tuple[int, np.ndarray, 
 
 
 def _collect(parts: Sequence[_Part], positions: Tensor, largest: int) -> Shells:
-    found: dict[int, list[tuple[int, np.ndarray, np.ndarray, int]]] = {}
+    by_degree: dict[int, list[tuple[int, np.ndarray, np.ndarray, int]]] = {}
     offset = 0
     for atom, degree, exponents, column in parts:
         if degree > largest:
             raise InputError(f"a shell with l={degree}; up to {largest} is supported")
-        found.setdefault(degree, []).append((atom, exponents, column, offset))
+        by_degree.setdefault(degree, []).append((atom, exponents, column, offset))
         offset += 2 * degree + 1
-    blocks = tuple(_block(degree, found[degree], positions.device) for degree in sorted(found))
+    blocks = tuple(
+        _block(degree, by_degree[degree], positions.device) for degree in sorted(by_degree)
+    )
     return Shells(positions, blocks, offset)
 
 

@@ -96,29 +96,29 @@ def samples() -> list[Sample]:
 
 
 def labels_of(
-    name: str, separations: Sequence[float] | None = None, found: Sequence[Sample] | None = None
+    name: str, separations: Sequence[float] | None = None, given: Sequence[Sample] | None = None
 ) -> tuple[np.ndarray, Labels]:
     """Separations (R,) and labels of one family, all of it or the given separations.
 
     Raises:
         InputError: the family or a separation is not in the dataset.
     """
-    own = {
+    by_separation = {
         round(float(s.conditions["separation"]), 2): s
-        for s in (samples() if found is None else found)
+        for s in (samples() if given is None else given)
         if s.id.startswith(f"{name}/")
     }
-    if not own:
+    if not by_separation:
         raise InputError(
             f"family '{name}' is not in hydrogen-1d: give one of {', '.join(FAMILIES)}"
         )
-    keys = sorted(own) if separations is None else [round(r, 2) for r in separations]
-    if lacking := [k for k in keys if k not in own]:
-        nearest = min(own, key=lambda r: abs(r - lacking[0]))
+    keys = sorted(by_separation) if separations is None else [round(r, 2) for r in separations]
+    if lacking := [k for k in keys if k not in by_separation]:
+        nearest = min(by_separation, key=lambda r: abs(r - lacking[0]))
         raise InputError(
             f"{name} at {lacking[0]} bohr is not in hydrogen-1d: the nearest is at {nearest}"
         )
-    chosen = [own[k] for k in keys]
+    chosen = [by_separation[k] for k in keys]
     positions = np.stack([s.positions[:, 0] for s in chosen]) * factor("angstrom", "bohr")
     charges = np.stack([s.types for s in chosen]).astype(float)
     charge = np.array([s.conditions["charge"] for s in chosen])
@@ -132,10 +132,10 @@ def labels_of(
     return np.array(keys), Labels(molecules, torch.from_numpy(energy), torch.from_numpy(density))
 
 
-def mixture(geometries: Geometries, found: Sequence[Sample] | None = None) -> Labels:
+def mixture(geometries: Geometries, given: Sequence[Sample] | None = None) -> Labels:
     """Labels of several families in one batch; smaller molecules get nuclei of charge 0."""
-    found = samples() if found is None else found
-    parts = [labels_of(name, chosen, found)[1] for name, chosen in geometries.items()]
+    given = samples() if given is None else given
+    parts = [labels_of(name, chosen, given)[1] for name, chosen in geometries.items()]
     most = max(part.molecules.positions.shape[-1] for part in parts)
 
     def padded(x: torch.Tensor) -> torch.Tensor:
@@ -157,7 +157,7 @@ def curve(
     name: str,
     *,
     separations: Sequence[float] | None = None,
-    found: Sequence[Sample] | None = None,
+    given: Sequence[Sample] | None = None,
     max_cycles: int = 60,
     tolerance: float = 1e-7,
 ) -> Curve:
@@ -166,7 +166,7 @@ def curve(
     Args:
         functional: None for the LDA. found: the dataset's samples, read already.
     """
-    keys, labels = labels_of(name, separations, found)
+    keys, labels = labels_of(name, separations, given)
     simulator = KohnSham1D(closure=functional, max_cycles=max_cycles, tolerance=tolerance)
     state = simulator(simulator.start(labels.molecules), max_cycles)
     with torch.no_grad():
@@ -183,5 +183,5 @@ def curve(
 
 def table(functional: nn.Module | None) -> Mapping[str, Curve]:
     """All families."""
-    found = samples()
-    return {name: curve(functional, name, found=found) for name in FAMILIES}
+    given = samples()
+    return {name: curve(functional, name, given=given) for name in FAMILIES}

@@ -78,8 +78,8 @@ class TwoElectrons:
     def precondition(self, r: np.ndarray, shift: float) -> np.ndarray:
         """(T_x + T_y + shift)^-1 R; exact for differences of order 2, near the ends for others."""
         hat = scipy.fft.dstn(r, type=1, norm="ortho") / (self.kinetic + shift)
-        found = scipy.fft.dstn(hat, type=1, norm="ortho")
-        return 0.5 * (found + found.T)
+        solved = scipy.fft.dstn(hat, type=1, norm="ortho")
+        return 0.5 * (solved + solved.T)
 
     def ground_state(
         self, guess: np.ndarray, *, tolerance: float = 1e-8, limit: int = 500

@@ -88,8 +88,8 @@ def plot_families(curves: Mapping[str, Mapping[str, Curve]], path: Path) -> None
     families = list(next(iter(curves.values())))
     axes = figure.subplots(-(-len(families) // 2), 2, squeeze=False).flat
     for axis, family in zip(axes, families, strict=False):
-        for name, found in curves.items():
-            axis.plot(found[family].separations, found[family].errors, label=name)
+        for name, by_family in curves.items():
+            axis.plot(by_family[family].separations, by_family[family].errors, label=name)
         axis.axhspan(-CHEMICAL_ACCURACY, CHEMICAL_ACCURACY, color="0.85", zorder=0)
         axis.set_yscale("symlog", linthresh=2.0)
         axis.set(title=family, xlabel="R [bohr]", ylabel="error [mHa]")

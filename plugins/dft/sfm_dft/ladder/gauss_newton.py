@@ -88,15 +88,15 @@ class Residuals:
         """
         problem, _, orbitals, potential = self.simulator.latest(state)
         repulsion = problem.repulsion().detach()
-        found = []
+        rows = []
         for m in range(len(potential)):
             one = slice(m, m + 1)
             alone = Orbitals(
                 orbitals.levels[one], orbitals.vectors[one], orbitals.filling[one], orbitals.dx
             )
             energy, density = self._slopes(alone, potential[one], repulsion, functional)
-            found += [self.energy_weight[m] * energy[None], self.density_weight[m] * density]
-        return torch.cat(found)
+            rows += [self.energy_weight[m] * energy[None], self.density_weight[m] * density]
+        return torch.cat(rows)
 
     def _slopes(
         self, orbitals: Orbitals, potential: Tensor, repulsion: Tensor, functional: nn.Module

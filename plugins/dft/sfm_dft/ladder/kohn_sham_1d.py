@@ -229,7 +229,7 @@ class KohnSham1D(Simulator):
     def forward(self, state: LineState, steps: int = 1) -> LineState:
         """`steps` times `cycles_per_step` cycles for what is not self-consistent yet."""
         problem, field = self._open(state)
-        found = mixing.iterate(
+        mixed = mixing.iterate(
             problem,
             field,
             steps * self.cycles_per_step,
@@ -237,7 +237,7 @@ class KohnSham1D(Simulator):
             most=self.max_cycles,
         )
         shape = state.electrons.shape
-        closed = {n: v.reshape(shape + v.shape[1:]) for n, v in vars(found).items()}
+        closed = {n: v.reshape(shape + v.shape[1:]) for n, v in vars(mixed).items()}
         return replace(state, field=mixing.Field(**closed))
 
     def solve(

@@ -105,8 +105,8 @@ def solve(molecules: Molecules) -> tuple[GroundState, dict[str, float]]:
     if electrons == 2:
         return two_electrons(problem, order=ORDER, tolerance=3e-7), {}
     basis = natural_basis(problem, order=ORDER)
-    found = {size: full_ci(problem, basis, size) for size in ORBITALS}
-    return found[ORBITALS[-1]], {f"full CI in {k}": g.energy for k, g in found.items()}
+    by_size = {size: full_ci(problem, basis, size) for size in ORBITALS}
+    return by_size[ORBITALS[-1]], {f"full CI in {k}": g.energy for k, g in by_size.items()}
 
 
 def label(task: Task, work: Path) -> Path:
@@ -115,7 +115,7 @@ def label(task: Task, work: Path) -> Path:
     if not path.exists():
         state, smaller = solve(task.molecules)
         nuclear = float(problem_of(task.molecules).nuclear[0])
-        found = {
+        labels = {
             "energy": state.energy + nuclear,
             "density": state.density.tolist(),
             "residual": state.residual,
@@ -123,7 +123,7 @@ def label(task: Task, work: Path) -> Path:
             "smaller": {name: energy + nuclear for name, energy in smaller.items()},
         }
         with atomic(path) as scratch:
-            scratch.write_text(json.dumps(found), encoding="utf-8")
+            scratch.write_text(json.dumps(labels), encoding="utf-8")
     return path
 
 
@@ -143,7 +143,7 @@ def columns() -> list[Column]:
     ]
 
 
-def row(task: Task, found: Mapping[str, Any]) -> dict[str, Any]:
+def row(task: Task, labels: Mapping[str, Any]) -> dict[str, Any]:
     """One row of the table."""
     molecules = task.molecules
     atoms = len(molecules.positions)
@@ -157,8 +157,8 @@ def row(task: Task, found: Mapping[str, Any]) -> dict[str, Any]:
         "types[1]": np.ones(atoms, dtype=np.int16),
         "charge[e]": float(atoms - int(molecules.electrons)),
         "separation[bohr]": task.separation,
-        f"energy_1d[hartree]@{EXACT_1D}": found["energy"],
-        f"density_1d[1/bohr]@{EXACT_1D}": np.asarray(found["density"]),
+        f"energy_1d[hartree]@{EXACT_1D}": labels["energy"],
+        f"density_1d[1/bohr]@{EXACT_1D}": np.asarray(labels["density"]),
     }
 
 

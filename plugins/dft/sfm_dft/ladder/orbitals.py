@@ -41,16 +41,16 @@ def lowest(bands: Tensor, potential: Tensor, count: int) -> tuple[Tensor, Tensor
             matrix = matrix + side + side.mT
         values, vectors = torch.linalg.eigh(matrix)
         return values[:, :count], vectors[:, :, :count]
-    found = []
+    pairs = []
     for v in potential.detach():
         banded = bands.clone()
         banded[0] += v
-        found.append(
+        pairs.append(
             scipy.linalg.eig_banded(
                 banded.numpy(), lower=True, select="i", select_range=(0, count - 1)
             )
         )
-    values, vectors = (torch.stack([torch.from_numpy(f[i]) for f in found]) for i in (0, 1))
+    values, vectors = (torch.stack([torch.from_numpy(f[i]) for f in pairs]) for i in (0, 1))
     return values, vectors
 
 

@@ -92,17 +92,17 @@ def optimise(
         vector_to_parameters(torch.from_numpy(x.copy()), parameters)
         value = loss()
         gradient = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
-        found, flat = float(value.detach()), parameters_to_vector(gradient).numpy()
-        losses.append(found)
-        if not math.isfinite(found):
+        current, flat = float(value.detach()), parameters_to_vector(gradient).numpy()
+        losses.append(current)
+        if not math.isfinite(current):
             if best is None:
-                raise RunError(f"training a functional: the first loss is {found}")
+                raise RunError(f"training a functional: the first loss is {current}")
             return 10.0 * worst, np.zeros_like(flat)
-        worst = max(worst, found)
-        points = score(found)
+        worst = max(worst, current)
+        points = score(current)
         if best is None or points < best[0]:
             best = points, x.copy()
-        return found, flat
+        return current, flat
 
     start = parameters_to_vector(parameters).detach().numpy().copy()
     scipy.optimize.minimize(
@@ -170,8 +170,8 @@ def train_through(
         with torch.no_grad():
             state = simulator(simulator.start(held), max_cycles)
             wrong = (simulator.energy(state) - validation.energy) ** 2
-        found = float(torch.cat([wrong, last]).mean())
-        return found if math.isfinite(found) else math.inf
+        error = float(torch.cat([wrong, last]).mean())
+        return error if math.isfinite(error) else math.inf
 
     return Fit(optimise(functional, loss, steps=steps, score=score), failures)
 

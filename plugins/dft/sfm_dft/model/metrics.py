@@ -76,10 +76,10 @@ def density_nmae(
     centres = molecule.atom_coords()
     if density_matrix is not None:
         values = dft.numint.eval_ao(molecule, grid.coords)
-        wanted = ((values @ density_matrix) * values).sum(1)
+        exact = ((values @ density_matrix) * values).sum(1)
     elif reference is not None:
-        wanted = evaluate(centres, reference, grid.coords)
+        exact = evaluate(centres, reference, grid.coords)
     else:
         raise ValueError("give a reference: coefficients or a density matrix")
-    difference = evaluate(centres, predicted, grid.coords) - wanted
-    return float(grid.weights @ np.abs(difference) / (grid.weights @ wanted))
+    difference = evaluate(centres, predicted, grid.coords) - exact
+    return float(grid.weights @ np.abs(difference) / (grid.weights @ exact))

@@ -69,8 +69,8 @@ class AtomicFunctions:
 
     def spread(self, coefficients: Tensor) -> Tensor:
         """Values (R, G, F) of coefficients (R, A, 9, K F), in the points' own order."""
-        found = self.sorted_values(coefficients.transpose(0, 1))
-        return torch.empty_like(found).index_copy(1, self.order, found)
+        values = self.sorted_values(coefficients.transpose(0, 1))
+        return torch.empty_like(values).index_copy(1, self.order, values)
 
     def sorted_values(self, coefficients: Iterable[Tensor]) -> Tensor:
         """Values (..., G, F), atom by atom, of each atom's coefficients (..., 9, K F)."""

@@ -190,16 +190,16 @@ def located(prepared: PreparedDensity) -> PreparedDensity:
 
 def _among(part: np.ndarray, whole: np.ndarray) -> np.ndarray | None:
     """Where the numbers of `part` stand in `whole`, in order; None if one is missing."""
-    found, place = np.empty(len(part), dtype=np.int64), 0
-    wanted, given = part.tolist(), whole.tolist()
-    for row, value in enumerate(wanted):
+    places, place = np.empty(len(part), dtype=np.int64), 0
+    values, given = part.tolist(), whole.tolist()
+    for row, value in enumerate(values):
         while place < len(given) and abs(given[place] - value) > 1e-12 * abs(value):
             place += 1
         if place == len(given):
             return None
-        found[row] = place
+        places[row] = place
         place += 1
-    return found
+    return places
 
 
 def prepare_all(names: Sequence[str], folder: Path, *, basis: str = BASIS) -> dict[str, str]:
@@ -211,12 +211,12 @@ def prepare_all(names: Sequence[str], folder: Path, *, basis: str = BASIS) -> di
         if path.exists():
             continue
         started = time.perf_counter()
-        made = prepare(species(name), basis=basis)
-        if not made["converged"]:
+        prepared = prepare(species(name), basis=basis)
+        if not prepared["converged"]:
             failures[name] = "the SCF did not converge"
         else:
             with atomic(path) as scratch:
-                np.savez(scratch, **made)
+                np.savez(scratch, **prepared)
         seconds = time.perf_counter() - started
         print(f"{name}: {failures.get(name, 'done')}, {seconds:.1f} s", file=sys.stderr, flush=True)
     write_text(folder / "failures.json", json.dumps(failures, indent=1))

@@ -143,13 +143,13 @@ def hessian_products(energy: EnergyFunctional, point: Point, directions: Tensor)
     with torch.enable_grad():
         d = point.density_matrix.clone().requires_grad_()
         fock = energy.fock(d, create_graph=True)
-        level, found = x.mT @ fock @ x, []
+        level, products = x.mT @ fock @ x, []
         for u in directions:
             change = x @ (u + u.mT) @ x.mT
             (answer,) = torch.autograd.grad(fock, d, change, create_graph=True)
             response = x.mT @ (0.5 * (answer + answer.mT)) @ x
-            found.append(point.tangent(level @ u - u @ level + response))
-    return torch.stack(found)
+            products.append(point.tangent(level @ u - u @ level + response))
+    return torch.stack(products)
 
 
 def gradient_loss(

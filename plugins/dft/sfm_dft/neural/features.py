@@ -19,7 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sfm_dft.xc.functional import Rung
+from sfm_dft.xc.contract import Rung
 from sfm_dft.xc.reduced import Gas, Spins
 
 _LEAST = -0.05  # of b; below zero only by rounding, or with a tau that no orbitals have

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from sfm.errors import InputError
 from sfm_dft.neural.features import all_features, local_features
 from sfm_dft.xc import functional as named
+from sfm_dft.xc.contract import Functional, Rung, XcEnergy
 from sfm_dft.xc.density import GridDensity
-from sfm_dft.xc.functional import Functional, Rung, XcEnergy
 from sfm_dft.xc.lda import uniform_exchange
 from sfm_dft.xc.reduced import Reduced, reduced
 

@@ -38,8 +38,8 @@ from sfm.nn.trunk import Trunk, TrunkConfig
 from sfm_dft.neural.atomic_functions import SHELLS, AtomicFunctions
 from sfm_dft.neural.features import local_features
 from sfm_dft.neural.functional import NeuralFunctional
+from sfm_dft.xc.contract import Rung, XcEnergy
 from sfm_dft.xc.density import GridDensity, GridPoints
-from sfm_dft.xc.functional import Rung, XcEnergy
 from sfm_dft.xc.reduced import Gas, Reduced, Spins, reduced
 
 SMALL = {"channels": 8, "layers": 1, "experts": 1, "radial": 4, "carried": 4}
@@ -169,20 +169,20 @@ class Messages(nn.Module):
             InputError: the sizes differ.
         """
         index = model.context(part, level)
-        found = model.trunk.collapsed(index).double()
-        if found.config != self.trunk.config:
+        trunk = model.trunk.collapsed(index).double()
+        if trunk.config != self.trunk.config:
             raise InputError(
-                f"the trunk of '{model.config.name}' is {found.config}, this functional's is "
+                f"the trunk of '{model.config.name}' is {trunk.config}, this functional's is "
                 f"{self.trunk.config}: make it with trunk={{...}} of the same sizes"
             )
-        state = found.state_dict()
-        own = self.trunk.state_dict()
-        for name in own:
+        state = trunk.state_dict()
+        before = self.trunk.state_dict()
+        for name in before:
             if name in ("context_scalars.weight", "neighbours", "contexts"):
                 state[name] = state[name][index : index + 1]
             elif name.startswith("router."):
-                state[name] = own[name]
-        state["contexts"] = own["contexts"]
+                state[name] = before[name]
+        state["contexts"] = before["contexts"]
         self.trunk.load_state_dict(state)
 
 
@@ -222,8 +222,14 @@ class NonlocalMetaGGA(NeuralFunctional):
         trunk = dict(SMALL if trunk is None else trunk)
         if not 0.0 <= cutoff <= 100.0:
             raise InputError(f"cutoff={cutoff}: a range of messages is from 0 to 100 bohr")
-        own = {"features": features, "trunk": trunk, "cutoff": cutoff, "lone": lone, "blind": blind}
-        self.options |= own
+        chosen = {
+            "features": features,
+            "trunk": trunk,
+            "cutoff": cutoff,
+            "lone": lone,
+            "blind": blind,
+        }
+        self.options |= chosen
         self.blind = blind
         packed = {"gga": 3, "mgga": 4}[self.rung]
         seed = self.options["seed"]
@@ -251,8 +257,8 @@ class NonlocalMetaGGA(NeuralFunctional):
             place.positions.repeat(rows, 1), system, rows * molecules, self.messages.cutoff
         )
         coefficients = self.messages(packed.flatten(0, 1), blank).unflatten(0, (rows, atoms))
-        found = around.spread(coefficients)
-        h = squashed(found)
+        spread = around.spread(coefficients)
+        h = squashed(spread)
         exchange = h[0] if rows == 1 else h[:2]
         return exchange[..., :count], h[-1, :, count:]
 

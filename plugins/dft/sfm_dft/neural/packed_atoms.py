@@ -90,10 +90,12 @@ class SpeciesSpots:
 
     @staticmethod
     def stack(
-        found: Mapping[str, SpeciesSpots], names: Sequence[str], dtype: torch.dtype = torch.float32
+        spots_of: Mapping[str, SpeciesSpots],
+        names: Sequence[str],
+        dtype: torch.dtype = torch.float32,
     ) -> SpotStack:
         """The species together; base energies stay in float64."""
-        chosen = [found[name] for name in names]
+        chosen = [spots_of[name] for name in names]
         first, densities, systems = 0, 0, []
         parts: dict[str, list[Spots]] = {"exchange": [], "correlation": []}
         owners: dict[str, list[Tensor]] = {"exchange": [], "correlation": []}
@@ -192,8 +194,8 @@ def _merged(
     most = 1 + int(torch.maximum(fine.max(), coarse.max()))
     key = 2 * most * token + fine
     _, group = key.unique(return_inverse=True)
-    found = energy.new_zeros(int(group.max()) + 1).index_add_(0, group.flatten(), energy.flatten())
-    small = found.abs()[group] < SMALL
+    sums = energy.new_zeros(int(group.max()) + 1).index_add_(0, group.flatten(), energy.flatten())
+    small = sums.abs()[group] < SMALL
     key = torch.where(small, 2 * most * token + most + coarse, key)
     everything = torch.cat(
         [
@@ -259,10 +261,11 @@ class SpotStack(Stacked[Spots]):
             h = [torch.full((len(s.energy), count), 0.5).to(s.energy) for s in (x, c)]
         else:
             messages = functional.messages
-            found = messages(self.packed, self.tokens(messages.cutoff))
-            found = found.unflatten(-1, (len(SHELLS), 2, count))
+            coefficients = messages(self.packed, self.tokens(messages.cutoff))
+            coefficients = coefficients.unflatten(-1, (len(SHELLS), 2, count))
             h = [
-                squashed(self._spread(s, found[..., i, :].flatten(2))) for i, s in enumerate((x, c))
+                squashed(self._spread(s, coefficients[..., i, :].flatten(2)))
+                for i, s in enumerate((x, c))
             ]
         columns = [torch.cat([s.columns, part], -1) for s, part in zip((x, c), h, strict=True)]
         return (

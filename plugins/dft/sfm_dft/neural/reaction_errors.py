@@ -42,11 +42,11 @@ def baseline_errors(
     chosen: Sequence[Reaction], folder: Path, names: Sequence[str]
 ) -> dict[str, Tensor]:
     """Errors of named functionals at the prepared densities, and the published ones."""
-    found = {name: reaction_errors(functional(name), chosen, folder) for name in names}
+    errors = {name: reaction_errors(functional(name), chosen, folder) for name in names}
     for key in dict.fromkeys(key for r in chosen for key in r.published):
         values = [r.published.get(key, float("nan")) for r in chosen]
-        found[f"{key} (published)"] = torch.tensor(values, dtype=torch.float64)
-    return found
+        errors[f"{key} (published)"] = torch.tensor(values, dtype=torch.float64)
+    return errors
 
 
 def summaries(errors: Tensor, chosen: Sequence[Reaction]) -> dict[str, Any]:
@@ -54,12 +54,12 @@ def summaries(errors: Tensor, chosen: Sequence[Reaction]) -> dict[str, Any]:
 
     errors: (seeds, R); NaN where a functional has no value, which is left out and counted.
     """
-    found: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
     for kind in KINDS:
         rows = errors[:, [r.kind == kind for r in chosen]]
         maes = rows.abs().nanmean(1)
         mean = rows.mean(0)
-        found[kind] = {
+        summary[kind] = {
             "mae": round(float(maes.mean()), 3),
             "spread": round(float(maes.std()), 3) if len(maes) > 1 else None,
             "ensemble_mae": round(float(mean.abs().nanmean()), 3),
@@ -67,7 +67,7 @@ def summaries(errors: Tensor, chosen: Sequence[Reaction]) -> dict[str, Any]:
             "ensemble_worst": round(float(mean.abs().nan_to_num().max()), 2),
             "count": int((~mean.isnan()).sum()),
         }
-    return found
+    return summary
 
 
 def rows_of(chosen: Sequence[Reaction], columns: Mapping[str, Tensor]) -> list[dict[str, Any]]:

@@ -73,7 +73,7 @@ def names_of(chosen: Iterable[Reaction]) -> list[str]:
 
 
 def _test() -> list[Reaction]:
-    found = []
+    listed = []
     with REFERENCE.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
     for row in rows:
@@ -87,13 +87,13 @@ def _test() -> list[Reaction]:
         reference = float(row["reference_kcal_mol"])
         if row["group"].startswith("IP"):
             change = {formula: -1, f"{formula}+1": 1}
-            found.append(Reaction(title, "ionisation", "test", change, reference, published))
+            listed.append(Reaction(title, "ionisation", "test", change, reference, published))
         else:
             name = ALIASES.get(title) or ALIASES.get(formula) or formula
-            found.append(
+            listed.append(
                 Reaction(title, "atomisation", "test", _into_atoms(name), reference, published)
             )
-    return found
+    return listed
 
 
 def _external() -> list[Reaction]:
@@ -102,16 +102,16 @@ def _external() -> list[Reaction]:
     from sfm_dft.data.thermochemistry import g2_energy
 
     taken = {reaction.subject for reaction in _test()}
-    found = []
+    listed = []
     for name in g2.molecule_names:
         if name in taken:
             continue
         energy = g2_energy(name, species(name).symbols)
-        found.append(Reaction(name, "atomisation", "external", _into_atoms(name), energy))
+        listed.append(Reaction(name, "atomisation", "external", _into_atoms(name), energy))
     for atom, energy in SECOND.items():
         change = {f"{atom}+1": -1, f"{atom}+2": 1}
-        found.append(Reaction(f"{atom}+", "ionisation", "external", change, energy * EV))
-    return found
+        listed.append(Reaction(f"{atom}+", "ionisation", "external", change, energy * EV))
+    return listed
 
 
 def _into_atoms(name: str) -> dict[str, int]:

@@ -20,8 +20,8 @@ from sfm.nn.bounded import BuiltWithin, checked_options
 from sfm_dft.neural.functional import KINDS as POINTWISE
 from sfm_dft.neural.functional import NeuralFunctional
 from sfm_dft.neural.nonlocality import NonlocalGGA, NonlocalMetaGGA
+from sfm_dft.xc.contract import Functional, Rung, XcEnergy
 from sfm_dft.xc.density import GridDensity
-from sfm_dft.xc.functional import Functional, Rung, XcEnergy
 
 FORMAT = 1
 KINDS: dict[str, type[NeuralFunctional]] = {
@@ -49,10 +49,10 @@ class Ensemble(Functional):
         self.members = nn.ModuleList(members)
 
     def forward(self, density: GridDensity) -> XcEnergy:
-        found = [member(density) for member in self.members]
+        energies = [member(density) for member in self.members]
         return XcEnergy(
-            torch.stack([e.exchange for e in found]).mean(0),
-            torch.stack([e.correlation for e in found]).mean(0),
+            torch.stack([e.exchange for e in energies]).mean(0),
+            torch.stack([e.correlation for e in energies]).mean(0),
         )
 
 

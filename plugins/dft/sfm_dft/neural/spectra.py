@@ -46,10 +46,10 @@ class SpeciesSpectra:
 
     @staticmethod
     def stack(
-        found: Mapping[str, SpeciesSpectra], names: Sequence[str], dtype: torch.dtype
+        spectra_of: Mapping[str, SpeciesSpectra], names: Sequence[str], dtype: torch.dtype
     ) -> Stack:
         """The spectra of these species together."""
-        return stack(found, names, dtype)
+        return stack(spectra_of, names, dtype)
 
 
 def averaged(energy: Tensor, values: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,10 +162,12 @@ class Stack(Stacked[Spectrum]):
 
 
 def stack(
-    found: Mapping[str, SpeciesSpectra], names: Sequence[str], dtype: torch.dtype = torch.float32
+    spectra_of: Mapping[str, SpeciesSpectra],
+    names: Sequence[str],
+    dtype: torch.dtype = torch.float32,
 ) -> Stack:
     """The spectra of these species together; base energies stay in float64."""
-    chosen = [found[name] for name in names]
+    chosen = [spectra_of[name] for name in names]
 
     def joined(parts: list[Spectrum]) -> tuple[Spectrum, Tensor]:
         fields = ("energy", "columns", "departure", "enhancement")

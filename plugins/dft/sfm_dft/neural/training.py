@@ -129,7 +129,7 @@ def _softened(error: Tensor, width: float) -> Tensor:
 
 def train(
     functional: NeuralFunctional,
-    found: Found,
+    prepared: Found,
     chosen: Sequence[Reaction],
     settings: Settings | None = None,
     *,
@@ -145,8 +145,8 @@ def train(
     parts = round(1.0 / settings.validation) if settings.validation else 0
     held = [r for r in chosen if parts and fold_of(r.subject, parts, seed) == 0]
     kept = [r for r in chosen if r not in held]
-    names = [name for name in found if any(name in r.coefficients for r in chosen)]
-    species = stack(found, names, torch.float32)
+    names = [name for name in prepared if any(name in r.coefficients for r in chosen)]
+    species = stack(prepared, names, torch.float32)
     train_on = problem(kept, names, species.base, settings)
     judge_on = problem(held, names, species.base, settings) if held else train_on
     functional.float()
@@ -194,9 +194,9 @@ def train(
     return Fit(losses, judged, best_step, asdict(settings))
 
 
-def stack(found: Found, names: Sequence[str], dtype: torch.dtype) -> Stack | SpotStack:
+def stack(prepared: Found, names: Sequence[str], dtype: torch.dtype) -> Stack | SpotStack:
     """These species together, points merged by features or packed around atoms."""
-    return type(found[names[0]]).stack(found, names, dtype)  # type: ignore[arg-type]
+    return type(prepared[names[0]]).stack(prepared, names, dtype)  # type: ignore[arg-type]
 
 
 def _stiffness(species: Stack | SpotStack, boosts: tuple[Tensor, Tensor], scale: float) -> Tensor:
@@ -211,12 +211,12 @@ def _copy(functional: NeuralFunctional) -> dict[str, Tensor]:
 
 def signed_errors(
     members: Sequence[NeuralFunctional],
-    found: Found,
+    prepared: Found,
     chosen: Sequence[Reaction],
 ) -> Tensor:
     """(members, R) signed errors in kcal/mol, from the spectra in float64, with their graph."""
-    names = [name for name in found if any(name in r.coefficients for r in chosen)]
-    species = stack(found, names, torch.float64)
+    names = [name for name in prepared if any(name in r.coefficients for r in chosen)]
+    species = stack(prepared, names, torch.float64)
     asked = problem(chosen, names, species.base, Settings())
     changes = torch.stack([species.energies(member) for member in members])
     return asked.base_error + KCAL * changes @ asked.coefficients.T
@@ -225,8 +225,8 @@ def signed_errors(
 @torch.no_grad()
 def errors_of(
     members: Sequence[NeuralFunctional],
-    found: Found,
+    prepared: Found,
     chosen: Sequence[Reaction],
 ) -> Tensor:
     """`signed_errors` as plain numbers."""
-    return signed_errors(members, found, chosen)
+    return signed_errors(members, prepared, chosen)

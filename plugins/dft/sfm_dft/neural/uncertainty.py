@@ -45,15 +45,15 @@ def last_layers(functional: nn.Module) -> list[Tensor]:
     Raises:
         InputError: it has none.
     """
-    found: list[Tensor] = []
+    weights: list[Tensor] = []
     for module in functional.modules():
         if isinstance(module, Gain):
             last = module.layers[-1]
             assert isinstance(last, nn.Linear)
-            found += [last.weight, last.bias]
-    if not found:
+            weights += [last.weight, last.bias]
+    if not weights:
         raise InputError(f"{type(functional).__name__} has no network, so nothing is uncertain")
-    return found
+    return weights
 
 
 def jacobian(values: Tensor, weights: Sequence[Tensor]) -> Tensor:
@@ -67,12 +67,12 @@ def jacobian(values: Tensor, weights: Sequence[Tensor]) -> Tensor:
 
 def reaction_energies(
     functional: NeuralFunctional | Ensemble,
-    found: Mapping[str, SpeciesSpectra],
+    prepared: Mapping[str, SpeciesSpectra],
     chosen: Sequence[Reaction],
 ) -> Tensor:
     """(R,) errors in kcal/mol at fixed densities, differentiable in the weights."""
     members = functional.members if isinstance(functional, Ensemble) else [functional]
-    return signed_errors(members, found, chosen).mean(0)  # type: ignore[arg-type]
+    return signed_errors(members, prepared, chosen).mean(0)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,7 @@ class Laplace:
     def fit(
         cls,
         functional: NeuralFunctional | Ensemble,
-        found: Mapping[str, SpeciesSpectra],
+        prepared: Mapping[str, SpeciesSpectra],
         chosen: Sequence[Reaction],
     ) -> Laplace:
         """From the reactions that it was trained on, and spectra of their species.
@@ -107,7 +107,7 @@ class Laplace:
         if not chosen:
             raise InputError("a posterior needs the reactions that the functional was trained on")
         weights = _watched(functional)
-        errors = reaction_energies(functional, found, chosen)
+        errors = reaction_energies(functional, prepared, chosen)
         rows, errors = jacobian(errors, weights), errors.detach()
         kinds = torch.tensor([KINDS.index(r.kind) for r in chosen])
         size = float(sum(w.detach().square().sum() for w in weights))
@@ -243,11 +243,11 @@ class Calibration:
 
 
 def calibration(
-    posterior: Laplace, found: Mapping[str, SpeciesSpectra], chosen: Sequence[Reaction]
+    posterior: Laplace, prepared: Mapping[str, SpeciesSpectra], chosen: Sequence[Reaction]
 ) -> dict[str, dict[str, Calibration]]:
     """On reactions that were not trained on, by kind: of the weights' uncertainty alone
     (``weights``) and together with the noise of the fit (``total``)."""
-    values = reaction_energies(posterior.functional, found, chosen)
+    values = reaction_energies(posterior.functional, prepared, chosen)
     deviation = posterior.of_derivatives(jacobian(values, last_layers(posterior.functional)))
     return _by_kind(values.detach(), deviation, posterior.noise, chosen)
 
@@ -263,11 +263,11 @@ def _by_kind(
     errors: Tensor, deviation: Tensor, noise: Mapping[str, float], chosen: Sequence[Reaction]
 ) -> dict[str, dict[str, Calibration]]:
     out = {}
-    for kind, own in noise.items():
+    for kind, noise_of_kind in noise.items():
         inside = torch.tensor([r.kind == kind for r in chosen])
         if not bool(inside.any()):
             continue
         e, s = errors[inside], deviation[inside].clamp(min=1e-12)
-        total = (s.square() + own**2).sqrt()
+        total = (s.square() + noise_of_kind**2).sqrt()
         out[kind] = {"weights": Calibration.of(e, s), "total": Calibration.of(e, total)}
     return out

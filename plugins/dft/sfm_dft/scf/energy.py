@@ -21,8 +21,8 @@ from sfm.errors import InputError
 from sfm.units import factor
 from sfm_dft.grid.molecular import CHANNELS, fields
 from sfm_dft.scf.system import KohnShamSystem
+from sfm_dft.xc.contract import Functional, XcEnergy
 from sfm_dft.xc.density import GridDensity, GridPoints
-from sfm_dft.xc.functional import Functional, XcEnergy
 
 POINTS = 131_072
 
@@ -99,17 +99,17 @@ class EnergyFunctional:
         }
 
     def _hartree(self, total: Tensor, index: int) -> Tensor:
-        own = self.system.own(total, index)
-        return 0.5 * (own * self.system.molecules[index].hartree_matrix(own)).sum()
+        matrix = self.system.own(total, index)
+        return 0.5 * (matrix * self.system.molecules[index].hartree_matrix(matrix)).sum()
 
     def exact_exchange_energy(self, density_matrix: Tensor) -> Tensor:
         """-1/2 sum over spins of tr(D K[D]), (M,)."""
-        system, found = self.system, []
+        system, energies = self.system, []
         for index, molecule in enumerate(system.molecules):
             rows = system.own(density_matrix, index)
             traces = [(row * molecule.exchange_matrix(row)).sum() for row in rows]
-            found.append(-0.5 * system.share * torch.stack(traces).sum())
-        return torch.stack(found)
+            energies.append(-0.5 * system.share * torch.stack(traces).sum())
+        return torch.stack(energies)
 
     def density(self, density_matrix: Tensor) -> GridDensity:
         """Spin densities on the grids of all molecules, one after another."""
@@ -118,11 +118,11 @@ class EnergyFunctional:
         for index, molecule in enumerate(system.molecules):
             rows = system.own(density_matrix, index)
             parts.append(torch.stack([fields(row, molecule.grid, self.rung) for row in rows]))
-        found = torch.cat(parts, -1)
+        values = torch.cat(parts, -1)
         return GridDensity(
-            rho=found[:, 0],
-            gradient=found[:, 1:4] if found.shape[1] > 1 else None,
-            tau=found[:, 4] if found.shape[1] > 4 else None,
+            rho=values[:, 0],
+            gradient=values[:, 1:4] if values.shape[1] > 1 else None,
+            tau=values[:, 4] if values.shape[1] > 4 else None,
             grid=None if all(f.pointwise for f in self.on_grid) else self._points(),
         )
 
@@ -162,8 +162,8 @@ class EnergyFunctional:
         if self.base.exact_exchange:
             exchange = exchange + self.base.exact_exchange * exact
         if isinstance(self.closure, Functional):
-            found = self._evaluate(self.closure, density)
-            closure = self._integrate(found.exchange + found.correlation)
+            corrected = self._evaluate(self.closure, density)
+            closure = self._integrate(corrected.exchange + corrected.correlation)
             if self.closure.exact_exchange:
                 closure = closure + self.closure.exact_exchange * exact
         else:
@@ -173,7 +173,7 @@ class EnergyFunctional:
     def _closure_energy(self, density_matrix: Tensor) -> Tensor:
         if self.closure is None:
             return density_matrix.new_zeros(len(self.system))
-        total, found = self.system.total(density_matrix), []
+        total, energies = self.system.total(density_matrix), []
         for index, molecule in enumerate(self.system.molecules):
             features = DensityFeatures(
                 molecule.projections(self.system.own(total, index)),
@@ -181,8 +181,8 @@ class EnergyFunctional:
                 molecule.positions * factor("bohr", "angstrom"),
                 float(molecule.charge),
             )
-            found.append(self.closure(features).reshape(()) * factor("eV", "hartree"))
-        return torch.stack(found)
+            energies.append(self.closure(features).reshape(()) * factor("eV", "hartree"))
+        return torch.stack(energies)
 
     def dipole(self, density_matrix: Tensor) -> Tensor:
         """Dipole moments (M, 3) about the origin, e bohr: sum_A Z_A R_A - tr(D r)."""

@@ -65,7 +65,7 @@ def first_density(molecule: Any, kind: str) -> np.ndarray:
     make = {"minao": scf.hf.init_guess_by_minao, "atoms": scf.hf.init_guess_by_atom}[kind]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # files of PySCF's atoms, and its own deprecations
-        found = np.asarray(make(molecule))
+        matrix = np.asarray(make(molecule))
         if kind == "atoms":
             gc.collect()  # closes these files while nobody is told
-        return found
+        return matrix

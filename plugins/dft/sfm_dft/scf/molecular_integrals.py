@@ -19,7 +19,7 @@ MAX_EXACT_ORBITALS = 60
 def by_libcint(molecule: Any, coulomb: str, auxiliary: str, closure: bool) -> dict[str, Any]:
     """Everything by libcint, as arrays by the names of `Molecule`; hartree, bohr."""
     kinetic = molecule.intor_symmetric("int1e_kin")
-    found = {
+    integrals = {
         "overlap": molecule.intor_symmetric("int1e_ovlp"),
         "kinetic": kinetic,
         "core": kinetic + molecule.intor_symmetric("int1e_nuc"),
@@ -27,8 +27,8 @@ def by_libcint(molecule: Any, coulomb: str, auxiliary: str, closure: bool) -> di
         "coulomb": _coulomb(molecule, coulomb, auxiliary),
     }
     if closure:
-        found["density_functions"] = density_basis.overlap_integrals(molecule)
-    return found
+        integrals["density_functions"] = density_basis.overlap_integrals(molecule)
+    return integrals
 
 
 @torch.no_grad()
@@ -42,7 +42,7 @@ def by_torch(
         functions = basis_sets.shells(auxiliary, numbers, positions)
     except InputError as error:
         raise InputError(f"integrals='torch': {auxiliary} has {error}; use 'libcint'") from None
-    found: dict[str, Any] = {
+    integrals: dict[str, Any] = {
         "overlap": torch_integrals.overlap(shells),
         "kinetic": kinetic,
         "core": kinetic + torch_integrals.nuclear(shells, numbers.to(positions.dtype)),
@@ -54,8 +54,8 @@ def by_torch(
         values = torch_integrals.three_centre_overlap(shells, projectors)
         rotation = torch.tensor(density_basis.atom_rotation(), device=positions.device)
         stacked = values.permute(2, 0, 1).unflatten(0, (-1, density_basis.DIM))
-        found["density_functions"] = torch.einsum("pq,aqij->apij", rotation, stacked)
-    return found
+        integrals["density_functions"] = torch.einsum("pq,aqij->apij", rotation, stacked)
+    return integrals
 
 
 def as_tensor(array: Any, device: torch.device) -> Tensor:

@@ -87,11 +87,11 @@ class Molecule:
 
     def density_at(self, density_matrix: Tensor, points: np.ndarray) -> np.ndarray:
         """Density (K,) of a matrix (n, n) at points (K, 3) in bohr, electrons per bohr^3."""
-        matrix, found = self.grid.sort(density_matrix.detach()), []
+        matrix, values_at = self.grid.sort(density_matrix.detach()), []
         for part in torch.as_tensor(points).to(matrix).split(BLOCK):
             (values,) = self.grid.jets(0, part, self.positions)
-            found.append(((matrix @ values) * values).sum(0))
-        return torch.cat(found).cpu().numpy() if found else np.zeros(0)
+            values_at.append(((matrix @ values) * values).sum(0))
+        return torch.cat(values_at).cpu().numpy() if values_at else np.zeros(0)
 
     def superposed_atoms(self) -> Tensor:
         """Density matrix (n, n) of free atoms side by side, in a minimal basis."""

@@ -18,8 +18,8 @@ def frontier_levels(
     count = system.electrons[..., None]
     exists = (solution.coefficients != 0).any(-2)
     kinds = []
-    for wanted, sign in ((order == count - 1, 1.0), ((order == count) & exists, -1.0)):
-        height = torch.where(wanted, sign * levels.detach(), -torch.inf).flatten(1)
+    for candidates, sign in ((order == count - 1, 1.0), ((order == count) & exists, -1.0)):
+        height = torch.where(candidates, sign * levels.detach(), -torch.inf).flatten(1)
         index = height.argmax(1, keepdim=True)
         value = levels.flatten(1).gather(1, index)[:, 0]
         kinds.append(torch.where(height.isfinite().any(1), value, torch.nan))

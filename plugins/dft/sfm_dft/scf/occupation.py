@@ -25,15 +25,15 @@ def occupations(energies: Tensor, electrons: Tensor, smearing: float = 0.0) -> T
     if smearing <= 0.0:
         order = torch.arange(energies.shape[-1], device=energies.device)
         return (order < electrons[..., None]).to(energies.dtype)
-    wanted = electrons.to(energies.dtype)
+    count = electrons.to(energies.dtype)
     possible = (energies < 0.5 * UNREACHABLE).sum(-1)
-    wanted = torch.minimum(wanted, possible - 1e-9)  # a full basis has no finite mu
+    count = torch.minimum(count, possible - 1e-9)  # a full basis has no finite mu
     low = energies.min(-1).values - 40.0 * smearing - 1.0
     high = torch.where(energies < 0.5 * UNREACHABLE, energies, low[..., None]).max(-1).values
     high = high + 40.0 * smearing + 1.0
     for _ in range(80):
         middle = 0.5 * (low + high)
-        few = torch.sigmoid((middle[..., None] - energies) / smearing).sum(-1) < wanted
+        few = torch.sigmoid((middle[..., None] - energies) / smearing).sum(-1) < count
         low, high = torch.where(few, middle, low), torch.where(few, high, middle)
     return torch.sigmoid((0.5 * (low + high)[..., None] - energies) / smearing)
 

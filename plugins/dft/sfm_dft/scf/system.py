@@ -133,11 +133,11 @@ class KohnShamSystem:
         return matrix[index, ..., :n, :n]
 
     def _padded(self, name: str) -> Tensor:
-        made = [getattr(molecule, name) for molecule in self.molecules]
-        first = made[0]
-        if len(made) == 1:
+        arrays = [getattr(molecule, name) for molecule in self.molecules]
+        first = arrays[0]
+        if len(arrays) == 1:
             return first[None]
-        out = first.new_zeros(len(made), *first.shape[:-2], self.size, self.size)
-        for row, matrix in zip(out, made, strict=True):
+        out = first.new_zeros(len(arrays), *first.shape[:-2], self.size, self.size)
+        for row, matrix in zip(out, arrays, strict=True):
             row[..., : matrix.shape[-2], : matrix.shape[-1]] = matrix
         return out

@@ -248,9 +248,9 @@ def spectrum(path: Path, *, padding: int = 8) -> tuple[Tensor, Tensor]:
     window = torch.hann_window(count, periodic=False, dtype=dtype, device=device)
     values = values * window[:, None]
     dt = float(path.times[1] - path.times[0])
-    found = torch.fft.rfft(values, n=padding * count, dim=0)
+    transform = torch.fft.rfft(values, n=padding * count, dim=0)
     wavenumbers = torch.fft.rfftfreq(padding * count, dt, dtype=dtype, device=device) / LIGHT
-    return wavenumbers, (found.real.square() + found.imag.square()).sum(1)
+    return wavenumbers, (transform.real.square() + transform.imag.square()).sum(1)
 
 
 def peak(wavenumbers: Tensor, power: Tensor, low: float, high: float) -> Tensor:

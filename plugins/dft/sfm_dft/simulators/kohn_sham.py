@@ -231,10 +231,10 @@ class KohnSham(KohnShamSettings):
 
     def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
         """Quantities of `observations.values` for each molecule, (M,) and (M, 3)."""
-        found = []
+        observed = []
         for start in observations.state:
             state = self(start, self.max_cycles)
             if not state.converged:
                 raise RunError(failure(self, state))
-            found.append(self.observe(state))
-        return {name: torch.stack([f[name] for f in found]) for name in observations.values}
+            observed.append(self.observe(state))
+        return {name: torch.stack([f[name] for f in observed]) for name in observations.values}

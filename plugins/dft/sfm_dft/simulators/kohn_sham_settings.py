@@ -17,8 +17,8 @@ from sfm_dft.scf.guesses import GUESSES
 from sfm_dft.scf.solver import SOLVERS, Solver
 from sfm_dft.simulators.functional_names import find_functional
 from sfm_dft.xc import FUNCTIONALS
+from sfm_dft.xc.contract import Functional
 from sfm_dft.xc.dispersion import PARAMETERS
-from sfm_dft.xc.functional import Functional
 
 LOWEST = {
     "cycles_per_step": 1,

@@ -18,7 +18,7 @@ from sfm_dft.scf.guesses import GUESSES
 from sfm_dft.scf.molecule import Molecule
 from sfm_dft.scf.preparation import prepare
 from sfm_dft.simulators.kohn_sham_settings import KohnShamSettings
-from sfm_dft.xc.functional import Functional
+from sfm_dft.xc.contract import Functional
 
 
 def molecule_of(sample: Sample, settings: KohnShamSettings) -> Molecule:

@@ -20,8 +20,8 @@ from torch import Tensor
 from sfm.errors import InputError
 from sfm_dft.grid.molecular import CHANNELS
 from sfm_dft.simulators.functional_names import find_functional
+from sfm_dft.xc.contract import Functional
 from sfm_dft.xc.density import GridDensity
-from sfm_dft.xc.functional import Functional
 from sfm_dft.xc.reduced import DENSITY_FLOOR
 
 POINTS = 8192  # evaluated at once, so that a network's layers stay in a processor's cache
@@ -73,8 +73,8 @@ def mean_field(
     return mf
 
 
-def _found(wanted: Functional | str | Path) -> Functional:
-    functional = find_functional(wanted)
+def _found(functional_or_name: Functional | str | Path) -> Functional:
+    functional = find_functional(functional_or_name)
     if not functional.pointwise:
         raise InputError(
             f"{type(functional).__name__} is not pointwise: PySCF hands over points piece by "

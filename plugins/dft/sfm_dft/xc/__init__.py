@@ -9,8 +9,8 @@ which of its functionals is meant.
 from __future__ import annotations
 
 from sfm.errors import InputError, did_you_mean
+from sfm_dft.xc.contract import Functional, Rung, XcEnergy
 from sfm_dft.xc.density import GridDensity, GridPoints
-from sfm_dft.xc.functional import Functional, Rung, XcEnergy
 from sfm_dft.xc.semilocal import (
     B3LYP,
     LDA,

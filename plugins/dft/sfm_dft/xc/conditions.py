@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sfm_dft.xc.contract import Functional, XcEnergy
 from sfm_dft.xc.density import GridDensity
-from sfm_dft.xc.functional import Functional, XcEnergy
 from sfm_dft.xc.lda import SLATER, pw92_modified
 from sfm_dft.xc.models import Model, atoms, far_pair, hydrogen, table
 from sfm_dft.xc.reduced import reduced
@@ -93,11 +93,11 @@ def _models(functional: Functional, *, closed: bool = False) -> list[Model]:
 
 
 def _worst(
-    name: str, tolerance: float, found: list[tuple[Model, Tensor]], *, required: bool = True
+    name: str, tolerance: float, violations_of: list[tuple[Model, Tensor]], *, required: bool = True
 ) -> Condition:
-    """The largest of the violations (K,) found on each model."""
+    """The largest of the violations (K,) on each model."""
     largest, where = 0.0, "nowhere"
-    for model, violations in found:
+    for model, violations in violations_of:
         values = torch.nan_to_num(violations, nan=math.inf)
         index = int(values.argmax())
         if float(values[index]) > largest:
@@ -130,27 +130,27 @@ def uniform_gas_correlation(functional: Functional) -> Condition:
 
 def spin_scaling(functional: Functional) -> Condition:
     """E_x[up, down] = (E_x[2 up] + E_x[2 down]) / 2, relative to the uniform gas's exchange."""
-    found = []
+    violations = []
     for model in _models(functional):
         if model.density.closed_shell:
             continue
         whole = _evaluate(functional, model).exchange
         halves = [_evaluate(functional, model, model.density.spin(i)).exchange for i in (0, 1)]
         scale = _positive(_uniform(functional, model).exchange)
-        found.append((model, (whole - 0.5 * (halves[0] + halves[1])).abs() / scale))
-    return _worst("exchange, spin scaling", 1e-10, found)
+        violations.append((model, (whole - 0.5 * (halves[0] + halves[1])).abs() / scale))
+    return _worst("exchange, spin scaling", 1e-10, violations)
 
 
 def exchange_scaling(functional: Functional) -> Condition:
     """E_x[n_l] = l E_x[n] for n_l(r) = l^3 n(l r); relative to the uniform gas's exchange."""
-    found = [(m, off.abs()) for m, off in _scaling(functional, "exchange", (0.5, 2.0, 5.0))]
-    return _worst("exchange, uniform scaling", 1e-10, found)
+    violations = [(m, off.abs()) for m, off in _scaling(functional, "exchange", (0.5, 2.0, 5.0))]
+    return _worst("exchange, uniform scaling", 1e-10, violations)
 
 
 def correlation_scaling(functional: Functional) -> Condition:
     """E_c[n_l] >= l E_c[n] for l > 1; relative to l times the uniform gas's correlation."""
-    found = list(_scaling(functional, "correlation", (1.1, 2.0, 10.0)))
-    return _worst("correlation, scaling inequality", 1e-10, found)
+    violations = list(_scaling(functional, "correlation", (1.1, 2.0, 10.0)))
+    return _worst("correlation, scaling inequality", 1e-10, violations)
 
 
 def _scaling(
@@ -168,35 +168,35 @@ def _scaling(
 
 def lieb_oxford_exchange(functional: Functional) -> Condition:
     """F_x <= 1.804 of a closed shell; the excess of F_x."""
-    found = []
+    violations = []
     for model in _models(functional, closed=True):
         exact = _uniform(functional, model).exchange
         ratio = _evaluate(functional, model).exchange / -_positive(exact)
-        found.append((model, ratio - LIEB_OXFORD_X))
-    return _worst("Lieb-Oxford, F_x <= 1.804", 1e-10, found)
+        violations.append((model, ratio - LIEB_OXFORD_X))
+    return _worst("Lieb-Oxford, F_x <= 1.804", 1e-10, violations)
 
 
 def lieb_oxford(functional: Functional) -> Condition:
     """F_xc <= 2.273 of a closed shell; the excess of F_xc. Exact exchange obeys it by itself."""
     share = 1.0 - functional.exact_exchange
-    found = []
+    violations = []
     for model in _models(functional, closed=True):
         energy = _evaluate(functional, model)
         exact = _uniform(functional, model).exchange
         if share == 0.0:
             continue
         ratio = (energy.exchange + share * energy.correlation) / -_positive(exact)
-        found.append((model, ratio - LIEB_OXFORD_XC))
-    return _worst("Lieb-Oxford, F_xc <= 2.273", 1e-10, found)
+        violations.append((model, ratio - LIEB_OXFORD_XC))
+    return _worst("Lieb-Oxford, F_xc <= 2.273", 1e-10, violations)
 
 
 def non_positive_correlation(functional: Functional) -> Condition:
     """E_c <= 0, relative to the uniform gas's correlation."""
-    found = []
+    violations = []
     for model in _models(functional):
         scale = _positive(_uniform(functional, model).correlation)
-        found.append((model, _evaluate(functional, model).correlation / scale))
-    return _worst("correlation, not positive", 1e-10, found)
+        violations.append((model, _evaluate(functional, model).correlation / scale))
+    return _worst("correlation, not positive", 1e-10, violations)
 
 
 def self_correlation(functional: Functional) -> Condition:

@@ -90,12 +90,12 @@ def lyp(gas: Gas, spins: Spins | None) -> Tensor:
     assert spins.s2 is not None
     assert spins.s2_mixed is not None
     fraction, squares, mixed = spins.fraction, spins.s2, spins.s2_mixed
-    own = squares.sum(0)
-    total = own + 2.0 * mixed
+    same_spin = squares.sum(0)
+    total = same_spin + 2.0 * mixed
     power = (fraction * spins.root).square().sum(0)  # (1+zeta)^(8/3) + (1-zeta)^(8/3)
     gradients = (
         total * (47.0 - 7.0 * delta) / 18.0
-        - own * (45.0 - delta) / 18.0
+        - same_spin * (45.0 - delta) / 18.0
         - (fraction * squares).sum(0) * (delta - 11.0) / 18.0
     )
     inner = spins.product * (0.5 * TAU_FACTOR * power + (0.25 * unit) * gradients)

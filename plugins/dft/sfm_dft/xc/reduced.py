@@ -20,8 +20,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from sfm_dft.xc.contract import Rung
 from sfm_dft.xc.density import GridDensity
-from sfm_dft.xc.functional import Rung
 from sfm_dft.xc.roots import clamp_value, cube_root
 
 DENSITY_FLOOR = 1e-14  # electrons per bohr^3

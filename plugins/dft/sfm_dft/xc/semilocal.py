@@ -10,8 +10,8 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor
 
+from sfm_dft.xc.contract import Functional, XcEnergy
 from sfm_dft.xc.density import GridDensity
-from sfm_dft.xc.functional import Functional, XcEnergy
 from sfm_dft.xc.gga import b88, lyp, pbe_correlation, pbe_exchange
 from sfm_dft.xc.lda import pw92, slater, uniform_exchange, vwn5, vwn_rpa
 from sfm_dft.xc.metagga import r2scan_correlation, r2scan_exchange
