@@ -24,7 +24,8 @@ from sfm_dft.data.specs import DFT_SMALL, PBE
 from sfm_dft.fock.baselines import DistanceAverage
 from sfm_dft.fock.evaluation import evaluate
 from sfm_dft.fock.labels import LEVEL, FockLabel, label_all
-from sfm_dft.fock.training import FockModel, FockTraining, example
+from sfm_dft.fock.model import FockModel
+from sfm_dft.fock.training import FockTraining, example
 from sfm_dft.model.single_context import single_context
 
 import sfm

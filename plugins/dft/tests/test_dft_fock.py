@@ -11,16 +11,9 @@ from sfm_dft.fock.baselines import DistanceAverage, block, invariants
 from sfm_dft.fock.basis import block_rotation, padded, present, to_blocks, to_matrix
 from sfm_dft.fock.evaluation import cycles, orbital_errors
 from sfm_dft.fock.labels import label, label_all, minimal_molecule, starting_matrix
+from sfm_dft.fock.model import FockModel
 from sfm_dft.fock.pairs import Pairs
-from sfm_dft.fock.training import (
-    LEVELS,
-    ROTATION,
-    UNIT,
-    FockModel,
-    FockTraining,
-    example,
-    normalise,
-)
+from sfm_dft.fock.training import LEVELS, ROTATION, UNIT, FockTraining, example, normalise
 from sfm_dft.model.single_context import single_context
 
 import sfm

@@ -19,24 +19,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.linalg import eigh
-from torch import Tensor, nn
+from torch import Tensor
 
-from sfm.data.atomic import atomic
 from sfm.data.labelling import note
-from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
-from sfm.errors import InputError
-from sfm.model import FoundationModel
 from sfm_dft.density.descent import descend
-from sfm_dft.density.guess import ENCODER
-from sfm_dft.fock.basis import WIDTH, padded, present, to_blocks, to_matrix
+from sfm_dft.fock.basis import padded, to_blocks
 from sfm_dft.fock.blocks import CLASSES, FockBlocks
 from sfm_dft.fock.labels import FockLabel
+from sfm_dft.fock.model import FockModel
 from sfm_dft.fock.pairs import Pairs
 
 UNIT = 0.01  # hartree: losses of a half-trained model are of order one
@@ -62,82 +57,6 @@ class Example:
     orbitals: Tensor
     energies: Tensor
     occupied: int
-
-
-class FockModel(nn.Module):
-    """A trunk with the Fock module on it.
-
-    Args:
-        base: a model with the one context `dft/atoms`; it needs no head (`single_context`).
-        options: of `FockBlocks`.
-    """
-
-    def __init__(self, base: FoundationModel, **options: float) -> None:
-        super().__init__()
-        self.base = base
-        self.blocks = FockBlocks(base.trunk.config.channels, **options)  # type: ignore[arg-type]
-
-    def tokens(self, types: np.ndarray, positions: np.ndarray) -> Tokens:
-        """Tokens of a neutral molecule, positions (A, 3) in angstrom."""
-        present(types)  # refuses what the basis lacks
-        sample = Sample(
-            id="molecule",
-            domain="dft",
-            types=types,
-            positions=positions,
-            conditions={"charge": 0.0},
-        )
-        tokens = self.base.encoder(ENCODER).tokenize(sample)  # context 0, the only one there is
-        return tokens.to(self.base.device, self.base.dtype)
-
-    def forward(self, tokens: Tokens, pairs: Pairs, overlap: Tensor) -> Tensor:
-        """F - F0 of a batch, (P, 5, 5) in hartree."""
-        return self.blocks(self.base.features({ENCODER: tokens})[ENCODER], pairs, overlap)
-
-    @torch.no_grad()
-    def predict(
-        self, types: np.ndarray, positions: np.ndarray, overlap: np.ndarray, start: np.ndarray
-    ) -> np.ndarray:
-        """Fock matrix (n, n) in hartree, PySCF's order, from S and F0 (n, n) of the molecule."""
-        tokens, atoms = self.tokens(types, positions), len(types)
-        blocks = torch.from_numpy(to_blocks(overlap, types)).to(tokens.positions)
-        values = self(tokens, Pairs.of(torch.tensor([atoms])), blocks.flatten(0, 1))
-        whole = values.reshape(atoms, atoms, WIDTH, WIDTH).double().numpy()
-        return start + to_matrix(whole, types)
-
-    def save(self, folder: str | Path) -> Path:
-        """Write the trunk as a model folder, and `fock.safetensors` beside it."""
-        from safetensors.torch import save_file
-
-        path = self.base.save_pretrained(folder) / "fock.safetensors"
-        with atomic(path) as scratch:
-            blocks = {k: v.contiguous() for k, v in self.blocks.state_dict().items()}
-            save_file(blocks, str(scratch))
-            scratch.chmod(0o644)  # safetensors writes files that only their owner may read
-        return path.parent
-
-    @classmethod
-    def load(cls, folder: str | Path, **options: float) -> FockModel:
-        """What `save` wrote; `options` are those that it was made with.
-
-        Raises:
-            InputError: the folder has no Fock module, or one made with other options.
-        """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        path = Path(folder) / "fock.safetensors"
-        if not path.exists():
-            raise InputError(f"{folder}: no fock.safetensors; recipes/fock_matrix.py makes one")
-        model = cls(FoundationModel.from_pretrained(folder), **options)
-        model.to(model.base.dtype)  # before loading, which would round to single precision
-        try:
-            model.blocks.load_state_dict(load_file(str(path)))
-        except SafetensorError as error:
-            raise InputError(f"{path}: damaged, or no safetensors file ({error})") from None
-        except RuntimeError as error:
-            raise InputError(f"{path}: {str(error).splitlines()[0]}; give its options") from None
-        return model.eval()
 
 
 def example(model: FockModel, label: FockLabel) -> Example:

@@ -127,6 +127,59 @@ class Residuals:
         return _flat(energy, weights), _flat(v, weights, w[:, None])
 
 
+class _Descent:
+    """Marquardt's steps: where the weights stand, and how much the next step is damped."""
+
+    def __init__(
+        self, functional: nn.Module, residuals: Residuals, *, weight_decay: float, damping: float
+    ) -> None:
+        self.functional, self.residuals = functional, residuals
+        self.weights = trainable(functional)
+        self.weight_decay, self.damping = weight_decay, damping
+        self.failures = 0
+
+    def at(self, values: Tensor, guess: Tensor) -> Point | None:
+        """The point with weights (P,), from densities (M, n); None if a field does not converge."""
+        vector_to_parameters(values, self.weights)
+        state = self.residuals.solve(guess)
+        if not bool(state.converged.all()):
+            return None
+        r = self.residuals(state)
+        decay = self.weight_decay * values.square().sum()
+        return Point(values, state, r, float(r.square().sum() + decay))
+
+    def step(self, point: Point) -> Point | None:
+        """The next point, of lower loss; None if damping finds none."""
+        vector_to_parameters(point.weights, self.weights)
+        slopes = self.residuals.jacobian(point.state, self.functional)
+        normal = slopes.mT @ slopes
+        gradient = slopes.mT @ point.residuals.flatten() + self.weight_decay * point.weights
+        one = torch.eye(len(gradient), dtype=gradient.dtype)
+        for _ in range(TRIALS):
+            damped = normal + (self.damping + self.weight_decay) * one
+            move = torch.linalg.solve(damped, -gradient)
+            trial = self.at(point.weights + move, point.state.field.density)
+            self.failures += trial is None
+            if trial is not None and trial.loss < point.loss:
+                self.damping = max(SHRINK * self.damping, 1e-13)
+                return trial
+            self.damping *= GROW
+        return None
+
+    def error(self, point: Point, validation: Labels | None) -> tuple[float, Tensor]:
+        """Mean squared error of an energy, hartree^2, and the weights; infinite where it is not a
+        number."""
+        simulator = self.residuals.simulator
+        wrong = point.residuals[:, 0] / self.residuals.energy_weight
+        if validation is not None:
+            vector_to_parameters(point.weights, self.weights)
+            with torch.no_grad():
+                state = simulator(simulator.start(validation.molecules), simulator.max_cycles)
+                wrong = torch.cat([wrong, simulator.energy(state) - validation.energy])
+        error = float(wrong.square().mean())
+        return (error if math.isfinite(error) else math.inf), point.weights
+
+
 def train_by_least_squares(
     functional: nn.Module,
     labels: Labels,
@@ -155,7 +208,7 @@ def train_by_least_squares(
         InputError: no labels, or a stride that leaves no point.
         RunError: at the start some molecule is not self-consistent.
     """
-    size, weights = labels.density.shape[-1], trainable(functional)
+    size = labels.density.shape[-1]
     if not len(labels.energy):
         raise InputError("training a functional: no molecules; give labels of one or more")
     if not 1 <= stride <= size // 4:
@@ -164,57 +217,26 @@ def train_by_least_squares(
         closure=functional, points=size, dx=dx, tolerance=tolerance, max_cycles=max_cycles
     )
     residuals = Residuals(simulator, labels, density_weight=density_weight, stride=stride)
-    failures = 0
-
-    def at(values: Tensor, guess: Tensor) -> Point | None:
-        vector_to_parameters(values, weights)
-        state = residuals.solve(guess)
-        if not bool(state.converged.all()):
-            return None
-        r = residuals(state)
-        decay = weight_decay * values.square().sum()
-        return Point(values, state, r, float(r.square().sum() + decay))
-
-    def look(point: Point) -> tuple[float, Tensor]:
-        """Mean squared error of an energy, hartree^2; infinite where it is not a number."""
-        wrong = point.residuals[:, 0] / residuals.energy_weight
-        if validation is not None:
-            vector_to_parameters(point.weights, weights)
-            with torch.no_grad():
-                state = simulator(simulator.start(validation.molecules), max_cycles)
-                wrong = torch.cat([wrong, simulator.energy(state) - validation.energy])
-        found = float(wrong.square().mean())
-        return (found if math.isfinite(found) else math.inf), point.weights
-
-    start = parameters_to_vector(weights).detach().clone()
-    point = at(start, residuals.cold.field.density)
+    descent = _Descent(functional, residuals, weight_decay=weight_decay, damping=damping)
+    start = parameters_to_vector(descent.weights).detach().clone()
+    point = descent.at(start, residuals.cold.field.density)
     if point is None:
         raise RunError("training a functional: at its start not all molecules are self-consistent")
     best, losses = (math.inf, start), [point.loss]
     for step in range(steps):
         if validation is not None and step % every == 0:
-            best = min(best, look(point), key=lambda pair: pair[0])
-        vector_to_parameters(point.weights, weights)
-        slopes = residuals.jacobian(point.state, functional)
-        normal = slopes.mT @ slopes
-        gradient = slopes.mT @ point.residuals.flatten() + weight_decay * point.weights
-        one = torch.eye(len(gradient), dtype=gradient.dtype)
-        for _ in range(TRIALS):
-            move = torch.linalg.solve(normal + (damping + weight_decay) * one, -gradient)
-            trial = at(point.weights + move, point.state.field.density)
-            failures += trial is None
-            if trial is not None and trial.loss < point.loss:
-                point, damping = trial, max(SHRINK * damping, 1e-13)
-                break
-            damping *= GROW
-        else:
+            best = min(best, descent.error(point, validation), key=lambda pair: pair[0])
+        following = descent.step(point)
+        if following is None:
             break
+        point = following
         losses.append(point.loss)
-    chosen = look(point)
+    chosen = descent.error(point, validation)
     if validation is not None:
         chosen = min(best, chosen, key=lambda pair: pair[0])
-    vector_to_parameters(chosen[1], weights)
-    return Fit(losses, failures, math.sqrt(chosen[0]) if validation is not None else math.nan)
+    vector_to_parameters(chosen[1], descent.weights)
+    error = math.sqrt(chosen[0]) if validation is not None else math.nan
+    return Fit(losses, descent.failures, error)
 
 
 def trainable(functional: nn.Module) -> list[nn.Parameter]:
