@@ -20,7 +20,7 @@ LAYERS = [
     {"model"},
     {"train"},
     {"testing", "scaffold"},
-    {"cli", "demo", "__main__", "__init__"},
+    {"cli", "serve", "demo", "__main__", "__init__"},
 ]
 HEIGHT = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 

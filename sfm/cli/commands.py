@@ -17,5 +17,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("models", "bundled, cached and published models"),
     "push": ("push", "publish a model or a dataset on a Hub"),
     "pull": ("pull", "download a model or a dataset from a Hub"),
+    "serve": ("serve", "the hub as a local page: look at models and data, try, simulate"),
     "doctor": ("doctor", "versions, devices, plugins, cache: what is missing and how to get it"),
 }

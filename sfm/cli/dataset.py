@@ -69,7 +69,7 @@ def show_all(arguments: argparse.Namespace) -> int:
 
     found = [(part.full_name, part.load()) for part in parts("datasets", domain=arguments.domain)]
     if arguments.json:
-        emit_json({"datasets": [_spec_json(name, spec) for name, spec in found]})
+        emit_json({"datasets": [spec_json(name, spec) for name, spec in found]})
     elif not found:
         emit("no datasets; `sfm plugin list` shows what is installed")
     else:
@@ -89,7 +89,7 @@ def show_all(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _spec_json(name: str, spec: Any) -> dict[str, Any]:
+def spec_json(name: str, spec: Any) -> dict[str, Any]:
     from dataclasses import asdict
 
     body = asdict(spec)
@@ -116,7 +116,7 @@ def show_one(arguments: argparse.Namespace) -> int:
     spec, data = _open(arguments.name)
     splits = {split: len(_open(arguments.name, split=split)[1]) for split in SPLITS}
     columns = list(data.columns)
-    preview = [_preview(data[i]) for i in range(min(arguments.samples, len(data)))]
+    preview = [preview_of(data[i]) for i in range(min(arguments.samples, len(data)))]
     if arguments.json:
         from dataclasses import asdict
 
@@ -152,7 +152,7 @@ def show_one(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _preview(sample: Any) -> dict[str, Any]:
+def preview_of(sample: Any) -> dict[str, Any]:
     from collections import Counter
 
     from sfm.data.elements import SYMBOLS

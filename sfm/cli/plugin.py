@@ -39,7 +39,7 @@ def show(arguments: argparse.Namespace) -> int:
 
     rows = discover()
     if arguments.json:
-        emit_json({"plugins": [_as_json(row) for row in rows]})
+        emit_json({"plugins": [as_json(row) for row in rows]})
         return 0
     if not rows:
         emit("no plugins (SFM_PLUGINS restricts them; `sfm doctor` says more)")
@@ -70,7 +70,7 @@ def show(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _as_json(row) -> dict:
+def as_json(row) -> dict:
     from sfm.plugin import KINDS
 
     found = {

@@ -74,12 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
             show_parameters(cls)
         return 0
     _check_files(cls, arguments.plot, arguments.output)
-    closure = _closure(arguments, part.domain)
+    closure = closure_of(arguments, part.domain)
     if closure is not None:
         values["closure"] = closure
     told: list[str] = []
     with input_warnings(told):
-        simulator, state = _start(cls, part, values, arguments)
+        simulator, state = start(cls, part, values, arguments)
     steps = simulator.default_steps if arguments.steps is None else arguments.steps
     for path in (arguments.output, arguments.plot):
         if path is not None:
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     with input_warnings(told):
         trajectory = simulator.run(state, steps, every=arguments.every)
     if arguments.output:
-        _write(simulator, trajectory, arguments.output)
+        write_run(simulator, trajectory, arguments.output)
         note(f"wrote {arguments.output}")
     if arguments.plot:
         with _named(arguments.plot) as scratch:
@@ -135,7 +135,7 @@ def _check_files(cls: Any, plot: Path | None, output: Path | None) -> None:
         )
 
 
-def _closure(arguments: argparse.Namespace, domain: str) -> Any:
+def closure_of(arguments: argparse.Namespace, domain: str) -> Any:
     from sfm.errors import InputError
 
     if arguments.closure is None:
@@ -151,7 +151,7 @@ def _closure(arguments: argparse.Namespace, domain: str) -> Any:
     return model.closure(domain, level=arguments.level, extrapolate=arguments.extrapolate)
 
 
-def _start(cls: Any, part: Any, values: dict[str, Any], arguments: argparse.Namespace) -> Any:
+def start(cls: Any, part: Any, values: dict[str, Any], arguments: argparse.Namespace) -> Any:
     """The simulator and its first state; `--seed` reaches every random number in it."""
     import torch
 
@@ -188,7 +188,7 @@ def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _write(simulator: Any, trajectory: Any, path: Path) -> None:
+def write_run(simulator: Any, trajectory: Any, path: Path) -> None:
     from sfm.cli.results import ARRAY_FILES, write_arrays
     from sfm.cli.run_report import arrays
     from sfm.simulate.base import Simulator

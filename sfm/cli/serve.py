@@ -1,0 +1,104 @@
+"""`sfm serve [MODEL ...]`: the hub as a local page."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `sfm serve`."""
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", help="models to try (default: sfm-tiny)"
+    )
+    parser.add_argument(
+        "--host", default=LOCAL[0], help="address to listen at (default: %(default)s)"
+    )
+    parser.add_argument("--port", type=int, default=8321, help="0: any (default: %(default)s)")
+    parser.add_argument(
+        "--token", help="what a browser has to know; made up where --host is not this machine"
+    )
+    parser.add_argument(
+        "--seconds", type=float, metavar="S", help="longest simulation (default: 300)"
+    )
+    parser.add_argument("--runs", type=int, metavar="N", help="simulations at a time (default: 2)")
+    parser.epilog = "example: sfm serve, then open the address that it prints; Ctrl-C ends it"
+    parser.set_defaults(handler=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until interrupted."""
+    import secrets
+    from dataclasses import replace
+
+    from sfm.cli.output import emit
+    from sfm.errors import PluginError
+    from sfm.serve.limits import Limits
+
+    try:
+        import uvicorn
+
+        from sfm.serve.app import create_app
+    except ModuleNotFoundError as error:
+        raise PluginError(
+            f"`sfm serve` needs the package '{error.name}'; "
+            "install it with: pip install 'sfm-hub[serve]'"
+        ) from None
+    changes = {"run_seconds": arguments.seconds, "runs": arguments.runs}
+    limits = replace(Limits(), **{k: _positive(k, v) for k, v in changes.items() if v is not None})
+    token = arguments.token
+    if token is None and arguments.host not in LOCAL:
+        token = secrets.token_urlsafe(24)
+    app = create_app(
+        [_model(m) for m in arguments.models or ["sfm-tiny"]], limits=limits, token=token
+    )
+    with _listen(arguments.host, arguments.port) as socket:
+        port = socket.getsockname()[1]
+        host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+        emit(f"http://{host}:{port}/" + (f"?token={token}" if token else ""))
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, timeout_graceful_shutdown=2
+        )
+        uvicorn.Server(config).run(sockets=[socket])
+    return 0
+
+
+def _model(name: str) -> str:
+    """A model's name; of a folder the whole path, since working processes have another folder.
+
+    Raises:
+        InputError: nothing has this name.
+    """
+    from sfm.hub.resolve import bundled, locate
+
+    folder = locate(name).folder
+    return name if folder is None or name in bundled() else str(folder.resolve())
+
+
+def _positive(name: str, value: Any) -> Any:
+    from sfm.errors import InputError
+
+    if not 0 < value < 1e6:
+        raise InputError(f"--{name.removeprefix('run_')} {value}: must be positive")
+    return value
+
+
+def _listen(host: str, port: int) -> Any:
+    """A socket, so that the address which is printed is the one that is open.
+
+    Raises:
+        InputError: the address is taken, or not this machine's.
+    """
+    import socket
+
+    from sfm.errors import InputError
+
+    if not 0 <= port < 65536:
+        raise InputError(f"--port {port}: is none")
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise InputError(f"--host {host} --port {port}: cannot listen there ({error})") from None

@@ -1,0 +1,72 @@
+"""Arrays for the page: JSON lists where they are small, else base64 of float32 in C order."""
+
+from __future__ import annotations
+
+import base64
+import math
+from typing import Any
+
+import numpy as np
+
+from sfm.quantity import Quantity
+
+LISTED = 10_000  # numbers of an array that still goes as a list
+PICTURE = 128  # points along an axis of a picture
+
+
+def plain(value: Any) -> dict[str, Any]:
+    """`{"shape", "value"}` or `{"shape", "f32"}`; what is not finite becomes null or NaN."""
+    array = as_array(value)
+    if array.size <= LISTED:
+        return {"shape": list(array.shape), "value": listed(array)}
+    return {"shape": list(array.shape), "f32": _packed(array)}
+
+
+def as_array(value: Any) -> np.ndarray:
+    """numpy, from a tensor or whatever numpy takes."""
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+
+
+def listed(array: np.ndarray) -> Any:
+    """Nested lists, null for what is not finite (JSON knows no NaN)."""
+    values = array.tolist()
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return _finite(values)
+    return values
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return value if math.isfinite(value) else None
+
+
+def picture(value: Any, quantity: Quantity | None = None) -> dict[str, Any] | None:
+    """A field as a line or an image of at most 128 points a side, with what is shown of it.
+
+    Of a vector the magnitude, of three dimensions the middle plane, of a longer axis every n-th
+    point. None where it is no field.
+    """
+    array = as_array(value).astype(np.float32)
+    shown: list[str] = []
+    vector = quantity is not None and quantity.irreps in ("1o", "1e")
+    if vector and array.ndim >= 2 and array.shape[0] in (2, 3):
+        array = np.sqrt((array**2).sum(0))
+        shown.append("magnitude")
+    while array.ndim > 3 or (array.ndim == 3 and array.shape[0] <= 3):
+        shown.append(f"component 1 of {array.shape[0]}")
+        array = array[0]
+    if array.ndim == 3:
+        shown.append("middle plane")
+        array = array[array.shape[0] // 2]
+    if array.ndim == 0 or 1 in array.shape:
+        return None
+    steps = [max(1, math.ceil(n / PICTURE)) for n in array.shape]
+    if max(steps) > 1:
+        shown.append(f"every {max(steps)}th point")
+    small = array[tuple(slice(None, None, s) for s in steps)]
+    return {"shape": list(small.shape), "f32": _packed(small), "shown": ", ".join(shown)}
+
+
+def _packed(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array, dtype="<f4").tobytes()).decode("ascii")

@@ -1,0 +1,145 @@
+"""A prediction for the page: what `sfm predict` says, and what it takes to draw it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sfm.data.readers import read_file
+from sfm.data.sample import Sample
+from sfm.errors import InputError, OutsideError
+from sfm.quantity import Quantity
+from sfm.registry import quantities
+from sfm.serve.limits import Limits
+from sfm.serve.numbers import picture, plain
+from sfm.serve.uploads import as_file
+from sfm.serve.work import Desk
+
+SMILES = "molecules.smi"  # the name of typed text
+
+
+def predict(
+    desk: Desk,
+    *,
+    model: str,
+    name: str,
+    content: bytes,
+    domain: str | None = None,
+    level: str | None = None,
+    extrapolate: bool = False,
+) -> dict[str, Any]:
+    """The job `predict`: every system of the file.
+
+    Raises:
+        InputError: as `FoundationModel.predict`; more systems or atoms than this page takes.
+        OutsideError: outside the model's training data.
+    """
+    loaded = desk.model(model)
+    with as_file(name, content) as path:
+        samples = read_file(path)
+        check_size(samples, desk.limits, path.name)
+        try:
+            found = loaded.predict(samples, domain=domain, level=level, extrapolate=extrapolate)
+        except OutsideError as error:  # the page has a box for what the command line has a flag for
+            raise OutsideError(str(error).replace("--extrapolate", "'extrapolate'")) from None
+    predictions = found if isinstance(found, list) else [found]
+    typed = content.decode("utf-8", "replace").split() if name == SMILES else []
+    asked = typed[0] if len(typed) == 1 else path.name
+    return {
+        "model": loaded.config.name,
+        "systems": [_system(p, loaded.config.quantities) for p in predictions],
+        "warnings": [],
+        "command": _command(model, asked, domain, level, extrapolate),
+        "python": _python(model, asked, domain, level, extrapolate),
+    }
+
+
+def check_size(samples: Sequence[Sample], limits: Limits, name: str) -> None:
+    """Refuse what would keep the page busy for long.
+
+    Raises:
+        InputError: too many systems, atoms or numbers.
+    """
+    atoms = sum(len(s.types) for s in samples)
+    numbers = max((np.size(f) for s in samples for f in s.fields.values()), default=0)
+    for count, most, what in (
+        (len(samples), limits.systems, "systems"),
+        (atoms, limits.atoms, "atoms"),
+        (numbers, limits.numbers, "numbers in a field"),
+    ):
+        if count > most:
+            raise InputError(
+                f"{name}: {count} {what}, this page takes {most}; the command line has no limit"
+            )
+
+
+def _system(prediction: Any, known: Mapping[str, Quantity]) -> dict[str, Any]:
+    sample = prediction.sample
+    entries = {}
+    for key, value in prediction.items():
+        quantity = known[key.partition("@")[0]]
+        entries[key] = {
+            **plain(value),
+            "unit": prediction.units[key],
+            "level": prediction.levels[key],
+            "per": quantity.per,
+            "summary": quantity.summary,
+            "uncertainty": prediction.uncertainty.get(key),
+        }
+    return {
+        "id": prediction.id,
+        "domain": prediction.domain,
+        "quantities": entries,
+        "warnings": list(prediction.warnings),
+        "atoms": atoms(sample),
+        "fields": _fields(sample),
+    }
+
+
+def atoms(sample: Sample) -> dict[str, Any] | None:
+    """What the viewer draws: symbols, positions in angstrom, cell and where it repeats."""
+    if not len(sample.types):
+        return None
+    from sfm.data.elements import SYMBOLS
+
+    return {
+        "symbols": [SYMBOLS[z] for z in sample.types],
+        "positions": sample.positions.tolist(),
+        "cell": None if sample.cell is None else sample.cell.tolist(),
+        "pbc": sample.pbc.tolist(),
+    }
+
+
+def _fields(sample: Sample) -> dict[str, Any]:
+    known = quantities()
+    drawn = {
+        name: picture(value, known[name] if name in known else None)
+        for name, value in sample.fields.items()
+    }
+    return {name: p for name, p in drawn.items() if p is not None}
+
+
+def _command(
+    model: str, asked: str, domain: str | None, level: str | None, extrapolate: bool
+) -> str:
+    words = ["sfm", "predict", model, asked]
+    words += ["--domain", domain] if domain else []
+    words += ["--level", level] if level else []
+    words += ["--extrapolate"] if extrapolate else []
+    return shlex.join(words)
+
+
+def _python(
+    model: str, asked: str, domain: str | None, level: str | None, extrapolate: bool
+) -> str:
+    options = {"domain": domain, "level": level, "extrapolate": extrapolate or None}
+    given = "".join(f", {k}={v!r}" for k, v in options.items() if v is not None)
+    return (
+        "import sfm\n\n"
+        f"model = sfm.load({model!r})\n"
+        f"answer = model.predict({asked!r}{given})\n"
+        "print(answer)\n"
+    )

@@ -1,0 +1,121 @@
+// Atoms in three dimensions through 3Dmol.js, which is loaded when it is first needed.
+
+import { signed } from "./picture.js";
+import { h, short } from "./dom.js";
+
+let loading;
+
+function library() {
+  loading ??= new Promise((resolve, reject) => {
+    window.$3Dmol_notrack = true;
+    const script = h("script", { src: "3Dmol-min.js" });
+    script.onload = () => resolve(window.$3Dmol);
+    script.onerror = () => reject(new Error("the viewer could not be loaded"));
+    document.head.append(script);
+  });
+  return loading;
+}
+
+const TURNS = { ArrowLeft: ["y", -10], ArrowRight: ["y", 10], ArrowUp: ["x", -10], ArrowDown: ["x", 10] };
+
+// An element with a viewer; `draw` may be called again with other atoms.
+export class View {
+  constructor(label) {
+    this.box = h("div", { class: "view", tabindex: "0", role: "img",
+      "aria-label": `${label}, in three dimensions; arrow keys turn it, + and - zoom` });
+    this.element = h("div", {}, this.box, h("p", { class: "note" }, "Drag or arrow keys turn, wheel or + and - zoom."));
+    this.box.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  key(event) {
+    if (!this.viewer) return;
+    if (event.key in TURNS) {
+      const [axis, degrees] = TURNS[event.key];
+      this.viewer.rotate(degrees, axis);
+    } else if (event.key === "+" || event.key === "=") this.viewer.zoom(1.15);
+    else if (event.key === "-") this.viewer.zoom(1 / 1.15);
+    else return;
+    event.preventDefault();
+    this.viewer.render();
+  }
+
+  async start() {
+    if (this.viewer || this.failed) return;
+    const three = await library();
+    try {
+      this.viewer = three.createViewer(this.box, { backgroundColor: "white", antialias: true });
+    } catch { /* no WebGL */ }
+    if (!this.viewer) {
+      this.failed = true;
+      this.box.replaceChildren(h("p", { class: "warning" }, "This browser shows no three-dimensional pictures (WebGL is off)."));
+    }
+  }
+
+  // atoms: {symbols, positions, cell}; forces: (n, 3) or null; charges: (n) or null
+  async draw(atoms, { forces = null, charges = null } = {}) {
+    await this.start();
+    if (!this.viewer) return "";
+    const lines = atoms.symbols.map((s, i) => `${s} ${atoms.positions[i].join(" ")}`);
+    this.xyz(`${lines.length}\n\n${lines.join("\n")}`, false);
+    const said = [];
+    if (charges) {
+      const largest = Math.max(...charges.map(Math.abs)) || 1;
+      const paint = (atom) => { const [r, g, b] = signed(charges[atom.serial], largest); return (r << 16) | (g << 8) | b; };
+      this.viewer.setStyle({}, { stick: { radius: 0.1, colorfunc: paint }, sphere: { scale: 0.28, colorfunc: paint } });
+      said.push(`Charges: blue negative, red positive, at most ${short(largest, 3)} e.`);
+    }
+    if (forces) {
+      const sizes = forces.map((f) => Math.hypot(...f));
+      const largest = Math.max(...sizes) || 1;
+      forces.forEach((f, i) => {
+        if (sizes[i] < 0.02 * largest) return;
+        const [x, y, z] = atoms.positions[i];
+        const end = f.map((c, k) => atoms.positions[i][k] + (1.8 * c) / largest);
+        this.viewer.addArrow({ start: { x, y, z }, end: { x: end[0], y: end[1], z: end[2] }, radius: 0.07, color: "#c2410c" });
+      });
+      said.push(`Arrows: forces, the longest ${short(largest, 3)} eV/angstrom.`);
+    }
+    this.cell(atoms.cell);
+    this.first();
+    return said.join(" ");
+  }
+
+  // one frame of a trajectory, extended XYZ
+  async frame(text) {
+    await this.start();
+    if (!this.viewer) return;
+    this.xyz(text.split(/\r?\n/).map((line, i) => (i > 1 ? line.split(/\s+/).slice(0, 4).join(" ") : line)).join("\n"));
+    const lattice = /Lattice="([^"]+)"/i.exec(text);
+    if (lattice) {
+      const v = lattice[1].trim().split(/\s+/).map(Number);
+      this.cell([v.slice(0, 3), v.slice(3, 6), v.slice(6, 9)]);
+    }
+    this.first();
+  }
+
+  xyz(text) {
+    this.viewer.removeAllModels();
+    this.viewer.removeAllShapes();
+    this.viewer.addModel(text, "xyz");
+    this.viewer.setStyle({}, { stick: { radius: 0.1 }, sphere: { scale: 0.28 } });
+  }
+
+  cell(rows) {
+    if (!rows) return;
+    const at = (i, j, k) => {
+      const [x, y, z] = [0, 1, 2].map((c) => i * rows[0][c] + j * rows[1][c] + k * rows[2][c]);
+      return { x, y, z };
+    };
+    for (const i of [0, 1]) for (const j of [0, 1]) {
+      for (const [a, b] of [[at(0, i, j), at(1, i, j)], [at(i, 0, j), at(i, 1, j)], [at(i, j, 0), at(i, j, 1)]]) {
+        this.viewer.addCylinder({ start: a, end: b, radius: 0.03, color: "#5a6675" });
+      }
+    }
+  }
+
+  first() {
+    if (!this.seen) this.viewer.zoomTo();
+    this.seen = true;
+    this.viewer.render();
+  }
+}

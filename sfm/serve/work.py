@@ -1,0 +1,111 @@
+"""What a working process does: it waits for jobs on a pipe and answers them one after another."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sfm.errors import RunError, SfmError
+from sfm.serve.limits import Limits
+
+Say = Callable[[str, Any], None]
+
+
+class Desk:
+    """What jobs find in the process: the models that the server was opened with, and the limits."""
+
+    def __init__(self, models: Sequence[str], limits: Limits, say: Say) -> None:
+        self.names, self.limits, self.say = tuple(models), limits, say
+        self._loaded: dict[str, Any] = {}
+
+    def model(self, name: str) -> Any:
+        """A model of this server, loaded once per process.
+
+        Raises:
+            InputError: the server was not opened with it.
+        """
+        import sfm
+        from sfm.errors import InputError, did_you_mean
+
+        if name not in self.names:
+            raise InputError(
+                f"this page has no model '{name}' (it has {', '.join(self.names)})."
+                f"{did_you_mean(name, self.names)} `sfm serve {name}` opens one with it"
+            )
+        if name not in self._loaded:
+            self._loaded[name] = sfm.load(name)
+        return self._loaded[name]
+
+
+def _jobs() -> Mapping[str, Callable[..., Any]]:
+    from sfm.serve import predicting, shelf, simulating
+
+    return {
+        "models": shelf.models,
+        "datasets": shelf.datasets,
+        "dataset": shelf.dataset,
+        "plugins": shelf.plugins,
+        "simulators": shelf.simulators,
+        "simulator": shelf.simulator,
+        "ready": ready,
+        "predict": predicting.predict,
+        "simulate": simulating.simulate,
+    }
+
+
+def ready(desk: Desk) -> list[str]:
+    """Load the models."""
+    return [desk.model(name).config.name for name in desk.names]
+
+
+def main(pipe: Any, models: Sequence[str], limits: Limits) -> None:
+    """The process's loop; it ends when the server does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the pipe ends us
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _bound(limits.memory)
+    with tempfile.TemporaryDirectory(prefix="sfm-serve-") as empty:
+        os.chdir(empty)  # a relative name finds nothing here
+        desk = Desk(models, limits, lambda kind, value: pipe.send((kind, value)))
+        while True:
+            try:
+                job, options = pipe.recv()
+                pipe.send(_answer(desk, job, options))
+            except (EOFError, OSError):
+                return
+
+
+def _answer(desk: Desk, job: str, options: Mapping[str, Any]) -> tuple[str, Any]:
+    from sfm.cli.output import input_warnings
+
+    told: list[str] = []
+    try:
+        with input_warnings(told), warnings.catch_warnings():
+            answer = _jobs()[job](desk, **options)
+        if told and isinstance(answer, dict):
+            answer["warnings"] = [*told, *answer.get("warnings", [])]
+        return "answer", answer
+    except SfmError as error:
+        return "error", (error.exit_code, " ".join(str(error).split()))
+    except Exception as error:
+        fault = _memory(error)
+        text = str(fault or f"{type(error).__name__}: {error} (unexpected)")
+        return "error", (1, " ".join(text.split()))
+
+
+def _memory(error: Exception) -> SfmError | None:
+    if isinstance(error, MemoryError) or "not enough memory" in str(error):
+        return RunError("needs more memory than this page may use; make it smaller")
+    return None
+
+
+def _bound(memory: int) -> None:
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    except (ImportError, ValueError, OSError):
+        return  # not on this system: the limits on sizes and time remain
