@@ -55,7 +55,7 @@ class Hub:
 
     def __init__(self, models: Sequence[str], limits: Limits) -> None:
         self.models, self.limits = list(models), limits
-        self.predictor = Worker(self.models, limits)
+        self.predictor = Worker(self.models, limits, load=True)
         self.runs = Runs(self.models, limits)
         self._turn = asyncio.Semaphore(1)
         self._waiting = 0
@@ -168,6 +168,7 @@ def _shelf(app: FastAPI, hub: Hub) -> None:
 
     @app.get("/api/simulators/{plugin}/{part}")
     async def simulator(plugin: str, part: str) -> Any:
+        hub.runs.warm()
         return await hub.known("simulator", name=f"{plugin}/{part}")
 
     @app.get("/api/examples/{name}")

@@ -28,10 +28,6 @@ HEADERS = {
 }
 
 
-class TooLarge(Exception):
-    """The body is longer than allowed."""
-
-
 class Doors:
     """ASGI middleware that refuses calls in one line of JSON and adds `HEADERS` to every answer.
 
@@ -64,11 +60,12 @@ class Doors:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            if read > self.body:
-                raise TooLarge
-            return message
+            # what is behind gives up as if the client had left, and hears no more
+            return message if read <= self.body else {"type": "http.disconnect"}
 
         async def headed(message: Any) -> None:
+            if read > self.body:
+                return
             if message["type"] == "http.response.start":
                 given = {name for name, _ in message["headers"]}
                 more = [(k.encode(), v.encode()) for k, v in HEADERS.items()]
@@ -78,7 +75,10 @@ class Doors:
 
         try:
             await self.app(scope, bounded, headed)
-        except TooLarge:
+        except Exception:
+            if read <= self.body:
+                raise
+        if read > self.body:
             await _answer(send, 413, self._too_large())
 
     def _too_large(self) -> str:

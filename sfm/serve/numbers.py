@@ -49,6 +49,8 @@ def picture(value: Any, quantity: Quantity | None = None) -> dict[str, Any] | No
     """
     array = as_array(value).astype(np.float32)
     shown: list[str] = []
+    while array.ndim > 1 and len(array) == 1:  # a batch of one
+        array = array[0]
     vector = quantity is not None and quantity.irreps in ("1o", "1e")
     if vector and array.ndim >= 2 and array.shape[0] in (2, 3):
         array = np.sqrt((array**2).sum(0))

@@ -114,11 +114,8 @@ def atoms(sample: Sample) -> dict[str, Any] | None:
 
 
 def _fields(sample: Sample) -> dict[str, Any]:
-    known = quantities()
-    drawn = {
-        name: picture(value, known[name] if name in known else None)
-        for name, value in sample.fields.items()
-    }
+    known = dict(quantities())
+    drawn = {name: picture(value, known.get(name)) for name, value in sample.fields.items()}
     return {name: p for name, p in drawn.items() if p is not None}
 
 

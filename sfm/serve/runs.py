@@ -85,6 +85,12 @@ class Runs:
             raise PluginError("no such run; the results of older runs are deleted")
         return run
 
+    def warm(self) -> None:
+        """Start the process that will run the next simulation, without waiting for it."""
+        with self._lock:
+            if self._idle:
+                self._idle[-1].start()
+
     def begin(self, options: Mapping[str, Any]) -> Run:
         """Start the job `simulate` with these options.
 

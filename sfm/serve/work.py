@@ -41,7 +41,7 @@ class Desk:
         return self._loaded[name]
 
 
-def _jobs() -> Mapping[str, Callable[..., Any]]:
+def _jobs(desk: Desk) -> Mapping[str, Callable[..., Any]]:
     from sfm.serve import predicting, shelf, simulating
 
     return {
@@ -51,40 +51,54 @@ def _jobs() -> Mapping[str, Callable[..., Any]]:
         "plugins": shelf.plugins,
         "simulators": shelf.simulators,
         "simulator": shelf.simulator,
-        "ready": ready,
         "predict": predicting.predict,
         "simulate": simulating.simulate,
     }
 
 
-def ready(desk: Desk) -> list[str]:
+def _nothing(desk: Desk) -> None:
+    """Import what the jobs need, so that the first one need not wait."""
+    _jobs(desk)
+
+
+def _load(desk: Desk) -> None:
     """Load the models."""
-    return [desk.model(name).config.name for name in desk.names]
+    for name in desk.names:
+        desk.model(name)
 
 
-def main(pipe: Any, models: Sequence[str], limits: Limits) -> None:
-    """The process's loop; it ends when the server does."""
+def main(pipe: Any, models: Sequence[str], limits: Limits, load: bool) -> None:
+    """The process's loop; it ends when the server does.
+
+    Args:
+        pipe: jobs come in, `(name, options)`; `("answer" | "error" | ..., value)` goes out. The
+            first answer says that the process is ready.
+        models: models that jobs may name.
+        limits: what the process may use.
+        load: whether to load the models now.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the pipe ends us
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _bound(limits.memory)
     with tempfile.TemporaryDirectory(prefix="sfm-serve-") as empty:
         os.chdir(empty)  # a relative name finds nothing here
         desk = Desk(models, limits, lambda kind, value: pipe.send((kind, value)))
-        while True:
-            try:
+        try:
+            pipe.send(_answer(desk, _load if load else _nothing, {}))
+            while True:
                 job, options = pipe.recv()
-                pipe.send(_answer(desk, job, options))
-            except (EOFError, OSError):
-                return
+                pipe.send(_answer(desk, _jobs(desk)[job], options))
+        except (EOFError, OSError):
+            return
 
 
-def _answer(desk: Desk, job: str, options: Mapping[str, Any]) -> tuple[str, Any]:
+def _answer(desk: Desk, job: Callable[..., Any], options: Mapping[str, Any]) -> tuple[str, Any]:
     from sfm.cli.output import input_warnings
 
     told: list[str] = []
     try:
         with input_warnings(told), warnings.catch_warnings():
-            answer = _jobs()[job](desk, **options)
+            answer = job(desk, **options)
         if told and isinstance(answer, dict):
             answer["warnings"] = [*told, *answer.get("warnings", [])]
         return "answer", answer

@@ -17,6 +17,7 @@ from sfm.errors import HubError, InputError, PluginError, RunError, SfmError
 from sfm.serve.limits import Limits
 
 KINDS: dict[int, type[SfmError]] = {1: RunError, 2: InputError, 3: PluginError, 4: HubError}
+START = 600.0  # seconds for imports and models
 Message = tuple[str, Any]
 
 
@@ -24,19 +25,25 @@ class Stopped(RunError):
     """The work was stopped because somebody asked for it."""
 
 
+class Late(RunError):
+    """The work took longer than allowed."""
+
+
 class Worker:
     """One working process, started when it is first needed or by `start`.
 
     Args:
-        models: models that it loads at its start, names or folders.
+        models: models that jobs may name, names or folders.
         limits: what it may use.
+        load: whether it loads the models at its start, before it answers.
     """
 
-    def __init__(self, models: Sequence[str], limits: Limits) -> None:
-        self.models, self.limits = list(models), limits
+    def __init__(self, models: Sequence[str], limits: Limits, *, load: bool = False) -> None:
+        self.models, self.limits, self.load = list(models), limits, load
         self._context = multiprocessing.get_context("spawn")
         self._process: Any = None
         self._pipe: Any = None
+        self._up = False
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -47,8 +54,9 @@ class Worker:
             return
         self._pipe, theirs = self._context.Pipe()
         self._process = self._context.Process(
-            target=main, args=(theirs, self.models, self.limits), daemon=True
+            target=main, args=(theirs, self.models, self.limits, self.load), daemon=True
         )
+        self._up = False
         self._process.start()
         theirs.close()
 
@@ -66,7 +74,7 @@ class Worker:
         Args:
             job: name of the job.
             options: its keywords.
-            seconds: after this time the process is killed.
+            seconds: after this time the process is killed; its start does not count.
             hear: gets what the job says while it works, `("frame", {...})`.
             stop: once set, the process is killed.
 
@@ -76,30 +84,38 @@ class Worker:
         """
         with self._lock:
             self.start()
-            end = time.monotonic() + seconds
             try:
+                if not self._up:
+                    self._answer(START, stop, hear)
+                    self._up = True
                 self._pipe.send((job, dict(options)))
-                while True:
-                    if stop is not None and stop.is_set():
-                        raise Stopped("stopped")
-                    if time.monotonic() > end:
-                        raise RunError(f"took longer than {seconds:g} s and was stopped")
-                    if not self._pipe.poll(0.05):
-                        continue
-                    kind, value = self._pipe.recv()
-                    if kind == "answer":
-                        return value
-                    if kind == "error":
-                        code, text = value
-                        raise KINDS.get(code, RunError)(text)
-                    hear((kind, value))
+                return self._answer(seconds, stop, hear)
             except (EOFError, OSError):
                 self.kill()
                 raise RunError("the working process died; the system may be too large") from None
-            except RunError as error:
-                if isinstance(error, Stopped) or time.monotonic() > end:
-                    self.kill()
+            except (Stopped, Late):
+                self.kill()
                 raise
+
+    def _answer(
+        self, seconds: float, stop: threading.Event | None, hear: Callable[[Message], None]
+    ) -> Any:
+        """What the process answers within `seconds`."""
+        end = time.monotonic() + seconds
+        while True:
+            if stop is not None and stop.is_set():
+                raise Stopped("stopped")
+            if time.monotonic() > end:
+                raise Late(f"took longer than {seconds:g} s and was stopped")
+            if not self._pipe.poll(0.05):
+                continue
+            kind, value = self._pipe.recv()
+            if kind == "answer":
+                return value
+            if kind == "error":
+                code, text = value
+                raise KINDS.get(code, RunError)(text)
+            hear((kind, value))
 
     def kill(self) -> None:
         """End the process at once; the next `ask` starts another."""

@@ -16,6 +16,7 @@ function library() {
   return loading;
 }
 
+const SMALLEST = 0.001; // eV/angstrom: a shorter arrow would only be rounding
 const TURNS = { ArrowLeft: ["y", -10], ArrowRight: ["y", 10], ArrowUp: ["x", -10], ArrowDown: ["x", 10] };
 
 // An element with a viewer; `draw` may be called again with other atoms.
@@ -68,12 +69,13 @@ export class View {
       const sizes = forces.map((f) => Math.hypot(...f));
       const largest = Math.max(...sizes) || 1;
       forces.forEach((f, i) => {
-        if (sizes[i] < 0.02 * largest) return;
+        if (sizes[i] < Math.max(0.02 * largest, SMALLEST)) return;
         const [x, y, z] = atoms.positions[i];
         const end = f.map((c, k) => atoms.positions[i][k] + (1.8 * c) / largest);
         this.viewer.addArrow({ start: { x, y, z }, end: { x: end[0], y: end[1], z: end[2] }, radius: 0.07, color: "#c2410c" });
       });
-      said.push(`Arrows: forces, the longest ${short(largest, 3)} eV/angstrom.`);
+      said.push(largest < SMALLEST ? `All forces are below ${SMALLEST} eV/angstrom.`
+        : `Arrows: forces, the longest ${short(largest, 3)} eV/angstrom.`);
     }
     this.cell(atoms.cell);
     this.first();
@@ -114,7 +116,10 @@ export class View {
   }
 
   first() {
-    if (!this.seen) this.viewer.zoomTo();
+    if (!this.seen) {
+      this.viewer.zoomTo();
+      this.viewer.zoom(1.4);
+    }
     this.seen = true;
     this.viewer.render();
   }

@@ -19,6 +19,11 @@ function value(entry) {
   const all = numbers(entry);
   if (all.length === 1) return short(all[0], 7);
   if (all.length <= 9) return [...all].map((x) => short(x, 4)).join(" ");
+  if (entry.shape.length === 2 && entry.shape[1] === 3) {
+    let longest = 0;
+    for (let i = 0; i < all.length; i += 3) longest = Math.max(longest, Math.hypot(all[i], all[i + 1], all[i + 2]));
+    return `${entry.shape.join(" x ")}, longest ${short(longest, 4)}`;
+  }
   let low = Infinity, high = -Infinity;
   for (const x of all) { low = Math.min(low, x); high = Math.max(high, x); }
   return `${entry.shape.join(" x ")}, ${short(low, 4)} to ${short(high, 4)}`;
