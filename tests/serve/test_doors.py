@@ -89,7 +89,7 @@ def test_a_token_is_asked_for_and_becomes_a_cookie():
 
 
 def test_the_token_sends_nobody_elsewhere():
-    first = client(token="secret").get("//evil.example/?token=secret")
+    first = client(token="secret").get(f"{HERE}//evil.example/?token=secret")
     assert first.headers["location"].startswith("/evil.example")
 
 
