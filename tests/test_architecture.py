@@ -20,7 +20,8 @@ LAYERS = [
     {"model"},
     {"train"},
     {"testing", "scaffold"},
-    {"cli", "serve", "demo", "__main__", "__init__"},
+    {"cli", "demo", "__main__", "__init__"},
+    {"serve"},
 ]
 HEIGHT = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 

@@ -1,8 +1,8 @@
-"""The commands: which module of this package each is in, and what `--help` says of it."""
+"""The commands: which module each is in, and what `--help` says of it."""
 
 from __future__ import annotations
 
-# command -> (module, summary for --help)
+# command -> (module of this package, or its full name; summary for --help)
 COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("predict", "quantities of a file's systems, with units and uncertainty"),
     "embed": ("embed", "a model's features of a file's systems"),
@@ -17,6 +17,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("models", "bundled, cached and published models"),
     "push": ("push", "publish a model or a dataset on a Hub"),
     "pull": ("pull", "download a model or a dataset from a Hub"),
-    "serve": ("serve", "the hub as a local page: look at models and data, try, simulate"),
+    "serve": (
+        "sfm.serve.command",
+        "the hub as a local page: look at it, predict, simulate",
+    ),
     "doctor": ("doctor", "versions, devices, plugins, cache: what is missing and how to get it"),
 }

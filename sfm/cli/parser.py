@@ -77,7 +77,8 @@ def build(selected: str | None) -> Parser:
     for name, (module, summary) in COMMANDS.items():
         child = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
         if name == selected:
-            importlib.import_module(f"sfm.cli.{module}").configure(child)
+            place = module if "." in module else f"sfm.cli.{module}"
+            importlib.import_module(place).configure(child)
             add_debug(child)
     return top
 

@@ -13,10 +13,10 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, OutsideError
 from sfm.quantity import Quantity
 from sfm.registry import quantities
+from sfm.serve.desk import Desk
 from sfm.serve.limits import Limits
 from sfm.serve.numbers import picture, plain
 from sfm.serve.uploads import as_file
-from sfm.serve.work import Desk
 
 SMILES = "molecules.smi"  # the name of typed text
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sfm.errors import PluginError, SfmError
-from sfm.serve.work import Desk
+from sfm.serve.desk import Desk
 
 LONGEST_CARD = 200_000  # characters
 

@@ -17,11 +17,11 @@ from typing import Any
 
 from sfm.errors import InputError
 from sfm.quantity import Quantity
+from sfm.serve.desk import Desk
 from sfm.serve.numbers import as_array, listed, picture
 from sfm.serve.predicting import check_size
 from sfm.serve.recipes import command, python_of
 from sfm.serve.uploads import as_file
-from sfm.serve.work import Desk
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 SCALARS = 16  # numbers of an observable that still is a curve
