@@ -178,7 +178,7 @@ def from_scratch(base: Any, task: Any, seed: int) -> float:
 
     from sfm.recipe import FinetuneRecipe
     from sfm.train.evaluate import evaluate
-    from sfm.train.finetune import scratch_model
+    from sfm.train.scratch import scratch_model
 
     recipe = FinetuneRecipe()
     training = recipe.training.model_copy(

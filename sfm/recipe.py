@@ -275,7 +275,7 @@ class FinetuneRecipe(_Strict):
             already); `head` trains only the target's heads, `full` everything, `lora` low-rank
             updates and those heads.
         budget: CPU seconds that `auto` may spend on competing and training.
-        weights: loss weights by quantity; left-out ones have those of `sfm.train.finetune`.
+        weights: loss weights by quantity; left-out ones have those of `sfm.train.finetune_task`.
         replay: share of tokens that come from the pretraining tasks.
     """
 

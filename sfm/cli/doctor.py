@@ -93,9 +93,9 @@ def _versions(to_do: list[str]) -> dict[str, str]:
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
-    import sfm
+    from sfm.version import __version__
 
-    found = {"sfm": sfm.__version__, "python": platform.python_version()}
+    found = {"sfm": __version__, "python": platform.python_version()}
     for name in CORE:
         try:
             found[name] = version(name)

@@ -43,13 +43,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Write invariant (systems, C) and each system's scalars, vectors and tensors."""
     import numpy as np
 
-    import sfm
     from sfm.cli.inputs import refuse_missing_input
     from sfm.cli.output import emit, emit_json, input_warnings, warn
     from sfm.cli.results import write_arrays
 
     refuse_missing_input(arguments.input)
-    model = sfm.load(arguments.model)
+    from sfm.model import FoundationModel
+
+    model = FoundationModel.from_pretrained(arguments.model)
     told: list[str] = []
     with input_warnings(told), skipping(arguments) as skipped:
         found = model.embed(

@@ -33,7 +33,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate on each set and print one table."""
-    import sfm
     from sfm.cli.inputs import refuse_missing_data
     from sfm.cli.output import emit_json, note, warn
     from sfm.cli.pretrain import show_metrics
@@ -43,7 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
     for data in arguments.data or ():
         refuse_missing_data(data)
     note(f"loading {arguments.model}")
-    model = sfm.load(arguments.model)
+    from sfm.model import FoundationModel
+
+    model = FoundationModel.from_pretrained(arguments.model)
     metrics, points, warnings = _evaluate(model, arguments)
     rows = [m.to_dict() for m in metrics]
     plot = None

@@ -34,13 +34,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict and print."""
-    import sfm
     from sfm.cli.inputs import refuse_missing_input
     from sfm.cli.output import emit_json, input_warnings, note, warn
 
     refuse_missing_input(arguments.input)
     note(f"loading {arguments.model}")
-    model = sfm.load(arguments.model)
+    from sfm.model import FoundationModel
+
+    model = FoundationModel.from_pretrained(arguments.model)
     told: list[str] = []
     with input_warnings(told), skipping(arguments) as skipped:
         found = model.predict(

@@ -143,11 +143,12 @@ def closure_of(arguments: argparse.Namespace, domain: str) -> Any:
             if getattr(arguments, flag):
                 raise InputError(f"--{flag} goes with --closure MODEL")
         return None
-    import sfm
     from sfm.cli.output import note
 
     note(f"loading {arguments.closure}")
-    model = sfm.load(arguments.closure).double()
+    from sfm.model import FoundationModel
+
+    model = FoundationModel.from_pretrained(arguments.closure).double()
     return model.closure(domain, level=arguments.level, extrapolate=arguments.extrapolate)
 
 

@@ -10,7 +10,8 @@ from sfm.data.label_names import LabelNames
 from sfm.errors import InputError, InputWarning
 from sfm.recipe import FinetuneRecipe
 from sfm.train.evaluate import evaluate
-from sfm.train.finetune import finetune, make_task
+from sfm.train.finetune import finetune
+from sfm.train.finetune_task import make_task
 from sfm.train.label_checks import check_labels
 from sfm.train.sources import open_source
 

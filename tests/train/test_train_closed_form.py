@@ -25,7 +25,8 @@ from sfm.train.closed_form import (
     labelled,
     with_levels,
 )
-from sfm.train.finetune import finetune, make_task
+from sfm.train.finetune import finetune
+from sfm.train.finetune_task import make_task
 from sfm.train.gaussian import fit_gaussian
 from sfm.train.pretrain import pretrain
 from sfm.train.selection import closed_form

@@ -16,7 +16,7 @@ from sfm.recipe import FinetuneRecipe
 from sfm.train.build import fit_normalisers, model_config, new_model
 from sfm.train.cover import cover
 from sfm.train.evaluate import evaluate
-from sfm.train.finetune import make_task
+from sfm.train.finetune_task import make_task
 from sfm.train.sources import open_source
 from sfm.train.tasks import open_tasks
 from sfm.train.transfer import grow
