@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -101,12 +102,15 @@ class Tokens:
         )
 
     @staticmethod
-    def make(
+    def points(
         *,
         positions: Tensor,
         types: Tensor,
+        system: Tensor,
+        n_systems: int,
         edges: Tensor,
         cutoff: float,
+        context: int = 0,
         shifts: Tensor | None = None,
         cell: Tensor | None = None,
         scalars: Tensor | None = None,
@@ -114,10 +118,17 @@ class Tokens:
         tensors: Tensor | None = None,
         conditions: Tensor | None = None,
         extras: Mapping[str, Tensor] | None = None,
-        id: str = "",
+        ids: tuple[str, ...] = (),
     ) -> Tokens:
-        """Tokens of one system; what is left out is zero or of width zero."""
-        n = positions.shape[0]
+        """Tokens of `n_systems` systems of points, all of one encoder and level of theory.
+
+        What is left out is zero or of width zero. Dtype and device are those of `positions`.
+
+        Args:
+            cutoff: interaction range of every system. context: index of (encoder, level).
+            The others are the attributes of the same names.
+        """
+        n, s, device = positions.shape[0], n_systems, positions.device
         new = positions.new_zeros
         return Tokens(
             positions=positions,
@@ -127,13 +138,43 @@ class Tokens:
             tensors=new(n, 5, 0) if tensors is None else tensors,
             edges=edges,
             shifts=new(edges.shape[1], 3) if shifts is None else shifts,
-            system=torch.zeros(n, dtype=torch.long, device=positions.device),
-            cell=new(1, 3, 3) if cell is None else cell.reshape(1, 3, 3),
-            cutoff=torch.full((1,), float(cutoff), dtype=positions.dtype, device=positions.device),
-            context=torch.zeros(1, dtype=torch.long, device=positions.device),
-            conditions=new(1, 0) if conditions is None else conditions.reshape(1, -1),
+            system=system,
+            cell=new(s, 3, 3) if cell is None else cell,
+            cutoff=positions.new_full((s,), float(cutoff)),
+            context=torch.full((s,), context, dtype=torch.long, device=device),
+            conditions=new(s, 0) if conditions is None else conditions,
             extras=dict(extras or {}),
+            ids=ids,
+        )
+
+    @staticmethod
+    def make(
+        *,
+        positions: Tensor,
+        types: Tensor,
+        edges: Tensor,
+        cutoff: float,
+        cell: Tensor | None = None,
+        conditions: Tensor | None = None,
+        id: str = "",
+        **features: Any,
+    ) -> Tokens:
+        """Tokens of one system: `points` with `cell` (3, 3) and `conditions` (K,).
+
+        Args:
+            features: `shifts`, `scalars`, `vectors`, `tensors` and `extras`.
+        """
+        return Tokens.points(
+            positions=positions,
+            types=types,
+            system=torch.zeros(positions.shape[0], dtype=torch.long, device=positions.device),
+            n_systems=1,
+            edges=edges,
+            cutoff=cutoff,
+            cell=None if cell is None else cell.reshape(1, 3, 3),
+            conditions=None if conditions is None else conditions.reshape(1, -1),
             ids=(id,),
+            **features,
         )
 
     @staticmethod

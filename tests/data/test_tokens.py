@@ -35,6 +35,28 @@ def test_cat_moves_edges_and_systems():
     assert batch.conditions.flatten().tolist() == [0.0, 1.0, 2.0]
 
 
+def test_a_batch_of_points_is_the_concatenation_of_its_systems():
+    joined = Tokens.cat([one(3, 0), one(2, 1)])
+    batch = Tokens.points(
+        positions=joined.positions,
+        types=joined.types,
+        system=joined.system,
+        n_systems=2,
+        edges=joined.edges,
+        cutoff=2.0,
+        scalars=joined.scalars,
+        conditions=joined.conditions,
+        ids=("s0", "s1"),
+    )
+    for field in dataclasses.fields(Tokens):
+        a, b = getattr(batch, field.name), getattr(joined, field.name)
+        if isinstance(b, torch.Tensor):
+            assert torch.equal(a, b), field.name
+            assert a.dtype == b.dtype, field.name
+        else:
+            assert a == b, field.name
+
+
 def test_extras_that_all_have_survive():
     a, b = one(2, 0, k=torch.zeros(2), m=torch.zeros(2)), one(2, 1, k=torch.ones(2))
     assert set(Tokens.cat([a, b]).extras) == {"k"}

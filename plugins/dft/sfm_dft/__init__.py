@@ -37,7 +37,7 @@ plugin = Plugin(
         "kohn-sham-1d": "sfm_dft.ladder.kohn_sham_1d:KohnSham1D",
     },
     encoders={
-        "atoms": "sfm_dft.model.encoders:AtomsEncoder",
+        "atoms": "sfm_dft.model.encoders:AtomEncoder",
         "density": "sfm_dft.model.encoders:DensityEncoder",
     },
     heads={

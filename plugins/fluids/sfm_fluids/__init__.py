@@ -53,8 +53,8 @@ plugin = Plugin(
         "darcy": "sfm_fluids.darcy.flow:Darcy",
     },
     encoders={
-        "patches": "sfm_fluids.patches.encoder:Patches",
-        "flow": "sfm_fluids.patches.flow_encoder:FlowPatches",
+        "patches": "sfm_fluids.patches.encoder:PatchEncoder",
+        "flow": "sfm_fluids.patches.flow_encoder:FlowEncoder",
     },
     heads={
         "sgs_stress": "sfm_fluids.patches.stress_head:StressHead",

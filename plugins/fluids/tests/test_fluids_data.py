@@ -24,7 +24,7 @@ from sfm_fluids.evaluation.metrics import a_priori
 from sfm_fluids.flows.bundled import filtered_curl, member_of
 from sfm_fluids.flows.members import FLOWS, Member, curl_of_force, initial_vorticity
 from sfm_fluids.flows.trajectories import trajectories
-from sfm_fluids.patches.flow_encoder import FlowPatches
+from sfm_fluids.patches.flow_encoder import FlowEncoder
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
 from sfm_fluids.spectral.forcing import kolmogorov_curl, ring_curl
 from sfm_fluids.spectral.grid_2d import Grid, velocity
@@ -325,7 +325,7 @@ def test_pairs_of_states_come_from_the_rows_that_are_there():
         strength = np.square(pair.fields["force"]).sum(0).mean()
         forced = pair.id.split("-")[1] not in ("decaying", "shear")
         assert (0.1 < strength < 0.5) if forced else strength == 0
-    tokens = FlowPatches(channels=8).tokenize(first)
+    tokens = FlowEncoder(channels=8).tokenize(first)
     assert torch.isfinite(tokens.scalars).all()
     with pytest.raises(InputError, match="not a row of turbulence-2d"):
         next_state_pairs([rows[0].replace(id="mine-0")])

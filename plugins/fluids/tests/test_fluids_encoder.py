@@ -8,7 +8,7 @@ import torch
 from sfm_fluids.closures.classical import GradientModel, subgrid_dissipation
 from sfm_fluids.evaluation.metrics import a_priori, correlation, relative_error
 from sfm_fluids.flows.random_vorticity import random_vorticity
-from sfm_fluids.patches.encoder import Patches
+from sfm_fluids.patches.encoder import PatchEncoder
 from sfm_fluids.patches.grid_symmetry import QUARTER, quarter_turn
 from sfm_fluids.patches.stress_head import GAIN, StressHead, tensor_basis
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
@@ -73,7 +73,7 @@ def test_output_follows_every_symmetry_of_the_grid(dtype, tolerance, patch):
 
 def test_features_turn_with_the_flow():
     """Tokens of the turned flow are the turned tokens, feature by feature."""
-    encoder, u = Patches(channels=4), flow(16, 2)
+    encoder, u = PatchEncoder(channels=4), flow(16, 2)
     here, there = encoder.tokenize(sample(u)), encoder.tokenize(sample(quarter_turn(u).copy()))
     turn = torch.eye(3, dtype=torch.float64)
     turn[:2, :2] = torch.from_numpy(QUARTER)
@@ -114,7 +114,7 @@ def test_batch_equals_singles_and_the_tiled_flow_repeats():
 
 
 def test_batched_tokens_equal_concatenated_ones():
-    encoder = Patches(channels=4)
+    encoder = PatchEncoder(channels=4)
     fields = torch.from_numpy(np.stack([flow(16, s) for s in (1, 2, 3)]))
     batch = encoder.tokenize_field(fields)
     from sfm.data.tokens import Tokens
@@ -129,7 +129,7 @@ def test_batched_tokens_equal_concatenated_ones():
 
 
 def test_an_untrained_head_starts_at_the_gradient_model():
-    encoder = Patches(channels=8)
+    encoder = PatchEncoder(channels=8)
     head = StressHead(SGS_STRESS, 8).double()
     u = torch.from_numpy(flow(16, 7))[None]
     tokens = encoder.tokenize_field(u)
@@ -200,7 +200,7 @@ def test_a_flow_at_rest_has_no_stress_and_finite_gradients():
 
 
 def test_mistakes_are_named():
-    encoder = Patches(channels=4, patch=3)
+    encoder = PatchEncoder(channels=4, patch=3)
     with pytest.raises(InputError, match="a flow: a field of 16 x 16 cells does not divide"):
         encoder.tokenize(sample(flow(16, 1)))
     with pytest.raises(InputError, match="no field 'velocity'"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from sfm_fluids.data.specs import TURBULENCE_2D_STEPS
 from sfm_fluids.flows.random_vorticity import random_vorticity
-from sfm_fluids.patches.flow_encoder import FlowPatches
+from sfm_fluids.patches.flow_encoder import FlowEncoder
 from sfm_fluids.patches.surrogate import FlowSurrogate, for_sample, velocities
 from sfm_fluids.patches.taylor import Motion, derivatives
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
@@ -185,7 +185,7 @@ def test_what_cannot_be_is_refused_in_one_line():
         surrogate(force=flow(2))(windy)
     bare = sample(flow(1)).replace(conditions={})
     with pytest.raises(InputError, match="interval"):
-        FlowPatches(channels=4).tokenize(bare)
+        FlowEncoder(channels=4).tokenize(bare)
     with pytest.raises(InputError, match="interval"):
         for_sample(model(), bare)
 

@@ -70,20 +70,15 @@ class CrystalClosure(nn.Module):
         cells = Cells(positions=positions, types=types, cell=cell, system=system)
         cutoff = cast(float, self.model.encoder(self.part).cutoff)
         edges, shifts = image_pairs(cells, cutoff)
-        n, s = len(positions), len(cell)
-        new = positions.new_zeros
-        return Tokens(
+        return Tokens.points(
             positions=positions,
             types=types,
-            scalars=new(n, 0),
-            vectors=new(n, 3, 0),
-            tensors=new(n, 5, 0),
+            system=system,
+            n_systems=len(cell),
             edges=edges,
             shifts=shifts,
-            system=system,
             cell=cell,
-            cutoff=positions.new_full((s,), cutoff),
-            context=torch.full((s,), self.context, dtype=torch.long, device=positions.device),
-            conditions=new(s, 0),
-            ids=tuple(f"cell {i}" for i in range(s)),
+            cutoff=cutoff,
+            context=self.context,
+            ids=tuple(f"cell {i}" for i in range(len(cell))),
         )

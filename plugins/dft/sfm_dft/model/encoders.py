@@ -59,7 +59,7 @@ def _atomic_symmetries(
         yield name, on_sample, on_output
 
 
-class AtomsEncoder(PointEncoder):
+class AtomEncoder(PointEncoder):
     """Nuclei and total charge only: what a model needs to predict densities and energies."""
 
     part: ClassVar[str] = "dft/atoms"

@@ -8,9 +8,9 @@ from collections.abc import Collection
 import torch
 
 from sfm.model import FoundationModel
-from sfm_dft.model.encoders import AtomsEncoder
+from sfm_dft.model.encoders import AtomEncoder
 
-ENCODER = AtomsEncoder.part
+ENCODER = AtomEncoder.part
 
 
 def single_context(

@@ -11,12 +11,12 @@ from sfm.errors import InputError
 
 if TYPE_CHECKING:
     from sfm.model import FoundationModel
-    from sfm_fluids.patches.encoder import Patches
+    from sfm_fluids.patches.encoder import PatchEncoder
 
 SHIFTS = ("one", "all")
 
 
-class LearnedClosure(nn.Module):
+class PatchClosure(nn.Module):
     """velocity (B, 2, H, W), spacing -> tau (B, 2, 2, H, W): encoder, trunk and head in one call.
 
     Differentiable in the velocity and in the model's weights. The stress scales with the square
@@ -42,7 +42,7 @@ class LearnedClosure(nn.Module):
     def __init__(
         self,
         model: FoundationModel,
-        encoder: Patches,
+        encoder: PatchEncoder,
         *,
         level: str | None = None,
         no_backscatter: bool = False,

@@ -58,7 +58,7 @@ def _layout(rows: int, columns: int, size: int, cutoff: float) -> tuple[Tensor, 
     )
 
 
-class Patches(Encoder):
+class PatchEncoder(Encoder):
     """Periodic velocity (2, H, W) on square cells -> (H/s) (W/s) tokens with moments as features.
 
     Raw features of a patch: 8 scalars (mean S:S, w^2, L^2, their contrast and spread, and two
@@ -133,7 +133,7 @@ class Patches(Encoder):
         start = torch.arange(batch, device=velocity.device)
         strain = torch.stack((cells.a, cells.b, cells.w), -1)
         laplacians = torch.stack((cells.lx, cells.ly), -1)
-        return Tokens(
+        return Tokens.points(
             positions=positions.to(dtype).repeat(batch, 1),
             types=torch.zeros(batch * n, dtype=torch.long, device=velocity.device),
             scalars=scalars,
@@ -142,10 +142,9 @@ class Patches(Encoder):
             edges=(edges[:, None, :] + (n * start)[:, None]).reshape(2, -1),
             shifts=shifts.to(dtype).repeat(batch, 1),
             system=start.repeat_interleave(n),
+            n_systems=batch,
             cell=box.to(dtype).expand(batch, 3, 3),
-            cutoff=velocity.new_full((batch,), self.cutoff),
-            context=torch.zeros(batch, dtype=torch.long, device=velocity.device),
-            conditions=velocity.new_zeros(batch, 0),
+            cutoff=self.cutoff,
             extras={
                 "strain": patches_of(strain, size).flatten(0, 1),
                 "laplacian": patches_of(laplacians, size).flatten(0, 1),
@@ -173,10 +172,10 @@ class Patches(Encoder):
     def closure(
         self, model: FoundationModel, *, level: str | None = None, **options: Any
     ) -> nn.Module:
-        """`LearnedClosure`: what `fluids/navier-stokes-2d` takes as its closure."""
-        from sfm_fluids.patches.closure import LearnedClosure
+        """`PatchClosure`: what `fluids/navier-stokes-2d` takes as its closure."""
+        from sfm_fluids.patches.closure import PatchClosure
 
-        return LearnedClosure(model, self, level=level, **options)
+        return PatchClosure(model, self, level=level, **options)
 
     def symmetries(
         self, generator: torch.Generator

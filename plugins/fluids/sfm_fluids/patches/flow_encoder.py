@@ -21,13 +21,13 @@ from sfm.nn.encoder import Encoder
 from sfm.nn.harmonics import from_matrix
 from sfm_fluids.box import square_spacing
 from sfm_fluids.patches.cell_tensors import N_MATRICES, N_SCALARS, N_VECTORS, offsets, patches_of
-from sfm_fluids.patches.encoder import Patches
+from sfm_fluids.patches.encoder import PatchEncoder
 from sfm_fluids.patches.taylor import Motion, derivatives
 
 N_BASIS = 8  # vectors of every cell that the head combines
 
 
-class FlowPatches(Patches):
+class FlowEncoder(PatchEncoder):
     """Periodic velocity (2, H, W) with conditions -> tokens with the flow's tendency.
 
     Conditions: `interval` (time to bridge), `viscosity`, `drag`; box units. Field `force`

@@ -79,21 +79,16 @@ class MoleculeClosure(nn.Module):
         dtype, device = self.model.dtype, self.model.device
         positions, system = positions.to(device, dtype), system.to(device)
         n = int(system[-1]) + 1
-        new = positions.new_zeros
         edges = self._neighbours(positions.detach(), types, system, encoder.cutoff)
         columns = [self._condition(name, conditions or {}, n) for name in encoder.conditions]
-        tokens = Tokens(
+        tokens = Tokens.points(
             positions=positions,
             types=types.to(device),
-            scalars=new(len(types), 0),
-            vectors=new(len(types), 3, 0),
-            tensors=new(len(types), 5, 0),
-            edges=edges,
-            shifts=new(edges.shape[1], 3),
             system=system,
-            cell=new(n, 3, 3),
-            cutoff=positions.new_full((n,), encoder.cutoff),
-            context=torch.full((n,), self.context, dtype=torch.long, device=device),
+            n_systems=n,
+            edges=edges,
+            cutoff=encoder.cutoff,
+            context=self.context,
             conditions=torch.stack(columns, 1).to(positions),
         )
         rows = tokens.conditions.tolist()
