@@ -16,19 +16,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 
 from sfm.errors import one_line_errors
 from sfm.hub import check_folder, write_model_card
+from sfm.model import FoundationModel
 from sfm.recipe import Recipe, load
 from sfm.train.pretrain import pretrain, probabilities
 from sfm.train.tasks import TaskData, open_tasks
 
 RECIPE = Path(__file__).parent / "sfm-tiny.yaml"
 ALONE = "this domain alone"
+SHARD = "4MB"  # no file of the repository has more than 5
 LIMITS = [
     "Small and trained for hours on one core: it shows the method; not for production.",
     "Forces and stress of crystals are distilled from CHGNet 0.4.2, not computed by DFT.",
@@ -73,9 +74,8 @@ def card(out: Path, tasks: list[TaskData], target: Path) -> None:
                 metric["baselines"][ALONE] = value
     record["limits"] = LIMITS
     record["licence"] = "Apache-2.0"
-    target.mkdir(parents=True, exist_ok=True)
-    for name in ("config.json", "model.safetensors"):
-        shutil.copy2(out / "joint" / name, target / name)
+    model = FoundationModel.from_pretrained(out / "joint")
+    model.save_pretrained(target, max_shard_size=SHARD)
     (target / "training.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     write_model_card(target)
     check_folder(target)
