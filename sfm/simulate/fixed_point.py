@@ -27,8 +27,8 @@ import torch
 from torch import Tensor
 
 from sfm.errors import InputError
+from sfm.simulate.function_transforms import traced, transformed
 from sfm.simulate.krylov import Operator, gmres
-from sfm.simulate.tracing import traced, transformed
 
 Residual = Callable[[Tensor], Tensor]
 

@@ -114,7 +114,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 def _ratio(a: Tensor, b: Tensor, where: Tensor) -> Tensor:
     """a / b there, else 0."""
-    return torch.where(where, a / torch.where(where, b, torch.ones_like(b)), torch.zeros_like(a))
+    return torch.where(where, a / b, 0.0)
 
 
 @torch.no_grad()
@@ -124,6 +124,7 @@ def conjugate_gradients(
     *,
     precondition: Operator | None = None,
     inner: Operator | None = None,
+    project: Operator | None = None,
     batch_axes: int = 0,
     tolerance: float = 1e-10,
     accept: float | None = None,
@@ -138,8 +139,11 @@ def conjugate_gradients(
         precondition: v -> M v with M close to A^-1, self-adjoint and positive.
         inner: v -> W v of the inner product <a, b> = a . W b in which A (and M) are self-adjoint; W
             is positive semidefinite. None: the plain one. Residuals are measured in it.
+        project: v -> P v onto the subspace where A is positive definite, where A has a null space,
+            as a constant. The rest of b is dropped, and x has none.
         batch_axes: how many leading axes count independent systems.
-        tolerance: the norm of b - A x over that of b, of every system, by the recurrence.
+        tolerance: the norm of b - A x over that of b (all of it), of every system, by the
+            recurrence.
         accept: the same, enough where `max_iterations` are used up, as when rounding stops an
             iteration short of its goal. None: `tolerance`.
         max_iterations: None: 100 and ten for each unknown.
@@ -151,35 +155,41 @@ def conjugate_gradients(
         NotFinite: b or a product is not finite.
     """
     systems = _Systems(b, batch_axes, where)
-    apply, prepare, weigh = map(systems.map, (product, precondition, inner))
+    apply, weigh, within = map(systems.map, (product, inner, project))
+    prepare = systems.map(precondition)
+    plain = precondition is None and project is None
     limit = 100 + 10 * systems.rows[1] if max_iterations is None else max_iterations
 
-    r = systems.b
-    x, z = torch.zeros_like(r), prepare(r)
+    first = _dot(systems.b, weigh(systems.b))
+    goal = tolerance**2 * first
+    lost = first / torch.finfo(first.dtype).eps ** 2  # as where A is singular, b not in its range
+    r = within(systems.b)
+    x, z = torch.zeros_like(r), prepare(within(r))
     p = z
     rr = _dot(r, weigh(r))
-    rz = rr if precondition is None else _dot(r, weigh(z))
-    first, goal = rr, tolerance**2 * rr
-    lost = rr / torch.finfo(rr.dtype).eps ** 2  # as where A is singular and b not in its range
+    rz = rr if plain else _dot(r, weigh(z))
     iteration = 0
     for iteration in range(limit + 1):
         going = rr > goal
-        if iteration == limit or not bool(going.any()) or bool((rr > lost).any()):
+        if iteration == limit or not bool(going.any()):
             break
         image = apply(p)
         curvature = _dot(p, weigh(image))
-        systems.finite(curvature)
-        if bool((going & (curvature <= 0)).any()):
+        if bool((going & (~(curvature > 0) | (rr > lost))).any()):
+            if bool((rr > lost).any()):
+                break
+            systems.finite(curvature)
             raise Indefinite(f"{where}: the operator is not positive definite")
         step = _ratio(rz, curvature, going)
         x, r = x + step * p, r - step * image
-        z = prepare(r)
+        z = prepare(within(r))
         rr = _dot(r, weigh(r))
-        rz, previous = (rr if precondition is None else _dot(r, weigh(z))), rz
+        rz, previous = (rr if plain else _dot(r, weigh(z))), rz
         p = z + _ratio(rz, previous, going) * p
     left = _ratio(rr, first, first > 0).sqrt()
     ended = tolerance if accept is None or iteration < limit else max(accept, tolerance)
-    return systems.finish(x, left, iteration, ended, "precondition it, or raise max_iterations")
+    hint = "precondition it, or raise max_iterations"
+    return systems.finish(within(x), left, iteration, ended, hint)
 
 
 @torch.no_grad()

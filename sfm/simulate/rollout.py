@@ -22,10 +22,10 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.checkpoint import checkpoint
 
 from sfm.errors import InputError
-from sfm.simulate.captured import undeclared
+from sfm.simulate.function_transforms import traced
 from sfm.simulate.rollout_node import Monitor, Plan, Rollout, plain
 from sfm.simulate.step import AutogradStep, Step
-from sfm.simulate.tracing import traced
+from sfm.simulate.undeclared import undeclared
 
 State = TypeVar("State")
 """A tensor, or tuples, NamedTuples, lists and dicts of tensors."""

@@ -12,8 +12,8 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflat
 
 from sfm.simulate import schedule
 from sfm.simulate.budget import BUDGET
+from sfm.simulate.function_transforms import several
 from sfm.simulate.step import Adjoint, Step, Totals, varies
-from sfm.simulate.tracing import several
 
 Monitor = Callable[[int, Any], None]
 
@@ -140,8 +140,9 @@ class Rollout(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         plan, count = ctx.plan, len(ctx.needs_input_grad) - 1
         wanted = ctx.needs_input_grad[1 + plan.count :]
-        inputs, holder = ctx.saved_tensors[:count], ctx.saved_tensors[count]
-        blocks, tensors = ctx.saved_tensors[count + 1 :], inputs[plan.count :]
+        saved = ctx.saved_tensors  # asked for once, or torch's checkpoint complains
+        inputs, holder, blocks = saved[:count], saved[count], saved[count + 1 :]
+        tensors = inputs[plan.count :]
         if torch.is_grad_enabled() or any(several(g) for g in gradients):
             return (None, *_differentiable(plan, inputs, gradients))
         totals = [torch.zeros_like(t) if w else None for t, w in zip(tensors, wanted, strict=True)]

@@ -78,6 +78,22 @@ def test_conjugate_gradients_in_another_inner_product():
     torch.testing.assert_close(w * found.x, w * torch.linalg.solve(a, b), rtol=1e-9, atol=1e-10)
 
 
+def test_a_null_space_is_projected_out():
+    """A ring of springs: shifts cost nothing. What b has of them is dropped, be it all of b."""
+
+    def springs(v):
+        return 2 * v - v.roll(1, -1) - v.roll(-1, -1)
+
+    def centred(v):
+        return v - v.mean(-1, keepdim=True)
+
+    b = torch.stack([right(9), torch.full((9,), 0.1, dtype=torch.float64)])
+    found = conjugate_gradients(springs, b, project=centred, batch_axes=1, tolerance=1e-13).x
+    torch.testing.assert_close(springs(found[0]), centred(b)[0])
+    assert float(found.mean(-1).abs().max()) < 1e-15
+    assert float(found[1].abs().max()) < 1e-15
+
+
 def test_restarts_bound_the_memory_and_reach_the_same():
     a = matrices(1, 60)[0] + 0.2 * torch.triu(right(60, 60), 1) + torch.eye(60)
     b, shapes = right(60), []

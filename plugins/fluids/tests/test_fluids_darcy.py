@@ -10,7 +10,7 @@ import torch
 from sfm_fluids.darcy.flow import SIDES, Darcy, DarcyState
 from sfm_fluids.darcy.medium import Axis, conductances
 from sfm_fluids.darcy.random_media import random_phase
-from sfm_fluids.darcy.solve import conjugate_gradients
+from sfm_fluids.darcy.solve import against
 from sfm_fluids.data.specs import DARCY_32
 from torch import Tensor
 
@@ -190,10 +190,10 @@ def test_iterations_do_not_grow_with_the_grid():
         axis = Axis(cells, 1 / cells, "dirichlet", "dirichlet")
         a = 3 + 9 * random_phase(cells, cells, 0)
         c = conductances(a, axis, axis, "harmonic")
-        conjugate_gradients(c, axis, axis, where="test", max_iterations=45)(torch.ones_like(a))
+        against(c, axis, axis, where="test", max_iterations=45)(torch.ones_like(a))
     stiff = conductances(1 + 1e8 * random_phase(16, 16, 0), *[Axis(16, 1.0, *KIND)] * 2, "harmonic")
     with pytest.raises(RunError, match="lower the contrast"):
-        conjugate_gradients(
+        against(
             stiff, *[Axis(16, 1.0, *KIND)] * 2, where="test", tolerance=1e-30, max_iterations=5
         )(torch.ones(16, 16, dtype=torch.float64))
 
@@ -288,13 +288,13 @@ def test_the_adjoint_is_one_solve(monkeypatch):
     from sfm_fluids.darcy import solve
 
     calls = []
-    original = solve.conjugate_gradients
+    original = solve.against
 
     def counted(*arguments, **options):
         inner = original(*arguments, **options)
         return lambda b: calls.append(1) or inner(b)
 
-    monkeypatch.setattr(solve, "conjugate_gradients", counted)
+    monkeypatch.setattr(solve, "against", counted)
     simulator = Darcy(height=8, width=8)
     p = simulator(simulator.state()).pressure
     assert len(calls) == 1

@@ -11,15 +11,17 @@ import torch
 from sfm_fluids.closures.classical import Smagorinsky
 from sfm_fluids.periodic import advection_2d, navier_stokes_2d
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
-from sfm_fluids.stepping import budget as budgets
-from sfm_fluids.stepping import rollout as rollouts
-from sfm_fluids.stepping.budget import BUDGET, Budget
-from sfm_fluids.stepping.rollout import AutogradStep, rollout
 from sfm_fluids.stepping.stacked import Stacks, Work
 from sfm_fluids.stepping.stepper import STEPPERS
-from sfm_fluids.stepping.undeclared import undeclared
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+
+from sfm.simulate import budget as budgets
+from sfm.simulate import rollout as rollouts
+from sfm.simulate.budget import BUDGET, Budget
+from sfm.simulate.rollout import rollout
+from sfm.simulate.step import AutogradStep
+from sfm.simulate.undeclared import undeclared
 
 PATHS = {
     "recomputed": {"recompute": True},
@@ -258,8 +260,9 @@ def test_the_monitor_sees_every_step_once():
 
 def kept_by(node) -> tuple[int, int]:
     """(steps that need not be redone, states to redo the others from) of a rollout's node."""
-    adjoints = node.saved_tensors[1].adjoints
-    (block,) = node.saved_tensors[2 + len(node.needs_input_grad[6:]) :]
+    inputs = len(node.needs_input_grad) - 1
+    adjoints = node.saved_tensors[inputs].adjoints
+    (block,) = node.saved_tensors[inputs + 1 :]
     assert len(node.firsts) == len(node.places) == len(block)
     return len(adjoints), len(node.firsts) - bool(adjoints)
 

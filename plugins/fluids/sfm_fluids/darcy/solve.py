@@ -7,17 +7,16 @@ adjoint of the solve is the same solve.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import itertools
 
 import torch
 from torch import Tensor
 
 from sfm.errors import RunError
 from sfm.progress import report
+from sfm.simulate.fixed_point import implicit
+from sfm.simulate.krylov import NotConverged, Operator, conjugate_gradients
 from sfm_fluids.darcy.medium import Axis, Conductances, apply, eigenbasis
-
-Solve = Callable[[Tensor], Tensor]
 
 
 def singular(x: Axis, y: Axis) -> bool:
@@ -25,7 +24,7 @@ def singular(x: Axis, y: Axis) -> bool:
     return "dirichlet" not in (x.first, x.last, y.first, y.last)
 
 
-def preconditioner(x: Axis, y: Axis, like: Tensor) -> Solve:
+def preconditioner(x: Axis, y: Axis, like: Tensor) -> Operator:
     """r -> the solution for a = 1, of mean zero where that is known up to a constant."""
     (values_x, modes_x), (values_y, modes_y) = eigenbasis(x), eigenbasis(y)
     total = values_y.unsqueeze(1) + values_x
@@ -34,7 +33,7 @@ def preconditioner(x: Axis, y: Axis, like: Tensor) -> Solve:
     return lambda r: modes_y @ ((modes_y.mT @ r @ modes_x) * inverse) @ modes_x.mT
 
 
-def conjugate_gradients(
+def against(
     c: Conductances,
     x: Axis,
     y: Axis,
@@ -42,7 +41,7 @@ def conjugate_gradients(
     where: str,
     tolerance: float = 1e-13,
     max_iterations: int = 2000,
-) -> Solve:
+) -> Operator:
     """b (..., H, W) -> p with A p = b; float64, no graph, batched over leading axes.
 
     Where no side fixes the pressure, the mean of b is dropped and p has mean zero.
@@ -53,75 +52,47 @@ def conjugate_gradients(
     c = Conductances(c.x.detach(), c.y.detach())
     free = singular(x, y)
 
-    def dot(u: Tensor, v: Tensor) -> Tensor:
-        return (u * v).sum((-2, -1), keepdim=True)
-
     def centred(u: Tensor) -> Tensor:
-        return u - u.mean((-2, -1), keepdim=True) if free else u
+        return u - u.mean((-2, -1), keepdim=True)
 
     @torch.no_grad()
     def solve(b: Tensor) -> Tensor:
-        precondition = preconditioner(x, y, b)
+        inverse = preconditioner(x, y, b)
         b = b.expand(torch.broadcast_shapes(b.shape, c.x[..., :-1].shape))
-        r = centred(b)
-        p = torch.zeros_like(r)
-        z = precondition(r)
-        direction, rz = z, dot(r, z)
-        target = dot(b, b) * tolerance**2
-        for iteration in range(max_iterations):
-            report(f"{where}: conjugate gradients, iteration", iteration, max_iterations)
-            active = dot(r, r) > target
-            if not bool(active.any()):
-                return centred(p)
-            product = apply(direction, c, x, y)
-            curvature = dot(direction, product)
-            step = torch.where(active, rz / torch.where(active, curvature, 1.0), 0.0)
-            p, r = p + step * direction, r - step * product
-            z = precondition(centred(r))
-            rz, previous = dot(r, z), rz
-            direction = z + torch.where(active, rz / torch.where(active, previous, 1.0), 0.0) * (
-                direction
-            )
-        worst = float((dot(r, r) / target.clamp_min(1e-300)).max().sqrt()) * tolerance
-        if worst < 1e-9:  # rounding stopped it just short of the target
-            return centred(p)
-        raise RunError(
-            f"{where}: conjugate gradients left a relative residual of {worst:.1e} after "
-            f"{max_iterations} iterations: lower the contrast of the permeability"
-        )
+        done = itertools.count()
+
+        def product(p: Tensor) -> Tensor:
+            report(f"{where}: conjugate gradients, iteration", next(done), max_iterations)
+            return apply(p, c, x, y)
+
+        try:
+            return conjugate_gradients(
+                product,
+                b,
+                precondition=inverse,
+                project=centred if free else None,
+                batch_axes=b.ndim - 2,
+                tolerance=tolerance,
+                accept=1e-9,  # rounding stopped it just short of the target
+                max_iterations=max_iterations,
+            ).x
+        except NotConverged as error:
+            raise RunError(
+                f"{where}: conjugate gradients left a relative residual of {error.residual:.1e} "
+                f"after {max_iterations} iterations: lower the contrast of the permeability"
+            ) from None
 
     return solve
 
 
-class _Inverse(torch.autograd.Function):
-    """A^-1 r, or 0 with the derivative of A^-1 r if `shown` is false."""
-
-    @staticmethod
-    def forward(r: Tensor, solve: Solve, shown: bool) -> Tensor:
-        return solve(r) if shown else torch.zeros_like(r)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.solve = inputs[1]
-
-    @staticmethod
-    def backward(ctx: Any, v: Tensor) -> tuple[Tensor, None, None]:
-        return _Inverse.apply(v, ctx.solve, True), None, None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        return ctx.solve(tangent)
-
-
 def solution(b: Tensor, c: Conductances, x: Axis, y: Axis, *, where: str, order: int = 2) -> Tensor:
-    """p with A p = b, which follows b and c in derivatives up to `order`, forward and reverse.
-
-    From the solution p*, `order` steps p <- p + A*^-1 (b - A p) with the constant inverse A*^-1
-    change no value; each makes one more derivative right (the first is the implicit one, whose
-    adjoint is one solve).
-    """
-    solve = conjugate_gradients(c, x, y, where=where)
-    p = solve(b.detach())
-    for _ in range(order):
-        p = p + _Inverse.apply(b - apply(p, c, x, y), solve, False)
-    return p
+    """p with A p = b, which follows b and c in derivatives up to `order`, forward and reverse."""
+    solve = against(c, x, y, where=where)
+    return implicit(
+        solve(b.detach()),
+        lambda p: apply(p, c, x, y) - b,
+        solve=solve,
+        symmetric=True,
+        order=order,
+        where=where,
+    )

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Observations, Parameter, Setting, Through, Trajectory
+from sfm.simulate.function_transforms import traced
+from sfm.simulate.rollout import Monitor
 from sfm_fluids import box
 from sfm_fluids.closures.classical import Smagorinsky
 from sfm_fluids.flows.random_vorticity import random_vorticity
@@ -30,8 +32,6 @@ from sfm_fluids.spectral.energy_shares import energy_shares
 from sfm_fluids.spectral.forcing import RingNoise, kolmogorov_curl
 from sfm_fluids.spectral.grid_2d import Grid
 from sfm_fluids.spectral.transforms_2d import arranged, columns, to_modes, to_points
-from sfm_fluids.stepping.function_transforms import traced
-from sfm_fluids.stepping.rollout import Monitor
 from sfm_fluids.stepping.stateless import Stateless
 from sfm_fluids.stepping.term import Term
 

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from sfm.errors import InputError
 from sfm.simulate import Setting, Simulator
+from sfm.simulate.function_transforms import traced
+from sfm.simulate.rollout import Monitor, rollout
 from sfm_fluids import box
 from sfm_fluids.figures.films import MOVING, STILL
 from sfm_fluids.stepping.adaptive import Controller, replay, search
 from sfm_fluids.stepping.exponential import ExponentialStep, paired
-from sfm_fluids.stepping.function_transforms import traced
-from sfm_fluids.stepping.rollout import Monitor, rollout
 from sfm_fluids.stepping.stacked import Stacks
 from sfm_fluids.stepping.stepper import STEPPERS, stepper
 from sfm_fluids.stepping.term import Term, as_term

@@ -14,6 +14,7 @@ from torch import Tensor
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Parameter, Setting, Trajectory
+from sfm.simulate.rollout import rollout
 from sfm_fluids import box
 from sfm_fluids.flows.shallow_water import SHAPES, balanced_vortices, drop, shape
 from sfm_fluids.parameters import parameter_batch
@@ -30,7 +31,6 @@ from sfm_fluids.quantities import (
 from sfm_fluids.spectral import grid_2d as spectral
 from sfm_fluids.spectral.grid_2d import Grid
 from sfm_fluids.stepping import matrix_etdrk4
-from sfm_fluids.stepping.rollout import rollout
 from sfm_fluids.stepping.term import Term
 
 

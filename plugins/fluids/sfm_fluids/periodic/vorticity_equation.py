@@ -13,13 +13,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from sfm.simulate.rollout import rollout
 from sfm_fluids.periodic.nonlinear_term_2d import NonlinearTerm2D, decayed
 from sfm_fluids.spectral.grid_2d import Grid
 from sfm_fluids.spectral.momentum_flux_2d import Closure
 from sfm_fluids.spectral.transforms_2d import columns, expand
 from sfm_fluids.stepping import etdrk4
 from sfm_fluids.stepping.exponential import ExponentialStep, paired
-from sfm_fluids.stepping.rollout import rollout
 from sfm_fluids.stepping.stateless import Stateless
 
 Monitor = Callable[[int, Tensor], None]

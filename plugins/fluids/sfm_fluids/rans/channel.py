@@ -240,7 +240,7 @@ class RansChannel(Simulator):
             where=self.part,
             logarithmic=guess.shape[-1] - 1,
         )
-        x = follow(lambda y: self._in_float64("_rates", y), found)
+        x = follow(lambda y: self._in_float64("_rates", y), found, where=self.part)
         velocity = with_wall(x[..., 0]).to(self.dtype)
         iterations = state.iterations + found.iterations
         if self.model != "k-epsilon":

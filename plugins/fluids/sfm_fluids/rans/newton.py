@@ -6,8 +6,8 @@ the node and its two neighbours. So 3 M vector-Jacobian products, made in one ba
 Euler with a growing time step lead to the steady state (pseudo-transient continuation, Kelley and
 Keyes 1998).
 
-At the steady state r(x*, p) = 0, so dx*/dp = -(dr/dx)^-1 dr/dp: one linear system for all
-parameters, no matter how many iterations there were.
+At the steady state r(x*, p) = 0, and `sfm.simulate.fixed_point` differentiates it: one linear
+system for all parameters, no matter how many iterations there were.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 
 from sfm.errors import RunError
+from sfm.simulate.fixed_point import implicit
+from sfm.simulate.krylov import Operator
 
 Rates = Callable[[Tensor], Tensor]
 
@@ -111,14 +113,18 @@ def _iterate(
     return None
 
 
-def follow(rates: Rates, found: SteadyState, order: int = 2) -> Tensor:
-    """x*, which follows every parameter in `rates`, forward and reverse.
+def follow(rates: Rates, found: SteadyState, *, where: str, order: int = 2) -> Tensor:
+    """x*, which follows every parameter in `rates`, forward and reverse, up to `order`."""
 
-    These are `order` more Newton steps with a constant Jacobian. Their value is x*. For parameters
-    p + dp each step turns an error O(dp^n) into O(dp^(n+1)), so derivatives up to `order` are those
-    of the solution; the first is that of the implicit function theorem.
-    """
-    x = found.x
-    for _ in range(order):
-        x = x - torch.linalg.solve(found.jacobian, rates(x).flatten(-2)).reshape(x.shape)
-    return x
+    def against(matrix: Tensor) -> Operator:
+        return lambda r: torch.linalg.solve(matrix, r.flatten(-2)).reshape(r.shape)
+
+    return implicit(
+        found.x,
+        rates,
+        solve=against(found.jacobian),
+        adjoint=against(found.jacobian.mT),
+        order=order,
+        improve=True,
+        where=where,
+    )

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
+from sfm.simulate.function_transforms import traced
 from sfm_fluids import box
 from sfm_fluids.figures.films import MOVING, STILL
 from sfm_fluids.flows.random_vorticity import random_vorticity
@@ -29,7 +30,6 @@ from sfm_fluids.staggered.fast_solver import poisson
 from sfm_fluids.staggered.grid import Sides, StaggeredGrid
 from sfm_fluids.staggered.interpolation import Linear, VanLeer, advection
 from sfm_fluids.staggered.transfer import faces_from_points
-from sfm_fluids.stepping.function_transforms import traced
 
 # Shu and Osher, J. Comput. Phys. 77, 439 (1988): u <- a u_n + (1 - a) (u + dt F(u)), for each stage
 STAGES = {"euler": (0.0,), "rk3": (0.0, 0.75, 1 / 3)}

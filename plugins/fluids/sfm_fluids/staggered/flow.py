@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from sfm.simulate.function_transforms import traced
 from sfm_fluids.staggered import operators as ops
 from sfm_fluids.staggered.fast_solver import helmholtz, poisson
 from sfm_fluids.staggered.grid import Sides, StaggeredGrid
-from sfm_fluids.stepping.function_transforms import traced
 
 Faces = tuple[Tensor, Tensor]
 

@@ -6,14 +6,13 @@ iteration factorises the sparse Jacobian. Far from the solution a pseudo-time st
 damps the iteration; it grows as the residual falls (C. T. Kelley and D. E. Keyes, SIAM J. Numer.
 Anal. 35, 508 (1998)).
 
-Derivatives are implicit: F(z, theta) = 0 gives dz = -J^-1 dF with the Jacobian of the solution,
-whose factors are at hand. Nothing of the iteration is kept. First derivatives only.
+Derivatives are implicit (`sfm.simulate.fixed_point`), with the Jacobian of the solution, whose
+factors are at hand. Nothing of the iteration is kept. First derivatives only.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from scipy.sparse import csc_matrix
@@ -22,29 +21,21 @@ from torch import Tensor
 
 from sfm.errors import InputError, RunError
 from sfm.progress import report
+from sfm.simulate.fixed_point import implicit
+from sfm.simulate.krylov import Operator
 from sfm_fluids.staggered import operators as ops
 from sfm_fluids.staggered.flow import Flow, StaggeredState
 from sfm_fluids.staggered.sparse_jacobian import Unknowns
 
 
-class _Solve(torch.autograd.Function):
-    """J^-1 b with fixed J."""
+def _against(factors: SuperLU, transposed: bool = False) -> Operator:
+    """b -> J^-1 b, or J^-T b."""
+    trans = "T" if transposed else "N"
 
-    @staticmethod
-    def forward(b: Tensor, factors: SuperLU) -> Tensor:
-        return torch.from_numpy(factors.solve(b.detach().numpy()))
+    def solve(b: Tensor) -> Tensor:
+        return torch.from_numpy(factors.solve(b.detach().numpy(), trans=trans))
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        ctx.factors = inputs[1]
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return torch.from_numpy(ctx.factors.solve(gradient.detach().numpy(), trans="T")), None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:  # type: ignore[override]
-        return torch.from_numpy(ctx.factors.solve(tangent.detach().numpy()))
+    return solve
 
 
 def _velocity(z: Tensor, base: tuple[Tensor, Tensor], unknowns: Unknowns) -> tuple[Tensor, Tensor]:
@@ -105,7 +96,14 @@ def steady(
     fixed, known = flow.detach(), (base[0].detach(), base[1].detach())
     with torch.no_grad():
         z, factors = _newton(fixed, known, unknowns, name, pseudo_step, tolerance, max_iterations)
-    z = z - _Solve.apply(_residual(z, base, flow, unknowns), factors)
+    z = implicit(
+        z,
+        lambda z: _residual(z, base, flow, unknowns),
+        solve=_against(factors),
+        adjoint=_against(factors, transposed=True),
+        improve=True,
+        where=f"{name}: steady flow",
+    )
     u, v = _velocity(z, base, unknowns)
     p = flow.pressure(u, v)
     u, v, p = (x[None].to(dtype) for x in (u, v, p))

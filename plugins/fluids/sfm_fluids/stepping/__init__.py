@@ -1,1 +1,1 @@
-"""Time stepping of stiff semi-linear equations, and how a rollout remembers itself."""
+"""Time stepping of stiff semi-linear equations; rollouts are `sfm.simulate.rollout`'s."""

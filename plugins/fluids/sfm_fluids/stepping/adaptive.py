@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from sfm.errors import RunError
+from sfm.simulate.rollout import rollout
 from sfm_fluids.stepping import bogacki_shampine as pair
-from sfm_fluids.stepping.rollout import rollout
 
 Term = Callable[..., Tensor]
 

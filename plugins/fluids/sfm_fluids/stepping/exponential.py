@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sfm_fluids.stepping.function_transforms import traced
-from sfm_fluids.stepping.rollout import Adjoint
+from sfm.simulate.function_transforms import traced
+from sfm.simulate.step import Adjoint, by_autograd
 from sfm_fluids.stepping.stacked import Stacks, Work
 from sfm_fluids.stepping.tableau import Pull, Tableau, Totals
-from sfm_fluids.stepping.term import Term, by_autograd
+from sfm_fluids.stepping.term import Term
 
 
 def paired(factor: Tensor) -> Tensor:

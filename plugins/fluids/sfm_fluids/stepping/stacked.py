@@ -16,6 +16,7 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
+from sfm.simulate.rollout_node import like
 from sfm_fluids.stepping.tableau import Evaluate, Pull, Tableau, Totals
 
 
@@ -206,8 +207,3 @@ class Work:
             return (total + self.grad_u).add_(grad)
 
         return stage, adjoint
-
-
-def like(u: Tensor, count: int) -> Tensor:
-    """`count` tensors like u, in its memory layout, along a new first axis."""
-    return u.new_empty_strided((count, *u.shape), (u.numel(), *torch.empty_like(u).stride()))

@@ -17,7 +17,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from sfm_fluids.stepping.function_transforms import traced
+from sfm.simulate.function_transforms import traced
 
 Totals = Sequence[Tensor | None]
 Pull = Callable[[Tensor], Tensor]

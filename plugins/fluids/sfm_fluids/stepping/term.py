@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from sfm_fluids.stepping.tableau import Totals
@@ -47,30 +46,3 @@ class Term:
 def as_term(term: Term | Callable[[Tensor, float], Tensor]) -> Term:
     """A plain N(u, t) as a term that declares no tensors."""
     return term if isinstance(term, Term) else Term(term)
-
-
-def by_autograd(
-    function: Callable[..., Tensor], u: Tensor, tensors: Sequence[Tensor], wanted: Sequence[bool]
-) -> tuple[Tensor, Pull]:
-    """`function(u, *tensors)` and its adjoint, through a graph of its own."""
-    with torch.enable_grad():
-        start = u.detach().requires_grad_()
-        given = [
-            t.detach().requires_grad_(w) if w else t.detach()
-            for t, w in zip(tensors, wanted, strict=True)
-        ]
-        value = function(start, *given)
-
-    def pull(grad: Tensor, totals: Totals) -> Tensor:
-        if not value.requires_grad:
-            return torch.zeros_like(start)
-        watched = [t for t, w in zip(given, wanted, strict=True) if w]
-        found = torch.autograd.grad(
-            value, [start, *watched], grad, retain_graph=True, allow_unused=True
-        )
-        for total, more in zip([t for t in totals if t is not None], found[1:], strict=True):
-            if more is not None:
-                total += more
-        return torch.zeros_like(start) if found[0] is None else found[0]
-
-    return value.detach(), pull
