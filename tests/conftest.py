@@ -7,8 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
 
-from sfm.testing.distributions import install
+# modules of the core that state shapes: every call is held against its annotations, in tests only
+CORE = Path(__file__).parent.parent / "sfm"
+SHAPED = [
+    ".".join(path.relative_to(CORE.parent).with_suffix("").parts)
+    for path in sorted(CORE.rglob("*.py"))
+    if "\nfrom jaxtyping import" in path.read_text(encoding="utf-8")
+]
+install_import_hook(SHAPED, "beartype.beartype")  # before any of them is imported
+
+from sfm.testing.distributions import install  # noqa: E402
 
 
 @pytest.fixture

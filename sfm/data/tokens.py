@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -38,21 +39,21 @@ class Tokens:
             close for it at a distance that it knows (`sfm.nn.repulsion`); None: all are one.
     """
 
-    positions: Tensor
-    types: Tensor
-    scalars: Tensor
-    vectors: Tensor
-    tensors: Tensor
-    edges: Tensor
-    shifts: Tensor
-    system: Tensor
-    cell: Tensor
-    cutoff: Tensor
-    context: Tensor
-    conditions: Tensor
+    positions: Float[Tensor, "N 3"]
+    types: Int[Tensor, " N"]
+    scalars: Float[Tensor, "N F0"]
+    vectors: Float[Tensor, "N 3 F1"]
+    tensors: Float[Tensor, "N 5 F2"]
+    edges: Int[Tensor, "2 E"]
+    shifts: Float[Tensor, "E 3"]
+    system: Int[Tensor, " N"]
+    cell: Float[Tensor, "S 3 3"]
+    cutoff: Float[Tensor, " S"]
+    context: Int[Tensor, " S"]
+    conditions: Float[Tensor, "S K"]
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     ids: tuple[str, ...] = ()
-    stretch: Tensor | None = None
+    stretch: Float[Tensor, " E"] | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -66,11 +67,11 @@ class Tokens:
     def n_edges(self) -> int:
         return self.edges.shape[1]
 
-    def counts(self) -> Tensor:
+    def counts(self) -> Int[Tensor, " S"]:
         """(S,) number of tokens of each system."""
         return torch.bincount(self.system, minlength=self.n_systems)
 
-    def edge_vectors(self) -> Tensor:
+    def edge_vectors(self) -> Float[Tensor, "E 3"]:
         """(E, 3) from receiver to sender's image, in the length unit; differentiable."""
         sender, receiver = self.edges
         vectors = self.positions[sender] - self.positions[receiver]
@@ -104,19 +105,19 @@ class Tokens:
     @staticmethod
     def points(
         *,
-        positions: Tensor,
-        types: Tensor,
-        system: Tensor,
+        positions: Float[Tensor, "N 3"],
+        types: Int[Tensor, " N"],
+        system: Int[Tensor, " N"],
         n_systems: int,
-        edges: Tensor,
+        edges: Int[Tensor, "2 E"],
         cutoff: float,
         context: int = 0,
-        shifts: Tensor | None = None,
-        cell: Tensor | None = None,
-        scalars: Tensor | None = None,
-        vectors: Tensor | None = None,
-        tensors: Tensor | None = None,
-        conditions: Tensor | None = None,
+        shifts: Float[Tensor, "E 3"] | None = None,
+        cell: Float[Tensor, "... 3 3"] | None = None,
+        scalars: Float[Tensor, "N F0"] | None = None,
+        vectors: Float[Tensor, "N 3 F1"] | None = None,
+        tensors: Float[Tensor, "N 5 F2"] | None = None,
+        conditions: Float[Tensor, "... K"] | None = None,
         extras: Mapping[str, Tensor] | None = None,
         ids: tuple[str, ...] = (),
     ) -> Tokens:
@@ -215,6 +216,8 @@ def _stretches(batches: Sequence[Tokens]) -> Tensor | None:
     )
 
 
-def system_sum(values: Tensor, system: Tensor, n_systems: int) -> Tensor:
-    """(N, ...) summed over the tokens of each system: (S, ...)."""
+def system_sum(
+    values: Float[Tensor, " N *axes"], system: Int[Tensor, " N"], n_systems: int
+) -> Float[Tensor, " {n_systems} *axes"]:
+    """(N, ...) summed over the tokens of each system: (S, ...), in the same unit."""
     return values.new_zeros(n_systems, *values.shape[1:]).index_add(0, system, values)

@@ -10,7 +10,8 @@ in each of b, w, (s, u) and a, and affine in y: derivatives of every order are s
 Training on forces takes two orders. Written out by hand they need a fraction of the memory traffic
 of autograd's own graph: edges are worked on in chunks that stay in the cache, nothing as wide as
 edges x filters is ever stored, and sums over neighbours are matrix products per token over the
-padded lists of `sfm.nn.neighbourhoods`.
+padded lists of `sfm.nn.neighbourhoods`. The density is that of the atomic cluster expansion
+(Drautz, Phys. Rev. B 99, 014104 (2019)).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.nn.neighbourhoods import Block
@@ -179,15 +181,15 @@ class Density(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        b: Tensor,
-        y1: Tensor,
-        y2: Tensor,
-        yu: Tensor,
-        s: Tensor,
-        u: Tensor,
-        w: Tensor,
+        b: Float[Tensor, "E K"],
+        y1: Float[Tensor, "E 3"],
+        y2: Float[Tensor, "E 5"],
+        yu: Float[Tensor, "E D8"],
+        s: Float[Tensor, "E C"],
+        u: Float[Tensor, "E D8"],
+        w: Float[Tensor, "runs K filters"],
         layout: Layout,
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[Float[Tensor, "N _"], Float[Tensor, "3 N CD"], Float[Tensor, "5 N CD"]]:
         weights = [_tiled(own, layout.channels, layout.carried) for own in w]
         sums = _Sums(s, layout)
         for chunk in _chunks(layout):
@@ -198,7 +200,7 @@ class Density(torch.autograd.Function):
             a2 = torch.bmm(of(y2).transpose(1, 2), f2.mul_(own))
             m = (f0.mul_(own), p.mul_(carried), q.mul_(carried).mul_(of(yu)))
             sums.put(chunk, m, a1, a2)
-        return tuple(sums.parts)
+        return sums.parts[0], sums.parts[1], sums.parts[2]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:

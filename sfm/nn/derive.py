@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.tokens import Tokens
@@ -18,11 +19,17 @@ DERIVED = ("forces", "stress")
 
 @dataclass(frozen=True)
 class Handle:
-    """What to differentiate with respect to, and what is needed to make units of it."""
+    """What to differentiate with respect to, and what is needed to make units of it.
 
-    positions: Tensor
-    strain: Tensor | None
-    volume: Tensor
+    Attributes:
+        positions: (N, 3), in the domain's length unit.
+        strain: (S, 3, 3) zeros, dimensionless; None where no stress is asked for.
+        volume: (S,) of the cells, in the cube of the length unit.
+    """
+
+    positions: Float[Tensor, "N 3"]
+    strain: Float[Tensor, "S 3 3"] | None
+    volume: Float[Tensor, " S"]
 
 
 def attach(tokens: Tokens, *, stress: bool) -> tuple[Tokens, Handle]:
@@ -44,11 +51,12 @@ def attach(tokens: Tokens, *, stress: bool) -> tuple[Tokens, Handle]:
 
 
 def derive(
-    energies: list[Tensor], handles: list[Handle], *, create_graph: bool
-) -> list[dict[str, Tensor]]:
+    energies: list[Float[Tensor, " ..."]], handles: list[Handle], *, create_graph: bool
+) -> list[dict[str, Float[Tensor, " ..."]]]:
     """Forces (N, 3) and stress (S, 3, 3) of several batches by one backward pass.
 
-    Stress is zero for a system without volume.
+    In the energy's unit per length unit, and per its cube. Stress is zero for a system without
+    volume.
     """
     inputs = [h.positions for h in handles] + [h.strain for h in handles if h.strain is not None]
     total = torch.stack([e.sum() for e in energies]).sum()

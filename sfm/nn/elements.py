@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 N_TYPES = 119
@@ -36,8 +37,8 @@ def place(z: int) -> tuple[int, int, int]:
     return period, 0, 3
 
 
-def descriptors() -> Tensor:
-    """(119, 34) float64: one-hot group, period and block, and their smooth counterparts."""
+def descriptors() -> Float[Tensor, "119 34"]:
+    """(119, 34) float64 without unit: one-hot group, period and block, and smooth counterparts."""
     table = torch.zeros(N_TYPES, 34, dtype=torch.float64)
     table[0, 33] = 1.0
     for z in range(1, N_TYPES):
@@ -53,7 +54,7 @@ def descriptors() -> Tensor:
 
 
 class TypeEmbedding(nn.Module):
-    """(N,) types -> (N, C): table[z] + descriptors[z] @ projection."""
+    """(N,) types -> (N, C), dimensionless: table[z] + descriptors[z] @ projection."""
 
     facts: Tensor
 
@@ -64,5 +65,5 @@ class TypeEmbedding(nn.Module):
         self.projection = nn.Parameter(torch.randn(facts.shape[1], channels) / 2)
         self.register_buffer("facts", facts.to(self.weight.dtype), persistent=False)
 
-    def forward(self, types: Tensor) -> Tensor:
+    def forward(self, types: Int[Tensor, " N"]) -> Float[Tensor, "N C"]:
         return (self.weight + self.facts @ self.projection)[types]

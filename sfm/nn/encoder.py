@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.neighbours import neighbour_list
@@ -95,8 +96,8 @@ class Encoder(nn.Module, ABC):
         """Small samples for the conformance kit; none: it takes them from the plugin's datasets."""
         return []
 
-    def condition_values(self, sample: Sample) -> Tensor:
-        """(1, K) float64.
+    def condition_values(self, sample: Sample) -> Float[Tensor, "1 K"]:
+        """(1, K) float64, each in its own unit (`sfm.data.conditions`).
 
         Raises:
             InputError: the sample is charged, and this encoder does not know of charge.

@@ -11,13 +11,14 @@ import math
 from functools import cache
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 _R3, _R5, _R15 = math.sqrt(3), math.sqrt(5), math.sqrt(15)
 
 
-def spherical_harmonics(directions: Tensor) -> Tensor:
-    """(E, 3) unit vectors -> (E, 9): l = 0, 1, 2."""
+def spherical_harmonics(directions: Float[Tensor, "E 3"]) -> Float[Tensor, "E 9"]:
+    """(E, 3) unit vectors, dimensionless -> (E, 9): l = 0, 1, 2."""
     x, y, z = directions.unbind(-1)
     return torch.stack(
         [
@@ -48,18 +49,18 @@ def _basis_rows() -> tuple[tuple[tuple[float, ...], ...], ...]:
     )
 
 
-def matrix_basis(like: Tensor) -> Tensor:
-    """(5, 3, 3) orthonormal basis of symmetric traceless matrices, dtype and device of `like`."""
+def matrix_basis(like: Float[Tensor, " ..."]) -> Float[Tensor, "5 3 3"]:
+    """(5, 3, 3) orthonormal symmetric traceless matrices without unit; on the device of `like`."""
     return torch.tensor(_basis_rows(), dtype=like.dtype, device=like.device)
 
 
-def to_matrix(tensors: Tensor) -> Tensor:
-    """(..., 5, C) -> (..., 3, 3, C), symmetric and traceless; keeps the norm."""
+def to_matrix(tensors: Float[Tensor, "*rows 5 C"]) -> Float[Tensor, "*rows 3 3 C"]:
+    """(..., 5, C) -> (..., 3, 3, C), symmetric and traceless; keeps norm and unit."""
     return torch.einsum("kij,...kc->...ijc", matrix_basis(tensors), tensors)
 
 
-def from_matrix(matrices: Tensor) -> Tensor:
-    """(..., 3, 3, C) -> (..., 5, C): the symmetric traceless part; keeps its norm."""
+def from_matrix(matrices: Float[Tensor, "*rows 3 3 C"]) -> Float[Tensor, "*rows 5 C"]:
+    """(..., 3, 3, C) -> (..., 5, C): the symmetric traceless part; keeps its norm and unit."""
     return torch.einsum("kij,...ijc->...kc", matrix_basis(matrices), matrices)
 
 
@@ -83,11 +84,14 @@ def _products_like(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Te
     return torch.tensor(i, device=device), torch.tensor(j, device=device), table.to(device, dtype)
 
 
-def products(vectors: Tensor, tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def products(
+    vectors: Float[Tensor, "3 N C"], tensors: Float[Tensor, "5 N C"]
+) -> tuple[Float[Tensor, "3 N C"], Float[Tensor, "5 N C"], Float[Tensor, "5 N C"]]:
     """(3, N, C) v and (5, N, C) T -> T v (3, N, C), v v^T (5, N, C), T T (5, N, C).
 
     Channel by channel, T as a symmetric matrix; of the last two the symmetric traceless part. Each
     pair of components is multiplied once, then one constant matrix takes all pairs to all products.
+    Features of the trunk are dimensionless.
     """
     i, j, table = _products_like(tensors.dtype, tensors.device)
     both = torch.cat([vectors, tensors])

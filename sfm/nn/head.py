@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.tokens import Tokens, system_sum
@@ -42,8 +43,8 @@ class Head(nn.Module, ABC):
         self.options = options
 
     @abstractmethod
-    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
-        """Normalised values, (rows, ...) with one row per system, token or cell.
+    def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, " rows *axes"]:
+        """Normalised values without unit, (rows, ...) with one row per system, token or cell.
 
         Args:
             features: what the trunk returned, (N, C), (N, 3, C), (N, 5, C).
@@ -52,17 +53,20 @@ class Head(nn.Module, ABC):
 
 
 class ScalarReadout(nn.Module):
-    """Invariant two-layer perceptron, (N, C) -> (N, n_out). `hidden` is its last layer's input."""
+    """Invariant two-layer perceptron, (N, C) -> (N, n_out), dimensionless.
+
+    `hidden` is its last layer's input.
+    """
 
     def __init__(self, channels: int, n_out: int = 1) -> None:
         super().__init__()
         self.inner = nn.Linear(channels, channels)
         self.outer = nn.Linear(channels, n_out, bias=False)
 
-    def hidden(self, scalars: Tensor) -> Tensor:
+    def hidden(self, scalars: Float[Tensor, "N C"]) -> Float[Tensor, "N C"]:
         return nn.functional.silu(self.inner(scalars))
 
-    def forward(self, scalars: Tensor) -> Tensor:
+    def forward(self, scalars: Float[Tensor, "N C"]) -> Float[Tensor, "N n_out"]:
         return self.outer(self.hidden(scalars))
 
 
@@ -75,17 +79,17 @@ class ScalarSum(Head):
         super().__init__(quantity, channels, **options)
         self.readout = ScalarReadout(channels)
 
-    def last_layer(self, features: Tokens) -> Tensor:
-        """(S, C) what the last linear map acts on; for uncertainties."""
+    def last_layer(self, features: Tokens) -> Float[Tensor, "S C"]:
+        """(S, C) what the last linear map acts on, dimensionless; for uncertainties."""
         return system_sum(
             self.readout.hidden(features.scalars), features.system, features.n_systems
         )
 
-    def per_token(self, features: Tokens) -> Tensor:
-        """(N,) each token's share."""
+    def per_token(self, features: Tokens) -> Float[Tensor, " N"]:
+        """(N,) each token's share, without unit."""
         return self.readout(features.scalars).squeeze(-1)
 
-    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
+    def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, " S"]:
         return system_sum(self.per_token(features), features.system, features.n_systems)
 
 
@@ -98,14 +102,14 @@ class ScalarMean(Head):
         super().__init__(quantity, channels, **options)
         self.readout = ScalarReadout(channels)
 
-    def last_layer(self, features: Tokens) -> Tensor:
-        """(S, C) what the last linear map acts on; for uncertainties."""
+    def last_layer(self, features: Tokens) -> Float[Tensor, "S C"]:
+        """(S, C) what the last linear map acts on, dimensionless; for uncertainties."""
         total = system_sum(
             self.readout.hidden(features.scalars), features.system, features.n_systems
         )
         return total / features.counts().unsqueeze(-1)
 
-    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
+    def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, " S"]:
         per_token = self.readout(features.scalars).squeeze(-1)
         total = system_sum(per_token, features.system, features.n_systems)
         return total / features.counts()
@@ -120,7 +124,7 @@ class TokenScalar(Head):
         super().__init__(quantity, channels, **options)
         self.readout = ScalarReadout(channels)
 
-    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
+    def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, " N"]:
         return self.readout(features.scalars).squeeze(-1)
 
 
@@ -132,12 +136,12 @@ class VectorSum(Head):
         self.gate = ScalarReadout(channels, channels)
         self.outer = nn.Linear(channels, 1, bias=False)
 
-    def per_token(self, features: Tokens) -> Tensor:
-        """(N, 3) each token's share."""
+    def per_token(self, features: Tokens) -> Float[Tensor, "N 3"]:
+        """(N, 3) each token's share, without unit."""
         gated = features.vectors * self.gate(features.scalars).unsqueeze(1)
         return self.outer(gated).squeeze(-1)
 
-    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
+    def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, "S 3"]:
         return system_sum(self.per_token(features), features.system, features.n_systems)
 
 

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sfm.data.tokens import Tokens
@@ -32,21 +33,21 @@ COMPOSITION, FEATURES = "composition", "features"
 OUTSIDE_FACTOR = 1.0
 
 
-def matern(squares: Tensor) -> Tensor:
-    """Matern 5/2 of squared reduced distances."""
+def matern(squares: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Matern 5/2 of squared reduced distances, (...); dimensionless."""
     r = (5 * squares + 1e-12).sqrt()
     return (1 + r + r * r / 3) * torch.exp(-r)
 
 
-def squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """(n, D), (m, D) -> (n, m), divided by D."""
+def squared_distances(a: Float[Tensor, "n D"], b: Float[Tensor, "m D"]) -> Float[Tensor, "n m"]:
+    """(n, D), (m, D) -> (n, m), divided by D; dimensionless."""
     squares = a.square().sum(1, keepdim=True) + b.square().sum(1) - 2 * a @ b.T
     return squares.clamp(min=0) / a.shape[1]
 
 
 def pooled_blocks(
     features: Tokens, inputs: Tokens, quantity: Quantity, names: Sequence[str]
-) -> dict[str, Tensor]:
+) -> dict[str, Float[Tensor, "S _"]]:
     """Raw inputs (S, D_b) float64 by block; sums for an extensive quantity, else cumulants.
 
     Args:
@@ -77,11 +78,16 @@ def is_tame(block: str) -> bool:
 class Standard:
     """Columns of one block: which vary, their mean and spread on the training systems."""
 
-    def __init__(self, columns: Tensor, mean: Tensor, spread: Tensor) -> None:
+    def __init__(
+        self,
+        columns: Int[Tensor, " kept"],
+        mean: Float[Tensor, " kept"],
+        spread: Float[Tensor, " kept"],
+    ) -> None:
         self.columns, self.mean, self.spread = columns, mean, spread
 
     @staticmethod
-    def of(rows: Tensor) -> Standard:
+    def of(rows: Float[Tensor, "n D"]) -> Standard:
         """From training rows (n, D); NaN counts as missing."""
         mean = torch.nan_to_num(rows.nanmean(0))
         spread = torch.nan_to_num((rows - mean).square().nanmean(0)).sqrt()
@@ -90,7 +96,7 @@ class Standard:
         columns = torch.nonzero(keep)[:, 0]
         return Standard(columns, mean[columns], spread[columns])
 
-    def __call__(self, rows: Tensor, *, tame: bool) -> Tensor:
+    def __call__(self, rows: Float[Tensor, "S D"], *, tame: bool) -> Float[Tensor, "S kept"]:
         """(S, D) -> (S, kept); a missing value becomes the mean. `tame` bends outliers in."""
         z = (rows.index_select(1, self.columns) - self.mean) / self.spread
         z = torch.where(torch.isfinite(z), z, torch.zeros_like(z))
@@ -163,7 +169,7 @@ class KernelHead(Float64Buffers, Head):
         """Whether the trunk's weights matter to it."""
         return FEATURES in self.widths or self.baseline is not None
 
-    def standardised(self, features: Tokens, inputs: Tokens) -> dict[str, Tensor]:
+    def standardised(self, features: Tokens, inputs: Tokens) -> dict[str, Float[Tensor, "S _"]]:
         """Inputs (S, D_b) by block, as the kernel takes them."""
         raw = pooled_blocks(features, inputs, self.quantity, list(self.widths))
         start = 0
@@ -198,7 +204,7 @@ class KernelHead(Float64Buffers, Head):
             apart = apart + squares
         return cross, own, apart.amin(1)
 
-    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
+    def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, " S"]:
         offset = self.offset.expand(inputs.n_systems)
         if not self.widths:
             return offset.clone()
@@ -206,7 +212,9 @@ class KernelHead(Float64Buffers, Head):
         return offset + cross @ self.coefficients
 
     @torch.no_grad()
-    def judge(self, features: Tokens, inputs: Tokens) -> tuple[Tensor, Tensor]:
+    def judge(
+        self, features: Tokens, inputs: Tokens
+    ) -> tuple[Float[Tensor, " S"], Bool[Tensor, " S"]]:
         """Standard errors (S,) of the head, and whether each system is far from all the data."""
         sigma = self.noise.sqrt().expand(inputs.n_systems)
         if not self.widths:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm.config import ModelConfig
@@ -29,9 +30,9 @@ class ClosePairs:
         approach: (P,) closest approach in angstrom, in the same dtype.
     """
 
-    index: Tensor
-    length: Tensor
-    approach: Tensor
+    index: Int[Tensor, " P"]
+    length: Float[Tensor, " P"]
+    approach: Float[Tensor, " P"]
 
 
 class Known(Float64Buffers):

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 
@@ -24,11 +25,15 @@ class Routing:
         nodes: number of tokens of each run.
     """
 
-    weights: Tensor
+    weights: Float[Tensor, "G K"]
     nodes: tuple[int, ...]
 
 
-def apply(x: Tensor, matrices: Tensor, sizes: tuple[int, ...]) -> Tensor:
+def apply(
+    x: Float[Tensor, "*batch rows n_in"],
+    matrices: Float[Tensor, "G n_in n_out"],
+    sizes: tuple[int, ...],
+) -> Float[Tensor, "*batch rows n_out"]:
     """(..., rows, n_in) -> (..., rows, n_out) by the matrix of each run of `sizes` rows."""
     if len(sizes) == 1:
         return x @ matrices[0]
@@ -44,7 +49,7 @@ class Router(nn.Module):
         self.encoder_logits = nn.Parameter(torch.randn(n_encoders, n_experts))
         self.level_logits = nn.Parameter(0.3 * torch.randn(n_levels, n_experts))
 
-    def forward(self, encoder: Tensor, level: Tensor) -> Tensor:
+    def forward(self, encoder: Int[Tensor, " G"], level: Int[Tensor, " G"]) -> Float[Tensor, "G K"]:
         """(G,) indices -> (G, K) weights."""
         return torch.softmax(self.encoder_logits[encoder] + self.level_logits[level], dim=-1)
 
@@ -61,15 +66,17 @@ class MixtureLinear(nn.Module):
         with torch.no_grad():
             self.weight.copy_((shared + own) * gain / math.sqrt(1.25 * n_in))
 
-    def matrices(self, routing: Routing) -> Tensor:
+    def matrices(self, routing: Routing) -> Float[Tensor, "G n_in n_out"]:
         """(G, n_in, n_out), one matrix per run."""
         return torch.einsum("gk,kio->gio", routing.weights.to(self.weight.dtype), self.weight)
 
-    def forward(self, x: Tensor, routing: Routing) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "*batch rows n_in"], routing: Routing
+    ) -> Float[Tensor, "*batch rows n_out"]:
         """(..., rows, n_in) -> (..., rows, n_out), one row per token."""
         return apply(x, self.matrices(routing), routing.nodes)
 
-    def collapsed(self, weights: Tensor) -> MixtureLinear:
+    def collapsed(self, weights: Float[Tensor, " K"]) -> MixtureLinear:
         """The dense layer for one context's (K,) weights."""
         dense = MixtureLinear(self.weight.shape[1], self.weight.shape[2], 1)
         with torch.no_grad():

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 BLOCK_COST = 64  # edges whose work takes as long as the overhead of one more block
@@ -42,17 +43,17 @@ class Neighbourhoods:
         runs: which run of tokens each block belongs to.
     """
 
-    order: Tensor
-    place: Tensor
-    edge: Tensor
-    real: Tensor
-    sender: Tensor
-    receiver: Tensor
+    order: Int[Tensor, " N"]
+    place: Int[Tensor, " N"]
+    edge: Int[Tensor, " E"]
+    real: Bool[Tensor, " E"]
+    sender: Int[Tensor, " E"]
+    receiver: Int[Tensor, " E"]
     blocks: tuple[Block, ...]
     runs: tuple[int, ...]
 
     @classmethod
-    def of(cls, edges: Tensor, runs: Sequence[int]) -> Neighbourhoods:
+    def of(cls, edges: Int[Tensor, "2 E"], runs: Sequence[int]) -> Neighbourhoods:
         """The layout for edges sorted by receiver; `runs`: numbers of tokens that stay together."""
         device, n = edges.device, sum(runs)
         sender, receiver = edges
@@ -88,8 +89,8 @@ class Neighbourhoods:
         )
 
 
-def divide(degree: np.ndarray) -> list[Block]:
-    """Blocks for tokens with ascending numbers of neighbours: least padding plus cost of blocks."""
+def divide(degree: Int[np.ndarray, " N"]) -> list[Block]:
+    """Blocks for tokens with ascending numbers (N,) of neighbours: least padding plus cost."""
     if not len(degree):
         return []
     ends = np.append(np.flatnonzero(np.diff(degree)) + 1, len(degree))

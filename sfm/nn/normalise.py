@@ -5,7 +5,8 @@ A value of quantity q at context g (encoder and level of theory) is
     value = scale_g * network + sum or own or mean of shift_g[type],
 
 where the shift is a table by token type (energy references), or one number for all types. Values at
-different levels have different tables, so they are never merged by accident.
+different levels have different tables, so they are never merged by accident. The formula holds by
+definition.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from sfm.data.batching import row_counts
@@ -37,8 +39,8 @@ class Normaliser(Float64Buffers):
         self.register_buffer("scale", torch.ones(n_contexts, dim, dtype=torch.float64))
         self.register_buffer("shift", torch.zeros(n_contexts, N_TYPES, dim, dtype=torch.float64))
 
-    def rows(self, tokens: Tokens) -> Tensor:
-        """System index of each row of the quantity."""
+    def rows(self, tokens: Tokens) -> Int[Tensor, " rows"]:
+        """(rows,) system index of each row of the quantity."""
         if self.quantity.per == "system":
             return torch.arange(tokens.n_systems, device=tokens.system.device)
         if self.quantity.per == "token":
@@ -46,8 +48,8 @@ class Normaliser(Float64Buffers):
         cells = row_counts(self.quantity, tokens)
         return torch.repeat_interleave(torch.arange(len(cells), device=cells.device), cells)
 
-    def offsets(self, tokens: Tokens) -> Tensor | None:
-        """(rows, dim) float64 what is added after scaling, None on a grid."""
+    def offsets(self, tokens: Tokens) -> Float[Tensor, "rows dim"] | None:
+        """(rows, dim) float64 what is added after scaling, in the quantity's unit; None on a grid."""
         if self.quantity.per == "grid":
             return None
         per_token = self.shift[tokens.context[tokens.system], tokens.types]
@@ -56,8 +58,10 @@ class Normaliser(Float64Buffers):
         total = system_sum(per_token, tokens.system, tokens.n_systems)
         return total if self.quantity.extensive else total / tokens.counts().unsqueeze(-1)
 
-    def forward(self, values: Tensor, tokens: Tokens) -> Tensor:
-        """Normalised (rows, ...) -> physical (rows, ...); float64 where there are offsets."""
+    def forward(
+        self, values: Float[Tensor, " rows *axes"], tokens: Tokens
+    ) -> Float[Tensor, " rows *axes"]:
+        """Normalised (rows, ...) -> (rows, ...) in the quantity's unit; float64 with offsets."""
         scale = self.scale[tokens.context[self.rows(tokens)]]
         flat = values.reshape(len(values), -1) if values.ndim > 1 else values.unsqueeze(-1)
         offsets = self.offsets(tokens)
@@ -65,20 +69,24 @@ class Normaliser(Float64Buffers):
             return (flat * scale.to(flat.dtype)).reshape(values.shape)
         return (flat.double() * scale + offsets).reshape(values.shape)
 
-    def normalise(self, labels: Tensor, tokens: Tokens) -> Tensor:
-        """The inverse of `forward`, in float64: what the network should say."""
+    def normalise(
+        self, labels: Float[Tensor, " rows *axes"], tokens: Tokens
+    ) -> Float[Tensor, " rows *axes"]:
+        """The inverse of `forward`: (rows, ...) float64 without unit, what the network should say."""
         flat = labels.double().reshape(len(labels), -1)
         offsets = self.offsets(tokens)
         flat = flat if offsets is None else flat - offsets
         return (flat / self.scale[tokens.context[self.rows(tokens)]]).reshape(labels.shape)
 
 
-def composition(types: Sequence[np.ndarray]) -> np.ndarray:
+def composition(types: Sequence[Int[np.ndarray, " _"]]) -> Float[np.ndarray, "systems 119"]:
     """(systems, N_TYPES) number of tokens of each type."""
     return np.stack([np.bincount(t, minlength=N_TYPES) for t in types]).astype(np.float64)
 
 
-def design(quantity: Quantity, types: Sequence[np.ndarray]) -> np.ndarray:
+def design(
+    quantity: Quantity, types: Sequence[Int[np.ndarray, " _"]]
+) -> Float[np.ndarray, "systems 119"]:
     """(systems, N_TYPES) what multiplies one number per type in a quantity per system.
 
     Counts of an extensive quantity, fractions of an intensive one.
@@ -90,8 +98,8 @@ def design(quantity: Quantity, types: Sequence[np.ndarray]) -> np.ndarray:
 def fit(
     quantity: Quantity,
     mode: str,
-    types: Sequence[np.ndarray],
-    labels: Sequence[np.ndarray],
+    types: Sequence[Int[np.ndarray, " _"]],
+    labels: Sequence[Shaped[np.ndarray, " ..."]],
     *,
     derivative_rms: float | None = None,
 ) -> dict[str, Any]:

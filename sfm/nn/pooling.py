@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.tokens import Tokens, system_sum
@@ -14,11 +15,11 @@ Pooling = Literal["sum", "mean", "cumulants"]
 POOLINGS: tuple[Pooling, ...] = ("sum", "mean", "cumulants")
 
 
-def pool(values: Tensor, tokens: Tokens, how: Pooling) -> Tensor:
+def pool(values: Float[Tensor, "N D"], tokens: Tokens, how: Pooling) -> Float[Tensor, "S width"]:
     """(N, D) of the tokens -> (S, D), or (S, 2 D) for `cumulants`: means, then deviations.
 
     The sum is extensive, the others are intensive. A deviation is the root of the mean square
-    distance from the mean, with a derivative where it is zero.
+    distance from the mean, with a derivative where it is zero. All in the unit of the values.
     """
     total = system_sum(values, tokens.system, tokens.n_systems)
     if how == "sum":
@@ -31,7 +32,7 @@ def pool(values: Tensor, tokens: Tokens, how: Pooling) -> Tensor:
     return torch.cat([mean, (spread / counts + 1e-8).sqrt() - 1e-4], dim=1)
 
 
-def type_counts(tokens: Tokens, *, fractions: bool) -> Tensor:
+def type_counts(tokens: Tokens, *, fractions: bool) -> Float[Tensor, "S 119"]:
     """(S, N_TYPES) float64 number of tokens of each type, or their shares."""
     counts = torch.zeros(tokens.n_systems, N_TYPES, dtype=torch.float64, device=tokens.types.device)
     ones = counts.new_ones(tokens.n_tokens)

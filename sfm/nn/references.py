@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 PENALTIES = np.logspace(-8, 1, 37)
 MARGIN = 0.01
@@ -37,13 +38,16 @@ class References:
         error: its leave-one-out root mean square error.
     """
 
-    values: np.ndarray
+    values: Float[np.ndarray, " types"]
     kind: str
     error: float
 
 
 def fit_references(
-    columns: np.ndarray, labels: np.ndarray, *, allow_none: bool = True
+    columns: Float[np.ndarray, "n types"],
+    labels: Float[np.ndarray, " n"],
+    *,
+    allow_none: bool = True,
 ) -> References:
     """The best of the four ways.
 

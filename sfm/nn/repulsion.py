@@ -14,6 +14,7 @@ Below 0.7 d the energy of two atoms rises as ZBL does.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.tokens import Tokens
@@ -23,7 +24,7 @@ from sfm.nn.zbl import envelope, zbl
 HELD = 0.7
 
 
-def shown_length(length: Tensor, approach: Tensor) -> Tensor:
+def shown_length(length: Float[Tensor, " P"], approach: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
     """(P,) the distance that the trunk sees: f with f' = 10 t^3 - 15 t^4 + 6 t^5.
 
     t runs from 0 at 0.7 d to 1 at 0.9 d; f has three smooth derivatives.
@@ -44,7 +45,7 @@ def held(tokens: Tokens, close: ClosePairs | None) -> Tokens:
     return tokens.replace(stretch=ones.index_put((close.index,), factors))
 
 
-def repulsion(tokens: Tokens, close: ClosePairs | None) -> Tensor | None:
+def repulsion(tokens: Tokens, close: ClosePairs | None) -> Float[Tensor, " S"] | None:
     """(S,) float64 energy in eV of the close pairs of each system; None if there is none."""
     if close is None:
         return None

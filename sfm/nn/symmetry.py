@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -12,21 +13,21 @@ from sfm.data.tokens import Tokens
 from sfm.nn.harmonics import matrix_basis
 
 
-def random_rotation(generator: torch.Generator) -> Tensor:
-    """(3, 3) float64 proper rotation, uniform (QR of a Gaussian matrix)."""
+def random_rotation(generator: torch.Generator) -> Float[Tensor, "3 3"]:
+    """(3, 3) float64 proper rotation, dimensionless, uniform (QR of a Gaussian matrix)."""
     q, r = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=generator))
     q = q * torch.sign(torch.diagonal(r))
     return q if torch.det(q) > 0 else -q
 
 
-def tensor_rotation(rotation: Tensor) -> Tensor:
-    """(5, 5) how rank-2 tensors turn under the (3, 3) orthogonal matrix."""
+def tensor_rotation(rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "5 5"]:
+    """(5, 5) how rank-2 tensors turn under the (3, 3) orthogonal matrix; dimensionless."""
     basis = matrix_basis(rotation)
     return torch.einsum("kij,ia,jb,lab->kl", basis, rotation, rotation, basis)
 
 
-def rotate_tokens(tokens: Tokens, rotation: Tensor) -> Tokens:
-    """Tokens of the turned system. Extras are left alone."""
+def rotate_tokens(tokens: Tokens, rotation: Float[Tensor, "3 3"]) -> Tokens:
+    """Tokens of the system turned by (3, 3), dimensionless. Extras are left alone."""
     turn = rotation.to(tokens.positions)
     return tokens.replace(
         positions=tokens.positions @ turn.T,
@@ -36,10 +37,12 @@ def rotate_tokens(tokens: Tokens, rotation: Tensor) -> Tokens:
     )
 
 
-def rotate_value(value: Tensor, rotation: Tensor) -> Tensor:
+def rotate_value(
+    value: Float[Tensor, "*shape"], rotation: Float[Tensor, "3 3"]
+) -> Float[Tensor, "*shape"]:
     """A Cartesian value: (..., 3, 3) matrices and (..., 3) vectors turn; scalars do not.
 
-    The caller says which it is through the last axes: `(rows,)` is a scalar.
+    The caller says which it is through the last axes: `(rows,)` is a scalar. Units stay.
     """
     turn = rotation.to(value)
     if value.ndim >= 3 and value.shape[-2:] == (3, 3):
@@ -52,7 +55,10 @@ def rotate_value(value: Tensor, rotation: Tensor) -> Tensor:
 def point_symmetries(
     generator: torch.Generator,
 ) -> Iterator[tuple[str, Callable[[Sample], Sample], Callable[[str, Tensor], Tensor]]]:
-    """Rotation, reflection and translation of samples made of points."""
+    """Rotation, reflection and translation of samples made of points.
+
+    Outputs may have any shape and unit, see `rotate_value`.
+    """
     rotation = random_rotation(generator)
     mirror = torch.diag(torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64))
     shift = torch.randn(3, dtype=torch.float64, generator=generator)

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.tokens import Tokens
@@ -36,8 +37,8 @@ INVARIANTS = "invariants"
 SMALLEST = 1e-2
 
 
-def smooth_norm(components: Tensor) -> Tensor:
-    """(N, k, C) -> (N, C) length over the components, with a derivative at zero too."""
+def smooth_norm(components: Float[Tensor, "N k C"]) -> Float[Tensor, "N C"]:
+    """(N, k, C) -> (N, C) length over the components, with a derivative at zero; dimensionless."""
     return (components.square().sum(1) + SMALLEST**2).sqrt() - SMALLEST
 
 
@@ -79,10 +80,10 @@ class Geometry:
     """
 
     hoods: Neighbourhoods
-    radial: Tensor
-    y1: Tensor
-    y2: Tensor
-    carried: Tensor
+    radial: Float[Tensor, "E K"]
+    y1: Float[Tensor, "E 3"]
+    y2: Float[Tensor, "E 5"]
+    carried: Float[Tensor, "E D8"]
     runs: tuple[int, ...]
 
 
@@ -93,9 +94,9 @@ class Features:
     Vectors and tensors are None where they vanish, as those of atoms do at first.
     """
 
-    scalars: Tensor
-    vectors: Tensor | None
-    tensors: Tensor | None
+    scalars: Float[Tensor, "N C"]
+    vectors: Float[Tensor, "3 N C"] | None
+    tensors: Float[Tensor, "5 N C"] | None
 
     def of(self, tokens: Tokens, hoods: Neighbourhoods) -> Tokens:
         """`tokens` with these features, in their own order."""
@@ -134,8 +135,8 @@ class Layer(nn.Module):
 
     def density(
         self, h: Features, geometry: Geometry, routing: Routing
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Mixed neighbour densities: (N, C), (3, N, C), (5, N, C)."""
+    ) -> tuple[Float[Tensor, "N C"], Float[Tensor, "3 N C"], Float[Tensor, "5 N C"]]:
+        """Mixed neighbour densities: (N, C), (3, N, C), (5, N, C); dimensionless."""
         c, d, hoods = self.channels, self.carried, geometry.hoods
         scalars = self.send_scalars(self.norm(h.scalars), routing)
         filters = self.filters.matrices(routing)

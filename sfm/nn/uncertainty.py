@@ -13,6 +13,7 @@ input lies outside the training domain: when it exceeds nearly all values seen i
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sfm.nn.precision import Float64Buffers
@@ -36,12 +37,16 @@ class LastLayerUncertainty(Float64Buffers):
         self.register_buffer("alpha", torch.zeros(n_contexts, dtype=f64))
         self.register_buffer("limit", torch.zeros(n_contexts, dtype=f64))
 
-    def rigidity(self, features: Tensor, context: Tensor) -> Tensor:
-        """(S,) f^T (F^T F + s^2 1)^-1 f."""
+    def rigidity(
+        self, features: Float[Tensor, "S C"], context: Int[Tensor, " S"]
+    ) -> Float[Tensor, " S"]:
+        """(S,) f^T (F^T F + s^2 1)^-1 f, dimensionless."""
         f = features.detach().double()
         return torch.einsum("si,sij,sj->s", f, self.precision[context], f)
 
-    def forward(self, features: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, features: Float[Tensor, "S C"], context: Int[Tensor, " S"]
+    ) -> tuple[Float[Tensor, " S"], Bool[Tensor, " S"]]:
         """Standard error (S,) in the quantity's unit (NaN if not calibrated), and outside (S,)."""
         rigidity = self.rigidity(features, context)
         alpha = self.alpha[context]
@@ -50,7 +55,11 @@ class LastLayerUncertainty(Float64Buffers):
 
     @torch.no_grad()
     def calibrate(
-        self, context: int, training: Tensor, validation: Tensor, errors: Tensor
+        self,
+        context: int,
+        training: Float[Tensor, "n C"],
+        validation: Float[Tensor, "m C"],
+        errors: Float[Tensor, " m"],
     ) -> float:
         """Set the precision from training features and alpha from validation errors.
 

@@ -11,6 +11,7 @@ J. F. Ziegler, J. P. Biersack and U. Littmark, The Stopping and Range of Ions in
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 COULOMB = 14.3996454784  # e^2 / (4 pi eps0), eV angstrom (CODATA 2018)
@@ -21,7 +22,9 @@ AMPLITUDES = (0.18175, 0.50986, 0.28022, 0.02817)
 DECAYS = (3.19980, 0.94229, 0.40290, 0.20162)
 
 
-def zbl(z1: Tensor, z2: Tensor, r: Tensor) -> Tensor:
+def zbl(
+    z1: Int[Tensor, "*pairs"], z2: Int[Tensor, "*pairs"], r: Float[Tensor, "*pairs"]
+) -> Float[Tensor, "*pairs"]:
     """Repulsion of two nuclei in eV, (...).
 
     Args:
@@ -34,11 +37,11 @@ def zbl(z1: Tensor, z2: Tensor, r: Tensor) -> Tensor:
     return COULOMB * z1 * z2 / r * torch.stack(terms).sum(0)
 
 
-def envelope(x: Tensor) -> Tensor:
-    """One at 0, zero at 1 and beyond, with two smooth derivatives there; falls all the way.
+def envelope(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """One at x = 0, zero at 1 and beyond, with two smooth derivatives there; falls all the way.
 
-    1 - 28 x^6 + 48 x^7 - 21 x^8: Gasteiger, Gross and Guennemann, arXiv:2003.03123, eq. 8, p = 6;
-    the switch of the pair repulsion in MACE.
+    1 - 28 x^6 + 48 x^7 - 21 x^8 of dimensionless x, (...): Gasteiger, Gross and Guennemann,
+    arXiv:2003.03123, eq. 8, p = 6; the switch of the pair repulsion in MACE.
     """
     inside = x.clamp(max=1.0)
     return 1 - inside**6 * (28 - 48 * inside + 21 * inside**2)
