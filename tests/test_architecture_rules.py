@@ -6,14 +6,22 @@ import pytest
 import rules
 from arrows import Package
 
-ORDER = "low < middle beside < high"
+TABLE = """Small.
 
+Rooms, lowest first:
+
+    low             the ground
+    middle, attic   what lies between
+    beside          more
+    high            the top
+"""
 # a package `sfm_small` without a fault; each case below changes one file
 SOUND = {
-    "__init__.py": "from sfm_small.high import run\n",
+    "__init__.py": f'"""{TABLE}"""\nfrom sfm_small.high import run\n',
     "low/__init__.py": "",
     "low/one.py": "import sfm\nfrom sfm.data.tokens import Tokens\n",
     "low/two.py": "from sfm_small.low.one import Tokens\n",
+    "attic.py": "",
     "middle.py": "from sfm_small.low import one, two\n",
     "beside.py": "from sfm_small.middle import one\n",
     "high.py": "def run():\n    from sfm_small.low.two import Tokens\n    return Tokens\n",
@@ -21,9 +29,12 @@ SOUND = {
 
 
 def package(folder, name="sfm_small", **changes: str) -> Package:
-    """Write `SOUND` with changes (`low_two` is low/two.py) and read it."""
+    """Write `SOUND` with changes (`low_two` is low/two.py, `facade` the `__init__`) and read it."""
     root = folder / name
-    texts = {**SOUND, **{k.replace("_", "/") + ".py": text for k, text in changes.items()}}
+    texts = dict(SOUND)
+    for key, text in changes.items():
+        place = "__init__" if key == "facade" else key.replace("_", "/")
+        texts[f"{place}.py"] = text
     for place, text in texts.items():
         (root / place).parent.mkdir(parents=True, exist_ok=True)
         (root / place).write_text(text.replace("sfm_small", name), encoding="utf-8")
@@ -32,8 +43,8 @@ def package(folder, name="sfm_small", **changes: str) -> Package:
 
 def test_a_sound_package_breaks_no_rule(tmp_path):
     sound = package(tmp_path)
-    assert rules.undeclared(sound, ORDER) == []
-    assert rules.upward(sound, ORDER) == []
+    assert rules.undeclared(sound) == []
+    assert rules.upward(sound) == []
     assert rules.circular(sound) == rules.styled(sound) == rules.trespassing(sound) == []
     assert sound.rooms()["beside"] == {"middle"}
     assert sound.rooms()["high"] == {"low"}
@@ -59,7 +70,7 @@ UPWARD = {
 
 @pytest.mark.parametrize("text", UPWARD.values(), ids=UPWARD)
 def test_an_import_of_a_room_above_is_seen(tmp_path, text):
-    found = rules.upward(package(tmp_path, low_two=text), ORDER)
+    found = rules.upward(package(tmp_path, low_two=text))
     assert found
     assert all("two.py:" in line for line in found)
 
@@ -75,14 +86,18 @@ TYPES_ONLY = {
 @pytest.mark.parametrize("text", TYPES_ONLY.values(), ids=TYPES_ONLY)
 def test_imports_for_type_checkers_are_free(tmp_path, text):
     small = package(tmp_path, low_two=text)
-    assert rules.upward(small, ORDER) == rules.circular(small) == []
+    assert rules.upward(small) == rules.circular(small) == []
+
+
+def test_rooms_of_one_line_do_not_import_each_other(tmp_path):
+    assert len(rules.upward(package(tmp_path, attic="import sfm_small.middle"))) == 1
 
 
 def test_a_room_without_a_place_and_a_place_without_a_room_are_seen(tmp_path):
-    small = package(tmp_path, attic="")
-    assert rules.undeclared(small, ORDER + " < cellar") == [
-        "sfm_small has no room cellar",
-        "sfm_small.attic has no place in the order",
+    small = package(tmp_path, cellar="", facade=f'"""{TABLE}    roof    none yet\n"""')
+    assert rules.undeclared(small) == [
+        "sfm_small has no room roof",
+        "sfm_small.cellar has no place in the order",
     ]
 
 

@@ -1,31 +1,40 @@
 """Rules of the house: what `tests/test_architecture.py` holds, each as a list of violations.
 
-An *order* of rooms is text: `"errors units < data < nn simulate"`. A room may import those to its
-left and, where no circle arises, those between the same two signs. The package's own `__init__`
-stands above all.
+A package states the order of its rooms in the docstring of its `__init__`, lowest first, one line
+for rooms that do not import each other, each with what it holds:
+
+    quantities, units    what is measured
+    data                 samples and files
+
+The package's own `__init__` stands above all.
 """
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterator
 
 from arrows import Import, Package, circles, room_circles
 
 # what a plugin does not reach: what is above the model, and models by name
 ABOVE_PLUGINS = ("cli", "demo", "hub", "load", "scaffold", "train")
+LINE = re.compile(r"^    (\w+(?:, \w+)*) {2,}\S", re.M)
 
 
-def heights(order: str) -> dict[str, int]:
-    """Room -> number of its layer, from below."""
-    rooms = {room: n for n, layer in enumerate(order.split("<")) for room in layer.split()}
-    return {**rooms, "__init__": len(rooms)}
+def heights(package: Package) -> dict[str, int]:
+    """Room -> number of its line in the order that the package states."""
+    path = package.files[f"{package.name}.__init__"]
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    lines = LINE.findall(text)
+    rooms = {room: n for n, line in enumerate(lines) for room in line.split(", ")}
+    return {**rooms, "__init__": len(lines)}
 
 
-def undeclared(package: Package, order: str) -> list[str]:
+def undeclared(package: Package) -> list[str]:
     """Rooms without a place in the order, and places without a room."""
-    rooms, known = set(package.rooms()), set(heights(order)) - {"__init__"}
+    rooms, known = set(package.rooms()) - {"__init__"}, set(heights(package)) - {"__init__"}
     missing = [f"{package.name}.{r} has no place in the order" for r in rooms - known]
-    missing = [m for m in missing if not m.startswith(f"{package.name}.__init__")]
     return sorted([*missing, *(f"{package.name} has no room {r}" for r in known - rooms)])
 
 
@@ -36,15 +45,15 @@ def _each(package: Package) -> Iterator[tuple[str, Import, str]]:
             yield module, one, f"{package.files[module].name}:{one.line} ({module})"
 
 
-def upward(package: Package, order: str) -> list[str]:
-    """Imports of a room above the own one, local ones too."""
-    height = heights(order)
+def upward(package: Package) -> list[str]:
+    """Imports of a room that does not stand below the own one, local imports too."""
+    height = heights(package)
     found = []
     for module, one, place in _each(package):
         target = package.module(one.name)
         own, other = package.room(module), package.room(target) if target else None
-        if own and other and height.get(other, 0) > height.get(own, 0):
-            found.append(f"{place} imports {one.name}: {other} is above {own}")
+        if own and other and own != other and height.get(other, 0) >= height.get(own, 0):
+            found.append(f"{place} imports {one.name}: {other} is not below {own}")
     return found
 
 

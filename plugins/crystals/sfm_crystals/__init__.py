@@ -1,8 +1,14 @@
 """Crystals: periodic cells, their energies, forces and stress, and lattice statics.
 
-Rooms, lowest first; each imports those before it and never one after it:
-`constants`, `quantities`, `cells`, `figures`, `potentials`, `statics`, `data`, `model`,
-`simulators`.
+Rooms, lowest first; each imports only rooms before it:
+
+    constants, quantities, cells    units; what is measured; cells and their geometry
+    figures                         figures of lattices and equations of state
+    potentials                      Lennard-Jones, Stillinger-Weber
+    statics                         relaxation, elastic constants, equation of state
+    data                            specs, readers, writers, builders
+    model                           encoder, closure, metrics
+    simulators                      `crystals/lattice`
 """
 
 from __future__ import annotations

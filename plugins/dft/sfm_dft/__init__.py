@@ -2,6 +2,7 @@
 
 Rooms, lowest first; each imports only rooms before it:
 
+    quantities   what is measured
     integrals    Gaussian integrals in torch, differentiable
     xc           exchange-correlation functionals and dispersion
     basis        elements, tables of shells, and the basis that densities are written in

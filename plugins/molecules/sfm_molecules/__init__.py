@@ -1,7 +1,13 @@
 """The molecules plugin: organic molecules and molecular dynamics. No heavy imports.
 
-Rooms, lowest first; each imports those before it and never one after it:
-`constants`, `quantities`, `figures`, `geometry`, `potentials`, `data`, `model`, `simulators`.
+Rooms, lowest first; each imports only rooms before it:
+
+    constants, quantities, figures    units; what is measured; figures of runs
+    geometry                          conformers, topology, displacements
+    potentials                        UFF, Lennard-Jones
+    data                              specs, readers, writers, labels, builders
+    model                             encoder, heads, closure, metrics
+    simulators                        `molecules/dynamics`
 """
 
 from __future__ import annotations
