@@ -49,7 +49,7 @@ class Normaliser(Float64Buffers):
         return torch.repeat_interleave(torch.arange(len(cells), device=cells.device), cells)
 
     def offsets(self, tokens: Tokens) -> Float[Tensor, "rows dim"] | None:
-        """(rows, dim) float64 what is added after scaling, in the quantity's unit; None on a grid."""
+        """(rows, dim) float64, added after scaling, in the quantity's unit; None on a grid."""
         if self.quantity.per == "grid":
             return None
         per_token = self.shift[tokens.context[tokens.system], tokens.types]
@@ -72,7 +72,7 @@ class Normaliser(Float64Buffers):
     def normalise(
         self, labels: Float[Tensor, " rows *axes"], tokens: Tokens
     ) -> Float[Tensor, " rows *axes"]:
-        """The inverse of `forward`: (rows, ...) float64 without unit, what the network should say."""
+        """The inverse of `forward`: (rows, ...) float64 without unit, for the network to say."""
         flat = labels.double().reshape(len(labels), -1)
         offsets = self.offsets(tokens)
         flat = flat if offsets is None else flat - offsets
