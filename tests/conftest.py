@@ -16,7 +16,9 @@ SHAPED = [
     for path in sorted(CORE.rglob("*.py"))
     if "\nfrom jaxtyping import" in path.read_text(encoding="utf-8")
 ]
-install_import_hook(SHAPED, "beartype.beartype")  # before any of them is imported
+# an int is a float, as for type checkers; before any of them is imported
+CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+install_import_hook(SHAPED, CHECKER)
 
 from sfm.testing.distributions import install  # noqa: E402
 
