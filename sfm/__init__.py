@@ -1,6 +1,22 @@
 """sfm: a plugin-based hub for scientific foundation models.
 
 Importing it is light: torch comes with the first simulator, encoder or model.
+
+Rooms, lowest first; each imports only rooms before it:
+
+    version, errors, progress    what stands on nothing
+    units, quantity, formats     units; what is measured; strict JSON and YAML
+    plugin                       the contract of plugins
+    registry                     the plugins that are installed
+    config, recipe               what a model's config and a recipe may say
+    data                         samples, tokens, files, batches
+    hub, nn, simulate            models of others; layers; simulators
+    model                        encoders, trunk and heads together; saving, predictions
+    train                        pretraining, fine-tuning, evaluation
+    testing, scaffold            the conformance kit; what `sfm plugin new` writes
+    __init__                     what `import sfm` gives
+    cli                          one file per command
+    demo, __main__               `make demo`; `python -m sfm`
 """
 
 from __future__ import annotations

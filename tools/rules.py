@@ -6,7 +6,7 @@ for rooms that do not import each other, each with what it holds:
     quantities, units    what is measured
     data                 samples and files
 
-The package's own `__init__` stands above all.
+The package's own `__init__` stands above all, unless a line says where.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def heights(package: Package) -> dict[str, int]:
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     lines = LINE.findall(text)
     rooms = {room: n for n, line in enumerate(lines) for room in line.split(", ")}
-    return {**rooms, "__init__": len(lines)}
+    return {"__init__": len(lines), **rooms}
 
 
 def undeclared(package: Package) -> list[str]:
