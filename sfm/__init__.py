@@ -16,6 +16,7 @@ Rooms, lowest first; each imports only rooms before it:
     testing, scaffold            the conformance kit; what `sfm plugin new` writes
     __init__                     what `import sfm` gives
     cli                          one file per command
+    serve                        the hub as a local page
     demo, __main__               `make demo`; `python -m sfm`
 """
 

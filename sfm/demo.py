@@ -75,6 +75,7 @@ def local_hub(home: Path) -> Iterator[str]:
 
 
 def pretraining(out: Path, recipe: str) -> list[Row]:
+    """Pretrain a small model on all domains."""
     began = time.perf_counter()
     sfm_json("pretrain", recipe, "--out", str(out / "model"))
     report = json.loads((out / "model" / "report.json").read_text())
@@ -100,6 +101,7 @@ def _metric(station: str, metric: dict[str, Any], *others: str, total: bool = Fa
 
 
 def publishing(out: Path, example: Path) -> list[Row]:
+    """Publish the model to a Hub, load it from there, and compare."""
     before = sfm_json("predict", str(out / "model"), str(example))
     sfm_json("push", str(out / "model"), REPO)
     sfm_json("pull", REPO, "--out", str(out / "pulled"))
@@ -115,6 +117,7 @@ def publishing(out: Path, example: Path) -> list[Row]:
 
 
 def finetuning(out: Path, steps: int) -> list[Row]:
+    """Fine-tune a model to a quantity of few labels."""
     common = ["--data", "molecules/polarizability-dft", "--target", "polarizability"]
     sfm_json(
         "finetune", MODEL, *common, "--set", "training.max_samples=100", "--steps", str(steps),

@@ -105,9 +105,9 @@ UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\
 
 
 def printable(text: str) -> str:
-    """`text` without characters that would command the terminal, wherever it comes from.
+    r"""`text` without characters that would command the terminal, wherever it comes from.
 
-    >>> printable("tiny\\x1b[31m")
+    >>> printable("tiny\x1b[31m")
     'tiny?[31m'
     """
     return UNPRINTABLE.sub("?", text)

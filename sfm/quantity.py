@@ -8,7 +8,7 @@ hold any compatible unit and are converted when they are read.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -113,7 +113,7 @@ class QuantityTable(Mapping[str, Quantity]):
     def __contains__(self, name: object) -> bool:
         return name in self._table
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._table)
 
     def __len__(self) -> int:

@@ -493,7 +493,7 @@ def loss_kinds(
     return kinds
 
 
-def _check_task(where: str, task: Task) -> Task:
+def _check_task(where: str, task: Task) -> Task:  # noqa: C901
     from sfm.registry import find, parts
 
     try:

@@ -21,7 +21,6 @@ KNOWN = {
     "(sfm_dft.neural.saving) imports sfm.hub.files.read_config",
     "(sfm_dft.neural.saving) imports sfm.hub.files.tensor_shapes",
     "(sfm_dft.neural.saving) imports sfm.hub.resolve.resolve",
-    "(sfm_dft.simulators.kohn_sham) imports sfm.load",
 }
 
 

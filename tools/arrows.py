@@ -190,7 +190,7 @@ class Package:
         return result
 
 
-def circles(arrows: Mapping[str, Iterable[str]]) -> list[list[str]]:
+def circles(arrows: Mapping[str, Iterable[str]]) -> list[list[str]]:  # noqa: C901
     """Sets of two and more that reach each other (Tarjan, SIAM J. Comput. 1, 146, 1972)."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}

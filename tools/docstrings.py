@@ -63,13 +63,15 @@ class Entry:
     """One public function and what its docstring lacks.
 
     Attributes:
-        key: `sfm_dft/xc/pbe.py:PBE.energy`.
+        key: `sfm_dft:Pbe.energy`, whatever the file, so that moving it changes no list.
+        place: `sfm_dft/xc/gga.py`.
         of_arrays: takes or returns a tensor or array.
         has: which of shape, unit, source it names.
         missing: which of them it ought to name and does not.
     """
 
     key: str
+    place: str
     of_arrays: bool
     has: frozenset[str]
     missing: tuple[str, ...]
@@ -149,22 +151,22 @@ def read(folders: list[Path]) -> list[Entry]:
     for path, tree in trees.items():
         place = path.relative_to(tops[path].parent).as_posix()
         module_doc = ast.get_docstring(tree) or ""
-        result.append(_of_formulas(f"{place}:", module_doc, module_doc))
+        result.append(_of_formulas(path.stem, place, module_doc, module_doc))
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 doc = ast.get_docstring(node) or ""
-                result.append(_of_formulas(f"{place}:{node.name}", doc, module_doc))
+                result.append(_of_formulas(node.name, place, doc, module_doc))
         for owner, node in _functions(tree):
             if not _overload(node):
                 result.append(_of_function(place, owner, node, module_doc, classes))
     return result
 
 
-def _of_formulas(key: str, doc: str, module_doc: str) -> Entry:
+def _of_formulas(name: str, place: str, doc: str, module_doc: str) -> Entry:
     """A class or module: its formulas have sources."""
     has = frozenset({"source"} if SOURCE.search(f"{doc}\n{module_doc}") else ())
     missing = ("source",) if FORMULA.search(doc) and not has else ()
-    return Entry(key, False, has, missing)
+    return Entry(f"{place.partition('/')[0]}:{name}", place, False, has, missing)
 
 
 def _of_function(
@@ -191,40 +193,74 @@ def _of_function(
     if FORMULA.search(own) and "source" not in has:
         missing.append("source")
     name = f"{owner}.{node.name}" if owner else node.name
-    return Entry(f"{place}:{name}", of_arrays, frozenset(has), tuple(missing))
+    key = f"{place.partition('/')[0]}:{name}"
+    return Entry(key, place, of_arrays, frozenset(has), tuple(missing))
 
 
-def missing(root: Path = ROOT) -> dict[str, str]:
-    """What each function, class and module lacks: `shape unit`, by key."""
-    return {e.key: " ".join(e.missing) for e in read(packages(root)) if e.missing}
+@dataclass
+class Gap:
+    """What the functions of one key lack, and the files that hold them."""
+
+    what: set[str] = field(default_factory=set)
+    places: list[str] = field(default_factory=list)
 
 
-def listed(path: Path = EXCEPTIONS) -> dict[str, str]:
-    """The list of exceptions: a line is `key  shape unit`, `#` begins a remark."""
+def gaps(root: Path = ROOT) -> dict[str, Gap]:
+    """What functions, classes and modules lack, by key."""
+    result: dict[str, Gap] = {}
+    for entry in read(packages(root)):
+        if entry.missing:
+            own = result.setdefault(entry.key, Gap())
+            own.what.update(entry.missing)
+            own.places.append(entry.place)
+    return result
+
+
+def listed(path: Path = EXCEPTIONS) -> dict[str, set[str]]:
+    """The list of exceptions: a line is `key  shape unit`; `#` begins a remark."""
     lines = (line.partition("#")[0].split() for line in path.read_text("utf-8").splitlines())
-    return {line[0]: " ".join(line[1:]) for line in lines if line}
+    return {line[0]: set(line[1:]) for line in lines if line}
+
+
+def new_gaps(now: Mapping[str, Gap], known: Mapping[str, set[str]]) -> list[str]:
+    """What is missing and not listed, a line each."""
+    return [
+        f"{' '.join(own.places)}: {key} names no {' and no '.join(sorted(rest))}"
+        for key, own in sorted(now.items())
+        if (rest := own.what - known.get(key, set()))
+    ]
+
+
+def filled(now: Mapping[str, Gap], known: Mapping[str, set[str]]) -> list[str]:
+    """What is listed and no longer missing."""
+    return [
+        f"{key}  {' '.join(sorted(rest))}"
+        for key, what in sorted(known.items())
+        if (rest := what - (now[key].what if key in now else set()))
+    ]
+
+
+def shrink(now: Mapping[str, Gap], known: Mapping[str, set[str]]) -> None:
+    """Take off the list what is filled."""
+    text = EXCEPTIONS.read_text("utf-8").splitlines()
+    kept = {k: v & now[k].what for k, v in known.items() if k in now}
+    rows = [f"{k}  {' '.join(sorted(v))}" for k, v in sorted(kept.items()) if v]
+    rows = [*(line for line in text if line.startswith("#")), *rows]
+    EXCEPTIONS.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 def main() -> int:
-    """Print what is missing and not listed, or shrink the list."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    """Print what is missing and not listed; 1 if there is any."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shrink", action="store_true", help="take off what is no longer missing")
     parser.add_argument("--all", action="store_true", help="print what is listed too")
     arguments = parser.parse_args()
-    now, known = missing(), listed() if EXCEPTIONS.exists() else {}
-    new = {k: v for k, v in now.items() if not set(v.split()) <= set(known.get(k, "").split())}
+    now, known = gaps(), listed()
     if arguments.shrink:
-        kept = {
-            k: " ".join(w for w in v.split() if w in now[k]) for k, v in known.items() if k in now
-        }
-        text = EXCEPTIONS.read_text("utf-8").splitlines()
-        remarks = [line for line in text if line.startswith("#")]
-        rows = [f"{k}  {v}" for k, v in sorted(kept.items()) if v]
-        EXCEPTIONS.write_text("\n".join([*remarks, *rows]) + "\n", encoding="utf-8")
-        print(f"{len(known)} exceptions became {len(rows)}")
-    for key, what in sorted((now if arguments.all else new).items()):
-        print(f"{key}  {what}")
-    return 1 if new else 0
+        shrink(now, known)
+    lines = new_gaps(now, {} if arguments.all else known)
+    print(*lines, sep="\n")
+    return 1 if lines else 0
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def table(now: dict[str, dict[str, float]], before: dict[str, dict[str, float]])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def places(root: Path, what: str) -> Iterator[str]:
+def places(root: Path, what: str) -> Iterator[str]:  # noqa: C901
     """The places behind a number."""
     for folder in packages(root):
         package = Package.read(folder)

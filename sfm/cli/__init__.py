@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911
     """Run one command and return its exit code; nothing is raised, `--debug` excepted."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words

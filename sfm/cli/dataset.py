@@ -90,6 +90,7 @@ def show_all(arguments: argparse.Namespace) -> int:
 
 
 def spec_json(name: str, spec: Any) -> dict[str, Any]:
+    """A dataset and whether its files are here, as plain JSON."""
     from dataclasses import asdict
 
     body = asdict(spec)
@@ -153,6 +154,7 @@ def show_one(arguments: argparse.Namespace) -> int:
 
 
 def preview_of(sample: Any) -> dict[str, Any]:
+    """What a sample holds, short enough for a row of a table."""
     from collections import Counter
 
     from sfm.data.elements import SYMBOLS

@@ -5,6 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sfm.registry import Found
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `sfm plugin`."""
@@ -70,7 +76,8 @@ def show(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def as_json(row) -> dict:
+def as_json(row: Found) -> dict[str, Any]:
+    """A plugin, or why it is broken, as plain JSON."""
     from sfm.plugin import KINDS
 
     found = {

@@ -136,6 +136,7 @@ def _check_files(cls: Any, plot: Path | None, output: Path | None) -> None:
 
 
 def closure_of(arguments: argparse.Namespace, domain: str) -> Any:
+    """The closure that the model named by `--closure` supplies; None without one."""
     from sfm.errors import InputError
 
     if arguments.closure is None:
@@ -190,6 +191,7 @@ def _short(value: Any) -> str:
 
 
 def write_run(simulator: Any, trajectory: Any, path: Path) -> None:
+    """Write a run to a file of arrays, or in the simulator's own format."""
     from sfm.cli.results import ARRAY_FILES, write_arrays
     from sfm.cli.run_report import arrays
     from sfm.simulate.base import Simulator

@@ -160,7 +160,7 @@ def _near_pairs(samples: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
     return pairs[::step][: 4 * PAIRS]
 
 
-def _work(a: Sample, b: Sample) -> _Work | None:
+def _work(a: Sample, b: Sample) -> _Work | None:  # noqa: PLR0911
     """None if the pair is not near."""
     if (a.cell is None) != (b.cell is None):
         return None

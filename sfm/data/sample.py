@@ -70,7 +70,7 @@ class Sample:
     fixed: np.ndarray | None = None
     velocities: np.ndarray | None = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self) -> None:  # noqa: C901
         put = object.__setattr__
         put(self, "positions", np.asarray(self.positions, dtype=np.float64))
         put(self, "types", np.asarray(self.types, dtype=np.int64))

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -372,7 +372,7 @@ class Dataset:
             name = f"{name}@{level}"
         return Sample(id=name, domain=self.domain, dataset=self.name, level=level, **parts)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Sample]:
         return (self[i] for i in range(len(self)))
 
     def sizes(self) -> np.ndarray:

@@ -7,7 +7,7 @@ are ordered x, y, z; rank-2 tensors follow the component order of e3nn (see `sfm
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,7 +84,7 @@ class Tokens:
         """A copy with some attributes changed."""
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
-    def map(self, function) -> Tokens:
+    def map(self, function: Callable[[Tensor], Tensor]) -> Tokens:
         """A copy with `function` applied to every tensor."""
         changes = {
             f.name: function(getattr(self, f.name))

@@ -42,7 +42,7 @@ def hub_errors(
         raise translate(error, repo_id, revision=revision, action=action, place=place) from error
 
 
-def translate(
+def translate(  # noqa: PLR0911
     error: BaseException,
     repo_id: str,
     *,
@@ -76,7 +76,7 @@ def translate(
     return HubUnavailable(" ".join(_failure(error, repo_id, action).split()))
 
 
-def _refusal(error: BaseException, repo: str, revision: str, action: str) -> str | None:
+def _refusal(error: BaseException, repo: str, revision: str, action: str) -> str | None:  # noqa: PLR0911
     """The Hub was reached and said no, or was not asked; None for all else."""
     from huggingface_hub import errors as hf
 

@@ -172,9 +172,9 @@ N_INPUTS = 7
 
 
 class Density(torch.autograd.Function):
-    """A_0 (N, C + 8 D), A_1 (3, N, C + D), A_2 (5, N, C + D) of (in this order)
+    """A_0 (N, C + 8 D), A_1 (3, N, C + D), A_2 (5, N, C + D).
 
-    b (E', K) radial functions; y1 (E', 3), y2 (E', 5) harmonics; yu (E', 8 D) harmonics, each
+    Of b (E', K) radial functions; y1 (E', 3), y2 (E', 5) harmonics; yu (E', 8 D) harmonics, each
     repeated for all carried channels; s (E', C), u (E', 8 D) features of the senders;
     w (runs, K, 3 C + 4 D).
     """

@@ -71,7 +71,7 @@ class ScalarReadout(nn.Module):
 
 
 class ScalarSum(Head):
-    """Extensive scalar of the system: a sum over tokens. (S,)"""
+    """Extensive scalar of the system, (S,): a sum over tokens."""
 
     normalisation: ClassVar[Normalisation] = "references"
 
@@ -94,7 +94,7 @@ class ScalarSum(Head):
 
 
 class ScalarMean(Head):
-    """Intensive scalar of the system: a mean over tokens. (S,)"""
+    """Intensive scalar of the system, (S,): a mean over tokens."""
 
     normalisation: ClassVar[Normalisation] = "references"
 
@@ -116,7 +116,7 @@ class ScalarMean(Head):
 
 
 class TokenScalar(Head):
-    """One scalar per token. (N,)"""
+    """One scalar per token, (N,)."""
 
     normalisation: ClassVar[Normalisation] = "references"
 
@@ -129,7 +129,7 @@ class TokenScalar(Head):
 
 
 class VectorSum(Head):
-    """Extensive polar vector of the system: a sum over tokens of gated vectors. (S, 3)"""
+    """Extensive polar vector of the system, (S, 3): a sum over tokens of gated vectors."""
 
     def __init__(self, quantity: Quantity, channels: int, **options: Any) -> None:
         super().__init__(quantity, channels, **options)

@@ -41,7 +41,7 @@ class Doors:
     def __init__(self, app: Any, *, body: int, token: str | None = None) -> None:
         self.app, self.body, self.token = app, body, token
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: C901
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
@@ -84,7 +84,7 @@ class Doors:
     def _too_large(self) -> str:
         return f"more than {self.body / 1e6:g} MB in one call; `sfm predict` has no such limit"
 
-    def _refusal(self, scope: Any, headers: Mapping[str, str]) -> tuple[int, str] | None:
+    def _refusal(self, scope: Any, headers: Mapping[str, str]) -> tuple[int, str] | None:  # noqa: PLR0911
         host = headers.get("host", "")
         if self.token is None and _name_of(host) not in LOCAL:
             return 421, f"this server answers to {', '.join(LOCAL)}, not to '{host[:100]}'"

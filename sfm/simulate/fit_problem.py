@@ -130,7 +130,7 @@ class Problem:
             return self._double_reverse(flat)
 
     def _forward_mode(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        import torch.autograd.forward_ad as forward_ad
+        from torch.autograd import forward_ad
 
         columns, value = [], flat
         for i in range(len(flat)):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 
 import numpy as np
 
+from sfm.data.sample import Sample
 from sfm.data.spec import DatasetSpec
 from sfm.data.splits import SPLITS
 from sfm.data.storage import Dataset, open_dataset
@@ -160,13 +161,15 @@ def card(name: str) -> None:
     ensure("sfm" in (head.get("tags") or []), "its card has no tag 'sfm'")
 
 
-def few_samples(plugin: Plugin, accepts, count: int = 3, largest: int = 16) -> list:
+def few_samples(
+    plugin: Plugin, accepts: Callable[[Sample], bool], count: int = 3, largest: int = 16
+) -> list[Sample]:
     """A few small samples of the plugin's datasets that `accepts` takes.
 
     Raises:
         CheckFailed: there are none.
     """
-    found: list = []
+    found: list[Sample] = []
     for part in plugin.datasets:
         try:
             spec = _spec(f"{plugin.name}/{part}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -107,7 +109,7 @@ def reader(plugin: Plugin, part: str) -> None:
                 _refuses(function, path, content)
 
 
-def _refuses(function, path: Path, content: bytes) -> None:
+def _refuses(function: Callable[[Path], Any], path: Path, content: bytes) -> None:
     try:
         samples = function(path)
     except SfmError as error:

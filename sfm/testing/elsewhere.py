@@ -40,7 +40,7 @@ class Elsewhere(Tensor):
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
-    def __new__(cls, inside: Tensor) -> Elsewhere:
+    def __new__(cls: type[Elsewhere], inside: Tensor) -> Elsewhere:
         made = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
             cls,
             inside.shape,
@@ -72,7 +72,7 @@ class _Everywhere(TorchDispatchMode):
         return _compute(function, args, kwargs or {})
 
 
-def _compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+def _compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:  # noqa: C901
     target = kwargs.get("device")
     inputs = [x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)]
     away = any(isinstance(x, Elsewhere) for x in inputs)

@@ -23,6 +23,8 @@ _KINDS = {"models": "model", "datasets": "dataset", "spaces": "space"}
 
 @dataclass
 class User:
+    """Who a token belongs to."""
+
     name: str
     role: str = "write"
     organisations: tuple[str, ...] = ()
@@ -93,6 +95,8 @@ ROUTES: list[tuple[str, re.Pattern[str], Handler]] = []
 
 
 def route(method: str, pattern: str) -> Callable[[Handler], Handler]:
+    """Decorator: the function answers this method on paths of this pattern."""
+
     def add(handler: Handler) -> Handler:
         ROUTES.append((method, re.compile(pattern + r"/?\Z"), handler))
         return handler
@@ -106,7 +110,9 @@ class HubApi:
     `tokens` maps a bearer token to its user, `damaged` a blob to what is sent instead of it.
     """
 
-    def __init__(self, store: HubStore, *, url: str, storage_url: str, multipart_above: int | None):
+    def __init__(
+        self, store: HubStore, *, url: str, storage_url: str, multipart_above: int | None
+    ) -> None:
         self.store = store
         self.url, self.storage_url = url, storage_url
         self.multipart_above = multipart_above

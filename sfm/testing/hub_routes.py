@@ -379,6 +379,7 @@ class HubRoutes(HubApi):
 
 
 def describe(path: str, entry: Entry) -> dict[str, Any]:
+    """A file as the Hub lists it."""
     row: dict[str, Any] = {"type": "file", "path": path, "size": entry.size, "oid": entry.oid}
     if entry.lfs:
         row["lfs"] = {"oid": entry.key, "size": entry.size, "pointerSize": 134}

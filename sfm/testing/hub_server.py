@@ -106,7 +106,7 @@ class HubServer:
         user: str = "tester",
         token: str = "hf_local_tester",
         multipart_above: int | None = None,
-    ):
+    ) -> None:
         folder = Path(root) if root is not None else None
         self.store = HubStore(folder)
         self._http = _Listener(("127.0.0.1", port), _Connection)
@@ -212,7 +212,7 @@ class _Listener(ThreadingHTTPServer):
     block_on_close = False
     hub: HubServer
 
-    def __init__(self, *args: Any):
+    def __init__(self, *args: Any) -> None:
         self._open: set[socket.socket] = set()
         super().__init__(*args)
 

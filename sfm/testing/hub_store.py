@@ -29,7 +29,7 @@ class HubFault(Exception):
         code: str | None = None,
         headers: dict[str, str] | None = None,
         body: dict[str, Any] | None = None,
-    ):
+    ) -> None:
         super().__init__(message)
         self.status, self.message, self.code = status, message, code
         self.headers, self.body = headers or {}, body or {"error": message}
@@ -52,6 +52,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Commit:
+    """One commit and all files of its tree."""
+
     oid: str
     parent: str | None
     title: str
@@ -67,6 +69,8 @@ class Commit:
 
 @dataclass
 class Repository:
+    """A repository, its branches and who may read it."""
+
     kind: str
     id: str
     private: bool = False
@@ -96,7 +100,7 @@ class Repository:
 class HubStore:
     """All repositories and bytes. Public methods take the lock, so threads may share one store."""
 
-    def __init__(self, root: Path | None = None):
+    def __init__(self, root: Path | None = None) -> None:
         self.root = root
         self.lock = threading.RLock()
         self.repositories: dict[tuple[str, str], Repository] = {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -33,13 +35,15 @@ def encoder_samples(part: str) -> tuple[Sample, ...]:
     return tuple(few_samples(plugin(part.partition("/")[0]), encoder.accepts))
 
 
-def _seeded(make, seed: int = 0):
+def _seeded(make: Callable[[], Any], seed: int = 0) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()
 
 
-def config_for(parts: dict[str, tuple[str, ...]], trunk: dict | None = None) -> ModelConfig:
+def config_for(
+    parts: dict[str, tuple[str, ...]], trunk: dict[str, Any] | None = None
+) -> ModelConfig:
     """The config of a model with these encoders and the heads `quantities` of each."""
     table = quantities()
     named = sorted(
@@ -100,7 +104,7 @@ def model_of_plugin(name: str) -> FoundationModel:
     return _seeded(lambda: FoundationModel(config_for(parts))).eval()
 
 
-def said(model: FoundationModel, part: str, samples) -> list[str]:
+def said(model: FoundationModel, part: str, samples: Sequence[Sample]) -> list[str]:
     """What to ask the model for: all heads, and what derives from an energy."""
     names = [h.quantity for h in model.config.heads if h.encoder == part]
     if "energy" in names and all(len(s.positions) for s in samples):

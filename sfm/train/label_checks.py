@@ -130,7 +130,7 @@ def _predictions(
     return values
 
 
-def compare(
+def compare(  # noqa: C901
     quantity: Quantity,
     labels: Sequence[np.ndarray],
     predicted: Sequence[np.ndarray],

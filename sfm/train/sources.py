@@ -26,7 +26,7 @@ UNNAMED = "user"
 DISTINCT = 20
 
 
-class Relabelled(Sequence):
+class Relabelled(Sequence[Any]):
     """Samples whose level of theory is called something else."""
 
     def __init__(self, source: Sequence[Sample], names: Mapping[str, str]) -> None:
@@ -35,7 +35,7 @@ class Relabelled(Sequence):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, item):
+    def __getitem__(self, item: Any) -> Any:
         sample = self.source[item]
         return sample.replace(level=self.names.get(str(sample.level), sample.level))
 

@@ -19,7 +19,7 @@ from sfm.recipe import Goal, Recipe, Task
 from sfm.registry import find, quantities
 
 
-class Subset(Sequence):
+class Subset(Sequence[Any]):
     """Some samples of a sequence, in the order of `indices`."""
 
     def __init__(self, source: Sequence[Sample], indices: np.ndarray) -> None:
@@ -28,11 +28,11 @@ class Subset(Sequence):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, item):
+    def __getitem__(self, item: Any) -> Any:
         return self.source[int(self.indices[item])]
 
 
-class Chain(Sequence):
+class Chain(Sequence[Any]):
     """Several sequences of samples, one after another."""
 
     def __init__(self, sources: Sequence[Any]) -> None:
@@ -42,7 +42,7 @@ class Chain(Sequence):
     def __len__(self) -> int:
         return int(self.starts[-1])
 
-    def __getitem__(self, item):
+    def __getitem__(self, item: Any) -> Any:
         if not 0 <= item < len(self):
             raise IndexError(item)
         which = int(np.searchsorted(self.starts, item, side="right")) - 1

@@ -12,6 +12,8 @@ from sfm.simulate.base import Trajectory
 from sfm_crystals.cells import Cells
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from sfm_crystals.simulators.lattice import LatticeStatics
 
 
@@ -36,7 +38,7 @@ def plot_relaxation(simulator: LatticeStatics, trajectory: Trajectory, path: Pat
     figure.savefig(path, dpi=150)
 
 
-def _energy_volume(simulator: LatticeStatics, cells: Cells, axes) -> None:
+def _energy_volume(simulator: LatticeStatics, cells: Cells, axes: Axes) -> None:
     if cells.n_systems > 1:
         axes.set_axis_off()
         return

@@ -96,7 +96,7 @@ def _structure(parser: Any, name: str, block: Any) -> Structure:
     return structure
 
 
-def _mend(block: Any) -> None:
+def _mend(block: Any) -> None:  # noqa: C901, PLR0912
     """Refuse what pymatgen would pass over; take vacancies out; fractions to numbers."""
     data = block.data
     for key in LENGTHS:

@@ -96,7 +96,7 @@ def enthalpy(entry: Mapping[str, str]) -> float:
 
 
 def g2_energy(name: str, symbols: Iterable[str]) -> float:
-    """D_e of a molecule of G2/97, kcal/mol. (ase's own function knows half of the set.)"""
+    """D_e of a molecule of G2/97, kcal/mol; ase's own function knows half of the set."""
     from ase.data.g2 import data
 
     tables: dict[str, Any] = data

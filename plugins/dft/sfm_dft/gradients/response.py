@@ -135,7 +135,6 @@ def conjugate_gradients(
         RunError: the operator has a negative direction, something is not finite, or ``max_steps``
             were not enough.
     """
-
     if not bool(right.isfinite().all()):
         raise RunError("the derivative to be taken through self-consistency is not finite")
 

@@ -41,7 +41,7 @@ def exact_hartree_terms(shells: Shells, total: Tensor) -> Iterator[tuple[Term, S
 class Fit:
     """Density fitting with its coefficients held fixed."""
 
-    def __init__(self, molecule: Molecule, auxiliary: Shells):
+    def __init__(self, molecule: Molecule, auxiliary: Shells) -> None:
         self.molecule, self.auxiliary = molecule, auxiliary
         self.triangle = torch.linalg.cholesky(two_centre(auxiliary))
 
@@ -59,7 +59,7 @@ class Fit:
 def fitted_exchange_terms(
     fit: Fit, shells: Shells, d: Tensor, share: Tensor
 ) -> Iterator[tuple[Term, Sequence[Tensor]]]:
-    """-a/2 sum tr(D b_P D b_Q) V^-1_PQ: the derivative is that of x.b + y.V with
+    """-a/2 sum tr(D b_P D b_Q) V^-1_PQ: the derivative is that of x.b + y.V.
 
     x_P = -a D c_P D,   y_PQ = a/2 tr(D c_P D c_Q),   c = V^-1 b held fixed; a times share 2/s.
     """

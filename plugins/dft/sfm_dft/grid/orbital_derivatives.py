@@ -37,7 +37,7 @@ class _Group:
     atoms: (S,), ascending. exponents: (S, K). weights: (S, K), or (S, 1 + order, K) for D_m.
     """
 
-    def __init__(self, degree: int, atoms: Tensor, exponents: Tensor, weights: Tensor):
+    def __init__(self, degree: int, atoms: Tensor, exponents: Tensor, weights: Tensor) -> None:
         self.degree, self.atoms, self.exponents, self.weights = degree, atoms, exponents, weights
         first, last = int(atoms[0]), int(atoms[-1]) + 1
         # neighbours need no copy
@@ -226,7 +226,7 @@ def _fill(out: Tensor, group: _Group, angular: _Terms, square: Tensor) -> None:
 class _Powers:
     """Monomials x^i y^j z^k of displacements (3, A, g), by degree, (A, count, g)."""
 
-    def __init__(self, shift: Tensor):
+    def __init__(self, shift: Tensor) -> None:
         self._shift = shift
         self._found = {0: torch.ones_like(shift[0])[:, None]}
 

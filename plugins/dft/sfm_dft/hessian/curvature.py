@@ -57,7 +57,7 @@ class Curvature:
         *,
         smearing: float = 0.0,
         tolerance: float = 1e-9,
-    ):
+    ) -> None:
         if len(energy.system) != 1:
             raise InputError("second derivatives by positions take one molecule at a time")
         self.energy, self.solution, self.tolerance = energy, solution, tolerance

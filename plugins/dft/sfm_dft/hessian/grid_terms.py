@@ -44,7 +44,7 @@ def grid_terms(energy: EnergyFunctional, occupied: Occupied, expansion: Expansio
 class _Sum:
     """What the blocks add to, in the sequence of the grid's functions."""
 
-    def __init__(self, grid: Grid, positions: Tensor, channels: int, occupied: Occupied):
+    def __init__(self, grid: Grid, positions: Tensor, channels: int, occupied: Occupied) -> None:
         self.grid, self.positions = grid, positions
         self.channels, self.occupied = channels, occupied
         atoms, order = len(positions), grid.jets.order

@@ -49,7 +49,7 @@ def kernel(
 
 
 class _Kernel:
-    def __init__(self, energy: EnergyFunctional, occupied: Occupied, expansion: Expansion):
+    def __init__(self, energy: EnergyFunctional, occupied: Occupied, expansion: Expansion) -> None:
         (molecule,) = energy.system.molecules
         self.occupied, self.grid, self.factors = occupied, molecule.grid, molecule.coulomb
         self.channels = CHANNELS[energy.rung]

@@ -224,6 +224,7 @@ def prepare_all(names: Sequence[str], folder: Path, *, basis: str = BASIS) -> di
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """The command line of this file."""
     from sfm_dft.neural.reactions import names_of, reactions
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -59,6 +59,7 @@ def by_torch(
 
 
 def as_tensor(array: Any, device: torch.device) -> Tensor:
+    """A float64 tensor on the device, of the same shape and unit; a tensor keeps its dtype."""
     if isinstance(array, Tensor):
         return array.to(device).contiguous()
     return torch.tensor(np.ascontiguousarray(array), dtype=torch.float64, device=device)

@@ -48,7 +48,7 @@ class Surface:
     1e-9 serves long trajectories. Masses (isotopes) and fixed coordinates are the sample's.
     """
 
-    def __init__(self, simulator: KohnSham, sample: Sample):
+    def __init__(self, simulator: KohnSham, sample: Sample) -> None:
         self.simulator, self.sample = simulator, sample
         self.numbers = torch.as_tensor(sample.types).to(simulator.exchange_scale.device)
         device = self.numbers.device

@@ -65,9 +65,9 @@ def _predicted(name: str, molecule: Any, coulomb: Callable[[np.ndarray], np.ndar
 @lru_cache(maxsize=2)
 def _model(name: str) -> FoundationModel:
     """A model by name; not an attribute, or it would be a part of the simulator."""
-    import sfm
+    from sfm.model import FoundationModel
 
-    return sfm.load(name)
+    return FoundationModel.from_pretrained(name)
 
 
 def _whole(sample: Sample, name: str) -> int | None:

@@ -120,7 +120,7 @@ pw92_modified = PerdewWangSet(
 
 
 class _Vosko(NamedTuple):
-    """VWN's Pade form of x = rs^(1/2), X(x) = x^2 + b x + c and Q = (4 c - b^2)^(1/2):
+    """VWN's Pade form of x = rs^(1/2), X(x) = x^2 + b x + c and Q = (4 c - b^2)^(1/2).
 
     A { ln(x^2/X) + 2b/Q atan(Q/(2x+b))
         - b x0/X(x0) [ ln((x-x0)^2/X) + 2 (b + 2 x0)/Q atan(Q/(2x+b)) ] }

@@ -97,7 +97,7 @@ def planned(ensembles: Iterable[Ensemble], seed: int, size: int | None = None) -
 SETTINGS = ("grid", "reynolds", "flows", "interval", "spin_up", "snapshots", "points", "dt")
 
 
-def changed(ensembles: Iterable[Ensemble], settings: dict[str, Any]) -> list[Ensemble]:
+def changed(ensembles: Iterable[Ensemble], settings: dict[str, Any]) -> list[Ensemble]:  # noqa: C901
     """The ensembles with `--set` settings: flows, reynolds, interval, spin_up, snapshots, ...
 
     A Reynolds number that is not listed runs on the grid of the next higher one that is.

@@ -41,7 +41,7 @@ class Lyapunov:
     state: Any
 
 
-def lyapunov(
+def lyapunov(  # noqa: C901
     simulator: Simulator,
     state: Any,
     *,

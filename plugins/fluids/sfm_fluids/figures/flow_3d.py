@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from sfm.simulate import Trajectory
 from sfm_fluids.figures.films import moves
 from sfm_fluids.figures.flow_2d import animate
 from sfm_fluids.spectral.grid_3d import Grid3D
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def draw(trajectory: Trajectory, grid: Grid3D, path: Path) -> None:
@@ -45,7 +49,7 @@ def draw(trajectory: Trajectory, grid: Grid3D, path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def _history(axis, trajectory: Trajectory, times: np.ndarray) -> None:
+def _history(axis: Axes, trajectory: Trajectory, times: np.ndarray) -> None:
     """Kinetic energy to the left, rates of dissipation to the right."""
     series = {k: v[:, 0].detach().cpu() for k, v in trajectory.observables.items() if v.ndim == 2}
     axis.plot(times, series["mean_kinetic_energy"], color="C0")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sfm.simulate import Trajectory
 from sfm_fluids.figures.films import film, moves
 from sfm_fluids.spectral.grid_1d import Line
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def draw(trajectory: Trajectory, grid: Line, path: Path, title: str) -> None:
@@ -52,7 +56,9 @@ def draw(trajectory: Trajectory, grid: Line, path: Path, title: str) -> None:
     figure.savefig(path, dpi=130)
 
 
-def _animate(figure, x: np.ndarray, u: np.ndarray, times: np.ndarray, limit: float, path: Path):
+def _animate(
+    figure: Figure, x: np.ndarray, u: np.ndarray, times: np.ndarray, limit: float, path: Path
+) -> None:
     axis = figure.add_subplot()
     (curve,) = axis.plot(x, u[0])
     axis.set(xlabel="x", ylabel="u", ylim=(-limit, limit))

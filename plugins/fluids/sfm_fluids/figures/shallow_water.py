@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sfm.simulate import Trajectory
 from sfm_fluids.figures.films import film, moves
 from sfm_fluids.spectral.grid_2d import Grid
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def draw(trajectory: Trajectory, grid: Grid, path: Path) -> None:
@@ -54,7 +58,9 @@ def draw(trajectory: Trajectory, grid: Grid, path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def _animate(figure, depth: np.ndarray, times: np.ndarray, style: dict, path: Path) -> None:
+def _animate(
+    figure: Figure, depth: np.ndarray, times: np.ndarray, style: dict[str, Any], path: Path
+) -> None:
     axis = figure.add_subplot()
     image = axis.imshow(depth[0], **style)
     axis.set(xlabel="x", ylabel="y")

@@ -39,7 +39,7 @@ def opened(path: str | Path) -> Iterator[Any]:
         raise InputError(f"{path}: damaged or truncated file ({first})") from None
 
 
-def _check_links(file: Any, path: Path) -> None:
+def _check_links(file: Any, path: Path) -> None:  # noqa: C901
     import h5py
 
     waiting, seen = [file], set()

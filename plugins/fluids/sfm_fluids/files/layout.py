@@ -199,7 +199,7 @@ def boundaries_of(content: Content, axes: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def to_samples(content: Content, stem: str) -> list[Sample]:
+def to_samples(content: Content, stem: str) -> list[Sample]:  # noqa: C901
     """One sample per snapshot and run.
 
     Without a length the sample has no cell: simulators take their own box. Velocities are

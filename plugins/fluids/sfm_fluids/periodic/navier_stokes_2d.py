@@ -160,7 +160,7 @@ class NavierStokes2D(PseudoSpectral):
     initial: str
     seed: int
 
-    def __init__(
+    def __init__(  # noqa: C901
         self,
         *,
         closure: nn.Module | None = None,

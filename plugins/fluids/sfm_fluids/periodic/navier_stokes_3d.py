@@ -307,10 +307,10 @@ class NavierStokes3D(PseudoSpectral):
         return energy_spectrum(state.velocity_hat, self.grid)
 
     def observe(self, state: FlowState3D) -> dict[str, Tensor]:
-        """Velocity and vorticity (B, 3, D, H, W); means over the box (B,):
+        """Velocity and vorticity (B, 3, D, H, W), and means over the box (B,).
 
-        energy |u|^2 / 2, enstrophy |omega|^2 / 2, helicity u . omega, and the rate at which
-        viscosity and hyperviscosity turn energy into heat.
+        These are energy |u|^2 / 2, enstrophy |omega|^2 / 2, helicity u . omega, and the rate at
+        which viscosity and hyperviscosity turn energy into heat.
         """
         hat, grid = state.velocity_hat, self.grid
         omega = curl(hat, grid)
@@ -355,7 +355,6 @@ class NavierStokes3D(PseudoSpectral):
 
     def write(self, trajectory: Trajectory, path: Path) -> None:
         """HDF5 (`.h5`): `velocity` (T, 3, D, H, W), `times` (T,), box lengths as attributes."""
-
         from sfm_fluids.files.writing import write_volume
 
         write_volume(trajectory, self.grid, Path(path))

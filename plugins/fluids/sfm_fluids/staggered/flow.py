@@ -60,7 +60,6 @@ class Flow:
 
     def to(self, dtype: torch.dtype) -> Flow:
         """The same with all tensors in `dtype`."""
-
         return replace(self.map(lambda x: x.to(dtype)), viscosity=self.viscosity.to(dtype))
 
     def detach(self) -> Flow:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import scipy.sparse as sparse
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from sfm_fluids.staggered.axis import Axis

@@ -6,6 +6,7 @@ with their lengths held fixed, at the cost of one more forward pass.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -47,7 +48,7 @@ class Controller:
 
     def growth(self, error: float, before: float) -> float:
         """Factor for the next step, from the errors over tolerance of this one and the last."""
-        if error != error or error == float("inf"):
+        if not math.isfinite(error):
             return 0.2
         wish = 0.9 * max(error, 1e-10) ** (-0.7 / pair.ORDER)
         return min(5.0, max(0.2, wish * max(before, 1e-10) ** (0.4 / pair.ORDER)))

@@ -102,7 +102,7 @@ class ExponentialStep:
         fields = term.kept(self._to_term(u))
         return stages * fields + states * state if fields else 0
 
-    def _linearise(
+    def _linearise(  # noqa: C901
         self, u: Tensor, n: int, wanted: Sequence[bool], tensors: Sequence[Tensor], end: bool
     ) -> tuple[Tensor, Adjoint]:
         """The step, or with no `end` anything, and its adjoint."""

@@ -14,6 +14,7 @@ from sfm.errors import InputError
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
+    from rdkit.ForceField.rdForceField import ForceField
 
 PATIENCE = 60  # seconds
 
@@ -50,7 +51,7 @@ def minimise(molecule: Mol) -> bool:
     return field is not None
 
 
-def force_field(molecule: Mol):
+def force_field(molecule: Mol) -> ForceField | None:
     """rdkit's MMFF94 for the molecule's conformer, UFF where MMFF94 has no types, else None.
 
     Fragments interact.

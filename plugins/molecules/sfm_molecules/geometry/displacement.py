@@ -10,12 +10,20 @@ Normal-mode sampling for learned potentials: J. S. Smith et al., Chem. Sci. 8, 3
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from sfm_molecules.constants import BOLTZMANN, KCAL_PER_MOL
 
+if TYPE_CHECKING:
+    from rdkit.ForceField.rdForceField import ForceField
 
-def hessian(gradient, positions: np.ndarray, step: float = 1e-3) -> np.ndarray:
+
+def hessian(
+    gradient: Callable[[np.ndarray], np.ndarray], positions: np.ndarray, step: float = 1e-3
+) -> np.ndarray:
     """Central differences of `gradient(positions (n, 3)) -> (n, 3)`; symmetric (3n, 3n)."""
     size = positions.size
     rows = np.empty((size, size))
@@ -25,7 +33,7 @@ def hessian(gradient, positions: np.ndarray, step: float = 1e-3) -> np.ndarray:
     return 0.5 * (rows + rows.T)
 
 
-def force_field_hessian(field, positions: np.ndarray) -> np.ndarray:
+def force_field_hessian(field: ForceField, positions: np.ndarray) -> np.ndarray:
     """The Hessian of an rdkit force field, eV/angstrom^2."""
 
     def gradient(x: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,7 +71,7 @@ def place_fragments(molecule: Mol, smiles: str, *, seed: int = 0, relax: bool = 
     return True
 
 
-def _beside(placed: Mol, part: Mol, radius) -> Mol:
+def _beside(placed: Mol, part: Mol, radius: Callable[[int], float]) -> Mol:
     """Both in one molecule, in contact."""
     from rdkit import Chem, rdBase
 

@@ -59,7 +59,7 @@ class Charges(Head):
 
 
 class Dipole(Head):
-    """Dipole moment: charges at the atoms and a vector on each. (S, 3)
+    """Dipole moment (S, 3): charges at the atoms and a vector on each.
 
         mu = sum_i q_i (r_i - r_mean) + sum_i m_i
 
