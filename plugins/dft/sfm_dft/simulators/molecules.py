@@ -65,8 +65,6 @@ def _predicted(name: str, molecule: Any, coulomb: Callable[[np.ndarray], np.ndar
 @lru_cache(maxsize=2)
 def _model(name: str) -> FoundationModel:
     """A model by name; not an attribute, or it would be a part of the simulator."""
-    from sfm.model import FoundationModel
-
     return FoundationModel.from_pretrained(name)
 
 
