@@ -113,11 +113,11 @@ class Tokens:
         cutoff: float,
         context: int = 0,
         shifts: Float[Tensor, "E 3"] | None = None,
-        cell: Float[Tensor, "... 3 3"] | None = None,
+        cell: Float[Tensor, "S 3 3"] | None = None,
         scalars: Float[Tensor, "N F0"] | None = None,
         vectors: Float[Tensor, "N 3 F1"] | None = None,
         tensors: Float[Tensor, "N 5 F2"] | None = None,
-        conditions: Float[Tensor, "... K"] | None = None,
+        conditions: Float[Tensor, "S K"] | None = None,
         extras: Mapping[str, Tensor] | None = None,
         ids: tuple[str, ...] = (),
     ) -> Tokens:
@@ -151,12 +151,12 @@ class Tokens:
     @staticmethod
     def make(
         *,
-        positions: Tensor,
-        types: Tensor,
-        edges: Tensor,
+        positions: Float[Tensor, "N 3"],
+        types: Int[Tensor, " N"],
+        edges: Int[Tensor, "2 E"],
         cutoff: float,
-        cell: Tensor | None = None,
-        conditions: Tensor | None = None,
+        cell: Float[Tensor, "... 3 3"] | None = None,
+        conditions: Float[Tensor, "... K"] | None = None,
         id: str = "",
         **features: Any,
     ) -> Tokens:

@@ -28,7 +28,7 @@ def as_array(value: Any) -> np.ndarray:
 
 
 def listed(array: np.ndarray) -> Any:
-    """Nested lists of an array of any shape and unit, null for what is not finite, as JSON wants."""
+    """Nested lists of an array of any shape and unit, null for what is not finite."""
     values = array.tolist()
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         return _finite(values)

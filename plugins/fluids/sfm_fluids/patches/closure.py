@@ -64,6 +64,7 @@ class PatchClosure(nn.Module):
             raise InputError(f"model '{model.config.name}' was not trained on sgs_stress")
 
     def forward(self, velocity: Tensor, spacing: float) -> Tensor:
+        """Stress of velocities (B, 2, H, W), in the square of their unit."""
         size = int(self.model.encoder(self.part).patch) if self.shifts == "all" else 1  # type: ignore[arg-type]
         if size == 1:
             stress = self._stress(velocity)
