@@ -1,0 +1,56 @@
+"""The dynamics plugin: differential equations, solved and discovered. No heavy imports."""
+
+from __future__ import annotations
+
+from sfm.plugin import Plugin
+from sfm_dynamics.quantities import ALL
+
+_SIMULATORS = "sfm_dynamics.simulators"
+
+plugin = Plugin(
+    name="dynamics",
+    domain="dynamics",
+    summary="ordinary, Hamiltonian and stochastic differential equations, solved and discovered",
+    datasets={
+        "dynamics-trajectories": "sfm_dynamics.data.specs:TRAJECTORIES",
+        "dynamics-bodies": "sfm_dynamics.data.specs:BODIES",
+    },
+    simulators={
+        "bodies": f"{_SIMULATORS}.bodies:BodiesInSpace",
+        "mass-spring": f"{_SIMULATORS}.mechanics:MassSpring",
+        "pendulum": f"{_SIMULATORS}.mechanics:Pendulum",
+        "double-pendulum": f"{_SIMULATORS}.mechanics:DoublePendulum",
+        "henon-heiles": f"{_SIMULATORS}.mechanics:HenonHeiles",
+        "kepler": f"{_SIMULATORS}.mechanics:Kepler",
+        "two-body": f"{_SIMULATORS}.mechanics:TwoBody",
+        "three-body": f"{_SIMULATORS}.mechanics:ThreeBody",
+        "hamiltonian": f"{_SIMULATORS}.mechanics:LearnedHamiltonian",
+        "lotka-volterra": f"{_SIMULATORS}.reactions:LotkaVolterra",
+        "robertson": f"{_SIMULATORS}.reactions:Robertson",
+        "lorenz-63": f"{_SIMULATORS}.chaos:Lorenz63",
+        "lorenz-96": f"{_SIMULATORS}.chaos:Lorenz96",
+        "van-der-pol": f"{_SIMULATORS}.oscillators:VanDerPol",
+        "fitzhugh-nagumo": f"{_SIMULATORS}.oscillators:FitzHughNagumo",
+        "neural-ode": f"{_SIMULATORS}.learned:NeuralOde",
+        "ornstein-uhlenbeck": f"{_SIMULATORS}.sde:OrnsteinUhlenbeck",
+        "geometric-brownian-motion": f"{_SIMULATORS}.sde:GeometricBrownianMotion",
+    },
+    encoders={
+        "variables": "sfm_dynamics.model.encoders:VariableEncoder",
+        "bodies": "sfm_dynamics.model.encoders:BodyEncoder",
+    },
+    heads={
+        "energy": "sfm.nn.head:ScalarSum",
+        "rate": "sfm.nn.head:TokenScalar",
+    },
+    metrics={"rate.relative_error": "sfm_dynamics.model.metrics:relative_error"},
+    quantities=ALL,
+    citations=(
+        "arXiv:1806.07366",  # neural ordinary differential equations
+        "arXiv:1906.01563",  # Hamiltonian neural networks
+        "doi:10.1016/0771-050X(80)90013-3",  # Dormand and Prince
+        "doi:10.1016/0375-9601(90)90092-3",  # Yoshida
+        "doi:10.1007/978-3-642-05221-7",  # Hairer and Wanner
+    ),
+    requires=("torchdiffeq",),
+)

@@ -1,0 +1,1 @@
+"""Datasets: specs, building, trajectories."""

@@ -1,0 +1,149 @@
+"""Measured or simulated time series as tables: times and one column per variable."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sfm.errors import InputError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Table:
+    """A time series.
+
+    Attributes:
+        times: (T,) increasing.
+        values: (T, d), columns as they were asked for.
+        names: (d,) of the columns.
+        exact_start: whether the first row is known without error (`exact_start` in `.npz`).
+    """
+
+    times: np.ndarray
+    values: np.ndarray
+    names: tuple[str, ...]
+    exact_start: bool = False
+
+
+def read_table(path: Path, names: Sequence[str] | None = None) -> Table:
+    """`.csv` with a head line, or `.npz` with `times` and `state` (T, d) or an array per variable.
+
+    The column of times is called `time`, `times`, `t` or `year`; without `names` all others count.
+
+    Raises:
+        InputError: no such file, another suffix, a missing column (the nearest one is named), times
+            that do not increase, or a value that is no finite number (line and column named).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        columns, exact = _csv(path), False
+    elif suffix == ".npz":
+        columns, exact = _npz(path, names)
+    else:
+        raise InputError(f"{path}: a time series is a .csv or .npz file, not '{suffix}'")
+    label = next((n for n in ("time", "times", "t", "year") if n in columns), None)
+    if label is None:
+        raise InputError(f"{path}: no column 'time' (found: {', '.join(columns) or 'none'})")
+    times = columns.pop(label)
+    wanted = tuple(columns) if names is None else tuple(names)
+    for name in wanted:
+        if name not in columns:
+            raise InputError(
+                f"{path}: no column '{name}' (found: {', '.join(columns)})."
+                f"{did_you_mean(name, columns)}"
+            )
+    left = [name for name in columns if name not in wanted]
+    if left:
+        _say_unused(path, left)
+    if len(times) < 2 or not wanted:
+        raise InputError(f"{path}: {len(times)} times of {len(wanted)} variables are no series")
+    steps = np.diff(times)
+    if not (steps > 0).all():
+        row = int(np.argmax(steps <= 0)) + 2
+        raise InputError(f"{path}: times do not increase at row {row}")
+    return Table(times, np.stack([columns[n] for n in wanted], 1), wanted, exact)
+
+
+def _say_unused(path: Path, names: Sequence[str]) -> None:
+    import warnings
+
+    from sfm.errors import InputWarning
+
+    warnings.warn(f"{path}: columns not used: {', '.join(names)}", InputWarning, stacklevel=4)
+
+
+def _csv(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            rows = [r for r in csv.reader(lines) if r and not r[0].lstrip().startswith("#")]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a text table ({error})") from None
+    if not rows:
+        raise InputError(f"{path}: empty")
+    head = [cell.strip() for cell in rows[0]]
+    table = np.empty((len(rows) - 1, len(head)))
+    for i, row in enumerate(rows[1:]):
+        if len(row) != len(head):
+            raise InputError(f"{path}: row {i + 2} has {len(row)} cells, the head {len(head)}")
+        for j, cell in enumerate(row):
+            try:
+                table[i, j] = float(cell)
+            except ValueError:
+                table[i, j] = math.nan
+            if not math.isfinite(table[i, j]):
+                raise InputError(
+                    f"{path}: row {i + 2}, column '{head[j]}': '{cell[:40]}' is no finite number"
+                )
+    return {name: table[:, j] for j, name in enumerate(head)}
+
+
+def _npz(path: Path, names: Sequence[str] | None) -> tuple[dict[str, np.ndarray], bool]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {n: file[n] for n in file.files if not n.endswith(".unit")}
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise InputError(f"{path}: not a readable .npz file ({type(error).__name__})") from None
+    exact = bool(arrays.pop("exact_start", np.array(False)))
+    state = arrays.pop("state", None)
+    if state is not None:
+        if state.ndim != 2:
+            raise InputError(f"{path}: 'state' has shape {state.shape}, not (times, variables)")
+        labels = names or [f"x{i}" for i in range(state.shape[1])]
+        if len(labels) != state.shape[1]:
+            raise InputError(
+                f"{path}: 'state' has {state.shape[1]} variables, not {len(labels)}: "
+                f"{', '.join(labels[:6])}"
+            )
+        arrays |= dict(zip(labels, state.T, strict=True))
+    found = {}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiu" or array.ndim != 1:
+            continue
+        if not np.isfinite(array).all():
+            raise InputError(f"{path}: '{name}' holds a value that is no finite number")
+        found[name] = array.astype(np.float64)
+    lengths = {name: len(array) for name, array in found.items()}
+    if len(set(lengths.values())) > 1:
+        raise InputError(f"{path}: arrays of different lengths: {lengths}")
+    return found, exact
+
+
+def intervals(times: Sequence[float], dt: float) -> Iterator[tuple[int, float]]:
+    """(number, size) of equal steps of at most `dt` between one time and the next.
+
+    >>> list(intervals([0.0, 1.0, 1.5], 0.5))
+    [(2, 0.5), (1, 0.5)]
+    """
+    points = [float(t) for t in times]
+    for a, b in itertools.pairwise(points):
+        count = max(1, math.ceil((b - a) / dt - 1e-9))
+        yield count, (b - a) / count

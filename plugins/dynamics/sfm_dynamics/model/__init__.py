@@ -1,0 +1,1 @@
+"""What the trunk needs of this domain: encoders, heads, closures, metrics."""

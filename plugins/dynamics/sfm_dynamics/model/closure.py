@@ -1,0 +1,82 @@
+"""The learned energy of bodies as the closure of `dynamics/bodies`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from sfm.data.tokens import Tokens
+from sfm.guard import Guard
+from sfm_dynamics.model.encoders import mass_features
+
+if TYPE_CHECKING:
+    from sfm.model import FoundationModel
+
+
+class BodyEnergy(nn.Module):
+    """`(positions (N, 3), types (N,), system (N,), masses (N,)) -> energies (S,)` in eV.
+
+    All pairs within the cutoff are edges, found anew at every call: bodies are few.
+
+    Args:
+        model: has an energy head for encoder `part`.
+        part: the encoder.
+        level: level of theory (the law of force); the only one if None.
+        extrapolate: warn of what lies outside the training data instead of refusing it.
+
+    Raises:
+        InputError: the model has no energy, or the level is unknown or ambiguous.
+        OutsideError: in a call, a system outside the training data.
+    """
+
+    def __init__(
+        self,
+        model: FoundationModel,
+        part: str,
+        *,
+        level: str | None = None,
+        extrapolate: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model, self.part = model, part
+        self.level = model.level(part, level, "energy")
+        self.context = model.context(part, self.level)
+        self.guard = Guard(model, part, self.level, extrapolate=extrapolate)
+
+    def forward(
+        self, positions: Tensor, types: Tensor, system: Tensor, masses: Tensor | None = None
+    ) -> Tensor:
+        encoder = self.model.encoder(self.part)
+        dtype, device = self.model.dtype, self.model.device
+        positions, system = positions.to(device, dtype), system.to(device)
+        n = int(system[-1]) + 1
+        new = positions.new_zeros
+        masses = torch.ones_like(positions[:, 0]) if masses is None else masses.to(positions)
+        edges = _pairs(positions.detach(), system, encoder.cutoff)
+        tokens = Tokens(
+            positions=positions,
+            types=types.to(device),
+            scalars=mass_features(masses),
+            vectors=new(len(types), 3, 0),
+            tensors=new(len(types), 5, 0),
+            edges=edges,
+            shifts=new(edges.shape[1], 3),
+            system=system,
+            cell=new(n, 3, 3),
+            cutoff=positions.new_full((n,), encoder.cutoff),
+            context=torch.full((n,), self.context, dtype=torch.long, device=device),
+            conditions=new(n, 0),
+        )
+        self.guard.check(tokens, [{}] * n, ("energy",))
+        return self.model({self.part: tokens}, {self.part: ("energy",)})[self.part]["energy"]
+
+
+def _pairs(positions: Tensor, system: Tensor, cutoff: float) -> Tensor:
+    """(2, E) ordered pairs of one system closer than `cutoff`, by receiver."""
+    near = torch.cdist(positions, positions) < cutoff
+    near &= system[:, None] == system[None, :]
+    near.fill_diagonal_(False)
+    receiver, sender = near.nonzero(as_tuple=True)
+    return torch.stack((sender, receiver))

@@ -1,0 +1,1 @@
+"""Simulators: ordinary, Hamiltonian and stochastic differential equations."""

@@ -1,0 +1,81 @@
+"""Adaptive explicit steps, adjoint gradients and events, by torchdiffeq.
+
+R. T. Q. Chen et al., Neural Ordinary Differential Equations, NeurIPS (2018), arXiv:1806.07366;
+events: Chen, Amos, Nickel, ICLR (2021), arXiv:2011.03902.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+Field = Callable[[Tensor], Tensor]
+METHODS = ("dopri5", "dopri8")
+
+
+class _Right(nn.Module):
+    """f(t, x), with the tensors that the adjoint differentiates by."""
+
+    def __init__(self, field: Field) -> None:
+        super().__init__()
+        self.field = field
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        return self.field(x)
+
+
+def advance(
+    field: Field,
+    x: Tensor,
+    span: float,
+    *,
+    method: str,
+    rtol: float,
+    atol: float,
+    adjoint: Sequence[Tensor] | None,
+) -> Tensor:
+    """The state after `span`.
+
+    Args:
+        field: right-hand side of the autonomous system.
+        x: (..., d).
+        span: time to bridge.
+        method: `dopri5` or `dopri8`.
+        rtol: relative tolerance of one step. atol: absolute tolerance.
+        adjoint: the tensors besides x that gradients are wanted for, to solve the adjoint equation
+            backwards in time (memory does not grow with the number of steps); None to differentiate
+            the steps themselves.
+    """
+    from torchdiffeq import odeint, odeint_adjoint
+
+    t = torch.tensor([0.0, span], dtype=x.dtype, device=x.device)
+    options = {"method": method, "rtol": rtol, "atol": atol}
+    if adjoint is None:
+        return odeint(_Right(field), x, t, **options)[-1]
+    wanted = tuple(p for p in adjoint if p.requires_grad)
+    return odeint_adjoint(_Right(field), x, t, adjoint_params=wanted, **options)[-1]
+
+
+def until(
+    field: Field, x: Tensor, event: Callable[[Tensor], Tensor], *, rtol: float, atol: float
+) -> tuple[Tensor, Tensor]:
+    """Time () until `event(x)` crosses zero, and the state there; both differentiable.
+
+    torchdiffeq refines steps of dopri5 by bisection and reroutes gradients through the implicit
+    function theorem.
+    """
+    from torchdiffeq import odeint_event
+
+    start = torch.zeros((), dtype=x.dtype, device=x.device)
+    time, states = odeint_event(
+        _Right(field),
+        x,
+        start,
+        event_fn=lambda t, y: event(y),
+        method="dopri5",
+        rtol=rtol,
+        atol=atol,
+    )
+    return time, states[-1]

@@ -1,0 +1,108 @@
+"""`Hamiltonian`: systems with an energy function, symplectic steps, and a learned energy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from sfm.errors import InputError
+from sfm.quantity import Quantity
+from sfm.simulate import Setting
+from sfm_dynamics.quantities import HAMILTONIAN, STATE
+from sfm_dynamics.simulators import symplectic
+from sfm_dynamics.simulators.ode import METHODS, Field, Ode, State, Values, settings
+
+SYMPLECTIC = tuple(symplectic.COMPOSITIONS)
+
+
+def hamiltonian_settings(
+    dt: float, *, method: str = "leapfrog", unit: str = "1"
+) -> tuple[Setting, ...]:
+    """The settings of a Hamiltonian system; `leapfrog` and `yoshida4` need a separable one."""
+    return settings(dt, unit, method=method, methods=(*SYMPLECTIC, *METHODS))
+
+
+class Hamiltonian(Ode):
+    """dq/dt = dH/dp, dp/dt = -dH/dq with H = the system's energy + the closure's.
+
+    A state is (q_1 ... q_n, p_1 ... p_n). The closure is a module from states (..., 2n) to energies
+    (...); its derivatives are taken here, so whatever it says is conserved and reversible.
+    Dissipation and control are no part of it (`rate` closures of other systems are).
+
+    Class attributes:
+        separable: whether H = T(p) + V(q), which leapfrog and yoshida4 need.
+    """
+
+    closure_quantity: ClassVar[str | None] = "hamiltonian"
+    observables: ClassVar[tuple[Quantity, ...]] = (STATE, HAMILTONIAN)
+    settings_spec: ClassVar[tuple[Setting, ...]] = hamiltonian_settings(0.05)
+    order: ClassVar[tuple[str, int] | None] = ("dt", 2)
+    separable: ClassVar[bool] = True
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        if self.method in SYMPLECTIC and not self.separable:
+            raise InputError(
+                f"{self.part}: method={self.method} needs H = T(p) + V(q); use implicit-midpoint "
+                "or gauss4, which are symplectic for any H"
+            )
+
+    def energy(self, x: Tensor, p: Values) -> Tensor:
+        """H (...) at states (..., 2n), with parameters by name; zero if there is no known term."""
+        return x.new_zeros(x.shape[:-1])
+
+    def total(
+        self, p: Values | None = None, weights: Values | None = None
+    ) -> Callable[[Tensor], Tensor]:
+        """H with the closure's part, as a function of the state; arguments are those of `field`."""
+        p = self.values() if p is None else p
+        correction = self.bound_closure(weights)
+        if correction is None:
+            return lambda x: self.energy(x, p)
+        return lambda x: self.energy(x, p) + correction(x).reshape(x.shape[:-1])
+
+    def rates(self, x: Tensor, p: Values) -> Tensor:
+        return turned(slope(lambda y: self.energy(y, p), x))
+
+    def field(self, p: Values | None = None, weights: Values | None = None) -> Field:
+        total = self.total(p, weights)
+        return lambda x: turned(slope(total, x))
+
+    def observe(self, state: State) -> dict[str, Tensor]:
+        """The state (..., 2n) and H (...)."""
+        return {"state": state.values, "hamiltonian": self.total()(state.values)}
+
+    def _advance(self, field: Field) -> Field:
+        if self.method not in SYMPLECTIC:
+            return super()._advance(field)
+
+        def kick(q: Tensor, p: Tensor) -> Tensor:
+            return -field(torch.cat((q, p), -1)).chunk(2, -1)[1]
+
+        def drift(q: Tensor, p: Tensor) -> Tensor:
+            return field(torch.cat((q, p), -1)).chunk(2, -1)[0]
+
+        def advance(x: Tensor) -> Tensor:
+            q, p = x.chunk(2, -1)
+            return torch.cat(symplectic.step(self.method, kick, drift, q, p, self.dt), -1)
+
+        return advance
+
+
+def slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Gradient (..., d) of a function (..., d) -> (...); recorded only if the caller records."""
+    recording = torch.is_grad_enabled()
+    with torch.enable_grad():
+        at = x if recording else x.detach()
+        at = at if at.requires_grad else at.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(function(at).sum(), at, create_graph=recording)
+    return gradient if recording else gradient.detach()
+
+
+def turned(gradient: Tensor) -> Tensor:
+    """(dH/dq, dH/dp) -> (dH/dp, -dH/dq)."""
+    by_q, by_p = gradient.chunk(2, -1)
+    return torch.cat((by_p, -by_q), -1)

@@ -1,0 +1,226 @@
+"""`Sde`: stochastic differential equations with diagonal noise, and two with closed forms."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from sfm.errors import InputError, RunError
+from sfm.quantity import Quantity
+from sfm.simulate import Parameter, Setting, Simulator, Trajectory
+from sfm_dynamics.quantities import STATE
+from sfm_dynamics.simulators.ode import State, Values
+
+METHODS = ("euler-maruyama", "milstein", "heun")
+
+
+def sde_settings(dt: float, unit: str = "1", method: str = "milstein") -> tuple[Setting, ...]:
+    """The settings that every `Sde` has."""
+    return (
+        Setting("dt", dt, unit=unit, summary="time step"),
+        Setting("method", method, METHODS, summary="strong order 0.5, 1, and 1 (Stratonovich)"),
+        Setting("paths", 256, summary="number of realisations of the default state"),
+        Setting("seed", 0, summary="of the noise"),
+    )
+
+
+class Sde(Simulator):
+    """dX = a(X) dt + b(X) dW in Ito's sense, with independent noise in every component.
+
+        euler-maruyama  X + a h + b dW
+        milstein        ... + b b' (dW^2 - h) / 2
+        heun            trapezoidal steps of the equivalent Stratonovich equation, a - b b' / 2
+
+    Noise is drawn from `seed` and the number of the step, so a state determines its future and
+    gradients are those of one realisation. `forward` takes increments of one's own.
+
+    P. E. Kloeden, E. Platen, Numerical Solution of Stochastic Differential Equations (1992).
+    """
+
+    closure_quantity: ClassVar[str | None] = None
+    observables: ClassVar[tuple[Quantity, ...]] = (STATE,)
+    settings_spec: ClassVar[tuple[Setting, ...]] = sde_settings(0.01)
+    plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg")
+    variables: ClassVar[tuple[str, ...]] = ("x",)
+
+    dt: float
+    method: str
+    paths: int
+    seed: int
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        if not self.dt > 0:
+            raise InputError(f"{self.part}: dt={self.dt} must be positive")
+        if self.paths < 1:
+            raise InputError(f"{self.part}: paths={self.paths} must be positive")
+
+    @abstractmethod
+    def drift(self, x: Tensor, p: Values) -> Tensor:
+        """a(x), (..., d)."""
+
+    @abstractmethod
+    def diffusion(self, x: Tensor, p: Values) -> Tensor:
+        """b(x), (..., d); component i depends on x_i only."""
+
+    @abstractmethod
+    def start(self) -> float:
+        """Where every path starts."""
+
+    @classmethod
+    def conformance_case(cls, **values: Any) -> tuple[Simulator, State]:
+        """Four paths."""
+        simulator = cls(**{"paths": 4, "dt": 0.05, **values})
+        return simulator, simulator.state()
+
+    def state(self, sample: Any = None) -> State:
+        """`paths` realisations (paths, 1) at the start, or at the sample's field `state` (1,)."""
+        first = torch.tensor([self.start()], dtype=self.dtype)
+        if sample is not None:
+            if "state" not in sample.fields or sample.fields["state"].shape != (1,):
+                raise InputError(f"{sample.id}: no field 'state' (1,), which {self.part} needs")
+            first = torch.as_tensor(sample.fields["state"], dtype=self.dtype)
+        like = next(self.parameters())
+        return State(first.to(like.device).expand(self.paths, 1).clone(), like.new_zeros(()))
+
+    def observe(self, state: State) -> dict[str, Tensor]:
+        """All paths, (paths, d)."""
+        return {"state": state.values}
+
+    def values(self) -> dict[str, Tensor]:
+        """The parameters as they are now, by name."""
+        return {spec.name: getattr(self, spec.name) for spec in self.parameters_spec}
+
+    def increments(self, state: State) -> Tensor:
+        """dW of the next step, of the shape of the state's values."""
+        number = round(float(state.time.detach()) / self.dt)
+        generator = torch.Generator().manual_seed((self.seed + 1) * 1_000_003 + number)
+        noise = torch.randn(state.values.shape, generator=generator, dtype=torch.float64)
+        return noise.to(state.values) * self.dt**0.5
+
+    def forward(self, state: State, steps: int = 1, noise: Tensor | None = None) -> State:
+        """The state after `steps` steps.
+
+        Args:
+            state: paths (..., d).
+            steps: number of steps.
+            noise: increments dW (steps, ..., d) of the Wiener processes, of variance dt, instead of
+                those of `seed`.
+
+        Raises:
+            InputError: increments for another number of steps.
+            RunError: a path is no longer finite.
+        """
+        if noise is not None and len(noise) != steps:
+            raise InputError(f"{self.part}: increments for {len(noise)} of {steps} steps")
+        p = self.values()
+        for i in range(steps):
+            dw = self.increments(state) if noise is None else noise[i]
+            state = State(self._step(state.values, dw, p), state.time + self.dt)
+        if not bool(torch.isfinite(state.values).all()):
+            raise RunError(f"{self.part}: a path is not finite; use a smaller dt than {self.dt:g}")
+        return state
+
+    def _step(self, x: Tensor, dw: Tensor, p: Values) -> Tensor:
+        h = self.dt
+        a, b = self.drift(x, p), self.diffusion(x, p)
+        if self.method == "euler-maruyama":
+            return x + a * h + b * dw
+        slope = self._slope(x, p)
+        if self.method == "milstein":
+            return x + a * h + b * dw + 0.5 * b * slope * (dw * dw - h)
+        a = a - 0.5 * b * slope
+        guess = x + a * h + b * dw
+        b1, slope1 = self.diffusion(guess, p), self._slope(guess, p)
+        a1 = self.drift(guess, p) - 0.5 * b1 * slope1
+        return x + 0.5 * (a + a1) * h + 0.5 * (b + b1) * dw
+
+    def _slope(self, x: Tensor, p: Values) -> Tensor:
+        """b'(x), component by component."""
+        recording = torch.is_grad_enabled()
+        with torch.enable_grad():
+            at = x if x.requires_grad else x.detach().requires_grad_()
+            value = self.diffusion(at, p)
+            if not value.requires_grad:
+                return torch.zeros_like(x)
+            (found,) = torch.autograd.grad(
+                value.sum(), at, create_graph=recording, allow_unused=True
+            )
+        if found is None:
+            return torch.zeros_like(x)
+        return found if recording else found.detach()
+
+    def plot(self, trajectory: Trajectory, path: Any) -> None:
+        """Some paths, their mean, and the spread of all."""
+        from sfm_dynamics.figures import plot_paths
+
+        plot_paths(trajectory, path)
+
+
+class GeometricBrownianMotion(Sde):
+    """The price of a share, dX = mu X dt + sigma X dW.
+
+    X(t) = X(0) exp((mu - sigma^2 / 2) t + sigma W(t)); the mean grows as exp(mu t).
+
+    Without unit (time in years in finance). Good values: mu 0.05, sigma 0.2, dt 0.01.
+
+    Limits: constant volatility.
+
+    Source: F. Black, M. Scholes, J. Polit. Econ. 81, 637 (1973).
+    """
+
+    part: ClassVar[str] = "dynamics/geometric-brownian-motion"
+    summary: ClassVar[str] = "geometric Brownian motion"
+    parameters_spec: ClassVar[tuple[Parameter, ...]] = (
+        Parameter("mu", "1", 0.05, -100.0, 100.0, "drift; 0.05"),
+        Parameter("sigma", "1", 0.2, 0.0, 100.0, "volatility; 0.2"),
+        Parameter("initial", "1", 1.0, 1e-12, 1e12, "X(0) of the default state; 1"),
+    )
+    citations: ClassVar[tuple[str, ...]] = ("doi:10.1086/260062",)
+
+    def start(self) -> float:
+        return 1.0
+
+    def state(self, sample: Any = None) -> State:
+        found = super().state(sample)
+        return found._replace(values=found.values * self.initial) if sample is None else found
+
+    def drift(self, x: Tensor, p: Values) -> Tensor:
+        return p["mu"] * x
+
+    def diffusion(self, x: Tensor, p: Values) -> Tensor:
+        return p["sigma"] * x
+
+
+class OrnsteinUhlenbeck(Sde):
+    """A particle in a viscous fluid that is pulled back, dX = theta (mu - X) dt + sigma dW.
+
+    Stationary mean mu and variance sigma^2 / (2 theta); correlations decay as exp(-theta t).
+
+    Without unit. Good values: theta 1, mu 0, sigma 1 (the defaults), dt 0.01.
+
+    Limits: Gaussian.
+
+    Source: G. E. Uhlenbeck, L. S. Ornstein, Phys. Rev. 36, 823 (1930).
+    """
+
+    part: ClassVar[str] = "dynamics/ornstein-uhlenbeck"
+    summary: ClassVar[str] = "the Ornstein-Uhlenbeck process"
+    parameters_spec: ClassVar[tuple[Parameter, ...]] = (
+        Parameter("theta", "1", 1.0, 0.0, 1e6, "rate of return; 1"),
+        Parameter("mu", "1", 0.0, -1e6, 1e6, "mean; 0"),
+        Parameter("sigma", "1", 1.0, 0.0, 1e6, "noise; 1"),
+    )
+    citations: ClassVar[tuple[str, ...]] = ("doi:10.1103/PhysRev.36.823",)
+
+    def start(self) -> float:
+        return 0.0
+
+    def drift(self, x: Tensor, p: Values) -> Tensor:
+        return p["theta"] * (p["mu"] - x)
+
+    def diffusion(self, x: Tensor, p: Values) -> Tensor:
+        return p["sigma"].expand_as(x)
