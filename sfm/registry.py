@@ -24,7 +24,7 @@ from sfm.plugin import API, KINDS, Plugin
 from sfm.quantity import CORE, Quantity, QuantityTable
 
 GROUP = "sfm.plugins"
-FIRST_PARTY = ("molecules", "crystals", "fluids", "dft")
+FIRST_PARTY = ("molecules", "crystals", "fluids", "dft", "dynamics")
 SUPPORTED_API = (API,)
 
 

@@ -58,7 +58,7 @@ def test_wheel_works_outside_the_clone(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert Path(found["file"]).is_relative_to(site)
-    assert set(found["plugins"]) == {"molecules", "crystals", "fluids", "dft"}
+    assert set(found["plugins"]) == {"molecules", "crystals", "fluids", "dft", "dynamics"}
     assert not any(found["plugins"].values())
     assert found["sizes"]["molecules/molecules-xtb"] == 10_000
     here = float(sfm.load("sfm-tiny").predict(str(example))["energy"])

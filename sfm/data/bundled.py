@@ -36,6 +36,7 @@ EXAMPLES = {
     "solvents.smi": "SMILES of solvents",
     "paracetamol.extxyz": "conformers with energy and forces, GFN2-xTB: for fine-tuning",
     "turbulence.h5": "a filtered turbulent flow, nine snapshots",
+    "hare-lynx.csv": "pelts of hare and lynx, 1900 to 1920: for fitting Lotka-Volterra",
 }
 
 

@@ -126,6 +126,9 @@ def on_atoms(sample: Sample, move: Callable[[np.ndarray], np.ndarray], **changes
         return {k: move(v) if np.ndim(v) and len(v) == n else v for k, v in values.items()}
 
     whole = {"positions": move(sample.positions), **changes}
+    for name in ("masses", "velocities", "fixed"):
+        if (own := getattr(sample, name)) is not None:
+            whole[name] = move(own)
     return sample.replace(
         types=move(sample.types),
         fields=moved(sample.fields),

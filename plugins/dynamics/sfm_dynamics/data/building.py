@@ -32,10 +32,10 @@ NOISE = (0.0, 0.01, 0.05)
 SETTINGS: dict[str, dict[str, Any]] = {
     "lorenz-96": {"n": 8},
     "three-body": {"softening": 0.1},
-    "double-pendulum": {"method": "gauss4"},
+    "robertson": {"dt": 10.0},
 }
 # time between snapshots, in steps of the simulator's dt
-STRIDE = {"robertson": 25, "henon-heiles": 10, "lorenz-63": 5, "fitzhugh-nagumo": 10}
+STRIDE = {"robertson": 1, "henon-heiles": 10, "lorenz-63": 5, "fitzhugh-nagumo": 10}
 
 
 def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> None:

@@ -39,9 +39,7 @@ class Polynomials:
     def powers(self) -> tuple[tuple[int, ...], ...]:
         """Indices of the variables that each term multiplies: () is the constant."""
         d = range(len(self.names))
-        return tuple(
-            c for k in range(self.degree + 1) for c in combinations_with_replacement(d, k)
-        )
+        return tuple(c for k in range(self.degree + 1) for c in combinations_with_replacement(d, k))
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -50,8 +48,13 @@ class Polynomials:
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
         """(..., d) -> (..., terms)."""
-        return np.stack([np.prod([x[..., i] for i in c], axis=0) if c else np.ones(x.shape[:-1])
-                         for c in self.powers], axis=-1)
+        return np.stack(
+            [
+                np.prod([x[..., i] for i in c], axis=0) if c else np.ones(x.shape[:-1])
+                for c in self.powers
+            ],
+            axis=-1,
+        )
 
     def of_tensor(self, x: Tensor) -> Tensor:
         """The same, differentiable."""

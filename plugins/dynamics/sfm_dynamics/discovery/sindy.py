@@ -158,7 +158,9 @@ def _runs(times, states, d: int) -> list[tuple[np.ndarray, np.ndarray]]:
     for number, (t, x) in enumerate(pairs):
         t, x = np.asarray(t, dtype=np.float64), np.asarray(x, dtype=np.float64)
         if x.shape != (len(t), d):
-            raise InputError(f"trajectory {number + 1}: {len(t)} times, states {x.shape}, {d} names")
+            raise InputError(
+                f"trajectory {number + 1}: {len(t)} times, states {x.shape}, {d} names"
+            )
         if len(t) < 9:
             raise InputError(f"trajectory {number + 1}: {len(t)} samples; at least 9 are needed")
         if not (np.isfinite(t).all() and np.isfinite(x).all()):

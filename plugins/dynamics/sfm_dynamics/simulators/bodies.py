@@ -14,7 +14,8 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.quantity import ENERGY, FORCES, Quantity
 from sfm.simulate import Parameter, Setting, Simulator, Trajectory
-from sfm.simulate.rollout import AutogradStep, rollout
+from sfm.simulate.rollout import rollout
+from sfm.simulate.step import AutogradStep
 from sfm_dynamics.quantities import ANGULAR_MOMENTUM, BODY_KINETIC_ENERGY, BODY_TOTAL_ENERGY
 from sfm_dynamics.simulators import symplectic
 from sfm_dynamics.simulators.hamiltonian import slope

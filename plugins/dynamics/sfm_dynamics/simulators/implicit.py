@@ -66,8 +66,11 @@ def step(table: Implicit, field: Field, x: Tensor, h: float) -> Tensor:
         RunError: Newton's method does not converge; a smaller step may.
     """
     flat = x.reshape(-1, x.shape[-1])
+    recording = torch.is_grad_enabled()
     with torch.no_grad():
-        found, inverse, converged = _stages(table, field, flat, h)
+        found, inverse, converged = _stages(table, field, flat, h, exact=recording)
+        if not converged:
+            found, inverse, converged = _stages(table, field, flat, h, exact=True, renewed=True)
     if not converged:
         raise RunError(f"an implicit step of {h:.3g} does not converge; use a smaller dt")
     return _recorded(table, field, flat, h, found, inverse).reshape(x.shape)
@@ -83,11 +86,11 @@ def radau_until(
     """
     flat, done = x.reshape(-1, x.shape[-1]), 0.0
     h = min(span, 1e-3 * span if first is None else first)
-    last = h
+    last, recording = h, torch.is_grad_enabled()
     while done < span:
         h = min(h, span - done)
         with torch.no_grad():
-            found, inverse, converged = _stages(RADAU5, field, flat, h)
+            found, inverse, converged = _stages(RADAU5, field, flat, h, exact=recording)
             size = _error(field, flat, found, h, rtol, atol) if converged else math.inf
         if not size <= 1:
             h *= 0.25 if not math.isfinite(size) else max(0.2, 0.9 * size ** (-0.25))
@@ -129,36 +132,42 @@ def _residual(a: Tensor, field: Field, x: Tensor, z: Tensor, h: float) -> Tensor
     return z - h * torch.einsum("ij,njd->nid", a, rates)
 
 
-def _stages(table: Implicit, field: Field, x: Tensor, h: float) -> tuple[Tensor, Tensor, bool]:
-    """Stages z (n, s, d), the inverse Newton matrix at the solution, and whether it converged."""
+def _stages(
+    table: Implicit, field: Field, x: Tensor, h: float, *, exact: bool, renewed: bool = False
+) -> tuple[Tensor, Tensor, bool]:
+    """Stages z (n, s, d), the inverse Newton matrix, and whether it converged.
+
+    Args:
+        table, field, x, h: the step.
+        exact: the matrix returned is that at the solution, which derivatives need.
+        renewed: make the matrix at every iteration, not only at the start.
+    """
     a, _ = _tensors(table, x)
     n, d = x.shape
     s = len(table.b)
     eye = torch.eye(s * d, dtype=x.dtype, device=x.device)
 
     def inverse(at: Tensor) -> Tensor:
-        jacobian = _jacobian(field, (x.unsqueeze(1) + at).reshape(n * s, d)).reshape(n, s, d, d)
+        jacobian = _jacobian(field, (x.unsqueeze(1) + at).reshape(-1, d)).reshape(n, -1, d, d)
+        jacobian = jacobian.expand(n, s, d, d)
         coupled = torch.einsum("ij,njkl->nikjl", a, jacobian).reshape(n, s * d, s * d)
         return torch.linalg.inv(eye - h * coupled)
 
-    z = h * field(x).unsqueeze(1) * a.sum(1)[:, None]
-    if not bool(torch.isfinite(z).all()):
-        return z, eye.expand(n, -1, -1), False
-    z = torch.zeros_like(z) if float(z.abs().max()) > 10 * float(x.abs().max() + 1e-300) else z
+    z = x.new_zeros(n, s, d)
+    matrix = inverse(z[:, :1])
     scale = x.abs().amax(-1).clamp_min(1e-300)[:, None, None]
-    tight = 50 * torch.finfo(x.dtype).eps
-    before = math.inf
+    tight, before, converged = 50 * torch.finfo(x.dtype).eps, math.inf, False
     for _ in range(NEWTON_STEPS):
-        matrix = inverse(z)
         change = torch.einsum("nij,nj->ni", matrix, _residual(a, field, x, z, h).flatten(1))
         z = z - change.reshape(z.shape)
         size = float((change.reshape(z.shape).abs() / scale).max())
-        if not math.isfinite(size):
+        if not math.isfinite(size) or size > 1e3 * max(before, 1e-300):
             return z, matrix, False
-        if size < tight or (size < 1e-10 and size > 0.5 * before):
-            return z, inverse(z), True
-        before = size
-    return z, matrix, before < 1e-9
+        converged = size < tight or (size < 1e-11 and size > 0.5 * before)
+        if converged:
+            break
+        matrix, before = inverse(z) if renewed else matrix, size
+    return z, inverse(z) if exact and converged else matrix, converged or before < 1e-10
 
 
 def _recorded(

@@ -16,7 +16,8 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.quantity import Quantity
 from sfm.simulate import Observations, Setting, Simulator, Trajectory
-from sfm.simulate.rollout import AutogradStep, rollout
+from sfm.simulate.rollout import rollout
+from sfm.simulate.step import AutogradStep
 from sfm_dynamics.quantities import STATE
 from sfm_dynamics.simulators import adaptive, implicit, runge_kutta
 
