@@ -19,7 +19,16 @@ from sfm.errors import PluginError
 from sfm.quantity import Quantity
 
 API = 1
-KINDS = ("datasets", "simulators", "encoders", "heads", "metrics", "readers", "descriptors")
+KINDS = (
+    "datasets",
+    "simulators",
+    "encoders",
+    "heads",
+    "metrics",
+    "readers",
+    "descriptors",
+    "discoverers",
+)
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -48,6 +57,9 @@ class Plugin:
             `object:<module>.<Class>`, or `text:<name>` for strings that are no file (SMILES).
         descriptors: callables `(Sample) -> {name: number}`, classical descriptors that stand
             beside the model's features (`sfm.data.descriptors`).
+        discoverers: callables `(path, *, degree, threshold, seed) -> report` that find the equation
+            behind a time series, for `sfm discover`; a report holds `equations` (lines),
+            `quantities` and `warnings`.
         quantities: quantities that the parts use, besides the core's energy, forces and stress.
         citations: DOI, arXiv or URL strings.
         expected_failures: conformance checks known to fail, `"part:check": "reason"`.
@@ -65,6 +77,7 @@ class Plugin:
     metrics: Mapping[str, str] = field(default_factory=_parts)
     readers: Mapping[str, str] = field(default_factory=_parts)
     descriptors: Mapping[str, str] = field(default_factory=_parts)
+    discoverers: Mapping[str, str] = field(default_factory=_parts)
     quantities: tuple[Quantity, ...] = ()
     citations: tuple[str, ...] = ()
     expected_failures: Mapping[str, str] = field(default_factory=_parts)

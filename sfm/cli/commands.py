@@ -8,6 +8,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "embed": ("embed", "a model's features of a file's systems"),
     "simulate": ("simulate", "run a differentiable simulator, with or without a learned closure"),
     "fit": ("fit", "estimate a simulator's parameters from observations"),
+    "discover": ("discover", "the differential equation behind a time series"),
     "pretrain": ("pretrain", "train one model on several domains, from a recipe"),
     "finetune": ("finetune", "adapt a model to your data"),
     "evaluate": ("evaluate", "errors of a model beside baselines"),

@@ -111,7 +111,7 @@ def resolves(plugin: Plugin, kind: str, part: str) -> None:
     if kind == "datasets":
         ensure(isinstance(target, DatasetSpec), f"is a {type(target).__name__}, not a DatasetSpec")
         return
-    if kind in ("metrics", "readers", "descriptors"):
+    if kind in ("metrics", "readers", "descriptors", "discoverers"):
         ensure(callable(target), "cannot be called")
         return
     from sfm.nn.encoder import Encoder

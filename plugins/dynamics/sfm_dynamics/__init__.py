@@ -43,6 +43,7 @@ plugin = Plugin(
         "energy": "sfm.nn.head:ScalarSum",
         "rate": "sfm.nn.head:TokenScalar",
     },
+    discoverers={"sindy": "sfm_dynamics.discovery.report:discover_file"},
     metrics={"rate.relative_error": "sfm_dynamics.model.metrics:relative_error"},
     quantities=ALL,
     citations=(
@@ -51,6 +52,7 @@ plugin = Plugin(
         "doi:10.1016/0771-050X(80)90013-3",  # Dormand and Prince
         "doi:10.1016/0375-9601(90)90092-3",  # Yoshida
         "doi:10.1007/978-3-642-05221-7",  # Hairer and Wanner
+        "doi:10.1073/pnas.1517384113",  # SINDy
     ),
     requires=("torchdiffeq",),
 )

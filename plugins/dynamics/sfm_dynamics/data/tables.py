@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from sfm.errors import InputError, did_you_mean
+from sfm.units import check_unit
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,16 @@ class Table:
         times: (T,) increasing.
         values: (T, d), columns as they were asked for.
         names: (d,) of the columns.
+        units: (d,) of the columns, from heads such as `speed [m/s]` and `speed.unit`; else `1`.
+        time_unit: of the times, likewise; of a column `year` it is `year`.
         exact_start: whether the first row is known without error (`exact_start` in `.npz`).
     """
 
     times: np.ndarray
     values: np.ndarray
     names: tuple[str, ...]
+    units: tuple[str, ...]
+    time_unit: str = "1"
     exact_start: bool = False
 
 
@@ -45,9 +50,10 @@ def read_table(path: Path, names: Sequence[str] | None = None) -> Table:
         raise InputError(f"{path}: no such file")
     suffix = path.suffix.lower()
     if suffix == ".csv":
-        columns, exact = _csv(path), False
+        columns, units = _csv(path)
+        exact = False
     elif suffix == ".npz":
-        columns, exact = _npz(path, names)
+        columns, units, exact = _npz(path, names)
     else:
         raise InputError(f"{path}: a time series is a .csv or .npz file, not '{suffix}'")
     label = next((n for n in ("time", "times", "t", "year") if n in columns), None)
@@ -70,7 +76,10 @@ def read_table(path: Path, names: Sequence[str] | None = None) -> Table:
     if not (steps > 0).all():
         row = int(np.argmax(steps <= 0)) + 2
         raise InputError(f"{path}: times do not increase at row {row}")
-    return Table(times, np.stack([columns[n] for n in wanted], 1), wanted, exact)
+    time_unit = check_unit(units.get(label, "year" if label == "year" else "1"))
+    own = tuple(check_unit(units.get(name, "1")) for name in wanted)
+    values = np.stack([columns[name] for name in wanted], 1)
+    return Table(times, values, wanted, own, time_unit, exact)
 
 
 def _say_unused(path: Path, names: Sequence[str]) -> None:
@@ -81,7 +90,7 @@ def _say_unused(path: Path, names: Sequence[str]) -> None:
     warnings.warn(f"{path}: columns not used: {', '.join(names)}", InputWarning, stacklevel=4)
 
 
-def _csv(path: Path) -> dict[str, np.ndarray]:
+def _csv(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             rows = [r for r in csv.reader(lines) if r and not r[0].lstrip().startswith("#")]
@@ -89,7 +98,12 @@ def _csv(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: not a text table ({error})") from None
     if not rows:
         raise InputError(f"{path}: empty")
-    head = [cell.strip() for cell in rows[0]]
+    head, units = [], {}
+    for cell in rows[0]:
+        name, bracket, unit = cell.strip().partition("[")
+        head.append(name.strip())
+        if bracket:
+            units[head[-1]] = unit.rstrip("] ")
     table = np.empty((len(rows) - 1, len(head)))
     for i, row in enumerate(rows[1:]):
         if len(row) != len(head):
@@ -103,15 +117,19 @@ def _csv(path: Path) -> dict[str, np.ndarray]:
                 raise InputError(
                     f"{path}: row {i + 2}, column '{head[j]}': '{cell[:40]}' is no finite number"
                 )
-    return {name: table[:, j] for j, name in enumerate(head)}
+    return {name: table[:, j] for j, name in enumerate(head)}, units
 
 
-def _npz(path: Path, names: Sequence[str] | None) -> tuple[dict[str, np.ndarray], bool]:
+def _npz(
+    path: Path, names: Sequence[str] | None
+) -> tuple[dict[str, np.ndarray], dict[str, str], bool]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {n: file[n] for n in file.files if not n.endswith(".unit")}
+            stored = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, KeyError) as error:
         raise InputError(f"{path}: not a readable .npz file ({type(error).__name__})") from None
+    units = {n.removesuffix(".unit"): str(a) for n, a in stored.items() if n.endswith(".unit")}
+    arrays = {n: a for n, a in stored.items() if not n.endswith(".unit")}
     exact = bool(arrays.pop("exact_start", np.array(False)))
     state = arrays.pop("state", None)
     if state is not None:
@@ -134,7 +152,7 @@ def _npz(path: Path, names: Sequence[str] | None) -> tuple[dict[str, np.ndarray]
     lengths = {name: len(array) for name, array in found.items()}
     if len(set(lengths.values())) > 1:
         raise InputError(f"{path}: arrays of different lengths: {lengths}")
-    return found, exact
+    return found, units, exact
 
 
 def intervals(times: Sequence[float], dt: float) -> Iterator[tuple[int, float]]:

@@ -96,8 +96,8 @@ def discover(
     names: Sequence[str],
     *,
     degree: int = 2,
-    threshold: float = 0.05,
-    windows: int = 200,
+    threshold: float = 0.02,
+    windows: int = 600,
     width: int | None = None,
     ensemble: int = 100,
     seed: int = 0,
@@ -113,8 +113,9 @@ def discover(
         threshold: a term stays if its contribution is at least this share of the largest one in
             its equation (root mean square over the windows).
         windows: number of test functions, spread over all trajectories.
-        width: samples in a window; a twentieth of a trajectory, at least 9, if None. Should cover
-            a good part of the fastest oscillation and many samples of the noise.
+        width: samples in a window. It should cover a good part of the fastest oscillation and many
+            samples of the noise; None: the lag at which the fastest variable's autocorrelation has
+            fallen to a half, at least 9.
         ensemble: bootstrap members for the intervals; 0 for none.
         seed: of the ensemble.
         time_unit: for the report.
@@ -181,7 +182,7 @@ def _weak(
     total = sum(len(t) for t, _ in runs)
     left, right = [], []
     for t, x in runs:
-        size = min(len(t), max(9, len(t) // 20) if width is None else max(5, width))
+        size = min(len(t), max(9, _memory(x)) if width is None else max(5, width))
         count = max(2, round(windows * len(t) / total))
         theta = library.evaluate(x)
         for start in np.unique(np.linspace(0, len(t) - size, count).round().astype(int)):
@@ -190,6 +191,14 @@ def _weak(
             left.append(-((weight * slope)[:, None] * x[part]).sum(0))
             right.append(((weight * phi)[:, None] * theta[part]).sum(0))
     return np.array(left), np.array(right)
+
+
+def _memory(x: np.ndarray) -> int:
+    """Samples after which the autocorrelation of the fastest variable of (T, d) is a half."""
+    spectrum = np.abs(np.fft.rfft(x - x.mean(0), 2 * len(x), axis=0)) ** 2
+    correlation = np.fft.irfft(spectrum, axis=0)[: len(x)]
+    below = correlation < 0.5 * correlation[1]
+    return int(np.where(below.any(0), below.argmax(0), len(x)).min())
 
 
 def _test_function(t: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
