@@ -33,7 +33,7 @@ def test_strong_order_on_geometric_brownian_motion(method, order):
 
 @pytest.mark.parametrize(("method", "factor"), [("euler-maruyama", 1 / 0.99), ("heun", 1.0)])
 def test_ornstein_uhlenbeck_variance(method, factor):
-    """sigma^2 (1 - exp(-2 theta t)) / (2 theta); 80,000 paths give 0.5 %, four of which are allowed.
+    """sigma^2 (1 - exp(-2 theta t)) / (2 theta); four times the error of 80,000 paths is allowed.
 
     Euler-Maruyama's own stationary variance is larger by the factor 1 / (1 - theta h / 2).
     """
