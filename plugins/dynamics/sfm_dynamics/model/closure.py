@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sfm.data.tokens import Tokens
-from sfm.guard import Guard
+from sfm.model.guard import Guard
 from sfm_dynamics.model.encoders import mass_features
 
 if TYPE_CHECKING:
