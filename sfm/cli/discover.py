@@ -58,6 +58,6 @@ def run(arguments: argparse.Namespace) -> int:
         (name, f"{q['value']:.6g}", "{:.4g} to {:.4g}".format(*q["interval_95"]), q["unit"])
         for name, q in report["quantities"].items()
     ]
-    table(("coefficient", "value", "95 %", "unit"), rows)
+    table(rows, ("coefficient", "value", "95% interval", "unit"))
     warn(report["warnings"])
     return 0
