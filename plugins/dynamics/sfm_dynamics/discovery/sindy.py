@@ -152,7 +152,10 @@ def discover(
     )
 
 
-def _runs(times, states, d: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _runs(
+    times: np.ndarray | Sequence[np.ndarray], states: np.ndarray | Sequence[np.ndarray], d: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Times and states of each trajectory, checked."""
     one = isinstance(states, np.ndarray) and states.ndim == 2
     pairs = [(times, states)] if one else list(zip(times, states, strict=True))
     found = []

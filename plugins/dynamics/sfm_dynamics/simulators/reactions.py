@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from sfm.simulate import Parameter, Setting
-from sfm_dynamics.simulators.ode import Ode, Values, settings
+from sfm_dynamics.simulators.ode import Ode, State, Values, settings
 
 
 class LotkaVolterra(Ode):
@@ -88,7 +88,7 @@ class Robertson(Ode):
         return (1.0, 0.0, 0.0)
 
     @classmethod
-    def conformance_case(cls, **values) -> tuple[Ode, object]:
+    def conformance_case(cls, **values: Any) -> tuple[Ode, State]:
         """Rates of similar size, so that differences of derivatives can be taken."""
         mild = {"k1": 0.5, "k2": 2.0, "k3": 1.5, "dt": 0.2, "method": "radau5"}
         simulator = cls(**{**mild, **values})
