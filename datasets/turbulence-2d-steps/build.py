@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from sfm_fluids.data.building_simulated import check_count
+from sfm_fluids.data.build_options import check_count
 from sfm_fluids.data.dns_2d import Case
 from sfm_fluids.data.next_state import build
 from sfm_fluids.data.specs import TURBULENCE_2D_STEPS

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sfm_fluids.data import building_simulated
+from sfm_fluids.data import building_2d
 from sfm_fluids.data.cases import Ensemble, Resolution
 from sfm_fluids.data.specs import TURBULENCE_2D_UNSEEN
 
@@ -27,7 +27,7 @@ FRACTIONS = (0.35, 0.15, 0.5)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return building_simulated.main(
+    return building_2d.main(
         __doc__, TURBULENCE_2D_UNSEEN, HERE, ENSEMBLES, argv, seed=300, fractions=FRACTIONS
     )
 

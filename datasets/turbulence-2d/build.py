@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sfm_fluids.data import building_simulated
+from sfm_fluids.data import building_2d
 from sfm_fluids.data.cases import Ensemble, Resolution
 from sfm_fluids.data.specs import TURBULENCE_2D
 
@@ -33,7 +33,7 @@ ENSEMBLES = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return building_simulated.main(
+    return building_2d.main(
         __doc__, TURBULENCE_2D, HERE, ENSEMBLES, argv, seed=900, fractions=(0.75, 0.1, 0.15)
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from sfm_fluids.closures.classical import GradientModel
-from sfm_fluids.data import building_simulated as command
+from sfm_fluids.data import building_2d
 from sfm_fluids.data.cases import Ensemble, Resolution, changed, planned
 from sfm_fluids.data.dns_2d import Case, Snapshot, run
 from sfm_fluids.data.pairs import next_state_pairs
@@ -164,7 +164,7 @@ def test_settings_choose_flows_and_reynolds_numbers():
 )
 def test_options_that_change_bundled_data_are_refused(options, message, capsys, tmp_path):
     ensembles = [ENSEMBLE]
-    code = command.main(
+    code = building_2d.main(
         "text",
         TURBULENCE_2D,
         tmp_path,

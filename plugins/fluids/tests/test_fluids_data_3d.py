@@ -11,7 +11,7 @@ from sfm_fluids.data.building_3d import COARSE, FILTER_WIDTH
 from sfm_fluids.data.dns_3d import KINDS, Case3D, Quality3D, Snapshot3D, run
 from sfm_fluids.data.specs import TURBULENCE_3D
 from sfm_fluids.flows.flows_3d import random_velocity, rogallo, taylor_green
-from sfm_fluids.spectral.filter_3d import Filter3D
+from sfm_fluids.spectral.filters import Filter3D
 from sfm_fluids.spectral.grid_3d import Grid3D, inner
 from sfm_fluids.spectral.momentum_flux_3d import momentum_tendency
 from sfm_fluids.spectral.transforms_3d import to_field, to_spectrum

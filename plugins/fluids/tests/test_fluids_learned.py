@@ -11,7 +11,7 @@ from sfm_fluids.learned.local import LocalClosure
 from sfm_fluids.learned.training import StressErrors, deviator, fit, load, save, sharp
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
 from sfm_fluids.quantities import SGS_STRESS
-from sfm_fluids.spectral.filter_2d import Filter, cut_off, outer
+from sfm_fluids.spectral.filters import Filter, cut_off, outer
 from sfm_fluids.spectral.grid_2d import Grid, velocity
 
 from sfm.config import HeadSpec, ModelConfig, Target

@@ -13,7 +13,7 @@ from sfm_fluids.patches.grid_symmetry import mirror_x, quarter_turn
 from sfm_fluids.periodic import vorticity_equation as solver
 from sfm_fluids.periodic.navier_stokes_2d import FlowState, NavierStokes2D
 from sfm_fluids.spectral import grid_2d as spectral
-from sfm_fluids.spectral.filter_2d import Filter
+from sfm_fluids.spectral.filters import Filter
 from sfm_fluids.spectral.grid_2d import Grid
 from sfm_fluids.spectral.momentum_flux_2d import vorticity_tendency
 from sfm_fluids.stepping.etdrk4 import phi

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -14,29 +12,29 @@ from typing import Any
 
 import numpy as np
 
-from sfm.data.atomic import atomic, write_text
+from sfm.data.atomic import atomic
 from sfm.data.labelling import label_all, note
 from sfm.data.spec import DatasetSpec
 from sfm.data.splits import assign
-from sfm.data.storage import GROUP, ID, SPLIT, Column, cache_dir, cell_column, write_dataset
+from sfm.data.storage import Column, write_dataset
+from sfm.errors import InputError, one_line_errors
+from sfm_fluids.data import build_options, case_cache, quality_table
+from sfm_fluids.data.cases import SETTINGS, Ensemble, changed, planned
+from sfm_fluids.data.columns import ROW
 from sfm_fluids.data.dns_2d import Case, Snapshot, run
 from sfm_fluids.data.quality import Quality
-from sfm_fluids.data.rounding import round_mantissa
+from sfm_fluids.data.rounding import STRESS_BITS, VELOCITY_BITS, round_mantissa
 from sfm_fluids.flows.bundled import COARSE, FILTER_WIDTH
 from sfm_fluids.flows.members import Member
 from sfm_fluids.spectral.grid_2d import Grid
 
-VELOCITY_BITS, STRESS_BITS = 14, 9
+MEASURES = tuple(f.name for f in fields(Quality) if f.name != "member")
 
 
 def columns(coarse: Grid) -> tuple[Column, ...]:
     """The columns of a dataset of filtered flows."""
     return (
-        ID,
-        SPLIT,
-        GROUP,
-        cell_column("1"),
-        Column("pbc", shape=(3,), dtype="bool"),
+        *ROW,
         Column("velocity", role="field", shape=(2, *coarse.shape)),
         Column("reynolds", role="condition"),
         Column("viscosity", role="condition"),
@@ -74,8 +72,7 @@ def _row(
 
 
 def _place(case: Case, coarse: Grid, width: float) -> Path:
-    key = hashlib.sha256(f"2|{case!r}|{coarse!r}|{width!r}".encode()).hexdigest()[:24]
-    return cache_dir() / "turbulence" / f"{key}.npz"
+    return case_cache.place(2, case, coarse, width)
 
 
 def keep(
@@ -163,42 +160,84 @@ def build(
     return quality
 
 
-MEASURES = tuple(f.name for f in fields(Quality) if f.name != "member")
-
-
 def write_quality(path: Path, quality: Sequence[tuple[Case, Quality]]) -> None:
     """One line per trajectory: how it was run and how well it was resolved (`Quality`)."""
-    with atomic(path) as scratch, scratch.open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("group", "reynolds", "points", "dt", "precision", *MEASURES))
-        for case, q in quality:
-            head = (trajectory_name(case, q.member), f"{case.reynolds:g}", case.points, case.dt)
-            values = (f"{getattr(q, name):.3g}" for name in MEASURES)
-            table.writerow((*head, case.precision, *values))
-
-
-def quality_table(quality: Sequence[tuple[Case, Quality]]) -> str:
-    """Markdown: one line per trajectory, with how well it was resolved."""
-    lines = [
-        "| Re | grid, bits | dt | flow | rms u | kmax l_d | E(kmax) / max E "
-        "| budget | divergence | residual | CFL |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    header = ("group", "reynolds", "points", "dt", "precision", *MEASURES)
+    rows = []
     for case, q in quality:
-        lines.append(
-            f"| {case.reynolds:.0f} | {case.points}^2, {case.precision[5:]} | {case.dt:g} "
-            f"| {q.member.kind} {q.member.seed} | {q.rms_velocity:.2f} "
-            f"| {q.kmax_dissipation_length:.2f} | {q.spectrum_tail:.1e} "
-            f"| {q.budget_residual:.1e} | {q.max_divergence:.0e} "
-            f"| {q.equation_residual:.1e} | {q.courant:.2f} |"
+        run_as = (trajectory_name(case, q.member), f"{case.reynolds:g}", case.points, case.dt)
+        rows.append((*run_as, case.precision, *(f"{getattr(q, name):.3g}" for name in MEASURES)))
+    quality_table.write_csv(path, header, rows)
+
+
+def resolution(quality: Sequence[tuple[Case, Quality]]) -> str:
+    """Markdown: one line per trajectory, with how well it was resolved."""
+    header = "Re|grid, bits|dt|flow|rms u|kmax l_d|E(kmax) / max E|budget|divergence|residual|CFL"
+    rows = [
+        (
+            f"{case.reynolds:.0f}",
+            f"{case.points}^2, {case.precision[5:]}",
+            f"{case.dt:g}",
+            f"{q.member.kind} {q.member.seed}",
+            f"{q.rms_velocity:.2f}",
+            f"{q.kmax_dissipation_length:.2f}",
+            f"{q.spectrum_tail:.1e}",
+            f"{q.budget_residual:.1e}",
+            f"{q.max_divergence:.0e}",
+            f"{q.equation_residual:.1e}",
+            f"{q.courant:.2f}",
         )
-    return "\n".join(lines)
+        for case, q in quality
+    ]
+    return quality_table.markdown(header.split("|"), rows)
 
 
-def write_table(card: Path, table: str) -> None:
-    """Put the table between the card's `<!-- resolution -->` marks."""
-    start, end = "<!-- resolution -->", "<!-- /resolution -->"
-    text = card.read_text()
-    head, _, rest = text.partition(start)
-    _, _, tail = rest.partition(end)
-    write_text(card, f"{head}{start}\n{table}\n{end}{tail}")
+@one_line_errors
+def main(
+    text: str,
+    spec: DatasetSpec,
+    here: Path,
+    ensembles: Sequence[Ensemble],
+    argv: Sequence[str] | None = None,
+    *,
+    seed: int,
+    fractions: tuple[float, float, float],
+) -> int:
+    """Command line of a `build.py` of filtered two-dimensional flows; the exit code.
+
+    `--set grid=64` is the number of points of the filtered flow; its filter stays three of its
+    spacings wide. What changes the data needs `--out`.
+    """
+    options = build_options.read(
+        text,
+        here,
+        argv,
+        seed=seed,
+        seed_help="of phases",
+        settings=f"cluster=ADDRESS of a Dask scheduler; {', '.join(SETTINGS)}",
+    )
+    settings = options.settings
+    if settings:
+        ensembles = changed(ensembles, settings)
+    other = bool(settings) or options.size is not None or options.seed != seed
+    options.check_elsewhere(here, other)
+    points = _points(settings.get("grid", 32))
+    coarse = Grid(points, points)
+    quality = build(
+        planned(ensembles, options.seed, options.size),
+        spec,
+        options.out,
+        fractions=fractions,
+        coarse=coarse,
+        width=3 * coarse.isotropic_spacing,
+        workers=options.workers,
+        cluster=options.cluster,
+    )
+    quality_table.write_to_card(options.out, resolution(quality))
+    return 0
+
+
+def _points(value: Any) -> int:
+    if not isinstance(value, int) or value < 8:
+        raise InputError(f"--set grid={value}: give a whole number of points, at least 8")
+    return value

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import csv
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields, replace
@@ -17,23 +14,19 @@ from sfm.data.atomic import atomic
 from sfm.data.labelling import label_all
 from sfm.data.spec import DatasetSpec
 from sfm.data.splits import assign
-from sfm.data.storage import GROUP, ID, SPLIT, Column, cache_dir, cell_column, write_dataset
+from sfm.data.storage import Column, write_dataset
 from sfm.errors import InputError, one_line_errors
-from sfm_fluids.data.building_2d import STRESS_BITS, VELOCITY_BITS, write_table
-from sfm_fluids.data.building_simulated import check_count, settings_of
+from sfm_fluids.data import build_options, case_cache, quality_table
+from sfm_fluids.data.columns import ROW
 from sfm_fluids.data.dns_3d import Case3D, Quality3D, Snapshot3D, run
-from sfm_fluids.data.rounding import round_mantissa
+from sfm_fluids.data.rounding import STRESS_BITS, VELOCITY_BITS, round_mantissa
 from sfm_fluids.spectral.grid_3d import Grid3D
 
 COARSE = Grid3D(16, 16, 16)
 FILTER_WIDTH = 3 * COARSE.isotropic_spacing
 
 COLUMNS = (
-    ID,
-    SPLIT,
-    GROUP,
-    cell_column("1"),
-    Column("pbc", shape=(3,), dtype="bool"),
+    *ROW,
     Column("velocity", role="field", shape=(3, *COARSE.shape)),
     Column("reynolds", role="condition"),
     Column("viscosity", role="condition"),
@@ -44,8 +37,7 @@ MEASURES = tuple(f.name for f in fields(Quality3D))
 
 
 def _place(case: Case3D) -> Path:
-    key = hashlib.sha256(f"1|{case!r}|{COARSE!r}|{FILTER_WIDTH!r}".encode()).hexdigest()[:24]
-    return cache_dir() / "turbulence" / f"3d-{key}.npz"
+    return case_cache.place(1, case, COARSE, FILTER_WIDTH, prefix="3d-")
 
 
 def keep(case: Case3D) -> None:
@@ -101,36 +93,39 @@ def build(
         RunError: some cases failed; each is named, the others are kept in the cache.
     """
     label_all(keep, cases, [c.name for c in cases], workers=workers, cluster=cluster)
-    found = (row for case in cases for row in rows(case, fractions))
-    write_dataset(folder, COLUMNS, found, spec.info(filter_width=FILTER_WIDTH))
+    table = (row for case in cases for row in rows(case, fractions))
+    write_dataset(folder, COLUMNS, table, spec.info(filter_width=FILTER_WIDTH))
     quality = []
     for case in cases:
         with np.load(_place(case), allow_pickle=False) as file:
             quality.append((case, Quality3D(**json.loads(str(file["quality"])))))
-    path = folder / "quality.csv"
-    with atomic(path) as scratch, scratch.open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("group", "points", "dt", *MEASURES))
-        for case, q in quality:
-            values = (f"{getattr(q, name):.3g}" for name in MEASURES)
-            table.writerow((case.name, case.points, case.dt, *values))
+    lines = [
+        (case.name, case.points, case.dt, *(f"{getattr(q, name):.3g}" for name in MEASURES))
+        for case, q in quality
+    ]
+    quality_table.write_csv(folder / "quality.csv", ("group", "points", "dt", *MEASURES), lines)
     return quality
 
 
-def quality_table(quality: Sequence[tuple[Case3D, Quality3D]]) -> str:
+def resolution(quality: Sequence[tuple[Case3D, Quality3D]]) -> str:
     """Markdown: one line per trajectory, with how well it was resolved."""
-    lines = [
-        "| trajectory | grid | dt | rms u | kmax l_K | E(kmax) / max E | budget | divergence "
-        "| residual | CFL |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for case, q in quality:
-        lines.append(
-            f"| {case.name} | {case.points}^3 | {case.dt:g} | {q.rms_velocity:.2f} "
-            f"| {q.kmax_kolmogorov_length:.2f} | {q.spectrum_tail:.1e} | {q.budget_residual:.1e} "
-            f"| {q.max_divergence:.0e} | {q.equation_residual:.1e} | {q.courant:.2f} |"
+    header = "trajectory|grid|dt|rms u|kmax l_K|E(kmax) / max E|budget|divergence|residual|CFL"
+    rows = [
+        (
+            case.name,
+            f"{case.points}^3",
+            f"{case.dt:g}",
+            f"{q.rms_velocity:.2f}",
+            f"{q.kmax_kolmogorov_length:.2f}",
+            f"{q.spectrum_tail:.1e}",
+            f"{q.budget_residual:.1e}",
+            f"{q.max_divergence:.0e}",
+            f"{q.equation_residual:.1e}",
+            f"{q.courant:.2f}",
         )
-    return "\n".join(lines)
+        for case, q in quality
+    ]
+    return quality_table.markdown(header.split("|"), rows)
 
 
 @one_line_errors
@@ -144,33 +139,25 @@ def main(
     fractions: tuple[float, float, float],
 ) -> int:
     """Command line of its `build.py`; the exit code. `--size` counts snapshots in all."""
-    parser = argparse.ArgumentParser(description=text.splitlines()[0])
-    parser.add_argument("--size", type=int, help="snapshots in all")
-    parser.add_argument("--workers", type=int, default=1, help="local processes (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="added to the seeds")
-    parser.add_argument("--out", type=Path, default=here, help="folder to write to")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="K=V",
-        help="points=N of the simulation, cluster=ADDRESS of a Dask scheduler",
+    options = build_options.read(
+        text,
+        here,
+        argv,
+        seed=0,
+        seed_help="added to the seeds",
+        settings="points=N of the simulation, cluster=ADDRESS of a Dask scheduler",
     )
-    options = parser.parse_args(argv)
-    settings = settings_of(options.set)
-    cluster = settings.pop("cluster", None)
-    for name in ("size", "workers"):
-        check_count(name, getattr(options, name))
-    own = changed(cases, settings, options.size, options.seed)
-    if own != list(cases) and options.out.resolve() == here.resolve():
-        raise InputError("these options change the data: give --out FOLDER for it")
+    planned = changed(cases, options.settings, options.size, options.seed)
+    options.check_elsewhere(here, planned != list(cases))
     quality = build(
-        own, spec, options.out, fractions=fractions, workers=options.workers, cluster=cluster
+        planned,
+        spec,
+        options.out,
+        fractions=fractions,
+        workers=options.workers,
+        cluster=options.cluster,
     )
-    card = options.out / "README.md"
-    if card.is_file():
-        write_table(card, quality_table(quality))
+    quality_table.write_to_card(options.out, resolution(quality))
     return 0
 
 

@@ -39,8 +39,8 @@ def main(
         raise InputError(f"--size {options.size}: must be at least 1")
     if options.size is not None and options.out.resolve() == here.resolve():
         raise InputError("--size changes the data: give --out FOLDER for it")
-    found = islice(rows(), options.size)
-    write_dataset(options.out, columns, (named(columns, row) for row in found), spec.info(**info))
+    table = (named(columns, row) for row in islice(rows(), options.size))
+    write_dataset(options.out, columns, table, spec.info(**info))
     return 0
 
 

@@ -6,7 +6,7 @@ one batch, and are sampled at equal times through a `Filter`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from sfm_fluids.data.quality import BACKWARD, Budget, Quality, equation_residual
 from sfm_fluids.flows.members import Member, curl_of_force, initial_vorticity
 from sfm_fluids.periodic import vorticity_equation as solver
 from sfm_fluids.spectral import grid_2d as spectral
-from sfm_fluids.spectral.filter_2d import Filter
+from sfm_fluids.spectral.filters import Filter
 from sfm_fluids.spectral.grid_2d import Grid
 
 
@@ -68,6 +68,90 @@ class _Recent:
             self.states.append(hat.to(torch.complex128))
 
 
+class _Ensemble:
+    """The members of a case as one batch, and the worst of what their snapshots show."""
+
+    def __init__(self, case: Case, coarse: Grid, width: float) -> None:
+        self.case = case
+        self.grid = grid = Grid(case.points, case.points)
+        self.coarsen = Filter(grid, coarse, width)
+        omega = torch.stack([initial_vorticity(m, grid) for m in case.members])
+        force = torch.fft.rfft2(torch.stack([curl_of_force(m, grid) for m in case.members]))
+        self.budget = Budget(case.viscosity, case.dt, case.members, grid, force)
+        self.filtered_force = self.coarsen(torch.fft.irfft2(force, s=grid.shape))
+        real = getattr(torch, case.precision)
+        self.hat = solver.to_spectrum(omega.to(real), grid)
+        self.force_hat = force.to(self.hat.dtype)
+        self.mean = torch.zeros(len(omega), 2, dtype=real)
+        self.drag = torch.tensor([m.drag for m in case.members], dtype=torch.float64)
+        self.viscosity = torch.tensor(case.viscosity, dtype=torch.float64)
+        self.courant, self.residual, self.divergence = torch.zeros(
+            3, len(omega), dtype=torch.float64
+        )
+        self.done = 0
+        self.budget(0, self.hat)
+
+    def advance(self, steps: int) -> Sequence[Tensor]:
+        """Take the steps; the modes of the last few."""
+        recent = _Recent(self.budget, self.done, steps)
+        with torch.no_grad():
+            self.hat, self.mean = solver.integrate(
+                self.hat,
+                self.mean,
+                grid=self.grid,
+                viscosity=self.viscosity,
+                drag=self.drag,
+                forcing_hat=self.force_hat,
+                dt=self.case.dt,
+                steps=steps,
+                monitor=recent,
+            )
+        self.done += steps
+        return recent.states
+
+    def snapshot(self, recent: Sequence[Tensor]) -> tuple[Tensor, Tensor, float]:
+        """Filtered velocity (B, 2, H, W), stress (B, 2, 2, H, W), and the largest speed."""
+        case, grid, coarse = self.case, self.grid, self.coarsen.coarse
+        velocity = spectral.velocity(self.vorticity(), grid)
+        speed = velocity.square().sum(1).amax((-2, -1)).sqrt()
+        self.courant = torch.maximum(self.courant, speed * case.dt / grid.spacing[0])
+        resolved, stress = self.coarsen(velocity), self.coarsen.stress(velocity)
+        error = spectral.divergence(resolved, coarse).abs().amax((-2, -1))
+        self.divergence = torch.maximum(self.divergence, error)
+        if len(recent) == len(BACKWARD):
+            omegas = [self.coarsen(solver.to_field(h, grid)) for h in recent]
+            residual = equation_residual(
+                omegas, case.dt, stress, self.filtered_force, self.viscosity, self.drag, coarse
+            )
+            self.residual = torch.maximum(self.residual, residual)
+        return resolved, stress, float(speed.max())
+
+    def vorticity(self) -> Tensor:
+        """(B, H, W) float64."""
+        return solver.to_field(self.hat.to(torch.complex128), self.grid)
+
+    def quality(self, spin_up: int) -> Iterator[Quality]:
+        """Of each member, from the steps after the spin-up."""
+        case = self.case
+        rows = torch.stack(self.budget.rows)[spin_up // self.budget.stride :]
+        enstrophy_loss = 2 * case.viscosity * rows[..., 3, :].amax(0)
+        length = (case.viscosity**3 / enstrophy_loss) ** (1 / 6)
+        budget = self.budget.residual()
+        _, spectrum = spectral.energy_spectrum(self.vorticity(), self.grid)
+        k_max = (case.points - 1) // 3
+        for index, member in enumerate(case.members):
+            yield Quality(
+                member,
+                rms_velocity=float((2 * rows[:, 0, index].mean()).sqrt()),
+                kmax_dissipation_length=float(k_max * length[index]),
+                spectrum_tail=float(spectrum[index, k_max] / spectrum[index].max()),
+                budget_residual=float(budget[index]),
+                max_divergence=float(self.divergence[index]),
+                courant=float(self.courant[index]),
+                equation_residual=float(self.residual[index]),
+            )
+
+
 def run(
     case: Case, coarse: Grid, width: float, log: Callable[[str], None] = lambda text: None
 ) -> Iterator[Snapshot | Quality]:
@@ -76,73 +160,13 @@ def run(
     Raises:
         RunError: the flow became infinite.
     """
-    grid = Grid(case.points, case.points)
-    coarsen = Filter(grid, coarse, width)
-    members = case.members
-    omega = torch.stack([initial_vorticity(m, grid) for m in members])
-    forcing_hat = torch.fft.rfft2(torch.stack([curl_of_force(m, grid) for m in members]))
-    budget = Budget(case.viscosity, case.dt, members, grid, forcing_hat)
-    filtered_force = coarsen(torch.fft.irfft2(forcing_hat, s=grid.shape))
-    real = getattr(torch, case.precision)
-    hat = solver.to_spectrum(omega.to(real), grid)
-    forcing_hat = forcing_hat.to(hat.dtype)
-    mean = torch.zeros(len(members), 2, dtype=real)
-    budget(0, hat)
-    drag = torch.tensor([m.drag for m in members], dtype=torch.float64)
-    viscosity = torch.tensor(case.viscosity, dtype=torch.float64)
-    courant = torch.zeros(len(members), dtype=torch.float64)
-    worst_residual = torch.zeros(len(members), dtype=torch.float64)
-    worst_divergence = torch.zeros(len(members), dtype=torch.float64)
-    spin_up = round(case.spin_up / case.dt)
-    between = round(case.interval / case.dt)
-    done = 0
+    ensemble = _Ensemble(case, coarse, width)
+    spin_up, between = (round(time / case.dt) for time in (case.spin_up, case.interval))
     for number in range(case.snapshots):
-        steps = spin_up if number == 0 else between
-        recent = _Recent(budget, done, steps)
-        with torch.no_grad():
-            hat, mean = solver.integrate(
-                hat,
-                mean,
-                grid=grid,
-                viscosity=viscosity,
-                drag=drag,
-                forcing_hat=forcing_hat,
-                dt=case.dt,
-                steps=steps,
-                monitor=recent,
-            )
-        done += steps
-        velocity = spectral.velocity(solver.to_field(hat.to(torch.complex128), grid), grid)
-        speed = velocity.square().sum(1).amax((-2, -1)).sqrt()
-        courant = torch.maximum(courant, speed * case.dt / grid.spacing[0])
-        resolved, stress = coarsen(velocity), coarsen.stress(velocity)
-        error = spectral.divergence(resolved, coarse).abs().amax((-2, -1))
-        worst_divergence = torch.maximum(worst_divergence, error)
-        if len(recent.states) == len(BACKWARD):
-            omegas = [coarsen(solver.to_field(h, grid)) for h in recent.states]
-            found = equation_residual(
-                omegas, case.dt, stress, filtered_force, viscosity, drag, coarse
-            )
-            worst_residual = torch.maximum(worst_residual, found)
-        log(f"nu={case.viscosity} t={done * case.dt:.2f} max speed {speed.max():.2f}")
-        for index, member in enumerate(members):
-            yield Snapshot(
-                member, number, done * case.dt, resolved[index].numpy(), stress[index].numpy()
-            )
-    rows = torch.stack(budget.rows)
-    enstrophy_loss = 2 * case.viscosity * rows[spin_up // budget.stride :, 3].amax(0)
-    length = (case.viscosity**3 / enstrophy_loss) ** (1 / 6)
-    residual = budget.residual()
-    _, spectrum = spectral.energy_spectrum(solver.to_field(hat.to(torch.complex128), grid), grid)
-    k_max = (case.points - 1) // 3
-    for index, member in enumerate(members):
-        yield Quality(
-            member,
-            rms_velocity=float((2 * rows[spin_up // budget.stride :, 0, index].mean()).sqrt()),
-            kmax_dissipation_length=float(k_max * length[index]),
-            spectrum_tail=float(spectrum[index, k_max] / spectrum[index].max()),
-            budget_residual=float(residual[index]),
-            max_divergence=float(worst_divergence[index]),
-            courant=float(courant[index]),
-            equation_residual=float(worst_residual[index]),
-        )
+        recent = ensemble.advance(between if number else spin_up)
+        resolved, stress, speed = ensemble.snapshot(recent)
+        time = ensemble.done * case.dt
+        log(f"nu={case.viscosity} t={time:.2f} max speed {speed:.2f}")
+        for member, velocity, tau in zip(case.members, resolved, stress, strict=True):
+            yield Snapshot(member, number, time, velocity.numpy(), tau.numpy())
+    yield from ensemble.quality(spin_up)

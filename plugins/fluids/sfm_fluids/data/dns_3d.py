@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sfm_fluids.data.quality import BACKWARD
 from sfm_fluids.periodic.navier_stokes_3d import FlowState3D, NavierStokes3D
-from sfm_fluids.spectral.filter_3d import Filter3D
+from sfm_fluids.spectral.filters import Filter3D
 from sfm_fluids.spectral.grid_3d import Grid3D, divergence, energy_spectrum, inner
 from sfm_fluids.spectral.momentum_flux_3d import momentum_tendency
 from sfm_fluids.spectral.transforms_3d import to_field

@@ -20,7 +20,8 @@ import numpy as np
 
 from sfm.data.sources import fetch, read_member
 from sfm.data.splits import assign
-from sfm.data.storage import GROUP, ID, SPLIT, Column, cell_column
+from sfm.data.storage import Column
+from sfm_fluids.data.columns import ROW
 from sfm_fluids.data.rounding import round_mantissa
 
 WHEEL = ("neuraloperator", "0.3.0", "483b358f2d9823c2")
@@ -29,29 +30,19 @@ PERMEABLE, TIGHT = 0.36, 0.02
 BURGERS_INTERVAL = 1 / 16
 BITS = 15
 
-PERIODIC = Column("pbc", shape=(3,), dtype="bool")
-
 
 def darcy_columns(points: int) -> tuple[Column, ...]:
     """Coefficient in, pressure out, both (points, points)."""
     grid = (points, points)
     return (
-        ID,
-        SPLIT,
-        GROUP,
-        cell_column("1"),
-        PERIODIC,
+        *ROW,
         Column("permeability", role="field", shape=grid),
         Column("pore_pressure", role="label", level="finite-difference", shape=grid),
     )
 
 
 BURGERS_COLUMNS = (
-    ID,
-    SPLIT,
-    GROUP,
-    cell_column("1"),
-    PERIODIC,
+    *ROW,
     Column("velocity", role="field", shape=(16,)),
     Column("viscosity", role="condition"),
     Column("interval", role="condition"),

@@ -14,10 +14,11 @@ import torch
 from sfm.data.labelling import note
 from sfm.data.spec import DatasetSpec
 from sfm.data.splits import assign
-from sfm.data.storage import GROUP, ID, SPLIT, Column, cell_column, write_dataset
-from sfm_fluids.data.building_2d import VELOCITY_BITS, simulated, trajectory_name
+from sfm.data.storage import Column, write_dataset
+from sfm_fluids.data.building_2d import simulated, trajectory_name
+from sfm_fluids.data.columns import ROW
 from sfm_fluids.data.dns_2d import Case, Snapshot
-from sfm_fluids.data.rounding import round_mantissa
+from sfm_fluids.data.rounding import VELOCITY_BITS, round_mantissa
 from sfm_fluids.flows.bundled import COARSE, FILTER_WIDTH, filtered_force
 from sfm_fluids.spectral.grid_2d import velocity as velocity_of_curl
 
@@ -25,11 +26,7 @@ CHANGE_BITS = 11
 NOISE = (1e-3, 3e-2)  # of the training split's states, over their rms velocity
 
 COLUMNS = (
-    ID,
-    SPLIT,
-    GROUP,
-    cell_column("1"),
-    Column("pbc", shape=(3,), dtype="bool"),
+    *ROW,
     Column("velocity", role="field", shape=(2, *COARSE.shape)),
     Column("force", role="field", shape=(2, *COARSE.shape)),
     Column("interval", role="condition"),
@@ -109,5 +106,5 @@ def build(
     log: Any = note,
 ) -> None:
     """Simulate `cases` (or take them from the cache) and write `folder/data`."""
-    found = (row for case in cases for row in rows(case, simulated(case, log)[0], fractions))
-    write_dataset(folder, COLUMNS, found, spec.info(filter_width=FILTER_WIDTH))
+    table = (row for case in cases for row in rows(case, simulated(case, log)[0], fractions))
+    write_dataset(folder, COLUMNS, table, spec.info(filter_width=FILTER_WIDTH))

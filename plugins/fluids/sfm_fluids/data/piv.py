@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from sfm.data.sources import fetch, read_member
-from sfm.data.storage import GROUP, ID, SPLIT, Column, cell_column
+from sfm.data.storage import Column
+from sfm_fluids.data.columns import ROW
 from sfm_fluids.data.rounding import round_mantissa
 from sfm_fluids.files.piv import Field, read_vc7, read_vec
 
@@ -26,11 +27,7 @@ BITS = 11  # relative error below 2.5e-4; the measurement's is above 1e-2
 SOAP_FILM, JET = 0.05, 5.0  # m/s, velocity scales
 
 COLUMNS = (
-    ID,
-    SPLIT,
-    GROUP,
-    cell_column("1"),
-    Column("pbc", shape=(3,), dtype="bool"),
+    *ROW,
     Column("velocity", role="field", shape=(2, SIZE, SIZE)),
     Column("given", role="field", shape=(SIZE, SIZE), dtype="bool"),
     Column("valid", role="field", shape=(SIZE, SIZE), dtype="bool"),

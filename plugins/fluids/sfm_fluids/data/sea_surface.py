@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from sfm.data.sources import fetch, read_member
-from sfm.data.storage import GROUP, ID, SPLIT, Column, cell_column
+from sfm.data.storage import Column
 from sfm.errors import InputError
+from sfm_fluids.data.columns import ROW
 from sfm_fluids.data.rounding import round_mantissa
 
 WHEEL = ("iris-sample-data", "2.5.2", "39d45283bf9e7bff")
@@ -29,11 +30,7 @@ BITS = 15
 SPLIT_MONTHS = {"train": range(36), "validation": range(37, 44), "test": range(45, 53)}
 
 COLUMNS = (
-    ID,
-    SPLIT,
-    GROUP,
-    cell_column("1"),
-    Column("pbc", shape=(3,), dtype="bool"),
+    *ROW,
     Column("sea_surface_temperature", "kelvin", "field", shape=SHAPE),
     Column("ocean", role="field", shape=SHAPE, dtype="bool"),
     Column("length_scale", "m", role="condition"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 from sfm.data.spec import DatasetSpec
 
 _ORIGIN = (
@@ -9,56 +12,44 @@ _ORIGIN = (
     "ETDRK4; float64, on 256^2 points float32), filtered in float64 with a Gaussian of three "
     "coarse spacings and a sharp cut-off"
 )
-_CITATION = ("made with sfm-hub, plugin fluids: datasets/turbulence-2d/build.py",)
+_MADE = "made with sfm-hub, plugin fluids: datasets/"
 _NEURALOPERATOR = "neuraloperator 0.3.0 (wheel on PyPI), neuralop/datasets/data/"
 # the wheel's LICENSE file is MIT; its metadata say "Modified BSD"
 _NEURALOPERATOR_LICENCE = "MIT"
 _LI = "Z. Li et al., Fourier Neural Operator for Parametric Partial Differential Equations, 2021"
 _KOSSAIFI = "J. Kossaifi et al., A Library for Learning Neural Operators, arXiv:2412.10354"
 
-TURBULENCE_2D = DatasetSpec(
+_FLOWS = partial(DatasetSpec, domain="fluids", length_unit="1")
+
+TURBULENCE_2D = _FLOWS(
     name="turbulence-2d",
-    domain="fluids",
     summary="filtered 2-D turbulence and sheared flow with exact subgrid stress, Re 125 to 1000",
     encoder="fluids/patches",
     quantities=("sgs_stress",),
     levels=("DNS",),
     licence="CC0-1.0",
     origin=_ORIGIN,
-    citation=_CITATION,
-    length_unit="1",
+    citation=(_MADE + "turbulence-2d/build.py",),
 )
 
-TURBULENCE_2D_UNSEEN = DatasetSpec(
+TURBULENCE_2D_UNSEEN = replace(
+    TURBULENCE_2D,
     name="turbulence-2d-unseen",
-    domain="fluids",
     summary="the same flows at Re 700 and 2000, which no model has trained on",
-    encoder="fluids/patches",
-    quantities=("sgs_stress",),
-    levels=("DNS",),
-    licence="CC0-1.0",
-    origin=_ORIGIN,
-    citation=_CITATION,
-    length_unit="1",
     held_out=True,
 )
 
-TURBULENCE_2D_STEPS = DatasetSpec(
+TURBULENCE_2D_STEPS = replace(
+    TURBULENCE_2D,
     name="turbulence-2d-steps",
-    domain="fluids",
     summary="filtered 2-D turbulence and what its velocity changes by in 0.1, Re 125, 250, 500",
     encoder="fluids/flow",
     quantities=("velocity_change",),
-    levels=("DNS",),
-    licence="CC0-1.0",
-    origin=_ORIGIN,
-    citation=("made with sfm-hub, plugin fluids: datasets/turbulence-2d-steps/build.py",),
-    length_unit="1",
+    citation=(_MADE + "turbulence-2d-steps/build.py",),
 )
 
-TURBULENCE_3D = DatasetSpec(
+TURBULENCE_3D = _FLOWS(
     name="turbulence-3d",
-    domain="fluids",
     summary="filtered 3-D flows on 16^3 points with exact subgrid stress, Re 50 to 200",
     quantities=("sgs_stress",),
     levels=("DNS",),
@@ -68,50 +59,39 @@ TURBULENCE_3D = DatasetSpec(
         "64^3 points, float32), filtered in float64 with a Gaussian of three coarse spacings and a "
         "sharp cut-off"
     ),
-    citation=("made with sfm-hub, plugin fluids: datasets/turbulence-3d/build.py",),
-    length_unit="1",
+    citation=(_MADE + "turbulence-3d/build.py",),
 )
 
-DARCY = DatasetSpec(
+DARCY = _FLOWS(
     name="darcy-neuraloperator",
-    domain="fluids",
     summary="Darcy flow: permeability of two values to pressure, 16 x 16",
     quantities=("pore_pressure",),
     levels=("finite-difference",),
     licence=_NEURALOPERATOR_LICENCE,
     origin=_NEURALOPERATOR + "darcy_train_16.pt, darcy_test_16.pt",
     citation=(_LI, _KOSSAIFI),
-    length_unit="1",
 )
 
-DARCY_32 = DatasetSpec(
+DARCY_32 = replace(
+    DARCY,
     name="darcy-neuraloperator-32",
-    domain="fluids",
     summary="the test cases of darcy-neuraloperator on 32 x 32 points: transfer to a finer grid",
-    quantities=("pore_pressure",),
-    levels=("finite-difference",),
-    licence=_NEURALOPERATOR_LICENCE,
     origin=_NEURALOPERATOR + "darcy_test_32.pt",
-    citation=(_LI, _KOSSAIFI),
-    length_unit="1",
     held_out=True,
 )
 
-BURGERS = DatasetSpec(
+BURGERS = _FLOWS(
     name="burgers-neuraloperator",
-    domain="fluids",
     summary="Burgers' equation, viscosity 0.01: 1200 random fields and their 16 later states",
     quantities=("velocity",),
     levels=("simulation",),
     licence=_NEURALOPERATOR_LICENCE,
     origin=_NEURALOPERATOR + "burgers_lowres.pt",
     citation=(_LI, _KOSSAIFI),
-    length_unit="1",
 )
 
-SST_OSTIA = DatasetSpec(
+SST_OSTIA = _FLOWS(
     name="sst-ostia",
-    domain="fluids",
     summary="monthly sea-surface temperature along the equator, 2006-2010: forecast the next month",
     quantities=("sea_surface_temperature",),
     levels=("OSTIA",),
@@ -122,12 +102,10 @@ SST_OSTIA = DatasetSpec(
         "system, Remote Sensing of Environment 116, 140 (2012)",
         "Contains public sector information licensed under the Open Government Licence",
     ),
-    length_unit="1",
 )
 
-PIV_MEASURED = DatasetSpec(
+PIV_MEASURED = _FLOWS(
     name="piv-measured",
-    domain="fluids",
     summary="measured velocities (soap film, air jet): predict the vectors that were withheld",
     quantities=("velocity",),
     levels=("PIV",),
@@ -137,6 +115,5 @@ PIV_MEASURED = DatasetSpec(
         "A. Liberzon et al., PIVPy, https://github.com/alexlib/pivpy",
         "F. Moisy, PIVMat toolbox: jet measured at laboratory FAST, Univ. Paris-Sud, CNRS",
     ),
-    length_unit="1",
     held_out=True,
 )

@@ -21,7 +21,7 @@ from sfm.errors import InputError
 from sfm_fluids.evaluation.fields import correlation
 from sfm_fluids.evaluation.reference import Reference
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
-from sfm_fluids.spectral.filter_2d import Filter
+from sfm_fluids.spectral.filters import Filter
 from sfm_fluids.spectral.grid_2d import Grid, velocity
 
 THRESHOLD = 0.95

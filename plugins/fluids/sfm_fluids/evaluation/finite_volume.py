@@ -18,7 +18,7 @@ from sfm_fluids.evaluation.decorrelation import Protocol, Run, follow
 from sfm_fluids.flows.bundled import COARSE, FILTER_WIDTH
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
 from sfm_fluids.periodic.through import interval_of
-from sfm_fluids.spectral.filter_2d import Filter
+from sfm_fluids.spectral.filters import Filter
 from sfm_fluids.spectral.grid_2d import Grid, velocity, vorticity
 from sfm_fluids.staggered.finite_volume_2d import FiniteVolume2D
 

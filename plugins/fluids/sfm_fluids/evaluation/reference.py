@@ -21,7 +21,7 @@ from sfm_fluids.data.dns_2d import Case
 from sfm_fluids.flows.members import curl_of_force, initial_vorticity
 from sfm_fluids.periodic import vorticity_equation as solver
 from sfm_fluids.spectral import grid_2d as spectral
-from sfm_fluids.spectral.filter_2d import Filter
+from sfm_fluids.spectral.filters import Filter
 from sfm_fluids.spectral.grid_2d import Grid
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from sfm.errors import InputError
 from sfm_fluids.flows.members import FLOWS, Member, curl_of_force
-from sfm_fluids.spectral.filter_2d import Filter
+from sfm_fluids.spectral.filters import Filter
 from sfm_fluids.spectral.grid_2d import Grid, velocity
 
 COARSE = Grid(32, 32)

@@ -16,7 +16,7 @@ from sfm.simulate.through import placement
 from sfm_fluids import box
 from sfm_fluids.flows.bundled import COARSE, FILTER_WIDTH, filtered_curl, member_of
 from sfm_fluids.flows.trajectories import trajectories
-from sfm_fluids.spectral.filter_2d import Filter
+from sfm_fluids.spectral.filters import Filter
 from sfm_fluids.spectral.grid_2d import velocity as velocity_of
 from sfm_fluids.spectral.grid_2d import vorticity
 

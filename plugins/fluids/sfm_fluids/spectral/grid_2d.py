@@ -41,6 +41,11 @@ class Grid:
         return self.height, self.width
 
     @property
+    def lengths(self) -> tuple[float, float]:
+        """(y, x)."""
+        return self.length_y, self.length_x
+
+    @property
     def spacing(self) -> tuple[float, float]:
         """(dy, dx)."""
         return self.length_y / self.height, self.length_x / self.width

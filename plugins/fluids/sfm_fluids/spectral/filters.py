@@ -12,32 +12,42 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from sfm.errors import InputError
 from sfm_fluids.spectral.grid_2d import Grid
+from sfm_fluids.spectral.grid_3d import Grid3D
+from sfm_fluids.spectral.transforms_3d import to_field, to_spectrum
+
+G = TypeVar("G", Grid, Grid3D)
 
 
 @dataclass(frozen=True)
-class Filter:
+class _GaussianCutOff(Generic[G]):
     """Gaussian filter of `width` (a length) and cut-off, from a fine grid to a coarse one.
 
     Raises `InputError` if the boxes differ or the coarse grid is not coarser.
     """
 
-    fine: Grid
-    coarse: Grid
+    fine: G
+    coarse: G
     width: float
 
     def __post_init__(self) -> None:
-        if (self.fine.length_x, self.fine.length_y) != (self.coarse.length_x, self.coarse.length_y):
+        if self.fine.lengths != self.coarse.lengths:
             raise InputError("the filter's two grids must share one box")
-        if self.coarse.height > self.fine.height or self.coarse.width > self.fine.width:
+        if any(c > f for c, f in zip(self.coarse.shape, self.fine.shape, strict=True)):
             raise InputError(
                 f"cannot filter {self.fine.shape} points to {self.coarse.shape}: not coarser"
             )
+
+
+@dataclass(frozen=True)
+class Filter(_GaussianCutOff[Grid]):
+    """Of fields in the plane."""
 
     def gain(self) -> Tensor:
         """Float64 (H, W//2+1) on the coarse grid: what a mode is multiplied with."""
@@ -71,12 +81,34 @@ class Filter:
         return self(outer(velocity)) - cut_off(outer(resolved), self.coarse)
 
 
-def outer(velocity: Tensor) -> Tensor:
-    """u_i u_j (..., 2, 2, H, W) of a velocity (..., 2, H, W)."""
-    return velocity.unsqueeze(-3) * velocity.unsqueeze(-4)
+@dataclass(frozen=True)
+class Filter3D(_GaussianCutOff[Grid3D]):
+    """Of spectra of fields in space, which hold only the modes that the grid retains."""
+
+    def spectrum(self, hat: Tensor) -> Tensor:
+        """Spectra (..., *fine.spectral_shape) -> filtered (..., *coarse.spectral_shape)."""
+        kz, ky, kx = self.coarse.cutoff
+        for axis, k in ((-3, kz), (-2, ky)):
+            size = hat.shape[axis]
+            rows = torch.cat((torch.arange(k + 1), torch.arange(size - k, size)))
+            hat = hat.index_select(axis, rows.to(hat.device))
+        k2 = self.coarse.square_wavenumber(device=hat.device)
+        return hat[..., : kx + 1] * torch.exp(-k2 * self.width**2 / 24).to(hat.real.dtype)
+
+    def stress(self, hat: Tensor) -> Tensor:
+        """Exact subgrid stress (..., 3, 3, *coarse.shape) of velocity spectra (..., 3, *fine)."""
+        velocity = to_field(hat, self.fine)
+        flux = self.spectrum(to_spectrum(outer(velocity, axes=3), self.fine))
+        resolved = to_field(self.spectrum(hat), self.coarse)
+        return to_field(flux - to_spectrum(outer(resolved, axes=3), self.coarse), self.coarse)
+
+
+def outer(velocity: Tensor, axes: int = 2) -> Tensor:
+    """u_i u_j (..., d, d, *grid) of a velocity (..., d, *grid) on a grid of d = `axes` axes."""
+    return velocity.unsqueeze(-axes - 1) * velocity.unsqueeze(-axes - 2)
 
 
 def cut_off(field: Tensor, grid: Grid) -> Tensor:
-    """P: without the modes that the 2/3 rule drops."""
+    """P of a field (..., H, W): without the modes that the 2/3 rule drops."""
     hat = torch.fft.rfft2(field) * grid.retained(device=field.device)
     return torch.fft.irfft2(hat, s=grid.shape)
