@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from flow_case import Case
 from sfm_fluids.periodic.advection_2d import Advection2D
-from sfm_fluids.periodic.navier_stokes_2d import FlowState, NavierStokes2D
+from sfm_fluids.periodic.flow_state import FlowState
+from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
 from sfm_fluids.periodic.nonlinear_term_2d import factors_of
 from sfm_fluids.spectral.transforms_2d import to_modes
 

@@ -47,15 +47,15 @@ def stated(
     if field == "velocity":
         check_periodic(sample, dimensions, cls.part)
     settings = {s.name for s in cls.settings_spec}
-    found: dict[str, Any] = {}
+    of_sample: dict[str, Any] = {}
     shape = np.shape(sample.fields.get(field, 0.0))[-dimensions:]
     if len(shape) == dimensions and not {"grid"} & set(given):
         for axis, size in zip(AXES, reversed(shape), strict=False):
-            found["points" if dimensions == 1 else AXES[axis]] = int(size)
+            of_sample["points" if dimensions == 1 else AXES[axis]] = int(size)
     box = lengths(sample, dimensions)
     for axis, length in box.items():
-        found["length" if dimensions == 1 else f"length_{axis}"] = length
-    found = {name: value for name, value in found.items() if name in settings}
+        of_sample["length" if dimensions == 1 else f"length_{axis}"] = length
+    of_sample = {name: value for name, value in of_sample.items() if name in settings}
     if not box and not any(name.startswith("length") for name in given):
         defaults = [s for s in cls.settings_spec if s.name.startswith("length")]
         sizes = " x ".join(f"{s.default:.6g}" for s in defaults)
@@ -67,8 +67,8 @@ def stated(
         )
     for parameter in cls.parameters_spec:
         if parameter.name in sample.conditions:
-            found[parameter.name] = sample.conditions[parameter.name]
-    return {name: value for name, value in found.items() if name not in given}
+            of_sample[parameter.name] = sample.conditions[parameter.name]
+    return {name: value for name, value in of_sample.items() if name not in given}
 
 
 def stating(simulator: Simulator) -> dict[str, float]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sfm_fluids.closures.classical import GradientModel, subgrid_dissipation
 from sfm_fluids.evaluation.metrics import a_priori, correlation, relative_error
-from sfm_fluids.flows.random_vorticity import random_vorticity
+from sfm_fluids.flows.flows_2d import random_vorticity
 from sfm_fluids.patches.encoder import PatchEncoder
 from sfm_fluids.patches.grid_symmetry import QUARTER, quarter_turn
 from sfm_fluids.patches.stress_head import GAIN, StressHead, tensor_basis

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sfm_fluids.flows.random_vorticity import random_vorticity
+from sfm_fluids.flows.flows_2d import random_vorticity
 from sfm_fluids.learned.convolutional import ConvolutionalClosure
 from sfm_fluids.learned.local import LocalClosure
 from sfm_fluids.learned.training import StressErrors, deviator, fit, load, save, sharp

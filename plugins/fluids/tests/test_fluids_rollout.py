@@ -9,7 +9,8 @@ from functools import partial
 import pytest
 import torch
 from sfm_fluids.closures.classical import Smagorinsky
-from sfm_fluids.periodic import advection_2d, navier_stokes_2d
+from sfm_fluids.periodic import advection_2d, flow_state
+from sfm_fluids.periodic.flow_state import modes_of
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
 from sfm_fluids.stepping.stacked import Stacks, Work
 from sfm_fluids.stepping.stepper import STEPPERS
@@ -195,8 +196,8 @@ def test_the_fast_kernels_give_the_readable_terms_numbers():
             if sim.closure is not None:
                 sim.closure.to(dtype)
             state = state._replace(mean_velocity=state.mean_velocity.to(dtype))
-            flow = sim.flow_term(state.mean_velocity, 0.0)
-            term, modes = flow.term(), sim._modes(state)
+            flow = sim.nonlinear_term(state.mean_velocity, 0.0)
+            term, modes = flow.term(), modes_of(state, sim.grid)
             wanted = term.function(modes, 0.3, *term.tensors)
             with torch.no_grad():
                 pairs = torch.view_as_real(modes)
@@ -444,7 +445,7 @@ def test_a_complex_linear_part_takes_the_terms_kernels():
     linear = sim.linear_operator().detach() + 0.3j
     ends, slopes = [], []
     for plain in (False, True):
-        modes = sim._modes(state).detach().requires_grad_()
+        modes = modes_of(state, sim.grid).detach().requires_grad_()
         term = sim.nonlinear()
         given = (lambda w, t, term=term: term.function(w, t, *term.tensors)) if plain else term
         end = sim.integrate(modes, 3, linear=linear, term=given)
@@ -459,7 +460,7 @@ def test_a_complex_linear_part_takes_the_terms_kernels():
 def test_factors_follow_a_linear_part_that_is_changed_in_place():
     sim, state = case("none")
     with torch.no_grad():
-        linear, modes = sim.linear_operator(), sim._modes(state)
+        linear, modes = sim.linear_operator(), modes_of(state, sim.grid)
         before = sim.integrate(modes, 2, linear=linear)
         linear.mul_(5)
         after = sim.integrate(modes, 2, linear=linear)
@@ -469,7 +470,7 @@ def test_factors_follow_a_linear_part_that_is_changed_in_place():
 
 def test_a_term_that_ran_in_inference_mode_serves_training():
     sim, state = case("none", grid=72, dt=1e-3)
-    term, modes = sim.nonlinear(), sim._modes(state).detach()
+    term, modes = sim.nonlinear(), modes_of(state, sim.grid).detach()
     with torch.inference_mode():
         sim.integrate(modes, 1, term=term)
     modes.requires_grad_()
@@ -529,7 +530,7 @@ def test_the_value_of_the_last_stage_is_left_out_where_nobody_asks_for_it(monkey
     """Redoing a step for the initial state's gradient takes N three times, not four."""
     sim, state = case("none", grid=8)
     monkeypatch.setattr(BUDGET, "limit", 0)
-    flow = sim.flow_term(state.mean_velocity, 0.0)
+    flow = sim.nonlinear_term(state.mean_velocity, 0.0)
     counts = {"value": 0, "pull": 0}
 
     def counted(name: str, function):
@@ -545,7 +546,7 @@ def test_the_value_of_the_last_stage_is_left_out_where_nobody_asks_for_it(monkey
     )
     for learned, wanted in ((False, (3, 1)), (True, (4, 0))):
         sim.requires_grad_(learned)
-        modes = sim._modes(state).requires_grad_()
+        modes = modes_of(state, sim.grid).requires_grad_()
         end = sim.integrate(modes, 2, term=term)
         torch.autograd.grad(torch.view_as_real(end).square().sum(), modes)
         assert (counts["value"], counts["pull"]) == tuple(2 * n for n in wanted)
@@ -568,7 +569,7 @@ def test_a_batch_in_chunks_is_the_batch(monkeypatch):
     )
     ends, slopes = [], []
     for points in (2**17, 2 * 64 * 3):
-        monkeypatch.setattr(navier_stokes_2d, "CACHE", points)
+        monkeypatch.setattr(flow_state, "CACHE", points)
         assert sim._chunk(batch) == (0 if points > 1000 else 2)
         end = sim(batch, 3)
         ends.append(torch.cat((end.vorticity.flatten(), end.scalars.flatten())))

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from sfm_fluids.closures.classical import GradientModel, Smagorinsky
-from sfm_fluids.flows.random_vorticity import random_vorticity
+from sfm_fluids.flows.flows_2d import random_vorticity
 from sfm_fluids.patches.grid_symmetry import mirror_x, quarter_turn
 from sfm_fluids.periodic import vorticity_equation as solver
-from sfm_fluids.periodic.navier_stokes_2d import FlowState, NavierStokes2D
+from sfm_fluids.periodic.flow_state import FlowState
+from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
 from sfm_fluids.spectral import grid_2d as spectral
 from sfm_fluids.spectral.filters import Filter
 from sfm_fluids.spectral.grid_2d import Grid

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from sfm_fluids.periodic.flow_state import modes_of
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
 from sfm_fluids.spectral.grid_2d import Grid
 from sfm_fluids.stepping import cnrk3
@@ -158,7 +159,7 @@ def test_adaptive_steps_agree_with_fixed_ones_and_obey_the_courant_limit():
         wanted, found = fixed(fixed.state(), 50), free(free.state(), 1)
         error = (found.vorticity - wanted.vorticity).abs().max() / wanted.vorticity.abs().max()
         assert error.item() < 1e-5
-        modes = free._modes(free.state())
+        modes = modes_of(free.state(), free.grid)
         rate = free.courant_rate(modes)
         speed = free.velocity(free.state()).abs().amax((0, 2, 3))
     assert rate == pytest.approx(float(speed.sum()) * 16 / (2 * math.pi), rel=1e-12)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sfm_fluids.data.specs import TURBULENCE_2D_STEPS
-from sfm_fluids.flows.random_vorticity import random_vorticity
+from sfm_fluids.flows.flows_2d import random_vorticity
 from sfm_fluids.patches.flow_encoder import FlowEncoder
 from sfm_fluids.patches.surrogate import FlowSurrogate, for_sample, velocities
 from sfm_fluids.patches.taylor import Motion, derivatives
@@ -30,7 +30,7 @@ GRID = Grid(16, 24, 16 / 12 * math.pi, 2 * math.pi)
 def flow(seed: int = 1, grid: Grid = GRID) -> torch.Tensor:
     """(2, H, W), with the modes that the 2/3 rule keeps."""
     omega = random_vorticity(grid, 2.0, 1.0, seed)
-    kept = torch.fft.irfft2(torch.fft.rfft2(omega) * grid.retained(), s=grid.shape)
+    kept = torch.fft.irfft2(torch.fft.rfft2(omega) * grid.dealias_mask(), s=grid.shape)
     return velocity(kept, grid)
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import Tensor
 
 from sfm.simulate import Parameter, Setting
@@ -28,16 +25,14 @@ FILTER_RATIO = Parameter(
 )
 
 
-def chosen(values: Mapping[str, Any], closure: object | None) -> dict[str, Any]:
-    """Constructor keywords in which a given closure takes the built-in one's place."""
-    return dict(values) if closure is None else {"subgrid": "none", **values}
+def built_in(name: str, constant: Tensor, ratio: Tensor | None = None) -> Stateless | None:
+    """The closure called `name`; None for "none".
 
-
-def built_in(name: str, constant: Tensor, ratio: Tensor) -> Stateless | None:
-    """The closure called `name`; None for "none"."""
+    constant: C of Smagorinsky's model; ratio: filter width over spacing, of the gradient model.
+    """
     if name == "smagorinsky":
         return Stateless(_smagorinsky, (constant,))
-    if name == "gradient":
+    if name == "gradient" and ratio is not None:
         return Stateless(_gradient, (ratio,))
     return Stateless(DynamicSmagorinsky()) if name == "dynamic-smagorinsky" else None
 

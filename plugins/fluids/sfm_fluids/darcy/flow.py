@@ -153,11 +153,11 @@ class Darcy(Simulator):
     @classmethod
     def stated(cls, sample: Sample, **values: Any) -> dict[str, Any]:
         """Cells, extent, parameters and periodic sides of a sample."""
-        found = box.stated(cls, sample, "permeability", 2, values)
+        settings = box.stated(cls, sample, "permeability", 2, values)
         for i, sides in enumerate((SIDES[:2], SIDES[2:])):
             if sample.pbc[i] and not set(sides) & set(values):
-                found |= dict.fromkeys(sides, "periodic")
-        return found
+                settings |= dict.fromkeys(sides, "periodic")
+        return settings
 
     def state(self, sample: Sample | None = None) -> DarcyState:
         """The medium of a sample with a field `permeability` (H, W), or the setting `medium`.

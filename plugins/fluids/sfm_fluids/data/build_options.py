@@ -32,6 +32,11 @@ class Options:
     cluster: str | None
     settings: dict[str, Any]
 
+    @property
+    def parallel(self) -> dict[str, Any]:
+        """Keywords of the builders: how many processes, or which cluster."""
+        return {"workers": self.workers, "cluster": self.cluster}
+
     def check_elsewhere(self, here: Path, changed: bool) -> None:
         """Refuse to write other data over the bundled ones.
 

@@ -179,13 +179,7 @@ def resolution(quality: Sequence[tuple[Case, Quality]]) -> str:
             f"{case.points}^2, {case.precision[5:]}",
             f"{case.dt:g}",
             f"{q.member.kind} {q.member.seed}",
-            f"{q.rms_velocity:.2f}",
-            f"{q.kmax_dissipation_length:.2f}",
-            f"{q.spectrum_tail:.1e}",
-            f"{q.budget_residual:.1e}",
-            f"{q.max_divergence:.0e}",
-            f"{q.equation_residual:.1e}",
-            f"{q.courant:.2f}",
+            *quality_table.measured(q, "kmax_dissipation_length"),
         )
         for case, q in quality
     ]
@@ -230,8 +224,7 @@ def main(
         fractions=fractions,
         coarse=coarse,
         width=3 * coarse.isotropic_spacing,
-        workers=options.workers,
-        cluster=options.cluster,
+        **options.parallel,
     )
     quality_table.write_to_card(options.out, resolution(quality))
     return 0

@@ -115,13 +115,7 @@ def resolution(quality: Sequence[tuple[Case3D, Quality3D]]) -> str:
             case.name,
             f"{case.points}^3",
             f"{case.dt:g}",
-            f"{q.rms_velocity:.2f}",
-            f"{q.kmax_kolmogorov_length:.2f}",
-            f"{q.spectrum_tail:.1e}",
-            f"{q.budget_residual:.1e}",
-            f"{q.max_divergence:.0e}",
-            f"{q.equation_residual:.1e}",
-            f"{q.courant:.2f}",
+            *quality_table.measured(q, "kmax_kolmogorov_length"),
         )
         for case, q in quality
     ]
@@ -154,8 +148,7 @@ def main(
         spec,
         options.out,
         fractions=fractions,
-        workers=options.workers,
-        cluster=options.cluster,
+        **options.parallel,
     )
     quality_table.write_to_card(options.out, resolution(quality))
     return 0

@@ -87,11 +87,11 @@ def planned(ensembles: Iterable[Ensemble], seed: int, size: int | None = None) -
     """All cases of the ensembles; `size` snapshots in all, evenly fewer or more than they say."""
     ensembles = list(ensembles)
     total = sum(e.trajectories * e.snapshots for e in ensembles)
-    found = []
+    plan = []
     for e in ensembles:
         count = e.snapshots if size is None else max(1, round(e.snapshots * size / total))
-        found += cases(e.resolutions, e.interval, count, seed, kinds=e.kinds, first=e.first)
-    return found
+        plan += cases(e.resolutions, e.interval, count, seed, kinds=e.kinds, first=e.first)
+    return plan
 
 
 SETTINGS = ("grid", "reynolds", "flows", "interval", "spin_up", "snapshots", "points", "dt")
@@ -121,12 +121,12 @@ def changed(ensembles: Iterable[Ensemble], settings: dict[str, Any]) -> list[Ens
     for kind in flows or ():
         if kind not in FLOWS:
             raise InputError(f"--set flows: no flow '{kind}' (known: {', '.join(FLOWS)})")
-    found = []
+    selected = []
     for e in ensembles:
         # kinds keep their seeds whether or not others are left out
         for number, kind in enumerate(e.kinds):
             if flows is None or kind in flows:
-                found.append(
+                selected.append(
                     replace(
                         e,
                         kinds=(kind,),
@@ -136,12 +136,12 @@ def changed(ensembles: Iterable[Ensemble], settings: dict[str, Any]) -> list[Ens
                         snapshots=int(settings.get("snapshots", e.snapshots)),
                     )
                 )
-    if not found:
+    if not selected:
         raise InputError(f"--set flows={flows}: this dataset has none of them")
-    for e in found:
+    for e in selected:
         _check_steps(e)
         _check_points(e, settings.get("grid"))
-    return found
+    return selected
 
 
 def _check_number(key: str, value: Any, *, whole: bool = False) -> None:
@@ -173,16 +173,16 @@ def _several(value: Any) -> list[Any] | None:
 def _resolutions(
     listed: tuple[Resolution, ...], settings: dict[str, Any]
 ) -> tuple[Resolution, ...]:
-    wanted = _several(settings.get("reynolds"))
-    found = listed
-    if wanted is not None:
-        found = tuple(_resolution(float(re), listed) for re in wanted)
-    own = {
+    numbers = _several(settings.get("reynolds"))
+    chosen = listed
+    if numbers is not None:
+        chosen = tuple(_resolution(float(re), listed) for re in numbers)
+    overrides = {
         k: type(getattr(listed[0], k))(settings[k])
         for k in ("points", "dt", "spin_up")
         if k in settings
     }
-    return tuple(replace(r, **own) for r in found)
+    return tuple(replace(r, **overrides) for r in chosen)
 
 
 def _resolution(reynolds: float, listed: tuple[Resolution, ...]) -> Resolution:

@@ -165,8 +165,8 @@ def run(
             continue
         simulator.warnings(state)  # raises if the flow blew up
         resolved, stress = to_field(recent[-1], coarse), coarsen.stress(hat)
-        found = equation_residual(recent, case, stress, force, coarsen)
-        quality.equation_residual = max(quality.equation_residual, found)
+        residual = equation_residual(recent, case, stress, force, coarsen)
+        quality.equation_residual = max(quality.equation_residual, residual)
         error = float(to_field(divergence(recent[-1], coarse), coarse).abs().max())
         quality.max_divergence = max(quality.max_divergence, error)
         speed = float(to_field(hat, simulator.grid).square().sum(1).max().sqrt())

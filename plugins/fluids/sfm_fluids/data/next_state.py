@@ -56,7 +56,7 @@ def disturbance(velocity: np.ndarray, generator: torch.Generator) -> tuple[np.nd
     level = math.exp(low + (high - low) * float(torch.rand((), generator=generator)))
     white = torch.randn(COARSE.shape, dtype=torch.float64, generator=generator)
     ky, kx = COARSE.wavenumbers()
-    hat = torch.fft.rfft2(white) * COARSE.retained() * torch.sqrt(kx**2 + ky**2)
+    hat = torch.fft.rfft2(white) * COARSE.dealias_mask() * torch.sqrt(kx**2 + ky**2)
     noise = velocity_of_curl(torch.fft.irfft2(hat, s=COARSE.shape), COARSE).numpy()
     rms = level * float(np.sqrt(np.mean(velocity**2)))
     return noise * rms / np.sqrt(np.mean(noise**2)), rms

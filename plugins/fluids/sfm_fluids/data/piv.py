@@ -93,10 +93,10 @@ def rows() -> Iterator[dict[str, Any]]:
                 across_to = slice(left + j * SIZE, left + (j + 1) * SIZE)
                 valid = field.valid[down_to, across_to]
                 measured = field.velocity[:, down_to, across_to] / scale
-                own = f"{name}-{i}{j}" if down * across > 1 else name
-                given = valid & ~withheld(valid, own)
+                piece = f"{name}-{i}{j}" if down * across > 1 else name
+                given = valid & ~withheld(valid, piece)
                 yield {
-                    "id": own,
+                    "id": piece,
                     "split": "test",
                     "group": name,
                     "cell": np.diag([2 * math.pi, 2 * math.pi, 1.0]),

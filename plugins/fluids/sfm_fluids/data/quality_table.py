@@ -23,6 +23,25 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
+def measured(quality: object, length: str) -> list[str]:
+    """The measures that all trajectories have, as the table prints them.
+
+    Args:
+        quality: their values by name.
+        length: which of them is the smallest length times the largest kept wavenumber.
+    """
+    printed = {
+        "rms_velocity": ".2f",
+        length: ".2f",
+        "spectrum_tail": ".1e",
+        "budget_residual": ".1e",
+        "max_divergence": ".0e",
+        "equation_residual": ".1e",
+        "courant": ".2f",
+    }
+    return [format(getattr(quality, name), how) for name, how in printed.items()]
+
+
 def write_to_card(folder: Path, table: str) -> None:
     """Put the table between the marks `<!-- resolution -->` of the folder's card, if it has one."""
     card = folder / "README.md"

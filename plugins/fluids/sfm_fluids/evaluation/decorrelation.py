@@ -41,19 +41,19 @@ def decorrelation_time(
         (B,); the last time for curves that stay above.
     """
     rho = np.where(np.isfinite(correlations), correlations, -1.0)
-    found = np.full(rho.shape[1], times[-1], dtype=np.float64)
+    lost_at = np.full(rho.shape[1], times[-1], dtype=np.float64)
     for index, curve in enumerate(rho.T):
         below = np.flatnonzero(curve < threshold)
         if not len(below):
             continue
         n = int(below[0])
         if n == 0:
-            found[index] = times[0]
+            lost_at[index] = times[0]
             continue
         before, after = (np.log(max(1 - curve[i], 1e-12)) for i in (n - 1, n))
         part = (np.log(1 - threshold) - before) / max(after - before, 1e-12)
-        found[index] = times[n - 1] + np.clip(part, 0, 1) * (times[n] - times[n - 1])
-    return found
+        lost_at[index] = times[n - 1] + np.clip(part, 0, 1) * (times[n] - times[n - 1])
+    return lost_at
 
 
 @dataclass(frozen=True)

@@ -98,9 +98,9 @@ class FiniteVolumeRollouts(Through):
 
     def windows(self, samples: Sequence[Sample]) -> list[tuple[int, ...]]:
         """Runs of consecutive snapshots of Kolmogorov flows."""
-        own = [n for n, s in enumerate(samples) if f"-{KIND}-" in s.id]
-        found = self.rollouts.windows([samples[n] for n in own])
-        return [tuple(own[i] for i in window) for window in found]
+        indices = [n for n, s in enumerate(samples) if f"-{KIND}-" in s.id]
+        runs = self.rollouts.windows([samples[n] for n in indices])
+        return [tuple(indices[i] for i in window) for window in runs]
 
     def losses(self, closure: nn.Module | None, windows: Sequence[Sequence[Sample]]) -> Tensor:
         data = Filter(COARSE, COARSE, FILTER_WIDTH)
@@ -126,9 +126,9 @@ class FiniteVolumeRollouts(Through):
         total = torch.zeros(len(windows), dtype=dtype, device=device)
         for number in range(1, self.snapshots + 1):
             state = solver(state, steps)
-            found = data(solver.observe(state)["vorticity"])
+            omega = data(solver.observe(state)["vorticity"])
             target = vorticity(exact[:, number], COARSE).to(dtype)
-            error = (found - target).flatten(1).norm(dim=1)
+            error = (omega - target).flatten(1).norm(dim=1)
             total = total + error / target.flatten(1).norm(dim=1)
         return total / self.snapshots
 

@@ -44,12 +44,12 @@ def coarse_solver(
         force_curl=vorticity(force, grid),
         closure=closure,
     )
-    state, found = sim.from_velocity(field), []
+    state, fields = sim.from_velocity(field), []
     with torch.no_grad():
         for _ in range(steps):
             state = sim(state, substeps)
-            found.append(sim.velocity(state)[0])
-    return torch.stack(found)
+            fields.append(sim.velocity(state)[0])
+    return torch.stack(fields)
 
 
 def scores(
@@ -76,18 +76,18 @@ def scores(
 
 def _row(group: list[Sample], forecast: Forecast) -> dict[str, Tensor]:
     exact = velocities(group)[1:]
-    found = forecast(group[0], len(exact)).to(exact)
+    predicted = forecast(group[0], len(exact)).to(exact)
     height, width = exact.shape[-2:]
     grid = Grid(height, width, float(height), float(width))
-    curls = [vorticity(f, grid) for f in (found, exact)]
-    energy = [f.square().sum(1).mean((-2, -1)) for f in (found, exact)]
+    curls = [vorticity(f, grid) for f in (predicted, exact)]
+    energy = [f.square().sum(1).mean((-2, -1)) for f in (predicted, exact)]
     enstrophy = [c.square().mean((-2, -1)) for c in curls]
     return {
-        "vrmse": vrmse(found, exact).mean(1),
-        "nrmse": nrmse(found.flatten(1, 2), exact.flatten(1, 2)),
-        "nrmse_global": nrmse(found.flatten(1, 2), exact.flatten(1, 2), time=0),
+        "vrmse": vrmse(predicted, exact).mean(1),
+        "nrmse": nrmse(predicted.flatten(1, 2), exact.flatten(1, 2)),
+        "nrmse_global": nrmse(predicted.flatten(1, 2), exact.flatten(1, 2), time=0),
         "vorticity_correlation": correlation(*curls),
-        "band_rmse": band_rmse(found, exact, bands=BANDS).square().sum(1).sqrt(),
+        "band_rmse": band_rmse(predicted, exact, bands=BANDS).square().sum(1).sqrt(),
         "energy_ratio": energy[0] / energy[1],
         "enstrophy_ratio": enstrophy[0] / enstrophy[1],
     }

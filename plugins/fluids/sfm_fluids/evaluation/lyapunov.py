@@ -79,19 +79,11 @@ def lyapunov(  # noqa: C901
         InputError: a number out of range, or a state that is no tensor without `pack`.
         RunError: the trajectories are not finite.
     """
-    pack = pack or getattr(simulator, "pack", None)
-    unpack = unpack or getattr(simulator, "unpack", None)
-    if pack is None or unpack is None:
-        if not isinstance(state, Tensor):
-            raise InputError(
-                f"{simulator.part}: its state is a {type(state).__name__}, no tensor; "
-                "give pack and unpack"
-            )
-        pack, unpack = _itself, _first
+    to_vector, to_state = _coefficients(simulator, state, pack, unpack)
     dt = float(getattr(simulator, "dt", 0.0)) if dt is None else dt
     if not dt > 0:
         raise InputError(f"{simulator.part}: has no setting dt; give dt, the time of one step")
-    start = pack(state).detach()
+    start = to_vector(state).detach()
     if start.ndim != 2:
         raise InputError(f"{simulator.part}: coefficients {tuple(start.shape)} are not (B, n)")
     if not 1 <= count <= start.shape[1]:
@@ -100,27 +92,48 @@ def lyapunov(  # noqa: C901
     if intervals < 1 or steps < 1 or skip < 0:
         raise InputError(f"intervals={intervals}, steps={steps}, skip={skip}: need >= 1, 1, 0")
 
-    to_state, to_vector = unpack, pack
-
     def advance(x: Tensor) -> Tensor:
         return to_vector(simulator(to_state(x, state), steps))
 
     generator = torch.Generator().manual_seed(seed)
     first = torch.randn(len(start), start.shape[1], count, generator=generator, dtype=torch.float64)
-    frame = torch.linalg.qr(first.to(start)).Q
-    growth = torch.zeros(len(start), count, dtype=torch.float64, device=start.device)
-    x = start
-    with torch.no_grad():
-        for number in range(skip + intervals):
-            x, moved = propagate(advance, x, frame)
-            frame, r = torch.linalg.qr(moved)
-            if number >= skip:
-                growth += r.diagonal(dim1=-2, dim2=-1).abs().double().log()
+    growth, end = _growth(advance, start, first, skip, intervals)
     if not bool(torch.isfinite(growth).all()):
         raise RunError(f"{simulator.part}: the trajectories blew up; take a smaller dt")
     rates = growth / (intervals * steps * dt)
     scatter = rates.std(0) if len(rates) > 1 else torch.full_like(rates[0], torch.nan)
-    return Lyapunov(rates.mean(0), scatter / len(rates) ** 0.5, rates, to_state(x, state))
+    return Lyapunov(rates.mean(0), scatter / len(rates) ** 0.5, rates, to_state(end, state))
+
+
+def _coefficients(
+    simulator: Simulator, state: Any, pack: Pack | None, unpack: Unpack | None
+) -> tuple[Pack, Unpack]:
+    """How states become vectors and back: what is given, the simulator's own, or the state."""
+    pack = pack or getattr(simulator, "pack", None)
+    unpack = unpack or getattr(simulator, "unpack", None)
+    if pack is not None and unpack is not None:
+        return pack, unpack
+    if not isinstance(state, Tensor):
+        raise InputError(
+            f"{simulator.part}: its state is a {type(state).__name__}, no tensor; "
+            "give pack and unpack"
+        )
+    return _itself, _first
+
+
+@torch.no_grad()
+def _growth(
+    advance: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor, skip: int, intervals: int
+) -> tuple[Tensor, Tensor]:
+    """Logarithm of the growth of each direction, (B, count), after `skip` intervals; the end."""
+    frame = torch.linalg.qr(vectors.to(x)).Q
+    growth = torch.zeros(len(x), vectors.shape[-1], dtype=torch.float64, device=x.device)
+    for number in range(skip + intervals):
+        x, moved = propagate(advance, x, frame)
+        frame, r = torch.linalg.qr(moved)
+        if number >= skip:
+            growth += r.diagonal(dim1=-2, dim2=-1).abs().double().log()
+    return growth, x
 
 
 def propagate(

@@ -73,9 +73,9 @@ def a_priori(
         for name, closure in table.items():
             with torch.no_grad():
                 stress = closure(velocity, spacing)
-            own = subgrid_dissipation(velocity, stress, spacing)
+            predicted_flux = subgrid_dissipation(velocity, stress, spacing)
             last = [_array(x.permute(0, 3, 4, 1, 2)) for x in (stress, exact)]
-            collected[name].append((*last, _array(own), _array(flux)))
+            collected[name].append((*last, _array(predicted_flux), _array(flux)))
     result = {}
     for name, rows in collected.items():
         p, t, q, exact_q = (np.concatenate(part) for part in zip(*rows, strict=True))

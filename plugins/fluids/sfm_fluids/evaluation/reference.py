@@ -86,7 +86,7 @@ def _simulate(case: Case, kept: Grid, log: Callable[[str], None]) -> Tensor:
     force = torch.fft.rfft2(torch.stack([curl_of_force(m, grid) for m in case.members]))
     mean = torch.zeros(len(hat), 2, dtype=real)
     drag = torch.tensor([m.drag for m in case.members], dtype=torch.float64)
-    found = []
+    kept_fields = []
     for number in range(case.snapshots):
         steps = round((case.interval if number else case.spin_up) / case.dt)
         hat, mean = solver.integrate(
@@ -99,9 +99,9 @@ def _simulate(case: Case, kept: Grid, log: Callable[[str], None]) -> Tensor:
             dt=case.dt,
             steps=steps,
         )
-        found.append(keep(solver.to_field(hat, grid)).float())
-        speed = float(spectral.velocity(found[-1], kept).abs().amax())
+        kept_fields.append(keep(solver.to_field(hat, grid)).float())
+        speed = float(spectral.velocity(kept_fields[-1], kept).abs().amax())
         log(f"t = {case.spin_up + number * case.interval:.2f}, largest velocity {speed:.2f}")
-        if not torch.isfinite(found[-1]).all():
+        if not torch.isfinite(kept_fields[-1]).all():
             raise RunError(f"the reference at viscosity {case.viscosity} blew up: reduce dt")
-    return torch.stack(found)
+    return torch.stack(kept_fields)

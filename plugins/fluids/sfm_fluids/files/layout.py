@@ -139,33 +139,33 @@ def lengths_of(content: Content, sizes: Mapping[str, int]) -> dict[str, float]:
             spaced, a contradiction, or one axis without a length.
     """
     stated = {**content.attributes, **content.arrays}
-    found: dict[str, float] = {}
+    lengths: dict[str, float] = {}
     for axis, size in sizes.items():
         names = (f"length_{axis}", "length") if len(sizes) == 1 else (f"length_{axis}",)
         for name in names:
             if name in stated:
-                found[axis] = number(stated[name], name, content.where)
-                if found[axis] <= 0:
-                    raise InputError(f"{content.where}: {name}={found[axis]} must be positive")
+                lengths[axis] = number(stated[name], name, content.where)
+                if lengths[axis] <= 0:
+                    raise InputError(f"{content.where}: {name}={lengths[axis]} must be positive")
         coordinates = content.arrays.get(axis)
         if coordinates is None or np.shape(coordinates) != (size,):
             continue
         whole = size * _gap(coordinates, axis, content.where)
-        if axis in found and abs(whole / found[axis] - 1) > 1e-3:
+        if axis in lengths and abs(whole / lengths[axis] - 1) > 1e-3:
             raise InputError(
-                f"{content.where}: length_{axis}={found[axis]:g}, but {size} points "
+                f"{content.where}: length_{axis}={lengths[axis]:g}, but {size} points "
                 f"{whole / size:g} apart make {whole:g}"
             )
-        found.setdefault(axis, whole)
-    if not found:
+        lengths.setdefault(axis, whole)
+    if not lengths:
         return {}
-    spacing = {a: found[a] / sizes[a] for a in found}
+    spacing = {a: lengths[a] / sizes[a] for a in lengths}
     first = next(iter(spacing.values()))
     for axis in sizes:  # only one length: cells are square
-        found.setdefault(axis, first * sizes[axis])
-        if abs(found[axis] / sizes[axis] / first - 1) < 1e-6:
-            found[axis] = first * sizes[axis]
-    return {axis: found[axis] for axis in sizes}
+        lengths.setdefault(axis, first * sizes[axis])
+        if abs(lengths[axis] / sizes[axis] / first - 1) < 1e-6:
+            lengths[axis] = first * sizes[axis]
+    return {axis: lengths[axis] for axis in sizes}
 
 
 def _gap(x: np.ndarray, axis: str, where: str) -> float:
@@ -187,16 +187,16 @@ def boundaries_of(content: Content, axes: tuple[str, ...]) -> dict[str, str]:
         InputError: another word.
     """
     stated = {**content.attributes, **content.arrays}
-    found = {}
+    kinds = {}
     for axis in axes:
         name = f"boundary_{axis}"
         if name in stated:
-            found[axis] = text(stated[name]).lower()
-            if found[axis] not in BOUNDARY:
+            kinds[axis] = text(stated[name]).lower()
+            if kinds[axis] not in BOUNDARY:
                 raise InputError(
-                    f"{content.where}: {name}='{found[axis]}' is none of {', '.join(BOUNDARY)}"
+                    f"{content.where}: {name}='{kinds[axis]}' is none of {', '.join(BOUNDARY)}"
                 )
-    return found
+    return kinds
 
 
 def to_samples(content: Content, stem: str) -> list[Sample]:  # noqa: C901
@@ -299,16 +299,16 @@ def _conditions(
         InputError: `reynolds` or another that physics needs is no number.
     """
     known = {*(f"length_{a}" for a in AXES), "length", *AXES, *TIMES, "unit", "units", "velocity"}
-    found = {}
+    conditions = {}
     for name, value in {**content.attributes, **content.arrays}.items():
         if name in known or name.startswith(("boundary_", "_")) or name.endswith(".unit"):
             continue
         array = np.asarray(value)
         if name in NUMBERS or (array.size == 1 and array.dtype.kind in "fiu"):
-            found[name] = number(value, name, content.where)
+            conditions[name] = number(value, name, content.where)
         elif array.shape in ((steps,), (steps, 1)) and array.dtype.kind in "fiu" and steps > 1:
-            found[name] = number(array[step], name, content.where)
-    return found
+            conditions[name] = number(array[step], name, content.where)
+    return conditions
 
 
 NUMBERS = ("reynolds", "viscosity", "drag", "interval")

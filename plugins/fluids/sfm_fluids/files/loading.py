@@ -71,7 +71,7 @@ def _load_npz(path: Path, names: Collection[str] | None) -> dict[str, np.ndarray
     import zipfile
 
     budget = Budget(path)
-    found = {}
+    arrays = {}
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             name = member.filename.removesuffix(".npy")
@@ -85,5 +85,5 @@ def _load_npz(path: Path, names: Collection[str] | None) -> dict[str, np.ndarray
             if int(np.prod(header[0], dtype=object)) * header[2].itemsize > member.file_size:
                 raise InputError(f"{path}: '{name}' is longer than the file that holds it")
             with archive.open(member) as handle:
-                found[name] = np.lib.format.read_array(handle, allow_pickle=False)
-    return found
+                arrays[name] = np.lib.format.read_array(handle, allow_pickle=False)
+    return arrays

@@ -91,7 +91,7 @@ def read_vc7(raw: bytes, where: str) -> Field:
 
 
 def _scale(text: str, axis: str, where: str) -> tuple[float, str]:
-    found = re.search(rf"FrameScale{axis}0=([-\d.]+)\s+[-\d.]+\s+(\S+)", text)
-    if found is None:
+    match = re.search(rf"FrameScale{axis}0=([-\d.]+)\s+[-\d.]+\s+(\S+)", text)
+    if match is None:
         raise InputError(f"{where}: no scale of {axis}")
-    return float(found[1]), found[2]
+    return float(match[1]), match[2]

@@ -49,31 +49,31 @@ def load_flow(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
         InputError: as `load_arrays`; a box that contradicts itself or is not evenly divided.
     """
     content = _content(Path(path), (*names, "velocity"))
-    found = _picked(content, names)
+    arrays = _picked(content, names)
     shape = np.shape(content.arrays.get("velocity", 0.0))
     dimensions = layout.dimensions_of(shape)
     axes = layout.AXES[:dimensions]
     sizes = dict(zip(axes, reversed(shape[-dimensions:]), strict=False))
     for axis, length in layout.lengths_of(content, sizes).items():
-        found[f"length_{axis}"] = np.asarray(length)
+        arrays[f"length_{axis}"] = np.asarray(length)
     for axis, kind in layout.boundaries_of(content, axes).items():
-        found[f"boundary_{axis}"] = np.asarray(kind)
-    return found
+        arrays[f"boundary_{axis}"] = np.asarray(kind)
+    return arrays
 
 
 def _content(path: Path, names: Iterable[str]) -> Content:
     """The file, with the arrays `names` and whatever says where a velocity is."""
     if _holds_well(path):
         return _one_run(read_well(path), str(path))
-    wanted = {*names, *BOX, *layout.AXES, "length"}
-    if "velocity" in wanted:
-        wanted |= {n for group in layout.COMPONENTS for n in (*group, *map(str.upper, group))}
-    return layout.composed(load(path, wanted))
+    asked = {*names, *BOX, *layout.AXES, "length"}
+    if "velocity" in asked:
+        asked |= {n for group in layout.COMPONENTS for n in (*group, *map(str.upper, group))}
+    return layout.composed(load(path, asked))
 
 
 def _picked(content: Content, names: Iterable[str]) -> dict[str, np.ndarray]:
-    found = {**content.attributes, **content.arrays}
-    picked = {name: np.asarray(found[name]) for name in names if name in found}
+    values = {**content.attributes, **content.arrays}
+    picked = {name: np.asarray(values[name]) for name in names if name in values}
     for name, array in picked.items():
         if array.dtype.kind not in "fiub":
             raise InputError(f"{content.where}: '{name}' does not hold numbers")

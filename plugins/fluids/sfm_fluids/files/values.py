@@ -23,10 +23,10 @@ def number(value: Any, name: str, where: str) -> float:
         raise InputError(f"{where}: {name} holds {array.size} values, not one number")
     if array.dtype.kind not in "fiub":
         raise InputError(f"{where}: {name}={text(value)!r} is not a number")
-    found = float(array.reshape(()))
-    if not math.isfinite(found):
-        raise InputError(f"{where}: {name}={found} is not a finite number")
-    return found
+    single = float(array.reshape(()))
+    if not math.isfinite(single):
+        raise InputError(f"{where}: {name}={single} is not a finite number")
+    return single
 
 
 def standard_error(arrays: Mapping[str, Any], quantity: str, path: Path) -> dict[str, float]:
@@ -48,8 +48,8 @@ def text(value: Any) -> str:
     array = np.asarray(value)
     item = array.reshape(-1)[0] if array.size == 1 else value
     item = item.item() if isinstance(item, np.generic) else item
-    found = item.decode(errors="replace") if isinstance(item, bytes) else str(item)
-    return found if len(found) < 200 else f"{found[:200]}..."
+    printed = item.decode(errors="replace") if isinstance(item, bytes) else str(item)
+    return printed if len(printed) < 200 else f"{printed[:200]}..."
 
 
 def texts(value: Any) -> list[str]:

@@ -202,13 +202,13 @@ def _write_boundaries(group: Any, data: WellData) -> None:
         for kind in dict.fromkeys(ends):
             mask = np.zeros(len(data.coordinates[axis]), dtype=bool)
             mask[0], mask[-1] = ends[0] == kind, ends[1] == kind
-            own = group.create_group(f"{axis}_{kind.lower()}")
-            own.attrs["associated_dims"] = [axis]
-            own.attrs["associated_fields"] = []
-            own.attrs["bc_type"] = kind
-            own.attrs["sample_varying"] = False
-            own.attrs["time_varying"] = False
-            own["mask"] = mask
+            side = group.create_group(f"{axis}_{kind.lower()}")
+            side.attrs["associated_dims"] = [axis]
+            side.attrs["associated_fields"] = []
+            side.attrs["bc_type"] = kind
+            side.attrs["sample_varying"] = False
+            side.attrs["time_varying"] = False
+            side["mask"] = mask
 
 
 def is_well(file: Any) -> bool:

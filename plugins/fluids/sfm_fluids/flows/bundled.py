@@ -21,12 +21,12 @@ def member_of(name: str) -> Member:
     """
     try:
         _, kind, seed = name.split("-")[:3]
-        found = Member(kind, int(seed))
+        member = Member(kind, int(seed))
     except ValueError:
-        found = None
-    if found is None or found.kind not in FLOWS:
+        member = None
+    if member is None or member.kind not in FLOWS:
         raise InputError(f"{name}: not a row of turbulence-2d, whose force is known")
-    return found
+    return member
 
 
 def filtered_curl(member: Member) -> Tensor:

@@ -98,11 +98,11 @@ def _hermitian(hat: Tensor) -> Tensor:
 def _scaled(hat: Tensor, grid: Grid3D, spectrum: Spectrum) -> Tensor:
     k, now = energy_spectrum(hat, grid)
     shell, unit = shells(grid)
-    wanted = spectrum(k) * unit
+    energy = spectrum(k) * unit
     whole = min(c * 2 * math.pi / n for c, n in zip(grid.cutoff, grid.lengths, strict=True))
-    wanted[k > whole * (1 + 1e-9)] = 0.0
-    wanted[0] = 0.0
-    gain = torch.where(now > 0, wanted / now, torch.zeros_like(now)).sqrt()
+    energy[k > whole * (1 + 1e-9)] = 0.0
+    energy[0] = 0.0
+    gain = torch.where(now > 0, energy / now, torch.zeros_like(now)).sqrt()
     return hat * gain[shell]
 
 

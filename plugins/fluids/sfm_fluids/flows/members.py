@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sfm_fluids.flows.random_vorticity import random_vorticity
+from sfm_fluids.flows.flows_2d import random_vorticity
 from sfm_fluids.spectral.forcing import kolmogorov_curl, ring_curl
 from sfm_fluids.spectral.grid_2d import Grid
 

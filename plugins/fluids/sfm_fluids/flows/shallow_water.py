@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from sfm_fluids.flows.random_vorticity import random_vorticity
+from sfm_fluids.flows.flows_2d import random_vorticity
 from sfm_fluids.spectral import grid_2d as spectral
 from sfm_fluids.spectral.grid_2d import Grid
 

@@ -12,7 +12,7 @@ def trajectories(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
 
     The id of a row is that of its trajectory, a hyphen and a number: `re125-ring-902-003`.
     """
-    found: dict[str, list[Sample]] = {}
+    groups: dict[str, list[Sample]] = {}
     for sample in samples:
-        found.setdefault(sample.id.rpartition("-")[0], []).append(sample)
-    return {k: sorted(v, key=lambda s: s.conditions["time"]) for k, v in found.items()}
+        groups.setdefault(sample.id.rpartition("-")[0], []).append(sample)
+    return {k: sorted(v, key=lambda s: s.conditions["time"]) for k, v in groups.items()}

@@ -79,7 +79,7 @@ class LearnedInterpolation(nn.Module):
         from sfm_fluids.staggered.interpolation import FaceValues
 
         weights = self.weights(u, v)
-        found = {}
+        values = {}
         for number, (name, (component, first, axis)) in enumerate(SIDES.items()):
             field = (u, v)[component]
             other = -1 if axis == -2 else -2
@@ -91,8 +91,8 @@ class LearnedInterpolation(nn.Module):
                 ],
                 dim=-3,
             )
-            found[name] = (weights[..., number, :, :, :] * points).sum(-3)
-        return FaceValues(**found)
+            values[name] = (weights[..., number, :, :, :] * points).sum(-3)
+        return FaceValues(**values)
 
     def weights(self, u: Tensor, v: Tensor) -> Tensor:
         """(..., 4, 12, H, W), each dozen with the sum 1."""
@@ -107,5 +107,5 @@ class LearnedInterpolation(nn.Module):
             x = nn.functional.silu(x) if number < self.layers - 1 else x
         free = x.to(u.dtype).unflatten(1, (len(SIDES), POINTS - 1))
         moved = torch.einsum("pz,bszyx->bspyx", self.null.to(u.dtype), free)
-        found = self.linear.to(u.dtype)[:, None, None] + moved
-        return found.reshape(*batch, *found.shape[1:])
+        weights = self.linear.to(u.dtype)[:, None, None] + moved
+        return weights.reshape(*batch, *weights.shape[1:])

@@ -58,10 +58,10 @@ class StressErrors(Through):
         if getattr(closure, "filter_ratio", None) == 0.0:
             velocity, stress = sharp(velocity, stress)
         exact = deviator(stress)
-        found = torch.zeros_like(exact)
+        predicted = torch.zeros_like(exact)
         if closure is not None:
-            found = deviator(closure(velocity.to(dtype), COARSE.isotropic_spacing))
-        return (found - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)
+            predicted = deviator(closure(velocity.to(dtype), COARSE.isotropic_spacing))
+        return (predicted - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)
 
 
 def sharp(velocity: Tensor, stress: Tensor) -> tuple[Tensor, Tensor]:

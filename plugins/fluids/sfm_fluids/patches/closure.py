@@ -71,8 +71,8 @@ class PatchClosure(nn.Module):
         else:
             places = [(-i, -j) for i in range(size) for j in range(size)]
             moved = torch.cat([velocity.roll(place, (-2, -1)) for place in places])
-            found = self._stress(moved).chunk(len(places))
-            back = [s.roll((-i, -j), (-2, -1)) for s, (i, j) in zip(found, places, strict=True)]
+            stresses = self._stress(moved).chunk(len(places))
+            back = [s.roll((-i, -j), (-2, -1)) for s, (i, j) in zip(stresses, places, strict=True)]
             stress = torch.stack(back).mean(0)
         return clip_backscatter(velocity, stress) if self.no_backscatter else stress
 

@@ -8,7 +8,7 @@ equation of motion gives. All in units of the cell and of the flow's own strain.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +25,15 @@ from sfm_fluids.patches.encoder import PatchEncoder
 from sfm_fluids.patches.taylor import Motion, derivatives
 
 N_BASIS = 8  # vectors of every cell that the head combines
+
+
+class Bridge(NamedTuple):
+    """What a flow is carried across, in box units: (B,) but for the spacing of the cells."""
+
+    spacing: float
+    interval: Tensor
+    viscosity: Tensor
+    drag: Tensor
 
 
 class FlowEncoder(PatchEncoder):
@@ -69,15 +78,9 @@ class FlowEncoder(PatchEncoder):
         def number(name: str) -> Tensor:
             return torch.tensor([float(sample.conditions.get(name, 0.0))], dtype=torch.float64)
 
-        return self.with_motion(
-            plain,
-            velocity,
-            None if force is None else torch.from_numpy(np.array(force, dtype=np.float64))[None],
-            spacing=spacing,
-            interval=number("interval"),
-            viscosity=number("viscosity"),
-            drag=number("drag"),
-        )
+        bridge = Bridge(spacing, number("interval"), number("viscosity"), number("drag"))
+        given = None if force is None else torch.from_numpy(np.array(force, dtype=np.float64))[None]
+        return self._with_motion(plain, _motion(plain, velocity, given, bridge))
 
     def tokenize_flow(
         self,
@@ -90,48 +93,15 @@ class FlowEncoder(PatchEncoder):
         drag: Tensor,
     ) -> Tokens:
         """Tokens of B flows (B, 2, H, W); differentiable. Numbers are (B,), in box units."""
-        return self.with_motion(
-            self.tokenize_field(velocity),
-            velocity,
-            force,
-            spacing=spacing,
-            interval=interval,
-            viscosity=viscosity,
-            drag=drag,
-        )
+        tokens = self.tokenize_field(velocity)
+        bridge = Bridge(spacing, interval, viscosity, drag)
+        return self._with_motion(tokens, _motion(tokens, velocity, force, bridge))
 
-    def with_motion(
-        self,
-        tokens: Tokens,
-        velocity: Tensor,
-        force: Tensor | None,
-        *,
-        spacing: float,
-        interval: Tensor,
-        viscosity: Tensor,
-        drag: Tensor,
-    ) -> Tokens:
+    def _with_motion(self, tokens: Tokens, motion: Motion) -> Tokens:
         """The patches' tokens with the flow's motion: more features, and extras `change`.
 
         Extras: `change` (N, s^2, 2, K), the vectors of each cell that the head combines.
         """
-        g = tokens.extras["velocity_scale"]
-        by = g[:, None, None, None]
-        mean = velocity.mean((-2, -1), keepdim=True)
-        if force is None:
-            force = torch.zeros_like(velocity)
-        elif bool((mean.detach().abs() > 1e-3 * by).any()):
-            raise InputError(
-                f"{tokens.ids[0]}: a steady force and a mean flow at once: take the mean off, or "
-                "leave the force out"
-            )
-        motion = Motion(
-            (velocity - mean) / by,
-            force * spacing / by**2,
-            interval * g / spacing,
-            viscosity / (g * spacing),
-            drag * spacing / g,
-        )
         first, second = derivatives(motion)
         size = self.patch
         t = motion.interval[:, None, None, None]
@@ -144,15 +114,11 @@ class FlowEncoder(PatchEncoder):
         tokens = tokens.replace(extras={**tokens.extras, "interval": motion.interval})
         basis = self._basis(tokens, u, b1, b2)
         damped1, damped2 = basis[..., 5], basis[..., 6]
-        d = offsets(size, u)
         vectors = torch.stack([v.mean(1) for v in (u, damped1, damped2, f)], -1)
-        slope = torch.einsum("nci,cj->nij", damped1, d)
-        slope = 0.5 * (slope + slope.transpose(1, 2))
-        trace = 0.5 * slope.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
-        slope = slope - trace * torch.eye(2, dtype=u.dtype, device=u.device)
         pad = nn.functional.pad
-        tensors = from_matrix(pad(slope, (0, 1, 0, 1)).unsqueeze(-1))
-        whole = torch.stack(
+        gradient = _deviator(torch.einsum("nci,cj->nij", damped1, offsets(size, u)))
+        tensors = from_matrix(pad(gradient, (0, 1, 0, 1)).unsqueeze(-1))
+        of_flow = torch.stack(
             (
                 torch.log(motion.interval + 1e-6),
                 torch.log(motion.viscosity + 1e-6),
@@ -160,9 +126,9 @@ class FlowEncoder(PatchEncoder):
             ),
             -1,
         )[tokens.system]
-        own = torch.stack([torch.log1p(x.square().sum(-1).mean(1)) for x in (u, b1)], -1)
+        sizes = torch.stack([torch.log1p(x.square().sum(-1).mean(1)) for x in (u, b1)], -1)
         return tokens.replace(
-            scalars=torch.cat((tokens.scalars, whole, own), 1),
+            scalars=torch.cat((tokens.scalars, of_flow, sizes), 1),
             vectors=torch.cat((tokens.vectors, pad(vectors, (0, 0, 0, 1))), 2),
             tensors=torch.cat((tokens.tensors, tensors), 2),
             extras={**tokens.extras, "change": basis},
@@ -188,8 +154,8 @@ class FlowEncoder(PatchEncoder):
             return torch.stack((w * y, -w * x), -1) * (q * t)[..., None]
 
         q1 = q[..., None]
-        found = (u, lap, strained(u), turned(u), q1**3 * b1, q1 * b1, q1**2 * b2)
-        return torch.stack((*found, strained(q1 * b1) - turned(q1 * b1)), -1)
+        vectors = (u, lap, strained(u), turned(u), q1**3 * b1, q1 * b1, q1**2 * b2)
+        return torch.stack((*vectors, strained(q1 * b1) - turned(q1 * b1)), -1)
 
     closure = Encoder.closure  # supplies none
 
@@ -202,3 +168,35 @@ class FlowEncoder(PatchEncoder):
         for name, move, output in grid_symmetries(self.patch, generator):
             if name != "boost":
                 yield name, move, output
+
+
+def _motion(tokens: Tokens, velocity: Tensor, force: Tensor | None, bridge: Bridge) -> Motion:
+    """The flow (B, 2, H, W) without its mean, in units of the cell and of its own strain.
+
+    Raises:
+        InputError: a force together with a mean flow.
+    """
+    g = tokens.extras["velocity_scale"]
+    by = g[:, None, None, None]
+    mean = velocity.mean((-2, -1), keepdim=True)
+    if force is None:
+        force = torch.zeros_like(velocity)
+    elif bool((mean.detach().abs() > 1e-3 * by).any()):
+        raise InputError(
+            f"{tokens.ids[0]}: a steady force and a mean flow at once: take the mean off, or "
+            "leave the force out"
+        )
+    return Motion(
+        (velocity - mean) / by,
+        force * bridge.spacing / by**2,
+        bridge.interval * g / bridge.spacing,
+        bridge.viscosity / (g * bridge.spacing),
+        bridge.drag * bridge.spacing / g,
+    )
+
+
+def _deviator(matrix: Tensor) -> Tensor:
+    """The symmetric part of (N, 2, 2) without its trace."""
+    symmetric = 0.5 * (matrix + matrix.transpose(1, 2))
+    trace = 0.5 * symmetric.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
+    return symmetric - trace * torch.eye(2, dtype=matrix.dtype, device=matrix.device)

@@ -80,9 +80,9 @@ class StressHead(Head):
         c = c + torch.einsum("nka,ca->nck", slopes[:, :-1], d)
         stress = torch.einsum("nck,nckij->ncij", c, tensor_basis(strain, laplacian))
         solid = to_matrix(self.direct(features.tensors * tensor_gate)).squeeze(-1)
-        own = torch.einsum("nai,nij,nbj->nab", frame, solid, frame).unsqueeze(1)
+        turned = torch.einsum("nai,nij,nbj->nab", frame, solid, frame).unsqueeze(1)
         outer = torch.einsum("na,cb->ncab", slopes[:, -1], d)
-        stress = stress + own + outer + outer.transpose(-1, -2)
+        stress = stress + turned + outer + outer.transpose(-1, -2)
         scale = inputs.extras["velocity_scale"][inputs.system].square()
         stress = GAIN * scale.reshape(-1, 1, 1, 1) * stress
         return on_grid(stress, inputs)

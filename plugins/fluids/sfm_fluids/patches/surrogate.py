@@ -102,7 +102,7 @@ class FlowSurrogate(nn.Module):
     @staticmethod
     def _curl(field: Tensor, grid: Grid) -> Tensor:
         """Vorticity with the modes that the 2/3 rule keeps."""
-        hat = torch.fft.rfft2(vorticity(field, grid)) * grid.retained(device=field.device)
+        hat = torch.fft.rfft2(vorticity(field, grid)) * grid.dealias_mask(device=field.device)
         return torch.fft.irfft2(hat, s=grid.shape)
 
     def rollout(self, field: Tensor, steps: int) -> Tensor:

@@ -40,7 +40,7 @@ def derivatives(motion: Motion) -> tuple[Tensor, Tensor]:
     grid = Grid(height, width, float(height), float(width))
     real, device = motion.velocity.dtype, str(motion.velocity.device)
     iky, ikx = derivative_factors(grid, real, device)
-    keep = grid.retained(device=device)
+    keep = grid.dealias_mask(device=device)
 
     def curl(field: Tensor) -> Tensor:
         hat = torch.fft.rfft2(field)
@@ -61,9 +61,9 @@ def derivatives(motion: Motion) -> tuple[Tensor, Tensor]:
         )
 
     omega = curl(motion.velocity)
-    own = advection(omega)
-    first = own + push - loss * omega
+    still = advection(omega)
+    first = still + push - loss * omega
     # advection is quadratic: its derivative along `first` is a difference, exactly
-    second = advection(omega + first) - own - advection(first) - loss * first
+    second = advection(omega + first) - still - advection(first) - loss * first
     t = motion.interval[:, None, None, None]
     return t * field(first), 0.5 * t**2 * field(second)

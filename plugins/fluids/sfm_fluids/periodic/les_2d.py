@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor, nn
-
 from sfm.simulate import Parameter, Setting
-from sfm_fluids.closures.built_in import FILTER_RATIO, SUBGRID, built_in, chosen, mean_flux
+from sfm_fluids.closures.built_in import FILTER_RATIO, SUBGRID
+from sfm_fluids.periodic.large_eddy import CITATIONS, LargeEddy
 from sfm_fluids.periodic.navier_stokes_2d import FlowState, NavierStokes2D
 from sfm_fluids.quantities import SUBGRID_DISSIPATION
-from sfm_fluids.stepping.stateless import Stateless
 
 
-class LargeEddy2D(NavierStokes2D):
+class LargeEddy2D(LargeEddy, NavierStokes2D):
     """Large-eddy simulation in two dimensions: Navier-Stokes for the filtered velocity.
 
         du/dt + u . grad u = -grad p + nu lap u - alpha u + f - div tau,   div u = 0
@@ -39,6 +36,7 @@ class LargeEddy2D(NavierStokes2D):
     """
 
     part: ClassVar[str] = "fluids/les-2d"
+    axes: ClassVar[int] = 2
     summary: ClassVar[str] = "large-eddy simulation in 2-D, periodic, with a choice of closures"
     parameters_spec: ClassVar[tuple[Parameter, ...]] = (
         *NavierStokes2D.parameters_spec,
@@ -53,33 +51,8 @@ class LargeEddy2D(NavierStokes2D):
     )
     citations = (  # type: ignore[assignment]
         *NavierStokes2D.citations,
-        "https://doi.org/10.1063/1.857955",  # Germano et al. 1991
-        "https://doi.org/10.1063/1.858280",  # Lilly 1992
+        *CITATIONS,
     )
-
-    filter_ratio: Tensor
-
-    def __init__(
-        self,
-        *,
-        closure: nn.Module | None = None,
-        forcing: nn.Module | None = None,
-        force_curl: Tensor | None = None,
-        dtype: torch.dtype = torch.float64,
-        **values: Any,
-    ) -> None:
-        """As `NavierStokes2D`; a closure replaces the built-in one unless both are named.
-
-        Raises:
-            InputError: a value out of bounds, cells that are not square, or two closures.
-        """
-        super().__init__(
-            closure=closure,
-            forcing=forcing,
-            force_curl=force_curl,
-            dtype=dtype,
-            **chosen(values, closure),
-        )
 
     @classmethod
     def conformance_case(cls, **values: Any) -> tuple[NavierStokes2D, FlowState]:
@@ -90,14 +63,3 @@ class LargeEddy2D(NavierStokes2D):
         case = {"grid": 16, "dt": 0.05, "viscosity": 0.01, "hyperviscosity_power": 2}
         simulator = cls(**{**case, "subgrid": "smagorinsky", **values})
         return simulator, simulator.state()
-
-    def _closure(self) -> Stateless | None:
-        own = built_in(self.subgrid, self.smagorinsky_constant, self.filter_ratio)
-        return own if self.closure is None else Stateless(self.closure)
-
-    def observe(self, state: FlowState) -> dict[str, Tensor]:
-        """Those of the parent, and `subgrid_dissipation` (B,)."""
-        found = super().observe(state)
-        velocity, spacing = found["velocity"], min(self.grid.spacing)
-        flux = mean_flux(self._closure(), velocity, spacing, 2)
-        return {**found, "subgrid_dissipation": flux}

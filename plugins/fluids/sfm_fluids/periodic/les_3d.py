@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor, nn
-
-from sfm.errors import InputError
 from sfm.simulate import Parameter, Setting
-from sfm_fluids.closures.built_in import (
-    FILTER_RATIO,
-    SMAGORINSKY_CONSTANT,
-    SUBGRID,
-    built_in,
-    chosen,
-    mean_flux,
-)
+from sfm_fluids.closures.built_in import FILTER_RATIO, SMAGORINSKY_CONSTANT, SUBGRID
+from sfm_fluids.periodic.large_eddy import CITATIONS, LargeEddy
 from sfm_fluids.periodic.navier_stokes_3d import FlowState3D, NavierStokes3D
 from sfm_fluids.quantities import SUBGRID_DISSIPATION
-from sfm_fluids.stepping.stateless import Stateless
 
 
-class LargeEddy3D(NavierStokes3D):
+class LargeEddy3D(LargeEddy, NavierStokes3D):
     """Large-eddy simulation in three dimensions: Navier-Stokes for the filtered velocity.
 
         du/dt + div(u u + tau) = -grad p + nu lap u + f,   div u = 0
@@ -46,6 +35,7 @@ class LargeEddy3D(NavierStokes3D):
     """
 
     part: ClassVar[str] = "fluids/les-3d"
+    axes: ClassVar[int] = 3
     summary: ClassVar[str] = "large-eddy simulation in 3-D, periodic, with a choice of closures"
     parameters_spec: ClassVar[tuple[Parameter, ...]] = (
         *NavierStokes3D.parameters_spec,
@@ -56,32 +46,8 @@ class LargeEddy3D(NavierStokes3D):
     observables = (*NavierStokes3D.observables, SUBGRID_DISSIPATION)
     citations = (
         *NavierStokes3D.citations,
-        "https://doi.org/10.1063/1.857955",  # Germano et al. 1991
-        "https://doi.org/10.1063/1.858280",  # Lilly 1992
+        *CITATIONS,
     )
-
-    smagorinsky_constant: Tensor
-    filter_ratio: Tensor
-    subgrid: str
-
-    def __init__(
-        self,
-        *,
-        closure: nn.Module | None = None,
-        force: Tensor | None = None,
-        dtype: torch.dtype = torch.float64,
-        **values: Any,
-    ) -> None:
-        """As `NavierStokes3D`; a closure replaces the built-in one unless both are named.
-
-        Raises:
-            InputError: a value out of bounds, cells that are not cubic, or two closures.
-        """
-        super().__init__(closure=closure, force=force, dtype=dtype, **chosen(values, closure))
-        if self.closure is not None and self.subgrid != "none":
-            raise InputError(f"{self.part}: give a closure or subgrid='{self.subgrid}', not both")
-        if self.subgrid != "none":
-            _ = self.grid.isotropic_spacing
 
     @classmethod
     def conformance_case(cls, **values: Any) -> tuple[NavierStokes3D, FlowState3D]:
@@ -92,13 +58,3 @@ class LargeEddy3D(NavierStokes3D):
         case = {"grid": 8, "dt": 0.1, "initial": "random", "peak_wavenumber": 1.5}
         simulator = cls(**{**case, "forcing": "abc", "subgrid": "smagorinsky", **values})
         return simulator, simulator.state()
-
-    def _closure(self) -> Stateless | None:
-        own = built_in(self.subgrid, self.smagorinsky_constant, self.filter_ratio)
-        return own if self.closure is None else Stateless(self.closure)
-
-    def observe(self, state: FlowState3D) -> dict[str, Tensor]:
-        """Those of the parent, and `subgrid_dissipation` (B,)."""
-        found = super().observe(state)
-        velocity, spacing = found["velocity"], min(self.grid.spacing)
-        return {**found, "subgrid_dissipation": mean_flux(self._closure(), velocity, spacing, 3)}

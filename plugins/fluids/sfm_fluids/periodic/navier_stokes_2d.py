@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,45 +11,25 @@ from torch import Tensor, nn
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
-from sfm.simulate import Observations, Parameter, Setting, Through, Trajectory
-from sfm.simulate.function_transforms import traced
-from sfm.simulate.rollout import Monitor
-from sfm_fluids import box
-from sfm_fluids.closures.classical import Smagorinsky
-from sfm_fluids.flows.random_vorticity import random_vorticity
+from sfm.simulate import Parameter, Setting, Through
+from sfm_fluids.closures.built_in import built_in
+from sfm_fluids.flows import flows_2d
+from sfm_fluids.flows.from_sample import start_from
+from sfm_fluids.periodic import flow_state, passive_scalars
+from sfm_fluids.periodic.flow_state import FlowState, in_chunks, modes_of, with_modes
 from sfm_fluids.periodic.nonlinear_term_2d import NonlinearTerm2D, decayed
+from sfm_fluids.periodic.plane_flow import PlaneFlow
 from sfm_fluids.periodic.pseudo_spectral import ADAPTIVE, STEPPING, PseudoSpectral
-from sfm_fluids.quantities import (
-    ENSTROPHY,
-    KINETIC_ENERGY,
-    PASSIVE_SCALAR,
-    VELOCITY,
-    VORTICITY,
-)
+from sfm_fluids.quantities import ENSTROPHY, KINETIC_ENERGY, PASSIVE_SCALAR, VELOCITY, VORTICITY
 from sfm_fluids.spectral import grid_2d as spectral
-from sfm_fluids.spectral.energy_shares import energy_shares
 from sfm_fluids.spectral.forcing import RingNoise, kolmogorov_curl
 from sfm_fluids.spectral.grid_2d import Grid
 from sfm_fluids.spectral.transforms_2d import arranged, columns, to_modes, to_points
 from sfm_fluids.stepping.stateless import Stateless
 from sfm_fluids.stepping.term import Term
 
-CACHE = 2**17  # grid points that are advanced together on a processor
 
-
-class FlowState(NamedTuple):
-    """B flows at one time: vorticity (B, H, W), mean velocity (B, 2), time ().
-
-    scalars: (B, S, H, W), or None where the simulator carries none.
-    """
-
-    vorticity: Tensor
-    mean_velocity: Tensor
-    time: Tensor
-    scalars: Tensor | None = None
-
-
-class NavierStokes2D(PseudoSpectral):
+class NavierStokes2D(PlaneFlow, PseudoSpectral):
     """Two-dimensional incompressible Navier-Stokes equations on a periodic rectangle.
 
         du/dt + u . grad u = -grad p + nu lap u - nu_h (-lap)^p u - alpha u + f - div tau
@@ -100,9 +79,7 @@ class NavierStokes2D(PseudoSpectral):
         Parameter("smagorinsky_constant", "1", 0.17, 0.0, 10.0, "C; 0.1 to 0.2"),
         Parameter("hyperviscosity", "1", 0.0, 0.0, math.inf, "nu_h; (N/3)^(-2p) times 1 to 10"),
         Parameter("injection_rate", "1", 0.1, 0.0, math.inf, "eps, energy supply of the noise"),
-        Parameter("scalar_diffusivity", "1", 1e-3, 0.0, math.inf, "kappa of the scalars"),
-        Parameter("scalar_gradient_x", "1", 0.0, summary="G_x, mean gradient of the scalars"),
-        Parameter("scalar_gradient_y", "1", 0.0, summary="G_y, mean gradient of the scalars"),
+        *passive_scalars.PARAMETERS,
     )
     settings_spec: ClassVar[tuple[Setting, ...]] = (
         Setting("grid", 64, summary="grid points on each side, at least 4"),
@@ -115,7 +92,7 @@ class NavierStokes2D(PseudoSpectral):
         Setting("random_wavenumber", 0.0, summary="ring of the noise, in 2 pi / length; 0: none"),
         Setting("random_width", 1.0, summary="half-width of the ring"),
         Setting("hyperviscosity_power", 4, summary="p of the hyperviscosity, at least 1"),
-        Setting("scalars", 0, summary="S, number of passive scalars"),
+        passive_scalars.COUNT,
         Setting("subgrid", "none", ("none", "smagorinsky"), summary="built-in closure"),
         Setting(
             "closure_every",
@@ -123,7 +100,7 @@ class NavierStokes2D(PseudoSpectral):
             ("stage", "step"),
             summary="evaluations of the closure; once a step is cheaper, and first order in dt",
         ),
-        Setting("initial", "random", ("random", "taylor-green", "rest"), summary="initial flow"),
+        Setting("initial", "random", flows_2d.INITIAL, summary="initial flow"),
         Setting("seed", 0, summary="of the random initial flow and of the noise"),
     )
     observables = (VELOCITY, VORTICITY, KINETIC_ENERGY, ENSTROPHY, PASSIVE_SCALAR)
@@ -133,7 +110,6 @@ class NavierStokes2D(PseudoSpectral):
         "https://doi.org/10.1016/0021-9991(83)90064-5",  # Basdevant 1983, fewer transforms
     )
     default_steps: ClassVar[int] = 500
-    writes_to: ClassVar[tuple[str, ...] | None] = (".h5", ".hdf5")
 
     viscosity: Tensor
     drag: Tensor
@@ -175,43 +151,53 @@ class NavierStokes2D(PseudoSpectral):
             InputError: a value out of bounds, or two closures at once.
         """
         super().__init__(closure=closure, dtype=dtype, **values)
-        if self.closure is not None and self.subgrid != "none":
-            raise InputError(f"{self.part}: give a closure or subgrid='{self.subgrid}', not both")
         points = int(self.grid)  # type: ignore[call-overload]
         self.height, self.width = self.height or points, self.width or points
         self.grid = Grid(self.height, self.width, self.length_y, self.length_x)
         self.forcing = forcing
+        self._check()
+        curl = self._steady_curl(force_curl)
+        self.register_buffer("force_curl", None if curl is None else curl.to(dtype))
+        self.noise: RingNoise | None = None
+        if self.random_wavenumber:
+            self.noise = RingNoise(
+                self.grid, self.random_wavenumber, self.random_width, self.dt, self.seed
+            )
+
+    def _check(self) -> None:
+        """Refuse values that contradict each other or the grid."""
+        if self.closure is not None and self.subgrid != "none":
+            raise InputError(f"{self.part}: give a closure or subgrid='{self.subgrid}', not both")
         if self.closure is not None or self.subgrid != "none":
             _ = self.grid.isotropic_spacing
         for name, low in (("scalars", 0), ("hyperviscosity_power", 1), ("random_wavenumber", 0)):
             if getattr(self, name) < low:
                 raise InputError(f"{self.part}: {name}={getattr(self, name)} is below {low}")
-        if not 0 <= self.forcing_wavenumber <= (self.height - 1) // 3:
-            raise InputError(
-                f"{self.part}: forcing_wavenumber={self.forcing_wavenumber} is not resolved: "
-                f"{self.height} points keep 0 to {(self.height - 1) // 3}"
-            )
-        if force_curl is None and self.forcing_wavenumber:
-            force_curl = kolmogorov_curl(self.grid, self.forcing_wavenumber)
-        if force_curl is not None and tuple(force_curl.shape[-2:]) != self.grid.shape:
-            raise InputError(
-                f"{self.part}: force_curl has shape {tuple(force_curl.shape)}, "
-                f"the grid {self.grid.shape}"
-            )
-        self.register_buffer("force_curl", None if force_curl is None else force_curl.to(dtype))
         if self.stepper == ADAPTIVE and (self.random_wavenumber or self.closure_every == "step"):
             raise InputError(
                 f"{self.part}: noise and closure_every=step need steps of equal length; take "
                 "stepper=etdrk4 instead of adaptive"
             )
         if self.scalars:
-            for name in ("scalar_diffusivity", "scalar_gradient_x", "scalar_gradient_y"):
-                self._scalar_values(name)
-        self.noise: RingNoise | None = None
-        if self.random_wavenumber:
-            self.noise = RingNoise(
-                self.grid, self.random_wavenumber, self.random_width, self.dt, self.seed
+            for parameter in passive_scalars.PARAMETERS:
+                passive_scalars.per_scalar(self, parameter.name, self.scalars)
+
+    def _steady_curl(self, given: Tensor | None) -> Tensor | None:
+        """The curl of the steady force of amplitude 1, (H, W) or (B, H, W); None for no force."""
+        if not 0 <= self.forcing_wavenumber <= (self.height - 1) // 3:
+            raise InputError(
+                f"{self.part}: forcing_wavenumber={self.forcing_wavenumber} is not resolved: "
+                f"{self.height} points keep 0 to {(self.height - 1) // 3}"
             )
+        if given is None:
+            n = self.forcing_wavenumber
+            return kolmogorov_curl(self.grid, n) if n else None
+        if tuple(given.shape[-2:]) != self.grid.shape:
+            raise InputError(
+                f"{self.part}: force_curl has shape {tuple(given.shape)}, "
+                f"the grid {self.grid.shape}"
+            )
+        return given
 
     # --- states -------------------------------------------------------------------------------
 
@@ -223,10 +209,10 @@ class NavierStokes2D(PseudoSpectral):
     @classmethod
     def stated(cls, sample: Sample, **values: Any) -> dict[str, Any]:
         """Points, box, parameters and number of scalars of a sample."""
-        found = box.stated(cls, sample, "velocity", 2, values)
+        stated = super().stated(sample, **values)
         if "passive_scalar" in sample.fields and "scalars" not in values:
-            found["scalars"] = math.prod(sample.fields["passive_scalar"].shape[:-2])
-        return found
+            stated["scalars"] = math.prod(sample.fields["passive_scalar"].shape[:-2])
+        return stated
 
     def state(self, sample: Sample | None = None) -> FlowState:
         """The flow of a sample with a field `velocity` (2, H, W), or the setting `initial`.
@@ -239,82 +225,47 @@ class NavierStokes2D(PseudoSpectral):
         Raises:
             InputError: the sample has no such field, another grid, another box, or walls.
         """
-        if sample is not None:
-            if "velocity" not in sample.fields:
-                raise InputError(f"{sample.id}: no field 'velocity', which {self.part} starts from")
-            box.check(self, sample, 2)
-            velocity = np.array(sample.fields["velocity"])
-            scalars = sample.fields.get("passive_scalar")
-            state = self.from_velocity(
-                torch.from_numpy(velocity),
-                None if scalars is None else torch.from_numpy(np.array(scalars)),
-            )
-            state = state._replace(time=state.time + sample.conditions.get("time", 0.0))
-            box.say_unused(self, sample, ("velocity", "passive_scalar"))
-            lengths = (self.length_x, self.length_y)
-            box.say_dropped(sample, self.part, energy_shares(velocity, lengths))
-            return state
-        x, y = self.grid.coordinates()
-        if self.initial == "random":
-            omega = random_vorticity(self.grid, 3.0, 1.0, self.seed)
-        elif self.initial == "taylor-green":
-            kx, ky = 2 * math.pi / self.length_x, 2 * math.pi / self.length_y
-            omega = -(kx**2 + ky**2) / ky * torch.cos(kx * x) * torch.cos(ky * y)
-        else:
-            omega = torch.zeros_like(x)
-        return self._make(omega[None], omega.new_zeros(1, 2), None)
+        if sample is None:
+            omega = flows_2d.initial(self.initial, self.grid, self.seed)
+            return self._state(omega[None], omega.new_zeros(1, 2), None)
+        scalars = sample.fields.get("passive_scalar")
+        given = None if scalars is None else torch.from_numpy(np.array(scalars))
+        return start_from(
+            self,
+            sample,
+            2,
+            lambda velocity: self.from_velocity(velocity, given),
+            fields=("velocity", "passive_scalar"),
+        )
 
     def from_velocity(self, velocity: Tensor, scalars: Tensor | None = None) -> FlowState:
         """The state of a velocity (2, H, W) or (B, 2, H, W); its divergent part is dropped.
 
         scalars: (S, H, W) or (B, S, H, W); None for the default ones.
         """
-        if velocity.ndim == 3:
-            velocity = velocity[None]
-        if velocity.ndim != 4 or velocity.shape[1] != 2:
-            raise InputError(f"{self.part}: velocity {tuple(velocity.shape)} is not (B, 2, H, W)")
-        if tuple(velocity.shape[2:]) != self.grid.shape:
-            height, width = velocity.shape[2:]
-            raise InputError(
-                f"{self.part}: the velocity has {height} x {width} points, the simulator "
-                f"{self.height} x {self.width}; set height={height} and width={width}"
-            )
-        wanted = (self.scalars, *self.grid.shape)
-        if scalars is not None and (not self.scalars or tuple(scalars.shape[-3:]) != wanted):
+        velocity = self._batch_of(velocity)
+        shape = (self.scalars, *self.grid.shape)
+        if scalars is not None and (not self.scalars or tuple(scalars.shape[-3:]) != shape):
             raise InputError(
                 f"{self.part}: scalars {tuple(scalars.shape)} are not (B, {self.scalars}, "
                 f"{self.height}, {self.width}); set scalars={scalars.shape[-3]}"
             )
-        velocity = velocity.to(self.viscosity)
         omega = spectral.vorticity(velocity, self.grid)
-        return self._make(omega, velocity.mean((-2, -1)), scalars)
+        return self._state(omega, velocity.mean((-2, -1)), scalars)
 
-    def _make(self, omega: Tensor, mean: Tensor, scalars: Tensor | None) -> FlowState:
+    def _state(self, omega: Tensor, mean: Tensor, scalars: Tensor | None) -> FlowState:
         """A state with the modes that the 2/3 rule keeps."""
         omega, mean = omega.to(self.viscosity), mean.to(self.viscosity)
         if self.scalars and scalars is None:
-            numbers = range(self.seed + 1, self.seed + 1 + self.scalars)
-            scalars = torch.stack([random_vorticity(self.grid, 3.0, 1.0, n) for n in numbers])
-            scalars = scalars / scalars.square().mean((-2, -1), keepdim=True).sqrt()
+            scalars = passive_scalars.smooth_fields(self.grid, self.scalars, self.seed)
         if scalars is not None:
             scalars = scalars.to(omega).expand(len(omega), *scalars.shape[-3:])
         state = FlowState(omega, mean, mean.new_zeros(()), scalars)
-        return self._unpack(self._modes(state), state)
+        return with_modes(state, modes_of(state, self.grid), self.grid)
 
-    def _modes(self, state: FlowState) -> Tensor:
-        """(..., 1 + S, H, K), without the vorticity's mean and what the 2/3 rule drops."""
-        fields = state.vorticity.unsqueeze(-3)
-        if state.scalars is not None:
-            fields = torch.cat((fields, state.scalars), -3)
-        keep = self.grid.retained(device=fields.device)[:, : columns(self.grid)].to(fields.dtype)
-        keep = keep.expand(fields.shape[-3], *keep.shape).clone()
-        keep[0, 0, 0] = 0.0
-        return to_modes(fields, self.grid) * arranged(keep, self.grid)
-
-    def _unpack(self, modes: Tensor, like: FlowState) -> FlowState:
-        fields = to_points(modes, self.grid)
-        scalars = None if like.scalars is None else fields[..., 1:, :, :]
-        return like._replace(vorticity=fields[..., 0, :, :], scalars=scalars)
+    def restarted(self, state: FlowState, vorticity: Tensor, mean: Tensor) -> FlowState:
+        """The one flow of `state` with another vorticity (H, W) and mean flow (2,)."""
+        return state._replace(vorticity=vorticity[None], mean_velocity=mean[None])
 
     @classmethod
     def conformance_case(cls, **values: Any) -> tuple[NavierStokes2D, FlowState]:
@@ -348,38 +299,24 @@ class NavierStokes2D(PseudoSpectral):
         linear = -(nu * k2 + nu_h * k2**self.hyperviscosity_power + alpha)
         if not self.scalars:
             return linear
-        kappa = self._scalar_values("scalar_diffusivity").double()
-        mixing = -kappa[..., None, None] * k2
-        lead = torch.broadcast_shapes(linear.shape[:-3], mixing.shape[:-3])
-        both = (linear.expand(*lead, *linear.shape[-3:]), mixing.expand(*lead, *mixing.shape[-3:]))
-        return torch.cat(both, -3)
-
-    def _scalar_values(self, name: str) -> Tensor:
-        """A parameter of the scalars, (S,) or (B, S)."""
-        value = getattr(self, name)
-        if value.ndim and value.shape[-1] != self.scalars:
-            raise InputError(
-                f"{self.part}: {name} has shape {tuple(value.shape)}, not () or "
-                f"(..., {self.scalars}), one for each scalar"
-            )
-        return value if value.ndim else value.expand(self.scalars)
+        kappa = passive_scalars.per_scalar(self, "scalar_diffusivity", self.scalars)
+        return passive_scalars.with_diffusion(linear, kappa, k2)
 
     def nonlinear(self) -> Term:
         """N without a mean flow; `forward` adds that of the state."""
-        return self.flow_term(None, 0.0).term()
+        return self.nonlinear_term(None, 0.0).term()
 
-    def flow_term(self, mean: Tensor | None, time: float, first_member: int = 0) -> NonlinearTerm2D:
+    def nonlinear_term(
+        self, mean: Tensor | None, time: float, first_member: int = 0
+    ) -> NonlinearTerm2D:
         """N, for a mean flow (..., 2) at `time`; None for none, now and later."""
         force = None
         if self.force_curl is not None:
-            keep = self.grid.retained(device=self.force_curl.device)[:, : columns(self.grid)]
+            keep = self.grid.dealias_mask(device=self.force_curl.device)[:, : columns(self.grid)]
             amplitude = self.forcing_amplitude
             amplitude = amplitude.reshape(*amplitude.shape, 1, 1)
             force = amplitude * (to_modes(self.force_curl, self.grid) * keep)
-        gradient = None
-        if self.scalars:
-            names = ("scalar_gradient_x", "scalar_gradient_y")
-            gradient = torch.stack([self._scalar_values(n) for n in names], -1)
+        gradient = passive_scalars.mean_gradient(self, self.scalars) if self.scalars else None
         return NonlinearTerm2D(
             grid=self.grid,
             scalars=self.scalars,
@@ -398,36 +335,25 @@ class NavierStokes2D(PseudoSpectral):
         )
 
     def _closure(self) -> Stateless | None:
-        if self.subgrid == "smagorinsky":
-            return Stateless(_constant_smagorinsky, (self.smagorinsky_constant,))
-        return None if self.closure is None else Stateless(self.closure)
+        if self.closure is not None:
+            return Stateless(self.closure)
+        return built_in(self.subgrid, self.smagorinsky_constant)
 
     def forward(self, state: FlowState, steps: int = 1) -> FlowState:
         """The flow `steps * dt` later."""
         size = self._chunk(state)
         if not size:
             return self.watched(state, steps)
-        omegas, means = state.vorticity.split(size), state.mean_velocity.split(size)
-        scalars = None if state.scalars is None else state.scalars.split(size)
-        ends = [
-            self.watched(
-                FlowState(omega, means[i], state.time, None if scalars is None else scalars[i]),
-                steps,
-                first_member=i * size,
-            )
-            for i, omega in enumerate(omegas)
-        ]
-        return FlowState(
-            torch.cat([end.vorticity for end in ends]),
-            torch.cat([end.mean_velocity for end in ends]),
-            ends[0].time,
-            None if scalars is None else torch.cat([end.scalars for end in ends]),  # type: ignore[misc]
-        )
+
+        def advance(flows: FlowState, first: int) -> FlowState:
+            return self.watched(flows, steps, first_member=first)
+
+        return in_chunks(state, size, advance)
 
     def _chunk(self, state: FlowState) -> int:
         """How many flows of a batch to run together, for the processor's cache; 0 for all."""
         omega = state.vorticity
-        size = max(1, CACHE // (self.height * self.width * (1 + self.scalars)))
+        size = max(1, flow_state.CACHE // (self.height * self.width * (1 + self.scalars)))
         same = all(p.ndim == 0 for p in self.parameters(recurse=False))
         same = same and (self.force_curl is None or self.force_curl.ndim == 2)
         one_axis = omega.ndim == 3 and state.time.ndim == 0 and omega.device.type == "cpu"
@@ -453,17 +379,17 @@ class NavierStokes2D(PseudoSpectral):
         mean = state.mean_velocity
         moving = traced() or mean.requires_grad or bool(mean.any())
         time = self._start(state)
-        term = self.flow_term(mean if moving else None, time, first_member).term()
-        modes = self.integrate(self._modes(state), steps, time, term=term, monitor=monitor)
+        term = self.nonlinear_term(mean if moving else None, time, first_member).term()
+        modes = self.integrate(modes_of(state, self.grid), steps, time, term=term, monitor=monitor)
         if moving:
             mean = decayed(mean, self.drag, steps * self.dt)
         state = state._replace(mean_velocity=mean, time=state.time + steps * self.dt)
-        return self._unpack(modes, state)
+        return with_modes(state, modes, self.grid)
 
     def courant_rate(self, u: Tensor) -> float:
         """max |u| / dx + max |v| / dy, without the mean flow's share."""
-        made = spectral.velocity_factors(self.grid, u.real.dtype, str(u.device))
-        velocity = to_points(made[..., : columns(self.grid)] * u[..., :1, :, :], self.grid)
+        factors = spectral.velocity_factors(self.grid, u.real.dtype, str(u.device))
+        velocity = to_points(factors[..., : columns(self.grid)] * u[..., :1, :, :], self.grid)
         fastest = velocity.abs().amax((-2, -1)).reshape(-1, 2).amax(0)
         dy, dx = self.grid.spacing
         return float(fastest[0] / dx + fastest[1] / dy)
@@ -487,13 +413,15 @@ class NavierStokes2D(PseudoSpectral):
         With scalars, passive_scalar (B, S, H, W) too.
         """
         velocity = self.velocity(state)
-        found = {
+        observed = {
             "velocity": velocity,
             "vorticity": state.vorticity,
             "mean_kinetic_energy": 0.5 * velocity.square().sum(-3).mean((-2, -1)),
             "enstrophy": 0.5 * state.vorticity.square().mean((-2, -1)),
         }
-        return found if state.scalars is None else {**found, "passive_scalar": state.scalars}
+        if state.scalars is not None:
+            observed["passive_scalar"] = state.scalars
+        return observed
 
     def warnings(self, state: FlowState) -> tuple[str, ...]:
         """Courant number above 1 and energy piled up at the cut-off.
@@ -503,45 +431,18 @@ class NavierStokes2D(PseudoSpectral):
         """
         if not torch.isfinite(state.vorticity).all():
             raise RunError(f"{self.part}: the flow blew up; take a smaller dt or a finer grid")
-        found = []
+        lines = []
         speed = float(self.velocity(state).detach().abs().amax())
         courant = speed * self.dt / min(self.grid.spacing)
         if courant > 1:
-            found.append(f"Courant number {courant:.2f} is above 1: take a smaller dt")
+            lines.append(f"Courant number {courant:.2f} is above 1: take a smaller dt")
         _, spectrum = spectral.energy_spectrum(state.vorticity.detach(), self.grid)
         cut = (min(self.height, self.width) - 1) // 3
         if bool((spectrum[:, cut] > 1e-3 * spectrum.amax(1)).any()) and self._closure() is None:
-            found.append("energy at the smallest scales: under-resolved, refine or add a closure")
-        return tuple(found)
+            lines.append("energy at the smallest scales: under-resolved, refine or add a closure")
+        return tuple(lines)
 
-    # --- files --------------------------------------------------------------------------------
-
-    def plot(self, trajectory: Trajectory, path: Path) -> None:
-        """Vorticity at three times with the energy's history; `.gif` and `.mp4` are animations."""
-        from sfm_fluids.figures.flow_2d import draw
-
-        draw(trajectory, self.grid, Path(path))
-
-    def write(self, trajectory: Trajectory, path: Path) -> None:
-        """`.h5`: `velocity` (T, 2, H, W), `times`, box lengths. `.hdf5`: the format of The Well."""
-        from sfm_fluids.files.writing import write_periodic
-
+    def written_parameters(self) -> dict[str, float]:
+        """Those with one value."""
         values = {p.name: getattr(self, p.name).detach() for p in self.parameters_spec}
-        scalars = {name: float(value) for name, value in values.items() if value.numel() == 1}
-        write_periodic(trajectory, self.grid, Path(path), name=self.part, scalars=scalars)
-
-    def read_observations(self, path: Path) -> Observations:
-        """Snapshots for `sfm fit`: see `sfm_fluids.periodic.observations_2d.read`."""
-        from sfm_fluids.periodic.observations_2d import read
-
-        return read(self, Path(path))
-
-    def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
-        """Velocity at the observed times, (T, 2, H, W)."""
-        from sfm_fluids.periodic.observations_2d import predict
-
-        return predict(self, observations)
-
-
-def _constant_smagorinsky(velocity: Tensor, spacing: float, constant: Tensor) -> Tensor:
-    return Smagorinsky(constant)(velocity, spacing)
+        return {name: float(value) for name, value in values.items() if value.numel() == 1}

@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +15,7 @@ from sfm.quantity import Quantity
 from sfm.simulate import Observations, Parameter, Setting, Trajectory
 from sfm_fluids import box
 from sfm_fluids.flows import flows_3d as flows
+from sfm_fluids.flows.from_sample import start_from
 from sfm_fluids.periodic.pseudo_spectral import STEPPING, PseudoSpectral
 from sfm_fluids.quantities import (
     DISSIPATION_RATE,
@@ -25,7 +25,6 @@ from sfm_fluids.quantities import (
     VELOCITY,
     VORTICITY_VECTOR,
 )
-from sfm_fluids.spectral.energy_shares import energy_shares
 from sfm_fluids.spectral.grid_3d import Grid3D, curl, energy_spectrum, inner, project
 from sfm_fluids.spectral.momentum_flux_3d import momentum_tendency
 from sfm_fluids.spectral.transforms_3d import to_field, to_spectrum
@@ -206,16 +205,7 @@ class NavierStokes3D(PseudoSpectral):
             InputError: the sample has no such field, another grid, another box, or walls.
         """
         if sample is not None:
-            if "velocity" not in sample.fields:
-                raise InputError(f"{sample.id}: no field 'velocity', which {self.part} starts from")
-            box.check(self, sample, 3)
-            velocity = np.array(sample.fields["velocity"])
-            state = self.from_velocity(torch.from_numpy(velocity))
-            state = state._replace(time=state.time + sample.conditions.get("time", 0.0))
-            box.say_unused(self, sample, ("velocity",))
-            lengths = (self.length_x, self.length_y, self.length_z)
-            box.say_dropped(sample, self.part, energy_shares(velocity, lengths))
-            return state
+            return start_from(self, sample, 3, self.from_velocity)
         if self.initial == "random":
             # energy 1/2 in all, whatever the box
             unit = 2 * math.pi / max(self.grid.lengths)
@@ -229,7 +219,7 @@ class NavierStokes3D(PseudoSpectral):
             hat = torch.zeros(3, *self.grid.spectral_shape, dtype=torch.complex128)
         mean = (self.mean_x, self.mean_y, self.mean_z)
         hat[:, 0, 0, 0] += torch.tensor(mean, dtype=torch.float64)
-        return self._make(hat[None])
+        return self._state(hat[None])
 
     def from_velocity(self, velocity: Tensor) -> FlowState3D:
         """The state of a velocity (3, D, H, W) or (B, 3, D, H, W).
@@ -238,9 +228,9 @@ class NavierStokes3D(PseudoSpectral):
         """
         self._check_field(velocity, "velocity")
         velocity = velocity if velocity.ndim > 4 else velocity[None]
-        return self._make(project(to_spectrum(velocity.to(self.viscosity), self.grid), self.grid))
+        return self._state(project(to_spectrum(velocity.to(self.viscosity), self.grid), self.grid))
 
-    def _make(self, hat: Tensor) -> FlowState3D:
+    def _state(self, hat: Tensor) -> FlowState3D:
         dtype = torch.complex64 if self.viscosity.dtype == torch.float32 else torch.complex128
         hat = hat.to(self.viscosity.device, dtype)
         return FlowState3D(hat, hat.real.new_zeros(()))
@@ -333,17 +323,17 @@ class NavierStokes3D(PseudoSpectral):
         hat = state.velocity_hat.detach()
         if not torch.isfinite(torch.view_as_real(hat)).all():
             raise RunError(f"{self.part}: the flow blew up; take a smaller dt or a finer grid")
-        found = []
+        lines = []
         courant = self.courant_rate(hat) * self.dt
         if courant > 1 and self.stepper != "adaptive":
-            found.append(f"Courant number {courant:.2f} is above 1: take a smaller dt")
+            lines.append(f"Courant number {courant:.2f} is above 1: take a smaller dt")
         k, energy = energy_spectrum(hat, self.grid)
         cuts = zip(self.grid.cutoff, self.grid.lengths, strict=True)
         cut = int((k <= min(2 * math.pi * c / n for c, n in cuts) * (1 + 1e-9)).sum()) - 1
         crowded = bool((energy[..., cut] > 1e-3 * energy.amax(-1)).any())
         if crowded and self._closure() is None:
-            found.append("energy at the smallest scales: under-resolved, refine or add a closure")
-        return tuple(found)
+            lines.append("energy at the smallest scales: under-resolved, refine or add a closure")
+        return tuple(lines)
 
     # --- files --------------------------------------------------------------------------------
 
@@ -360,16 +350,14 @@ class NavierStokes3D(PseudoSpectral):
         write_volume(trajectory, self.grid, Path(path))
 
     def read_observations(self, path: Path) -> Observations:
-        """Snapshots for `sfm fit`, as `write` makes them: see `observations_3d.read`."""
-        from sfm_fluids.periodic.observations_3d import read
+        """Snapshots for `sfm fit`: see `sfm_fluids.periodic.observations.read_box`."""
+        from sfm_fluids.periodic.observations import read_box
 
-        return read(self, Path(path))
+        return read_box(self, Path(path))
 
     def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
         """Velocity at the observed times, (T, 3, D, H, W)."""
-        state, found, done = observations.state, [], 0
-        for step in observations.options["steps"]:
-            state = self(state, step - done)
-            done = step
-            found.append(self.velocity(state)[0])
-        return {"velocity": torch.stack(found)}
+        from sfm_fluids.periodic.observations import at_observed_steps
+
+        start = observations.state
+        return at_observed_steps(self, start, observations, lambda state: self.velocity(state)[0])

@@ -53,7 +53,7 @@ def factors_of(grid: Grid, dtype: torch.dtype, device: str) -> Factors:
     velocity = velocity_factors(grid, wide, device)[..., :kept]
     flux = flux_factors(grid, wide, device)[..., :kept]
     iky, ikx = derivative_factors(grid, wide, device)
-    keep = grid.retained(device=device)[:, :kept]
+    keep = grid.dealias_mask(device=device)[:, :kept]
     minus_div = -torch.stack(torch.broadcast_tensors(ikx[:, :kept] * keep, iky * keep))
     weights = column_weights(grid, device)
     back, forth = (cells / weights).expand(grid.height, kept), weights / cells
@@ -174,13 +174,13 @@ class NonlinearTerm2D:
 
     def held(self, u: Tensor, n: int, *tensors: Tensor) -> Tensor:
         """The part of N that is kept through step n: noise, and a closure that is held."""
-        found = torch.zeros_like(u[..., :1, :, :])
+        tendency = torch.zeros_like(u[..., :1, :, :])
         if self.noise is not None:
             (rate,) = tensors[self._slots["noise"]]
             count = u.shape[-4] if u.ndim > 3 else 1
             members = range(self.first_member, self.first_member + count)
             curl = self.noise.modes(n, members, rate, u.real.dtype, u.device)
-            found = found + (curl.unsqueeze(-3) if u.ndim > 3 else curl)
+            tendency = tendency + (curl.unsqueeze(-3) if u.ndim > 3 else curl)
         if self.closure is not None and self.hold:
             hat = self._factors(u).velocity * u[..., :1, :, :]
             velocity = to_points(hat, self.grid)
@@ -189,9 +189,9 @@ class NonlinearTerm2D:
                 velocity = velocity + decayed(mean, drag, n * self.dt - self.start)[..., None, None]
             stress = to_modes(torch.cat(self._stress(velocity, tensors), -3), self.grid)
             pairs = (self._factors(u).flux * torch.view_as_real(stress)).sum(-4, keepdim=True)
-            found = found + torch.view_as_complex(pairs)
+            tendency = tendency + torch.view_as_complex(pairs)
         rest = u.new_zeros(()).expand_as(u[..., 1:, :, :])
-        return torch.cat((found, rest), -3) if self.scalars else found
+        return torch.cat((tendency, rest), -3) if self.scalars else tendency
 
     def _stress(self, velocity: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         assert self.closure is not None
@@ -208,34 +208,38 @@ class NonlinearTerm2D:
 
     def _factors(self, u: Tensor) -> Factors:
         """The grid's constants for complex coefficients like u."""
-        made = self._made
-        if made is None or made.velocity.dtype != u.dtype or made.velocity.device != u.device:
-            made = self._made = factors_of(self.grid, u.real.dtype, str(u.device))
-        return made
+        factors = self._made
+        if (
+            factors is None
+            or factors.velocity.dtype != u.dtype
+            or factors.velocity.device != u.device
+        ):
+            factors = self._made = factors_of(self.grid, u.real.dtype, str(u.device))
+        return factors
 
     def _collect(
         self, u: Tensor, flux: Tensor, mean: Tensor | None, tensors: Sequence[Tensor]
     ) -> Tensor:
         """From modes of the fluxes to N."""
-        made, count = self._factors(u), self.scalars
+        factors, count = self._factors(u), self.scalars
         real = torch.view_as_real(flux)
         tendency = torch.view_as_complex(
-            made.flux[0] * real[..., 0, :, :, :] + made.flux[1] * real[..., 1, :, :, :]
+            factors.flux[0] * real[..., 0, :, :, :] + factors.flux[1] * real[..., 1, :, :, :]
         )
         if self.forcing is not None:
             fx, fy = flux[..., -2, :, :], flux[..., -1, :, :]
-            tendency = tendency + (made.minus_div[1] * fx - made.minus_div[0] * fy)
+            tendency = tendency + (factors.minus_div[1] * fx - factors.minus_div[0] * fy)
         if self.force is not None:
             force = torch.view_as_complex(tensors[self._slots["force"]][0])
             tendency = tendency + force.squeeze(-3)
         tendency = tendency.unsqueeze(-3)
         if not count:
             return tendency
-        carried = made.minus_div[0] * flux[..., 2 : 2 + count, :, :]
-        carried = carried + made.minus_div[1] * flux[..., 2 + count : 2 + 2 * count, :, :]
+        carried = factors.minus_div[0] * flux[..., 2 : 2 + count, :, :]
+        carried = carried + factors.minus_div[1] * flux[..., 2 + count : 2 + 2 * count, :, :]
         if self.gradient is not None:
             (gradient,) = tensors[self._slots["gradient"]]
-            hat = made.velocity * u[..., :1, :, :]
+            hat = factors.velocity * u[..., :1, :, :]
             if mean is not None:
                 height, kept = u.shape[-2:]
                 total = (mean * self.grid.height * self.grid.width)[..., None, None]
@@ -302,9 +306,9 @@ class NonlinearTerm2D:
         """N(u, t) of the real view of u, and its adjoint."""
         plain = self._kernel(pairs)
         if plain is not None:
-            found = self._short(plain, pairs, time, tensors, True)
-            assert found[0] is not None
-            return found[0], found[1]
+            value_and_pull = self._short(plain, pairs, time, tensors, True)
+            assert value_and_pull[0] is not None
+            return value_and_pull[0], value_and_pull[1]
         u = torch.view_as_complex(pairs)
         fields = self._fields(u, time, tensors)
         flux, pull_flux = self._flux_by_autograd(fields, time, tensors)
@@ -312,34 +316,36 @@ class NonlinearTerm2D:
         value = _pairs(self._collect(u, to_modes(flux, self.grid), mean, tensors))
 
         def pull(given: Tensor, totals: Totals) -> Tensor:
-            made, grad = self._factors(u), torch.view_as_complex(given)
+            factors, grad = self._factors(u), torch.view_as_complex(given)
             cotangent = to_points(self._spread(given, grad), self.grid)
             modes = to_modes(pull_flux(cotangent, totals), self.grid)
             if self.force is not None:
                 _add(totals[self._slots["force"]][0], given[..., :1, :, :, :])
             by_u, by_v = modes[..., :2, :, :].split(1, -3)
-            found = made.velocity_forth[0] * by_u
-            found.addcmul_(made.velocity_forth[1], by_v)
+            into_u = factors.velocity_forth[0] * by_u
+            into_u.addcmul_(factors.velocity_forth[1], by_v)
             if not self.scalars and self.mean is None:
-                return torch.view_as_real(found)
+                return torch.view_as_real(into_u)
             drift = modes[..., :2, 0, 0].real
             if self.scalars:
-                more = made.forth * modes[..., 2:, :, :]
+                more = factors.forth * modes[..., 2:, :, :]
                 if self.gradient is not None:
-                    found, drift = self._pull_gradient(u, grad, time, tensors, totals, found, drift)
-                found = torch.cat((found, more), -3)
+                    into_u, drift = self._pull_gradient(
+                        u, grad, time, tensors, totals, into_u, drift
+                    )
+                into_u = torch.cat((into_u, more), -3)
             if self.mean is not None:
                 self._pull_mean(drift, time, tensors, totals)
-            return _pairs(found)
+            return _pairs(into_u)
 
         return value, pull
 
     def _fields(self, u: Tensor, time: float, tensors: Sequence[Tensor]) -> Tensor:
-        made = self._factors(u)
+        factors = self._factors(u)
         if self.scalars:
-            hat = torch.cat((made.velocity * u[..., :1, :, :], u[..., 1:, :, :]), -3)
+            hat = torch.cat((factors.velocity * u[..., :1, :, :], u[..., 1:, :, :]), -3)
         else:
-            hat = made.velocity * u
+            hat = factors.velocity * u
         mean = self._mean(time, tensors)
         if mean is not None:
             hat[..., :2, 0, 0] = mean * (self.grid.height * self.grid.width)
@@ -358,28 +364,28 @@ class NonlinearTerm2D:
             flux = self.flux(start, time, given)
 
         def pull(grad: Tensor, totals: Totals) -> Tensor:
-            wanted = [i for i in used if totals[i] is not None]
-            found = torch.autograd.grad(
+            needed = [i for i in used if totals[i] is not None]
+            slopes = torch.autograd.grad(
                 flux,
-                [start, *(given[i] for i in wanted)],
+                [start, *(given[i] for i in needed)],
                 grad,
                 retain_graph=True,
                 allow_unused=True,
             )
-            for i, more in zip(wanted, found[1:], strict=True):
+            for i, more in zip(needed, slopes[1:], strict=True):
                 if more is not None:
                     _add(totals[i], more)
-            return found[0]
+            return slopes[0]
 
         return flux.detach(), pull
 
     def _spread(self, pairs: Tensor, grad: Tensor) -> Tensor:
         """Adjoint of `_collect` and `to_modes`, up to the factor-free inverse transform."""
-        made, count = self._factors(grad), self.scalars
+        factors, count = self._factors(grad), self.scalars
         if not count and self.forcing is None:
-            return torch.view_as_complex(made.flux_back * pairs)
-        parts = [torch.view_as_complex(made.flux_back * pairs[..., :1, :, :, :])]
-        weighted, div = made.back * grad, made.minus_div.conj()
+            return torch.view_as_complex(factors.flux_back * pairs)
+        parts = [torch.view_as_complex(factors.flux_back * pairs[..., :1, :, :, :])]
+        weighted, div = factors.back * grad, factors.minus_div.conj()
         if count:
             parts += [div[0] * weighted[..., 1:, :, :], div[1] * weighted[..., 1:, :, :]]
         if self.forcing is not None:
@@ -393,13 +399,13 @@ class NonlinearTerm2D:
         time: float,
         tensors: Sequence[Tensor],
         totals: Totals,
-        found: Tensor,
+        cotangent_u: Tensor,
         drift: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Adjoint of -v . G: into the vorticity, the mean flow and G."""
-        made, cells = self._factors(u), self.grid.height * self.grid.width
+        factors, cells = self._factors(u), self.grid.height * self.grid.width
         (gradient,) = tensors[self._slots["gradient"]]
-        hat = made.velocity * u[..., :1, :, :]
+        hat = factors.velocity * u[..., :1, :, :]
         mean = self._mean(time, tensors)
         if mean is not None:
             hat[..., :2, 0, 0] = mean * cells
@@ -411,8 +417,8 @@ class NonlinearTerm2D:
             slope.append(-product.real.sum((-2, -1)))
         _add(totals[self._slots["gradient"]][0], torch.stack(slope, -1))
         cotangent = torch.stack(into, -3)
-        found = found + (made.velocity.conj() * cotangent).sum(-3, keepdim=True)
-        return found, drift + cells * cotangent[..., 0, 0].real
+        cotangent_u = cotangent_u + (factors.velocity.conj() * cotangent).sum(-3, keepdim=True)
+        return cotangent_u, drift + cells * cotangent[..., 0, 0].real
 
     def _pull_mean(
         self, drift: Tensor, time: float, tensors: Sequence[Tensor], totals: Totals
@@ -420,8 +426,9 @@ class NonlinearTerm2D:
         into = totals[self._slots["mean"]]
         with torch.enable_grad():
             mean, drag = (t.detach().requires_grad_() for t in tensors[self._slots["mean"]])
-            found = torch.autograd.grad(decayed(mean, drag, time - self.start), (mean, drag), drift)
-        for total, more in zip(into, found, strict=True):
+            now = decayed(mean, drag, time - self.start)
+            slopes = torch.autograd.grad(now, (mean, drag), drift)
+        for total, more in zip(into, slopes, strict=True):
             _add(total, more)
 
 

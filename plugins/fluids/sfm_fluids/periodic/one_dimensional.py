@@ -8,18 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.simulate import Observations, Setting, Trajectory
 from sfm_fluids import box
+from sfm_fluids.flows.from_sample import start_from
 from sfm_fluids.parameters import parameter_batch
 from sfm_fluids.periodic.pseudo_spectral import STEPPING, PseudoSpectral
 from sfm_fluids.quantities import KINETIC_ENERGY, MEAN_VELOCITY, VELOCITY
-from sfm_fluids.spectral.energy_shares import energy_shares
 from sfm_fluids.spectral.grid_1d import Line
 from sfm_fluids.stepping.term import Term
 
@@ -66,14 +65,8 @@ class OneDimensional(PseudoSpectral):
     members: int
     seed: int
 
-    def __init__(
-        self,
-        *,
-        closure: nn.Module | None = None,
-        dtype: torch.dtype = torch.float64,
-        **values: Any,
-    ) -> None:
-        super().__init__(closure=closure, dtype=dtype, **values)
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
         self.grid = Line(self.points, self.length)
         if self.members < 1:
             raise InputError(f"{self.part}: members={self.members} must be at least 1")
@@ -115,17 +108,7 @@ class OneDimensional(PseudoSpectral):
         """
         if sample is None:
             return self.from_field(self.initial_field())
-        if "velocity" not in sample.fields:
-            raise InputError(f"{sample.id}: no field 'velocity', which {self.part} starts from")
-        box.check(self, sample, 1)
-        velocity = np.array(sample.fields["velocity"])
-        state = self.from_field(torch.from_numpy(velocity))
-        state = state._replace(time=state.time + sample.conditions.get("time", 0.0))
-        box.say_unused(self, sample, ("velocity",))
-        if velocity.size == self.points:
-            shares = energy_shares(velocity.reshape(-1), (self.length,))
-            box.say_dropped(sample, self.part, shares)
-        return state
+        return start_from(self, sample, 1, self.from_field)
 
     def from_field(self, velocity: Tensor) -> LineState:
         """The state of u (N,) or (B, N), with the modes that the 2/3 rule keeps."""
@@ -213,16 +196,16 @@ class OneDimensional(PseudoSpectral):
         """
         if not torch.isfinite(state.velocity).all():
             raise RunError(f"{self.part}: the field blew up; take a smaller dt or more points")
-        found = []
+        lines = []
         with torch.no_grad():
             courant = float(state.velocity.abs().max()) * self.dt / self.grid.spacing
             if courant > 1:
-                found.append(f"max|u| dt / dx = {courant:.2f}, above 1: take a smaller dt")
+                lines.append(f"max|u| dt / dx = {courant:.2f}, above 1: take a smaller dt")
             power = torch.fft.rfft(state.velocity)[..., 1 : self.grid.modes + 1].abs()
             tail = power[..., -max(1, self.grid.modes // 10) :].amax(-1)
             if bool((tail > self.resolved * power.amax(-1)).any()) and self.closure is None:
-                found.append("the smallest scales are not small: under-resolved, take more points")
-        return tuple(found)
+                lines.append("the smallest scales are not small: under-resolved, take more points")
+        return tuple(lines)
 
     # --- files --------------------------------------------------------------------------------
 
@@ -233,16 +216,16 @@ class OneDimensional(PseudoSpectral):
         draw(trajectory, self.grid, Path(path), self.part)
 
     def read_observations(self, path: Path) -> Observations:
-        """Fields for `sfm fit`: see `sfm_fluids.periodic.observations_1d.read`."""
-        from sfm_fluids.periodic.observations_1d import read
+        """Fields for `sfm fit`: see `sfm_fluids.periodic.observations.read_line`."""
+        from sfm_fluids.periodic.observations import read_line
 
-        return read(self, Path(path))
+        return read_line(self, Path(path))
 
     def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
         """Velocity at the observed times, (T, N)."""
-        from sfm_fluids.periodic.observations_1d import predict
+        from sfm_fluids.periodic.observations import predict_line
 
-        return predict(self, observations)
+        return predict_line(self, observations)
 
 
 def per_member(parameter: Tensor) -> Tensor:

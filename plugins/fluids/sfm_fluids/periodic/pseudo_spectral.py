@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sfm.errors import InputError
 from sfm.simulate import Setting, Simulator
@@ -16,6 +16,7 @@ from sfm.simulate.rollout import Monitor, rollout
 from sfm_fluids import box
 from sfm_fluids.figures.films import MOVING, STILL
 from sfm_fluids.stepping.adaptive import Controller, replay, search
+from sfm_fluids.stepping.checkpoints import CHECKPOINTS, check_steps
 from sfm_fluids.stepping.exponential import ExponentialStep, paired
 from sfm_fluids.stepping.stacked import Stacks
 from sfm_fluids.stepping.stepper import STEPPERS, stepper
@@ -25,8 +26,7 @@ ADAPTIVE = "adaptive"
 STEPPING = (
     Setting("dt", 0.01, summary="time step"),
     Setting("stepper", "etdrk4", (*STEPPERS, ADAPTIVE), summary="method in time"),
-    Setting("recompute", True, (True, False), summary="redo steps in the backward pass"),
-    Setting("segment", 1, summary="keep each segment-th state for the backward pass"),
+    *CHECKPOINTS,
     Setting("tolerance", 1e-5, summary="of stepper=adaptive: relative error of one inner step"),
     Setting("courant", 0.8, summary="of stepper=adaptive: longest inner step in cell crossings"),
 )
@@ -55,18 +55,9 @@ class PseudoSpectral(Simulator):
     tolerance: float
     courant: float
 
-    def __init__(
-        self,
-        *,
-        closure: nn.Module | None = None,
-        dtype: torch.dtype = torch.float64,
-        **values: Any,
-    ) -> None:
-        super().__init__(closure=closure, dtype=dtype, **values)
-        if not self.dt > 0:
-            raise InputError(f"{self.part}: dt={self.dt} must be positive")
-        if self.segment < 1:
-            raise InputError(f"{self.part}: segment={self.segment} must be at least 1")
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        check_steps(self)
         for name in ("tolerance", "courant"):
             if not getattr(self, name, 1.0) > 0:
                 raise InputError(f"{self.part}: {name}={getattr(self, name)} must be positive")
@@ -188,7 +179,7 @@ class PseudoSpectral(Simulator):
         start, linear = outside(u), paired(linear) if pairs else linear
         given = [t.detach() for t in term.tensors]
         with torch.no_grad():
-            found = search(
+            path = search(
                 start.detach(),
                 lambda w, t: nonlinear(w, t, *given),
                 linear.detach(),
@@ -197,13 +188,13 @@ class PseudoSpectral(Simulator):
                 time=time,
             )
         if not torch.is_grad_enabled():
-            return inside(found.end)
+            return inside(path.end)
         end = replay(
             start,
             nonlinear,
             linear,
             term.tensors,
-            found.lengths,
+            path.lengths,
             time=time,
             recompute=self.recompute,
             segment=self.segment,
@@ -214,8 +205,8 @@ class PseudoSpectral(Simulator):
         """The method's factors; those of the last call again if L is the same and needs none."""
 
         def make() -> Sequence[Tensor]:
-            made = tuple(stepper(self.stepper).coefficients(linear, self.dt, dtype))
-            return tuple(paired(f) for f in made) if pairs else made
+            factors = tuple(stepper(self.stepper).coefficients(linear, self.dt, dtype))
+            return tuple(paired(f) for f in factors) if pairs else factors
 
         return self.remembered((self.stepper, self.dt, dtype, pairs), linear, make)
 
@@ -247,7 +238,7 @@ class PseudoSpectral(Simulator):
         if stacked is not None and stacked[0] is factors:
             return stacked[1]
         with torch.no_grad():
-            made = Stacks.of(stepper(self.stepper).tableau, factors)
+            stacks = Stacks.of(stepper(self.stepper).tableau, factors)
         kept = remembered is not None and remembered[2] is factors
-        self._stacked = (factors, made) if kept else None
-        return made
+        self._stacked = (factors, stacks) if kept else None
+        return stacks

@@ -211,8 +211,8 @@ class ShallowWater(PseudoSpectral):
         if velocity.ndim == 3:
             velocity = velocity[None]
         batch = max(len(depth), len(velocity))
-        wanted = ((batch, *self.grid.shape), (batch, 2, *self.grid.shape))
-        if (tuple(depth.shape), tuple(velocity.shape)) != wanted:
+        shapes = ((batch, *self.grid.shape), (batch, 2, *self.grid.shape))
+        if (tuple(depth.shape), tuple(velocity.shape)) != shapes:
             raise InputError(
                 f"{self.part}: depth {tuple(depth.shape)} and velocity {tuple(velocity.shape)} "
                 f"are not (B, H, W) and (B, 2, H, W) on {self.height} x {self.width} points"
@@ -341,19 +341,19 @@ class ShallowWater(PseudoSpectral):
             raise RunError(f"{self.part}: the flow blew up; take a smaller dt or a finer grid")
         if not (state.depth > 0).all():
             raise RunError(f"{self.part}: the layer has dried up, which this theory does not cover")
-        found = []
+        lines = []
         with torch.no_grad():
             speed = float(state.velocity.abs().max())
             courant = speed * self.dt / min(self.grid.spacing)
             if courant > 1:
-                found.append(f"max|u| dt / dx = {courant:.2f}, above 1: take a smaller dt")
+                lines.append(f"max|u| dt / dx = {courant:.2f}, above 1: take a smaller dt")
             wave = float((_per_flow(self.gravity) * state.depth).max()) ** 0.5
             if speed > wave:
-                found.append(f"max|u| = {speed:.3g} exceeds the wave speed {wave:.3g}: bores form")
+                lines.append(f"max|u| = {speed:.3g} exceeds the wave speed {wave:.3g}: bores form")
             tail = self.modes.tail(self._coefficients(state))
             if tail > 1e-2:
-                found.append("the smallest scales are not small: refine, or add hyperviscosity")
-        return tuple(found)
+                lines.append("the smallest scales are not small: refine, or add hyperviscosity")
+        return tuple(lines)
 
     # --- files --------------------------------------------------------------------------------
 

@@ -70,16 +70,16 @@ class WaveModes:
         turn_v = -(zeta * (depth * u + flux_u) + f * (flux_u - excess * u)) / h
         turned = to_modes(torch.stack((turn_u, turn_v), dim=-3), self.grid) * keep
         head, flux_x, flux_y = fluxes[..., 2, :, :], fluxes[..., 0, :, :], fluxes[..., 1, :, :]
-        made = self._turned(
+        change = self._turned(
             turned[..., 0, :, :],
             turned[..., 1, :, :],
             -1j * k * (cos * flux_x + sin * flux_y),
             cos,
             sin,
         )
-        gradient = torch.zeros_like(made)
+        gradient = torch.zeros_like(change)
         gradient[..., 0, :, :] = k * head
-        return made + gradient
+        return change + gradient
 
     def tail(self, modes: Tensor) -> float:
         """Largest vorticity or elevation near the cut-off, relative to the largest of all."""
@@ -109,7 +109,7 @@ class WaveModes:
 def _factors(grid: Grid, dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(K, cos a, sin a, kept by the 2/3 rule), each (H, K); K is zero where it is dropped."""
     ky, kx = grid.wavenumbers(device=device)
-    keep = grid.retained(device=device)[:, : columns(grid)]
+    keep = grid.dealias_mask(device=device)[:, : columns(grid)]
     kx = kx[:, : columns(grid)]
     size = torch.sqrt(kx**2 + ky**2)
     safe = torch.where(size > 0, size, torch.ones_like(size))

@@ -79,15 +79,15 @@ class Rollouts(Through):
         groups = list(trajectories(samples).values())
         gaps = [np.diff([s.conditions["time"] for s in group]) for group in groups]
         interval = min((float(g.min()) for g in gaps if len(g)), default=0.0)
-        found = []
-        for group, own in zip(groups, gaps, strict=True):
+        runs = []
+        for group, gap in zip(groups, gaps, strict=True):
             numbers = [index[s.id] for s in group]
             for first in range(len(group) - self.snapshots):
                 last = first + self.snapshots
-                if own[first:last].max() < 1.001 * interval:
+                if gap[first:last].max() < 1.001 * interval:
                     self.steps(interval, group[first].id)
-                    found.append(tuple(numbers[first : last + 1]))
-        return found
+                    runs.append(tuple(numbers[first : last + 1]))
+        return runs
 
     def steps(self, interval: float, where: str) -> int:
         """Steps of the solver between two snapshots.

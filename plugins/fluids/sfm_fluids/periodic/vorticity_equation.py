@@ -35,7 +35,7 @@ def linear_operator(grid: Grid, viscosity: Tensor, drag: Tensor) -> Tensor:
 
 def to_spectrum(vorticity: Tensor, grid: Grid) -> Tensor:
     """(B, H, W) -> (B, H, W//2+1), without the mean and the modes that the 2/3 rule drops."""
-    keep = grid.retained(device=vorticity.device).clone()
+    keep = grid.dealias_mask(device=vorticity.device).clone()
     keep[0, 0] = False
     return torch.fft.rfft2(vorticity) * keep
 

@@ -234,15 +234,15 @@ class RansChannel(Simulator):
         if steps == 0:
             return state
         guess = self._unknowns(state)
-        found = steady_state(
+        solution = steady_state(
             lambda x: self._in_float64("_rates", x, live=False),
             guess,
             where=self.part,
             logarithmic=guess.shape[-1] - 1,
         )
-        x = follow(lambda y: self._in_float64("_rates", y), found, where=self.part)
+        x = follow(lambda y: self._in_float64("_rates", y), solution, where=self.part)
         velocity = with_wall(x[..., 0]).to(self.dtype)
-        iterations = state.iterations + found.iterations
+        iterations = state.iterations + solution.iterations
         if self.model != "k-epsilon":
             return ChannelState(velocity, None, None, iterations)
         k, e = (with_wall(x[..., i].exp()).to(self.dtype) for i in (1, 2))
@@ -267,10 +267,10 @@ class RansChannel(Simulator):
 
     def observe(self, state: ChannelState) -> dict[str, Tensor]:
         """Profiles (..., N + 1) at the nodes, and bulk_velocity, friction_coefficient (...)."""
-        found = self._in_float64(
+        profiles = self._in_float64(
             "_observe", state.velocity, state.kinetic_energy, state.dissipation
         )
-        return {name: value.to(self.dtype) for name, value in found.items()}
+        return {name: value.to(self.dtype) for name, value in profiles.items()}
 
     def _observe(self, u: Tensor, k: Tensor | None, e: Tensor | None) -> dict[str, Tensor]:
         grid = self.grid()
@@ -286,7 +286,7 @@ class RansChannel(Simulator):
             face = (nu_t[..., 1:] + nu_t[..., :-1]) / 2
         viscous = self._slope(u, grid)
         bulk = grid.mean(u, viscous)
-        found = {
+        profiles = {
             "wall_distance": y,
             "velocity_profile": u,
             "turbulent_viscosity": nu_t,
@@ -298,8 +298,8 @@ class RansChannel(Simulator):
         if k is not None and e is not None:
             extra = k_epsilon.wall_term(k[..., 1:], y[..., 1:])
             extra = torch.cat([extra[..., :1], extra], -1)
-            found |= {"turbulent_kinetic_energy": k, "turbulent_dissipation": e + extra}
-        return found
+            profiles |= {"turbulent_kinetic_energy": k, "turbulent_dissipation": e + extra}
+        return profiles
 
     @staticmethod
     def _slope(u: Tensor, grid: HalfChannel) -> Tensor:

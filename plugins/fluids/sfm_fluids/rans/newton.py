@@ -49,8 +49,8 @@ def jacobian(rates: Rates, x: Tensor) -> tuple[Tensor, Tensor]:
         rows = index[max(0, -offset) : n - max(0, offset)]
         columns = rows + offset
         for field in range(m):
-            own = (rows % 3) * m + field
-            dense[..., rows, field, columns, :] = products.movedim(0, -3)[..., own, columns, :]
+            entries = (rows % 3) * m + field
+            dense[..., rows, field, columns, :] = products.movedim(0, -3)[..., entries, columns, :]
     return r[0].detach(), dense.reshape(*batch, n * m, n * m)
 
 
@@ -76,16 +76,16 @@ def steady_state(
     Raises:
         RunError: no convergence.
     """
-    found = _iterate(rates, guess, logarithmic, 12, tolerance, time_step=1e14)
-    if found is None:
-        found = _iterate(rates, guess, logarithmic, max_iterations, tolerance, time_step=1.0)
-    if found is None:
+    solution = _iterate(rates, guess, logarithmic, 12, tolerance, time_step=1e14)
+    if solution is None:
+        solution = _iterate(rates, guess, logarithmic, max_iterations, tolerance, time_step=1.0)
+    if solution is None:
         raise RunError(
             f"{where}: Newton's method found no steady state in {max_iterations} iterations; the "
             "model may have no turbulent one at these parameters (Re_tau too low?): change them, "
             "or refine the grid"
         )
-    return found
+    return solution
 
 
 def _iterate(

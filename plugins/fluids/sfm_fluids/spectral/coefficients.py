@@ -50,7 +50,7 @@ def _layout(grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
     """Flat indices (n,) of the independent modes in a half spectrum; which of (coefficients, their
     conjugates, 0) stands in each of its places; |k| / sqrt(2), vorticity per coefficient."""
     ky, kx = grid.wavenumbers()
-    keep = grid.retained()
+    keep = grid.dealias_mask()
     independent = keep & ((kx > 0) | (ky > 0))
     modes = independent.flatten().nonzero()[:, 0]
     where = torch.full((keep.numel(),), 2 * len(modes))

@@ -33,16 +33,16 @@ def energy_shares(
     modes = [np.fft.fftfreq(n, 1 / n) for n in space]  # whole numbers
     mesh = np.meshgrid(*modes, indexing="ij")
     k = [m / length for m, length in zip(reversed(mesh), lengths, strict=True)]  # x first
-    found = {}
+    shares = {}
     if not line:
         k2 = sum(np.square(c) for c in k)
         k2.flat[0] = 1.0
         along = sum(c * u for c, u in zip(k, hat, strict=True)) / k2
-        found[DIVERGENT] = float((np.square(np.abs(along)) * k2).sum()) / total
+        shares[DIVERGENT] = float((np.square(np.abs(along)) * k2).sum()) / total
         hat = hat - np.stack([c * along for c in k])
     if truncated:
         kept = np.ones(space, dtype=bool)
         for m, n in zip(mesh, space, strict=True):
             kept &= np.abs(m) <= (n - 1) // 3
-        found[BEYOND] = float(np.square(np.abs(hat))[:, ~kept].sum()) / total
-    return found
+        shares[BEYOND] = float(np.square(np.abs(hat))[:, ~kept].sum()) / total
+    return shares

@@ -53,7 +53,7 @@ class Filter(_GaussianCutOff[Grid]):
         """Float64 (H, W//2+1) on the coarse grid: what a mode is multiplied with."""
         ky, kx = self.coarse.wavenumbers()
         gaussian = torch.exp(-(ky**2 + kx**2) * self.width**2 / 24)
-        return gaussian * self.coarse.retained()
+        return gaussian * self.coarse.dealias_mask()
 
     @cached_property
     def _rows(self) -> Tensor:
@@ -110,5 +110,5 @@ def outer(velocity: Tensor, axes: int = 2) -> Tensor:
 
 def cut_off(field: Tensor, grid: Grid) -> Tensor:
     """P of a field (..., H, W): without the modes that the 2/3 rule drops."""
-    hat = torch.fft.rfft2(field) * grid.retained(device=field.device)
+    hat = torch.fft.rfft2(field) * grid.dealias_mask(device=field.device)
     return torch.fft.irfft2(hat, s=grid.shape)

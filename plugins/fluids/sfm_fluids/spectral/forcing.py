@@ -74,7 +74,7 @@ class RingNoise:
         k = torch.sqrt(ky**2 + kx**2)[:, : columns(grid)]
         unit = 2 * math.pi / max(grid.length_x, grid.length_y)
         ring = ((k / unit - wavenumber).abs() <= width + 1e-9) & (k > 0)
-        ring &= grid.retained()[:, : columns(grid)]
+        ring &= grid.dealias_mask()[:, : columns(grid)]
         ring[:, 0] &= ky[:, 0] > 0  # the other half of the first column is its conjugate
         rows, cols = ring.nonzero(as_tuple=True)
         if not len(rows):

@@ -45,9 +45,9 @@ class Line:
         """Float64 (N//2+1,), radians per length."""
         return _wavenumbers(self, str(device))
 
-    def retained(self, *, device: torch.device | str = "cpu") -> Tensor:
+    def dealias_mask(self, *, device: torch.device | str = "cpu") -> Tensor:
         """Bool (N//2+1,): modes 0 to `modes`."""
-        return _retained(self, str(device))
+        return _dealias_mask(self, str(device))
 
     def coordinates(
         self, *, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
@@ -57,7 +57,7 @@ class Line:
 
     def to_spectrum(self, field: Tensor) -> Tensor:
         """(..., N) -> (..., N//2+1), the modes that the 2/3 rule keeps."""
-        return torch.fft.rfft(field) * self.retained(device=field.device)
+        return torch.fft.rfft(field) * self.dealias_mask(device=field.device)
 
     def to_field(self, hat: Tensor) -> Tensor:
         """(..., N//2+1) -> (..., N)."""
@@ -100,12 +100,12 @@ def _wavenumbers(line: Line, device: str) -> Tensor:
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve training too
-def _retained(line: Line, device: str) -> Tensor:
+def _dealias_mask(line: Line, device: str) -> Tensor:
     return torch.arange(line.points // 2 + 1, device=device) <= line.modes
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve training too
 def _derivative_factor(line: Line, dtype: torch.dtype, device: str) -> Tensor:
-    factor = 1j * _wavenumbers(line, device) * _retained(line, device)
+    factor = 1j * _wavenumbers(line, device) * _dealias_mask(line, device)
     return factor.to(torch.complex64 if dtype == torch.float32 else torch.complex128)

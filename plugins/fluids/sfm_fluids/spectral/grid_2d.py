@@ -65,9 +65,9 @@ class Grid:
         """Float64 (ky (H, 1), kx (1, W//2+1)) in radians per length."""
         return _wavenumbers(self, str(device))
 
-    def retained(self, *, device: torch.device | str = "cpu") -> Tensor:
+    def dealias_mask(self, *, device: torch.device | str = "cpu") -> Tensor:
         """Bool (H, W//2+1): the modes that the 2/3 rule keeps, index <= (N-1)//3 on each axis."""
-        return _retained(self, str(device))
+        return _dealias_mask(self, str(device))
 
     def coordinates(
         self, *, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
@@ -91,7 +91,7 @@ def _wavenumbers(grid: Grid, device: str) -> tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve training too
-def _retained(grid: Grid, device: str) -> Tensor:
+def _dealias_mask(grid: Grid, device: str) -> Tensor:
     iy = torch.fft.fftfreq(grid.height, 1 / grid.height, dtype=torch.float64).abs().round()
     ix = torch.fft.rfftfreq(grid.width, 1 / grid.width, dtype=torch.float64).round()
     keep = (iy[:, None] <= (grid.height - 1) // 3) & (ix[None, :] <= (grid.width - 1) // 3)

@@ -24,7 +24,7 @@ Closure = Callable[[Tensor, float], Tensor]
 def flux_factors(grid: Grid, dtype: torch.dtype, device: str) -> Tensor:
     """Real (2, H, W//2+1): factors of sigma_xy and sigma_yy - sigma_xx, 2/3 rule included."""
     ky, kx = grid.wavenumbers(device=device)
-    factors = torch.stack((kx**2 - ky**2, kx * ky)) * grid.retained(device=device)
+    factors = torch.stack((kx**2 - ky**2, kx * ky)) * grid.dealias_mask(device=device)
     return factors.to(dtype)
 
 

@@ -167,8 +167,8 @@ class FluxDivergence(torch.autograd.Function):
             for x, d in zip((u, v, w, tau), in_dims, strict=False)
         ]
         flat = [None if x is None else x.flatten(0, 1) for x in given]
-        found = FluxDivergence.apply(*flat, grid)
-        return found.unflatten(0, (info.batch_size, -1)), 0
+        divergence = FluxDivergence.apply(*flat, grid)
+        return divergence.unflatten(0, (info.batch_size, -1)), 0
 
 
 def _products(u: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, ...]:

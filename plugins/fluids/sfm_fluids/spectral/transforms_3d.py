@@ -98,10 +98,10 @@ def by_chunks(transform: Any, x: Tensor, grid: Grid3D) -> Tensor:
     rows = x.reshape(-1, *x.shape[-3:])
     size = chunk(x, grid)
     if len(rows) <= size:
-        found = transform(rows, grid)
+        transformed = transform(rows, grid)
     else:
-        found = torch.cat([transform(part, grid) for part in rows.split(size)])
-    return found.reshape(*x.shape[:-3], *found.shape[-3:])
+        transformed = torch.cat([transform(part, grid) for part in rows.split(size)])
+    return transformed.reshape(*x.shape[:-3], *transformed.shape[-3:])
 
 
 def chunk(x: Tensor, grid: Grid3D) -> int:

@@ -109,8 +109,8 @@ def _metrics(axis: Axis, dtype: torch.dtype, device: str) -> Metrics:
 @lru_cache(maxsize=512)
 @torch.inference_mode(False)  # what is kept must serve training too
 def _shaped(axis: Axis, dtype: torch.dtype, device: str, dim: int) -> Metrics:
-    found = _metrics(axis, dtype, device)
-    return found if dim == -1 else Metrics(*(x[:, None] for x in found))
+    metrics = _metrics(axis, dtype, device)
+    return metrics if dim == -1 else Metrics(*(x[:, None] for x in metrics))
 
 
 def _ends(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
-from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
+from sfm.simulate import Parameter, Setting
 from sfm.simulate.function_transforms import traced
-from sfm_fluids import box
-from sfm_fluids.figures.films import MOVING, STILL
-from sfm_fluids.flows.random_vorticity import random_vorticity
+from sfm_fluids.flows import flows_2d
+from sfm_fluids.flows.from_sample import start_from
 from sfm_fluids.parameters import check_one_value
+from sfm_fluids.periodic.plane_flow import PlaneFlow
 from sfm_fluids.quantities import ENSTROPHY, KINETIC_ENERGY, VELOCITY, VORTICITY
 from sfm_fluids.spectral import grid_2d as spectral
-from sfm_fluids.spectral.coefficients import Coefficients
-from sfm_fluids.spectral.energy_shares import energy_shares
 from sfm_fluids.staggered import grid as staggered
 from sfm_fluids.staggered import operators as ops
 from sfm_fluids.staggered.axis import Axis
@@ -30,6 +26,7 @@ from sfm_fluids.staggered.fast_solver import poisson
 from sfm_fluids.staggered.grid import Sides, StaggeredGrid
 from sfm_fluids.staggered.interpolation import Linear, VanLeer, advection
 from sfm_fluids.staggered.transfer import faces_from_points
+from sfm_fluids.stepping.checkpoints import CHECKPOINTS, check_steps
 
 # Shu and Osher, J. Comput. Phys. 77, 439 (1988): u <- a u_n + (1 - a) (u + dt F(u)), for each stage
 STAGES = {"euler": (0.0,), "rk3": (0.0, 0.75, 1 / 3)}
@@ -43,7 +40,7 @@ class FaceState(NamedTuple):
     time: Tensor
 
 
-class FiniteVolume2D(Simulator):
+class FiniteVolume2D(PlaneFlow):
     """Two-dimensional incompressible Navier-Stokes equations on a periodic rectangle.
 
         du/dt + div(u u) = -grad p + nu lap u - alpha u + f,   div u = 0
@@ -87,10 +84,9 @@ class FiniteVolume2D(Simulator):
         Setting("advection", "van-leer", ("van-leer", "central"), summary="face values"),
         Setting("stepper", "rk3", tuple(STAGES), summary="method in time"),
         Setting("forcing_wavenumber", 4, summary="n, periods of the force in the box; 0 for none"),
-        Setting("initial", "random", ("random", "taylor-green", "rest"), summary="initial flow"),
+        Setting("initial", "random", flows_2d.INITIAL, summary="initial flow"),
         Setting("seed", 0, summary="of the random initial flow"),
-        Setting("recompute", True, (True, False), summary="redo steps in the backward pass"),
-        Setting("segment", 1, summary="keep each segment-th state for the backward pass"),
+        *CHECKPOINTS,
     )
     observables = (VELOCITY, VORTICITY, KINETIC_ENERGY, ENSTROPHY)
     citations = (
@@ -99,9 +95,6 @@ class FiniteVolume2D(Simulator):
     )
     default_steps: ClassVar[int] = 500
     order: ClassVar[tuple[str, int] | None] = ("dt", 3)
-    batched: ClassVar[bool] = True
-    plots_to: ClassVar[tuple[str, ...]] = STILL + MOVING
-    writes_to: ClassVar[tuple[str, ...] | None] = (".h5", ".hdf5")
 
     viscosity: Tensor
     drag: Tensor
@@ -135,10 +128,7 @@ class FiniteVolume2D(Simulator):
         """
         super().__init__(dtype=dtype, **values)
         check_one_value(self)
-        if not self.dt > 0:
-            raise InputError(f"{self.part}: dt={self.dt} must be positive")
-        if self.segment < 1:
-            raise InputError(f"{self.part}: segment={self.segment} must be at least 1")
+        check_steps(self)
         if interpolation is not None and "advection" in values:
             raise InputError(f"{self.part}: give an interpolation or advection=..., not both")
         if not 0 <= self.forcing_wavenumber <= self.height // 4:
@@ -166,11 +156,6 @@ class FiniteVolume2D(Simulator):
         """The points of `fluids/navier-stokes-2d` of as many points: this grid's corners."""
         return spectral.Grid(self.height, self.width, self.length_y, self.length_x)
 
-    @classmethod
-    def stated(cls, sample: Sample, **values: Any) -> dict[str, Any]:
-        """Cells, box and parameters of a sample."""
-        return box.stated(cls, sample, "velocity", 2, values)
-
     def state(self, sample: Sample | None = None) -> FaceState:
         """The flow of a sample with a field `velocity` (2, H, W), or the setting `initial`.
 
@@ -182,26 +167,9 @@ class FiniteVolume2D(Simulator):
             InputError: the sample has no such field, another grid, another box, or walls.
         """
         if sample is not None:
-            if "velocity" not in sample.fields:
-                raise InputError(f"{sample.id}: no field 'velocity', which {self.part} starts from")
-            box.check(self, sample, 2)
-            velocity = np.array(sample.fields["velocity"])
-            state = self.from_velocity(torch.from_numpy(velocity))
-            state = state._replace(time=state.time + sample.conditions.get("time", 0.0))
-            box.say_unused(self, sample, ("velocity",))
-            lengths = (self.length_x, self.length_y)
-            shares = energy_shares(velocity, lengths, truncated=False)
-            box.say_dropped(sample, self.part, shares)
-            return state
+            return start_from(self, sample, 2, self.from_velocity, truncated=False)
         points = self.points
-        x, y = points.coordinates()
-        if self.initial == "random":
-            omega = random_vorticity(points, 3.0, 1.0, self.seed)
-        elif self.initial == "taylor-green":
-            kx, ky = 2 * math.pi / self.length_x, 2 * math.pi / self.length_y
-            omega = -(kx**2 + ky**2) / ky * torch.cos(kx * x) * torch.cos(ky * y)
-        else:
-            omega = torch.zeros_like(x)
+        omega = flows_2d.initial(self.initial, points, self.seed)
         return self.from_velocity(spectral.velocity(omega, points))
 
     def from_velocity(self, velocity: Tensor) -> FaceState:
@@ -212,14 +180,12 @@ class FiniteVolume2D(Simulator):
         Raises:
             InputError: another shape.
         """
-        velocity = velocity[None] if velocity.ndim == 3 else velocity
-        if velocity.ndim != 4 or tuple(velocity.shape[1:]) != (2, *self.grid.shape):
-            raise InputError(
-                f"{self.part}: velocity {tuple(velocity.shape)} is not (B, 2, {self.height}, "
-                f"{self.width}); set height and width to the velocity's"
-            )
-        u, v = self._project(*faces_from_points(velocity.to(self.viscosity)))
+        u, v = self._project(*faces_from_points(self._batch_of(velocity)))
         return FaceState(u, v, u.new_zeros(()))
+
+    def restarted(self, state: FaceState, vorticity: Tensor, mean: Tensor) -> FaceState:
+        """The flow of another vorticity (H, W) at the corners and mean flow (2,)."""
+        return self.from_velocity(spectral.velocity(vorticity, self.points, mean))
 
     @classmethod
     def conformance_case(cls, **values: Any) -> tuple[FiniteVolume2D, FaceState]:
@@ -295,52 +261,15 @@ class FiniteVolume2D(Simulator):
         """
         if not (torch.isfinite(state.u).all() and torch.isfinite(state.v).all()):
             raise RunError(f"{self.part}: the flow blew up; take a smaller dt or a finer grid")
-        found, (dy, dx) = [], self.spacing
+        lines, (dy, dx) = [], self.spacing
         speeds = (float(w.detach().abs().amax()) for w in (state.u, state.v))
         courant = sum(s * self.dt / h for s, h in zip(speeds, (dx, dy), strict=True))
         limit = 0.5 if self.stepper == "euler" else 1.0
         if courant > limit:
-            found.append(f"Courant number {courant:.2f} is above {limit}: take a smaller dt")
+            lines.append(f"Courant number {courant:.2f} is above {limit}: take a smaller dt")
         diffusion = 2 * float(self.viscosity.detach().max()) * self.dt * (dx**-2 + dy**-2)
         if diffusion > 1:
-            found.append(f"diffusion number {diffusion:.2f} is above 1: take a smaller dt")
+            lines.append(f"diffusion number {diffusion:.2f} is above 1: take a smaller dt")
         if self.stepper == "euler" and isinstance(self.interpolation, Linear):
-            found.append("forward Euler with central advection grows slowly; set stepper=rk3")
-        return tuple(found)
-
-    # --- files --------------------------------------------------------------------------------
-
-    def plot(self, trajectory: Trajectory, path: Path) -> None:
-        """Vorticity at three times with the energy's history; an animation if `path` is a .gif."""
-        from sfm_fluids.figures.flow_2d import draw
-
-        draw(trajectory, self.points, Path(path))
-
-    def write(self, trajectory: Trajectory, path: Path) -> None:
-        """HDF5 (`.h5`) with `velocity` (T, 2, H, W), `times`, box lengths; the reader's format."""
-        from sfm_fluids.files.writing import write_periodic
-
-        write_periodic(trajectory, self.points, Path(path), name=self.part)
-
-    def stating(self) -> dict[str, float]:
-        """The box."""
-        return box.stating(self)
-
-    def read_observations(self, path: Path) -> Observations:
-        """Snapshots for `sfm fit`: see `sfm_fluids.periodic.observations_2d.read`."""
-        from sfm_fluids.periodic.observations_2d import read
-
-        return read(self, Path(path))
-
-    def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
-        """Velocity at the observed times, (T, 2, H, W)."""
-        state, found, done = observations.state, [], 0
-        if "initial_velocity" in observations.unknowns:
-            unknown = observations.unknowns["initial_velocity"]
-            omega, mean = Coefficients(self.points).unpack(unknown)
-            state = self.from_velocity(spectral.velocity(omega, self.points, mean))
-        for step in observations.options["steps"]:
-            state = self(state, step - done)
-            done = step
-            found.append(self.velocity(state)[0])
-        return {"velocity": torch.stack(found)}
+            lines.append("forward Euler with central advection grows slowly; set stepper=rk3")
+        return tuple(lines)

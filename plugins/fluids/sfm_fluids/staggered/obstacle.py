@@ -40,12 +40,12 @@ def from_shape(
     """
     xf, yf = _points(grid.x, True, samples), _points(grid.y, True, samples)
     xc, yc = _points(grid.x, False, samples), _points(grid.y, False, samples)
-    found = []
+    chi = []
     for x, y in ((xf, yc), (xc, yf)):
         part = solid(x.reshape(1, -1), y.reshape(-1, 1)).double()
         part = part.unflatten(-1, x.shape).unflatten(0, y.shape).mean((1, 3))
-        found.append((part >= 0.5).double())
-    return found[0], found[1]
+        chi.append((part >= 0.5).double())
+    return chi[0], chi[1]
 
 
 def _points(axis: Axis, on_faces: bool, samples: int) -> Tensor:
@@ -55,8 +55,8 @@ def _points(axis: Axis, on_faces: bool, samples: int) -> Tensor:
     if not on_faces:
         return m.centres[:, None] + m.widths[:, None] * (s - 0.5)
     if axis.periodic:
-        found = m.faces[:, None] + m.widths[:, None] * (s - 0.5)
-        return axis.origin + (found - axis.origin) % axis.length
+        points = m.faces[:, None] + m.widths[:, None] * (s - 0.5)
+        return axis.origin + (points - axis.origin) % axis.length
     low = torch.cat((m.faces[:1], m.centres))
     return low[:, None] + m.distances[:, None] * s
 

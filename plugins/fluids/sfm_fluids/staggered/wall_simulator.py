@@ -20,12 +20,12 @@ from sfm_fluids.parameters import check_one_value
 from sfm_fluids.staggered import grid as staggered
 from sfm_fluids.staggered.flow import Flow, StaggeredState
 from sfm_fluids.staggered.grid import StaggeredGrid
+from sfm_fluids.stepping.checkpoints import CHECKPOINTS, check_steps
 
 STEPPING = (
     Setting("dt", 0.01, summary="time step"),
     Setting("initial", "rest", ("rest", "steady"), summary="initial flow; steady: Newton's method"),
-    Setting("recompute", True, (True, False), summary="redo steps in the backward pass"),
-    Setting("segment", 1, summary="keep each segment-th state for the backward pass"),
+    *CHECKPOINTS,
 )
 
 
@@ -50,10 +50,7 @@ class WallSimulator(Simulator):
     def __init__(self, *, dtype: torch.dtype = torch.float64, **values: Any) -> None:
         super().__init__(dtype=dtype, **values)
         check_one_value(self)
-        if not self.dt > 0:
-            raise InputError(f"{self.part}: dt={self.dt} must be positive")
-        if self.segment < 1:
-            raise InputError(f"{self.part}: segment={self.segment} must be at least 1")
+        check_steps(self)
         if self.initial == "steady" and not bool((self.viscosity > 0).all()):
             raise InputError(f"{self.part}: initial='steady' needs a positive viscosity")
         if self.initial == "steady":

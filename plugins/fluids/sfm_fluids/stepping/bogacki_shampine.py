@@ -42,7 +42,7 @@ def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
     """Coefficients of a step of size `dt`, made in float64 and cast; differentiable in L."""
     z = double(linear) * dt
     quarter, half = torch.exp(z / 4), torch.exp(z / 2)
-    made = (
+    factors = (
         torch.expm1(z / 2),
         torch.expm1(0.75 * z),
         torch.expm1(z),
@@ -52,7 +52,7 @@ def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
         dt / 3 * half,
         4 / 9 * dt * quarter,
     )
-    return Coefficients(*(cast(c, dtype) for c in made))
+    return Coefficients(*(cast(c, dtype) for c in factors))
 
 
 def step_with_error(

@@ -51,7 +51,7 @@ def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
     a = torch.zeros_like(z)
     weights: list[Tensor] = []
     history: list[float] = []
-    made: list[Tensor] = []
+    factors: list[Tensor] = []
     for k in range(3):
         m = 0.5 * z * (TIMES[k + 1] - TIMES[k])
         history = [CARRY[k] * h for h in history] + [1.0]
@@ -60,5 +60,5 @@ def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
         a = a + grown + grown * a
         weights = [w + grown * w for w in weights] + [torch.zeros_like(z)]
         weights = [w + dt * GAIN[k] * h * solve for w, h in zip(weights, history, strict=True)]
-        made += [a, *weights]
-    return Coefficients(*(cast(c, dtype) for c in made))
+        factors += [a, *weights]
+    return Coefficients(*(cast(c, dtype) for c in factors))

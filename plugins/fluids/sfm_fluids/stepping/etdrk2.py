@@ -33,5 +33,5 @@ def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
     """Coefficients of a step of size `dt`, made in float64 and cast; differentiable in L."""
     z = double(linear) * dt
     p1, p2 = phi(1, z), phi(2, z)
-    made = (torch.expm1(z), dt * p1, dt * (p1 - p2), dt * p2)
-    return Coefficients(*(cast(c, dtype) for c in made))
+    factors = (torch.expm1(z), dt * p1, dt * (p1 - p2), dt * p2)
+    return Coefficients(*(cast(c, dtype) for c in factors))

@@ -48,7 +48,7 @@ def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
     z = double(linear) * dt
     p1, p2, p3 = (phi(n, z) for n in (1, 2, 3))
     half, half_decay = 0.5 * dt * phi(1, z / 2), torch.expm1(z / 2)
-    made = (
+    factors = (
         half_decay,
         torch.expm1(z),
         half,
@@ -58,4 +58,4 @@ def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
         dt * 2 * (p2 - 2 * p3),
         dt * (4 * p3 - p2),
     )
-    return Coefficients(*(cast(c, dtype) for c in made))
+    return Coefficients(*(cast(c, dtype) for c in factors))

@@ -44,7 +44,7 @@ def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
     """Coefficients of a step of size `dt`, made in float64 and cast; differentiable in L."""
     z = double(linear) * dt
     half, one = torch.exp(z / 2), torch.ones_like(z)
-    made = (
+    factors = (
         torch.expm1(z / 2),
         torch.expm1(z),
         dt / 2 * half,
@@ -54,4 +54,4 @@ def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
         dt / 3 * half,
         dt / 6 * one,
     )
-    return Coefficients(*(cast(c, dtype) for c in made))
+    return Coefficients(*(cast(c, dtype) for c in factors))

@@ -58,7 +58,7 @@ def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
     z = linear.double().movedim((-4, -3), (-2, -1)) * dt
     p1, p2, p3 = matrix_phi(z)
     h1 = matrix_phi(z / 2)[0]
-    made = (
+    factors = (
         0.5 * z @ h1,
         z @ p1,
         0.5 * dt * h1,
@@ -66,7 +66,7 @@ def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
         dt * 2 * (p2 - 2 * p3),
         dt * (4 * p3 - p2),
     )
-    return Coefficients(*(c.movedim((-2, -1), (-4, -3)).to(dtype).contiguous() for c in made))
+    return Coefficients(*(c.movedim((-2, -1), (-4, -3)).to(dtype).contiguous() for c in factors))
 
 
 def apply(matrix: Tensor, u: Tensor) -> Tensor:

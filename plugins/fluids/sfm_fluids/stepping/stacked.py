@@ -43,18 +43,18 @@ class Order:
 def order(tableau: Tableau) -> Order | None:
     """The order of a method; None where there is none, as for ifrk4."""
     count = len(tableau.rows)
-    made = [{j for j, w in enumerate(row.weights) if w is not None} for row in tableau.rows]
-    users = [{i for i in range(count) if j in made[i]} for j in range(count)]
+    makers = [{j for j, w in enumerate(row.weights) if w is not None} for row in tableau.rows]
+    users = [{i for i in range(count) if j in makers[i]} for j in range(count)]
     ahead = _side_by_side(range(count), users)
-    back = _side_by_side(range(-1, count), [{-1, *one} for one in made])
-    if ahead is None or back is None or len(made[-1]) < count:
+    back = _side_by_side(range(-1, count), [{-1, *one} for one in makers])
+    if ahead is None or back is None or len(makers[-1]) < count:
         return None
     return Order(
         tuple(ahead.index(i) for i in range(count)),
         tuple(tuple(i for i in ahead if i in one) for one in users),
         tuple(back.index(j) for j in range(count)),
         back.index(-1),
-        tuple(tuple(j for j in back if j == -1 or j in one) for one in made),
+        tuple(tuple(j for j in back if j == -1 or j in one) for one in makers),
     )
 
 
@@ -116,10 +116,10 @@ class Stacks:
 
 def _stack(factors: Sequence[Tensor]) -> Tensor:
     """Along a new first axis, in the memory layout of the first."""
-    made = like(factors[0], len(factors))
+    stack = like(factors[0], len(factors))
     for i, factor in enumerate(factors):
-        made[i] = factor
-    return made
+        stack[i] = factor
+    return stack
 
 
 class Work:

@@ -1,4 +1,4 @@
-"""The random flow that two-dimensional simulations start from."""
+"""Vorticities that two-dimensional simulations start from, (H, W) in float64."""
 
 from __future__ import annotations
 
@@ -31,3 +31,23 @@ def random_vorticity(grid: Grid, peak: float, rms_velocity: float, seed: int) ->
     omega = omega - omega.mean()
     u = spectral.velocity(omega, grid)
     return omega * rms_velocity / u.square().sum(0).mean().sqrt()
+
+
+def taylor_green(grid: Grid) -> Tensor:
+    """(H, W): vortices of the box's own wavenumbers, u = (cos(kx x) sin(ky y), ...).
+
+    G. I. Taylor and A. E. Green, Proc. R. Soc. A 158, 499 (1937).
+    """
+    x, y = grid.coordinates()
+    kx, ky = 2 * math.pi / grid.length_x, 2 * math.pi / grid.length_y
+    return -(kx**2 + ky**2) / ky * torch.cos(kx * x) * torch.cos(ky * y)
+
+
+INITIAL = ("random", "taylor-green", "rest")
+
+
+def initial(name: str, grid: Grid, seed: int) -> Tensor:
+    """(H, W): the flow called `name`, of `INITIAL`; the random one has an rms velocity of 1."""
+    if name == "random":
+        return random_vorticity(grid, 3.0, 1.0, seed)
+    return taylor_green(grid) if name == "taylor-green" else torch.zeros_like(grid.coordinates()[0])
