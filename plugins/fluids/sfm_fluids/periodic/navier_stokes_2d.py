@@ -15,21 +15,18 @@ from sfm.simulate import Parameter, Setting, Through
 from sfm_fluids.closures.built_in import built_in
 from sfm_fluids.flows import flows_2d
 from sfm_fluids.flows.from_sample import start_from
-from sfm_fluids.periodic import flow_state, passive_scalars
-from sfm_fluids.periodic.flow_state import FlowState, in_chunks, modes_of, with_modes
-from sfm_fluids.periodic.nonlinear_term_2d import NonlinearTerm2D, decayed
-from sfm_fluids.periodic.plane_flow import PlaneFlow
-from sfm_fluids.periodic.pseudo_spectral import ADAPTIVE, STEPPING, PseudoSpectral
+from sfm_fluids.periodic import passive_scalars
+from sfm_fluids.periodic.flow_state import FlowState, modes_of, with_modes
+from sfm_fluids.periodic.pseudo_spectral import ADAPTIVE, STEPPING
+from sfm_fluids.periodic.vorticity_dynamics import VorticityDynamics
 from sfm_fluids.quantities import ENSTROPHY, KINETIC_ENERGY, PASSIVE_SCALAR, VELOCITY, VORTICITY
 from sfm_fluids.spectral import grid_2d as spectral
 from sfm_fluids.spectral.forcing import RingNoise, kolmogorov_curl
 from sfm_fluids.spectral.grid_2d import Grid
-from sfm_fluids.spectral.transforms_2d import arranged, columns, to_modes, to_points
 from sfm_fluids.stepping.stateless import Stateless
-from sfm_fluids.stepping.term import Term
 
 
-class NavierStokes2D(PlaneFlow, PseudoSpectral):
+class NavierStokes2D(VorticityDynamics):
     """Two-dimensional incompressible Navier-Stokes equations on a periodic rectangle.
 
         du/dt + u . grad u = -grad p + nu lap u - nu_h (-lap)^p u - alpha u + f - div tau
@@ -111,17 +108,10 @@ class NavierStokes2D(PlaneFlow, PseudoSpectral):
     )
     default_steps: ClassVar[int] = 500
 
-    viscosity: Tensor
-    drag: Tensor
-    forcing_amplitude: Tensor
     smagorinsky_constant: Tensor
-    hyperviscosity: Tensor
-    injection_rate: Tensor
     scalar_diffusivity: Tensor
     scalar_gradient_x: Tensor
     scalar_gradient_y: Tensor
-    force_curl: Tensor | None
-    grid: Grid
     height: int
     width: int
     length_x: float
@@ -129,10 +119,7 @@ class NavierStokes2D(PlaneFlow, PseudoSpectral):
     forcing_wavenumber: int
     random_wavenumber: float
     random_width: float
-    hyperviscosity_power: int
-    scalars: int
     subgrid: str
-    closure_every: str
     initial: str
     seed: int
 
@@ -158,7 +145,7 @@ class NavierStokes2D(PlaneFlow, PseudoSpectral):
         self._check()
         curl = self._steady_curl(force_curl)
         self.register_buffer("force_curl", None if curl is None else curl.to(dtype))
-        self.noise: RingNoise | None = None
+        self.noise = None
         if self.random_wavenumber:
             self.noise = RingNoise(
                 self.grid, self.random_wavenumber, self.random_width, self.dt, self.seed
@@ -200,11 +187,6 @@ class NavierStokes2D(PlaneFlow, PseudoSpectral):
         return given
 
     # --- states -------------------------------------------------------------------------------
-
-    @property
-    def points(self) -> Grid:
-        """Where the velocity of observations is."""
-        return self.grid
 
     @classmethod
     def stated(cls, sample: Sample, **values: Any) -> dict[str, Any]:
@@ -263,10 +245,6 @@ class NavierStokes2D(PlaneFlow, PseudoSpectral):
         state = FlowState(omega, mean, mean.new_zeros(()), scalars)
         return with_modes(state, modes_of(state, self.grid), self.grid)
 
-    def restarted(self, state: FlowState, vorticity: Tensor, mean: Tensor) -> FlowState:
-        """The one flow of `state` with another vorticity (H, W) and mean flow (2,)."""
-        return state._replace(vorticity=vorticity[None], mean_velocity=mean[None])
-
     @classmethod
     def conformance_case(cls, **values: Any) -> tuple[NavierStokes2D, FlowState]:
         """A forced random flow on 16 x 16 points with the Smagorinsky closure and one scalar."""
@@ -282,130 +260,12 @@ class NavierStokes2D(PlaneFlow, PseudoSpectral):
 
         return Rollouts(NavierStokes2D, **options)
 
-    # --- dynamics -----------------------------------------------------------------------------
-
-    def linear_operator(self) -> Tensor:
-        """-(nu k^2 + nu_h k^2p + alpha), and -kappa k^2 for scalars: (1 + S, H, K) float64.
-
-        With a batch axis first where a parameter has one.
-        """
-        ky, kx = self.grid.wavenumbers(device=self.viscosity.device)
-        k2 = (ky**2 + kx**2)[None, :, : columns(self.grid)]
-        nu, nu_h, alpha = (
-            p.double().reshape(*p.shape, 1, 1, 1)
-            for p in (self.viscosity, self.hyperviscosity, self.drag)
-        )
-        k2 = arranged(k2, self.grid)
-        linear = -(nu * k2 + nu_h * k2**self.hyperviscosity_power + alpha)
-        if not self.scalars:
-            return linear
-        kappa = passive_scalars.per_scalar(self, "scalar_diffusivity", self.scalars)
-        return passive_scalars.with_diffusion(linear, kappa, k2)
-
-    def nonlinear(self) -> Term:
-        """N without a mean flow; `forward` adds that of the state."""
-        return self.nonlinear_term(None, 0.0).term()
-
-    def nonlinear_term(
-        self, mean: Tensor | None, time: float, first_member: int = 0
-    ) -> NonlinearTerm2D:
-        """N, for a mean flow (..., 2) at `time`; None for none, now and later."""
-        force = None
-        if self.force_curl is not None:
-            keep = self.grid.dealias_mask(device=self.force_curl.device)[:, : columns(self.grid)]
-            amplitude = self.forcing_amplitude
-            amplitude = amplitude.reshape(*amplitude.shape, 1, 1)
-            force = amplitude * (to_modes(self.force_curl, self.grid) * keep)
-        gradient = passive_scalars.mean_gradient(self, self.scalars) if self.scalars else None
-        return NonlinearTerm2D(
-            grid=self.grid,
-            scalars=self.scalars,
-            force=force,
-            mean=mean,
-            drag=self.drag,
-            start=time,
-            dt=self.dt,
-            gradient=gradient,
-            closure=self._closure(),
-            hold=self.closure_every == "step",
-            forcing=None if self.forcing is None else Stateless(self.forcing),
-            noise=self.noise,
-            noise_rate=self.injection_rate,
-            first_member=first_member,
-        )
-
     def _closure(self) -> Stateless | None:
         if self.closure is not None:
             return Stateless(self.closure)
         return built_in(self.subgrid, self.smagorinsky_constant)
 
-    def forward(self, state: FlowState, steps: int = 1) -> FlowState:
-        """The flow `steps * dt` later."""
-        size = self._chunk(state)
-        if not size:
-            return self.watched(state, steps)
-
-        def advance(flows: FlowState, first: int) -> FlowState:
-            return self.watched(flows, steps, first_member=first)
-
-        return in_chunks(state, size, advance)
-
-    def _chunk(self, state: FlowState) -> int:
-        """How many flows of a batch to run together, for the processor's cache; 0 for all."""
-        omega = state.vorticity
-        size = max(1, flow_state.CACHE // (self.height * self.width * (1 + self.scalars)))
-        same = all(p.ndim == 0 for p in self.parameters(recurse=False))
-        same = same and (self.force_curl is None or self.force_curl.ndim == 2)
-        one_axis = omega.ndim == 3 and state.time.ndim == 0 and omega.device.type == "cpu"
-        if self.stepper == ADAPTIVE or traced() or not (one_axis and same):
-            return 0
-        return size if len(omega) > size else 0
-
-    def watched(
-        self,
-        state: FlowState,
-        steps: int,
-        monitor: Monitor | None = None,
-        *,
-        first_member: int = 0,
-    ) -> FlowState:
-        """The flow `steps * dt` later, in one batch.
-
-        `monitor` is called with (steps done, modes (..., 1 + S, H, K)) after each step; the noise
-        of the first flow is that of `first_member`.
-        """
-        if (state.scalars is None) != (self.scalars == 0):
-            raise InputError(f"{self.part}: the state does not carry scalars={self.scalars}")
-        mean = state.mean_velocity
-        moving = traced() or mean.requires_grad or bool(mean.any())
-        time = self._start(state)
-        term = self.nonlinear_term(mean if moving else None, time, first_member).term()
-        modes = self.integrate(modes_of(state, self.grid), steps, time, term=term, monitor=monitor)
-        if moving:
-            mean = decayed(mean, self.drag, steps * self.dt)
-        state = state._replace(mean_velocity=mean, time=state.time + steps * self.dt)
-        return with_modes(state, modes, self.grid)
-
-    def courant_rate(self, u: Tensor) -> float:
-        """max |u| / dx + max |v| / dy, without the mean flow's share."""
-        factors = spectral.velocity_factors(self.grid, u.real.dtype, str(u.device))
-        velocity = to_points(factors[..., : columns(self.grid)] * u[..., :1, :, :], self.grid)
-        fastest = velocity.abs().amax((-2, -1)).reshape(-1, 2).amax(0)
-        dy, dx = self.grid.spacing
-        return float(fastest[0] / dx + fastest[1] / dy)
-
-    def _start(self, state: FlowState) -> float:
-        """The time of the state, where a force depends on it."""
-        if self.noise is None and self.forcing is None:
-            return 0.0
-        first = float(state.time.reshape(-1)[0])
-        if state.time.ndim and not bool((state.time == first).all()):
-            raise InputError(f"{self.part}: a force that depends on time needs flows at one time")
-        return first
-
-    def velocity(self, state: FlowState) -> Tensor:
-        """(B, 2, H, W)."""
-        return spectral.velocity(state.vorticity, self.grid, state.mean_velocity)
+    # --- what is seen -------------------------------------------------------------------------
 
     def observe(self, state: FlowState) -> dict[str, Tensor]:
         """velocity (B, 2, H, W), vorticity (B, H, W), mean_kinetic_energy (B,), enstrophy (B,).
