@@ -17,7 +17,7 @@ from sfm.simulate.through import placement
 from sfm_fluids.evaluation.decorrelation import Protocol, Run, follow
 from sfm_fluids.flows.bundled import COARSE, FILTER_WIDTH
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
-from sfm_fluids.periodic.through import interval_of
+from sfm_fluids.periodic.through import Rollouts, interval_of
 from sfm_fluids.spectral.filters import Filter
 from sfm_fluids.spectral.grid_2d import Grid, velocity, vorticity
 from sfm_fluids.staggered.finite_volume_2d import FiniteVolume2D
@@ -93,7 +93,7 @@ class FiniteVolumeRollouts(Through):
     """
 
     def __init__(self, *, snapshots: int = 1, dt: float = 0.03125, stepper: str = "rk3") -> None:
-        self.rollouts = NavierStokes2D.through(snapshots=snapshots, dt=dt)
+        self.rollouts = Rollouts(NavierStokes2D, snapshots=snapshots, dt=dt)
         self.snapshots, self.dt, self.stepper = snapshots, dt, stepper
 
     def windows(self, samples: Sequence[Sample]) -> list[tuple[int, ...]]:

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from sfm.errors import InputError
 from sfm_fluids.closures.built_in import built_in, mean_flux
 from sfm_fluids.periodic.pseudo_spectral import PseudoSpectral
-from sfm_fluids.spectral.grid_2d import Grid
-from sfm_fluids.spectral.grid_3d import Grid3D
 from sfm_fluids.stepping.stateless import Stateless
 
 CITATIONS = (
@@ -30,7 +28,7 @@ class LargeEddy(PseudoSpectral):
     smagorinsky_constant: Tensor
     filter_ratio: Tensor
     subgrid: str
-    grid: Grid | Grid3D
+    grid: Any  # of two or three dimensions
 
     def __init__(self, *, closure: nn.Module | None = None, **values: Any) -> None:
         """As the Navier-Stokes simulator's.
@@ -53,7 +51,7 @@ class LargeEddy(PseudoSpectral):
 
     def observe(self, state: Any) -> dict[str, Tensor]:
         """Those of Navier-Stokes, and `subgrid_dissipation` (B,): the mean of -tau_ij S_ij."""
-        observed = super().observe(state)
+        observed = super().observe(state)  # type: ignore[safe-super]
         velocity, spacing = observed["velocity"], min(self.grid.spacing)
         flux = mean_flux(self._closure(), velocity, spacing, self.axes)
         return {**observed, "subgrid_dissipation": flux}

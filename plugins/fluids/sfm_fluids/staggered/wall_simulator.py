@@ -206,10 +206,11 @@ class WallSimulator(Simulator):
             InputError: it is missing, of another shape, or in another box.
         """
         from sfm_fluids.files.readers import load_arrays
+        from sfm_fluids.files.stated_box import check_file_lengths
         from sfm_fluids.files.values import standard_error
 
         arrays = load_arrays(path, ("velocity", "sigma", "length_x", "length_y"))
-        box.check_file_lengths(self, arrays, path)
+        check_file_lengths(self, arrays, path)
         if "velocity" not in arrays:
             raise InputError(f"{path}: no dataset 'velocity'; a fit needs it")
         velocity = arrays["velocity"]
