@@ -41,7 +41,7 @@ class Lyapunov:
     state: Any
 
 
-def lyapunov(  # noqa: C901
+def lyapunov(
     simulator: Simulator,
     state: Any,
     *,

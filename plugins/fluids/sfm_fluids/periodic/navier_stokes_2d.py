@@ -123,7 +123,7 @@ class NavierStokes2D(VorticityDynamics):
     initial: str
     seed: int
 
-    def __init__(  # noqa: C901
+    def __init__(
         self,
         *,
         closure: nn.Module | None = None,
