@@ -1,4 +1,7 @@
-"""Vorticities that two-dimensional simulations start from, (H, W) in float64."""
+"""Vorticities that two-dimensional simulations start from, (H, W) in float64.
+
+In the units of the box.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,8 @@ class FlowState(NamedTuple):
 
 
 def modes_of(state: FlowState, grid: Grid) -> Tensor:
-    """(..., 1 + S, H, K), without the vorticity's mean and what the 2/3 rule drops."""
+    """Modes (..., 1 + S, H, K) of a state (B, H, W), without the vorticity's mean and what the 2/3
+    rule drops."""
     fields = state.vorticity.unsqueeze(-3)
     if state.scalars is not None:
         fields = torch.cat((fields, state.scalars), -3)
@@ -38,7 +39,7 @@ def modes_of(state: FlowState, grid: Grid) -> Tensor:
 
 
 def with_modes(state: FlowState, modes: Tensor, grid: Grid) -> FlowState:
-    """The state with the vorticity and scalars of modes (..., 1 + S, H, K)."""
+    """The state (B, H, W) with the vorticity and scalars of modes (..., 1 + S, H, K)."""
     fields = to_points(modes, grid)
     scalars = None if state.scalars is None else fields[..., 1:, :, :]
     return state._replace(vorticity=fields[..., 0, :, :], scalars=scalars)

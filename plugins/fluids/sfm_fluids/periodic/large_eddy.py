@@ -1,4 +1,7 @@
-"""What the large-eddy simulators add to Navier-Stokes: the choice of the subgrid stress."""
+"""What the large-eddy simulators add to Navier-Stokes: the choice of the subgrid stress.
+
+All in the units of the box.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ A file (.h5 or .npz, or The Well's .hdf5 with one run) holds `velocity` (T, ...)
 increasing multiples of the simulator's dt; or what `sfm simulate --output` writes to .npz. `sigma`,
 a number, is the standard error of a velocity component.
 
+Velocities and times are in the units of the box.
 The run starts from `initial_velocity` at t = 0 if the file has it, which is then taken as exact.
 """
 

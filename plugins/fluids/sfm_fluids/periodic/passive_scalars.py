@@ -1,4 +1,9 @@
-"""Passive scalars that a two-dimensional flow carries: ds/dt + u . grad s = kappa lap s - u . G."""
+"""Passive scalars that a two-dimensional flow carries, in the units of the box.
+
+    ds/dt + u . grad s = kappa lap s - u . G,
+
+s the departure from a mean that grows as G . x; Z. Warhaft, Annu. Rev. Fluid Mech. 32, 203 (2000).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the simulators of flow in a periodic plane share: samples, figures, files, fits."""
+"""What the simulators of flow in a periodic plane share: samples, figures, files, fits.
+
+All in the units of the box.
+"""
 
 from __future__ import annotations
 

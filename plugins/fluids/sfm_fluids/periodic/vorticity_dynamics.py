@@ -1,4 +1,7 @@
-"""How a two-dimensional flow moves: vorticity and scalars as modes, in batches, step by step."""
+"""How a two-dimensional flow moves: vorticity and scalars as modes, in batches, step by step.
+
+All in the units of the box.
+"""
 
 from __future__ import annotations
 
@@ -156,7 +159,7 @@ class VorticityDynamics(PlaneFlow, PseudoSpectral):
         return with_modes(state, modes, self.grid)
 
     def courant_rate(self, u: Tensor) -> float:
-        """max |u| / dx + max |v| / dy, without the mean flow's share."""
+        """max |u| / dx + max |v| / dy of modes u (..., 1, H, K), without the mean flow."""
         factors = spectral.velocity_factors(self.grid, u.real.dtype, str(u.device))
         velocity = to_points(factors[..., : columns(self.grid)] * u[..., :1, :, :], self.grid)
         fastest = velocity.abs().amax((-2, -1)).reshape(-1, 2).amax(0)

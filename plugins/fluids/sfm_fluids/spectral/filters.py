@@ -104,7 +104,7 @@ class Filter3D(_GaussianCutOff[Grid3D]):
 
 
 def outer(velocity: Tensor, axes: int = 2) -> Tensor:
-    """u_i u_j (..., d, d, *grid) of a velocity (..., d, *grid) on a grid of d = `axes` axes."""
+    """u_i u_j (..., 2, 2, H, W) of a velocity (..., 2, H, W); in space `axes` is 3."""
     return velocity.unsqueeze(-axes - 1) * velocity.unsqueeze(-axes - 2)
 
 

@@ -46,7 +46,7 @@ class Line:
         return _wavenumbers(self, str(device))
 
     def dealias_mask(self, *, device: torch.device | str = "cpu") -> Tensor:
-        """Bool (N//2+1,): modes 0 to `modes`."""
+        """Bool (K,), as long as a half spectrum: modes 0 to `modes`."""
         return _dealias_mask(self, str(device))
 
     def coordinates(
