@@ -10,7 +10,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from sfm_dft.ladder.benchmark import Curve
-    from sfm_dft.ladder.kohn_sham_1d import KohnSham1D, LineState
+    from sfm_dft.ladder.kohn_sham_1d import KohnSham1D
+    from sfm_dft.ladder.line_state import LineState
 
 CHEMICAL_ACCURACY = 1.6  # mHa
 

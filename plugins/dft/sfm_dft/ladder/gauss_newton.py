@@ -27,7 +27,8 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from sfm.errors import InputError, RunError
 from sfm_dft.ladder.fixed_point import gmres
 from sfm_dft.ladder.grid import kinetic_matrix
-from sfm_dft.ladder.kohn_sham_1d import KohnSham1D, LineState
+from sfm_dft.ladder.kohn_sham_1d import KohnSham1D
+from sfm_dft.ladder.line_state import LineState
 from sfm_dft.ladder.mixing import begin
 from sfm_dft.ladder.orbitals import Orbitals, Response
 from sfm_dft.ladder.training import Fit, Labels

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,42 +10,19 @@ import torch
 from torch import Tensor
 
 from sfm.data.sample import Sample
-from sfm.errors import InputError, InputWarning, RunError
+from sfm.errors import InputError, RunError
 from sfm.progress import report
 from sfm.quantity import Quantity
 from sfm.simulate import Parameter, Setting, Simulator, Trajectory
-from sfm.units import factor
 from sfm_dft.ladder import grid, mixing
 from sfm_dft.ladder import quantities as q
 from sfm_dft.ladder.fixed_point import FixedPointDensity
 from sfm_dft.ladder.lda import ExponentialLDA
+from sfm_dft.ladder.line_state import LineState, flat, flat_rows, molecules_of
 from sfm_dft.ladder.molecules import NAMES, Molecules, build
+from sfm_dft.ladder.observables import line_observables
 from sfm_dft.ladder.orbitals import Orbitals, Response
 from sfm_dft.ladder.problem import Problem
-
-
-@dataclass(frozen=True)
-class LineState:
-    """One molecule (no batch axis) or B of them, and how far their field has come.
-
-    Attributes:
-        positions: (..., A) bohr. charges: (..., A). electrons: (...) int64.
-        field: density and what the mixing remembers, see `mixing.Field`.
-    """
-
-    positions: Tensor
-    charges: Tensor
-    electrons: Tensor
-    field: mixing.Field
-
-    @property
-    def converged(self) -> Tensor:
-        return self.field.converged
-
-    @property
-    def time(self) -> Tensor:
-        """Cycles so far."""
-        return self.field.cycle.to(torch.float64)
 
 
 class KohnSham1D(Simulator):
@@ -184,7 +160,7 @@ class KohnSham1D(Simulator):
         """
         if sample is None:
             return self.start(build(self.molecule, self.separation))
-        return self.start(_from_sample(sample, self.part))
+        return self.start(molecules_of(sample, self.part))
 
     def start(self, molecules: Molecules) -> LineState:
         """A state of one molecule or a batch; the first density ignores repulsion.
@@ -202,7 +178,7 @@ class KohnSham1D(Simulator):
         if bool((molecules.electrons < 1).any()) or int(molecules.electrons.max()) > self.points:
             raise InputError(f"{self.part}: needs 1 to {self.points} electrons")
         with torch.no_grad():
-            problem = self.problem(_flat(molecules))
+            problem = self.problem(flat(molecules))
             density = problem.orbitals(problem.external).density
         shape = molecules.electrons.shape
         begun = mixing.begin(density.reshape(*shape, -1))
@@ -223,8 +199,8 @@ class KohnSham1D(Simulator):
 
     def _open(self, state: LineState) -> tuple[Problem, mixing.Field]:
         molecules = Molecules(state.positions, state.charges, state.electrons)
-        flat = {name: _rows(value, state) for name, value in vars(state.field).items()}
-        return self.problem(_flat(molecules)), mixing.Field(**flat)
+        flat = {name: flat_rows(value, state) for name, value in vars(state.field).items()}
+        return self.problem(flat(molecules)), mixing.Field(**flat)
 
     def forward(self, state: LineState, steps: int = 1) -> LineState:
         """`steps` times `cycles_per_step` cycles for what is not self-consistent yet."""
@@ -274,7 +250,7 @@ class KohnSham1D(Simulator):
         else:
             with torch.no_grad():
                 kinetic = self._kinetic(orbitals, potential)
-                values = _values(problem, orbitals, orbitals.density, kinetic)
+                values = line_observables(problem, orbitals, orbitals.density, kinetic)
         failed = ~done & (field.cycle >= self.max_cycles)
         values = {
             name: value if name == "density_1d" else value.masked_fill(failed, torch.nan)
@@ -359,13 +335,13 @@ class KohnSham1D(Simulator):
         out, kinetic = orbitals.density, self._kinetic(orbitals, potential)
         density, repulsion = self._attach(problem, orbitals, potential), problem.repulsion()
         if not density.requires_grad:
-            return _values(problem, orbitals, density, kinetic)
+            return line_observables(problem, orbitals, density, kinetic)
         full = problem.potential(density, repulsion, graph=True)
         # dT_s = -int v_s dn, and de_i = <i|dv_s|i> with the orbital held fixed
         moved = kinetic - (potential * (density - out)).sum(-1) * self.dx
         change = torch.einsum("bnk,bn->bk", orbitals.vectors**2, full - full.detach())
         shifted = replace(orbitals, levels=orbitals.levels + change)
-        values = _values(problem, shifted, density, moved)
+        values = line_observables(problem, shifted, density, moved)
         # the envelope theorem: the energy needs no graph through the density
         values["energy_1d"] = kinetic + sum(problem.components(out, repulsion).values())
         return values
@@ -417,60 +393,3 @@ class KohnSham1D(Simulator):
         with torch.no_grad():
             v = problem.potential(field.density, problem.repulsion())
         return v.reshape(*state.electrons.shape, -1)
-
-
-def _values(
-    problem: Problem, orbitals: Orbitals, density: Tensor, kinetic: Tensor
-) -> dict[str, Tensor]:
-    parts = problem.components(density, problem.repulsion())
-    named = {f"{name}_energy_1d": value for name, value in parts.items()}
-    return {
-        "energy_1d": kinetic + sum(parts.values()),
-        "kinetic_energy_1d": kinetic,
-        **named,
-        "density_1d": density,
-        "gap_1d": _gap(orbitals),
-    }
-
-
-def _gap(orbitals: Orbitals) -> Tensor:
-    """(B,) the first level with room minus the last with an electron; 0 for an odd one."""
-    last = (orbitals.filling > 0).sum(-1) - 1
-    first = (orbitals.filling == 2).sum(-1)
-    at = torch.arange(len(last), device=last.device)
-    return orbitals.levels[at, first] - orbitals.levels[at, last]
-
-
-def _rows(value: Tensor, state: LineState) -> Tensor:
-    """With one batch axis in front."""
-    lead = state.electrons.dim()
-    return value.reshape(-1, *value.shape[lead:])
-
-
-def _flat(molecules: Molecules) -> Molecules:
-    atoms = molecules.positions.shape[-1]
-    return Molecules(
-        molecules.positions.reshape(-1, atoms),
-        molecules.charges.reshape(-1, atoms),
-        molecules.electrons.reshape(-1),
-    )
-
-
-def _from_sample(sample: Sample, part: str) -> Molecules:
-    if sample.pbc.any() or len(sample.positions) == 0 or (sample.types < 1).any():
-        raise InputError(f"{sample.id}: {part} takes open molecules with atomic numbers")
-    if abs(sample.positions[:, 1:]).max() > 1e-9:
-        raise InputError(f"{sample.id}: {part} wants all nuclei on the x axis")
-    charges = torch.as_tensor(sample.types, dtype=torch.float64)
-    charge = float(sample.conditions.get("charge", 0.0))
-    if not charge.is_integer():
-        raise InputError(f"{sample.id}: charge {charge} is not a whole number")
-    electrons = torch.tensor(int(charges.sum()) - int(charge))
-    if sample.conditions.get("spin", 0.0) > electrons % 2:
-        warnings.warn(
-            f"{sample.id}: its spin is not used by {part}, whose levels hold two electrons each",
-            InputWarning,
-            stacklevel=4,
-        )
-    positions = torch.as_tensor(sample.positions[:, 0], dtype=torch.float64)
-    return Molecules(positions * factor("angstrom", "bohr"), charges, electrons)

@@ -25,7 +25,7 @@ from sfm_dft.neural.reactions import KCAL, Reaction
 from sfm_dft.neural.spectra import SpeciesSpectra, Stack
 
 PROTON = "H+1"
-Found = Mapping[str, SpeciesSpectra] | Mapping[str, SpeciesSpots]
+Prepared = Mapping[str, SpeciesSpectra] | Mapping[str, SpeciesSpots]
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _softened(error: Tensor, width: float) -> Tensor:
 
 def train(
     functional: NeuralFunctional,
-    prepared: Found,
+    prepared: Prepared,
     chosen: Sequence[Reaction],
     settings: Settings | None = None,
     *,
@@ -194,7 +194,7 @@ def train(
     return Fit(losses, judged, best_step, asdict(settings))
 
 
-def stack(prepared: Found, names: Sequence[str], dtype: torch.dtype) -> Stack | SpotStack:
+def stack(prepared: Prepared, names: Sequence[str], dtype: torch.dtype) -> Stack | SpotStack:
     """These species together, points merged by features or packed around atoms."""
     return type(prepared[names[0]]).stack(prepared, names, dtype)  # type: ignore[arg-type]
 
@@ -211,7 +211,7 @@ def _copy(functional: NeuralFunctional) -> dict[str, Tensor]:
 
 def signed_errors(
     members: Sequence[NeuralFunctional],
-    prepared: Found,
+    prepared: Prepared,
     chosen: Sequence[Reaction],
 ) -> Tensor:
     """(members, R) signed errors in kcal/mol, from the spectra in float64, with their graph."""
@@ -225,7 +225,7 @@ def signed_errors(
 @torch.no_grad()
 def errors_of(
     members: Sequence[NeuralFunctional],
-    prepared: Found,
+    prepared: Prepared,
     chosen: Sequence[Reaction],
 ) -> Tensor:
     """`signed_errors` as plain numbers."""

@@ -20,6 +20,7 @@ from sfm_dft.basis import library as basis_sets
 from sfm_dft.basis.library import AUXILIARY_BASIS
 from sfm_dft.basis.pyscf_molecule import build_molecule
 from sfm_dft.grid.molecular import build_grid
+from sfm_dft.integrals.shells import Shells
 from sfm_dft.scf.guesses import FirstDensity, first_guess
 from sfm_dft.scf.molecular_integrals import as_tensor, by_libcint, by_torch
 from sfm_dft.scf.molecule import Molecule
@@ -88,14 +89,7 @@ def prepare(
     electrons, spin = _electrons(numbers, charge, spin)
     places, distances = _places(positions)
     charges = torch.tensor(np.asarray(numbers, dtype=np.int64), device=device)
-    shells = basis_sets.shells(
-        basis, charges, torch.tensor(places, device=device), largest=LARGEST_ON_GRID
-    )
-    if shells.size < (electrons + spin) // 2:
-        raise InputError(
-            f"basis '{basis}' has {shells.size} orbitals for {electrons} electrons; "
-            "take a larger one"
-        )
+    shells = _shells(basis, charges, torch.tensor(places, device=device), electrons, spin)
     if coulomb == "fitted":
         _check_fitting(auxiliary, charges)
     pyscf_molecule = None
@@ -135,6 +129,17 @@ def _electrons(numbers: np.ndarray, charge: int, spin: int | None) -> tuple[int,
             f"{electrons} electrons cannot have {spin} unpaired: change the charge or the spin"
         )
     return electrons, spin
+
+
+def _shells(basis: Any, charges: Tensor, places: Tensor, electrons: int, spin: int) -> Shells:
+    """The orbital basis, with room for all electrons."""
+    shells = basis_sets.shells(basis, charges, places, largest=LARGEST_ON_GRID)
+    if shells.size < (electrons + spin) // 2:
+        raise InputError(
+            f"basis '{basis}' has {shells.size} orbitals for {electrons} electrons; "
+            "take a larger one"
+        )
+    return shells
 
 
 def _places(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
