@@ -18,7 +18,7 @@ from sfm_dft.ladder import grid, mixing
 from sfm_dft.ladder import quantities as q
 from sfm_dft.ladder.fixed_point import FixedPointDensity
 from sfm_dft.ladder.lda import ExponentialLDA
-from sfm_dft.ladder.line_state import LineState, flat, flat_rows, molecules_of
+from sfm_dft.ladder.line_state import LineState, flat_molecules, flat_rows, molecules_of
 from sfm_dft.ladder.molecules import NAMES, Molecules, build
 from sfm_dft.ladder.observables import line_observables
 from sfm_dft.ladder.orbitals import Orbitals, Response
@@ -178,7 +178,7 @@ class KohnSham1D(Simulator):
         if bool((molecules.electrons < 1).any()) or int(molecules.electrons.max()) > self.points:
             raise InputError(f"{self.part}: needs 1 to {self.points} electrons")
         with torch.no_grad():
-            problem = self.problem(flat(molecules))
+            problem = self.problem(flat_molecules(molecules))
             density = problem.orbitals(problem.external).density
         shape = molecules.electrons.shape
         begun = mixing.begin(density.reshape(*shape, -1))
@@ -200,7 +200,7 @@ class KohnSham1D(Simulator):
     def _open(self, state: LineState) -> tuple[Problem, mixing.Field]:
         molecules = Molecules(state.positions, state.charges, state.electrons)
         flat = {name: flat_rows(value, state) for name, value in vars(state.field).items()}
-        return self.problem(flat(molecules)), mixing.Field(**flat)
+        return self.problem(flat_molecules(molecules)), mixing.Field(**flat)
 
     def forward(self, state: LineState, steps: int = 1) -> LineState:
         """`steps` times `cycles_per_step` cycles for what is not self-consistent yet."""

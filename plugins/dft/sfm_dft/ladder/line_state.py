@@ -45,7 +45,7 @@ def flat_rows(value: Tensor, state: LineState) -> Tensor:
     return value.reshape(-1, *value.shape[lead:])
 
 
-def flat(molecules: Molecules) -> Molecules:
+def flat_molecules(molecules: Molecules) -> Molecules:
     """The same molecules, with one batch axis in front."""
     atoms = molecules.positions.shape[-1]
     return Molecules(
