@@ -2,7 +2,7 @@
 
 Joint pretraining on four domains for two minutes, publishing that model to a Hub and downloading
 it. Then, with the bundled model `sfm-tiny`, which was trained in the same way for longer:
-fine-tuning on 100 labels of a held-out dataset beside training from scratch, and one simulation per
+fine-tuning on 100 measured formation energies beside training from scratch, and one simulation per
 domain with the model's closure inside. Ends with a table of what was measured. The Hub is
 `sfm.testing.hub_server`, in a process of its own on this machine.
 """
@@ -118,7 +118,7 @@ def publishing(out: Path, example: Path) -> list[Row]:
 
 def finetuning(out: Path, steps: int) -> list[Row]:
     """Fine-tune a model to a quantity of few labels."""
-    common = ["--data", "molecules/polarizability-dft", "--target", "polarizability"]
+    common = ["--data", "crystals/formation-energy-exp", "--target", "formation_energy"]
     sfm_json(
         "finetune", MODEL, *common, "--set", "training.max_samples=100", "--steps", str(steps),
         "--scratch", "--out", str(out / "finetuned"),
