@@ -40,7 +40,7 @@ def from_ase(atoms: Atoms, *, name: str = "") -> Sample:
         raise InputError(f"{name}: atom {row + 1} is of unknown element '{atoms.symbols[row]}'")
     check_finite(atoms.positions, name)
     level = atoms.info.get("level")
-    found = stored_labels(atoms, LABELS, name)
+    labels = stored_labels(atoms, LABELS, name)
     sample = Sample(
         id=name,
         domain="crystals",
@@ -49,8 +49,8 @@ def from_ase(atoms: Atoms, *, name: str = "") -> Sample:
         types=atoms.numbers,
         cell=np.array(atoms.cell),
         pbc=atoms.pbc,
-        labels=found,
-        extras=extras(atoms, found),
+        labels=labels,
+        extras=extras(atoms, labels),
         **said(atoms, name).changes(),
     )
     return with_recognised(sample, LABELS)

@@ -38,17 +38,17 @@ def read_experiments(content: bytes) -> list[Experiment]:
     """Compounds with an identifier. Energies per formula unit are divided by its atoms."""
     from ase.formula import Formula
 
-    found = []
+    experiments = []
     for row in json.loads(gzip.decompress(content)):
         if not row["mpid"]:
             continue
         atoms = sum(Formula(row["formula"]).count().values())
         sigma = row["uncertainty"]
         known = sigma is not None and math.isfinite(sigma)
-        found.append(
+        experiments.append(
             Experiment(row["mpid"], row["exp energy"] / atoms, sigma / atoms if known else None)
         )
-    return found
+    return experiments
 
 
 def join(

@@ -445,9 +445,9 @@ def _free(samples: list[Sample], device: torch.device, dtype: torch.dtype) -> Te
 
 def _closest(cells: Cells, which: int) -> str:
     """`Ti-Ti 1.93 angstrom apart`: the closest pair of a cell."""
-    found = bonds(cells, 5.0)
-    length = found.vectors.norm(dim=1)
-    mine = cells.system[found.receiver] == which
+    pairs = bonds(cells, 5.0)
+    length = pairs.vectors.norm(dim=1)
+    mine = cells.system[pairs.receiver] == which
     pair = int(torch.where(mine, length, torch.inf).argmin())
-    z = sorted(SYMBOLS[int(cells.types[k[pair]])] for k in (found.sender, found.receiver))
+    z = sorted(SYMBOLS[int(cells.types[k[pair]])] for k in (pairs.sender, pairs.receiver))
     return f"{'-'.join(z)} {float(length[pair]):.3g} angstrom apart"

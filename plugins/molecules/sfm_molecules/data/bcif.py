@@ -18,9 +18,9 @@ _TYPES = {1: "i1", 2: "<i2", 3: "<i4", 4: "u1", 5: "<u2", 6: "<u4", 32: "<f4", 3
 
 
 def read_columns(
-    content: bytes, wanted: dict[str, Sequence[str]]
+    content: bytes, names: dict[str, Sequence[str]]
 ) -> dict[str, dict[str, np.ndarray]]:
-    """The columns named by `wanted` ({category: columns}) of the file's first data block.
+    """The columns named by `names` ({category: columns}) of the file's first data block.
 
     Raises:
         InputError: a category or column is not in the file, or an encoding is unknown.
@@ -29,14 +29,14 @@ def read_columns(
 
     block = msgpack.unpackb(content, raw=False)["dataBlocks"][0]
     categories = {category["name"]: category["columns"] for category in block["categories"]}
-    found: dict[str, dict[str, np.ndarray]] = {}
-    for name, columns in wanted.items():
+    tables: dict[str, dict[str, np.ndarray]] = {}
+    for name, columns in names.items():
         table = {column["name"]: column["data"] for column in categories.get(name, ())}
         missing = [column for column in columns if column not in table]
         if missing:
             raise InputError(f"BinaryCIF: no column {missing} in category '{name}'")
-        found[name] = {column: _decode(**table[column]) for column in columns}
-    return found
+        tables[name] = {column: _decode(**table[column]) for column in columns}
+    return tables
 
 
 def _decode(data: bytes, encoding: Sequence[dict[str, Any]]) -> np.ndarray:

@@ -97,8 +97,8 @@ def canonical(smiles: str, max_atoms: int = 20, elements: Collection[str] = ELEM
         good = good and not (atom.GetAtomicNum() == 6 and atom.GetFormalCharge() > 0)
     if not good or molecule.GetNumHeavyAtoms() == 0:
         return None
-    found = Chem.MolToSmiles(molecule, isomericSmiles=False)
-    return None if found in TRIPLETS else found
+    written = Chem.MolToSmiles(molecule, isomericSmiles=False)
+    return None if written in TRIPLETS else written
 
 
 def _ranges(names: np.ndarray) -> dict[str, tuple[int, int]]:

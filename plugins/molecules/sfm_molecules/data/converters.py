@@ -42,15 +42,15 @@ def from_ase(atoms: Atoms) -> Sample:
     if len(numbers) and numbers.min() < 1:
         row = int(np.argmin(numbers))
         raise InputError(f"{name}: atom {row + 1} has an unknown element")
-    found = stored_labels(atoms, LABELS, name)
+    labels = stored_labels(atoms, LABELS, name)
     sample = with_recognised(
         Sample(
             id=name,
             domain=DOMAIN,
             positions=atoms.get_positions(),
             types=numbers,
-            labels=found,
-            extras=extras(atoms, found),
+            labels=labels,
+            extras=extras(atoms, labels),
             **said(atoms, name).changes(),
         ),
         LABELS,

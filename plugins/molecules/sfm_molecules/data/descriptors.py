@@ -37,8 +37,8 @@ def rdkit(sample: Sample) -> dict[str, float]:
         plain = Chem.MolFromSmiles(Chem.MolToSmiles(Chem.RemoveHs(molecule)))
         if plain is None:
             return {}
-        found = Descriptors.CalcMolDescriptors(plain, missingVal=np.nan)
-    return {name: float(value) for name, value in found.items() if name not in LEFT_OUT}
+        values = Descriptors.CalcMolDescriptors(plain, missingVal=np.nan)
+    return {name: float(value) for name, value in values.items() if name not in LEFT_OUT}
 
 
 def xtb(sample: Sample) -> dict[str, float]:

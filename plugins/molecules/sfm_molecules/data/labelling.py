@@ -163,7 +163,7 @@ def label_molecule(smiles: str, settings: Settings) -> list[Conformer]:
     bonds = np.array([(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in molecule.GetBonds()])
     constants, vectors = modes(force_field_hessian(field, start), start)
     engine = Xtb(types)
-    found: list[Conformer] = []
+    conformers: list[Conformer] = []
     try:
         centre = _relax(engine, start, constants, vectors, settings.relax_steps)
     except RunError:
@@ -187,10 +187,10 @@ def label_molecule(smiles: str, settings: Settings) -> list[Conformer]:
         except RunError:
             continue
         if np.abs(labels.forces).max() <= settings.max_force:
-            found.append(
+            conformers.append(
                 Conformer(smiles, index, temperature, types, positions, labels, charge, spin, more)
             )
-    return found
+    return conformers
 
 
 def label_all(

@@ -102,16 +102,16 @@ def _label_columns(path: Path, names: list[str]) -> dict[str, tuple[str, float]]
     from sfm.registry import quantities
     from sfm.units import factor
 
-    table, found = quantities(), {}
+    table, labels = quantities(), {}
     for column in names:
         quantity, bracket, unit = column.strip().partition("[")
         if not bracket or not unit.endswith("]"):
             continue
         try:
-            found[column] = (quantity, factor(unit[:-1], table[quantity].unit))
+            labels[column] = (quantity, factor(unit[:-1], table[quantity].unit))
         except InputError as error:
             raise InputError(f"{path}, column '{column}': {error}") from None
-    return found
+    return labels
 
 
 def _sample(entry: Mapping[str, Any]) -> Sample:

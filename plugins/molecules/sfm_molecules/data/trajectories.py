@@ -88,9 +88,9 @@ def _constant(path: Path, samples: Sequence[Sample]) -> dict[str, Any]:
     """Charge, spin, masses and fixed coordinates, which all frames have in common."""
 
     def of(sample: Sample) -> dict[str, Any]:
-        found: dict[str, Any] = dict(sample.conditions)
-        own = {"masses": sample.masses, "fixed": sample.fixed}
-        return found | {name: value for name, value in own.items() if value is not None}
+        stated: dict[str, Any] = dict(sample.conditions)
+        arrays = {"masses": sample.masses, "fixed": sample.fixed}
+        return stated | {name: value for name, value in arrays.items() if value is not None}
 
     first = of(samples[0])
     for number, sample in enumerate(samples, 1):

@@ -327,8 +327,8 @@ class MolecularDynamics(Simulator):
 
     def _recording(self, *tensors: Tensor) -> bool:
         """Whether anybody could ask for a gradient of what is computed now."""
-        wanted = (*tensors, *self.parameters())
-        return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in wanted)
+        inputs = (*tensors, *self.parameters())
+        return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
 
     # ------------------------------------------------------------------ time
 

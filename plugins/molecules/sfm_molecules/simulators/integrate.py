@@ -98,7 +98,7 @@ def thermal_velocities(
     velocities = free * (velocities - drift[system])
     kinetic = total(kinetic_energy(velocities, masses))
     count = total(torch.ones_like(masses.squeeze(-1)))
-    wanted = 0.5 * total(free.sum(1)) * BOLTZMANN * temperature
+    target = 0.5 * total(free.sum(1)) * BOLTZMANN * temperature
     moves = pinned | (count > 1)
-    scale = torch.where(moves, (wanted / kinetic.clamp_min(1e-30)).sqrt(), 0.0)
+    scale = torch.where(moves, (target / kinetic.clamp_min(1e-30)).sqrt(), 0.0)
     return velocities * scale[system].unsqueeze(-1)

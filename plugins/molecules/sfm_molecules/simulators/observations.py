@@ -73,11 +73,11 @@ def predict_observations(simulator: MolecularDynamics, seen: Observations) -> di
     """What the simulator says in place of `seen.values`."""
     state: Molecules = seen.state
     if "steps" in seen.options:
-        found = []
+        positions = []
         for steps in seen.options["steps"]:
             state = simulator(state, steps)
-            found.append(state.positions)
-        return {"positions": torch.stack(found)}
+            positions.append(state.positions)
+        return {"positions": torch.stack(positions)}
     energy, forces = simulator.energy_and_forces(
         state.positions, state.types, state.system, state.conditions
     )
