@@ -12,7 +12,7 @@ from sfm.testing.distributions import install
 
 MODULE = """
 from sfm.data.sample import Sample
-from sfm.errors import InputError
+from sfm.errors import InputError, WrongDomain
 from sfm.plugin import Plugin
 
 class Thing:
