@@ -12,6 +12,7 @@ Rooms, lowest first; each imports only rooms before it:
     data                         samples, tokens, files, batches
     hub, nn, simulate            models of others; layers; simulators
     model                        encoders, trunk and heads together; saving, predictions
+    auto                         the same through transformers' AutoModel
     train                        pretraining, fine-tuning, evaluation
     testing, scaffold            the conformance kit; what `sfm plugin new` writes
     __init__                     what `import sfm` gives
@@ -22,6 +23,7 @@ Rooms, lowest first; each imports only rooms before it:
 
 from __future__ import annotations
 
+from sfm.auto import watch
 from sfm.errors import (
     HubError,
     InputError,
@@ -61,7 +63,6 @@ __all__ = [
     "load",
     "plugins",
     "read",
-    "register_auto",
     "simulator",
 ]
 
@@ -149,8 +150,4 @@ def load(name_or_path: str, **options: Any) -> FoundationModel:
     return FoundationModel.from_pretrained(name_or_path, **options)
 
 
-def register_auto() -> None:
-    """Teach `transformers.AutoConfig` and `AutoModel` the model type `sfm`."""
-    from sfm.model.auto import register
-
-    register()
+watch()

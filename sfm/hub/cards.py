@@ -260,7 +260,7 @@ def _snippet(report: Report) -> str:
         "owner/name\n"
         "model.predict(atoms)  # {quantity: value} with units\n"
         "```\n\n"
-        f"or `sfm predict {name} FILE`. With transformers: `sfm.register_auto()`, then "
+        f"or `sfm predict {name} FILE`. With transformers: `import sfm`, then "
         "`AutoModel.from_pretrained(...)`."
     )
 

@@ -29,9 +29,12 @@ def _jobs(desk: Desk) -> Mapping[str, Callable[..., Any]]:
     }
 
 
-def _nothing(desk: Desk) -> None:
-    """Import what the jobs need, so that the first one need not wait."""
-    _jobs(desk)
+def _import(desk: Desk) -> None:
+    """Import what a simulation needs, so that the first one need not wait."""
+    import torch  # noqa: F401
+
+    import sfm.cli.simulate
+    import sfm.simulate.base  # noqa: F401
 
 
 def _load(desk: Desk) -> None:
@@ -57,7 +60,7 @@ def main(pipe: Any, models: Sequence[str], limits: Limits, load: bool) -> None:
         os.chdir(empty)  # a relative name finds nothing here
         desk = Desk(models, limits, lambda kind, value: pipe.send((kind, value)))
         try:
-            pipe.send(_answer(desk, _load if load else _nothing, {}))
+            pipe.send(_answer(desk, _load if load else _import, {}))
             while True:
                 job, options = pipe.recv()
                 pipe.send(_answer(desk, _jobs(desk)[job], options))

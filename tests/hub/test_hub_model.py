@@ -126,11 +126,9 @@ def test_a_card_is_made_when_there_is_none(client, model):
 
 
 def test_auto_model(client, server, model, sample, tmp_path):
-    import sfm
-    from sfm.errors import InputError
-
-    sfm.register_auto()
     from transformers import AutoConfig, AutoModel
+
+    from sfm.errors import InputError
 
     model.push_to_hub("tester/toy")
     config = AutoConfig.from_pretrained("tester/toy")
@@ -148,7 +146,6 @@ def test_auto_model(client, server, model, sample, tmp_path):
 FRESH = """
 import json, sys
 import sfm
-sfm.register_auto()
 from transformers import AutoModel
 import numpy as np
 from sfm.data.sample import Sample

@@ -73,7 +73,7 @@ class Page:
 def page(tmp_path_factory) -> Iterator[Page]:
     folder = tmp_path_factory.mktemp("serve")
     process = subprocess.Popen(
-        [sys.executable, "-m", "sfm", "serve", "--port", "0"],
+        [sys.executable, "-m", "sfm", "serve", "--port", "0", "--seconds", "3000"],
         stdout=subprocess.PIPE,
         text=True,
         cwd=folder,

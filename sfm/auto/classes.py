@@ -1,9 +1,4 @@
-"""Models of sfm through `transformers`: importing this module registers them.
-
-    import sfm
-    sfm.register_auto()
-    from transformers import AutoModel
-    model = AutoModel.from_pretrained("owner/name")       # folder or Hub id; no remote code
+"""What transformers calls for a model of sfm. It only forwards.
 
 `AutoModel` hands over to `sfm.model`: transformers' own loading builds models on the meta device
 and can leave non-persistent buffers uninitialised, so it is not used.
@@ -14,10 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoModel, PreTrainedConfig
+from transformers.configuration_utils import PreTrainedConfig
 
 from sfm.errors import InputError
-from sfm.model.foundation import FoundationModel
 
 _OPTIONS = (
     "revision",
@@ -48,6 +42,8 @@ class AutoSFM:
         Options of transformers that mean nothing here (dtype, device_map, ...) are refused, so that
         nobody believes that they had an effect; those that AutoModel adds itself are dropped.
         """
+        from sfm.model import FoundationModel  # torch comes with the first model
+
         own = {name: options.pop(name) for name in _OPTIONS if options.get(name) is not None}
         for name in (*_OPTIONS, "config", "adapter_kwargs", "trust_remote_code", "proxies"):
             options.pop(name, None)
@@ -62,12 +58,3 @@ class AutoSFM:
             own.pop("revision", None)
             name_or_path = Path(name_or_path)
         return FoundationModel.from_pretrained(name_or_path, **own)
-
-
-def register() -> None:
-    """Register with AutoConfig and AutoModel; calling it again changes nothing."""
-    AutoConfig.register("sfm", SFMConfig, exist_ok=True)
-    AutoModel.register(SFMConfig, AutoSFM, exist_ok=True)
-
-
-register()
