@@ -4,8 +4,8 @@
     from transformers import AutoModel
     model = AutoModel.from_pretrained("owner/name")       # folder or Hub id; no remote code
 
-`import sfm` imports no transformers for it: where transformers' tables of models are loaded, ours is
-added at once, else as soon as they are (`watch`). Only the standard library is needed here.
+`import sfm` imports no transformers for it: where transformers' tables of models are loaded, ours
+is added at once, else as soon as they are (`watch`). Only the standard library is needed here.
 """
 
 from __future__ import annotations

@@ -31,6 +31,8 @@ from sfm.hub.files import read_config
 
 Report = Mapping[str, Any]
 
+PIPELINE = "graph-ml"  # the task of the Hub under which models of atoms and meshes are searched
+
 _SPDX = {
     "apache-2.0", "mit", "bsd-3-clause", "bsd-2-clause", "cc0-1.0", "cc-by-4.0", "cc-by-3.0",
     "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "gpl-3.0", "lgpl-3.0", "odc-by", "unknown",
@@ -62,7 +64,8 @@ def model_card(report: Report) -> str:
         tags=_tags(report),
         datasets=[row["repo"] for row in data if row.get("repo")] or None,
         metrics=sorted({row["metric"] for row in _rows(report, "metrics")}) or None,
-        base_model=report.get("base_model"),
+        pipeline_tag=PIPELINE,
+        **base(report.get("base_model")),
         model_name=str(name),
         eval_results=_eval_results(report) or None,
     )
@@ -201,6 +204,16 @@ def licence(name: str | None) -> dict[str, Any]:
     return {"license": "other", "license_name": name}
 
 
+def base(name: str | None) -> dict[str, str]:
+    """The head's fields of a fine-tune: the repository that it comes from, and how.
+
+    A folder of this machine is nobody else's base, so it is not named.
+    """
+    if not name or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or set(name) <= {".", "/"}:
+        return {}
+    return {"base_model": name, "base_model_relation": "finetune"}
+
+
 # -- parts of a card ------------------------------------------------------------------------
 def _tags(report: Report) -> list[str]:
     domains = [row["domain"] for row in _rows(report, "encoders") if row.get("domain")]
@@ -261,7 +274,7 @@ def _snippet(report: Report) -> str:
         "model.predict(atoms)  # {quantity: value} with units\n"
         "```\n\n"
         f"or `sfm predict {name} FILE`. With transformers: `import sfm`, then "
-        "`AutoModel.from_pretrained(...)`."
+        f"`transformers.AutoModel.from_pretrained({json.dumps(name, ensure_ascii=False)})`."
     )
 
 

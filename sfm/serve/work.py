@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import tempfile
@@ -31,10 +32,8 @@ def _jobs(desk: Desk) -> Mapping[str, Callable[..., Any]]:
 
 def _import(desk: Desk) -> None:
     """Import what a simulation needs, so that the first one need not wait."""
-    import torch  # noqa: F401
-
-    import sfm.cli.simulate
-    import sfm.simulate.base  # noqa: F401
+    for name in ("torch", "matplotlib.pyplot", "sfm.cli.simulate", "sfm.simulate.base"):
+        importlib.import_module(name)
 
 
 def _load(desk: Desk) -> None:

@@ -44,6 +44,7 @@ def test_model_card_head_and_text():
         "sfm",
         "tester/base",
     )
+    assert (data.pipeline_tag, data.base_model_relation) == ("graph-ml", "finetune")
     assert data.tags == ["sfm", "molecules", "energy"]
     assert data.datasets == ["sfm/molecules-xtb"]
     assert data.metrics == ["mae"]
@@ -81,6 +82,13 @@ def test_a_minimal_report_makes_a_valid_card():
         model_card({})
     with pytest.raises(InputError, match="must be a list of dicts"):
         model_card({"name": "x", "metrics": {"mae": 1.0}})
+
+
+@pytest.mark.parametrize("name", [None, "", "/home/me/model", "../model", "runs/a/b", ".."])
+def test_a_folder_is_no_base_for_others(name):
+    data = ModelCard(model_card({"name": "x", "base_model": name})).data
+    assert data.base_model is None
+    assert "base_model_relation" not in data.to_dict()
 
 
 def test_unknown_licence_is_named():
