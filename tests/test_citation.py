@@ -1,4 +1,4 @@
-"""CITATION.cff is read by GitHub, Zenodo and reference managers: what it says is true of this tree."""
+"""CITATION.cff is read by GitHub, Zenodo and reference managers: it is true of this tree."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def model_card(report: Report) -> str:
         tags=_tags(report),
         datasets=[row["repo"] for row in data if row.get("repo")] or None,
         metrics=sorted({row["metric"] for row in _rows(report, "metrics")}) or None,
-        pipeline_tag=PIPELINE,
+        pipeline_tag=PIPELINE if _rows(report, "encoders") else None,
         **base(report.get("base_model")),
         model_name=str(name),
         eval_results=_eval_results(report) or None,
@@ -266,6 +266,7 @@ def _snippet(report: Report) -> str:
     if report.get("use"):
         return str(report["use"])
     name = line(report.get("repo") or report["name"]).replace("`", "'")
+    own = name if "/" in name else "owner/name"  # transformers knows no bundled names
     return (
         "```python\n"
         "import sfm\n\n"
@@ -274,7 +275,7 @@ def _snippet(report: Report) -> str:
         "model.predict(atoms)  # {quantity: value} with units\n"
         "```\n\n"
         f"or `sfm predict {name} FILE`. With transformers: `import sfm`, then "
-        f"`transformers.AutoModel.from_pretrained({json.dumps(name, ensure_ascii=False)})`."
+        f"`transformers.AutoModel.from_pretrained({json.dumps(own, ensure_ascii=False)})`."
     )
 
 
