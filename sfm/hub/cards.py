@@ -209,7 +209,7 @@ def base(name: str | None) -> dict[str, str]:
 
     A folder of this machine is nobody else's base, so it is not named.
     """
-    if not name or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or set(name) <= {".", "/"}:
+    if not name or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
         return {}
     return {"base_model": name, "base_model_relation": "finetune"}
 
