@@ -1,4 +1,13 @@
-"""The dynamics plugin: differential equations, solved and discovered. No heavy imports."""
+"""The dynamics plugin: differential equations, solved and discovered. No heavy imports.
+
+Rooms, lowest first; each imports only rooms before it:
+
+    quantities, figures, series    what is measured; pictures of runs; tables of times and variables
+    simulators                     the methods, and `dynamics/lorenz-63` to `dynamics/bodies`
+    discovery                      equations from series: `dynamics/sindy`
+    data                           specs and builders, which run the simulators
+    model                          encoders, closure, networks, metrics
+"""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from sfm.errors import InputError
-from sfm_dynamics.data.tables import read_table
 from sfm_dynamics.discovery.sindy import discover
+from sfm_dynamics.series import read_table
 
 POOR = 0.9
 
@@ -21,7 +21,7 @@ def discover_file(
     """The equation behind a time series.
 
     Args:
-        path: `.csv` or `.npz`, see `sfm_dynamics.data.tables.read_table`.
+        path: `.csv` or `.npz`, see `sfm_dynamics.series.read_table`.
         degree: highest degree of the candidate monomials. threshold: see
             `sfm_dynamics.discovery.sindy.discover`. seed: of the ensemble.
 

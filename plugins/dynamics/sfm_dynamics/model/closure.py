@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sfm.data.tokens import Tokens
 from sfm.model.guard import Guard
-from sfm_dynamics.model.encoders import mass_features
+from sfm_dynamics.model.features import mass_features
 
 if TYPE_CHECKING:
     from sfm.model import FoundationModel

@@ -14,6 +14,7 @@ from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError
 from sfm.nn.encoder import Encoder, PointEncoder
+from sfm_dynamics.model.features import mass_features
 
 if TYPE_CHECKING:
     from sfm.model import FoundationModel
@@ -45,11 +46,6 @@ class BodyEncoder(PointEncoder):
         from sfm_dynamics.model.closure import BodyEnergy
 
         return BodyEnergy(model, self.part, level=level, **options)
-
-
-def mass_features(masses: Tensor) -> Tensor:
-    """(N, 2) scalars of masses (N,) in amu: the mass and its logarithm."""
-    return torch.stack((masses, masses.log()), -1)
 
 
 class VariableEncoder(Encoder):

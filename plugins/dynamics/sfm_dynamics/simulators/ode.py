@@ -268,7 +268,7 @@ class Ode(Simulator):
         plot_states(trajectory, self.names, path)
 
     def read_observations(self, path: Path) -> Observations:
-        """A table of times and variables; see `sfm_dynamics.data.tables.read_table`.
+        """A table of times and variables; see `sfm_dynamics.series.read_table`.
 
         The first row is the initial state; where the file does not say that it is exact, it is
         estimated with the parameters.
@@ -276,7 +276,7 @@ class Ode(Simulator):
         Raises:
             InputError: the file is unusable.
         """
-        from sfm_dynamics.data.tables import read_table
+        from sfm_dynamics.series import read_table
 
         table = read_table(path, self.names)
         first = torch.from_numpy(table.values[0]).to(self.dtype)
@@ -298,7 +298,7 @@ class Ode(Simulator):
 
         Between two times as many equal steps as `dt` asks for are made.
         """
-        from sfm_dynamics.data.tables import intervals
+        from sfm_dynamics.series import intervals
 
         start = observations.unknowns.get("start")
         state = observations.state if start is None else self.at(start)
