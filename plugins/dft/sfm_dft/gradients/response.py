@@ -20,19 +20,15 @@ Reference: Handy, Schaefer, J. Chem. Phys. 81, 5031 (1984).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
-
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from sfm.errors import RunError
+from sfm.simulate.fixed_point import attach as differentiable
+from sfm.simulate.krylov import Indefinite, NotConverged, NotFinite, Operator, conjugate_gradients
 from sfm_dft.scf.diis import LARGEST_CHANGE, Orbitals
 from sfm_dft.scf.energy import EnergyFunctional
 from sfm_dft.scf.occupation import susceptibility
-
-Operator = Callable[[Tensor], Tensor]
 
 
 def attach(
@@ -59,31 +55,17 @@ def attach(
         fock = functional.fock(solution.density_matrix, create_graph=True)
     if not fock.requires_grad:
         return solution.density_matrix
-    return cast(Tensor, _Response.apply(fock, functional, solution, smearing, tolerance))
 
-
-class _Response(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        fock: Tensor,
-        functional: EnergyFunctional,
-        solution: Orbitals,
-        smearing: float,
-        tolerance: float,
-    ) -> Tensor:
-        ctx.problem = (functional, solution, smearing, tolerance)
-        return solution.density_matrix.clone()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
-        functional, solution, smearing, tolerance = ctx.problem
+    def adjoint(gradient: Tensor) -> Tensor:
         c = solution.coefficients
         right = 0.5 * c.mT @ (gradient + gradient.mT) @ c
         weigh = weighting(solution, smearing)
-        y = conjugate_gradients(coupling(functional, solution), weigh, right, tolerance=tolerance)
-        return -(c @ weigh(y) @ c.mT), None, None, None, None
+        y = respond(coupling(functional, solution), weigh, right, tolerance=tolerance)
+        return -(c @ weigh(y) @ c.mT)
+
+    return differentiable(
+        solution.density_matrix, fock, adjoint, where="self-consistent density matrix"
+    )
 
 
 def weighting(solution: Orbitals, smearing: float = 0.0) -> Operator:
@@ -126,7 +108,7 @@ def coupling(functional: EnergyFunctional, solution: Orbitals) -> Operator:
     return apply
 
 
-def conjugate_gradients(
+def respond(
     couple: Operator, weigh: Operator, right: Tensor, *, tolerance: float, max_steps: int = 200
 ) -> Tensor:
     """y with (1 + K W) y = G for each molecule, (M, ...), in the inner product x.W y.
@@ -137,32 +119,23 @@ def conjugate_gradients(
     """
     if not bool(right.isfinite().all()):
         raise RunError("the derivative to be taken through self-consistency is not finite")
-
-    def dot(a: Tensor, b: Tensor) -> Tensor:
-        return (a * b).sum(tuple(range(1, a.dim())), keepdim=True)
-
-    y, r = torch.zeros_like(right), right
-    wr = weigh(r)
-    p, wp = r, wr
-    rho = dot(r, wr)
-    goal = tolerance**2 * rho
-    for _ in range(max_steps):
-        open_ = (rho > goal) & (rho > 0)
-        if not bool(open_.any()):
-            return y
-        image = p + couple(wp)
-        curvature = dot(wp, image)
-        if not bool(curvature.isfinite().all()):
-            raise RunError("the functional's second derivatives are not finite at this density")
-        if bool((open_ & (curvature <= 0)).any()):
-            raise RunError(
-                "the self-consistent solution is a saddle point, not a minimum: its response is "
-                "not defined; start from another density or use a level shift"
-            )
-        step = torch.where(open_, rho / curvature, torch.zeros_like(rho))
-        y, r = y + step * p, r - step * image
-        wr = weigh(r)
-        rho, previous = dot(r, wr), rho
-        ratio = torch.where(open_, rho / previous, torch.zeros_like(rho))
-        p, wp = r + ratio * p, wr + ratio * wp
-    raise RunError(f"the response equations did not converge in {max_steps} steps")
+    try:
+        return conjugate_gradients(
+            lambda p: p + couple(weigh(p)),
+            right,
+            inner=weigh,
+            batch_axes=1,
+            tolerance=tolerance,
+            max_iterations=max_steps,
+        ).x
+    except NotFinite:
+        raise RunError(
+            "the functional's second derivatives are not finite at this density"
+        ) from None
+    except Indefinite:
+        raise RunError(
+            "the self-consistent solution is a saddle point, not a minimum: its response is "
+            "not defined; start from another density or use a level shift"
+        ) from None
+    except NotConverged:
+        raise RunError(f"the response equations did not converge in {max_steps} steps") from None

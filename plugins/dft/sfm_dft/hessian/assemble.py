@@ -19,7 +19,7 @@ from sfm_dft.basis import library as basis_sets
 from sfm_dft.basis.gaussians import Gaussians
 from sfm_dft.gradients.forces import energy_weighted, grid_energy
 from sfm_dft.gradients.lagrangian import one_electron, two_electron
-from sfm_dft.gradients.response import conjugate_gradients, weighting
+from sfm_dft.gradients.response import respond, weighting
 from sfm_dft.hessian.expansion import Expansion
 from sfm_dft.hessian.fitted_terms import fitted_terms
 from sfm_dft.hessian.grid_terms import grid_terms
@@ -139,7 +139,7 @@ def _solve(
         answered = answer(z)
         return join([x[:, o:] for x, o in zip(answered, occupied.filled, strict=True)])
 
-    return split(conjugate_gradients(couple, lambda x: scale * x, join(right), tolerance=TOLERANCE))
+    return split(respond(couple, lambda x: scale * x, join(right), tolerance=TOLERANCE))
 
 
 def _dipoles(

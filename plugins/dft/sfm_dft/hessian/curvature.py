@@ -29,7 +29,7 @@ from sfm.errors import InputError
 from sfm_dft.basis.gaussians import Gaussians
 from sfm_dft.gradients.forces import energy_weighted, grid_energy
 from sfm_dft.gradients.lagrangian import lagrangian
-from sfm_dft.gradients.response import conjugate_gradients, coupling, weighting
+from sfm_dft.gradients.response import coupling, respond, weighting
 from sfm_dft.integrals import dipole
 from sfm_dft.scf.diis import Orbitals
 from sfm_dft.scf.energy import EnergyFunctional
@@ -99,7 +99,7 @@ class Curvature:
         s = -0.5 * c.mT @ (overlap + overlap.mT) @ c
         follow = -0.5 * (s * filling + s * filling.mT)
         right = fixed + self._couple(follow) - 0.5 * (s * level + s * level.mT)
-        y = conjugate_gradients(self._couple, self._weigh, right, tolerance=self.tolerance)
+        y = respond(self._couple, self._weigh, right, tolerance=self.tolerance)
         d = follow - self._weigh(y)
         changed = fixed + self._couple(d)
         w = d * level + filling.mT * changed - (filling * level).mT * s

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from sfm.progress import report
-from sfm_dft.gradients.response import conjugate_gradients, coupling, weighting
+from sfm_dft.gradients.response import coupling, respond, weighting
 from sfm_dft.hessian import assemble
 from sfm_dft.hessian.curvature import Curvature
 from sfm_dft.scf.diis import Orbitals
@@ -151,7 +151,7 @@ def polarizability(
     for axis in range(3):
         report("polarizability: field", axis, 3)
         right = c.mT @ system.dipole[:, axis, None] @ c  # an electron in a field eps: + eps.r
-        y = conjugate_gradients(couple, weigh, right, tolerance=1e-9)
+        y = respond(couple, weigh, right, tolerance=1e-9)
         change = system.total(-(c @ weigh(y) @ c.mT))
         rows.append(-(system.dipole * change[:, None]).sum((-2, -1)))
     tensor = torch.stack(rows, 1)

@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from sfm.simulate.recompute import recomputed
 from sfm_dft.integrals.hermite import Distribution, Ends, Kernel, derivatives, sums
 
 PIECE_BYTES = 8_000_000
@@ -96,39 +96,7 @@ def _run(
         inputs.append(ket.exponents)
     if len(inputs[0]) == len(bra.group):
         return function(*inputs)
-    return _Recomputed.apply(function, *inputs)
-
-
-class _Recomputed(torch.autograd.Function):
-    """function(*inputs) without keeping its intermediate values; differentiable repeatedly."""
-
-    @staticmethod
-    def forward(ctx: Any, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-        ctx.function = function
-        ctx.save_for_backward(*inputs)
-        return function(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        again = torch.is_grad_enabled()  # a derivative of this derivative is wanted
-        inputs = list(ctx.saved_tensors)
-        wanted = [k for k, needed in enumerate(ctx.needs_input_grad[1:]) if needed]
-        if not again:
-            inputs = [x.detach() for x in inputs]
-        # views: separate from other uses of the same tensors in this graph
-        inputs = [
-            (x.view_as(x) if again else x.requires_grad_()) if k in wanted else x
-            for k, x in enumerate(inputs)
-        ]
-        with torch.enable_grad():
-            value = ctx.function(*inputs)
-            found = torch.autograd.grad(
-                value, [inputs[k] for k in wanted], gradient, create_graph=again
-            )
-        out: list[Tensor | None] = [None] * len(inputs)
-        for k, slope in zip(wanted, found, strict=True):
-            out[k] = slope
-        return (None, *out)
+    return recomputed(function, *inputs)
 
 
 def _pieces(bra: Distribution, ket: Distribution, combinations: int) -> Iterator[slice]:

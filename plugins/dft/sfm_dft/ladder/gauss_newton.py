@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from sfm.errors import InputError, RunError
-from sfm_dft.ladder.fixed_point import gmres
+from sfm_dft.ladder.fixed_point import against_dielectric
 from sfm_dft.ladder.grid import kinetic_matrix
 from sfm_dft.ladder.kohn_sham_1d import KohnSham1D
 from sfm_dft.ladder.line_state import LineState
@@ -124,7 +124,7 @@ class Residuals:
 
         points = torch.zeros(len(self.rows), size, dtype=torch.float64)
         points[torch.arange(len(self.rows)), self.rows] = 1.0
-        w = chi(gmres(dielectric, points, tolerance=5e-7))
+        w = chi(against_dielectric(dielectric, points, tolerance=5e-7))
         return _flat(energy, weights), _flat(v, weights, w[:, None])
 
 

@@ -16,7 +16,7 @@ from sfm.quantity import Quantity
 from sfm.simulate import Parameter, Setting, Simulator, Trajectory
 from sfm_dft.ladder import grid, mixing
 from sfm_dft.ladder import quantities as q
-from sfm_dft.ladder.fixed_point import FixedPointDensity
+from sfm_dft.ladder.fixed_point import attached
 from sfm_dft.ladder.lda import ExponentialLDA
 from sfm_dft.ladder.line_state import LineState, flat_molecules, flat_rows, molecules_of
 from sfm_dft.ladder.molecules import NAMES, Molecules, build
@@ -329,7 +329,7 @@ class KohnSham1D(Simulator):
             (product,) = torch.autograd.grad(implicit, n, w, retain_graph=True)
             return product
 
-        return FixedPointDensity.apply(explicit, density, chi, kernel)
+        return attached(explicit, density, chi, kernel)
 
     def _linked(self, problem: Problem, orbitals: Orbitals, potential: Tensor) -> dict[str, Tensor]:
         out, kinetic = orbitals.density, self._kinetic(orbitals, potential)
