@@ -118,7 +118,7 @@ def _write(path: Path, predictions: list[Any]) -> None:
     from sfm.cli.results import write_arrays
 
     if path.suffix.lower() in (".extxyz", ".xyz"):
-        from sfm.data.convert import write_extxyz
+        from sfm.data.extxyz import write_extxyz
 
         write_extxyz(path, [_labelled(p) for p in predictions])
     else:

@@ -263,7 +263,9 @@ def _predict_batch(
     return values
 
 
-def split_rows(model: FoundationModel, name: str, values: torch.Tensor, tokens: Tokens) -> list:
+def split_rows(
+    model: FoundationModel, name: str, values: torch.Tensor, tokens: Tokens
+) -> list[Any]:
     """The rows of a batched quantity, one array per system."""
     quantity = model.config.quantities[name]
     array = values.detach().cpu().numpy()

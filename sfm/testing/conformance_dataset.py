@@ -27,7 +27,7 @@ def no_network() -> Iterator[None]:
         raise CheckFailed("it opens a network connection")
 
     saved = socket.socket.connect
-    socket.socket.connect = refuse  # type: ignore[method-assign,assignment]
+    socket.socket.connect = refuse  # type: ignore[method-assign,method-assign]
     try:
         yield
     finally:

@@ -41,7 +41,7 @@ class Elsewhere(Tensor):
 
     @staticmethod
     def __new__(cls: type[Elsewhere], inside: Tensor) -> Elsewhere:
-        made = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made = Tensor._make_wrapper_subclass(
             cls,
             inside.shape,
             strides=inside.stride(),
@@ -51,7 +51,7 @@ class Elsewhere(Tensor):
             requires_grad=inside.requires_grad,
         )
         made.inside = inside.detach()
-        return made  # type: ignore[no-any-return]
+        return made
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
@@ -131,7 +131,7 @@ def _patches() -> Iterator[Any]:
     def product(a: Tensor, b: Tensor) -> Tensor:
         # here PyTorch squeezes in place, which a shell cannot follow
         flat = a.dim() == 1 and b.dim() == 2
-        return torch.mv(b.mT, a) if flat else matmul(a, b)  # type: ignore[operator]
+        return torch.mv(b.mT, a) if flat else matmul(a, b)
 
     yield mock.patch.object(torch, "tensor", made)
     yield mock.patch.object(torch, "load", loaded)

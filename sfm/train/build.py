@@ -182,7 +182,7 @@ def measure_neighbours(
                 if sample.level == level:
                     made = model.encoder(part).tokenize(sample)
                     tokens, edges = tokens + made.n_tokens, edges + made.n_edges
-        model.trunk.neighbours[context] = max(edges / max(tokens, 1), 1.0)  # type: ignore[index,operator]
+        model.trunk.neighbours[context] = max(edges / max(tokens, 1), 1.0)
 
 
 def _by_context(tasks: Iterable[TaskData]) -> dict[tuple[str, str], list[TaskData]]:

@@ -289,15 +289,15 @@ def _predict(
     task: TaskData,
     names: Sequence[str],
     samples: Sequence[Sample],
-) -> tuple[dict[str, list], dict[str, list], dict[str, list]]:
+) -> tuple[dict[str, list[Any]], dict[str, list[Any]], dict[str, list[Any]]]:
     """Rows of predictions and labels, (rows, dim), and token counts, of the labelled systems."""
     tokenizer = Tokenizer(model, [task], 1)
     items = [tokenizer.make(0, s) for s in samples]
     # consecutive systems keep their order: there is only one context
     batches = pack(items, INFERENCE, tokenizer.quantities)
-    predicted: dict[str, list] = {n: [] for n in names}
-    labels: dict[str, list] = {n: [] for n in names}
-    counts: dict[str, list] = {n: [] for n in names}
+    predicted: dict[str, list[Any]] = {n: [] for n in names}
+    labels: dict[str, list[Any]] = {n: [] for n in names}
+    counts: dict[str, list[Any]] = {n: [] for n in names}
     part = task.encoder
     for done, batch in enumerate(batches):
         report(f"{task.name}: evaluating, batch", done, len(batches))
@@ -408,7 +408,7 @@ def baseline_of(
         key = f"{part}:{quantity.name}"
         if key in model.normalisers:
             context = model.context(part, level)
-            shift = model.normalisers[key].shift[context, :, 0].cpu().numpy()  # type: ignore[union-attr,index]
+            shift = model.normalisers[key].shift[context, :, 0].cpu().numpy()
             name = "composition reference (stored in the model)"
             return name, list((counts @ shift).reshape(-1, 1, 1))
     dim = labels[0].shape[1]

@@ -66,4 +66,4 @@ def merge_lora(module: nn.Module) -> None:
     for own in list(module.modules()):
         if parametrize.is_parametrized(own, "weight"):
             parametrize.remove_parametrizations(own, "weight", leave_parametrized=True)
-            own.weight.requires_grad_(True)  # type: ignore[union-attr]
+            own.weight.requires_grad_(True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sfm.data.batching import Batch
 from sfm.errors import RunError
 from sfm.model import FoundationModel
-from sfm.nn.trunk import TypeEmbedding
+from sfm.nn.elements import TypeEmbedding
 from sfm.recipe import OptimizerSection
 from sfm.train.objective import Losses, Objective
 from sfm.train.schedule import lr_factor

@@ -100,7 +100,7 @@ class Objective(nn.Module):
             if table is not None:
                 return table
         key = f"{part}:{'energy' if name in DERIVED else name}"
-        return model.normalisers[key].scale  # type: ignore[union-attr,return-value]
+        return model.normalisers[key].scale
 
     def forward(
         self, model: FoundationModel, batch: Batch, *, train: bool = True, step: int | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ class CrystalClosure(nn.Module):
     def tokens(self, positions: Tensor, types: Tensor, cell: Tensor, system: Tensor) -> Tokens:
         """A batch of tokens with the graph of positions and cell, routed to the level."""
         cells = Cells(positions=positions, types=types, cell=cell, system=system)
-        cutoff = cast(float, self.model.encoder(self.part).cutoff)
+        cutoff = self.model.encoder(self.part).cutoff
         edges, shifts = image_pairs(cells, cutoff)
         return Tokens.points(
             positions=positions,

@@ -31,7 +31,7 @@ class EquationOfState(NamedTuple):
     def __call__(self, volume: Tensor) -> Tensor:
         """E(V), eV."""
         x = volume ** (-2 / 3)
-        return sum(c * x**k for k, c in enumerate(self.coefficients))  # type: ignore[return-value]
+        return sum(c * x**k for k, c in enumerate(self.coefficients))
 
 
 def fit(volume: Tensor, energy: Tensor) -> EquationOfState:

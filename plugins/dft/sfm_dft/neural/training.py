@@ -185,7 +185,7 @@ def train(
             functional.double()
             raise RunError(f"training: the loss is not finite at step {step}; lower the rate")
         optimiser.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         torch.nn.utils.clip_grad_norm_(functional.parameters(), 10.0)
         optimiser.step()
         schedule.step()

@@ -114,7 +114,7 @@ def _iterate(
 
 
 def follow(rates: Rates, found: SteadyState, *, where: str, order: int = 2) -> Tensor:
-    """x* (B, n), which follows every parameter in `rates`, forward and reverse, up to `order`."""
+    """x* (..., N, M), which follows every parameter in `rates`, in both modes, up to `order`."""
 
     def against(matrix: Tensor) -> Operator:
         return lambda r: torch.linalg.solve(matrix, r.flatten(-2)).reshape(r.shape)

@@ -79,7 +79,7 @@ class Components(torch.autograd.Function):
         return torch.stack([field_adjoint(x, ctx.grid) for x in g], dim=1), None
 
     @staticmethod
-    def jvp(ctx: Any, t: Tensor, _: None) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def jvp(ctx: Any, t: Tensor, _: None) -> tuple[Tensor, ...]:
         return Components.apply(t, ctx.grid)
 
     @staticmethod
@@ -121,7 +121,7 @@ class FluxDivergence(torch.autograd.Function):
         ctx.save_for_forward(u, v, w)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         u, v, w = ctx.saved_tensors
         xx, yy, xy, xz, yz = (
             spectrum_adjoint(part, ctx.grid) for part in _divergence_adjoint(g, ctx.grid)
@@ -133,9 +133,7 @@ class FluxDivergence(torch.autograd.Function):
         return du, dv, dw, stress, None
 
     @staticmethod
-    def jvp(  # type: ignore[override]
-        ctx: Any, du: Tensor, dv: Tensor, dw: Tensor, dtau: Tensor | None, _: None
-    ) -> Tensor:
+    def jvp(ctx: Any, du: Tensor, dv: Tensor, dw: Tensor, dtau: Tensor | None, _: None) -> Tensor:
         u, v, w = ctx.saved_tensors
         flux = torch.stack(
             (

@@ -43,11 +43,11 @@ class ToField(torch.autograd.Function):
         ctx.grid = inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         return field_adjoint(g, ctx.grid), None
 
     @staticmethod
-    def jvp(ctx: Any, t: Tensor, _: None) -> Tensor:  # type: ignore[override]
+    def jvp(ctx: Any, t: Tensor, _: None) -> Tensor:
         return to_field(t, ctx.grid)
 
     @staticmethod
@@ -67,11 +67,11 @@ class ToSpectrum(torch.autograd.Function):
         ctx.grid = inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         return spectrum_adjoint(g, ctx.grid), None
 
     @staticmethod
-    def jvp(ctx: Any, t: Tensor, _: None) -> Tensor:  # type: ignore[override]
+    def jvp(ctx: Any, t: Tensor, _: None) -> Tensor:
         return to_spectrum(t, ctx.grid)
 
     @staticmethod
