@@ -40,7 +40,7 @@ class LineState:
 
 
 def flat_rows(value: Tensor, state: LineState) -> Tensor:
-    """A tensor of a state (..., *) with one batch axis in front."""
+    """A tensor of a state, (..., n) -> (B, n) with one batch axis in front, in the same unit."""
     lead = state.electrons.dim()
     return value.reshape(-1, *value.shape[lead:])
 
