@@ -5,6 +5,7 @@ Importing it is light: torch comes with the first simulator, encoder or model.
 Rooms, lowest first; each imports only rooms before it:
 
     version, errors, progress    what stands on nothing
+    constants                    of physics
     units, quantity, formats     units; what is measured; strict JSON and YAML
     plugin                       the contract of plugins
     registry                     the plugins that are installed

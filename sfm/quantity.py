@@ -81,6 +81,30 @@ STRESS = Quantity(
 
 CORE = (ENERGY, FORCES, STRESS)
 
+# of particles that move (`sfm.simulate.dynamics`); plugins that simulate them declare these
+NUCLEAR_KINETIC_ENERGY = Quantity(
+    "nuclear_kinetic_energy", "eV", extensive=True, summary="kinetic energy of the moving nuclei"
+)
+CONSERVED_ENERGY = Quantity(
+    "conserved_energy",
+    "eV",
+    extensive=True,
+    summary="potential and kinetic energy of the nuclei, less what thermostats gave; constant",
+)
+KINETIC_TEMPERATURE = Quantity(
+    "kinetic_temperature",
+    "kelvin",
+    summary="twice the kinetic energy by k_B and the number of degrees of freedom",
+)
+MEAN_SQUARE_DISPLACEMENT = Quantity(
+    "mean_square_displacement", "angstrom**2", summary="of the particles, from the start"
+)
+RADIAL_DISTRIBUTION = Quantity(
+    "radial_distribution",
+    "1",
+    summary="pairs at each distance, relative to an ideal gas of the same density",
+)
+
 
 class QuantityTable(Mapping[str, Quantity]):
     """Quantities by name; an unknown name is an `InputError` with a suggestion."""

@@ -33,6 +33,7 @@ EXAMPLES = {
     "methanol.xyz": "a molecule",
     "water.xyz": "a molecule",
     "nacl.cif": "a crystal: rock salt",
+    "argon.cif": "a crystal: solid argon",
     "solvents.smi": "SMILES of solvents",
     "paracetamol.extxyz": "conformers with energy and forces, GFN2-xTB: for fine-tuning",
     "turbulence.h5": "a filtered turbulent flow, nine snapshots",

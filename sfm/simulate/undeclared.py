@@ -26,7 +26,10 @@ class _Watch(TorchFunctionMode):
             if isinstance(leaf, Tensor) and leaf.requires_grad and id(leaf) not in self.known:
                 self.known.add(id(leaf))
                 self.found.append(leaf)
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        # what the function makes is its own: a leaf that forces are taken at needs a gradient, too
+        self.known.update(id(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
+        return result
 
 
 def undeclared(

@@ -1,19 +1,26 @@
-"""Crystals: periodic cells, their energies, forces and stress, and lattice statics.
+"""Crystals: periodic cells, their energies, forces and stress, statics and dynamics.
 
 Rooms, lowest first; each imports only rooms before it:
 
     constants, quantities, cells    units; what is measured; cells and their geometry
-    figures                         figures of lattices and equations of state
+    figures                         figures of lattices, equations of state and dynamics
     potentials                      Lennard-Jones, Stillinger-Weber
     statics                         relaxation, elastic constants, equation of state
     data                            specs, readers, writers, builders
     model                           encoder, closure, metrics
-    simulators                      `crystals/lattice`
+    simulators                      `crystals/lattice`, `crystals/molecular-dynamics`
 """
 
 from __future__ import annotations
 
 from sfm.plugin import Plugin
+from sfm.quantity import (
+    CONSERVED_ENERGY,
+    KINETIC_TEMPERATURE,
+    MEAN_SQUARE_DISPLACEMENT,
+    NUCLEAR_KINETIC_ENERGY,
+    RADIAL_DISTRIBUTION,
+)
 from sfm_crystals.quantities import (
     FORMATION_ENERGY,
     FORMATION_ENERGY_UNCERTAINTY,
@@ -30,7 +37,10 @@ plugin = Plugin(
         "crystals-forces": "sfm_crystals.data.specs:CRYSTALS_FORCES",
         "formation-energy-exp": "sfm_crystals.data.specs:FORMATION_ENERGY_EXP",
     },
-    simulators={"lattice": "sfm_crystals.simulators.lattice:LatticeStatics"},
+    simulators={
+        "lattice": "sfm_crystals.simulators.lattice:LatticeStatics",
+        "molecular-dynamics": "sfm_crystals.simulators.dynamics:MolecularDynamics",
+    },
     encoders={"atoms": "sfm_crystals.model.encoder:CrystalEncoder"},
     heads={
         "energy": "sfm.nn.head:ScalarSum",
@@ -51,7 +61,17 @@ plugin = Plugin(
         "object:pymatgen.core.structure.Structure": "sfm_crystals.data.converters:from_pymatgen",
     },
     descriptors={"elemental": "sfm_crystals.data.descriptors:elemental"},
-    quantities=(FORMATION_ENERGY, FORMATION_ENERGY_UNCERTAINTY, VOLUME, PRESSURE),
+    quantities=(
+        FORMATION_ENERGY,
+        FORMATION_ENERGY_UNCERTAINTY,
+        VOLUME,
+        PRESSURE,
+        NUCLEAR_KINETIC_ENERGY,
+        CONSERVED_ENERGY,
+        KINETIC_TEMPERATURE,
+        MEAN_SQUARE_DISPLACEMENT,
+        RADIAL_DISTRIBUTION,
+    ),
     citations=(
         "doi:10.1002/qua.24917",
         "doi:10.1063/1.4812323",

@@ -12,4 +12,8 @@ FORMATION_ENERGY_UNCERTAINTY = Quantity(
     "formation_energy_uncertainty", "eV", summary="per atom, standard uncertainty of a measurement"
 )
 VOLUME = Quantity("volume", "angstrom**3", extensive=True, summary="of the periodic cell")
-PRESSURE = Quantity("pressure", "GPa", summary="minus a third of the stress's trace")
+PRESSURE = Quantity(
+    "pressure",
+    "GPa",
+    summary="minus a third of the stress's trace; of atoms in motion, with theirs",
+)

@@ -1,10 +1,7 @@
-"""Physical constants in this plugin's units (CODATA 2018). No heavy imports."""
+"""Physical constants (CODATA 2018) besides those of `sfm.constants`. No heavy imports."""
 
 from __future__ import annotations
 
-BOLTZMANN = 8.617333262e-5  # eV / K
 KCAL_PER_MOL = 0.04336410390059322  # eV
 HARTREE = 27.211386245988  # eV
 BOHR = 0.529177210903  # angstrom
-# acceleration of 1 amu by 1 eV/angstrom in angstrom/fs^2: e / (1e-10 m * amu) * 1e-20
-ACCELERATION = 9.648533212331e-3

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from sfm.quantity import Quantity
+from sfm.quantity import (
+    CONSERVED_ENERGY,
+    KINETIC_TEMPERATURE,
+    NUCLEAR_KINETIC_ENERGY,
+    Quantity,
+)
 
 DIPOLE = Quantity("dipole", "e*angstrom", "1o", summary="electric dipole moment")
 CHARGES = Quantity("charges", "e", per="token", summary="partial charges of the atoms")
@@ -31,20 +36,6 @@ SOLVATION_ENERGY_HEXANE = Quantity(
     "eV",
     extensive=True,
     summary="free energy of solvation in hexane",
-)
-NUCLEAR_KINETIC_ENERGY = Quantity(
-    "nuclear_kinetic_energy", "eV", extensive=True, summary="kinetic energy of the moving nuclei"
-)
-CONSERVED_ENERGY = Quantity(
-    "conserved_energy",
-    "eV",
-    extensive=True,
-    summary="potential and kinetic energy of the nuclei; constant under Newton's equations",
-)
-KINETIC_TEMPERATURE = Quantity(
-    "kinetic_temperature",
-    "kelvin",
-    summary="twice the kinetic energy by k_B and the number of coordinates that are free",
 )
 
 ALL = (

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 from ase.collections import g2
-from sfm_molecules.constants import BOHR, BOLTZMANN, HARTREE
+from sfm_molecules.constants import BOHR, HARTREE
 from sfm_molecules.data import specs
 from sfm_molecules.data.catalogues import (
     WIDE_ELEMENTS,
@@ -21,6 +21,7 @@ from sfm_molecules.data.labelling import Settings, Xtb, label_all, label_molecul
 from sfm_molecules.geometry.displacement import displace, hessian, modes
 from sfm_molecules.model.metrics import correlation, mean_cosine, mean_vector_error
 
+from sfm.constants import BOLTZMANN
 from sfm.data.spec import DatasetSpec
 from sfm.data.storage import open_dataset
 

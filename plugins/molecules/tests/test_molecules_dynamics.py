@@ -13,9 +13,9 @@ from ase.calculators.lj import LennardJones
 from ase.md.verlet import VelocityVerlet
 from scipy.integrate import quad
 from scipy.optimize import brentq
-from sfm_molecules.constants import ACCELERATION, BOLTZMANN
 from sfm_molecules.simulators.dynamics import MolecularDynamics
 
+from sfm.constants import ACCELERATION, BOLTZMANN
 from sfm.data.readers import read_file
 from sfm.data.sample import Sample
 from sfm.errors import InputError, InputWarning, RunError
@@ -284,12 +284,15 @@ def test_langevin_has_the_temperature_of_its_bath_and_equipartition():
     assert float(torch.stack(potential).mean()) == pytest.approx(300.0, rel=0.03)
 
 
-def test_a_langevin_state_determines_its_future():
-    simulator = argon(ensemble="langevin", dt=5.0)
+@pytest.mark.parametrize("ensemble", ["langevin", "nose-hoover", "velocity-rescaling"])
+def test_a_state_determines_its_future(ensemble):
+    simulator = argon(ensemble=ensemble, dt=5.0)
     with torch.no_grad():
         whole = simulator(simulator.state(), 10)
         parts = simulator(simulator(simulator.state(), 4), 6)
     assert torch.equal(whole.positions, parts.positions)
+    first, last = (simulator.observe(s)["conserved_energy"] for s in (simulator.state(), whole))
+    torch.testing.assert_close(first, last, rtol=0, atol=1e-4)  # of 0.03 eV kinetic energy
 
 
 def test_initial_velocities_have_the_asked_temperature_and_no_momentum():
@@ -426,7 +429,7 @@ def test_heavy_water_has_the_masses_of_its_isotopes_however_they_are_written(tmp
         assert float(simulator.observe(state)["kinetic_temperature"][0]) == pytest.approx(300.0)
 
 
-@pytest.mark.parametrize("ensemble", ["nve", "langevin"])
+@pytest.mark.parametrize("ensemble", ["nve", "langevin", "nose-hoover", "velocity-rescaling"])
 def test_fixed_atoms_and_coordinates_stay_where_they_are(ensemble):
     simulator = argon(ensemble=ensemble, temperature=30.0, friction=0.01)
     free = simulator.state()

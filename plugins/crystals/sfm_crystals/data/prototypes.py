@@ -33,3 +33,28 @@ def diamond(z: int, a: float, *, primitive: bool = False) -> Sample:
     if primitive:
         return _sample("diamond", z, np.array([[0.0] * 3, [0.25] * 3]), a * FCC_PRIMITIVE)
     return _sample("diamond", z, np.concatenate([FCC, FCC + 0.25]), a * np.eye(3))
+
+
+def repeated(sample: Sample, times: int) -> Sample:
+    """`times` copies of the cell along each lattice vector, with what belongs to its atoms."""
+    if times == 1 or sample.cell is None:
+        return sample
+    steps = np.stack(np.meshgrid(*[np.arange(times)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    shifts = steps @ sample.cell
+    count = len(steps)
+
+    def tiled(rows: np.ndarray | None) -> np.ndarray | None:
+        return None if rows is None else np.tile(rows, (count, *[1] * (rows.ndim - 1)))
+
+    return sample.replace(
+        positions=(sample.positions[None] + shifts[:, None]).reshape(-1, 3),
+        types=np.tile(sample.types, count),
+        cell=times * np.asarray(sample.cell),
+        masses=tiled(sample.masses),
+        fixed=tiled(sample.fixed),
+        velocities=tiled(sample.velocities),
+        conditions={
+            k: v * count if k in ("charge", "spin") else v for k, v in sample.conditions.items()
+        },
+        labels={},
+    )

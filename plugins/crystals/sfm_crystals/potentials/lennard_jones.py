@@ -14,20 +14,49 @@ from sfm_crystals.cells import Cells, bonds
 ONSET = 0.66  # where the switching functions begin, in cutoffs
 
 
-def _quintic(r: Tensor, onset: Tensor, cutoff: Tensor) -> Tensor:
+def _quintic(r2: Tensor, onset: Tensor, cutoff: Tensor) -> tuple[Tensor, Tensor]:
     """1 - 10 t^3 + 15 t^4 - 6 t^5: twice continuously differentiable."""
+    r = r2.sqrt()
     t = ((r - onset) / (cutoff - onset)).clamp(0.0, 1.0)
-    return 1 - t**3 * (10 - 15 * t + 6 * t**2)
+    square = t * t
+    slope = square * (1 - t).square() * (-15 / (cutoff - onset)) / r
+    return 1 - square * t * (10 - 15 * t + 6 * square), slope
 
 
-def _xplor(r: Tensor, onset: Tensor, cutoff: Tensor) -> Tensor:
+def _xplor(r2: Tensor, onset: Tensor, cutoff: Tensor) -> tuple[Tensor, Tensor]:
     """(rc^2 - r^2)^2 (rc^2 + 2 r^2 - 3 ro^2) / (rc^2 - ro^2)^3: once, as X-PLOR and ase have it."""
-    inside = (cutoff**2 - r**2) ** 2 * (cutoff**2 + 2 * r**2 - 3 * onset**2)
-    switched = inside / (cutoff**2 - onset**2) ** 3
-    return torch.where(r < onset, torch.ones_like(r), torch.where(r < cutoff, switched, 0 * r))
+    o2, c2 = onset**2, cutoff**2
+    gap, size = c2 - r2, (c2 - o2) ** 3
+    within, reached = r2 >= o2, r2 < c2
+    value = torch.where(within, gap**2 * (c2 + 2 * r2 - 3 * o2) / size, 1.0)
+    slope = torch.where(within & reached, 6 * gap * (o2 - r2) / size, 0.0)
+    return torch.where(reached, value, 0.0), slope
 
 
 SWITCHES = {"quintic": _quintic, "xplor": _xplor}
+"""s and ds/d(r^2) at r^2 (P,), from an onset to a cutoff."""
+
+
+def pair_energy(
+    r2: Tensor, epsilon: Tensor, sigma: Tensor, *, cutoff: float = 3.0, switch: str = "quintic"
+) -> tuple[Tensor, Tensor]:
+    """Energies (P,) eV of pairs at squared distances (P,) angstrom^2, and their slopes in these.
+
+    Both are zero from the cutoff on. Arguments as in `lennard_jones`.
+    """
+    reach = cutoff * sigma
+    inverse = 1 / r2
+    ratio = sigma**2 * inverse
+    sixth = ratio * ratio * ratio
+    scaled = 4 * epsilon * sixth
+    energy = scaled * (sixth - 1)
+    slope = scaled * (3 - 6 * sixth) * inverse
+    if switch == "shift":
+        within = r2 < reach**2
+        rest = 4 * epsilon * (cutoff**-12 - cutoff**-6)
+        return torch.where(within, energy - rest, 0.0), torch.where(within, slope, 0.0)
+    s, bend = SWITCHES[switch](r2, ONSET * reach, reach)
+    return energy * s, slope * s + energy * bend
 
 
 def lennard_jones(
@@ -43,13 +72,7 @@ def lennard_jones(
         switch: `quintic` or `xplor` switch the pair energy off between 0.66 and 1 cutoff; `shift`
             subtracts its value at the cutoff (forces then jump there).
     """
-    reach = cutoff * sigma
-    pairs = bonds(cells, float(reach.detach()))
-    r = pairs.lengths()
-    sixth = (sigma / r) ** 6
-    pair = 4 * epsilon * (sixth**2 - sixth)
-    if switch == "shift":
-        pair = pair - 4 * epsilon * (cutoff**-12 - cutoff**-6)
-    else:
-        pair = pair * SWITCHES[switch](r, ONSET * reach, reach)
+    pairs = bonds(cells, float((cutoff * sigma).detach()))
+    r2 = pairs.vectors.square().sum(1)
+    pair, _ = pair_energy(r2, epsilon, sigma, cutoff=cutoff, switch=switch)
     return system_sum(pair / 2, cells.system[pairs.receiver], cells.n_systems)

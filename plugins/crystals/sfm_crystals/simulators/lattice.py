@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from sfm.data.elements import SYMBOLS
 from sfm.data.sample import Sample
-from sfm.errors import InputError, InputWarning, OutsideError, RunError
+from sfm.errors import InputError, OutsideError, RunError
 from sfm.model.guard import searching
 from sfm.progress import report
 from sfm.quantity import ENERGY, FORCES, STRESS, Quantity
@@ -26,6 +25,7 @@ from sfm_crystals.figures import plot_relaxation
 from sfm_crystals.potentials.lennard_jones import lennard_jones
 from sfm_crystals.potentials.stillinger_weber import stillinger_weber
 from sfm_crystals.quantities import PRESSURE, VOLUME
+from sfm_crystals.simulators.conditions import say_unused
 from sfm_crystals.statics import elasticity, equation_of_state
 from sfm_crystals.statics.fire import LatticeState, fire_step, strain_length
 from sfm_crystals.statics.fixed_point import CELL_MODES, Basin, polish, respond
@@ -208,26 +208,8 @@ class LatticeStatics(Simulator):
             free=_free(samples, device, self.dtype),
             samples=tuple(samples),
         )
-        self._say_unused(samples)
+        say_unused(self.part, samples, self.potential, self.closure)
         return LatticeState.at_rest(cells)
-
-    def _say_unused(self, samples: list[Sample]) -> None:
-        """Charge and spin do not enter the energy of a periodic cell: refused, or said."""
-        for s in samples:
-            charge = s.conditions.get("charge", 0.0)
-            if charge and self.closure is not None:
-                raise InputError(
-                    f"{s.id}: charge {charge:+g}, of which the closure of {self.part} knows "
-                    "nothing; leave the charge out to have the neutral cell's answer"
-                )
-            names = [n for n in ("charge", "spin") if s.conditions.get(n)]
-            if names:
-                warnings.warn(
-                    f"{s.id}: {' and '.join(names)} of the sample do not enter the energy of "
-                    f"potential={self.potential}",
-                    InputWarning,
-                    stacklevel=4,
-                )
 
     def _known_case(self) -> LatticeState:
         if self.potential == "lennard-jones":

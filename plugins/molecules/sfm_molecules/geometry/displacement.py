@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfm_molecules.constants import BOLTZMANN, KCAL_PER_MOL
+from sfm.constants import BOLTZMANN
+from sfm_molecules.constants import KCAL_PER_MOL
 
 if TYPE_CHECKING:
     from rdkit.ForceField.rdForceField import ForceField

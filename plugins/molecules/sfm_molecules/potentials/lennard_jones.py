@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfm_molecules.constants import BOLTZMANN
+from sfm.constants import BOLTZMANN
 
 ARGON_EPSILON = 119.8 * BOLTZMANN  # eV
 ARGON_SIGMA = 3.405  # angstrom

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sfm.data.sample import Sample
-from sfm.errors import InputError, InputWarning, RunError
-from sfm.quantity import ENERGY, FORCES, Quantity
-from sfm.simulate.base import Observations, Parameter, Setting, Simulator, Trajectory
-from sfm.simulate.rollout import rollout
-from sfm.simulate.step import AutogradStep
-from sfm_molecules.constants import BOLTZMANN
+from sfm.errors import InputError, InputWarning
+from sfm.simulate.base import Observations, Parameter, Setting, Trajectory
+from sfm.simulate.dynamics.ensembles import THERMAL
+from sfm.simulate.dynamics.motion import freedom
+from sfm.simulate.dynamics.particles import Particles, free_of, particles_of, system_of
+from sfm.simulate.dynamics.simulator import (
+    CITATIONS,
+    ENSEMBLE,
+    FRICTION,
+    RECOMPUTE,
+    SEED,
+    TEMPERATURE,
+    THERMOSTAT_TIME,
+    Dynamics,
+)
 from sfm_molecules.data.writers import write_extxyz
 from sfm_molecules.figures import plot_energies
 from sfm_molecules.geometry.conformers import geometry
@@ -27,48 +34,20 @@ from sfm_molecules.geometry.embedding import embed
 from sfm_molecules.geometry.topology import molecule_from_geometry
 from sfm_molecules.potentials import lennard_jones
 from sfm_molecules.potentials.uff import UniversalForceField
-from sfm_molecules.quantities import (
-    CONSERVED_ENERGY,
-    KINETIC_TEMPERATURE,
-    NUCLEAR_KINETIC_ENERGY,
-)
-from sfm_molecules.simulators import integrate
 from sfm_molecules.simulators.observations import predict_observations, read_observations
 
 ARGON = 18
 
 
-class Molecules(NamedTuple):
-    """A batch of S systems of moving atoms, N in all, stored one after another.
-
-    positions (N, 3) angstrom; velocities (N, 3) angstrom/fs; types (N,) atomic numbers; masses
-    (N, 1) amu; system (N,) index of each atom's system; step, the number of steps done; time in fs;
-    charge (S,) e; spin (S,) number of unpaired electrons; free (N, 3), whether a coordinate may
-    change.
-    """
-
-    positions: Tensor
-    velocities: Tensor
-    types: Tensor
-    masses: Tensor
-    system: Tensor
-    step: Tensor
-    time: Tensor
-    charge: Tensor
-    spin: Tensor
-    free: Tensor
-
-    @property
-    def conditions(self) -> dict[str, Tensor]:
-        """What an energy may depend on besides elements and positions, (S,) each."""
-        return {"charge": self.charge, "spin": self.spin}
-
-
-class MolecularDynamics(Simulator):
-    """Newton's or Langevin's equations for atoms on a classical or learned energy surface.
+class MolecularDynamics(Dynamics):
+    """Newton's equations for atoms on a classical or learned energy surface, alone or in a bath.
 
         m_i d2x_i/dt2 = -dE/dx_i                                              (ensemble nve)
         m_i dv_i = -dE/dx_i dt - g m_i v_i dt + sqrt(2 g m_i k_B T) dW_i      (ensemble langevin)
+
+    `nose-hoover` is a chain of three thermostats, deterministic; `velocity-rescaling` draws the
+    kinetic energy from its canonical distribution within about `thermostat_time`. Both leave the
+    momentum at zero, and count 3 n - 3 degrees of freedom; `nve` and `langevin` count all 3 n.
 
     E is the classical potential plus the closure's energy, whichever there are. `potential=auto`
     is the closure alone if one is given, `lennard-jones` for argon, else `uff`. `uff` is the
@@ -77,7 +56,7 @@ class MolecularDynamics(Simulator):
     closure. A closure is a module from positions (N, 3), types (N,) and system (N,) to energies
     (S,) in eV; one with an attribute `conditions` (names: charge, spin) also gets the keyword
     `conditions`, those of each system by name, (S,). Boundaries are open. Time steps: velocity
-    Verlet, or BAOAB.
+    Verlet with the thermostat around it, or BAOAB.
 
     A sample's masses (isotopes), fixed atoms or coordinates, and velocities are taken over: what
     is fixed does not move, and a sample without velocities gets thermal ones. Charge and spin reach
@@ -99,12 +78,15 @@ class MolecularDynamics(Simulator):
     (`recompute=True`, memory of one state per step). Second derivatives keep the graph of all steps
     either way.
 
-    Limits: no periodic cell (use `crystals/...`), no constraints but fixed atoms and coordinates,
-    no electrostatics beyond what the closure has. `langevin` draws its noise from `seed` and the
-    step number, so a state determines its future.
+    Limits: no periodic cell (`crystals/molecular-dynamics` has one), no constraints but fixed atoms
+    and coordinates, no electrostatics beyond what the closure has. Noise comes from `seed` and the
+    step number, so a state determines its future. Away from `langevin` nothing thermalises a
+    molecule's rotation as a whole, and a chain of thermostats does not reach every state of a
+    single harmonic molecule.
 
     Sources: UFF: Rappé et al. (1992). Velocity Verlet: Swope et al. (1982). BAOAB: Leimkuhler and
-    Matthews (2013). Argon: Rahman (1964).
+    Matthews (2013). Nose-Hoover chain: Martyna et al. (1996). Stochastic velocity rescaling: Bussi
+    et al. (2007). Argon: Rahman (1964).
     """
 
     part: ClassVar[str] = "molecules/molecular-dynamics"
@@ -121,10 +103,9 @@ class MolecularDynamics(Simulator):
             10.0,
             "zero of the lennard-jones energy of a pair",
         ),
-        Parameter("friction", "1/fs", 0.01, 0.0, 1.0, "g of langevin; 0.001 to 0.1"),
-        Parameter(
-            "temperature", "kelvin", 300.0, 0.0, 1e4, "of initial velocities and of langevin's bath"
-        ),
+        FRICTION,
+        TEMPERATURE,
+        THERMOSTAT_TIME,
     )
     settings_spec: ClassVar[tuple[Setting, ...]] = (
         Setting(
@@ -133,27 +114,18 @@ class MolecularDynamics(Simulator):
             ("auto", "uff", "lennard-jones", "none"),
             summary="classical part of the energy; a closure is added to it",
         ),
-        Setting("ensemble", "nve", ("nve", "langevin"), summary="Newton's or Langevin's equations"),
+        ENSEMBLE,
         Setting("dt", 0.5, unit="fs", summary="time step; 0.5 with hydrogens, 10 for argon"),
         Setting("molecule", "CCO", summary="SMILES of the molecule if no sample is given"),
-        Setting("seed", 0, summary="of initial velocities and noise"),
-        Setting("recompute", True, (True, False), summary="recompute steps in the backward pass"),
+        SEED,
+        RECOMPUTE,
     )
-    observables: ClassVar[tuple[Quantity, ...]] = (
-        ENERGY,
-        FORCES,
-        NUCLEAR_KINETIC_ENERGY,
-        CONSERVED_ENERGY,
-        KINETIC_TEMPERATURE,
-    )
-    time_unit: ClassVar[str] = "fs"
-    closure_quantity: ClassVar[str | None] = "energy"
     citations: ClassVar[tuple[str, ...]] = (
         "doi:10.1021/ja00051a040",
-        "doi:10.1063/1.442716",
-        "doi:10.1093/amrx/abs010",
+        *CITATIONS,
         "doi:10.1103/PhysRev.136.A405",
     )
+    resting: ClassVar[tuple[str, ...]] = THERMAL
     default_steps: ClassVar[int] = 500
     plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
     writes_to: ClassVar[tuple[str, ...] | None] = (".extxyz", ".xyz")
@@ -161,15 +133,9 @@ class MolecularDynamics(Simulator):
     conserved: ClassVar[Mapping[str, float]] = {"conserved_energy": 1e-3}
 
     potential: str
-    ensemble: str
-    dt: float
     molecule: str
-    seed: int
-    recompute: bool
     epsilon: Tensor
     sigma: Tensor
-    friction: Tensor
-    temperature: Tensor
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
@@ -178,15 +144,13 @@ class MolecularDynamics(Simulator):
                 f"{self.part}: potential=none needs a closure; give one, or set potential=uff "
                 "or potential=lennard-jones"
             )
-        if not self.dt > 0:
-            raise InputError(f"{self.part}: dt={self.dt} fs must be positive")
         self.field: UniversalForceField | None = None
         # what `auto` means; without a closure it depends on the atoms, so `state` decides
         automatic = "none" if self.closure is not None else None
         self.classical = automatic if self.potential == "auto" else self.potential
 
     @classmethod
-    def conformance_case(cls, **values: Any) -> tuple[MolecularDynamics, Molecules]:
+    def conformance_case(cls, **values: Any) -> tuple[MolecularDynamics, Particles]:
         """Thirteen argon atoms, so that every parameter matters."""
         argon = {"potential": "lennard-jones", "dt": 10.0, "temperature": 20.0}
         simulator = cls(**{**argon, **values})
@@ -194,7 +158,7 @@ class MolecularDynamics(Simulator):
 
     # ------------------------------------------------------------------ states
 
-    def state(self, sample: Sample | Sequence[Sample] | None = None) -> Molecules:
+    def state(self, sample: Sample | Sequence[Sample] | None = None) -> Particles:
         """Positions of a sample (or of several, as a batch), with its velocities or thermal ones.
 
         Masses, fixed coordinates, charge and spin are the sample's. With `uff` it also sets up the
@@ -216,36 +180,18 @@ class MolecularDynamics(Simulator):
         if self.potential == "auto" and self.closure is None:
             argon = all((one.types == ARGON).all() for one in samples)
             self.classical = "lennard-jones" if argon else "uff"
-        counts = torch.tensor([len(one.types) for one in samples])
-        system = torch.repeat_interleave(torch.arange(len(samples)), counts)
-        types = torch.from_numpy(np.concatenate([one.types for one in samples]))
-        positions = torch.from_numpy(np.concatenate([one.positions for one in samples]))
-        masses = torch.cat([_masses(one) for one in samples]).to(self.dtype)
-        free = torch.cat([_free(one) for one in samples])
         if self.classical == "uff":
             self.field = UniversalForceField([self._bonded(one) for one in samples])
         self._say_unused(samples)
-        generator = torch.Generator().manual_seed(self.seed)
-        kelvin = float(self.temperature.detach())
-        velocities = integrate.thermal_velocities(masses, system, kelvin, generator, free)
-        for index, one in enumerate(samples):
-            if one.velocities is not None:
-                own = torch.from_numpy(one.velocities).to(self.dtype)
-                velocities[system == index] = own * free[system == index]
-        device = self.epsilon.device
-        state = Molecules(
-            positions.to(self.dtype),
-            velocities,
-            types,
-            masses,
-            system,
-            torch.zeros((), dtype=torch.long),
-            torch.zeros((), dtype=self.dtype),
-            torch.tensor([one.conditions.get("charge", 0.0) for one in samples]).to(self.dtype),
-            torch.tensor([one.conditions.get("spin", 0.0) for one in samples]).to(self.dtype),
-            free,
+        at_rest = self.ensemble in self.resting
+        state = particles_of(
+            [one.replace(cell=None) for one in samples],
+            self.dtype,
+            temperature=float(self.temperature.detach()),
+            seed=self.seed,
+            degrees=freedom(system_of(samples), free_of(samples), at_rest=at_rest),
         )
-        return Molecules(*(tensor.to(device) for tensor in state))
+        return Particles(*(tensor.to(self.epsilon.device) for tensor in state))
 
     def _say_unused(self, samples: Sequence[Sample]) -> None:
         """One line on charge and spin where no part of the energy depends on them."""
@@ -310,6 +256,17 @@ class MolecularDynamics(Simulator):
             parts.append(self.closure(positions, types, system, **given).to(positions.dtype))
         return torch.stack(parts).sum(0)
 
+    def potential_energy(
+        self,
+        positions: Tensor,
+        cell: Tensor,
+        types: Tensor,
+        system: Tensor,
+        conditions: Mapping[str, Tensor],
+    ) -> Tensor:
+        """`energy`; there is no cell."""
+        return self.energy(positions, types, system, conditions)
+
     def energy_and_forces(
         self,
         positions: Tensor,
@@ -321,123 +278,14 @@ class MolecularDynamics(Simulator):
 
         Differentiable where gradients are recorded. Forces on fixed atoms are there, too.
         """
-        surface = partial(self.energy, types=types, system=system, conditions=conditions)
+        none = positions.new_zeros(int(system[-1]) + 1)
+        conditions = {"charge": none, "spin": none} if conditions is None else conditions
+        cell = none[:, None, None].expand(-1, 3, 3)
         with torch.set_grad_enabled(self._recording(positions)):
-            return _slope(surface, positions)
+            found = self.evaluate(positions, cell, types, system, conditions, False)
+        return found[0], found[1]
 
-    def _recording(self, *tensors: Tensor) -> bool:
-        """Whether anybody could ask for a gradient of what is computed now."""
-        inputs = (*tensors, *self.parameters())
-        return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
-
-    # ------------------------------------------------------------------ time
-
-    def forward(self, state: Molecules, steps: int = 1) -> Molecules:
-        """The state after `steps` time steps.
-
-        Raises:
-            RunError: positions are no longer finite.
-        """
-        named = dict(self.named_parameters())
-        recording = self._recording(state.positions, state.velocities, state.masses)
-        others = (state.masses, *named.values())
-        with torch.set_grad_enabled(recording):
-            surface = partial(
-                self.energy, types=state.types, system=state.system, conditions=state.conditions
-            )
-            forces = state.free * _slope(surface, state.positions)[1]
-            velocities = state.free * state.velocities
-            moving: tuple[Tensor, ...] = (state.positions, velocities, forces)
-            first, advance = int(state.step), partial(self._advance, state, list(named))
-            if self.recompute and recording:
-                moving = rollout(AutogradStep(advance), moving, others, steps, first=first)
-            else:
-                for number in range(first, first + steps):
-                    moving = advance(moving, number)
-        if not bool(torch.isfinite(moving[0]).all()):
-            raise RunError(
-                f"{self.part}: positions are not finite after {int(state.step) + steps} steps; "
-                f"use a smaller dt (now {self.dt} fs) or check the starting geometry"
-            )
-        return state._replace(
-            positions=moving[0],
-            velocities=moving[1],
-            step=state.step + steps,
-            time=state.time + steps * self.dt,
-        )
-
-    def _advance(
-        self,
-        state: Molecules,
-        names: Sequence[str],
-        moving: Sequence[Tensor],
-        number: int,
-        *parameters: Tensor,
-    ) -> tuple[Tensor, ...]:
-        """Step `number` from `moving` = positions, velocities, forces.
-
-        `parameters` are masses and those of `names`; none for the state's and the simulator's own.
-        """
-        table: dict[str, Tensor] = dict(self.named_parameters())
-        masses = state.masses
-        surface: Callable[[Tensor], Tensor] = partial(
-            self.energy, types=state.types, system=state.system, conditions=state.conditions
-        )
-        if parameters:
-            masses, *values = parameters
-            table = dict(zip(names, values, strict=True))
-            surface = partial(_Surface(self), table, state.types, state.system, state.conditions)
-
-        def field(positions: Tensor) -> Tensor:
-            return state.free * _slope(surface, positions)[1]
-
-        x, v, f = moving
-        if self.ensemble == "nve":
-            return integrate.verlet_step(x, v, f, masses, self.dt, field)
-        generator = torch.Generator().manual_seed((self.seed + 1) * 1_000_003 + number)
-        noise = torch.randn(state.positions.shape, generator=generator, dtype=torch.float64)
-        return integrate.langevin_step(
-            x,
-            v,
-            f,
-            masses,
-            self.dt,
-            field,
-            friction=table["friction"],
-            temperature=table["temperature"],
-            noise=state.free * noise.to(state.positions),
-        )
-
-    # ------------------------------------------------------------------ what is seen
-
-    def observe(self, state: Molecules) -> dict[str, Tensor]:
-        """Energies and temperature of each system (S,), forces on each atom (N, 3)."""
-        energy, forces = self.energy_and_forces(
-            state.positions, state.types, state.system, state.conditions
-        )
-        per_atom = integrate.kinetic_energy(state.velocities, state.masses)
-        kinetic = torch.zeros_like(energy).index_add(0, state.system, per_atom)
-        moves = torch.zeros_like(energy).index_add(0, state.system, state.free.sum(1).to(energy))
-        return {
-            "energy": energy,
-            "forces": forces,
-            "nuclear_kinetic_energy": kinetic,
-            "conserved_energy": energy + kinetic,
-            "kinetic_temperature": 2 * kinetic / (moves.clamp_min(1.0) * BOLTZMANN),
-        }
-
-    def run(self, state: Molecules, steps: int, *, every: int | None = None) -> Trajectory:
-        """As `Simulator.run`; warns where the conserved energy drifts."""
-        trajectory = super().run(state, steps, every=every)
-        if self.ensemble != "nve":
-            return trajectory
-        conserved = trajectory.observables["conserved_energy"].detach()
-        kinetic = trajectory.observables["nuclear_kinetic_energy"].detach()
-        drift = float((conserved - conserved[0]).abs().max())
-        if drift <= 0.05 * float(kinetic.mean()):
-            return trajectory
-        text = f"the conserved energy changed by {drift:.2g} eV; use a smaller dt than {self.dt} fs"
-        return dataclasses.replace(trajectory, warnings=(*trajectory.warnings, text))
+    # ------------------------------------------------------------------ files
 
     def plot(self, trajectory: Trajectory, path: Path) -> None:
         """Energies against time, of each system."""
@@ -461,67 +309,3 @@ class MolecularDynamics(Simulator):
     def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
         """Energies (T,) and forces (T, n, 3) of the frames, or positions (T - 1, n, 3) at times."""
         return predict_observations(self, observations)
-
-
-class _Surface:
-    """The energy of a simulator as a function of its parameters too."""
-
-    def __init__(self, simulator: MolecularDynamics) -> None:
-        self.module = _EnergyOf(simulator)
-
-    def __call__(
-        self,
-        table: dict[str, Tensor],
-        types: Tensor,
-        system: Tensor,
-        conditions: Mapping[str, Tensor],
-        positions: Tensor,
-    ) -> Tensor:
-        values = {f"simulator.{name}": value for name, value in table.items()}
-        inputs = (positions, types, system, conditions)
-        return torch.func.functional_call(self.module, values, inputs)
-
-
-class _EnergyOf(nn.Module):
-    """`simulator.energy` as the forward method, which `torch.func.functional_call` needs."""
-
-    def __init__(self, simulator: MolecularDynamics) -> None:
-        super().__init__()
-        self.simulator = simulator
-
-    def forward(
-        self,
-        positions: Tensor,
-        types: Tensor,
-        system: Tensor,
-        conditions: Mapping[str, Tensor],
-    ) -> Tensor:
-        return self.simulator.energy(positions, types, system, conditions)
-
-
-def _slope(surface: Callable[[Tensor], Tensor], positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Energies and minus their gradient; recorded only if the caller records."""
-    recording = torch.is_grad_enabled()
-    with torch.enable_grad():
-        x = positions if recording else positions.detach()
-        x = x if x.requires_grad else x.detach().requires_grad_()
-        energy = surface(x)
-        (gradient,) = torch.autograd.grad(energy.sum(), x, create_graph=recording)
-    return (energy, -gradient) if recording else (energy.detach(), -gradient.detach())
-
-
-def _masses(sample: Sample) -> Tensor:
-    """(n, 1) amu: the sample's own, or standard atomic weights."""
-    from ase.data import atomic_masses
-
-    if (sample.types < 1).any():
-        raise InputError("molecular dynamics needs atoms; a type of 0 has no mass")
-    masses = sample.masses if sample.masses is not None else atomic_masses[sample.types]
-    return torch.from_numpy(np.array(masses, dtype=np.float64)).unsqueeze(1)
-
-
-def _free(sample: Sample) -> Tensor:
-    """(n, 3) false for what is fixed, true elsewhere."""
-    if sample.fixed is None:
-        return torch.ones(len(sample.types), 3, dtype=torch.bool)
-    return torch.from_numpy(~sample.fixed)

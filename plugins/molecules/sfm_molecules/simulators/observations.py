@@ -15,7 +15,8 @@ from sfm.simulate.base import Observations
 from sfm_molecules.data.trajectories import read_frames
 
 if TYPE_CHECKING:
-    from sfm_molecules.simulators.dynamics import MolecularDynamics, Molecules
+    from sfm.simulate.dynamics.particles import Particles
+    from sfm_molecules.simulators.dynamics import MolecularDynamics
 
 
 def read_observations(simulator: MolecularDynamics, path: Path) -> Observations:
@@ -71,7 +72,7 @@ def read_observations(simulator: MolecularDynamics, path: Path) -> Observations:
 
 def predict_observations(simulator: MolecularDynamics, seen: Observations) -> dict[str, Tensor]:
     """What the simulator says in place of `seen.values`."""
-    state: Molecules = seen.state
+    state: Particles = seen.state
     if "steps" in seen.options:
         positions = []
         for steps in seen.options["steps"]:

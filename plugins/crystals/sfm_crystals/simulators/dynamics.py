@@ -1,0 +1,355 @@
+"""`crystals/molecular-dynamics`: crystals and liquids in periodic cells."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sfm.constants import BOLTZMANN
+from sfm.data.sample import Sample
+from sfm.data.tokens import system_sum
+from sfm.errors import InputError, InputWarning
+from sfm.quantity import MEAN_SQUARE_DISPLACEMENT, RADIAL_DISTRIBUTION, Quantity
+from sfm.simulate.base import Parameter, Setting, Trajectory
+from sfm.simulate.dynamics import barostat
+from sfm.simulate.dynamics.ensembles import PERIODIC, Bath
+from sfm.simulate.dynamics.motion import freedom
+from sfm.simulate.dynamics.neighbours import VerletList
+from sfm.simulate.dynamics.particles import Particles, free_of, particles_of, system_of
+from sfm.simulate.dynamics.simulator import (
+    CITATIONS,
+    FRICTION,
+    RECOMPUTE,
+    SEED,
+    TEMPERATURE,
+    THERMOSTAT_TIME,
+    Dynamics,
+)
+from sfm.simulate.dynamics.structure import distances, radial_distribution
+from sfm_crystals.cells import Cells
+from sfm_crystals.constants import GPA
+from sfm_crystals.data.prototypes import diamond, fcc, repeated
+from sfm_crystals.data.trajectories import write_trajectory
+from sfm_crystals.figures import plot_dynamics
+from sfm_crystals.potentials.lennard_jones import pair_energy
+from sfm_crystals.potentials.stillinger_weber import stillinger_weber
+from sfm_crystals.quantities import PRESSURE, VOLUME
+from sfm_crystals.simulators.conditions import say_unused
+
+ARGON, SILICON = 18, 14
+# argon: N. Bernardes (1958); state and dt of A. Rahman (1964). Silicon: Stillinger & Weber (1985)
+DEFAULTS: Mapping[str, Mapping[str, float]] = {
+    "lennard-jones": {"epsilon": 0.0104, "sigma": 3.40, "temperature": 94.4, "dt": 10.0},
+    "stillinger-weber": {"epsilon": 2.1683, "sigma": 2.0951},
+}
+KIND = {"lennard-jones": ARGON, "stillinger-weber": SILICON}
+LIQUID_ARGON = 5.797  # angstrom, 4 atoms in its cube: 1.374 g/cm^3
+
+
+class MolecularDynamics(Dynamics):
+    """Newton's equations for the atoms of periodic cells, alone or in a bath.
+
+        m_i d2x_i/dt2 = -dE/dx_i
+
+    | ensemble | what is constant | how |
+    | `nve` | volume, energy | velocity Verlet |
+    | `langevin` | volume, temperature | friction and noise on every atom, BAOAB |
+    | `nose-hoover` | volume, temperature | a chain of three thermostats, deterministic |
+    | `velocity-rescaling` | volume, temperature | kinetic energy drawn from its distribution |
+    | `npt` | pressure, temperature | stochastic cell rescaling, isotropic; velocity rescaling |
+
+    E is a classical potential plus the closure's energy: `lennard-jones`, one kind of atom, pairs
+    switched off before `cutoff`; `stillinger-weber`, silicon; `none`. `auto` is `none` with a
+    closure, else `lennard-jones`. Closed-form forces serve Lennard-Jones; pairs come from a list
+    that is rebuilt when atoms have moved half of `skin`.
+
+    Pressure has the momentum of the atoms in it: n k_B T / V, with the kinetic temperature, less a
+    third of the trace of dE/dstrain / V. In `npt` atoms and cell scale about the origin, and there
+    is no mean-square displacement.
+
+    A sample's masses, fixed atoms or coordinates, and velocities are taken over; one without
+    velocities gets thermal ones. `npt` refuses fixed atoms. `repeat` copies the cell along each
+    lattice vector first. Without a sample: 108 atoms of argon on a lattice at the density of the
+    liquid at 94.4 K (64 of silicon for `stillinger-weber`).
+
+    Units: angstrom, fs, amu, eV, kelvin, GPa.
+
+    Good values: argon (the defaults of `lennard-jones`) epsilon 0.0104 eV, sigma 3.40 angstrom,
+    `dt` 10 fs, 94.4 K; silicon and most crystals `dt` 1 to 2 fs, 0.5 with hydrogens (the default is
+    1). `thermostat_time` 100 fs thermalises; 1000 fs disturbs dynamics little. `barostat_time` at
+    least ten times that of the thermostat's; only `compressibility` by `barostat_time` matters:
+    2 per GPa for liquid argon, 0.01 for silicon. A lattice melts only if it is warm enough; a
+    liquid wants 5 ps to forget it.
+
+    Gradients flow through rollouts to epsilon, sigma, temperature, pressure, the bath's times, the
+    closure's parameters, the initial state and cell; steps are recomputed in the backward pass
+    (`recompute=True`). Noise follows from `seed` and the step's number.
+
+    Limits: periodic in three directions; one kind of atom in classical potentials, no charges; the
+    cell keeps its shape; a chain of thermostats does not thermalise a harmonic crystal at low
+    temperature evenly; the momentum of the whole is zero except in `langevin`, or where atoms are
+    fixed, and is not counted among the degrees of freedom then.
+
+    Sources: velocity Verlet: Swope et al. (1982). BAOAB: Leimkuhler and Matthews (2013).
+    Nose-Hoover chain: Martyna et al. (1996). Velocity rescaling: Bussi et al. (2007). Cell
+    rescaling: Bernetti and Bussi (2020). Argon: Rahman (1964). Silicon: Stillinger, Weber (1985).
+
+    Raises:
+        InputError: potential `none` without a closure.
+    """
+
+    part: ClassVar[str] = "crystals/molecular-dynamics"
+    summary: ClassVar[str] = "molecular dynamics of crystals and liquids in periodic cells"
+    parameters_spec: ClassVar[tuple[Parameter, ...]] = (
+        Parameter("epsilon", "eV", 0.0104, 1e-6, 100.0, "energy scale; argon 0.0104, Si 2.1683"),
+        Parameter("sigma", "angstrom", 3.40, 0.1, 20.0, "length scale; argon 3.40, Si 2.0951"),
+        Parameter("three_body", "1", 21.0, 0.0, 1000.0, "lambda of Stillinger-Weber; Si 21"),
+        FRICTION,
+        TEMPERATURE,
+        THERMOSTAT_TIME,
+        Parameter("pressure", "GPa", 0.0, -100.0, 1000.0, "of npt"),
+        Parameter(
+            "compressibility", "1/GPa", 2.0, 1e-6, 1e4, "isothermal, roughly; argon 2, Si 0.01"
+        ),
+        Parameter("barostat_time", "fs", 1000.0, 1.0, 1e7, "tau of npt's volume"),
+    )
+    settings_spec: ClassVar[tuple[Setting, ...]] = (
+        Setting(
+            "potential",
+            "auto",
+            ("auto", "lennard-jones", "stillinger-weber", "none"),
+            summary="classical energy; auto: none with a closure, else lennard-jones",
+        ),
+        Setting("ensemble", "nve", PERIODIC, summary="what is constant, and how: see above"),
+        Setting("dt", 1.0, unit="fs", summary="time step; 10 for lennard-jones unless given"),
+        Setting("repeat", 1, summary="copies of the cell along each lattice vector"),
+        Setting("cutoff", 3.0, summary="of lennard-jones, in units of sigma"),
+        Setting(
+            "switch", "quintic", ("quintic", "xplor", "shift"), summary="how lennard-jones ends"
+        ),
+        Setting("skin", 1.0, unit="angstrom", summary="of the neighbour list, beyond the cutoff"),
+        Setting("rdf_reach", 10.0, unit="angstrom", summary="how far radial_distribution looks"),
+        Setting("rdf_points", 100, summary="distances of radial_distribution"),
+        SEED,
+        RECOMPUTE,
+    )
+    observables: ClassVar[tuple[Quantity, ...]] = (
+        *Dynamics.observables,
+        PRESSURE,
+        VOLUME,
+        MEAN_SQUARE_DISPLACEMENT,
+        RADIAL_DISTRIBUTION,
+    )
+    citations: ClassVar[tuple[str, ...]] = (
+        *CITATIONS,
+        "doi:10.1063/5.0020514",
+        "doi:10.1103/PhysRev.136.A405",
+        "doi:10.1103/PhysRevB.31.5262",
+    )
+    default_steps: ClassVar[int] = 500
+    plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
+    writes_to: ClassVar[tuple[str, ...] | None] = (".extxyz", ".xyz")
+    order: ClassVar[tuple[str, int] | None] = ("dt", 2)
+    conserved: ClassVar[Mapping[str, float]] = {"conserved_energy": 1e-3}
+
+    potential: str
+    repeat: int
+    cutoff: float
+    switch: str
+    skin: float
+    rdf_reach: float
+    rdf_points: int
+    epsilon: nn.Parameter
+    sigma: nn.Parameter
+    three_body: nn.Parameter
+    pressure: nn.Parameter
+    compressibility: nn.Parameter
+    barostat_time: nn.Parameter
+
+    def __init__(self, *, closure: nn.Module | None = None, **values: Any) -> None:
+        name = values.get("potential", "auto")
+        if name == "auto":
+            name = "lennard-jones" if closure is None else "none"
+        if name == "none" and closure is None:
+            raise InputError(
+                f"{self.part}: potential=none leaves no energy; give a closure, or choose "
+                "lennard-jones or stillinger-weber"
+            )
+        chosen = "epsilon" in values or "sigma" in values
+        for key, default in DEFAULTS.get(name, {}).items():
+            values.setdefault(key, default)
+        super().__init__(closure=closure, **{**values, "potential": name})
+        for key, low in (("cutoff", 1.2), ("skin", 0.0), ("rdf_reach", 0.0)):
+            if not getattr(self, key) > low:
+                raise InputError(f"{self.part}: {key}={getattr(self, key)}: use more than {low:g}")
+        for key in ("repeat", "rdf_points"):
+            if getattr(self, key) < 1:
+                raise InputError(f"{self.part}: {key}={getattr(self, key)}: use 1 or more")
+        self.chosen = chosen  # whether the potential's parameters are the user's
+        self.neighbours = VerletList(self.skin)
+
+    @classmethod
+    def conformance_case(cls, **values: Any) -> tuple[MolecularDynamics, Particles]:
+        """Four atoms of solid argon, of which each sees its own images, away from the lattice."""
+        simulator = cls(**{"temperature": 20.0, "rdf_points": 20, "rdf_reach": 6.0, **values})
+        sample = fcc(ARGON, 5.3)
+        moved = 0.05 * np.random.default_rng(0).standard_normal((4, 3))
+        return simulator, simulator.state(sample.replace(positions=sample.positions + moved))
+
+    # ------------------------------------------------------------------ states
+
+    def state(self, sample: Sample | Sequence[Sample] | None = None) -> Particles:
+        """From a sample (or several, as a batch), or argon or silicon; see above.
+
+        Raises:
+            InputError: a cell that is not periodic, several kinds of atom for a classical
+                potential, or atoms that are fixed in `npt`.
+        """
+        if sample is None:
+            silicon = self.potential == "stillinger-weber"
+            known = diamond(SILICON, 5.431) if silicon else fcc(ARGON, LIQUID_ARGON)
+            samples = [repeated(known, (2 if silicon else 3) * self.repeat)]
+        else:
+            given = [sample] if isinstance(sample, Sample) else list(sample)
+            for one in given:
+                self._check(one)
+            samples = [repeated(one, self.repeat) for one in given]
+        say_unused(self.part, samples, self.potential, self.closure)
+        at_rest = self.ensemble in self.resting
+        state = particles_of(
+            samples,
+            self.dtype,
+            temperature=float(self.temperature.detach()),
+            seed=self.seed,
+            degrees=freedom(system_of(samples), free_of(samples), at_rest=at_rest),
+        )
+        return Particles(*(tensor.to(self.epsilon.device) for tensor in state))
+
+    def _check(self, sample: Sample) -> None:
+        if sample.cell is None or not sample.pbc.all() or len(sample.types) == 0:
+            raise InputError(
+                f"{sample.id}: {self.part} needs atoms in a cell that is periodic in three "
+                "directions; molecules/molecular-dynamics takes open systems"
+            )
+        if self.ensemble == "npt" and sample.fixed is not None and sample.fixed.any():
+            raise InputError(f"{sample.id}: some atoms are fixed, which npt would move; use nve")
+        usual = KIND.get(self.potential)
+        if usual is None:
+            return
+        kinds = sorted({int(z) for z in sample.types})
+        if len(kinds) > 1:
+            raise InputError(
+                f"{sample.id}: potential={self.potential} is for one kind of atom, and this cell "
+                "has several; give --closure MODEL"
+            )
+        if kinds != [usual] and not self.chosen:
+            warnings.warn(
+                f"{sample.id}: epsilon and sigma are those of element {usual}, and this cell has "
+                f"element {kinds[0]}; set both, or give --closure MODEL",
+                InputWarning,
+                stacklevel=3,
+            )
+
+    # ------------------------------------------------------------------ energy and forces
+
+    def potential_energy(
+        self,
+        positions: Tensor,
+        cell: Tensor,
+        types: Tensor,
+        system: Tensor,
+        conditions: Mapping[str, Tensor],
+    ) -> Tensor:
+        """(S,) eV of what has no forces in closed form: silicon and the closure."""
+        total = 0 * cell[:, 0, 0] + 0 * system_sum(positions[:, 0], system, len(cell))
+        if self.potential == "stillinger-weber":
+            cells = Cells(positions=positions, types=types, cell=cell, system=system)
+            total = total + stillinger_weber(cells, self.epsilon, self.sigma, self.three_body)
+        if self.closure is not None:
+            total = total + self.closure(positions, types, cell, system).to(total.dtype)
+        return total
+
+    def evaluate(
+        self,
+        positions: Tensor,
+        cell: Tensor,
+        types: Tensor,
+        system: Tensor,
+        conditions: Mapping[str, Tensor],
+        virial: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `Dynamics.evaluate`; Lennard-Jones in closed form."""
+        if self.potential != "lennard-jones":
+            return super().evaluate(positions, cell, types, system, conditions, virial)
+        pairs = self.neighbours(positions, cell, system, float((self.cutoff * self.sigma).detach()))
+        v = pairs.vectors
+        r2 = torch.einsum("pi,pi->p", v, v)
+        energy, slope = pair_energy(
+            r2, self.epsilon, self.sigma, cutoff=self.cutoff, switch=self.switch
+        )
+        pull = (2 * slope).unsqueeze(1) * v  # on the first, towards the second if positive
+        forces = torch.zeros_like(positions).index_add(0, pairs.first, pull)
+        forces = forces.index_add(0, pairs.second, -pull)
+        values = system_sum(energy, pairs.system, len(cell))
+        work = torch.zeros_like(values)
+        if virial:
+            work = -system_sum(2 * slope * r2, pairs.system, len(cell))
+        if self.closure is not None:
+            more = super().evaluate(positions, cell, types, system, conditions, virial)
+            return values + more[0], forces + more[1], work + more[2]
+        return values, forces, work
+
+    def bath(self, table: Mapping[str, Tensor]) -> Bath:
+        return (
+            super()
+            .bath(table)
+            ._replace(
+                pressure=table["pressure"] / GPA,
+                barostat_rate=table["compressibility"] * GPA / table["barostat_time"],
+            )
+        )
+
+    # ------------------------------------------------------------------ what is seen
+
+    def observe(self, state: Particles) -> dict[str, Tensor]:
+        """Of each system (S,): energies, temperature, pressure in GPa, volume, mean-square
+        displacement from the start; forces (N, 3); radial distribution (S, rdf_points)."""
+        found, work = self.seen(state, virial=True)
+        with torch.set_grad_enabled(self._recording(state.positions, state.cell)):
+            count = len(state.cell)
+            volume = barostat.volume(state.cell)
+            atoms = system_sum(torch.ones_like(state.positions[:, 0]), state.system, count)
+            ideal = atoms * BOLTZMANN * found["kinetic_temperature"]
+            found["pressure"] = GPA * (ideal + work / 3) / volume
+            found["volume"] = volume
+            if self.ensemble != "npt":
+                moved = (state.positions - state.start).square().sum(1)
+                found["mean_square_displacement"] = system_sum(moved, state.system, count) / atoms
+            found["radial_distribution"] = radial_distribution(
+                state.positions,
+                state.cell,
+                state.system,
+                reach=self.rdf_reach,
+                points=self.rdf_points,
+            )
+        return found
+
+    def stating(self) -> Mapping[str, Any]:
+        """The distances of `radial_distribution`, angstrom."""
+        return {"rdf_distances": distances(self.rdf_reach, self.rdf_points).numpy()}
+
+    def plot(self, trajectory: Trajectory, path: Path) -> None:
+        """Energies, temperature and pressure, radial distribution, displacement or volume."""
+        plot_dynamics(self, trajectory, path)
+
+    def write(self, trajectory: Trajectory, path: Path) -> None:
+        """Frames with cell, energy, forces and velocities, `.extxyz` or `.xyz`."""
+        if path.suffix.lower() not in (".extxyz", ".xyz"):
+            super().write(trajectory, path)
+        write_trajectory(trajectory, path)

@@ -1,0 +1,28 @@
+"""Random numbers of a step: they follow from a seed and the step's number alone.
+
+So a state determines its future, a step that is redone in a backward pass sees the noise that it
+saw before, and no global generator is touched.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def _seed(seed: int, number: int) -> int:
+    return (seed + 1) * 1_000_003 + number
+
+
+def normals(shape: tuple[int, ...], like: Tensor, seed: int, number: int) -> Tensor:
+    """Standard normal numbers of step `number`, drawn in float64, as a tensor like `like`."""
+    generator = torch.Generator().manual_seed(_seed(seed, number))
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(like)
+
+
+def chi_squares(degrees: Tensor, like: Tensor, seed: int, number: int) -> Tensor:
+    """(S,) sums of squares of `degrees` (S,) standard normal numbers; 0 for no degrees."""
+    wanted = degrees.detach().cpu().numpy()
+    drawn = np.random.default_rng(_seed(seed, number) % 2**63).chisquare(np.maximum(wanted, 1e-9))
+    return torch.from_numpy(np.where(wanted > 0, drawn, 0.0)).to(like)

@@ -1,0 +1,268 @@
+"""The molecular-dynamics simulator that plugins complete with potentials."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from sfm.constants import BOLTZMANN
+from sfm.errors import InputError, RunError
+from sfm.quantity import (
+    CONSERVED_ENERGY,
+    ENERGY,
+    FORCES,
+    KINETIC_TEMPERATURE,
+    NUCLEAR_KINETIC_ENERGY,
+    Quantity,
+)
+from sfm.simulate.base import Parameter, Setting, Simulator, Trajectory
+from sfm.simulate.dynamics.ensembles import OPEN, THERMAL, Bath, Ensemble
+from sfm.simulate.dynamics.motion import Motion
+from sfm.simulate.dynamics.particles import Particles
+from sfm.simulate.rollout import rollout
+
+FRICTION = Parameter("friction", "1/fs", 0.01, 0.0, 1.0, "g of langevin; 0.001 to 0.1")
+TEMPERATURE = Parameter(
+    "temperature", "kelvin", 300.0, 0.0, 1e4, "of initial velocities and of a thermostat's bath"
+)
+THERMOSTAT_TIME = Parameter(
+    "thermostat_time",
+    "fs",
+    100.0,
+    1.0,
+    1e6,
+    "tau of nose-hoover and velocity-rescaling, 50 to 1000",
+)
+RECOMPUTE = Setting(
+    "recompute", True, (True, False), summary="recompute steps in the backward pass"
+)
+SEED = Setting("seed", 0, summary="of initial velocities and noise")
+ENSEMBLE = Setting("ensemble", "nve", OPEN, summary="what is constant, and how: see above")
+CITATIONS = (
+    "doi:10.1063/1.442716",  # velocity Verlet
+    "doi:10.1093/amrx/abs010",  # BAOAB
+    "doi:10.1080/00268979600100761",  # Nose-Hoover chain
+    "doi:10.1063/1.2408420",  # stochastic velocity rescaling
+)
+WARN_DRIFT = 0.05  # of the kinetic energy
+
+
+class Dynamics(Simulator):
+    """Newton's equations for particles, alone or in a bath.
+
+    A subclass gives `state` and `potential_energy`, or `evaluate` where it knows forces in closed
+    form; parameters `temperature`, `friction` and `thermostat_time`; settings `ensemble`, `dt`,
+    `seed` and `recompute`.
+
+    Class attributes:
+        resting: ensembles in which three coordinates of a free system of several particles are
+            taken to be those of its momentum, which is zero; the others count all.
+    """
+
+    resting: ClassVar[tuple[str, ...]] = ("nve", *THERMAL)
+    time_unit: ClassVar[str] = "fs"
+    closure_quantity: ClassVar[str | None] = "energy"
+    observables: ClassVar[tuple[Quantity, ...]] = (
+        ENERGY,
+        FORCES,
+        NUCLEAR_KINETIC_ENERGY,
+        CONSERVED_ENERGY,
+        KINETIC_TEMPERATURE,
+    )
+
+    ensemble: str
+    dt: float
+    seed: int
+    recompute: bool
+    friction: Tensor
+    temperature: Tensor
+    thermostat_time: Tensor
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        if not self.dt > 0:
+            raise InputError(f"{self.part}: dt={self.dt} fs must be positive")
+        if self.ensemble in THERMAL and not float(self.temperature.detach()) > 0:
+            raise InputError(f"{self.part}: ensemble={self.ensemble} needs a temperature above 0")
+
+    # ------------------------------------------------------------------ energy and forces
+
+    @abstractmethod
+    def potential_energy(
+        self,
+        positions: Tensor,
+        cell: Tensor,
+        types: Tensor,
+        system: Tensor,
+        conditions: Mapping[str, Tensor],
+    ) -> Tensor:
+        """(S,) eV at positions (N, 3) in cells (S, 3, 3); differentiable in both."""
+
+    def evaluate(
+        self,
+        positions: Tensor,
+        cell: Tensor,
+        types: Tensor,
+        system: Tensor,
+        conditions: Mapping[str, Tensor],
+        virial: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Energies (S,) eV, forces (N, 3) eV/angstrom, virials (S,) eV.
+
+        A virial is the trace of minus dE/dstrain; zero unless `virial`. Differentiable where
+        gradients are recorded.
+        """
+        recording = torch.is_grad_enabled()
+        with torch.enable_grad():
+            x = positions if recording else positions.detach()
+            x = x if x.requires_grad else x.detach().requires_grad_()
+            h, wanted, places = cell, [x], x
+            if virial:
+                stretch = torch.zeros_like(cell[:, 0, 0], requires_grad=True)
+                places = x * (1 + stretch)[system].unsqueeze(1)
+                h = cell * (1 + stretch)[:, None, None]
+                wanted.append(stretch)
+            energy = self.potential_energy(places, h, types, system, conditions)
+            slopes = torch.autograd.grad(
+                energy.sum(), wanted, create_graph=recording, materialize_grads=True
+            )
+        work = -slopes[1] if virial else torch.zeros_like(energy)
+        if not recording:
+            energy, work, slopes = energy.detach(), work.detach(), tuple(s.detach() for s in slopes)
+        return energy, -slopes[0], work
+
+    def _recording(self, *tensors: Tensor) -> bool:
+        """Whether anybody could ask for a gradient of what is computed now."""
+        wanted = (*tensors, *self.parameters())
+        return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in wanted)
+
+    # ------------------------------------------------------------------ time
+
+    def motion_of(self, system: Tensor, free: Tensor) -> Ensemble:
+        """The ensemble of particles of these systems."""
+        at_rest = self.ensemble in self.resting
+        return Ensemble.of(self.ensemble, self.dt, self.seed, system, free, at_rest=at_rest)
+
+    def bath(self, table: Mapping[str, Tensor]) -> Bath:
+        """The surroundings that the parameters in `table` describe."""
+        none = torch.zeros_like(table["temperature"])
+        return Bath(table["temperature"], table["friction"], table["thermostat_time"], none, none)
+
+    def forward(self, state: Particles, steps: int = 1) -> Particles:
+        """The state after `steps` time steps.
+
+        Raises:
+            RunError: positions are no longer finite.
+        """
+        own = dict(self.named_parameters())
+        ensemble = self.motion_of(state.system, state.free)
+        runner = _Evaluated(self)
+        given = (state.masses, state.charge, state.spin)
+
+        def advance(
+            m: Motion, n: int, masses: Tensor, charge: Tensor, spin: Tensor, *values: Tensor
+        ) -> Motion:
+            table = dict(zip(own, values, strict=True))
+            changed = {k: v for k, v in table.items() if v is not own[k]}
+            conditions = {"charge": charge, "spin": spin}
+
+            def field(positions: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+                inputs = (positions, cell, state.types, state.system, conditions)
+                arguments = (*inputs, ensemble.needs_virial)
+                if changed:
+                    named = {f"simulator.{k}": v for k, v in changed.items()}
+                    found = torch.func.functional_call(runner, named, arguments)
+                else:
+                    found = runner(*arguments)
+                return state.free * found[1], found[2]
+
+            if n < 0:  # the start: forces, and no step
+                forces, virial = field(m.positions, m.cell)
+                return m._replace(forces=forces, virial=virial)
+            return ensemble.step(m, n, masses, self.bath(table), field)
+
+        tensors = (*given, *own.values())
+        moving = (state.positions, state.velocities, state.cell, state.chain, state.heat)
+        with torch.set_grad_enabled(self._recording(*moving, *given)):
+            m = _motion(state)._replace(velocities=state.free * state.velocities)
+            first = int(state.step)
+            if steps:
+                m = rollout(advance, m, tensors, 1, first=-1, recompute=self.recompute)
+                m = rollout(advance, m, tensors, steps, first=first, recompute=self.recompute)
+        if not bool(torch.isfinite(m.positions).all()):
+            raise RunError(
+                f"{self.part}: positions are not finite after {first + steps} steps; "
+                f"use a smaller dt (now {self.dt} fs) or check the starting geometry"
+            )
+        return state._replace(
+            positions=m.positions,
+            velocities=m.velocities,
+            step=state.step + steps,
+            time=state.time + steps * self.dt,
+            cell=m.cell,
+            chain=m.chain,
+            heat=m.heat,
+        )
+
+    # ------------------------------------------------------------------ what is seen
+
+    def observe(self, state: Particles) -> dict[str, Tensor]:
+        """Energies and temperature of each system (S,), forces on each atom (N, 3)."""
+        return self.seen(state, virial=False)[0]
+
+    def seen(self, state: Particles, *, virial: bool) -> tuple[dict[str, Tensor], Tensor]:
+        """`observe` of every system, and virials (S,) eV where asked for."""
+        inputs = (state.positions, state.cell, state.types, state.system, state.conditions)
+        places = (state.positions, state.cell, state.masses, state.velocities)
+        with torch.set_grad_enabled(self._recording(*places)):
+            energy, forces, work = self.evaluate(*inputs, virial)
+            ensemble = self.motion_of(state.system, state.free)
+            kinetic = ensemble.kinetic(state.velocities, state.masses)
+            found = {
+                "energy": energy,
+                "forces": forces,
+                "nuclear_kinetic_energy": kinetic,
+                "kinetic_temperature": 2 * kinetic / (ensemble.degrees.to(kinetic) * BOLTZMANN),
+            }
+            if self.ensemble != "npt":
+                bath = self.bath(dict(self.named_parameters()))
+                stored = ensemble.stored(_motion(state), bath)
+                found["conserved_energy"] = energy + kinetic + stored
+        return found, work
+
+    def run(self, state: Particles, steps: int, *, every: int | None = None) -> Trajectory:
+        """As `Simulator.run`; warns where the conserved energy drifts."""
+        trajectory = super().run(state, steps, every=every)
+        if "conserved_energy" not in trajectory.observables:
+            return trajectory
+        conserved = trajectory.observables["conserved_energy"].detach()
+        kinetic = trajectory.observables["nuclear_kinetic_energy"].detach()
+        drift = float((conserved - conserved[0]).abs().max())
+        if drift <= WARN_DRIFT * float(kinetic.mean()):
+            return trajectory
+        text = f"the conserved energy changed by {drift:.2g} eV; use a smaller dt than {self.dt} fs"
+        return dataclasses.replace(trajectory, warnings=(*trajectory.warnings, text))
+
+
+def _motion(state: Particles) -> Motion:
+    """Without forces, which are not known yet."""
+    none, still = torch.zeros_like(state.positions), torch.zeros_like(state.heat)
+    return Motion(
+        state.positions, state.velocities, none, still, state.cell, state.chain, state.heat
+    )
+
+
+class _Evaluated(nn.Module):
+    """`simulator.evaluate` as the forward method, which `torch.func.functional_call` needs."""
+
+    def __init__(self, simulator: Dynamics) -> None:
+        super().__init__()
+        self.simulator = simulator
+
+    def forward(self, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        return self.simulator.evaluate(*arguments)
