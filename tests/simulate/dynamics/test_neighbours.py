@@ -112,7 +112,7 @@ def test_a_random_walk_has_its_diffusion_and_a_gas_its_heat_capacity():
     rng = np.random.default_rng(0)
     energy = torch.from_numpy(rng.gamma(24, BOLTZMANN * 300, 100_000)).requires_grad_()
     found = heat_capacity(energy, 300.0)
-    assert float(found) == pytest.approx(24 * BOLTZMANN, rel=0.02)
+    assert found.item() == pytest.approx(24 * BOLTZMANN, rel=0.02)
     assert torch.autograd.grad(found, energy)[0].abs().max() > 0
     # alone: their kinetic energy is a beta-distributed half of it
     kinetic = torch.from_numpy(rng.beta(120, 120, 100_000)) * 240 * BOLTZMANN * 300
