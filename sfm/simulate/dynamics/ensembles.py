@@ -67,7 +67,10 @@ class Ensemble:
     def of(
         name: str, dt: float, seed: int, system: Tensor, free: Tensor, *, at_rest: bool
     ) -> Ensemble:
-        """For particles whose total momentum stays zero (`at_rest`), or not."""
+        """For particles of systems `system` (N,), with `free` (N, 3) coordinates and `dt` in fs.
+
+        `at_rest` says whether their total momentum stays zero.
+        """
         degrees = freedom(system, free, at_rest=at_rest)
         still = freedom(system, free, at_rest=False) > degrees
         return Ensemble(name, dt, seed, system, free, degrees, still.double())

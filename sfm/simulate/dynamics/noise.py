@@ -16,7 +16,7 @@ def _seed(seed: int, number: int) -> int:
 
 
 def normals(shape: tuple[int, ...], like: Tensor, seed: int, number: int) -> Tensor:
-    """Standard normal numbers of step `number`, drawn in float64, as a tensor like `like`."""
+    """Standard normal numbers of a `shape` (N, 3), drawn for step `number`; dtype of `like`."""
     generator = torch.Generator().manual_seed(_seed(seed, number))
     return torch.randn(shape, generator=generator, dtype=torch.float64).to(like)
 

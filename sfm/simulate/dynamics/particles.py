@@ -53,7 +53,7 @@ def system_of(samples: Sequence[Sample]) -> Tensor:
 
 
 def free_of(samples: Sequence[Sample]) -> Tensor:
-    """(N, 3) false for what is fixed, true elsewhere."""
+    """(N, 3) false for coordinates (angstrom) that are fixed, true elsewhere."""
     rows = [np.ones((len(s.types), 3), bool) if s.fixed is None else ~s.fixed for s in samples]
     return torch.from_numpy(np.concatenate(rows))
 

@@ -144,12 +144,12 @@ class Dynamics(Simulator):
     # ------------------------------------------------------------------ time
 
     def motion_of(self, system: Tensor, free: Tensor) -> Ensemble:
-        """The ensemble of particles of these systems."""
+        """The ensemble of particles of systems `system` (N,), with `free` (N, 3) coordinates."""
         at_rest = self.ensemble in self.resting
         return Ensemble.of(self.ensemble, self.dt, self.seed, system, free, at_rest=at_rest)
 
     def bath(self, table: Mapping[str, Tensor]) -> Bath:
-        """The surroundings that the parameters in `table` describe."""
+        """The surroundings that parameters in `table`, () each, describe; eV/angstrom^3."""
         none = torch.zeros_like(table["temperature"])
         return Bath(table["temperature"], table["friction"], table["thermostat_time"], none, none)
 

@@ -48,8 +48,8 @@ def radial_distribution(
 
 
 def first_peak(r: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-    """Place and height of the highest point of g (B,) over r (B,), by the parabola through it and
-    its neighbours."""
+    """Place (angstrom) and height of the highest point of g (B,) over r (B,), by the parabola
+    through it and its neighbours."""
     k = min(max(int(g.argmax()), 1), len(g) - 2)
     left, top, right = g[k - 1], g[k], g[k + 1]
     bend = left - 2 * top + right
