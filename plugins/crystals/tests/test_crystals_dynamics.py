@@ -190,7 +190,8 @@ def test_silicon_keeps_its_energy():
         run = simulator.run(simulator.state(diamond(14, 5.431)), 20, every=5)
     energy = run.observables["conserved_energy"][:, 0]
     kinetic = run.observables["nuclear_kinetic_energy"][:, 0]
-    assert float((energy - energy[0]).abs().max()) < 1e-3 * float(kinetic[0])
+    # velocity Verlet's own swing is (w dt)^2 / 8, 1.3e-3 for the fastest phonon (16 THz)
+    assert float((energy - energy[0]).abs().max()) < 3e-3 * float(kinetic[0])
     assert float(kinetic[0]) == pytest.approx(1.5 * 7 * 8.617333262e-5 * 300)
 
 
