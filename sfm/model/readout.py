@@ -27,7 +27,7 @@ def value(
     Systems of a level that has a head of its own are that head's, the others the general one's.
     """
     single = of_one_level(model, encoder, quantity, inputs)
-    if not single or not sum(mask for _, mask in single).all():
+    if not single or not sum(mask for _, mask in single).all():  # type: ignore[union-attr]
         raw, normaliser = general(model, encoder, quantity, features, inputs)
         values, varying = normaliser(raw, inputs), raw
         if quantity == "energy":

@@ -35,7 +35,7 @@ def encoder_samples(part: str) -> tuple[Sample, ...]:
     return tuple(few_samples(plugin(part.partition("/")[0]), encoder.accepts))
 
 
-def _seeded(make: Callable[[], Any], seed: int = 0) -> Any:
+def _seeded(make: Callable[..., Any], seed: int = 0) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()

@@ -95,7 +95,7 @@ def references(model: FoundationModel) -> dict[str, np.ndarray]:
             (t.encoder, t.level, t.quantity) == (part, level, "energy")
             for t in model.config.targets
         ):
-            shift = model.normalisers[key].shift[context, :, 0].cpu().numpy()
+            shift = model.normalisers[key].shift[context, :, 0].cpu().numpy()  # type: ignore[index]
             found[f"the references of {model.config.name} at {level}"] = np.where(
                 shift == 0, np.nan, shift
             )[:119]

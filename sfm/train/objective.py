@@ -100,7 +100,7 @@ class Objective(nn.Module):
             if table is not None:
                 return table
         key = f"{part}:{'energy' if name in DERIVED else name}"
-        return model.normalisers[key].scale
+        return model.normalisers[key].scale  # type: ignore[return-value]
 
     def forward(
         self, model: FoundationModel, batch: Batch, *, train: bool = True, step: int | None = None

@@ -142,7 +142,7 @@ def _shift_to_labels(model: FoundationModel, task: TaskData, target: Target) -> 
     context = model.context(*target.context)
     types, labels, predicted = _compared(model, task, target.quantity, samples, context)
     rest = labels - predicted
-    shift = model.normalisers[key].shift[context]
+    shift = model.normalisers[key].shift[context]  # type: ignore[index]
     if mode == "references":
         found = fit_references(design(quantity, types), rest)
         shift[:, 0] += torch.from_numpy(found.values).to(shift)
