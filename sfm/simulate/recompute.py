@@ -19,7 +19,7 @@ def recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
 
     Args:
         function: pure, of tensors to a tensor; whatever may need a gradient is among its inputs.
-        inputs: any shapes.
+        inputs: any shape and unit.
     """
     return cast(Tensor, _Recomputed.apply(function, *inputs))
 

@@ -18,7 +18,7 @@ from sfm.simulate.krylov import NotConverged, Operator, gmres
 
 
 def attached(explicit: Tensor, density: Tensor, chi: Operator, kernel: Operator) -> Tensor:
-    """The density (B, n), with its response to changes of the potential at fixed density.
+    """The density (B, n), 1/bohr, with its response to changes of the potential at fixed density.
 
     Args:
         explicit: (B, n) the potential at that density, with its graph.
@@ -34,7 +34,7 @@ def attached(explicit: Tensor, density: Tensor, chi: Operator, kernel: Operator)
 
 
 def against_dielectric(operator: Operator, right: Tensor, *, tolerance: float = 1e-10) -> Tensor:
-    """y (B, n) with operator(y) = right, each row by itself.
+    """y (B, n) with operator(y) = right, each row by itself, in the unit of `right`.
 
     Raises:
         RunError: not solved to 1e-6 within 120 applications; the state may be unstable.
