@@ -50,7 +50,7 @@ SOURCE = re.compile(
     r"arXiv:|\bdoi\b|https?://|ISBN|\bet al\b|\b(?:1[6-9]\d\d|20[012]\d)[a-z]?\b|"
     r"\bby definition\b|\bderived (?:here|below|above)\b"
 )
-# an equation, no code with text in it: set apart on an indented line, or in running text with an operator to its right
+# an equation, no code that holds text: on an indented line, or in running text with an operator
 FORMULA = re.compile(
     r"^ {4,}[^\s\"][^\"\n]* = [^\"\n]*[-+*/^(][^\"\n]*$"
     r"|\b\w+(?:\([^()]*\))? = [^.,;:`]*?(?: [-+*/] |\^|\*\*|sqrt|exp\(|sum_)",
