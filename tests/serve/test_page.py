@@ -85,6 +85,7 @@ def page(tmp_path_factory) -> Iterator[Page]:
     yield Page(process, address)
     process.terminate()
     assert process.wait(60) is not None
+    process.stdout.close()
 
 
 @pytest.fixture(scope="module")
