@@ -1,0 +1,105 @@
+"""The page in headless Chromium, as a person meets it. Skipped where there is no Chromium."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra 'serve' is not installed")
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (Debian: apt install chromium)"),
+]
+WAIT = 600_000  # ms; a busy machine takes long to load its first model
+UNNAMED = """() => [...document.querySelectorAll("a, button, input, select, textarea, [role=img]")]
+    .filter((e) => !(e.labels?.length || e.getAttribute("aria-label") || e.textContent.trim()))
+    .map((e) => e.outerHTML)"""
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> Iterator[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sfm", "serve", "--port", "0", "--seconds", "3000"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path_factory.mktemp("serve"),
+    )
+    assert process.stdout is not None
+    yield process.stdout.readline().strip()
+    process.terminate()
+    process.wait(60)
+    process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def page(address):
+    with sync_api.sync_playwright() as playwright:
+        # software rendering, for machines without a graphics card
+        flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        tab = browser.new_page(viewport={"width": 1200, "height": 900})
+        tab.set_default_timeout(WAIT)
+        tab.problems = []
+        tab.on("pageerror", lambda error: tab.problems.append(str(error)))
+        tab.on(
+            "console",
+            lambda message: message.type == "error" and tab.problems.append(message.text),
+        )
+        tab.goto(address)
+        yield tab
+        browser.close()
+
+
+def test_a_molecule_is_predicted_and_seen(page):
+    page.get_by_label("SMILES, or a file's text").fill("CCO")
+    page.get_by_role("button", name="Predict").click()
+    page.get_by_text("sfm predict sfm-tiny CCO").wait_for()
+    assert page.get_by_role("cell", name="eV", exact=True).count() >= 1
+    assert "±" in page.get_by_role("region", name="Quantities of CCO").inner_text()
+    page.get_by_text("Arrows: forces, the longest").wait_for()
+    page.get_by_role("img", name="CCO, in three dimensions").press("ArrowLeft")
+    assert page.evaluate(UNNAMED) == []
+    assert page.problems == []
+
+
+def test_every_page_loads(page, address):
+    for name in ("Models", "Datasets", "Plugins"):
+        page.get_by_role("link", name=name, exact=True).click()
+        page.get_by_role("heading", level=1, name=name).wait_for()
+        page.locator("main details, main section").first.wait_for()
+        assert page.evaluate(UNNAMED) == []
+    assert page.problems == []
+
+
+def test_a_flow_runs(page, address):
+    page.goto(f"{address}#/simulate/fluids/navier-stokes-2d")
+    page.get_by_label("Steps", exact=True).fill("10")
+    page.get_by_label("viscosity, exact value", exact=True).fill("0.002")
+    page.get_by_role("button", name="Run").click()
+    page.get_by_text("Done.").wait_for()
+    assert page.get_by_role("img", name="vorticity").count() == 1
+    shown = page.locator("pre", has_text="sfm simulate").inner_text()
+    assert shown == "sfm simulate fluids/navier-stokes-2d --set viscosity=0.002 --steps 10"
+    assert page.get_by_role("link", name="run.npz").count() == 1
+    assert page.evaluate(UNNAMED) == []
+    page.set_viewport_size({"width": 390, "height": 800})  # a telephone
+    assert page.evaluate(OVERFLOW) <= 0
+    page.set_viewport_size({"width": 1200, "height": 900})
+    assert page.problems == []
+
+
+def test_a_mistake_is_one_line(page, address):
+    page.goto(f"{address}#/predict")
+    page.get_by_label("SMILES, or a file's text").fill("CC(O")
+    page.get_by_role("button", name="Predict").click()
+    said = page.get_by_role("alert").inner_text()
+    assert "is not a SMILES string" in said
+    assert "\n" not in said
