@@ -80,7 +80,7 @@ def as_json(row: Found) -> dict[str, Any]:
     """A plugin, or why it is broken, as plain JSON."""
     from sfm.plugin import KINDS
 
-    found = {
+    found: dict[str, Any] = {
         "name": row.name,
         "distribution": row.distribution,
         "version": row.version,

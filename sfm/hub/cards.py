@@ -204,7 +204,7 @@ def licence(name: str | None) -> dict[str, Any]:
     return {"license": "other", "license_name": name}
 
 
-def base(name: str | None) -> dict[str, str]:
+def base(name: str | None) -> dict[str, Any]:
     """The head's fields of a fine-tune: the repository that it comes from, and how.
 
     A folder of this machine is nobody else's base, so it is not named.

@@ -65,7 +65,7 @@ def simulate(
         words = command(simulator, settings, given, extrapolate, path)
         run = _Run(desk, words, Path(folder))
         shown = command(simulator, settings, given, extrapolate, path and Path(path.name))
-        code = python_of(run.part, run.arguments, run.values, path and path.name)
+        code = python_of(run.part, run.arguments, run.values, path.name if path else None)
         desk.say("start", {"command": shown, "python": code, "steps": run.steps})
         return run.go()
 

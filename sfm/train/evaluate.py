@@ -408,7 +408,8 @@ def baseline_of(
         key = f"{part}:{quantity.name}"
         if key in model.normalisers:
             context = model.context(part, level)
-            shift = model.normalisers[key].shift[context, :, 0].cpu().numpy()
+            normaliser: Any = model.normalisers[key]
+            shift = normaliser.shift[context, :, 0].cpu().numpy()
             name = "composition reference (stored in the model)"
             return name, list((counts @ shift).reshape(-1, 1, 1))
     dim = labels[0].shape[1]

@@ -61,7 +61,7 @@ class Equation:
         found = []
         for i, name in enumerate(self.library.names):
             kept = np.flatnonzero(self.coefficients[:, i])
-            parts = []
+            parts: list[str] = []
             for k in kept:
                 value, term = self.coefficients[k, i], self.library.terms[k]
                 sign = "-" if value < 0 else ("+" if parts else "")
@@ -78,6 +78,8 @@ class Equation:
 
 class FoundRates(nn.Module):
     """dx/dt = Theta(x) C: states (..., d) -> rates (..., d). Absent terms stay absent."""
+
+    kept: Tensor
 
     def __init__(self, equation: Equation) -> None:
         super().__init__()

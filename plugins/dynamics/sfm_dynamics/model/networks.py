@@ -82,7 +82,7 @@ def learn_rates(
     loss = x.new_zeros(())
     predicted = rates_of(network)
     for _ in range(steps):
-        rows = slice(None)
+        rows: slice | Tensor = slice(None)
         if batch is not None and batch < len(x):
             rows = torch.randint(len(x), (batch,), generator=generator)
         optimiser.zero_grad()

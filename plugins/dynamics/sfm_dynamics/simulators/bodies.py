@@ -60,6 +60,10 @@ class BodiesInSpace(Simulator):
     Source: I. Newton, Principia (1687); H. Goldstein, Classical Mechanics (2002).
     """
 
+    stiffness: Tensor
+    length: Tensor
+    gravity: Tensor
+    softening: Tensor
     part: ClassVar[str] = "dynamics/bodies"
     summary: ClassVar[str] = "bodies in space under springs, gravity or a learned energy"
     parameters_spec: ClassVar[tuple[Parameter, ...]] = (
@@ -196,7 +200,8 @@ class BodiesInSpace(Simulator):
 
                 return free * slope(surface, q) * ACCELERATION / weight
 
-            return symplectic.step(self.method, kick, lambda q, v: v, *moving, self.dt)
+            q, v = moving
+            return symplectic.step(self.method, kick, lambda q, v: v, q, v, self.dt)
 
         moving = (state.positions, free * state.velocities)
         tensors = (state.masses, *named.values())

@@ -107,8 +107,8 @@ def radau_until(
 
 
 def _tensors(table: Implicit, x: Tensor) -> tuple[Tensor, Tensor]:
-    options = {"dtype": x.dtype, "device": x.device}
-    return torch.tensor(table.a, **options), torch.tensor(table.d, **options)
+    a = torch.tensor(table.a, dtype=x.dtype, device=x.device)
+    return a, torch.tensor(table.d, dtype=x.dtype, device=x.device)
 
 
 def _jacobian(field: Field, x: Tensor) -> Tensor:

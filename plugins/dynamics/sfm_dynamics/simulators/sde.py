@@ -172,6 +172,7 @@ class GeometricBrownianMotion(Sde):
     Source: F. Black, M. Scholes, J. Polit. Econ. 81, 637 (1973).
     """
 
+    initial: Tensor
     part: ClassVar[str] = "dynamics/geometric-brownian-motion"
     summary: ClassVar[str] = "geometric Brownian motion"
     parameters_spec: ClassVar[tuple[Parameter, ...]] = (
