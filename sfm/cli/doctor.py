@@ -11,6 +11,7 @@ CORE = (
     "pytorch-lightning",
     "transformers",
     "huggingface-hub",
+    "jaxtyping",
     "safetensors",
     "e3nn",
     "numpy",

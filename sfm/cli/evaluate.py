@@ -37,12 +37,12 @@ def run(arguments: argparse.Namespace) -> int:
     from sfm.cli.output import emit_json, note, warn
     from sfm.cli.pretrain import show_metrics
     from sfm.data.atomic import atomic
-    from sfm.train.report import plot_parity
 
     for data in arguments.data or ():
         refuse_missing_data(data)
     note(f"loading {arguments.model}")
     from sfm.model import FoundationModel
+    from sfm.train.report import plot_parity
 
     model = FoundationModel.from_pretrained(arguments.model)
     metrics, points, warnings = _evaluate(model, arguments)

@@ -143,7 +143,7 @@ def test_mistakes_are_one_line(page):
         ("a.xyz", b"2\n\nH 0 0 0\n", "a.xyz"),
         ("a.exe", b"x", "no installed plugin reads"),
         ("a.xyz", b"", "empty"),
-        ("molecules.smi", b"C[Si](C)C", "Si"),
+        ("molecules.smi", b"C[Se]C", "Se"),
         ("many.smi", b"C\n" * 51, "this page takes 50"),
     ):
         status, answer = page.predict(name, content)

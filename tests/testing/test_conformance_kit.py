@@ -74,7 +74,8 @@ def mutant(monkeypatch, tokenize):
 def absolute(original, self, sample):
     """Depends on where the system is and how it lies."""
     tokens = original(self, sample)
-    return tokens.replace(edges=tokens.edges[:, tokens.positions[tokens.edges[0], 0] > 0])
+    kept = tokens.positions[tokens.edges[0], 0] > 0
+    return tokens.replace(edges=tokens.edges[:, kept], shifts=tokens.shifts[kept])
 
 
 def by_order(original, self, sample):
