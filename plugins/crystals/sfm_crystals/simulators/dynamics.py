@@ -40,14 +40,19 @@ from sfm_crystals.figures import plot_dynamics
 from sfm_crystals.potentials.lennard_jones import pair_energy
 from sfm_crystals.potentials.stillinger_weber import stillinger_weber
 from sfm_crystals.quantities import PRESSURE, VOLUME
+from sfm_crystals.simulators.classical import (
+    CUTOFF,
+    EPSILON,
+    POTENTIAL,
+    SIGMA,
+    SWITCH,
+    THREE_BODY,
+    with_potential,
+)
 from sfm_crystals.simulators.conditions import say_unused
 
 ARGON, SILICON = 18, 14
-# argon: N. Bernardes (1958); state and dt of A. Rahman (1964). Silicon: Stillinger & Weber (1985)
-DEFAULTS: Mapping[str, Mapping[str, float]] = {
-    "lennard-jones": {"epsilon": 0.0104, "sigma": 3.40, "temperature": 94.4, "dt": 10.0},
-    "stillinger-weber": {"epsilon": 2.1683, "sigma": 2.0951},
-}
+RAHMAN = {"temperature": 94.4, "dt": 10.0}  # liquid argon, A. Rahman (1964); K, fs
 KIND = {"lennard-jones": ARGON, "stillinger-weber": SILICON}
 LIQUID_ARGON = 5.797  # angstrom, 4 atoms in its cube: 1.374 g/cm^3
 
@@ -107,9 +112,9 @@ class MolecularDynamics(Dynamics):
     part: ClassVar[str] = "crystals/molecular-dynamics"
     summary: ClassVar[str] = "molecular dynamics of crystals and liquids in periodic cells"
     parameters_spec: ClassVar[tuple[Parameter, ...]] = (
-        Parameter("epsilon", "eV", 0.0104, 1e-6, 100.0, "energy scale; argon 0.0104, Si 2.1683"),
-        Parameter("sigma", "angstrom", 3.40, 0.1, 20.0, "length scale; argon 3.40, Si 2.0951"),
-        Parameter("three_body", "1", 21.0, 0.0, 1000.0, "lambda of Stillinger-Weber; Si 21"),
+        EPSILON,
+        SIGMA,
+        THREE_BODY,
         FRICTION,
         TEMPERATURE,
         THERMOSTAT_TIME,
@@ -120,19 +125,12 @@ class MolecularDynamics(Dynamics):
         Parameter("barostat_time", "fs", 1000.0, 1.0, 1e7, "tau of npt's volume"),
     )
     settings_spec: ClassVar[tuple[Setting, ...]] = (
-        Setting(
-            "potential",
-            "auto",
-            ("auto", "lennard-jones", "stillinger-weber", "none"),
-            summary="classical energy; auto: none with a closure, else lennard-jones",
-        ),
+        POTENTIAL,
         Setting("ensemble", "nve", PERIODIC, summary="what is constant, and how: see above"),
         Setting("dt", 1.0, unit="fs", summary="time step; 10 for lennard-jones unless given"),
         Setting("repeat", 1, summary="copies of the cell along each lattice vector"),
-        Setting("cutoff", 3.0, summary="of lennard-jones, in units of sigma"),
-        Setting(
-            "switch", "quintic", ("quintic", "xplor", "shift"), summary="how lennard-jones ends"
-        ),
+        CUTOFF,
+        SWITCH,
         Setting("skin", 1.0, unit="angstrom", summary="of the neighbour list, beyond the cutoff"),
         Setting("rdf_reach", 10.0, unit="angstrom", summary="how far radial_distribution looks"),
         Setting("rdf_points", 100, summary="distances of radial_distribution"),
@@ -173,18 +171,11 @@ class MolecularDynamics(Dynamics):
     barostat_time: nn.Parameter
 
     def __init__(self, *, closure: nn.Module | None = None, **values: Any) -> None:
-        name = values.get("potential", "auto")
-        if name == "auto":
-            name = "lennard-jones" if closure is None else "none"
-        if name == "none" and closure is None:
-            raise InputError(
-                f"{self.part}: potential=none leaves no energy; give a closure, or choose "
-                "lennard-jones or stillinger-weber"
-            )
         chosen = "epsilon" in values or "sigma" in values
-        for key, default in DEFAULTS.get(name, {}).items():
-            values.setdefault(key, default)
-        super().__init__(closure=closure, **{**values, "potential": name})
+        values = with_potential(self.part, closure, values)
+        if values["potential"] == "lennard-jones":
+            values = {**RAHMAN, **values}
+        super().__init__(closure=closure, **values)
         for key, low in (("cutoff", 1.2), ("skin", 0.0), ("rdf_reach", 0.0)):
             if not getattr(self, key) > low:
                 raise InputError(f"{self.part}: {key}={getattr(self, key)}: use more than {low:g}")

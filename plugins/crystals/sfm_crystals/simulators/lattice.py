@@ -25,16 +25,20 @@ from sfm_crystals.figures import plot_relaxation
 from sfm_crystals.potentials.lennard_jones import lennard_jones
 from sfm_crystals.potentials.stillinger_weber import stillinger_weber
 from sfm_crystals.quantities import PRESSURE, VOLUME
+from sfm_crystals.simulators.classical import (
+    CUTOFF,
+    EPSILON,
+    POTENTIAL,
+    SIGMA,
+    SWITCH,
+    THREE_BODY,
+    with_potential,
+)
 from sfm_crystals.simulators.conditions import say_unused
 from sfm_crystals.statics import elasticity, equation_of_state
 from sfm_crystals.statics.fire import LatticeState, fire_step, strain_length
 from sfm_crystals.statics.fixed_point import CELL_MODES, Basin, polish, respond
 
-# Argon: N. Bernardes, Phys. Rev. 112, 1534 (1958); silicon: Stillinger & Weber (1985)
-DEFAULTS = {
-    "lennard-jones": {"epsilon": 0.0104, "sigma": 3.40},
-    "stillinger-weber": {"epsilon": 2.1683, "sigma": 2.0951},
-}
 STIFFNESS = 57.1  # curvature of Lennard-Jones at its minimum, in epsilon / sigma^2
 LARGEST_GROWTH = 4.0  # in volume; a cell that grows more is called broken
 SMALLEST = 0.4  # in volume; a cell that shrinks to less has collapsed,
@@ -83,22 +87,15 @@ class LatticeStatics(Simulator):
     part: ClassVar[str] = "crystals/lattice"
     summary: ClassVar[str] = "lattice statics: energy, stress, relaxation of cell and atoms"
     parameters_spec: ClassVar[tuple[Parameter, ...]] = (
-        Parameter("epsilon", "eV", 0.0104, 1e-6, 100.0, "energy scale; argon 0.0104, Si 2.1683"),
-        Parameter("sigma", "angstrom", 3.40, 0.1, 20.0, "length scale; argon 3.40, Si 2.0951"),
-        Parameter("three_body", "1", 21.0, 0.0, 1000.0, "lambda of Stillinger-Weber; Si 21"),
+        EPSILON,
+        SIGMA,
+        THREE_BODY,
         Parameter("pressure", "GPa", 0.0, -100.0, 1000.0, "external pressure"),
     )
     settings_spec: ClassVar[tuple[Setting, ...]] = (
-        Setting(
-            "potential",
-            "auto",
-            ("auto", "lennard-jones", "stillinger-weber", "none"),
-            summary="classical energy; auto: none with a closure, else lennard-jones",
-        ),
-        Setting("cutoff", 3.0, summary="of lennard-jones, in units of sigma"),
-        Setting(
-            "switch", "quintic", ("quintic", "xplor", "shift"), summary="how lennard-jones ends"
-        ),
+        POTENTIAL,
+        CUTOFF,
+        SWITCH,
         Setting("relax_cell", "full", CELL_MODES, summary="what the lattice may do"),
         Setting("relax_atoms", True, (True, False), summary="whether atoms move inside the cell"),
         Setting("tolerance", 1e-9, unit="eV/angstrom", summary="largest force of a relaxed cell"),
@@ -129,17 +126,7 @@ class LatticeStatics(Simulator):
     pressure: nn.Parameter
 
     def __init__(self, *, closure: nn.Module | None = None, **values: Any) -> None:
-        name = values.get("potential", "auto")
-        if name == "auto":
-            name = "lennard-jones" if closure is None else "none"
-        if name == "none" and closure is None:
-            raise InputError(
-                f"{self.part}: potential=none leaves no energy; give a closure, or choose "
-                "lennard-jones or stillinger-weber"
-            )
-        for key, default in DEFAULTS.get(name, {}).items():
-            values.setdefault(key, default)
-        super().__init__(closure=closure, **{**values, "potential": name})
+        super().__init__(closure=closure, **with_potential(self.part, closure, values))
         if not self.cutoff > 1.2:
             raise InputError(
                 f"{self.part}: cutoff={self.cutoff} sigma does not reach the nearest neighbours; "
