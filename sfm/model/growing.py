@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -19,6 +19,8 @@ Model = TypeVar("Model", bound="FoundationModel")
 
 # tables of the trunk with one row per (encoder, level)
 CONTEXT_TABLES = ("trunk.context_scalars.weight", "trunk.neighbours")
+# tables of its router with one row per encoder, and per level
+ENCODER_LOGITS, LEVEL_LOGITS = "trunk.router.encoder_logits", "trunk.router.level_logits"
 
 
 @torch.no_grad()
@@ -107,7 +109,6 @@ def _start_new_levels(
     nearest: Mapping[tuple[str, str], tuple[str, str]],
 ) -> None:
     """Fill the rows of new contexts in place, from those that they start as."""
-    pairs = new.context_indices()
     for index in range(len(old.contexts), len(new.contexts)):
         encoder, level = new.contexts[index]
         known = [i for i, (e, _) in enumerate(old.contexts) if e == encoder]
@@ -116,9 +117,26 @@ def _start_new_levels(
             [new.contexts.index(donor)] if donor else known[:1] or list(range(len(old.contexts)))
         )
         for name in state:
-            if name.startswith("normalisers.") or name in CONTEXT_TABLES:
+            if name.startswith("normalisers."):
                 state[name][index] = state[name][start].mean(0)
-        row = pairs[index][1]
-        if row >= len(old.levels):
-            table = state["trunk.router.level_logits"]
-            table[row] = table[[pairs[i][1] for i in start]].mean(0)
+        start_in_trunk(state, old, new, index, start)
+
+
+def start_in_trunk(
+    state: dict[str, Tensor], old: ModelConfig, new: ModelConfig, index: int, donors: Sequence[int]
+) -> None:
+    """Fill the trunk's rows of one new context in place, with the mean of its donors'.
+
+    Args:
+        state: of a model of config `new`.
+        old: what was known before; the routing of its levels stays.
+        new: the larger config.
+        index: of the context among the new ones.
+        donors: indices of contexts among the new ones.
+    """
+    for name in CONTEXT_TABLES:
+        state[name][index] = state[name][donors].mean(0)
+    if new.contexts[index][1] not in old.levels:
+        rows = [row for _, row in new.context_indices()]
+        table = state[LEVEL_LOGITS]
+        table[rows[index]] = table[[rows[i] for i in donors]].mean(0)

@@ -10,9 +10,7 @@ from torch import Tensor
 from sfm.config import ModelConfig
 from sfm.errors import RecipeError
 from sfm.model import FoundationModel
-from sfm.model.growing import CONTEXT_TABLES
-
-ROUTER = "trunk.router"
+from sfm.model.growing import CONTEXT_TABLES, ENCODER_LOGITS, LEVEL_LOGITS, start_in_trunk
 
 
 @torch.no_grad()
@@ -34,7 +32,7 @@ def start_from(model: FoundationModel, name: str) -> list[str]:
     other = FoundationModel.from_pretrained(name)
     own, theirs = model.state_dict(), other.state_dict()
     for key in sorted(own.keys() & theirs.keys()):
-        if key.startswith("known."):  # tables of what the data cover; not weights
+        if key == "trunk.contexts":  # numbers of the contexts, which the config gives
             continue
         if _by_row(key):
             rows = _rows(key, model.config, other.config)
@@ -43,24 +41,28 @@ def start_from(model: FoundationModel, name: str) -> list[str]:
             own[key] = theirs[key]
         else:
             raise _another(name, key, theirs[key], own[key])
-    for key in CONTEXT_TABLES:
-        _fill_new(own[key], model.config, other.config)
+    for index, context in enumerate(model.config.contexts):
+        known = [i for i, c in enumerate(model.config.contexts) if c in other.config.contexts]
+        donors = [i for i in known if model.config.contexts[i][0] == context[0]]
+        if index not in known and donors:
+            start_in_trunk(own, other.config, model.config, index, donors[:1])
     model.load_state_dict(own)
     return _unmatched(model.config, other.config, name)
 
 
 def _by_row(key: str) -> bool:
-    return key.startswith(("normalisers.", "uncertainties.", f"{ROUTER}.")) or (
-        key in (*CONTEXT_TABLES, "trunk.contexts")
+    return key.startswith(("normalisers.", "uncertainties.")) or key in (
+        *CONTEXT_TABLES,
+        ENCODER_LOGITS,
+        LEVEL_LOGITS,
     )
 
 
 def _rows(key: str, own: ModelConfig, other: ModelConfig) -> list[tuple[int, int]]:
     """(row here, row there) of each context, encoder or level that both know."""
     tables: dict[str, tuple[Sequence[object], Sequence[object]]] = {
-        f"{ROUTER}.encoder_logits": (list(own.encoders), list(other.encoders)),
-        f"{ROUTER}.level_logits": (own.levels, other.levels),
-        "trunk.contexts": ((), ()),  # indices, which the config gives
+        ENCODER_LOGITS: (list(own.encoders), list(other.encoders)),
+        LEVEL_LOGITS: (own.levels, other.levels),
     }
     here, there = tables.get(key, (own.contexts, other.contexts))
     return [(i, list(there).index(row)) for i, row in enumerate(here) if row in there]
@@ -79,13 +81,6 @@ def _with_rows(
             value = torch.where(value == 0, result[here], value)
         result[here] = value
     return result
-
-
-def _fill_new(table: Tensor, own: ModelConfig, other: ModelConfig) -> None:
-    for index, (encoder, level) in enumerate(own.contexts):
-        donors = [i for i, c in enumerate(own.contexts) if c[0] == encoder and c in other.contexts]
-        if (encoder, level) not in other.contexts and donors:
-            table[index] = table[donors[0]]
 
 
 def _another(name: str, key: str, theirs: Tensor, own: Tensor) -> RecipeError:
