@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -88,7 +89,8 @@ class Fitted:
 
     Attributes:
         scale: one number (root mean square of the components' scales), in `unit`.
-        residual: rms after the references, per system (an energy's: over the root of its tokens).
+        residual: rms after the references, per system (an energy's: over the root of its tokens);
+            None of references that were not fitted to these labels.
         samples: labels used.
         references: how the references were made, see `sfm.nn.references`.
     """
@@ -98,9 +100,17 @@ class Fitted:
     quantity: str
     unit: str
     scale: float
-    residual: float
+    residual: float | None
     samples: int
     references: str
+
+    def used_by(self, model: FoundationModel, start: str | None) -> Fitted:
+        """This, or what `model` has instead, because it kept what `start` gave it."""
+        normaliser: Any = model.normalisers[f"{self.encoder}:{self.quantity}"]
+        scale = _size(normaliser.scale[model.context(self.encoder, self.level)].numpy())
+        if math.isclose(scale, self.scale, rel_tol=1e-9):
+            return self
+        return dataclasses.replace(self, scale=scale, residual=None, references=f"of {start}")
 
 
 def fit_normalisers(
@@ -151,14 +161,13 @@ def fit_normalisers(
                 shift = shift.mean(1, keepdims=True) * bool(quantity.dim == 1)
             normaliser.scale[context] = torch.from_numpy(scale)
             normaliser.shift[context] = torch.from_numpy(shift)
-            size = float(np.sqrt(np.mean(scale**2)))
             fitted.append(
                 Fitted(
                     part,
                     level,
                     name,
                     quantity.unit,
-                    size,
+                    _size(scale),
                     result["residual"],
                     len(values),
                     result["kind"],
@@ -183,6 +192,10 @@ def measure_neighbours(
                     made = model.encoder(part).tokenize(sample)
                     tokens, edges = tokens + made.n_tokens, edges + made.n_edges
         model.trunk.neighbours[context] = max(edges / max(tokens, 1), 1.0)
+
+
+def _size(scale: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(scale**2)))
 
 
 def _by_context(tasks: Iterable[TaskData]) -> dict[tuple[str, str], list[TaskData]]:

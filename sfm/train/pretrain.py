@@ -183,7 +183,7 @@ def training_record(
         "seeds": [recipe.training.seed],
         "data": [{**row, "samples": row["samples"]["train"]} for row in data],
         "splits": split_sizes(data),
-        "references": [dataclasses.asdict(f) for f in fitted],
+        "references": [dataclasses.asdict(f.used_by(model, recipe.start)) for f in fitted],
         "uncertainty": calibrated,
         "versions": versions(),
         "hardware": hardware(result.device),

@@ -17,6 +17,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from sfm.config import Target
 from sfm.errors import InputError, RecipeError, RunError
 from sfm.model import FoundationModel
 from sfm.recipe import OptimizerSection
@@ -249,6 +250,34 @@ def test_a_start_may_lack_tasks_and_have_others(recipe, tmp_path, capsys):
     narrow = birds.model_copy(update={"start": str(wide)})
     pretrain(narrow, tmp_path / "narrow", log=False)
     assert f"head spiders/points:energy of '{wide}' has no task here" in capsys.readouterr().err
+
+
+def test_a_new_level_starts_as_a_known_one_of_its_encoder(recipe, tmp_path):
+    first = pretrain(recipe(steps=2), tmp_path / "first", log=False)
+    old = FoundationModel.from_pretrained(first)
+    target = Target("spiders/points", "triple", "energy")
+    model = new_model(old.extended([target]).config, seed=7)
+    assert start_from(model, str(first)) == ["start: level spiders/points at triple is new"]
+    pair, triple = (model.context("spiders/points", level) for level in ("pair", "triple"))
+    scalars, logits = model.trunk.context_scalars.weight, model.trunk.router.level_logits
+    assert torch.equal(scalars[triple], scalars[pair])
+    assert torch.equal(scalars[pair], old.trunk.context_scalars.weight[pair])
+    rows = [row for _, row in model.config.context_indices()]
+    assert torch.equal(logits[rows[triple]], logits[rows[pair]])
+
+
+def test_the_record_has_the_scales_that_a_start_gave(recipe, tmp_path):
+    few = recipe(steps=1, max_samples=20)
+    first = pretrain(few, tmp_path / "first", log=False)
+    all_of_them = recipe(steps=1).model_copy(update={"start": str(first)})
+    second = pretrain(all_of_them, tmp_path / "second", log=False)
+    rows = [
+        json.loads((out / "training.json").read_text())["references"] for out in (first, second)
+    ]
+    energy = [next(r for r in row if r["quantity"] == "energy") for row in rows]
+    assert energy[1]["scale"] == pytest.approx(energy[0]["scale"], rel=1e-12)
+    assert energy[1]["references"] == f"of {first}"
+    assert energy[1]["residual"] is None
 
 
 def test_a_start_of_another_architecture_is_refused(recipe, tmp_path):
