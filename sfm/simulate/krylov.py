@@ -252,7 +252,7 @@ def _cycle(
     length = r.norm(dim=-1, keepdim=True)
     going = length > goal
     basis = r.new_zeros(batch, size + 1, n)
-    basis[:, 0] = r / torch.where(length > 0, length, torch.ones_like(length))
+    basis[:, 0] = _ratio(r, length, length > 0)
     turn = torch.eye(size + 1, dtype=r.dtype, device=r.device).repeat(batch, 1, 1)
     upper, right = r.new_zeros(batch, size, size), r.new_zeros(batch, size)
     steps = 0
@@ -271,17 +271,16 @@ def _cycle(
         t = (turn[:, : steps + 1, : steps + 1] @ h[..., None])[..., 0]
         pivot = t[:, k:].norm(dim=-1, keepdim=True)
         going = going & (pivot > 0)  # else A is singular here
-        turned = t[:, k:] / torch.where(going, pivot, torch.ones_like(pivot))
+        turned = _ratio(t[:, k:], pivot, going)
         c, s = turned[:, :1, None], turned[:, 1:, None]
         above, below = turn[:, k : k + 1].clone(), turn[:, steps : steps + 1].clone()
         mask = going[..., None]
         turn[:, k : k + 1] = torch.where(mask, c.conj() * above + s.conj() * below, above)
         turn[:, steps : steps + 1] = torch.where(mask, c * below - s * above, below)
-        upper[:, :k, k] = torch.where(going, t[:, :k], torch.zeros_like(t[:, :k]))
-        upper[:, k : k + 1, k] = torch.where(going, pivot, torch.ones_like(pivot)).to(r.dtype)
-        value = turn[:, k, :1] * length
-        right[:, k : k + 1] = torch.where(going, value, torch.zeros_like(value))
-        basis[:, steps] = w / torch.where(rest > 0, rest, torch.ones_like(rest))
+        upper[:, :k, k] = torch.where(going, t[:, :k], 0.0)
+        upper[:, k : k + 1, k] = torch.where(going, pivot, 1.0).to(r.dtype)
+        right[:, k : k + 1] = torch.where(going, turn[:, k, :1] * length, 0.0)
+        basis[:, steps] = _ratio(w, rest, rest > 0)
         residual = turn[:, steps, :1].abs() * length
         going = going & (residual > goal) & (rest > 0)
         if not bool(going.any()):
