@@ -86,9 +86,9 @@ def rollout(
     if not any(t.requires_grad for t in (*leaves, *tensors)):
         with torch.no_grad():
             return plain(step, state, tensors, first, steps, monitor)
-    plan = Plan(step, structure, len(leaves), first, steps, recompute, segment, states, monitor)
+    plan = Plan(step, structure, first, steps, recompute, segment, states, monitor)
     ends = Rollout.apply(plan, *leaves, *tensors)
-    return cast(State, tree_unflatten(list(ends), plan.after or structure))
+    return cast(State, tree_unflatten(list(ends), plan.after))
 
 
 def recorded(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,28 +19,27 @@ from sfm.simulate.step import Adjoint, Step, Totals, varies
 Monitor = Callable[[int, Any], None]
 
 
+@dataclass
 class Plan:
     """What a rollout was asked for, and the structure of its states.
 
     `start` and `after` are those of the first state and of all later ones.
     """
 
-    def __init__(
-        self,
-        step: Step,
-        start: TreeSpec,
-        count: int,
-        first: int,
-        steps: int,
-        recompute: bool,
-        segment: int,
-        states: int | None,
-        monitor: Monitor | None,
-    ) -> None:
-        self.step, self.start, self.after = step, start, start
-        self.count, self.first, self.steps = count, first, steps
-        self.recompute, self.segment, self.states = recompute, segment, states
-        self.monitor = monitor
+    step: Step
+    start: TreeSpec
+    first: int
+    steps: int
+    recompute: bool
+    segment: int
+    states: int | None
+    monitor: Monitor | None
+    after: TreeSpec = field(init=False)
+
+    @property
+    def count(self) -> int:
+        """How many tensors the first state has."""
+        return self.start.num_leaves
 
     def kept(self, redone: int) -> list[int]:
         """Which states of the steps that are redone are kept."""

@@ -64,10 +64,7 @@ def by_autograd(
     """`function(u, *tensors)` and its adjoint (see `Step.linearise`), by a graph of its own."""
     with torch.enable_grad():
         start = tree_map(lambda x: x.detach().requires_grad_(varies(x)), u)
-        given = [
-            t.detach().requires_grad_(w) if w else t.detach()
-            for t, w in zip(tensors, wanted, strict=True)
-        ]
+        given = [t.detach().requires_grad_(w) for t, w in zip(tensors, wanted, strict=True)]
         value = function(start, *given)
     inputs, ends = tree_leaves(start), tree_leaves(value)
     watched = [x for x in inputs if x.requires_grad]
