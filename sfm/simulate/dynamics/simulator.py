@@ -119,8 +119,8 @@ class Dynamics(Simulator):
         """
         recording = torch.is_grad_enabled()
         with torch.enable_grad():
-            x = positions if recording else positions.detach()
-            x = x if x.requires_grad else x.detach().requires_grad_()
+            followed = recording and positions.requires_grad
+            x = positions if followed else positions.detach().requires_grad_()
             h, wanted, places = cell, [x], x
             if virial:
                 stretch = torch.zeros_like(cell[:, 0, 0], requires_grad=True)
@@ -131,9 +131,8 @@ class Dynamics(Simulator):
             slopes = torch.autograd.grad(
                 energy.sum(), wanted, create_graph=recording, materialize_grads=True
             )
+        energy = energy if recording else energy.detach()
         work = -slopes[1] if virial else torch.zeros_like(energy)
-        if not recording:
-            energy, work, slopes = energy.detach(), work.detach(), tuple(s.detach() for s in slopes)
         return energy, -slopes[0], work
 
     def _recording(self, *tensors: Tensor) -> bool:

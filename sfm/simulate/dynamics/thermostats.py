@@ -120,5 +120,4 @@ def chain_energy(chain: Tensor, degrees: Tensor, time: Tensor, temperature: Tens
     """(S,) eV of a Nose-Hoover chain; with the particles' energy it is conserved."""
     masses = chain_masses(degrees, chain.shape[2], time, temperature)
     x, v = chain[:, 0], chain[:, 1]
-    counts = masses / (BOLTZMANN * temperature * time**2)
-    return (0.5 * masses * v**2 + counts * BOLTZMANN * temperature * x).sum(1)
+    return (masses * (0.5 * v**2 + x / time**2)).sum(1)
