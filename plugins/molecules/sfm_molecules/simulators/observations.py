@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from sfm_molecules.simulators.dynamics import MolecularDynamics
 
 
+UNITS = {"energy": "eV", "forces": "eV/angstrom"}  # of the labels of frames
+
+
 def read_observations(simulator: MolecularDynamics, path: Path) -> Observations:
     """Energies and forces of the file's frames; without these, the positions along its way.
 
@@ -26,8 +29,7 @@ def read_observations(simulator: MolecularDynamics, path: Path) -> Observations:
         InputError: neither is there, or times are not whole multiples of dt.
     """
     arrays = read_frames(path)
-    labels: tuple[str, ...] = ("energy", "forces")
-    static = [name for name in labels if name in arrays]
+    static = [name for name in UNITS if name in arrays]
     moving = "times" in arrays and "velocities" in arrays and len(arrays["positions"]) > 1
     if not static and not moving:
         raise InputError(
@@ -53,9 +55,8 @@ def read_observations(simulator: MolecularDynamics, path: Path) -> Observations:
         return torch.as_tensor(arrays[name], dtype=simulator.dtype)
 
     if static:
-        units = {"energy": "eV", "forces": "eV/angstrom"}
         values: dict[str, Tensor] = {name: tensor(name) for name in static}
-        return Observations(state, values, {name: units[name] for name in static})
+        return Observations(state, values, {name: UNITS[name] for name in static})
     strides = np.diff(arrays["times"]) / simulator.dt
     steps = np.rint(strides).astype(int)
     if (steps < 1).any() or np.abs(strides - steps).max() > 1e-6:
