@@ -253,7 +253,7 @@ def test_a_linear_solve_takes_its_adjoint_and_preconditioners():
         before, after = torch.nn.functional.pad(v, (1, 1)).unfold(0, 20, 2).unbind()
         return 2.5 * v - (1 + speed) * after - (1 - speed) * before
 
-    def answer(speed_: Tensor | None = None) -> Tensor:
+    def answer() -> Tensor:
         return solve(
             product,
             b,
