@@ -128,7 +128,8 @@ def start_in_trunk(
     """Fill the trunk's rows of one new context in place, with the mean of its donors'.
 
     Args:
-        state: of a model of config `new`.
+        state: tables of a model of config `new`, changed in place: one row per context or level,
+            of shape (contexts, channels) or (levels, experts).
         old: what was known before; the routing of its levels stays.
         new: the larger config.
         index: of the context among the new ones.
