@@ -129,7 +129,7 @@ def start_in_trunk(
 
     Args:
         state: tables of a model of config `new`, changed in place: one row per context or level,
-            of shape (contexts, channels) or (levels, experts).
+            of shape (C, channels) for C contexts, or (L, experts) for L levels, dimensionless.
         old: what was known before; the routing of its levels stays.
         new: the larger config.
         index: of the context among the new ones.
