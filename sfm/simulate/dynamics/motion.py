@@ -64,29 +64,27 @@ def thermal_velocities(
     system: Tensor,
     temperature: float,
     generator: torch.Generator,
-    free: Tensor | None = None,
-    degrees: Tensor | None = None,
+    free: Tensor,
+    *,
+    at_rest: bool,
 ) -> Tensor:
-    """(N, 3) Maxwell-Boltzmann velocities, each system at rest as a whole.
+    """(N, 3) angstrom/fs, Maxwell-Boltzmann, each system at rest as a whole.
 
     They are scaled so that a system of n > 1 particles has exactly the kinetic energy k_B T / 2
-    for each of its `degrees` of freedom (S,), 3 n unless said otherwise; a single particle gets
-    none. `free` (N, 3) is false for coordinates that are fixed: these get no velocity, and the
-    system may then move as a whole.
+    for each degree of `freedom`; a single particle gets none. `free` (N, 3) is false for
+    coordinates that are fixed: these get no velocity, and the system may then move as a whole.
     """
     noise = torch.randn(masses.shape[0], 3, generator=generator, dtype=masses.dtype)
     velocities = noise.to(masses.device) / masses.sqrt()
-    free = torch.ones_like(velocities) if free is None else free.to(velocities)
+    wanted = 0.5 * BOLTZMANN * temperature * freedom(system, free, at_rest=at_rest).to(masses)
+    free = free.to(velocities)
     n = int(system[-1]) + 1
-    coordinates = system_sum(free.sum(1), system, n)
     pinned = system_sum((1 - free).sum(1), system, n) > 0
     drift = system_sum(masses * velocities, system, n) / system_sum(masses, system, n)
     drift = torch.where(pinned.unsqueeze(-1), 0.0, drift)
     velocities = free * (velocities - drift[system])
     kinetic = system_sum(kinetic_energy(velocities, masses), system, n)
     count = system_sum(torch.ones_like(masses.squeeze(-1)), system, n)
-    degrees = coordinates if degrees is None else degrees.to(coordinates)
-    wanted = 0.5 * degrees * BOLTZMANN * temperature
-    moves = (pinned & (coordinates > 0)) | (count > 1)
+    moves = (pinned | (count > 1)) & (kinetic > 0)
     scale = torch.where(moves, (wanted / kinetic.clamp_min(1e-30)).sqrt(), 0.0)
     return velocities * scale[system].unsqueeze(-1)

@@ -78,9 +78,15 @@ def particles_of(
     *,
     temperature: float,
     seed: int,
-    degrees: Tensor,
+    at_rest: bool,
 ) -> Particles:
-    """The samples with their velocities, or thermal ones for `degrees` (S,) of freedom.
+    """The samples with their velocities, or thermal ones.
+
+    Args:
+        dtype: of everything that is measured.
+        temperature: kelvin, of thermal velocities.
+        seed: of these.
+        at_rest: whether the total momentum stays zero (`sfm.simulate.dynamics.motion.freedom`).
 
     Raises:
         InputError: a type that is no element.
@@ -88,7 +94,7 @@ def particles_of(
     system, free = system_of(samples), free_of(samples)
     masses = masses_of(samples).to(dtype)
     generator = torch.Generator().manual_seed(seed)
-    velocities = thermal_velocities(masses, system, temperature, generator, free, degrees)
+    velocities = thermal_velocities(masses, system, temperature, generator, free, at_rest=at_rest)
     for index, one in enumerate(samples):
         if one.velocities is not None:
             own = torch.from_numpy(one.velocities).to(dtype)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from sfm.constants import BOLTZMANN
+from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.quantity import (
     CONSERVED_ENERGY,
@@ -22,8 +24,9 @@ from sfm.quantity import (
 )
 from sfm.simulate.base import Parameter, Setting, Simulator, Trajectory
 from sfm.simulate.dynamics.ensembles import OPEN, THERMAL, Bath, Ensemble
+from sfm.simulate.dynamics.files import SUFFIXES, write_trajectory
 from sfm.simulate.dynamics.motion import Motion
-from sfm.simulate.dynamics.particles import Particles
+from sfm.simulate.dynamics.particles import Particles, particles_of
 from sfm.simulate.rollout import rollout
 
 FRICTION = Parameter("friction", "1/fs", 0.01, 0.0, 1.0, "g of langevin; 0.001 to 0.1")
@@ -66,6 +69,7 @@ class Dynamics(Simulator):
 
     resting: ClassVar[tuple[str, ...]] = ("nve", *THERMAL)
     time_unit: ClassVar[str] = "fs"
+    writes_to: ClassVar[tuple[str, ...] | None] = SUFFIXES
     closure_quantity: ClassVar[str | None] = "energy"
     observables: ClassVar[tuple[Quantity, ...]] = (
         ENERGY,
@@ -89,6 +93,21 @@ class Dynamics(Simulator):
             raise InputError(f"{self.part}: dt={self.dt} fs must be positive")
         if self.ensemble in THERMAL and not float(self.temperature.detach()) > 0:
             raise InputError(f"{self.part}: ensemble={self.ensemble} needs a temperature above 0")
+
+    def particles(self, samples: Sequence[Sample]) -> Particles:
+        """The samples as the state of this ensemble, with their velocities or thermal ones.
+
+        Raises:
+            InputError: a type that is no element.
+        """
+        state = particles_of(
+            samples,
+            self.dtype,
+            temperature=float(self.temperature.detach()),
+            seed=self.seed,
+            at_rest=self.ensemble in self.resting,
+        )
+        return Particles(*(tensor.to(self.temperature.device) for tensor in state))
 
     # ------------------------------------------------------------------ energy and forces
 
@@ -246,6 +265,12 @@ class Dynamics(Simulator):
             return trajectory
         text = f"the conserved energy changed by {drift:.2g} eV; use a smaller dt than {self.dt} fs"
         return dataclasses.replace(trajectory, warnings=(*trajectory.warnings, text))
+
+    def write(self, trajectory: Trajectory, path: Path) -> None:
+        """Frames with time, cell, energy, forces and velocities, `.extxyz` or `.xyz`."""
+        if path.suffix.lower() not in SUFFIXES:
+            super().write(trajectory, path)
+        write_trajectory(trajectory, path, domain=self.part.split("/")[0])
 
 
 def _motion(state: Particles) -> Motion:

@@ -39,7 +39,7 @@ def start(systems: int, particles: int, *, side: float = 0.0, at_rest: bool, nam
     ensemble = Ensemble.of(name, dt, 3, system, free, at_rest=at_rest)
     masses = torch.full((len(system), 1), MASS, dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
-    velocities = thermal_velocities(masses, system, KELVIN, generator, free, ensemble.degrees)
+    velocities = thermal_velocities(masses, system, KELVIN, generator, free, at_rest=at_rest)
     positions = 0.3 * torch.randn(len(system), 3, generator=generator, dtype=torch.float64)
     none = torch.zeros(systems, dtype=torch.float64)
     cell = side * torch.eye(3, dtype=torch.float64).repeat(systems, 1, 1)

@@ -19,9 +19,8 @@ from sfm.quantity import MEAN_SQUARE_DISPLACEMENT, RADIAL_DISTRIBUTION, Quantity
 from sfm.simulate.base import Parameter, Setting, Trajectory
 from sfm.simulate.dynamics import barostat
 from sfm.simulate.dynamics.ensembles import PERIODIC, Bath
-from sfm.simulate.dynamics.motion import freedom
 from sfm.simulate.dynamics.neighbours import VerletList
-from sfm.simulate.dynamics.particles import Particles, free_of, particles_of, system_of
+from sfm.simulate.dynamics.particles import Particles
 from sfm.simulate.dynamics.simulator import (
     CITATIONS,
     FRICTION,
@@ -35,7 +34,6 @@ from sfm.simulate.dynamics.structure import distances, radial_distribution
 from sfm_crystals.cells import Cells
 from sfm_crystals.constants import GPA
 from sfm_crystals.data.prototypes import diamond, fcc, repeated
-from sfm_crystals.data.trajectories import write_trajectory
 from sfm_crystals.figures import plot_dynamics
 from sfm_crystals.potentials.lennard_jones import pair_energy
 from sfm_crystals.potentials.stillinger_weber import stillinger_weber
@@ -152,7 +150,6 @@ class MolecularDynamics(Dynamics):
     )
     default_steps: ClassVar[int] = 500
     plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
-    writes_to: ClassVar[tuple[str, ...] | None] = (".extxyz", ".xyz")
     order: ClassVar[tuple[str, int] | None] = ("dt", 2)
     conserved: ClassVar[Mapping[str, float]] = {"conserved_energy": 1e-3}
 
@@ -212,15 +209,7 @@ class MolecularDynamics(Dynamics):
                 self._check(one)
             samples = [repeated(one, self.repeat) for one in given]
         say_unused(self.part, samples, self.potential, self.closure)
-        at_rest = self.ensemble in self.resting
-        state = particles_of(
-            samples,
-            self.dtype,
-            temperature=float(self.temperature.detach()),
-            seed=self.seed,
-            degrees=freedom(system_of(samples), free_of(samples), at_rest=at_rest),
-        )
-        return Particles(*(tensor.to(self.epsilon.device) for tensor in state))
+        return self.particles(samples)
 
     def _check(self, sample: Sample) -> None:
         if sample.cell is None or not sample.pbc.all() or len(sample.types) == 0:
@@ -338,9 +327,3 @@ class MolecularDynamics(Dynamics):
     def plot(self, trajectory: Trajectory, path: Path) -> None:
         """Energies, temperature and pressure, radial distribution, displacement or volume."""
         plot_dynamics(self, trajectory, path)
-
-    def write(self, trajectory: Trajectory, path: Path) -> None:
-        """Frames with cell, energy, forces and velocities, `.extxyz` or `.xyz`."""
-        if path.suffix.lower() not in (".extxyz", ".xyz"):
-            super().write(trajectory, path)
-        write_trajectory(trajectory, path)

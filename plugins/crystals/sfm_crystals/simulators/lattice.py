@@ -16,6 +16,7 @@ from sfm.model.guard import searching
 from sfm.progress import report
 from sfm.quantity import ENERGY, FORCES, STRESS, Quantity
 from sfm.simulate.base import Observations, Parameter, Setting, Simulator, Trajectory
+from sfm.simulate.dynamics.particles import free_of, system_of
 from sfm_crystals.cells import Cells, bonds, derivatives
 from sfm_crystals.constants import GPA
 from sfm_crystals.data.prototypes import diamond, fcc
@@ -180,7 +181,7 @@ class LatticeStatics(Simulator):
         for s in samples:
             if s.cell is None or not s.pbc.all() or len(s.types) == 0:
                 raise InputError(f"{s.id}: needs atoms in a cell periodic in three directions")
-        device = self.epsilon.device
+        device, free = self.epsilon.device, free_of(samples)
         cells = Cells(
             positions=torch.tensor(np.concatenate([s.positions for s in samples])).to(
                 device, self.dtype
@@ -189,10 +190,8 @@ class LatticeStatics(Simulator):
             cell=torch.tensor(np.stack([np.asarray(s.cell) for s in samples])).to(
                 device, self.dtype
             ),
-            system=torch.repeat_interleave(
-                torch.arange(len(samples)), torch.tensor([len(s.types) for s in samples])
-            ).to(device),
-            free=_free(samples, device, self.dtype),
+            system=system_of(samples).to(device),
+            free=free.to(device, self.dtype) if not free.all() else None,
             samples=tuple(samples),
         )
         say_unused(self.part, samples, self.potential, self.closure)
@@ -402,14 +401,6 @@ class LatticeStatics(Simulator):
         """Energy, forces and stress of the observed cells."""
         predicted = self.observe(observations.state)
         return {name: predicted[name] for name in observations.values}
-
-
-def _free(samples: list[Sample], device: torch.device, dtype: torch.dtype) -> Tensor | None:
-    """(N, 3) 0 for what is fixed, 1 elsewhere; None where nothing is."""
-    if all(s.fixed is None for s in samples):
-        return None
-    rows = [np.ones((len(s.types), 3)) if s.fixed is None else ~s.fixed for s in samples]
-    return torch.tensor(np.concatenate(rows).astype(np.float64)).to(device, dtype)
 
 
 def _closest(cells: Cells, which: int) -> str:

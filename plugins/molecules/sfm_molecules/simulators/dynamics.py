@@ -15,8 +15,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, InputWarning
 from sfm.simulate.base import Observations, Parameter, Setting, Trajectory
 from sfm.simulate.dynamics.ensembles import THERMAL
-from sfm.simulate.dynamics.motion import freedom
-from sfm.simulate.dynamics.particles import Particles, free_of, particles_of, system_of
+from sfm.simulate.dynamics.particles import Particles
 from sfm.simulate.dynamics.simulator import (
     CITATIONS,
     ENSEMBLE,
@@ -27,7 +26,6 @@ from sfm.simulate.dynamics.simulator import (
     THERMOSTAT_TIME,
     Dynamics,
 )
-from sfm_molecules.data.writers import write_extxyz
 from sfm_molecules.figures import plot_energies
 from sfm_molecules.geometry.conformers import geometry
 from sfm_molecules.geometry.embedding import embed
@@ -128,7 +126,6 @@ class MolecularDynamics(Dynamics):
     resting: ClassVar[tuple[str, ...]] = THERMAL
     default_steps: ClassVar[int] = 500
     plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
-    writes_to: ClassVar[tuple[str, ...] | None] = (".extxyz", ".xyz")
     order: ClassVar[tuple[str, int] | None] = ("dt", 2)
     conserved: ClassVar[Mapping[str, float]] = {"conserved_energy": 1e-3}
 
@@ -183,15 +180,7 @@ class MolecularDynamics(Dynamics):
         if self.classical == "uff":
             self.field = UniversalForceField([self._bonded(one) for one in samples])
         self._say_unused(samples)
-        at_rest = self.ensemble in self.resting
-        state = particles_of(
-            [one.replace(cell=None) for one in samples],
-            self.dtype,
-            temperature=float(self.temperature.detach()),
-            seed=self.seed,
-            degrees=freedom(system_of(samples), free_of(samples), at_rest=at_rest),
-        )
-        return Particles(*(tensor.to(self.epsilon.device) for tensor in state))
+        return self.particles([one.replace(cell=None) for one in samples])
 
     def _say_unused(self, samples: Sequence[Sample]) -> None:
         """One line on charge and spin where no part of the energy depends on them."""
@@ -290,12 +279,6 @@ class MolecularDynamics(Dynamics):
     def plot(self, trajectory: Trajectory, path: Path) -> None:
         """Energies against time, of each system."""
         plot_energies(trajectory, path)
-
-    def write(self, trajectory: Trajectory, path: Path) -> None:
-        """Frames with energy, forces and velocities, `.extxyz` or `.xyz`."""
-        if path.suffix.lower() not in (".extxyz", ".xyz"):
-            super().write(trajectory, path)
-        write_extxyz(trajectory, path)
 
     # ------------------------------------------------------------------ fitting
 

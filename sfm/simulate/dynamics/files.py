@@ -1,4 +1,4 @@
-"""Trajectories of periodic cells to files, through ase."""
+"""Trajectories of atoms to files, through ase."""
 
 from __future__ import annotations
 
@@ -6,22 +6,31 @@ from pathlib import Path
 
 import numpy as np
 
+from sfm.data.ase_atoms import write_to
 from sfm.data.sample import Sample
 from sfm.simulate.base import Trajectory
-from sfm_crystals.data.converters import to_ase
+
+SUFFIXES = (".extxyz", ".xyz")
 
 
-def write_trajectory(trajectory: Trajectory, path: Path) -> None:
-    """One frame per recorded state (and system), with time, cell, energy, forces and velocities.
+def write_trajectory(trajectory: Trajectory, path: Path, *, domain: str) -> None:
+    """One frame per recorded state (and system), with time, energy, forces, velocities, and cell.
 
     Positions are not wrapped into the cell. Charge, spin, fixed coordinates, and masses other than
     the elements' are written, too.
+
+    Args:
+        trajectory: of `Particles`, with energies in eV and forces in eV/angstrom.
+        path: of an extended xyz file.
+        domain: of the atoms.
     """
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
     from ase.data import atomic_masses
     from ase.io import write
 
     frames = []
-    seen = trajectory.observables
+    seen = {k: trajectory.observables[k].detach().cpu().numpy() for k in ("energy", "forces")}
     for k, state in enumerate(trajectory.states):
         system = state.system.cpu().numpy()
         for s, cell in enumerate(state.cell.detach().cpu().numpy()):
@@ -31,25 +40,21 @@ def write_trajectory(trajectory: Trajectory, path: Path) -> None:
             usual = np.allclose(masses, atomic_masses[types], rtol=1e-6)
             stated = {name: float(value[s]) for name, value in state.conditions.items()}
             fixed = ~state.free.cpu().numpy()[mine]
-            pbc = np.ones(3, dtype=bool)
             sample = Sample(
                 id=f"{k}-{s}",
-                domain="crystals",
+                domain=domain,
                 positions=state.positions.detach().cpu().numpy()[mine],
                 types=types,
-                cell=cell,
-                pbc=pbc,
                 conditions={name: value for name, value in stated.items() if value},
-                labels={
-                    "energy": np.asarray(float(seen["energy"][k][s].detach())),
-                    "forces": seen["forces"][k].detach().cpu().numpy()[mine],
-                },
                 masses=None if usual else masses,
                 fixed=fixed if fixed.any() else None,
                 velocities=state.velocities.detach().cpu().numpy()[mine],
             )
-            atoms = to_ase(sample)
-            atoms.info = {"time": float(trajectory.times[k]), "system": s, **atoms.info}
-            atoms.info.pop("id", None)
+            time = {"time": float(trajectory.times[k]), "system": s}
+            atoms = Atoms(types, sample.positions, cell=cell, pbc=cell.any(), info=time)
+            write_to(atoms, sample)
+            atoms.calc = SinglePointCalculator(
+                atoms, energy=float(seen["energy"][k][s]), forces=seen["forces"][k][mine]
+            )
             frames.append(atoms)
     write(str(path), frames, format="extxyz")
