@@ -11,6 +11,7 @@ Rooms, lowest first; each imports only rooms before it:
     registry                     the plugins that are installed
     config, recipe               what a model's config and a recipe may say
     data                         samples, tokens, files, batches
+    autograd                     torch's node of derivatives, typed
     hub, nn, simulate            models of others; layers; simulators
     model                        encoders, trunk and heads together; saving, predictions
     auto                         the same through transformers' AutoModel
@@ -99,7 +100,8 @@ def simulator(name: str, **values: Any) -> Simulator:
     """
     from sfm.registry import find
 
-    return find("simulators", name).load()(**values)
+    result: Simulator = find("simulators", name).load()(**values)
+    return result
 
 
 def dataset(name: str, *, split: str | None = None, level: str | None = None) -> Dataset:

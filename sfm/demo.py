@@ -55,7 +55,8 @@ def sfm_json(*argv: str) -> dict[str, Any]:
         code = main([*argv, "--json"])
     if code:
         raise CommandFailed(f"`sfm {' '.join(argv)}` ended with exit code {code}")
-    return json.loads(text.getvalue() or "{}")
+    result: dict[str, Any] = json.loads(text.getvalue() or "{}")
+    return result
 
 
 @contextlib.contextmanager

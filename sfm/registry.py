@@ -272,7 +272,8 @@ def length_unit(domain: str) -> str:
     for kind in ("datasets", "encoders"):
         for part in parts(kind, domain=domain):
             try:
-                return part.load().length_unit
+                unit: str = part.load().length_unit
+                return unit
             except PluginError:
                 continue  # this one is broken; that of another part is as good
     return "angstrom"

@@ -177,7 +177,8 @@ def show_metrics(metrics: list[dict[str, Any]]) -> None:
 
 def _unit(m: dict[str, Any]) -> str:
     """`eV/atom` where the error is per token."""
-    return m["unit"] + (f"/{m['token']}" if m.get("mae_per_token") is not None else "")
+    unit: str = m["unit"] + (f"/{m['token']}" if m.get("mae_per_token") is not None else "")
+    return unit
 
 
 def _errors(m: dict[str, Any]) -> tuple[str, str]:

@@ -164,7 +164,8 @@ def _symmetric(stress: np.ndarray) -> np.ndarray:
     if stress.shape == (6,):
         from ase.stress import voigt_6_to_full_3x3_stress
 
-        return voigt_6_to_full_3x3_stress(stress)
+        full: np.ndarray = voigt_6_to_full_3x3_stress(stress)
+        return full
     return stress.reshape(3, 3) if stress.shape == (9,) else stress
 
 

@@ -29,7 +29,7 @@ RARE = 0.8
 def default_approach() -> np.ndarray:
     """(119, 119) angstrom: 0.8 (R_i + R_j), zero for what is no atom."""
     radii = np.array(COVALENT_RADII)
-    table = RARE * (radii[:, None] + radii[None, :])
+    table: np.ndarray = RARE * (radii[:, None] + radii[None, :])
     table[0, :] = table[:, 0] = 0.0
     table.setflags(write=False)
     return table

@@ -29,7 +29,8 @@ def shares(sizes: Sequence[int], temperature: float) -> np.ndarray:
     """
     logs = np.log(np.asarray(sizes, dtype=np.float64)) / temperature
     weights = np.exp(logs - logs.max())
-    return weights / weights.sum()
+    share: np.ndarray = weights / weights.sum()
+    return share
 
 
 @dataclass(frozen=True)

@@ -382,7 +382,8 @@ class Dataset:
         if "types[1]" not in self._table.column_names:
             return np.zeros(len(self), dtype=np.int64)
         lengths = pc.list_value_length(self._table.column("types[1]")).to_numpy()
-        return lengths[self._index[:, 0]].astype(np.int64)
+        sizes: np.ndarray = lengths[self._index[:, 0]].astype(np.int64)
+        return sizes
 
 
 def open_dataset(folder: str | Path, **options: Any) -> Dataset:

@@ -108,7 +108,7 @@ def _atoms(lines: list[str], start: int) -> Atoms:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            atoms = next(iter(ase_read(io.StringIO(text), index=slice(None))))
+            atoms: Atoms = next(iter(ase_read(io.StringIO(text), index=slice(None))))
         except Exception as error:  # ASE's reader raises what it likes
             known = _reason(rows, columns, start) or f"damaged ({first_line(error)})"
             raise InputError(known) from None
@@ -217,9 +217,10 @@ def _full(match: re.Match[str]) -> str:
 def _assignments(stated: dict[str, Any]) -> str:
     from ase.io.extxyz import key_val_dict_to_str
 
-    return key_val_dict_to_str(
+    text: str = key_val_dict_to_str(
         {k: np.array(v) if isinstance(v, list) else v for k, v in stated.items()}
     )
+    return text
 
 
 def _columns(comment: str) -> tuple[int, frozenset[int]] | None:

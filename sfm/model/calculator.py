@@ -64,7 +64,7 @@ class SfmCalculator(Calculator):
         domain: str | None = None,
         extrapolate: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # ASE has no annotations
         self.extrapolate = extrapolate
         self._guards: dict[tuple[str, str], Guard] = {}
         self.model, self.level, self.domain = model, level, domain
@@ -87,7 +87,7 @@ class SfmCalculator(Calculator):
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation; charge and spin count."""
-        changes = list(super().check_state(atoms, tol))
+        changes = list(super().check_state(atoms, tol))  # type: ignore[no-untyped-call]  # as above
         if self.atoms is not None and not changes:
             before = ase_atoms.conditions(self.atoms, "the last atoms")
             if before != ase_atoms.conditions(atoms, atoms.get_chemical_formula()):
@@ -97,7 +97,7 @@ class SfmCalculator(Calculator):
     def get_property(self, name: str, atoms: Any = None, allow_calculation: bool = True) -> Any:
         """A property of `atoms`, calculated if it is not there yet."""
         with self._lock:
-            return super().get_property(name, atoms, allow_calculation)
+            return super().get_property(name, atoms, allow_calculation)  # type: ignore[no-untyped-call]
 
     def calculate(
         self,
@@ -113,7 +113,7 @@ class SfmCalculator(Calculator):
             PropertyNotImplementedError: the model does not say it of such a system.
         """
         with self._lock:
-            super().calculate(atoms, properties, system_changes)
+            super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
             self.results.update(self._results(self.atoms, properties))
 
     def _tell(self, text: str) -> None:

@@ -123,11 +123,14 @@ class Network(nn.Module):
         quantities: Mapping[str, Collection[str]],
     ) -> dict[str, dict[str, Tensor]]:
         """`forward` with the network cast to `dtype` for this call; gradients reach its weights."""
+        values: dict[str, dict[str, Tensor]]
         if dtype == self.dtype:
-            return self(batch, quantities)
+            values = self(batch, quantities)
+            return values
         state = (*self.named_parameters(), *self.named_buffers())
         cast = {name: v.to(dtype) if v.is_floating_point() else v for name, v in state}
-        return torch.func.functional_call(self, cast, (batch, quantities))
+        values = torch.func.functional_call(self, cast, (batch, quantities))
+        return values
 
     def values_and_features(
         self,

@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sfm.autograd import Function
 from sfm.nn.neighbourhoods import Block
 
 CHUNK = 2048  # edges that are worked on at a time
@@ -171,7 +172,7 @@ def _needed(ctx: Any, place: int) -> bool:
 N_INPUTS = 7
 
 
-class Density(torch.autograd.Function):
+class Density(Function):
     """A_0 (N, C + 8 D), A_1 (3, N, C + D), A_2 (5, N, C + D).
 
     Of b (E', K) radial functions; y1 (E', 3), y2 (E', 5) harmonics; yu (E', 8 D) harmonics, each
@@ -259,7 +260,7 @@ def _one_by_one(function: Any, info: Any, in_dims: Any, inputs: Any) -> Any:
     return tuple(torch.stack(o) for o in zip(*outs, strict=True)), (0,) * len(outs[0])
 
 
-class DensityGradient(torch.autograd.Function):
+class DensityGradient(Function):
     """Gradients of <a, A> with respect to the seven inputs of `Density`."""
 
     @staticmethod

@@ -97,4 +97,5 @@ def products(
     both = torch.cat([vectors, tensors])
     pairs = both.index_select(0, i) * both.index_select(0, j)
     out = (table @ pairs.flatten(1)).view(13, *both.shape[1:])
-    return out.split([3, 5, 5])
+    vector, product, coupled = out.split([3, 5, 5])
+    return vector, product, coupled

@@ -67,7 +67,8 @@ class ScalarReadout(nn.Module):
         return nn.functional.silu(self.inner(scalars))
 
     def forward(self, scalars: Float[Tensor, "N C"]) -> Float[Tensor, "N n_out"]:
-        return self.outer(self.hidden(scalars))
+        values: Float[Tensor, "N n_out"] = self.outer(self.hidden(scalars))
+        return values
 
 
 class ScalarSum(Head):
@@ -87,7 +88,8 @@ class ScalarSum(Head):
 
     def per_token(self, features: Tokens) -> Float[Tensor, " N"]:
         """(N,) each token's share, without unit."""
-        return self.readout(features.scalars).squeeze(-1)
+        share: Float[Tensor, " N"] = self.readout(features.scalars).squeeze(-1)
+        return share
 
     def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, " S"]:
         return system_sum(self.per_token(features), features.system, features.n_systems)
@@ -125,7 +127,8 @@ class TokenScalar(Head):
         self.readout = ScalarReadout(channels)
 
     def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, " N"]:
-        return self.readout(features.scalars).squeeze(-1)
+        values: Float[Tensor, " N"] = self.readout(features.scalars).squeeze(-1)
+        return values
 
 
 class VectorSum(Head):
@@ -139,7 +142,8 @@ class VectorSum(Head):
     def per_token(self, features: Tokens) -> Float[Tensor, "N 3"]:
         """(N, 3) each token's share, without unit."""
         gated = features.vectors * self.gate(features.scalars).unsqueeze(1)
-        return self.outer(gated).squeeze(-1)
+        share: Float[Tensor, "N 3"] = self.outer(gated).squeeze(-1)
+        return share
 
     def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, "S 3"]:
         return system_sum(self.per_token(features), features.system, features.n_systems)

@@ -18,4 +18,5 @@ def head_class(part: str) -> type[Head]:
         return KernelHead
     if plugin == CORE and name in CORE_HEADS:
         return CORE_HEADS[name]
-    return find("heads", part).load()
+    head: type[Head] = find("heads", part).load()
+    return head

@@ -16,8 +16,8 @@ from sfm.nn.harmonics import matrix_basis
 def random_rotation(generator: torch.Generator) -> Float[Tensor, "3 3"]:
     """(3, 3) float64 proper rotation, dimensionless, uniform (QR of a Gaussian matrix)."""
     q, r = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=generator))
-    q = q * torch.sign(torch.diagonal(r))
-    return q if torch.det(q) > 0 else -q
+    rotation: Tensor = q * torch.sign(torch.diagonal(r))
+    return rotation if torch.det(rotation) > 0 else -rotation
 
 
 def tensor_rotation(rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "5 5"]:

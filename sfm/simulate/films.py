@@ -16,7 +16,7 @@ def ffmpeg(path: Path) -> str:
     """
     import matplotlib
 
-    found = shutil.which(matplotlib.rcParams["animation.ffmpeg_path"])
+    found: str | None = shutil.which(matplotlib.rcParams["animation.ffmpeg_path"])
     if found is not None:
         return found
     try:

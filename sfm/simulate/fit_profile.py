@@ -95,7 +95,9 @@ class Profiled(Problem):
         fields = self.fields
 
         def column(direction: Tensor) -> Tensor:
-            return torch.func.jvp(lambda z: self.predict(flat, z), (fields,), (direction,))[1]
+            values = torch.func.jvp(lambda z: self.predict(flat, z), (fields,), (direction,))
+            slope: Tensor = values[1]
+            return slope
 
         chunk = max(1, 4_000_000 // len(self.observed))
         unit = torch.eye(len(fields), dtype=fields.dtype, device=fields.device)

@@ -26,6 +26,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from sfm.autograd import Function
 from sfm.errors import InputError
 from sfm.simulate.function_transforms import traced, transformed
 from sfm.simulate.krylov import Operator, gmres
@@ -142,7 +143,7 @@ class _Maps:
         return _Maps(self.adjoint, self.tangent, self.left, self.where)
 
 
-class _Response(torch.autograd.Function):
+class _Response(Function):
     """L of the source, or `shown` with the derivative of that."""
 
     @staticmethod
@@ -172,7 +173,7 @@ class _Response(torch.autograd.Function):
         return cast(Tensor, _Response.apply(tangents[0], ctx.maps.used(), None))
 
 
-class _Last(torch.autograd.Function):
+class _Last(Function):
     """A slope that also hangs on what the response did, so that nobody differentiates it again.
 
     It is a constant to autograd, which would leave out, without a word, that it changes.

@@ -18,10 +18,10 @@ def traced() -> bool:
 
 def transformed() -> bool:
     """True inside `torch.func` transforms alone."""
-    return torch._C._functorch.peek_interpreter_stack() is not None  # type: ignore[attr-defined]
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def several(value: Tensor) -> bool:
     """True for what stands for many tensors at once: torch's `vmap` and `is_grads_batched`."""
-    legacy: bool = torch._C._functorch.is_legacy_batchedtensor(value)  # type: ignore[attr-defined]
-    return legacy or torch._C._functorch.is_batchedtensor(value)  # type: ignore[attr-defined,no-any-return]
+    legacy: bool = torch._C._functorch.is_legacy_batchedtensor(value)
+    return legacy or torch._C._functorch.is_batchedtensor(value)

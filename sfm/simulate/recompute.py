@@ -13,6 +13,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from sfm.autograd import Function
+
 
 def recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """`function(*inputs)`, of which the graph keeps the inputs alone.
@@ -24,7 +26,7 @@ def recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     return cast(Tensor, _Recomputed.apply(function, *inputs))
 
 
-class _Recomputed(torch.autograd.Function):
+class _Recomputed(Function):
     @staticmethod
     def forward(ctx: Any, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         ctx.function = function

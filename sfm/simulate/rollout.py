@@ -14,7 +14,7 @@ inner derivative redoes the step.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -24,11 +24,8 @@ from torch.utils.checkpoint import checkpoint
 from sfm.errors import InputError
 from sfm.simulate.function_transforms import traced
 from sfm.simulate.rollout_node import Monitor, Plan, Rollout, plain
-from sfm.simulate.step import AutogradStep, Step
+from sfm.simulate.step import AutogradStep, State, Step
 from sfm.simulate.undeclared import undeclared
-
-State = TypeVar("State")
-"""A tensor, or tuples, NamedTuples, lists and dicts of tensors."""
 
 
 def rollout(
@@ -118,19 +115,19 @@ def recorded(
 
 def _checkpointed(
     step: Step,
-    u: Any,
+    u: State,
     tensors: Sequence[Tensor],
     first: int,
     steps: int,
     recompute: bool,
     segment: int,
     monitor: Monitor | None,
-) -> Any:
+) -> State:
     """For steps that use tensors that they do not declare: torch finds those itself."""
     if not recompute:
         return plain(step, u, tensors, first, steps, monitor)
 
-    def part(u: Any, start: int, end: int, *tensors: Tensor) -> Any:
+    def part(u: State, start: int, end: int, *tensors: Tensor) -> State:
         for n in range(start, end):
             u = step.advance(u, first + n, *tensors)
             if monitor is not None and not done[n]:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
+from sfm.autograd import Function
 from sfm.simulate import schedule
 from sfm.simulate.budget import BUDGET
 from sfm.simulate.function_transforms import several
-from sfm.simulate.step import Adjoint, Step, Totals, varies
+from sfm.simulate.step import Adjoint, State, Step, Totals, varies
 
 Monitor = Callable[[int, Any], None]
 
@@ -54,12 +55,12 @@ class Plan:
 
 def plain(
     step: Step,
-    u: Any,
+    u: State,
     tensors: Sequence[Tensor],
     first: int,
     steps: int,
     monitor: Monitor | None,
-) -> Any:
+) -> State:
     """`steps` steps, recorded by autograd where that is on."""
     for n in range(steps):
         u = step.advance(u, first + n, *tensors)
@@ -97,7 +98,7 @@ class _Blocks:
         self.left -= 1
 
 
-class Rollout(torch.autograd.Function):
+class Rollout(Function):
     """The node: states in, last state out.
 
     What the backward pass needs goes the way of saved tensors, so that it is free again once a

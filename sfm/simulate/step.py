@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+
+State = TypeVar("State")
+"""A tensor, or tuples, NamedTuples, lists and dicts of tensors."""
 
 Advance = Callable[..., Any]
 Totals = Sequence[Tensor | None]

@@ -39,6 +39,7 @@ def undeclared(
 
     Runs the function once.
     """
-    with torch.no_grad(), _Watch(known) as watch:
+    watch = _Watch(known)
+    with torch.no_grad(), watch:
         function(*arguments)
     return watch.found

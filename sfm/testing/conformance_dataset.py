@@ -53,7 +53,8 @@ def checks(plugin: Plugin) -> list[Check]:
 
 
 def _spec(name: str) -> DatasetSpec:
-    return find("datasets", name).load()
+    spec: DatasetSpec = find("datasets", name).load()
+    return spec
 
 
 @cache

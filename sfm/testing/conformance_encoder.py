@@ -66,7 +66,8 @@ def error(found: Tensor, wanted: Tensor) -> float:
 def evaluate(model: FoundationModel, part: str, samples: list[Sample]) -> dict[str, Tensor]:
     """All quantities of the samples in one batch."""
     tokens = model.tokenize(part, samples, LEVEL)
-    return model({part: tokens}, {part: said(model, part, samples)})[part]
+    values: dict[str, Tensor] = model({part: tokens}, {part: said(model, part, samples)})[part]
+    return values
 
 
 def _points(part: str) -> list[Sample]:
@@ -202,7 +203,8 @@ def no_leak(part: str) -> None:
 def _rows(model: FoundationModel, part: str, name: str, tokens: Tokens) -> Tensor:
     """The system of each row of a quantity."""
     normaliser: Any = model.normalisers[f"{part}:{name}"]
-    return normaliser.rows(tokens)
+    rows: Tensor = normaliser.rows(tokens)
+    return rows
 
 
 def doubled(sample: Sample, far: float) -> Sample:

@@ -43,7 +43,8 @@ def checks(plugin: Plugin) -> list[Check]:
 
 
 def _class(part: str) -> type[Simulator]:
-    return find("simulators", part).load()
+    simulator: type[Simulator] = find("simulators", part).load()
+    return simulator
 
 
 def _case(part: str, **values: Any) -> tuple[Simulator, Any]:
@@ -232,7 +233,8 @@ def gradcheck_parameters(part: str) -> str:
 
     def run(*given: Tensor) -> Tensor:
         named = {f"simulator.{n}": v for n, v in zip(names, given, strict=True)}
-        return torch.func.functional_call(module, named, (state,))
+        after: Tensor = torch.func.functional_call(module, named, (state,))
+        return after
 
     _gradcheck(run, values)
     return f"{len(names)} parameters"
@@ -250,7 +252,8 @@ def gradcheck_state(part: str) -> str:
         def moved(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
             return x + t[0] * a + t[1] * b if x.is_floating_point() or x.is_complex() else x
 
-        return module(rebuilt(state, moved, *directions))
+        after: Tensor = module(rebuilt(state, moved, *directions))
+        return after
 
     if not run(amount).requires_grad:
         raise Skipped("its observables do not depend on the state")

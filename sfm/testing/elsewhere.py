@@ -149,5 +149,5 @@ def elsewhere() -> Iterator[torch.device]:
     with ExitStack() as stack:
         for patch in _patches():
             stack.enter_context(patch)
-        stack.enter_context(_Everywhere())
+        stack.enter_context(_Everywhere())  # type: ignore[no-untyped-call]  # torch's __init__
         yield DEVICE

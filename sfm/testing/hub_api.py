@@ -255,7 +255,8 @@ def card_head(text: str) -> dict[str, Any]:
         raise ValueError(str(error).splitlines()[0]) from None
     if not isinstance(head, dict):
         raise ValueError("the head is not a mapping")
-    return json.loads(json.dumps(head, default=str))
+    plain: dict[str, Any] = json.loads(json.dumps(head, default=str))
+    return plain
 
 
 def card_tags(head: dict[str, Any]) -> list[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import Any, TypeVar
 
 import torch
 
@@ -15,6 +15,8 @@ from sfm.nn.encoder import Encoder
 from sfm.registry import find, plugin, quantities
 from sfm.testing.checks import CheckFailed, Skipped
 from sfm.testing.conformance_dataset import few_samples
+
+Network = TypeVar("Network")
 
 LEVEL = "conformance"
 SMALL_TRUNK = {"channels": 16, "layers": 2, "experts": 3, "radial": 6, "carried": 4}
@@ -35,7 +37,7 @@ def encoder_samples(part: str) -> tuple[Sample, ...]:
     return tuple(few_samples(plugin(part.partition("/")[0]), encoder.accepts))
 
 
-def _seeded(make: Callable[..., Any], seed: int = 0) -> Any:
+def _seeded(make: Callable[[], Network], seed: int = 0) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()
@@ -73,7 +75,7 @@ def fitting_heads(part: str) -> tuple[str, ...]:
     samples = encoder_samples(part)[:1]
     fitting = []
     for quantity in plugin(name).heads:
-        model = _seeded(lambda q=quantity: FoundationModel(config_for({part: (q,)})))
+        model = _seeded(partial(FoundationModel, config_for({part: (quantity,)})))
         try:
             model({part: model.tokenize(part, samples, LEVEL)}, {part: [quantity]})
         except KeyError:  # extras that another encoder of the plugin makes

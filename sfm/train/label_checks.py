@@ -181,7 +181,8 @@ def _beyond_composition(
     if len(values) < counts.shape[1] + FEWEST:
         return np.zeros_like(values)
     solution, *_ = np.linalg.lstsq(counts, values, rcond=1e-10)
-    return values - counts @ solution
+    rest: np.ndarray = values - counts @ solution
+    return rest
 
 
 def _voigt_order(labels: Sequence[np.ndarray], predicted: Sequence[np.ndarray]) -> str:

@@ -96,7 +96,7 @@ class Objective(nn.Module):
     def scale(self, model: FoundationModel, part: str, name: str) -> Tensor:
         """(contexts, dim) float64 by which errors are divided."""
         if name == "stress":
-            table = getattr(self, _buffer(part), None)
+            table: Tensor | None = getattr(self, _buffer(part), None)
             if table is not None:
                 return table
         key = f"{part}:{'energy' if name in DERIVED else name}"

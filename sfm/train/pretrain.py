@@ -119,7 +119,8 @@ def probabilities(recipe: Recipe, tasks: Sequence[TaskData]) -> list[float]:
     """Share of the tokens that each task gives: the temperature's times the task's own."""
     drawn = shares([len(t.train) for t in tasks], recipe.training.temperature)
     weighted = drawn * [t.share for t in recipe.tasks]
-    return (weighted / weighted.sum()).tolist()
+    share: list[float] = (weighted / weighted.sum()).tolist()
+    return share
 
 
 def evaluate_tasks(

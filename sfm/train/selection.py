@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,13 +106,13 @@ def best_of(fits: Sequence[Fitted], mode: str, model: FoundationModel) -> Fitted
     Raises:
         InputError: there is none.
     """
-    allowed = {
+    modes: dict[str, Callable[[Fitted], bool]] = {
         "auto": lambda f: True,
         "ridge": lambda f: f.form.name == "ridge",
         "gp": lambda f: f.form.name == "gp",
         "delta": lambda f: f.form.against is not None and not f.form.fixed,
-    }[mode]
-    own = [f for f in fits if allowed(f)]
+    }
+    own = [f for f in fits if modes[mode](f)]
     if not own:
         target = fits[0].inputs.target
         raise InputError(

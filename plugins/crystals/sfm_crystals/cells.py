@@ -46,7 +46,8 @@ class Cells:
 
     def volume(self) -> Tensor:
         """(S,) angstrom^3."""
-        return torch.linalg.det(self.cell).abs()
+        size: Tensor = torch.linalg.det(self.cell).abs()
+        return size
 
     def deformed(self, displacement: Tensor, strain: Tensor) -> Cells:
         """x -> (x + displacement) (1 + strain), h -> h (1 + strain); the strain is symmetrised.
@@ -98,7 +99,8 @@ class Bonds:
 
     def lengths(self) -> Tensor:
         """(E,) angstrom."""
-        return torch.linalg.vector_norm(self.vectors, dim=1)
+        distance: Tensor = torch.linalg.vector_norm(self.vectors, dim=1)
+        return distance
 
 
 def image_pairs(cells: Cells, cutoff: float) -> tuple[Tensor, Tensor]:

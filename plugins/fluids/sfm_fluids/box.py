@@ -103,7 +103,8 @@ def square_spacing(sample: Sample, who: str) -> float | None:
     if not box:
         return None
     height, width = sample.fields["velocity"].shape[-2:]
-    dx, dy = box["x"] / width, box["y"] / height
+    dx: float = box["x"] / width
+    dy: float = box["y"] / height
     if abs(dx / dy - 1) > SAME:
         raise InputError(
             f"{sample.id}: its cells are {dx:.4g} x {dy:.4g}, and {who} needs square ones; "

@@ -16,7 +16,8 @@ def parameter_batch(simulator: Simulator, *more: torch.Size) -> torch.Size:
     """
     shapes = {p.name: getattr(simulator, p.name).shape for p in simulator.parameters_spec}
     try:
-        return torch.broadcast_shapes(*shapes.values(), *more)
+        batch: torch.Size = torch.broadcast_shapes(*shapes.values(), *more)
+        return batch
     except RuntimeError:
         given = [f"{name} {tuple(shape)}" for name, shape in shapes.items() if shape]
         given += [f"a field {tuple(shape)}" for shape in more if shape]

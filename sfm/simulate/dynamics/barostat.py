@@ -53,4 +53,5 @@ def pressure(kinetic: Tensor, virial: Tensor, volume: Tensor) -> Tensor:
 
 def volume(cell: Tensor) -> Tensor:
     """(S,) angstrom^3 of cells (S, 3, 3)."""
-    return torch.linalg.det(cell).abs()
+    size: Tensor = torch.linalg.det(cell).abs()
+    return size

@@ -44,7 +44,8 @@ def radial_distribution(
     shell = 4 * math.pi * width * (r.square() + width**2 / 6)
     volume = torch.linalg.det(cell).abs()
     particles = system_sum(torch.ones_like(positions[:, 0]), system, count)
-    return histogram * (volume / particles**2)[:, None] / shell
+    g: Tensor = histogram * (volume / particles**2)[:, None] / shell
+    return g
 
 
 def first_peak(r: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:

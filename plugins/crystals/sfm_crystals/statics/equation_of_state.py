@@ -31,7 +31,8 @@ class EquationOfState(NamedTuple):
     def __call__(self, volume: Tensor) -> Tensor:
         """E(V), eV."""
         x = volume ** (-2 / 3)
-        return sum(c * x**k for k, c in enumerate(self.coefficients))
+        energy: Tensor = sum(c * x**k for k, c in enumerate(self.coefficients))
+        return energy
 
 
 def fit(volume: Tensor, energy: Tensor) -> EquationOfState:

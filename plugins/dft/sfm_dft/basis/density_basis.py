@@ -120,12 +120,14 @@ def auxiliary_molecule(molecule: Any) -> Any:
 def to_e3nn(values: np.ndarray) -> np.ndarray:
     """(n_atoms * 45, ...) in PySCF's order -> (n_atoms, 45, ...) in e3nn's order."""
     stacked = values.reshape(-1, DIM, *values.shape[1:])
-    return np.einsum("pq,aq...->ap...", atom_rotation(), stacked)
+    turned: np.ndarray = np.einsum("pq,aq...->ap...", atom_rotation(), stacked)
+    return turned
 
 
 def from_e3nn(values: np.ndarray) -> np.ndarray:
     """(n_atoms, 45) in e3nn's order -> (n_atoms * 45,) in PySCF's order."""
-    return np.einsum("pq,ap->aq", atom_rotation(), values).reshape(-1)
+    turned: np.ndarray = np.einsum("pq,ap->aq", atom_rotation(), values).reshape(-1)
+    return turned
 
 
 def overlap_integrals(molecule: Any) -> np.ndarray:
@@ -155,7 +157,7 @@ def electrons_per_function() -> np.ndarray:
 
 def coulomb_metric(auxiliary: Any) -> np.ndarray:
     """(phi_k|phi_l) of `auxiliary_molecule`, in PySCF's order, kept away from singular."""
-    metric = auxiliary.intor("int2c2e")
+    metric: np.ndarray = auxiliary.intor("int2c2e")
     metric[np.diag_indices_from(metric)] += 1e-10 * np.trace(metric) / len(metric)
     return metric
 

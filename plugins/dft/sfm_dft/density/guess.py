@@ -139,7 +139,8 @@ def conserve(molecule: Any, coefficients: np.ndarray) -> np.ndarray:
     charges = from_e3nn(np.tile(electrons_per_function(), (molecule.natm, 1)))
     direction = np.linalg.solve(metric, charges)
     missing = molecule.nelectron - charges @ from_e3nn(coefficients)
-    return coefficients + to_e3nn(direction * (missing / (charges @ direction)))
+    adjusted: np.ndarray = coefficients + to_e3nn(direction * (missing / (charges @ direction)))
+    return adjusted
 
 
 def fock(molecule: Any, coefficients: np.ndarray, functional: str = FUNCTIONAL) -> np.ndarray:
@@ -149,7 +150,9 @@ def fock(molecule: Any, coefficients: np.ndarray, functional: str = FUNCTIONAL) 
         InputError: coefficients of another shape, or a functional that needs more than the density
             and its gradient.
     """
-    return _fixed(molecule, coefficients, functional) + _hartree(molecule, coefficients)
+    fixed, hartree = _fixed(molecule, coefficients, functional), _hartree(molecule, coefficients)
+    matrix: np.ndarray = fixed + hartree
+    return matrix
 
 
 def _fixed(molecule: Any, coefficients: np.ndarray, functional: str) -> np.ndarray:
@@ -161,7 +164,9 @@ def _fixed(molecule: Any, coefficients: np.ndarray, functional: str) -> np.ndarr
             f"density coefficients have shape {coefficients.shape}, expected "
             f"({molecule.natm}, {DIM}): one row per atom"
         )
-    return scf.hf.get_hcore(molecule) + _potential(molecule, coefficients, functional)
+    core, potential = scf.hf.get_hcore(molecule), _potential(molecule, coefficients, functional)
+    matrix: np.ndarray = core + potential
+    return matrix
 
 
 def _hartree(molecule: Any, coefficients: np.ndarray) -> np.ndarray:

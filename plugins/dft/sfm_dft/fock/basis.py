@@ -55,9 +55,11 @@ def to_matrix(blocks: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """(A, A, 5, 5) -> (n, n) in PySCF's order; the inverse of `to_blocks`."""
     atoms, inside = len(numbers), present(numbers).reshape(-1)
     square = blocks.transpose(0, 2, 1, 3).reshape(WIDTH * atoms, WIDTH * atoms)
-    return square[np.ix_(inside, inside)]
+    matrix: np.ndarray = square[np.ix_(inside, inside)]
+    return matrix
 
 
 def block_rotation(rotation: Tensor) -> Tensor:
     """(5, 5) how the functions of one atom turn under the (3, 3) orthogonal matrix."""
-    return torch.block_diag(torch.eye(2, dtype=rotation.dtype), rotation)
+    block: Tensor = torch.block_diag(torch.eye(2, dtype=rotation.dtype), rotation)
+    return block

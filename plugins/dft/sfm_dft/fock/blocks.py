@@ -205,4 +205,5 @@ class FockBlocks(nn.Module):
             one_way = self.pair_scale * fading * self.pairs(features, i, j)
             both = torch.zeros_like(out).index_copy(0, apart, one_way)
             out = out + both + both[pairs.reverse].transpose(1, 2)
-        return out * self.mask(features.types, pairs)
+        blocks: Tensor = out * self.mask(features.types, pairs)
+        return blocks

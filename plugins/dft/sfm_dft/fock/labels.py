@@ -66,7 +66,8 @@ def starting_matrix(molecule: Any) -> np.ndarray:
     potentials = {}
     for symbol in {molecule.atom_symbol(i) for i in range(molecule.natm)}:
         potentials[symbol] = np.asarray(load(SAP_BASIS, symbol)[0][1:], dtype=float)
-    return scf.hf.get_hcore(molecule) + scf.hf.make_sap(molecule, potentials)
+    matrix: np.ndarray = scf.hf.get_hcore(molecule) + scf.hf.make_sap(molecule, potentials)
+    return matrix
 
 
 def self_consistent(molecule: Any, density: np.ndarray | None = None) -> Any:

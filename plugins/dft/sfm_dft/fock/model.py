@@ -47,7 +47,9 @@ class FockModel(nn.Module):
 
     def forward(self, tokens: Tokens, pairs: Pairs, overlap: Tensor) -> Tensor:
         """F - F0 of a batch, (P, 5, 5) in hartree."""
-        return self.blocks(self.base.features({ENCODER: tokens})[ENCODER], pairs, overlap)
+        features = self.base.features({ENCODER: tokens})[ENCODER]
+        correction: Tensor = self.blocks(features, pairs, overlap)
+        return correction
 
     @torch.no_grad()
     def predict(
@@ -58,7 +60,8 @@ class FockModel(nn.Module):
         blocks = torch.from_numpy(to_blocks(overlap, types)).to(tokens.positions)
         values = self(tokens, Pairs.of(torch.tensor([atoms])), blocks.flatten(0, 1))
         whole = values.reshape(atoms, atoms, WIDTH, WIDTH).double().numpy()
-        return start + to_matrix(whole, types)
+        matrix: np.ndarray = start + to_matrix(whole, types)
+        return matrix
 
     def save(self, folder: str | Path) -> Path:
         """Write the trunk as a model folder, and `fock.safetensors` beside it."""

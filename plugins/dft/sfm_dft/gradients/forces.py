@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sfm.autograd import Function
 from sfm_dft.basis.gaussians import Gaussians
 from sfm_dft.gradients.closure import closure_gradient, potential
 from sfm_dft.gradients.moving_grid import moving_density
@@ -103,7 +104,8 @@ def grid_energy(energy: EnergyFunctional, d: Tensor, positions: Tensor) -> Tenso
     value = energy.exchange_scale * exchange + energy.correlation_scale * correlation
     if isinstance(energy.closure, Functional):
         value = value + torch.stack(list(energy.closure(density))).sum(0)
-    return weights @ value
+    integral: Tensor = weights @ value
+    return integral
 
 
 def exact_exchange_scale(energy: EnergyFunctional) -> Tensor:
@@ -129,7 +131,8 @@ def small_terms(
     out = out + (field * (electrons - charges @ r)).sum()
     first, second = torch.triu_indices(len(r), len(r), 1, device=r.device)
     distance = (r[first] - r[second]).norm(dim=1)
-    return out + (charges[first] * charges[second] / distance).sum()
+    energies: Tensor = out + (charges[first] * charges[second] / distance).sum()
+    return energies
 
 
 def _on_grid(energy: EnergyFunctional, d: Tensor) -> Tensor:
@@ -187,7 +190,7 @@ def _gradient(term: Term, positions: Tensor, inputs: Sequence[Tensor]) -> Tensor
     return cast(Tensor, _Gradient.apply(term, positions, *inputs))
 
 
-class _Gradient(torch.autograd.Function):
+class _Gradient(Function):
     @staticmethod
     def forward(ctx: Any, term: Term, positions: Tensor, *inputs: Tensor) -> Tensor:
         ctx.term = term

@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from sfm.autograd import Function
 from sfm_dft.gradients.piecewise_derivatives import in_pieces
 from sfm_dft.grid.becke import becke_weights, size_adjustment
 from sfm_dft.grid.molecular import CHANNELS, Block, fields, partition_size
@@ -114,7 +115,7 @@ def _jet(jets: Jets, order: int, block: Block, points: Tensor, positions: Tensor
     return cast(Tensor, _Jet.apply(jets, order, block, points, positions))
 
 
-class _Jet(torch.autograd.Function):
+class _Jet(Function):
     """Moving the points and moving the nuclei back are the same: the derivative by both is the
     jet of one order more."""
 

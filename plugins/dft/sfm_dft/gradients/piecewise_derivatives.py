@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sfm.autograd import Function
+
 Piece = tuple[slice, Callable[..., Tensor]]
 
 
@@ -26,7 +28,7 @@ def in_pieces(value: Tensor, pieces: Sequence[Piece], *inputs: Tensor) -> Tensor
     return cast(Tensor, _Known.apply(value, pieces, *inputs))
 
 
-class _Known(torch.autograd.Function):
+class _Known(Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, pieces: Sequence[Piece], *inputs: Tensor) -> Tensor:
         ctx.pieces = pieces
@@ -40,7 +42,7 @@ class _Known(torch.autograd.Function):
         return (None, None, *(next(found) if want else None for want in wanted))
 
 
-class _Slopes(torch.autograd.Function):
+class _Slopes(Function):
     """Derivatives of sum(gradient * value) by the wanted inputs."""
 
     @staticmethod

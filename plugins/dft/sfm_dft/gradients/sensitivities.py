@@ -102,4 +102,5 @@ def _on_grid(energy: EnergyFunctional, molecule: Molecule, shells: Shells, d: Te
     value = energy.exchange_scale * exchange + energy.correlation_scale * correlation
     if isinstance(energy.closure, Functional):
         value = value + torch.stack(list(energy.closure(density))).sum(0)
-    return grid.weights @ value
+    integral: Tensor = grid.weights @ value
+    return integral

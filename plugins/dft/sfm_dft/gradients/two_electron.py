@@ -48,7 +48,7 @@ class Fit:
     def solve(self, factors: Tensor) -> Tensor:
         """c = V^-1 b (P, ...) of contracted factors L^-1 b (P, ...)."""
         flat = factors.reshape(len(factors), -1)
-        solved = torch.linalg.solve_triangular(self.triangle.mT, flat, upper=True)
+        solved: Tensor = torch.linalg.solve_triangular(self.triangle.mT, flat, upper=True)
         return solved.reshape(factors.shape)
 
     def repulsion(self, r: Tensor, c: Tensor) -> Tensor:

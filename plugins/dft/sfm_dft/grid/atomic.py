@@ -102,4 +102,5 @@ def pruned(number: int, radii: np.ndarray, largest: int) -> np.ndarray:
     bounds = REGIONS[min(sum(number > end for end in PERIOD_ENDS), 2)]
     reduced = radii / (BRAGG_RADII[number] * factor("angstrom", "bohr"))
     region = (reduced[:, None] > np.array(bounds)).sum(1)
-    return np.array(RULES)[np.array(inner)[region]]
+    orders: np.ndarray = np.array(RULES)[np.array(inner)[region]]
+    return orders

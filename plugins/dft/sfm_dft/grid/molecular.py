@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sfm.autograd import Function
 from sfm_dft.grid.atomic import atomic_grid
 from sfm_dft.grid.becke import becke_weights, size_adjustment
 from sfm_dft.grid.orbital_derivatives import Jets
@@ -170,7 +171,7 @@ def fields(density_matrix: Tensor, grid: Grid, rung: str) -> Tensor:
     return cast(Tensor, _Fields.apply(density_matrix, grid, CHANNELS[rung]))
 
 
-class _Fields(torch.autograd.Function):
+class _Fields(Function):
     @staticmethod
     def forward(ctx: Any, d: Tensor, grid: Grid, channels: int) -> Tensor:
         ctx.grid, ctx.channels, ctx.size = grid, channels, d.shape[-1]
@@ -194,7 +195,7 @@ class _Fields(torch.autograd.Function):
         return _Adjoint.apply(gradient, ctx.grid, ctx.channels, ctx.size), None, None
 
 
-class _Adjoint(torch.autograd.Function):
+class _Adjoint(Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, grid: Grid, channels: int, size: int) -> Tensor:
         ctx.grid, ctx.channels = grid, channels

@@ -57,12 +57,14 @@ class _Fitted:
     def _raised(self, x: Tensor) -> Tensor:
         """L^-T x."""
         flat = x.reshape(len(x), -1)
-        return torch.linalg.solve_triangular(self.triangle.mT, flat, upper=True).reshape(x.shape)
+        raised: Tensor = torch.linalg.solve_triangular(self.triangle.mT, flat, upper=True)
+        return raised.reshape(x.shape)
 
     def _lowered(self, x: Tensor) -> Tensor:
         """L^-1 x of x (U, P, ...)."""
         flat = x.reshape(*x.shape[:2], -1)
-        return torch.linalg.solve_triangular(self.triangle, flat, upper=False).reshape(x.shape)
+        lowered: Tensor = torch.linalg.solve_triangular(self.triangle, flat, upper=False)
+        return lowered.reshape(x.shape)
 
     def skeleton(self) -> Skeleton:
         occupied, atoms = self.occupied, self.molecule.natm

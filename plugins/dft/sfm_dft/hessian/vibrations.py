@@ -138,7 +138,8 @@ def _internal(positions: Tensor, masses: Tensor) -> Tensor:
     rigid += [root * torch.linalg.cross(axis.expand_as(centred), centred) for axis in axes]
     vectors, sizes, _ = torch.linalg.svd(torch.stack([x.flatten() for x in rigid], 1))
     rank = int((sizes > 1e-6 * sizes[0]).sum())  # 5 if the molecule is linear
-    return vectors[:, rank:]
+    modes: Tensor = vectors[:, rank:]
+    return modes
 
 
 def polarizability(

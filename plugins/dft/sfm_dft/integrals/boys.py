@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sfm.autograd import Function
+
 TERMS = 8
 PER_UNIT = 16
 
@@ -25,10 +27,11 @@ def boys(x: Tensor, order: int) -> Tensor:
 
     Differentiable in x to any order, also at x = 0.
     """
-    return _Boys.apply(x, order)
+    values: Tensor = _Boys.apply(x, order)
+    return values
 
 
-class _Boys(torch.autograd.Function):
+class _Boys(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, order: int) -> Tensor:
         ctx.save_for_backward(x)

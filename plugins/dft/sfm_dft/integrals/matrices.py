@@ -59,7 +59,8 @@ def nuclear(shells: Shells, charges: Tensor, positions: Tensor | None = None) ->
 
     def one(pair: Pairs) -> Tensor:
         integrals = matrix(pair.distribution(), ket).sum((2, 3))
-        return integrals.unflatten(1, (pair.left.width, pair.right.width))
+        block: Tensor = integrals.unflatten(1, (pair.left.width, pair.right.width))
+        return block
 
     return _symmetric(shells, one)
 
@@ -90,7 +91,8 @@ def fitted_factors(shells: Shells, auxiliary: Shells) -> Tensor:
     """L_P (aux, n, n) with (mu nu|la si) ~ sum_P L_P,mn L_P,ls: Coulomb-metric density fitting."""
     rows, place = packed_three_centre(shells, auxiliary)
     triangle = torch.linalg.cholesky(two_centre(auxiliary))
-    return torch.linalg.solve_triangular(triangle, rows.mT, upper=False)[:, place]
+    factors: Tensor = torch.linalg.solve_triangular(triangle, rows.mT, upper=False)[:, place]
+    return factors
 
 
 def packed_three_centre(
@@ -102,7 +104,8 @@ def packed_three_centre(
     def one(pair: Pairs) -> Tensor:
         bra = pair.distribution()
         integrals = torch.cat([matrix(bra, ket, kernel).flatten(2) for ket in kets], 2)
-        return integrals.unflatten(1, (pair.left.width, pair.right.width))
+        block: Tensor = integrals.unflatten(1, (pair.left.width, pair.right.width))
+        return block
 
     rows, place = _packed(shells, one)
     return rows[:, auxiliary.order()], place

@@ -72,7 +72,8 @@ class Curve:
     @property
     def errors(self) -> np.ndarray:
         """(R,) mHa, signed."""
-        return 1e3 * (self.energy - self.exact)
+        error: np.ndarray = 1e3 * (self.energy - self.exact)
+        return error
 
     def summary(self, last: float = np.inf, without: Collection[float] = ()) -> dict[str, float]:
         """Errors in mHa up to a separation, and how many did not converge; those do not count.

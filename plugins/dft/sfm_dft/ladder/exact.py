@@ -73,13 +73,15 @@ class TwoElectrons:
         for k, value in enumerate(self.stencil[1:], start=1):
             t[:-k] += value * c[k:]
             t[k:] += value * c[:-k]
-        return t + t.T + self.v * c
+        product: np.ndarray = t + t.T + self.v * c
+        return product
 
     def precondition(self, r: np.ndarray, shift: float) -> np.ndarray:
         """(T_x + T_y + shift)^-1 R; exact for differences of order 2, near the ends for others."""
         hat = scipy.fft.dstn(r, type=1, norm="ortho") / (self.kinetic + shift)
         solved = scipy.fft.dstn(hat, type=1, norm="ortho")
-        return 0.5 * (solved + solved.T)
+        symmetric: np.ndarray = 0.5 * (solved + solved.T)
+        return symmetric
 
     def ground_state(
         self, guess: np.ndarray, *, tolerance: float = 1e-8, limit: int = 500

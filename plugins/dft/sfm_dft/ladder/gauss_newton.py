@@ -70,7 +70,9 @@ class Residuals:
         """From densities (M, n)."""
         molecules = self.labels.molecules
         nuclei = (molecules.positions, molecules.charges, molecules.electrons)
-        return self.simulator(LineState(*nuclei, begin(guess)), self.simulator.max_cycles)
+        start = LineState(*nuclei, begin(guess))
+        state: LineState = self.simulator(start, self.simulator.max_cycles)
+        return state
 
     @torch.no_grad()
     def __call__(self, state: LineState) -> Tensor:

@@ -230,10 +230,10 @@ class KohnSham1D(Simulator):
         state = self.state() if molecules is None else self.start(molecules)
         if guess is not None:
             state = replace(state, field=mixing.begin(guess.detach()))
-        state = self(state, -(-self.max_cycles // self.cycles_per_step))
-        if not bool(state.converged.all()):
-            raise RunError(self.warnings(state)[0])
-        return state
+        end: LineState = self(state, -(-self.max_cycles // self.cycles_per_step))
+        if not bool(end.converged.all()):
+            raise RunError(self.warnings(end)[0])
+        return end
 
     # -------------------------------------------------------------- observables
 

@@ -50,7 +50,8 @@ class LocalXC(nn.Module):
 
     def forward(self, density: Tensor, dx: float) -> Tensor:
         """(B, n) energy per length, hartree per bohr, from the density (B, n)."""
-        return -density * self.network(density[..., None])[..., 0]
+        energy: Tensor = -density * self.network(density[..., None])[..., 0]
+        return energy
 
 
 class GlobalXC(nn.Module):
@@ -120,7 +121,7 @@ class GlobalXC(nn.Module):
     def forward(self, density: Tensor, dx: float) -> Tensor:
         """(B, n) energy per length, hartree per bohr, from the density (B, n)."""
         features = torch.cat([density[..., None], self.averages(density, dx)], dim=-1)
-        learned = self.network(features)[..., 0]
+        learned: Tensor = self.network(features)[..., 0]
         if self.lda is None:
             energy = -density * learned
         else:
@@ -133,7 +134,8 @@ class GlobalXC(nn.Module):
         alone = -0.5 * density * convolve(density, kernel[None])[:, 0]
         electrons = density.sum(-1, keepdim=True) * dx
         b = torch.exp(-(((electrons - 1.0) / self.gate) ** 2))
-        return b * alone + (1.0 - b) * energy
+        gated: Tensor = b * alone + (1.0 - b) * energy
+        return gated
 
 
 def convolve(density: Tensor, kernel: Tensor) -> Tensor:
@@ -142,4 +144,5 @@ def convolve(density: Tensor, kernel: Tensor) -> Tensor:
     size = 2 * n
     circular = torch.cat([kernel, torch.zeros_like(kernel[:, :1]), kernel[:, 1:].flip(1)], dim=1)
     spectrum = torch.fft.rfft(circular) * torch.fft.rfft(density, size)[:, None]
-    return torch.fft.irfft(spectrum, size)[..., :n]
+    folded: Tensor = torch.fft.irfft(spectrum, size)[..., :n]
+    return folded

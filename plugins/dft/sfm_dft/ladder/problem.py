@@ -54,7 +54,8 @@ class Problem:
 
     def xc_energy(self, density: Tensor) -> Tensor:
         """(B,) hartree."""
-        return self.functional(density, self.dx).sum(-1) * self.dx
+        energy: Tensor = self.functional(density, self.dx).sum(-1) * self.dx
+        return energy
 
     def xc_potential(self, density: Tensor, *, create_graph: bool = False) -> Tensor:
         """(B, n) derivative of the energy by the density; keeps a graph if asked to."""

@@ -212,6 +212,7 @@ def train_on_exact_densities(
 
     def loss() -> Tensor:
         energy = functional(labels.density, dx).sum(-1) * dx
-        return ((energy - target) ** 2 / electrons).mean()
+        error: Tensor = ((energy - target) ** 2 / electrons).mean()
+        return error
 
     return Fit(optimise(functional, loss, steps=steps), 0)

@@ -77,4 +77,5 @@ class AtomicFunctions:
         parts = zip(self.harmonics.split(self.sizes), coefficients, strict=True)
         both = torch.cat([y @ c for y, c in parts], -2)
         both = both.unflatten(-1, (len(SHELLS), -1))
-        return (self.shells[:, :, None] * both).sum(-2)
+        density: Tensor = (self.shells[:, :, None] * both).sum(-2)
+        return density

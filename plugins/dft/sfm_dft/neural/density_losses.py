@@ -90,7 +90,8 @@ class Point:
         noise = torch.randn(*shape, generator=generator, dtype=torch.float64)
         kept = (self.frame.square().sum(-2) > 0)[..., None]
         u = self.tangent(noise.to(self.frame) * kept)
-        return u / u.flatten(2).norm(dim=-1).clamp_min(1e-300)[..., None, None, None]
+        directions: Tensor = u / u.flatten(2).norm(dim=-1).clamp_min(1e-300)[..., None, None, None]
+        return directions
 
     def turned(self, direction: Tensor) -> Point:
         """The point that lies a step U (M, s, n, n) along the manifold."""

@@ -95,7 +95,8 @@ def averages(packed: Tensor) -> Tensor:
     """
     parts = packed.unflatten(-1, (len(SHELLS), -1))
     electrons = parts[:, :1, :, :1] + FEW
-    return (parts / electrons).flatten(2)
+    ratios: Tensor = (parts / electrons).flatten(2)
+    return ratios
 
 
 class Messages(nn.Module):

@@ -136,7 +136,8 @@ class Laplace:
         values, vectors = torch.linalg.eigh(self.covariance)
         generator = torch.Generator().manual_seed(seed)
         normal = torch.randn(count, len(values), generator=generator, dtype=torch.float64)
-        return normal * values.clamp(min=0.0).sqrt() @ vectors.mT
+        deviations: Tensor = normal * values.clamp(min=0.0).sqrt() @ vectors.mT
+        return deviations
 
     def save(self, folder: str | Path) -> Path:
         """Write it beside the functional's files, so that both are published together."""

@@ -112,7 +112,8 @@ def nearest_idempotent(system: KohnShamSystem, density_matrix: Tensor) -> Tensor
     order = torch.arange(vectors.shape[-1], device=vectors.device)
     last = order >= vectors.shape[-1] - system.electrons[..., None]
     orbitals = system.orthonormaliser[:, None] @ (vectors * last[..., None, :])
-    return orbitals @ orbitals.mT
+    density: Tensor = orbitals @ orbitals.mT
+    return density
 
 
 def extrapolate(focks: Tensor, residuals: Tensor, remembered: Tensor) -> Tensor:

@@ -147,7 +147,8 @@ class EnergyFunctional:
     def _evaluate(self, functional: Functional, density: GridDensity) -> XcEnergy:
         """Energies per volume; of pointwise functionals in parts that stay near the processor."""
         if not functional.pointwise or density.rho.shape[-1] <= POINTS:
-            return functional(density)
+            energy: XcEnergy = functional(density)
+            return energy
         parts = [functional(part) for part in density.split(POINTS)]
         return XcEnergy(
             torch.cat([part.exchange for part in parts]),

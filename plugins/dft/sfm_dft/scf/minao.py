@@ -40,7 +40,8 @@ def minimal_density(shells: Shells, numbers: Tensor) -> Tensor:
     joined = overlap(shells.joined(small))
     n = shells.size
     c = torch.linalg.solve(joined[:n, :n], joined[:n, n:])
-    return (c * torch.tensor(occupations, dtype=c.dtype, device=c.device)) @ c.mT
+    density: Tensor = (c * torch.tensor(occupations, dtype=c.dtype, device=c.device)) @ c.mT
+    return density
 
 
 def _occupied(number: int) -> tuple[list[list[object]], list[float]]:

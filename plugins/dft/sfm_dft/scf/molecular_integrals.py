@@ -75,7 +75,8 @@ def _coulomb(molecule: Any, kind: str, auxiliary: str) -> np.ndarray:
                 f"{n} orbitals: exact Coulomb integrals would need {8 * n**4 / 1e9:.1f} GB; "
                 "set coulomb='fitted'"
             )
-        return molecule.intor("int2e").reshape(n * n, n * n)
+        integrals: np.ndarray = molecule.intor("int2e").reshape(n * n, n * n)
+        return integrals
     functions = df.make_auxmol(molecule, auxiliary)
     three = df.incore.aux_e2(molecule, functions, "int3c2e").reshape(n * n, -1)
     triangle = np.linalg.cholesky(functions.intor("int2c2e"))

@@ -125,7 +125,8 @@ class Molecule:
             integrals = self.coulomb.reshape(n, n, n, n).transpose(1, 2).reshape(n * n, n * n)
             return (integrals @ density_matrix.reshape(-1)).reshape(n, n)
         half = self.coulomb @ density_matrix
-        return torch.tensordot(half, self.coulomb, dims=([0, 2], [0, 2]))
+        exchange: Tensor = torch.tensordot(half, self.coulomb, dims=([0, 2], [0, 2]))
+        return exchange
 
     @cached_property
     def _dispersion(self) -> dict[str, Tensor]:

@@ -42,7 +42,8 @@ def entropy_energy(filling: Tensor, smearing: float) -> Tensor:
     """-T S (...) = kT sum f ln f + (1 - f) ln(1 - f) of occupations (..., m) of one spin."""
     empty = 1.0 - filling
     terms = torch.special.xlogy(filling, filling) + torch.special.xlogy(empty, empty)
-    return smearing * terms.sum(-1)
+    energy: Tensor = smearing * terms.sum(-1)
+    return energy
 
 
 def susceptibility(energies: Tensor, filling: Tensor, smearing: float) -> tuple[Tensor, Tensor]:

@@ -113,7 +113,8 @@ class KohnShamSystem:
         outside = (vectors.square() * (~self.real)[:, :, None]).sum(1) > 0.5
         keep = (values > 1e-8) & ~outside
         scale = torch.where(keep, values.clamp_min(1e-12).rsqrt(), torch.zeros_like(values))
-        return vectors * scale[:, None]
+        columns: Tensor = vectors * scale[:, None]
+        return columns
 
     @cached_property
     def guess(self) -> Tensor:
@@ -133,7 +134,7 @@ class KohnShamSystem:
         return matrix[index, ..., :n, :n]
 
     def _padded(self, name: str) -> Tensor:
-        arrays = [getattr(molecule, name) for molecule in self.molecules]
+        arrays: list[Tensor] = [getattr(molecule, name) for molecule in self.molecules]
         first = arrays[0]
         if len(arrays) == 1:
             return first[None]

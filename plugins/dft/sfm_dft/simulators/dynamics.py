@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sfm.autograd import Function
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.units import factor
@@ -104,7 +105,7 @@ class Surface:
         return total
 
 
-class _Point(torch.autograd.Function):
+class _Point(Function):
     @staticmethod
     def forward(
         ctx: Any, surface: Surface, positions: Tensor, *parameters: Tensor
@@ -161,7 +162,8 @@ class Path:
 
     def bond(self, first: int, second: int) -> Tensor:
         """Distance (T + 1,) of two atoms, angstrom."""
-        return (self.positions[:, first] - self.positions[:, second]).norm(dim=1)
+        length: Tensor = (self.positions[:, first] - self.positions[:, second]).norm(dim=1)
+        return length
 
     @property
     def drift(self) -> float:

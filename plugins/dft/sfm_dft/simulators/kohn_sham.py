@@ -167,7 +167,7 @@ class KohnSham(KohnShamSettings):
         Raises:
             RunError: not converged within `max_cycles`.
         """
-        state = self(self.state(sample), self.max_cycles)
+        state: KohnShamState = self(self.state(sample), self.max_cycles)
         if not state.converged:
             raise RunError(failure(self, state))
         return state

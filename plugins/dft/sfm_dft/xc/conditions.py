@@ -62,7 +62,7 @@ class Condition:
 def _evaluate(functional: Functional, model: Model, density: GridDensity | None = None) -> XcEnergy:
     """Energies per volume at each point of a pointwise functional, else integrals as (1,)."""
     with torch.no_grad():
-        energy = functional(model.density if density is None else density)
+        energy: XcEnergy = functional(model.density if density is None else density)
     if functional.pointwise:
         return energy
     return XcEnergy(*(model.integrate(part)[None] for part in energy))

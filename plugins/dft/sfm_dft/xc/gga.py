@@ -41,7 +41,8 @@ def pbe_exchange(gas: Gas) -> Tensor:
 def b88(gas: Gas) -> Tensor:
     """F = 1 + b x^2 / (1 + 6 beta x asinh x), x^2 in units of one spin's density."""
     x2 = _B88_UNIT * gas.gradient2()
-    return 1.0 + _B88_FACTOR * x2 / (1.0 + 6.0 * _B88_BETA * _x_asinh_x(x2))
+    enhancement: Tensor = 1.0 + _B88_FACTOR * x2 / (1.0 + 6.0 * _B88_BETA * _x_asinh_x(x2))
+    return enhancement
 
 
 def _x_asinh_x(x2: Tensor) -> Tensor:
@@ -84,9 +85,11 @@ def lyp(gas: Gas, spins: Spins | None) -> Tensor:
     omega = _LYP_B * torch.exp(-_LYP_C * inverse) * damping
     delta = (_LYP_C + _LYP_D * damping) * inverse
     unit = 4.0 * FERMI_FACTOR**2
+    energy: Tensor
     if spins is None:
         inner = TAU_FACTOR - (unit / 72.0) * gas.gradient2() * (3.0 + 7.0 * delta)
-        return -_LYP_A * (damping + omega * inner)
+        energy = -_LYP_A * (damping + omega * inner)
+        return energy
     assert spins.s2 is not None
     assert spins.s2_mixed is not None
     fraction, squares, mixed = spins.fraction, spins.s2, spins.s2_mixed
@@ -101,4 +104,5 @@ def lyp(gas: Gas, spins: Spins | None) -> Tensor:
     inner = spins.product * (0.5 * TAU_FACTOR * power + (0.25 * unit) * gradients)
     crossed = (fraction.square() * squares.flip(0)).sum(0)
     inner = inner - unit * (4.0 / 3.0 * mixed + 0.25 * crossed)
-    return -_LYP_A * (damping * spins.product + omega * inner)
+    energy = -_LYP_A * (damping * spins.product + omega * inner)
+    return energy

@@ -26,7 +26,8 @@ SLATER = -0.75 * (3.0 / math.pi) ** (1.0 / 3.0)  # hartree bohr per electron^(4/
 
 def uniform_exchange(gas: Gas) -> Tensor:
     """Exchange of the uniform gas, -3/4 (3/pi)^(1/3) n^(1/3), hartree per electron."""
-    return SLATER * gas.root
+    energy: Tensor = SLATER * gas.root
+    return energy
 
 
 def slater(gas: Gas) -> Tensor:

@@ -49,7 +49,8 @@ class Gas:
     @cached_property
     def rs(self) -> Tensor:
         """Wigner-Seitz radius, bohr."""
-        return RS_FACTOR / self.root
+        radius: Tensor = RS_FACTOR / self.root
+        return radius
 
     @cached_property
     def sqrt_rs(self) -> Tensor:
@@ -190,7 +191,8 @@ def _within_bound(
 
 def _gradient_unit(n: Tensor, root: Tensor) -> Tensor:
     """1 / (2 kF n)^2."""
-    return (0.25 / FERMI_FACTOR**2) / (n * root).square()
+    unit: Tensor = (0.25 / FERMI_FACTOR**2) / (n * root).square()
+    return unit
 
 
 def _gas(n: Tensor, sigma: Tensor | None, tau: Tensor | None, within: Tensor | bool = True) -> Gas:

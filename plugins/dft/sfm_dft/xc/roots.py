@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from sfm.autograd import Function
 
-class _CubeRoot(torch.autograd.Function):
+
+class _CubeRoot(Function):
     """y = x^(1/3) with dy/dx = y / (3 x): derivatives of every order reuse y."""
 
     generate_vmap_rule = True
@@ -25,12 +26,14 @@ class _CubeRoot(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         x, y = ctx.saved_tensors
-        return grads[0] * y / (3.0 * x)
+        slope: Tensor = grads[0] * y / (3.0 * x)
+        return slope
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
         x, y = ctx.saved_tensors
-        return tangents[0] * y / (3.0 * x)
+        slope: Tensor = tangents[0] * y / (3.0 * x)
+        return slope
 
 
 def cube_root(x: Tensor) -> Tensor:
@@ -39,10 +42,11 @@ def cube_root(x: Tensor) -> Tensor:
     ``x ** (1 / 3)`` under autograd takes another power for every derivative; here the second
     derivatives of a functional still cost one power per point.
     """
-    return _CubeRoot.apply(x)  # type: ignore[no-untyped-call,no-any-return]
+    root: Tensor = _CubeRoot.apply(x)
+    return root
 
 
-class _ClampValue(torch.autograd.Function):
+class _ClampValue(Function):
     generate_vmap_rule = True
 
     @staticmethod
@@ -58,10 +62,11 @@ class _ClampValue(torch.autograd.Function):
         return grads[0], None, None
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        return tangents[0].clone()  # type: ignore[no-any-return]
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        return tangent.clone()
 
 
 def clamp_value(x: Tensor, lowest: Tensor | None, highest: Tensor | None) -> Tensor:
     """x between its bounds, with the derivative 1 everywhere and none by the bounds."""
-    return _ClampValue.apply(x, lowest, highest)  # type: ignore[no-untyped-call,no-any-return]
+    clamped: Tensor = _ClampValue.apply(x, lowest, highest)
+    return clamped

@@ -141,7 +141,8 @@ def _spread(simulator: Any, state: State, size: int, rng: np.random.Generator) -
         scale = max(float(np.abs(x).mean()), 0.3)
         rows = x + width * scale * rng.standard_normal((size, len(x)))
     rows[0] = x
-    return simulator.at(torch.from_numpy(rows))
+    states: State = simulator.at(torch.from_numpy(rows))
+    return states
 
 
 def build_bodies(out: Path, size: int, seed: int) -> list[Path]:

@@ -70,7 +70,9 @@ class BodyEnergy(nn.Module):
             conditions=new(n, 0),
         )
         self.guard.check(tokens, [{}] * n, ("energy",))
-        return self.model({self.part: tokens}, {self.part: ("energy",)})[self.part]["energy"]
+        values = self.model({self.part: tokens}, {self.part: ("energy",)})[self.part]
+        energy: Tensor = values["energy"]
+        return energy
 
 
 def _pairs(positions: Tensor, system: Tensor, cutoff: float) -> Tensor:

@@ -22,7 +22,8 @@ class Energy(nn.Module):
         self.layers = _perceptron((d, width, width, 1), seed)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x).squeeze(-1)
+        energy: Tensor = self.layers(x).squeeze(-1)
+        return energy
 
 
 class Rates(nn.Module):
@@ -33,7 +34,8 @@ class Rates(nn.Module):
         self.layers = _perceptron((d, width, width, d), seed)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+        rates: Tensor = self.layers(x)
+        return rates
 
 
 def _perceptron(widths: tuple[int, ...], seed: int) -> nn.Sequential:

@@ -52,10 +52,13 @@ def advance(
 
     t = torch.tensor([0.0, span], dtype=x.dtype, device=x.device)
     options = {"method": method, "rtol": rtol, "atol": atol}
+    end: Tensor
     if adjoint is None:
-        return odeint(_Right(field), x, t, **options)[-1]
+        end = odeint(_Right(field), x, t, **options)[-1]
+        return end
     wanted = tuple(p for p in adjoint if p.requires_grad)
-    return odeint_adjoint(_Right(field), x, t, adjoint_params=wanted, **options)[-1]
+    end = odeint_adjoint(_Right(field), x, t, adjoint_params=wanted, **options)[-1]
+    return end
 
 
 def until(

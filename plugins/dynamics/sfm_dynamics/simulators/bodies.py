@@ -175,7 +175,8 @@ class BodiesInSpace(Simulator):
         types = torch.zeros(len(flat), dtype=torch.long, device=x.device)
         own = masses.expand(x.shape[:-1]).reshape(-1)
         found = self.closure(flat, types, system, masses=own)
-        return found.to(x).reshape(batch)
+        energy: Tensor = found.to(x).reshape(batch)
+        return energy
 
     def _surface(self, masses: Tensor) -> Callable[[Tensor], Tensor]:
         return lambda x: self.energy(x, masses)
@@ -196,7 +197,8 @@ class BodiesInSpace(Simulator):
             def kick(q: Tensor, v: Tensor) -> Tensor:
                 def surface(x: Tensor) -> Tensor:
                     held = {f"simulator.{name}": value for name, value in table.items()}
-                    return torch.func.functional_call(_Energy(self), held, (x, masses))
+                    energy: Tensor = torch.func.functional_call(_Energy(self), held, (x, masses))
+                    return energy
 
                 return free * slope(surface, q) * ACCELERATION / weight
 

@@ -151,7 +151,8 @@ def _stages(
         jacobian = _jacobian(field, (x.unsqueeze(1) + at).reshape(-1, d)).reshape(n, -1, d, d)
         jacobian = jacobian.expand(n, s, d, d)
         coupled = torch.einsum("ij,njkl->nikjl", a, jacobian).reshape(n, s * d, s * d)
-        return torch.linalg.inv(eye - h * coupled)
+        solved: Tensor = torch.linalg.inv(eye - h * coupled)
+        return solved
 
     z = x.new_zeros(n, s, d)
     matrix = inverse(z[:, :1])

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from sfm.errors import InputError
 from sfm.simulate import Parameter, Setting
-from sfm_dynamics.simulators.hamiltonian import Hamiltonian, State, hamiltonian_settings
-from sfm_dynamics.simulators.ode import Values
+from sfm_dynamics.simulators.hamiltonian import Hamiltonian, hamiltonian_settings
+from sfm_dynamics.simulators.ode import State, Values
 
 
 class MassSpring(Hamiltonian):

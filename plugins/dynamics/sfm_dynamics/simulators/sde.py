@@ -99,7 +99,8 @@ class Sde(Simulator):
         number = round(float(state.time.detach()) / self.dt)
         generator = torch.Generator().manual_seed((self.seed + 1) * 1_000_003 + number)
         noise = torch.randn(state.values.shape, generator=generator, dtype=torch.float64)
-        return noise.to(state.values) * self.dt**0.5
+        increments: Tensor = noise.to(state.values) * self.dt**0.5
+        return increments
 
     def forward(self, state: State, steps: int = 1, noise: Tensor | None = None) -> State:
         """The state after `steps` steps.

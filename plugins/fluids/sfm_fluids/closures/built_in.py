@@ -46,8 +46,10 @@ def mean_flux(closure: Stateless | None, velocity: Tensor, spacing: float, axes:
 
 
 def _smagorinsky(velocity: Tensor, spacing: float, constant: Tensor) -> Tensor:
-    return Smagorinsky(constant)(velocity, spacing)
+    tau: Tensor = Smagorinsky(constant)(velocity, spacing)
+    return tau
 
 
 def _gradient(velocity: Tensor, spacing: float, ratio: Tensor) -> Tensor:
-    return GradientModel(ratio)(velocity, spacing)
+    tau: Tensor = GradientModel(ratio)(velocity, spacing)
+    return tau

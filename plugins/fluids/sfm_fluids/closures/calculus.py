@@ -59,14 +59,16 @@ def unpacked(tensor: Tensor, n: int) -> Tensor:
     place = {pair: number for number, pair in enumerate(pairs(n))}
     order = [place[min(i, j), max(i, j)] for i in range(n) for j in range(n)]
     index = torch.tensor(order, device=tensor.device)
-    return tensor.index_select(-n - 1, index).unflatten(-n - 1, (n, n))
+    full: Tensor = tensor.index_select(-n - 1, index).unflatten(-n - 1, (n, n))
+    return full
 
 
 def contracted(a: Tensor, b: Tensor, n: int) -> Tensor:
     """a_ij b_ij of two packed tensors, (..., *grid)."""
     product = a * b
     diagonal, rest = product.split((n, n * (n - 1) // 2), dim=-n - 1)
-    return diagonal.sum(-n - 1) + 2 * rest.sum(-n - 1)
+    total: Tensor = diagonal.sum(-n - 1) + 2 * rest.sum(-n - 1)
+    return total
 
 
 def magnitude(strain: Tensor, n: int) -> Tensor:
@@ -94,7 +96,8 @@ def derivative(field: Tensor, axis: int, spacing: float) -> Tensor:
     shape = [1] * field.ndim
     shape[axis] = len(wave)
     hat = torch.fft.rfft(field, dim=axis) * (1j * wave.to(field.dtype)).reshape(shape)
-    return torch.fft.irfft(hat, n=points, dim=axis)
+    slope: Tensor = torch.fft.irfft(hat, n=points, dim=axis)
+    return slope
 
 
 def low_pass(field: Tensor, axes: int, cutoff: tuple[int, ...]) -> Tensor:
@@ -117,7 +120,8 @@ def along(field: Tensor, axis: int, matrix: Tensor) -> Tensor:
     if axis == -2:
         return matrix @ field
     tail = field.shape[axis + 1 :]
-    return (matrix @ field.flatten(axis + 1)).unflatten(-1, tail)
+    product: Tensor = (matrix @ field.flatten(axis + 1)).unflatten(-1, tail)
+    return product
 
 
 @lru_cache(maxsize=64)

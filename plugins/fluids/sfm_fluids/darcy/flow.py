@@ -249,7 +249,8 @@ class Darcy(Simulator):
         return c, b + boundary_source(c.y.mT, self.y_axis, bottom, top).mT
 
     def _side(self, state: DarcyState, side: str) -> Tensor:
-        return (getattr(state, side) + getattr(self, f"{side}_value")).double()
+        value: Tensor = (getattr(state, side) + getattr(self, f"{side}_value")).double()
+        return value
 
     def forward(self, state: DarcyState, steps: int = 1) -> DarcyState:
         """The state with its pressure (0 steps: `state` itself).

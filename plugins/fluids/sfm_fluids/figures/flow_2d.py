@@ -73,7 +73,8 @@ def animate(
 
 
 def _array(values: Any) -> np.ndarray:
-    return values.detach().cpu().numpy()
+    array: np.ndarray = values.detach().cpu().numpy()
+    return array
 
 
 def _style(fields: np.ndarray, colours: str, grid: Grid) -> dict[str, Any]:

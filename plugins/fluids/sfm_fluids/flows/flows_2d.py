@@ -33,7 +33,8 @@ def random_vorticity(grid: Grid, peak: float, rms_velocity: float, seed: int) ->
     omega = torch.fft.irfft2(hat, s=grid.shape)
     omega = omega - omega.mean()
     u = spectral.velocity(omega, grid)
-    return omega * rms_velocity / u.square().sum(0).mean().sqrt()
+    scaled: Tensor = omega * rms_velocity / u.square().sum(0).mean().sqrt()
+    return scaled
 
 
 def taylor_green(grid: Grid) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -16,15 +16,27 @@ from sfm_fluids import box
 from sfm_fluids.spectral.energy_shares import energy_shares
 
 
+class Timed(Protocol):
+    """A named tuple with the entry `time`, () in the simulator's unit."""
+
+    @property
+    def time(self) -> Tensor: ...
+
+    def _replace(self, *, time: Tensor = ...) -> Self: ...
+
+
+State = TypeVar("State", bound=Timed)
+
+
 def start_from(
     simulator: Simulator,
     sample: Sample,
     dimensions: int,
-    state_of: Callable[[Tensor], Any],
+    state_of: Callable[[Tensor], State],
     *,
     fields: Sequence[str] = ("velocity",),
     truncated: bool = True,
-) -> Any:
+) -> State:
     """The state of a sample's velocity, at the sample's time.
 
     What the sample states and the run does not use, and the share of the velocity's energy that

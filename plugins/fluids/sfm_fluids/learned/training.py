@@ -61,7 +61,8 @@ class StressErrors(Through):
         predicted = torch.zeros_like(exact)
         if closure is not None:
             predicted = deviator(closure(velocity.to(dtype), COARSE.isotropic_spacing))
-        return (predicted - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)
+        errors: Tensor = (predicted - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)
+        return errors
 
 
 def sharp(velocity: Tensor, stress: Tensor) -> tuple[Tensor, Tensor]:

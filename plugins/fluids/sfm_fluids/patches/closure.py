@@ -84,7 +84,8 @@ class PatchClosure(nn.Module):
         tokens = tokens.replace(context=torch.full_like(tokens.context, self.context))
         values = self.model({self.part: tokens}, {self.part: ("sgs_stress",)})
         rows = values[self.part]["sgs_stress"].to(velocity.dtype)
-        return rows.reshape(batch, height, width, 2, 2).permute(0, 3, 4, 1, 2)
+        tau: Tensor = rows.reshape(batch, height, width, 2, 2).permute(0, 3, 4, 1, 2)
+        return tau
 
 
 def clip_backscatter(velocity: Tensor, stress: Tensor) -> Tensor:

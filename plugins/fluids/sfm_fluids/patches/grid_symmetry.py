@@ -22,7 +22,8 @@ def quarter_turn(velocity: np.ndarray) -> np.ndarray:
 
 def mirror_x(velocity: np.ndarray) -> np.ndarray:
     """u'(x, y) = (-u, v)(-x, y), for (..., 2, H, W)."""
-    return velocity[..., ::-1] * np.array([-1.0, 1.0])[:, None, None]
+    mirrored: np.ndarray = velocity[..., ::-1] * np.array([-1.0, 1.0])[:, None, None]
+    return mirrored
 
 
 class _OnCells:

@@ -103,7 +103,8 @@ class FlowSurrogate(nn.Module):
     def _curl(field: Tensor, grid: Grid) -> Tensor:
         """Vorticity with the modes that the 2/3 rule keeps."""
         hat = torch.fft.rfft2(vorticity(field, grid)) * grid.dealias_mask(device=field.device)
-        return torch.fft.irfft2(hat, s=grid.shape)
+        omega: Tensor = torch.fft.irfft2(hat, s=grid.shape)
+        return omega
 
     def rollout(self, field: Tensor, steps: int) -> Tensor:
         """(steps + 1, B, 2, H, W): the field and the states after each interval."""
@@ -117,9 +118,10 @@ def _carried(field: Tensor, displacement: Tensor, grid: Grid) -> Tensor:
     """field(x - displacement), exact for a band-limited field; displacement (B, 2)."""
     ky, kx = (k.to(field.dtype) for k in grid.wavenumbers(device=field.device))
     x, y = (displacement[:, i, None, None, None] for i in (0, 1))
-    return torch.fft.irfft2(
+    moved: Tensor = torch.fft.irfft2(
         torch.fft.rfft2(field) * torch.exp(-1j * (kx * x + ky * y)), s=grid.shape
     )
+    return moved
 
 
 def for_sample(model: FoundationModel, sample: Sample, **options: Any) -> FlowSurrogate:

@@ -44,7 +44,8 @@ def derivatives(motion: Motion) -> tuple[Tensor, Tensor]:
 
     def curl(field: Tensor) -> Tensor:
         hat = torch.fft.rfft2(field)
-        return keep * (ikx * hat[:, 1] - iky * hat[:, 0])
+        omega: Tensor = keep * (ikx * hat[:, 1] - iky * hat[:, 0])
+        return omega
 
     ky, kx = grid.wavenumbers(device=device)
     k2 = (ky**2 + kx**2).to(real)
@@ -56,9 +57,10 @@ def derivatives(motion: Motion) -> tuple[Tensor, Tensor]:
         return vorticity_tendency(hat, mean, grid)
 
     def field(hat: Tensor) -> Tensor:
-        return torch.fft.irfft2(
+        velocity: Tensor = torch.fft.irfft2(
             velocity_factors(grid, real, device) * hat.unsqueeze(-3), s=grid.shape
         )
+        return velocity
 
     omega = curl(motion.velocity)
     still = advection(omega)

@@ -53,12 +53,15 @@ class Advection2D:
 
     def points(self, modes: Tensor) -> Tensor:
         """As `to_points`, modes (..., 2, H, K)."""
+        values: Tensor
         if self.spectrum is None:
-            return irfft2(modes, s=self.grid.shape)
+            values = irfft2(modes, s=self.grid.shape)
+            return values
         self.columns.copy_(ifft(modes, dim=-2))
         for one, other in self.turned:
             one.copy_(other)
-        return irfft(self.spectrum, n=self.width)
+        values = irfft(self.spectrum, n=self.width)
+        return values
 
     def _velocity(self, pairs: Tensor, mean: Tensor | None) -> tuple[Tensor, ...]:
         hat = self.velocity * torch.view_as_complex(pairs)

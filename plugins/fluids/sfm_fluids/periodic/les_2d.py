@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 
 from sfm.simulate import Parameter, Setting
 from sfm_fluids.closures.built_in import FILTER_RATIO, SUBGRID
+from sfm_fluids.periodic.flow_state import FlowState
 from sfm_fluids.periodic.large_eddy import CITATIONS, LargeEddy
-from sfm_fluids.periodic.navier_stokes_2d import FlowState, NavierStokes2D
+from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
 from sfm_fluids.quantities import SUBGRID_DISSIPATION
 
 

@@ -166,7 +166,8 @@ class OneDimensional(PseudoSpectral):
         minus_ik = -self.grid.derivative_factor(parameter.dtype, parameter.device)
 
         def tendency(hat: Tensor, time: float, *given: Tensor) -> Tensor:
-            return minus_ik * torch.fft.rfft(flux(self.grid.to_field(hat), *given))
+            rate: Tensor = minus_ik * torch.fft.rfft(flux(self.grid.to_field(hat), *given))
+            return rate
 
         def forced(hat: Tensor, time: float, force_hat: Tensor, *given: Tensor) -> Tensor:
             return tendency(hat, time, *given) + force_hat

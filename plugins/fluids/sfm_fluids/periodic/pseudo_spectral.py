@@ -12,7 +12,8 @@ from torch import Tensor
 from sfm.errors import InputError
 from sfm.simulate import Setting, Simulator
 from sfm.simulate.function_transforms import traced
-from sfm.simulate.rollout import Monitor, rollout
+from sfm.simulate.rollout import rollout
+from sfm.simulate.rollout_node import Monitor
 from sfm_fluids import box
 from sfm_fluids.figures.films import MOVING, STILL
 from sfm_fluids.stepping.adaptive import Controller, replay, search

@@ -280,7 +280,8 @@ class ShallowWater(PseudoSpectral):
         zero = torch.zeros_like(friction)
         rows = ((friction, f + zero, g * k), (-f + zero, friction, zero), (-depth * k, zero, zero))
         flat = torch.broadcast_tensors(*(entry for row in rows for entry in row))
-        return torch.stack(flat, -3).unflatten(-3, (3, 3))
+        operator: Tensor = torch.stack(flat, -3).unflatten(-3, (3, 3))
+        return operator
 
     def nonlinear(self) -> Term:
         """N of the coefficients, with f, H and b."""

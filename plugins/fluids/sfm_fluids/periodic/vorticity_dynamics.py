@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sfm.errors import InputError
 from sfm.simulate.function_transforms import traced
-from sfm.simulate.rollout import Monitor
+from sfm.simulate.rollout_node import Monitor
 from sfm_fluids.periodic import flow_state, passive_scalars
 from sfm_fluids.periodic.flow_state import FlowState, in_chunks, modes_of, with_modes
 from sfm_fluids.periodic.nonlinear_term_2d import NonlinearTerm2D, decayed

@@ -37,12 +37,14 @@ def to_spectrum(vorticity: Tensor, grid: Grid) -> Tensor:
     """(B, H, W) -> (B, H, W//2+1), without the mean and the modes that the 2/3 rule drops."""
     keep = grid.dealias_mask(device=vorticity.device).clone()
     keep[0, 0] = False
-    return torch.fft.rfft2(vorticity) * keep
+    hat: Tensor = torch.fft.rfft2(vorticity) * keep
+    return hat
 
 
 def to_field(omega_hat: Tensor, grid: Grid) -> Tensor:
     """(B, H, W//2+1) -> (B, H, W)."""
-    return torch.fft.irfft2(omega_hat, s=grid.shape)
+    vorticity: Tensor = torch.fft.irfft2(omega_hat, s=grid.shape)
+    return vorticity
 
 
 def integrate(

@@ -187,7 +187,8 @@ class RansChannel(Simulator):
     def _eddy(self, flow: LocalFlow, grid: HalfChannel) -> Tensor:
         """nu_t / nu at the points of `flow`."""
         if self.closure is not None:
-            return self.closure(flow.expanded())
+            ratio: Tensor = self.closure(flow.expanded())
+            return ratio
         if self.model == "k-epsilon":
             return k_epsilon.viscosity(flow, self._constants())
         if self.model == "laminar":

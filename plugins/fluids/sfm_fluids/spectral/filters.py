@@ -58,7 +58,8 @@ class Filter(_GaussianCutOff[Grid]):
     @cached_property
     def _rows(self) -> Tensor:
         index = torch.fft.fftfreq(self.coarse.height, 1 / self.coarse.height).round().long()
-        return index % self.fine.height
+        rows: Tensor = index % self.fine.height
+        return rows
 
     def __call__(self, field: Tensor) -> Tensor:
         """(..., Hf, Wf) -> (..., Hc, Wc)."""
@@ -66,14 +67,16 @@ class Filter(_GaussianCutOff[Grid]):
         columns = self.coarse.width // 2 + 1
         kept = hat.index_select(-2, self._rows.to(field.device))[..., :columns]
         gain = self.gain().to(dtype=field.dtype, device=field.device)
-        return torch.fft.irfft2(kept * gain, s=self.coarse.shape, norm="forward")
+        coarse: Tensor = torch.fft.irfft2(kept * gain, s=self.coarse.shape, norm="forward")
+        return coarse
 
     def undo(self, field: Tensor) -> Tensor:
         """The field (..., Hc, Wc) before the Gaussian, but for the modes that the cut-off drops."""
         gain = self.gain()
         inverse = torch.where(gain > 0, 1 / gain.clamp(min=1e-300), 0.0)
         hat = torch.fft.rfft2(field) * inverse.to(dtype=field.dtype, device=field.device)
-        return torch.fft.irfft2(hat, s=self.coarse.shape)
+        sharp: Tensor = torch.fft.irfft2(hat, s=self.coarse.shape)
+        return sharp
 
     def stress(self, velocity: Tensor) -> Tensor:
         """Exact subgrid stress (..., 2, 2, Hc, Wc) of a fine velocity (..., 2, Hf, Wf)."""
@@ -111,4 +114,5 @@ def outer(velocity: Tensor, axes: int = 2) -> Tensor:
 def cut_off(field: Tensor, grid: Grid) -> Tensor:
     """P of a field (..., H, W): without the modes that the 2/3 rule drops."""
     hat = torch.fft.rfft2(field) * grid.dealias_mask(device=field.device)
-    return torch.fft.irfft2(hat, s=grid.shape)
+    kept: Tensor = torch.fft.irfft2(hat, s=grid.shape)
+    return kept

@@ -57,11 +57,13 @@ class Line:
 
     def to_spectrum(self, field: Tensor) -> Tensor:
         """(..., N) -> (..., N//2+1), the modes that the 2/3 rule keeps."""
-        return torch.fft.rfft(field) * self.dealias_mask(device=field.device)
+        hat: Tensor = torch.fft.rfft(field) * self.dealias_mask(device=field.device)
+        return hat
 
     def to_field(self, hat: Tensor) -> Tensor:
         """(..., N//2+1) -> (..., N)."""
-        return torch.fft.irfft(hat, n=self.points)
+        field: Tensor = torch.fft.irfft(hat, n=self.points)
+        return field
 
     def derivative_factor(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
         """i k on the retained modes and zero on the others, in the complex type of `dtype`."""
@@ -88,13 +90,14 @@ def resampled(field: Tensor, points: int) -> Tensor:
         weight = torch.ones(hat.shape[-1], dtype=field.dtype, device=field.device)
         weight[n // 2] = 0.5
         hat = hat * weight
-    return torch.fft.irfft(hat, n=points, norm="forward")
+    resampled: Tensor = torch.fft.irfft(hat, n=points, norm="forward")
+    return resampled
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve training too
 def _wavenumbers(line: Line, device: str) -> Tensor:
-    k = 2 * math.pi * torch.fft.rfftfreq(line.points, line.spacing, dtype=torch.float64)
+    k: Tensor = 2 * math.pi * torch.fft.rfftfreq(line.points, line.spacing, dtype=torch.float64)
     return k.to(device)
 
 

@@ -94,7 +94,7 @@ def _wavenumbers(grid: Grid, device: str) -> tuple[Tensor, Tensor]:
 def _dealias_mask(grid: Grid, device: str) -> Tensor:
     iy = torch.fft.fftfreq(grid.height, 1 / grid.height, dtype=torch.float64).abs().round()
     ix = torch.fft.rfftfreq(grid.width, 1 / grid.width, dtype=torch.float64).round()
-    keep = (iy[:, None] <= (grid.height - 1) // 3) & (ix[None, :] <= (grid.width - 1) // 3)
+    keep: Tensor = (iy[:, None] <= (grid.height - 1) // 3) & (ix[None, :] <= (grid.width - 1) // 3)
     return keep.to(device)
 
 
@@ -117,20 +117,25 @@ def velocity_gradient(velocity: Tensor, grid: Grid) -> Tensor:
     iky, ikx = derivative_factors(grid, velocity.dtype, str(velocity.device))
     hat = torch.fft.rfft2(velocity)
     gradient = torch.stack((hat * ikx, hat * iky), dim=-3)
-    return torch.fft.irfft2(gradient, s=grid.shape)
+    slopes: Tensor = torch.fft.irfft2(gradient, s=grid.shape)
+    return slopes
 
 
 def laplacian(field: Tensor, grid: Grid) -> Tensor:
     """Spectral Laplacian of a field (..., H, W)."""
     ky, kx = grid.wavenumbers(device=field.device)
-    return torch.fft.irfft2(torch.fft.rfft2(field) * -(ky**2 + kx**2).to(field.dtype), s=grid.shape)
+    hat = torch.fft.rfft2(field) * -(ky**2 + kx**2).to(field.dtype)
+    curvature: Tensor = torch.fft.irfft2(hat, s=grid.shape)
+    return curvature
 
 
 def vorticity(velocity: Tensor, grid: Grid) -> Tensor:
     """omega = dv/dx - du/dy of a velocity (..., 2, H, W), as (..., H, W)."""
     iky, ikx = derivative_factors(grid, velocity.dtype, str(velocity.device))
     hat = torch.fft.rfft2(velocity)
-    return torch.fft.irfft2(ikx * hat[..., 1, :, :] - iky * hat[..., 0, :, :], s=grid.shape)
+    curl = ikx * hat[..., 1, :, :] - iky * hat[..., 0, :, :]
+    omega: Tensor = torch.fft.irfft2(curl, s=grid.shape)
+    return omega
 
 
 def velocity(vorticity: Tensor, grid: Grid, mean: Tensor | None = None) -> Tensor:
@@ -139,7 +144,7 @@ def velocity(vorticity: Tensor, grid: Grid, mean: Tensor | None = None) -> Tenso
     A vorticity says nothing about the mean flow: give `mean` (..., 2) or get zero mean.
     """
     hat = torch.fft.rfft2(vorticity)
-    field = torch.fft.irfft2(
+    field: Tensor = torch.fft.irfft2(
         velocity_factors(grid, vorticity.dtype, str(vorticity.device)) * hat.unsqueeze(-3),
         s=grid.shape,
     )

@@ -51,4 +51,5 @@ def vorticity_tendency(
             ),
             dim=-3,
         )
-    return (flux_factors(grid, real, device) * torch.fft.rfft2(flux)).sum(dim=-3)
+    tendency: Tensor = (flux_factors(grid, real, device) * torch.fft.rfft2(flux)).sum(dim=-3)
+    return tendency

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sfm.autograd import Function
 from sfm_fluids.spectral.grid_3d import Grid3D, inverse_square
 from sfm_fluids.spectral.transforms_3d import (
     chunk,
@@ -41,10 +42,12 @@ def momentum_tendency(hat: Tensor, grid: Grid3D, closure: Closure | None = None)
     hat = hat.reshape(-1, *shape[-4:])
     u, v, w = Components.apply(hat, grid)
     if closure is None:
-        return FluxDivergence.apply(u, v, w, None, grid).reshape(shape)
+        divergence: Tensor = FluxDivergence.apply(u, v, w, None, grid)
+        return divergence.reshape(shape)
     velocity = torch.stack((u, v, w), dim=1).reshape(*shape[:-3], *grid.shape)
     tau = closure(velocity, grid.isotropic_spacing).reshape(-1, 3, 3, *grid.shape)
-    return FluxDivergence.apply(u, v, w, _five(tau), grid).reshape(shape)
+    divergence = FluxDivergence.apply(u, v, w, _five(tau), grid)
+    return divergence.reshape(shape)
 
 
 def _five(tau: Tensor) -> Tensor:
@@ -61,13 +64,14 @@ def _five(tau: Tensor) -> Tensor:
     )
 
 
-class Components(torch.autograd.Function):
+class Components(Function):
     """Vector spectra (B, 3, ...) to three fields (B, D, H, W), without joining them in memory."""
 
     @staticmethod
     def forward(hat: Tensor, grid: Grid3D) -> tuple[Tensor, ...]:
         if hat.shape[0] * 3 <= chunk(hat, grid):
-            return inverse(hat.flatten(0, 1), grid).unflatten(0, (-1, 3)).unbind(1)
+            joined: Tensor = inverse(hat.flatten(0, 1), grid).unflatten(0, (-1, 3))
+            return joined.unbind(1)
         return tuple(_each(inverse, hat[:, i], grid) for i in range(3))
 
     @staticmethod
@@ -80,7 +84,8 @@ class Components(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, t: Tensor, _: None) -> tuple[Tensor, ...]:
-        return Components.apply(t, ctx.grid)
+        tangents: tuple[Tensor, ...] = Components.apply(t, ctx.grid)
+        return tangents
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], hat: Tensor, grid: Grid3D) -> tuple[Any, int]:
@@ -89,7 +94,7 @@ class Components(torch.autograd.Function):
         return tuple(p.unflatten(0, hat.shape[:2]) for p in parts), 0
 
 
-class FluxDivergence(torch.autograd.Function):
+class FluxDivergence(Function):
     """Fields u, v, w (B, D, H, W) and stress (B, 5, D, H, W) or None to -P div(u u + tau)."""
 
     @staticmethod
@@ -100,7 +105,7 @@ class FluxDivergence(torch.autograd.Function):
             spectra = forward(flux.flatten(0, 1), grid).unflatten(0, (-1, 5)).unbind(1)
         else:
             w2 = w * w
-            fields = (
+            fields: tuple[Callable[[], Tensor], ...] = (
                 lambda: torch.addcmul(-w2, u, u),
                 lambda: torch.addcmul(-w2, v, v),
                 lambda: u * v,
@@ -174,7 +179,7 @@ def _products(u: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, ...]:
     return u * u - w2, v * v - w2, u * v, u * w, v * w
 
 
-def _each(transform: Any, x: Tensor, grid: Grid3D) -> Tensor:
+def _each(transform: Callable[[Tensor, Grid3D], Tensor], x: Tensor, grid: Grid3D) -> Tensor:
     """`transform` of volumes (B, ...) one after another."""
     return (
         transform(x, grid) if len(x) == 1 else torch.cat([transform(r, grid) for r in x.split(1)])

@@ -30,16 +30,22 @@ def columns(grid: Grid) -> int:
 
 def to_modes(field: Tensor, grid: Grid) -> Tensor:
     """(..., H, W) -> (..., H, K)."""
+    modes: Tensor
     if grid.width <= SMALL:
-        return torch.fft.rfft2(field)
-    return torch.fft.fft(torch.fft.rfft(field)[..., : columns(grid)], dim=-2)
+        modes = torch.fft.rfft2(field)
+    else:
+        modes = torch.fft.fft(torch.fft.rfft(field)[..., : columns(grid)], dim=-2)
+    return modes
 
 
 def to_points(modes: Tensor, grid: Grid) -> Tensor:
     """(..., H, K) -> (..., H, W)."""
+    field: Tensor
     if grid.width <= SMALL:
-        return torch.fft.irfft2(modes, s=grid.shape)
-    return torch.fft.irfft(torch.fft.ifft(modes, dim=-2), n=grid.width)
+        field = torch.fft.irfft2(modes, s=grid.shape)
+    else:
+        field = torch.fft.irfft(torch.fft.ifft(modes, dim=-2), n=grid.width)
+    return field
 
 
 def expand(modes: Tensor, grid: Grid) -> Tensor:

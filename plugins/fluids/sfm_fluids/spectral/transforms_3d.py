@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sfm.autograd import Function
 from sfm_fluids.spectral.grid_3d import Grid3D
 
 CHUNK = 2**20  # bytes of field that are transformed in one call on a CPU: a core's cache
@@ -23,15 +25,17 @@ CHUNK = 2**20  # bytes of field that are transformed in one call on a CPU: a cor
 
 def to_field(hat: Tensor, grid: Grid3D) -> Tensor:
     """Spectra (..., *spectral_shape) to real fields (..., D, H, W)."""
-    return ToField.apply(hat, grid)
+    field: Tensor = ToField.apply(hat, grid)
+    return field
 
 
 def to_spectrum(field: Tensor, grid: Grid3D) -> Tensor:
     """Real fields (..., D, H, W) to the spectra of their kept modes (..., *spectral_shape)."""
-    return ToSpectrum.apply(field, grid)
+    hat: Tensor = ToSpectrum.apply(field, grid)
+    return hat
 
 
-class ToField(torch.autograd.Function):
+class ToField(Function):
     """`to_field`, differentiable any number of times, in both modes, under vmap."""
 
     @staticmethod
@@ -55,7 +59,7 @@ class ToField(torch.autograd.Function):
         return to_field(hat.movedim(in_dims[0], 0), grid), 0
 
 
-class ToSpectrum(torch.autograd.Function):
+class ToSpectrum(Function):
     """`to_spectrum`, differentiable any number of times, in both modes, under vmap."""
 
     @staticmethod
@@ -93,7 +97,7 @@ def spectrum_adjoint(g: Tensor, grid: Grid3D) -> Tensor:
     return to_field(g * (1 / weights).to(g.real.dtype), grid)
 
 
-def by_chunks(transform: Any, x: Tensor, grid: Grid3D) -> Tensor:
+def by_chunks(transform: Callable[[Tensor, Grid3D], Tensor], x: Tensor, grid: Grid3D) -> Tensor:
     """`transform` of x (..., a, b, c), a cache's worth of volumes at a time."""
     rows = x.reshape(-1, *x.shape[-3:])
     size = chunk(x, grid)
@@ -116,7 +120,8 @@ def inverse(hat: Tensor, grid: Grid3D) -> Tensor:
     kz, ky, _ = grid.cutoff
     hat = torch.fft.ifft(_pad(hat, -3, grid.depth, kz), dim=-3, norm="forward")
     hat = torch.fft.ifft(_pad(hat, -2, grid.height, ky), dim=-2, norm="forward")
-    return torch.fft.irfft(hat, n=grid.width, norm="forward")
+    field: Tensor = torch.fft.irfft(hat, n=grid.width, norm="forward")
+    return field
 
 
 def forward(field: Tensor, grid: Grid3D) -> Tensor:

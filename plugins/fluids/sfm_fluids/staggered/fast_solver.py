@@ -98,25 +98,29 @@ def modes(grid: StaggeredGrid, field: str, like: Tensor) -> Modes:
 
 def to_modes(field: Tensor, m: Modes) -> Tensor:
     """Amplitudes (..., K_y, K_x); complex if an axis is periodic."""
+    hat: Tensor
     if m.x.forward is None and m.y.forward is None:
-        return torch.fft.rfft2(field)
-    if m.x.forward is None:
-        hat = torch.fft.rfft(field, dim=-1)
-        return _on_rows(m.y.forward, hat)
-    field = field @ m.x.forward.T
-    return torch.fft.rfft(field, dim=-2) if m.y.forward is None else m.y.forward @ field
+        hat = torch.fft.rfft2(field)
+    elif m.x.forward is None:
+        hat = _on_rows(m.y.forward, torch.fft.rfft(field, dim=-1))
+    else:
+        field = field @ m.x.forward.T
+        hat = torch.fft.rfft(field, dim=-2) if m.y.forward is None else m.y.forward @ field
+    return hat
 
 
 def from_modes(hat: Tensor, m: Modes) -> Tensor:
     """The field of given amplitudes."""
+    field: Tensor
     if m.x.backward is None and m.y.backward is None:
-        return torch.fft.irfft2(hat, s=m.shape)
-    if m.x.backward is None:
-        return torch.fft.irfft(_on_rows(m.y.backward, hat), n=m.shape[1], dim=-1)
-    if m.y.backward is None:
-        hat = torch.fft.irfft(hat, n=m.shape[0], dim=-2)
-        return hat @ m.x.backward.T
-    return m.y.backward @ hat @ m.x.backward.T
+        field = torch.fft.irfft2(hat, s=m.shape)
+    elif m.x.backward is None:
+        field = torch.fft.irfft(_on_rows(m.y.backward, hat), n=m.shape[1], dim=-1)
+    elif m.y.backward is None:
+        field = torch.fft.irfft(hat, n=m.shape[0], dim=-2) @ m.x.backward.T
+    else:
+        field = m.y.backward @ hat @ m.x.backward.T
+    return field
 
 
 def _on_rows(matrix: Tensor | None, hat: Tensor) -> Tensor:

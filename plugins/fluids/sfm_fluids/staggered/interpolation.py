@@ -88,7 +88,8 @@ def _limited(a: Tensor, b: Tensor) -> Tensor:
 
 def advecting(u: Tensor, v: Tensor) -> FaceValues:
     """Mean velocities through the volumes' sides: U at u_centre and u_corner, V at the v_ ones."""
-    return Linear()(u, v, (1.0, 1.0))
+    means: FaceValues = Linear()(u, v, (1.0, 1.0))
+    return means
 
 
 def advection(

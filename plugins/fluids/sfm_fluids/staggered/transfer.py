@@ -23,7 +23,9 @@ def shifted(field: Tensor, cells: float, dim: int) -> Tensor:
     if n % 2 == 0 and cells != round(cells):
         factor[-1] = 0
     factor = factor.to(hat.dtype)
-    return torch.fft.irfft(hat * (factor if dim == -1 else factor[:, None]), n=n, dim=dim)
+    hat = hat * (factor if dim == -1 else factor[:, None])
+    shifted: Tensor = torch.fft.irfft(hat, n=n, dim=dim)
+    return shifted
 
 
 def faces_from_points(velocity: Tensor) -> tuple[Tensor, Tensor]:

@@ -51,7 +51,8 @@ class Controller:
         if not math.isfinite(error):
             return 0.2
         wish = 0.9 * max(error, 1e-10) ** (-0.7 / pair.ORDER)
-        return min(5.0, max(0.2, wish * max(before, 1e-10) ** (0.4 / pair.ORDER)))
+        factor: float = wish * max(before, 1e-10) ** (0.4 / pair.ORDER)
+        return min(5.0, max(0.2, factor))
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def search(
 
 def _ratio(error: Tensor, before: Tensor, after: Tensor) -> float:
     def norm(x: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(x.reshape(len(x), -1), dim=1)
+        size: Tensor = torch.linalg.vector_norm(x.reshape(len(x), -1), dim=1)
+        return size
 
     scale = torch.maximum(norm(before), norm(after)) + torch.finfo(before.real.dtype).tiny
     return float((norm(error) / scale).max())

@@ -46,7 +46,8 @@ def _decode(data: bytes, encoding: Sequence[dict[str, Any]]) -> np.ndarray:
         if kind not in _STEPS:
             raise InputError(f"BinaryCIF: unknown encoding '{kind}'")
         value = _STEPS[kind](value, step)
-    return value
+    values: np.ndarray = value
+    return values
 
 
 def _byte_array(data: bytes, step: dict[str, Any]) -> np.ndarray:
@@ -54,7 +55,8 @@ def _byte_array(data: bytes, step: dict[str, Any]) -> np.ndarray:
 
 
 def _fixed_point(data: np.ndarray, step: dict[str, Any]) -> np.ndarray:
-    return data.astype(_TYPES[step["srcType"]]) / step["factor"]
+    values: np.ndarray = data.astype(_TYPES[step["srcType"]]) / step["factor"]
+    return values
 
 
 def _run_length(data: np.ndarray, step: dict[str, Any]) -> np.ndarray:
@@ -63,7 +65,8 @@ def _run_length(data: np.ndarray, step: dict[str, Any]) -> np.ndarray:
 
 
 def _delta(data: np.ndarray, step: dict[str, Any]) -> np.ndarray:
-    return step["origin"] + np.cumsum(data, dtype=np.int64)
+    values: np.ndarray = step["origin"] + np.cumsum(data, dtype=np.int64)
+    return values
 
 
 def _integer_packing(data: np.ndarray, step: dict[str, Any]) -> np.ndarray:
@@ -81,10 +84,11 @@ def _string_array(data: bytes, step: dict[str, Any]) -> np.ndarray:
     offsets = _decode(step["offsets"], step["offsetEncoding"])
     text = step["stringData"]
     words = np.array([text[a:b] for a, b in pairwise(offsets)])
-    return words[_decode(data, step["dataEncoding"])]
+    strings: np.ndarray = words[_decode(data, step["dataEncoding"])]
+    return strings
 
 
-_STEPS: dict[str, Callable[..., Any]] = {
+_STEPS: dict[str, Callable[[Any, dict[str, Any]], np.ndarray]] = {
     "ByteArray": _byte_array,
     "FixedPoint": _fixed_point,
     "RunLength": _run_length,

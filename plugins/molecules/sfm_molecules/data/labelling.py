@@ -283,7 +283,8 @@ def _intact(positions: np.ndarray, reference: np.ndarray, bonds: np.ndarray) -> 
     """Bonds have 0.7 to 1.4 times their length in `reference`, and no atoms are in contact."""
 
     def lengths(x: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(x[bonds[:, 0]] - x[bonds[:, 1]], axis=1)
+        length: np.ndarray = np.linalg.norm(x[bonds[:, 0]] - x[bonds[:, 1]], axis=1)
+        return length
 
     ratio = lengths(positions) / lengths(reference)
     distance = np.linalg.norm(positions[:, None] - positions[None], axis=-1)

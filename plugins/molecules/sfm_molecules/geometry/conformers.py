@@ -59,15 +59,16 @@ def force_field(molecule: Mol) -> ForceField | None:
     from rdkit import rdBase
     from rdkit.Chem import rdForceFieldHelpers as fields
 
+    field: ForceField | None = None
     with rdBase.BlockLogs():
         if fields.MMFFHasAllMoleculeParams(molecule):
             types = fields.MMFFGetMoleculeProperties(molecule)
-            return fields.MMFFGetMoleculeForceField(
+            field = fields.MMFFGetMoleculeForceField(
                 molecule, types, ignoreInterfragInteractions=False
             )
-        if fields.UFFHasAllMoleculeParams(molecule):
-            return fields.UFFGetMoleculeForceField(molecule, ignoreInterfragInteractions=False)
-    return None
+        elif fields.UFFHasAllMoleculeParams(molecule):
+            field = fields.UFFGetMoleculeForceField(molecule, ignoreInterfragInteractions=False)
+    return field
 
 
 def geometry(molecule: Mol) -> tuple[np.ndarray, np.ndarray]:

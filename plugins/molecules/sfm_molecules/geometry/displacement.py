@@ -78,4 +78,5 @@ def _rigid(positions: np.ndarray) -> np.ndarray:
     columns += [np.cross(axis, centred).ravel() for axis in np.eye(3)]
     left, size, _ = np.linalg.svd(np.stack(columns, axis=1), full_matrices=False)
     left = left[:, size > 1e-3 * size.max()]
-    return left @ left.T
+    projector: np.ndarray = left @ left.T
+    return projector

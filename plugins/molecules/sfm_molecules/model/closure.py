@@ -94,7 +94,9 @@ class MoleculeClosure(nn.Module):
         rows = tokens.conditions.tolist()
         stated = [dict(zip(encoder.conditions, row, strict=True)) for row in rows]
         self.guard.check(tokens, stated, ("energy",))
-        return self.model({self.part: tokens}, {self.part: ("energy",)})[self.part]["energy"]
+        values = self.model({self.part: tokens}, {self.part: ("energy",)})[self.part]
+        energy: Tensor = values["energy"]
+        return energy
 
     def _condition(self, name: str, conditions: Mapping[str, Tensor], n: int) -> Tensor:
         """(S,) a condition of each system."""

@@ -38,7 +38,8 @@ class ChargeFlow(nn.Module):
         a, b = self.pairing(features.scalars).chunk(2, dim=-1)
         flow = p[receiver] - p[sender]
         flow = flow + (a[receiver] * b[sender]).sum(-1) - (a[sender] * b[receiver]).sum(-1)
-        return p.new_zeros(p.shape).index_add(0, receiver, weight * flow)
+        charges: Tensor = p.new_zeros(p.shape).index_add(0, receiver, weight * flow)
+        return charges
 
 
 class Charges(Head):
@@ -55,7 +56,8 @@ class Charges(Head):
 
     def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
         total = inputs.conditions[:, CHARGE] / inputs.counts()
-        return self.flow(features, inputs) + total[inputs.system]
+        charges: Tensor = self.flow(features, inputs) + total[inputs.system]
+        return charges
 
 
 class Dipole(Head):

@@ -60,4 +60,5 @@ def icosahedron(sigma: float = ARGON_SIGMA) -> np.ndarray:
     first, second = np.triu_indices(13, 1)
     lengths = np.linalg.norm(shape[first] - shape[second], axis=1)
     radius = sigma * (2 * (lengths**-12).sum() / (lengths**-6).sum()) ** (1 / 6)
-    return radius * shape
+    positions: np.ndarray = radius * shape
+    return positions

@@ -137,7 +137,8 @@ def _inversion(x: Tensor, values: Tensor) -> Tensor:
     square = (normal * out).sum(-1).square()
     square = square / (normal.square().sum(-1) * out.square().sum(-1))
     cosine = (1 - square).clamp_min(1e-12).sqrt()  # of w, the angle of `out` with the plane
-    return constant * (c0 + c1 * cosine + c2 * (2 * cosine.square() - 1))
+    energy: Tensor = constant * (c0 + c1 * cosine + c2 * (2 * cosine.square() - 1))
+    return energy
 
 
 def _pair(x: Tensor, values: Tensor) -> Tensor:
