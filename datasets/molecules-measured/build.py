@@ -1,0 +1,17 @@
+"""Build `molecules-measured` from its archives; see README.md beside this file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sfm_molecules.data import building
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Options: `--size`, `--workers`, `--seed`, `--out`."""
+    building.main("molecules-measured", Path(__file__).resolve().parent, argv)
+
+
+if __name__ == "__main__":
+    main()
