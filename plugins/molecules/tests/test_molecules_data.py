@@ -230,7 +230,13 @@ def test_displacements_have_the_variance_of_the_harmonic_ensemble():
 
 
 @pytest.mark.parametrize(
-    "spec", [specs.MOLECULES_XTB, specs.MOLECULES_XTB_WIDE, specs.POLARIZABILITY_DFT]
+    "spec",
+    [
+        specs.MOLECULES_XTB,
+        specs.MOLECULES_XTB_WIDE,
+        specs.MOLECULES_MEASURED,
+        specs.POLARIZABILITY_DFT,
+    ],
 )
 def test_bundled_dataset_is_what_its_spec_says(spec: DatasetSpec):
     parts = {
@@ -255,13 +261,26 @@ def test_no_molecule_is_in_two_splits_and_the_held_out_ones_are_in_none():
         return found
 
     pretraining = groups(specs.MOLECULES_XTB.folder)
-    wide = groups(specs.MOLECULES_XTB_WIDE.folder)
-    assert all(pretraining.get(name, splits) == splits for name, splits in wide.items())
-    pretraining |= wide
+    for spec in (specs.MOLECULES_XTB_WIDE, specs.MOLECULES_MEASURED):
+        more = groups(spec.folder)
+        assert all(pretraining.get(name, splits) == splits for name, splits in more.items())
+        pretraining |= more
     held_out = groups(specs.POLARIZABILITY_DFT.folder)
     assert len(pretraining) > 3000
     assert all(len(splits) == 1 for splits in (*pretraining.values(), *held_out.values()))
     assert not pretraining.keys() & held_out.keys()
+
+
+def test_measured_values_are_those_of_handbooks():
+    """Acrylic acid: CRC Handbook of Chemistry and Physics, 97th edition (12.5 and 141 degrees);
+    partition coefficient of C. Hansch, A. Leo, D. Hoekman, Exploring QSAR (1995)."""
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(specs.MOLECULES_MEASURED.folder / "data").to_pylist()
+    (acid,) = (row for row in rows if row["group"] == "C=CC(=O)O")
+    assert acid["melting_temperature[K]@experiment"] == pytest.approx(285.7, abs=1)
+    assert acid["boiling_temperature[K]@experiment"] == pytest.approx(414.2, abs=1)
+    assert acid["log_octanol_water[1]@experiment"] == pytest.approx(0.35, abs=0.01)
 
 
 def test_metrics():

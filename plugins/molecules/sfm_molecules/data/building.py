@@ -210,7 +210,8 @@ def build_measured(out: Path, size: int, workers: int, seed: int) -> list[Path]:
     found: dict[str, dict[str, float]] = {}
     for number, values in sorted(measured(read).items()):
         smiles = canonical(names.get(number, ""), **WIDE)
-        if smiles is not None and smiles not in held_out:
+        # without carbon, registry and SMILES too often mean different things (an acid, its gas)
+        if smiles is not None and smiles not in held_out and _has_carbon(smiles):
             found.setdefault(smiles, {}).update(values)
     table = sorted(found.items(), key=lambda item: (_atoms(item[0]), item[0]))
     labelled = (
@@ -297,6 +298,10 @@ def _counted(
         with suppress(InputError):  # a few aromatic strings that rdkit writes it cannot read
             found[key] = _atoms(key)
     return found
+
+
+def _has_carbon(smiles: str) -> bool:
+    return any(atom.GetAtomicNum() == 6 for atom in parse_smiles(smiles).GetAtoms())
 
 
 def _atoms(smiles: str) -> int:
