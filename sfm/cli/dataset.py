@@ -229,8 +229,8 @@ def _items(arguments: argparse.Namespace) -> Any:
     from dataclasses import replace
 
     from sfm.data.convert import read_items
-    from sfm.data.label_names import unused
-    from sfm.errors import InputError, InputWarning
+    from sfm.data.label_names import for_files, unused
+    from sfm.errors import InputWarning
     from sfm.registry import find
 
     source, names = arguments.input, names_of(arguments)
@@ -241,7 +241,7 @@ def _items(arguments: argparse.Namespace) -> Any:
         spec = find("datasets", source).load()
         items = read_items(spec.folder, length_unit=spec.length_unit)
     if names and not path.is_file():
-        raise InputError(f"{source}: --key and --unit are for files; a dataset's columns have both")
+        raise for_files(source)
     samples = [item.sample for item in items]
     if names:
         samples = names.apply(samples, source)
@@ -256,8 +256,9 @@ def convert_one(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from sfm.cli.output import emit, emit_json
-    from sfm.data.convert import write_items
+    from sfm.data.convert import refuse_target, write_items
 
+    refuse_target(arguments.output)
     items = _items(arguments)
     if arguments.level:
         items = [

@@ -45,9 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     from sfm.cli.inputs import refuse_missing_input
     from sfm.cli.output import emit, emit_json, input_warnings, warn
-    from sfm.cli.results import write_arrays
+    from sfm.cli.results import refuse_no_arrays, write_arrays
 
     refuse_missing_input(arguments.input)
+    refuse_no_arrays(arguments.output)
     from sfm.model import FoundationModel
 
     model = FoundationModel.from_pretrained(arguments.model)

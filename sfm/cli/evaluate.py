@@ -25,7 +25,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--level", help="level of theory at which to ask the model")
     parser.add_argument("--encoder", help="which encoder, where several fit")
     parser.add_argument("--max-samples", type=int, help="at most this many systems of each")
-    parser.add_argument("--plot", type=Path, metavar="DIR", help="parity plots go here")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE|DIR", help="parity plots: a .png, or DIR/parity.png"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.epilog = "example: sfm evaluate sfm-tiny --data crystals/crystals-forces --plot plots"
     parser.set_defaults(handler=run)
@@ -36,8 +38,11 @@ def run(arguments: argparse.Namespace) -> int:
     from sfm.cli.inputs import refuse_missing_data
     from sfm.cli.output import emit_json, note, warn
     from sfm.cli.pretrain import show_metrics
-    from sfm.data.atomic import atomic
+    from sfm.data.atomic import atomic, refuse_unwritable
 
+    plot = None if arguments.plot is None else _picture(arguments.plot)
+    if plot is not None:
+        refuse_unwritable(plot)
     for data in arguments.data or ():
         refuse_missing_data(data)
     note(f"loading {arguments.model}")
@@ -47,9 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     model = FoundationModel.from_pretrained(arguments.model)
     metrics, points, warnings = _evaluate(model, arguments)
     rows = [m.to_dict() for m in metrics]
-    plot = None
-    if arguments.plot:
-        plot = arguments.plot / "parity.png"
+    if plot is not None:
         with atomic(plot) as scratch:
             plot_parity(points, metrics, scratch)
         note(f"wrote {plot}")
@@ -60,6 +63,21 @@ def run(arguments: argparse.Namespace) -> int:
         show_metrics(rows)
         warn(warnings)
     return 0
+
+
+def _picture(path: Path) -> Path:
+    """The file of the parity plots.
+
+    Raises:
+        InputError: it is to be of another format than PNG.
+    """
+    from sfm.errors import InputError
+
+    if path.suffix.lower() == ".png" and not path.is_dir():
+        return path
+    if path.suffix and not path.is_dir():
+        raise InputError(f"{path}: draw to .png, not '{path.suffix}', or name a folder")
+    return path / "parity.png"
 
 
 def _evaluate(

@@ -1,4 +1,4 @@
-"""`--key` and `--unit`: what a file calls its labels, and in which units they are."""
+"""`--key`, `--unit` and `--voigt`: names, units and order of the labels of a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def add_names(parser: argparse.ArgumentParser) -> None:
-    """The two flags; `names_of` reads them."""
+    """The flags; `names_of` reads them."""
     parser.add_argument(
         "--key",
         action="append",
@@ -25,16 +25,22 @@ def add_names(parser: argparse.ArgumentParser) -> None:
         metavar="QUANTITY=UNIT",
         help="a label's unit in the file: energy=kcal/mol, stress=-kbar (opposite sign)",
     )
+    parser.add_argument(
+        "--voigt",
+        metavar="ORDER",
+        help="order of the six numbers of a stress or virial in the file: xx,yy,zz,xy,yz,zx as "
+        "VASP prints them (default: xx,yy,zz,yz,xz,xy)",
+    )
 
 
 def names_of(arguments: argparse.Namespace) -> LabelNames | None:
-    """What `--key` and `--unit` say.
+    """What the flags say.
 
     Raises:
-        InputError: not of the form `a=b`, an unknown quantity or unit.
+        InputError: not of the form `a=b`, an unknown quantity, unit or order.
     """
-    if not (arguments.key or arguments.unit):
+    if not (arguments.key or arguments.unit or arguments.voigt is not None):
         return None
     from sfm.data.label_names import LabelNames
 
-    return LabelNames.parse(arguments.key, arguments.unit)
+    return LabelNames.parse(arguments.key, arguments.unit, arguments.voigt)

@@ -8,6 +8,8 @@ from typing import Any
 
 from sfm.cli.rows import add_skip, skipping
 
+XYZ = (".extxyz", ".xyz")
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `sfm predict`."""
@@ -36,8 +38,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Predict and print."""
     from sfm.cli.inputs import refuse_missing_input
     from sfm.cli.output import emit_json, input_warnings, note, warn
+    from sfm.cli.results import refuse_no_arrays
 
     refuse_missing_input(arguments.input)
+    if arguments.output:
+        refuse_no_arrays(arguments.output, *XYZ)
     note(f"loading {arguments.model}")
     from sfm.model import FoundationModel
 
@@ -117,7 +122,7 @@ def _write(path: Path, predictions: list[Any]) -> None:
     from sfm.cli.output import note
     from sfm.cli.results import write_arrays
 
-    if path.suffix.lower() in (".extxyz", ".xyz"):
+    if path.suffix.lower() in XYZ:
         from sfm.data.extxyz import write_extxyz
 
         write_extxyz(path, [_labelled(p) for p in predictions])

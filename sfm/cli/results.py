@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sfm.data.atomic import atomic
+from sfm.data.atomic import atomic, refuse_unwritable
 from sfm.errors import InputError
 
 PRINTED = 64  # numbers; a larger array goes to a file
@@ -60,17 +60,32 @@ def quantity(
     return entry
 
 
+def refuse_no_arrays(path: Path, *others: str) -> None:
+    """Of a file that arrays are to go to, before they are made.
+
+    Args:
+        path: the file.
+        others: suffixes of other formats that are written.
+
+    Raises:
+        InputError: another suffix, or a place that cannot be written.
+    """
+    suffix, known = path.suffix.lower(), (*ARRAY_FILES, *others)
+    if suffix not in known:
+        raise InputError(f"{path}: arrays go to {', '.join(known)} files, not '{suffix}'")
+    refuse_unwritable(path)
+
+
 def write_arrays(path: Path, arrays: Mapping[str, Any], units: Mapping[str, str]) -> None:
     """Arrays by name into `.npz` or HDF5, their units beside them.
 
     In `.npz` the unit of `energy` is the string array `energy.unit`; in HDF5 it is an attribute.
 
     Raises:
-        InputError: another suffix.
+        InputError: another suffix, or a place that cannot be written.
     """
+    refuse_no_arrays(path)
     suffix = path.suffix.lower()
-    if suffix not in ARRAY_FILES:
-        raise InputError(f"{path}: arrays go to {', '.join(ARRAY_FILES)} files, not '{suffix}'")
     plain = {name: as_array(value) for name, value in arrays.items()}
     with atomic(path) as scratch:
         if suffix == ".npz":

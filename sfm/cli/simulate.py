@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from sfm.cli.output import emit, emit_json, input_warnings, note, warn
     from sfm.cli.run_report import print_report, run_report, unprinted
     from sfm.cli.values import parse_settings
+    from sfm.data.atomic import refuse_unwritable
     from sfm.registry import find
 
     refuse_missing(arguments.input)
@@ -83,8 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     steps = simulator.default_steps if arguments.steps is None else arguments.steps
     for path in (arguments.output, arguments.plot):
         if path is not None:
-            with _named(path):  # nothing yet: a place that cannot be written is refused here
-                pass
+            refuse_unwritable(path)
     many = "at most " if steps and simulator.converged(state) is not None else ""
     note(f"{part.full_name}: {many}{steps} steps")
     with input_warnings(told):

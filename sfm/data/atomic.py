@@ -58,6 +58,12 @@ def atomic(path: str | Path) -> Iterator[Path]:
                 os.replace(inner, target)
 
 
+def refuse_unwritable(path: str | Path) -> None:
+    """Before the work whose result goes there; errors as `atomic`."""
+    with atomic(path):  # nothing yet
+        pass
+
+
 def flush(path: Path) -> None:
     """Bring a file or folder to the disk, so that a rename after it never shows an empty one."""
     if os.name == "nt":  # neither folders nor files opened for reading can be flushed there

@@ -23,12 +23,12 @@ import numpy as np
 from sfm.data.force_matching import stress_from_forces
 from sfm.data.sample import Sample
 from sfm.data.unit_factors import as_if, explained_by
+from sfm.data.voigt import wrong_order
 
 NEAR = 0.6  # angstrom, root mean square displacement within a pair
 STRAIN = 0.1
 PAIRS = 400
 SURE = 8.0  # standard errors
-SHEAR = ("yz", "xz", "xy")  # Voigt's order
 FITTED = 40  # systems for the pair potential
 ALIKE = 0.6  # correlation of shear stresses that tells something
 
@@ -114,8 +114,7 @@ def _shear_against_forces(samples: Sequence[Sample]) -> str | None:
         return None
     text = []
     if best != (0, 1, 2) and abs(alike[best]) > abs(alike[0, 1, 2]) + 0.3:
-        names = " ".join(SHEAR[k] for k in best)
-        text.append(f"the shear components of 'stress' stand in the order {names}, not yz xz xy")
+        text.append(wrong_order(best))
     else:
         best = (0, 1, 2)
     negative = alike[best] < -ALIKE

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sfm.data.atomic import atomic
+from sfm.data.atomic import atomic, refuse_unwritable
 from sfm.data.elements import NUMBERS
 from sfm.data.extxyz import MARK, read_extxyz, version, write_extxyz
 from sfm.data.sample import Sample
@@ -148,23 +148,35 @@ def _unpack(head: dict[str, Any], number: int, file: Any) -> Item:
 # ------------------------------------------------------------------ writing
 
 
+def refuse_target(target: str | Path) -> None:
+    """Of a place that `write_items` is to write to, before its items are made.
+
+    Raises:
+        InputError: another suffix, or a file that cannot be written.
+    """
+    path = Path(target)
+    if path.suffix.lower() in (*XYZ, ".npz"):
+        refuse_unwritable(path)
+    elif path.suffix:
+        raise InputError(
+            f"{path}: cannot write '{path.suffix}'; give .extxyz, .npz, or a folder's name"
+        )
+
+
 def write_items(target: str | Path, items: Sequence[Item], *, name: str | None = None) -> None:
     """Write to `.extxyz`, `.npz`, or (a path without suffix) a dataset folder.
 
     Raises:
         InputError: another suffix, or something that the format cannot hold.
     """
+    refuse_target(target)
     path = Path(target)
     if path.suffix.lower() in XYZ:
         write_extxyz(path, [i.sample for i in items], [i.split for i in items])
     elif path.suffix.lower() == ".npz":
         write_npz(path, items)
-    elif path.suffix == "":
-        write_folder(path, items, name=name)
     else:
-        raise InputError(
-            f"{path}: cannot write '{path.suffix}'; give .extxyz, .npz, or a folder's name"
-        )
+        write_folder(path, items, name=name)
 
 
 def _head(sample: Sample, split: str | None) -> dict[str, Any]:

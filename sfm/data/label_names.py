@@ -1,9 +1,10 @@
 """What a file calls a quantity, and in which unit it is there.
 
 `--key energy=REF_energy --unit energy=kcal/mol`: the label `energy` is the file's `REF_energy`, in
-kcal/mol. A unit may have a sign, `stress=-kbar`, as VASP prints the pressure tensor. A key that
-says `virial` is one: the stress is minus the virial over the volume (the convention of extended XYZ
-files of GAP, MACE and NequIP).
+kcal/mol. A unit may have a sign, `stress=-kbar`, as VASP prints the pressure tensor; `--voigt
+xx,yy,zz,xy,yz,zx`: the six numbers of its stress stand in that order, VASP's too. A key that says
+`virial` is one: the stress is minus the virial over the volume (the convention of GAP, MACE and
+NequIP).
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sfm.data.sample import Sample
+from sfm.data.voigt import parse_order, reordered
 from sfm.errors import InputError, InputWarning, did_you_mean
 from sfm.quantity import Quantity
 
@@ -39,6 +42,8 @@ class LabelNames:
         keys: name in the file by quantity.
         units: unit in the file by quantity, as `pint` reads it, a minus sign in front for the
             opposite sign; the canonical one where it is not named.
+        voigt: what the six numbers of a stress or virial in the file are, in their order there;
+            empty for Voigt's own.
 
     Raises:
         InputError: an unknown quantity, or a unit of something else.
@@ -46,6 +51,7 @@ class LabelNames:
 
     keys: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    voigt: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         table = _quantities()
@@ -56,20 +62,27 @@ class LabelNames:
             _factor(unit, "eV" if virial else table[name].unit)
 
     def __bool__(self) -> bool:
-        return bool(self.keys or self.units)
+        return bool(self.keys or self.units or self.voigt)
 
     @classmethod
-    def parse(cls, keys: Iterable[str], units: Iterable[str]) -> LabelNames:
-        """From `energy=REF_energy` and `energy=kcal/mol`.
+    def parse(
+        cls, keys: Iterable[str], units: Iterable[str], voigt: str | None = None
+    ) -> LabelNames:
+        """From `energy=REF_energy`, `energy=kcal/mol` and `xx,yy,zz,xy,yz,zx`.
 
         Raises:
-            InputError: no `=`, or a quantity named twice.
+            InputError: no `=`, a quantity named twice, or an order that is none.
         """
-        return cls(_pairs(keys, "--key", "REF_energy"), _pairs(units, "--unit", "kcal/mol"))
+        return cls(
+            _pairs(keys, "--key", "REF_energy"),
+            _pairs(units, "--unit", "kcal/mol"),
+            parse_order(voigt) if voigt is not None else (),
+        )
 
-    def to_dict(self) -> dict[str, dict[str, str]]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
-        return {"keys": dict(self.keys), "units": dict(self.units)}
+        said: dict[str, Any] = {"keys": dict(self.keys), "units": dict(self.units)}
+        return said | ({"voigt": list(self.voigt)} if self.voigt else {})
 
     def apply(self, samples: Sequence[Sample], source: str) -> list[Sample]:
         """The samples with their labels under our names and in our units.
@@ -91,7 +104,10 @@ class LabelNames:
         for name in self.units:
             if name not in self.keys and not any(name in s.labels for s in samples):
                 raise InputError(f"{source}: --unit {name}=..., but it has no label '{name}'")
-        return [self._one(s) for s in samples]
+        changed = [self._one(s) for s in samples]
+        if self.voigt and not any("stress" in s.labels for s in changed):
+            raise InputError(f"{source}: --voigt, but it has no label 'stress' to reorder")
+        return changed
 
     def _one(self, sample: Sample) -> Sample:
         table = _quantities()
@@ -107,6 +123,8 @@ class LabelNames:
             if name in labels:
                 virial = "virial" in self.keys.get(name, "").lower()
                 labels[name] = labels[name] * _factor(unit, "eV" if virial else table[name].unit)
+        if self.voigt and "stress" in labels:
+            labels["stress"] = reordered(np.asarray(labels["stress"]), self.voigt, sample.id)
         return sample.replace(labels=labels, extras=extras)
 
 
@@ -210,6 +228,14 @@ def unused(samples: Sequence[Sample]) -> str:
     flags = flags_for(samples)
     advice = f" ({' '.join(flags)} would take them as labels)" if flags else ""
     return f"not used: {', '.join(names)}{advice}"
+
+
+def for_files(source: str | Path) -> InputError:
+    """The refusal of names for a dataset."""
+    return InputError(
+        f"{source}: --key, --unit and --voigt are for files; a dataset's columns have names and "
+        "units"
+    )
 
 
 def no_labels(samples: Sequence[Sample], source: str) -> InputError:

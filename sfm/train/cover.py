@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from sfm.config import ModelConfig, Target
 from sfm.config.coverage import Coverage, coverage_of, replaced
 from sfm.data.covering import Survey
+from sfm.data.rows import row, rows_left_out
 from sfm.data.sample import Sample
-from sfm.errors import InputWarning
+from sfm.errors import InputWarning, OutsideError
 from sfm.model import FoundationModel
 from sfm.model.guard import Guard
 from sfm.nn.encoder import PointEncoder
@@ -80,23 +81,34 @@ def cover(
     model.cover(c for c in found if c.context not in untold)
 
 
-def tell_outside(
+def answerable(
     model: FoundationModel, part: str, level: str, samples: Sequence[Sample], name: str
-) -> None:
-    """Warn in one line of those samples that a prediction at `level` would refuse.
+) -> list[Sample]:
+    """The samples that the model can be asked for at `level`.
+
+    One line warns of those that a prediction would refuse; within `sfm.data.rows.collecting` they
+    are left out, as in predictions, and so are those that the encoder cannot take.
 
     Raises:
-        InputError: a token that is no atom, or two atoms at one place.
+        RowError: a token that is no atom, two atoms at one place, or a sample that the encoder
+            refuses.
     """
     guard = Guard(model, part, level)
-    outside, first = 0, ""
-    for sample in samples if guard.atoms else ():
-        tokens = model.tokenize(part, [sample], level)
-        (found,) = guard.findings(tokens, [sample.conditions])
-        refused = [one for one in found if one.refused and one.quantity is None]
-        if refused:
-            outside += 1
-            first = first or f"{sample.id}: {refused[0].text}"
+    skipped = rows_left_out()
+    if skipped is None and not guard.atoms:
+        return list(samples)
+    kept, outside, first = [], 0, ""
+    for sample in samples:
+        with row():
+            tokens = model.tokenize(part, [sample], level)
+            (found,) = guard.findings(tokens, [sample.conditions])
+            refused = [one for one in found if one.refused and one.quantity is None]
+            if refused and skipped is not None:
+                raise OutsideError(f"{sample.id}: {refused[0].text}")
+            if refused:
+                outside += 1
+                first = first or f"{sample.id}: {refused[0].text}"
+            kept.append(sample)
     if outside:
         warnings.warn(
             f"{name}: {outside} of {len(samples)} systems lie outside the training data of "
@@ -104,3 +116,4 @@ def tell_outside(
             InputWarning,
             stacklevel=2,
         )
+    return kept

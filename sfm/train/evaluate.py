@@ -11,6 +11,7 @@ import torch
 
 from sfm.data.batching import row_counts
 from sfm.data.label_names import LabelNames
+from sfm.data.rows import RowError, leave_out, rows_left_out
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.model import FoundationModel
@@ -19,7 +20,7 @@ from sfm.nn.references import fit_references
 from sfm.progress import report
 from sfm.quantity import Quantity
 from sfm.registry import find
-from sfm.train.cover import tell_outside
+from sfm.train.cover import answerable
 from sfm.train.data import INFERENCE, Tokenizer, pack
 from sfm.train.label_checks import check_labels
 from sfm.train.sources import Source, open_source
@@ -144,7 +145,8 @@ def evaluate(
         names: what a file calls its labels, and their units there.
 
     Labels that look like another unit or sign are an `InputWarning`, and so are systems outside the
-    model's training data.
+    model's training data. Within `sfm.data.rows.collecting`, systems that cannot be read or asked
+    for, that lie outside, or whose prediction is not finite are left out.
 
     Raises:
         InputError: nothing to compare: no labels that the model can say; or labels of one quantity
@@ -170,12 +172,16 @@ def evaluate(
             own = _of_level(samples, one)
             if asked and own:
                 if not isinstance(data, TaskData):
-                    tell_outside(model, task.encoder, one, own, task.name)
+                    own = answerable(model, task.encoder, one, own, task.name)
+                if not own:
+                    continue
                 same = _of_level(train, one)
                 found, kept = _evaluate_level(model, task, one, asked, own, same, split)
                 metrics += found
                 points |= kept
     if not metrics:
+        if skipped := rows_left_out():
+            raise InputError(f"no row of the data can be used; {skipped.rows[0]}")
         raise InputError("nothing to evaluate: no sample has a label that the model can say")
     return Evaluation(metrics, points)
 
@@ -253,13 +259,13 @@ def _evaluate_level(
     split: str,
 ) -> tuple[list[Metric], dict[str, tuple[np.ndarray, np.ndarray]]]:
     part = task.encoder
-    predicted, labels, tokens = _predict(model, task, names, samples)
+    predicted, labels, tokens, asked = _predict(model, task, names, samples)
     metrics, points = [], {}
     for name in names:
         if not labels[name]:
             continue
         quantity = model.config.quantities[name]
-        known = [s for s in samples if name in s.labels]
+        known = asked[name]
         learned = [s for s in train if name in s.labels]
         text, base = baseline_of(model, part, level, quantity, known, labels[name], learned)
         metric, kept = _metric(quantity, predicted[name], labels[name], base, tokens[name])
@@ -289,8 +295,13 @@ def _predict(
     task: TaskData,
     names: Sequence[str],
     samples: Sequence[Sample],
-) -> tuple[dict[str, list[Any]], dict[str, list[Any]], dict[str, list[Any]]]:
-    """Rows of predictions and labels, (rows, dim), and token counts, of the labelled systems."""
+) -> tuple[dict[str, list[Any]], ...]:
+    """By quantity, of its labelled systems: predictions and labels, (rows, dim); token counts; the
+    samples.
+
+    Raises:
+        RunError: a prediction is not finite, and no such rows are left out.
+    """
     tokenizer = Tokenizer(model, [task], 1)
     items = [tokenizer.make(0, s) for s in samples]
     # consecutive systems keep their order: there is only one context
@@ -298,7 +309,8 @@ def _predict(
     predicted: dict[str, list[Any]] = {n: [] for n in names}
     labels: dict[str, list[Any]] = {n: [] for n in names}
     counts: dict[str, list[Any]] = {n: [] for n in names}
-    part = task.encoder
+    asked: dict[str, list[Any]] = {n: [] for n in names}
+    part, first = task.encoder, 0
     for done, batch in enumerate(batches):
         report(f"{task.name}: evaluating, batch", done, len(batches))
         batch = batch.to(model.device)
@@ -311,19 +323,25 @@ def _predict(
                 continue
             rows = row_counts(model.config.quantities[name], tokens).tolist()
             flat = values[name].detach().double().reshape(len(own.values), -1)
+            size = tokens.counts().tolist()
             for i, (p, y) in enumerate(zip(flat.split(rows), own.values.split(rows), strict=True)):
                 if not bool(own.mask[i]):
                     continue
                 if not torch.isfinite(p).all():
-                    raise RunError(
-                        f"{tokens.ids[i]}: the predicted '{name}' is not a finite number"
-                    )
+                    _not_finite(f"{tokens.ids[i]}: the predicted '{name}' is not a finite number")
+                    continue
                 predicted[name].append(p.cpu().numpy())
                 labels[name].append(y.cpu().numpy())
-            counts[name] += [
-                n for n, has in zip(tokens.counts().tolist(), own.mask.tolist(), strict=True) if has
-            ]
-    return predicted, labels, counts
+                counts[name].append(size[i])
+                asked[name].append(samples[first + i])
+        first += tokens.n_systems
+    return predicted, labels, counts, asked
+
+
+def _not_finite(text: str) -> None:
+    if rows_left_out() is None:
+        raise RunError(text)
+    leave_out(RowError(text))
 
 
 def _metric(

@@ -19,6 +19,7 @@ from sfm.data.composition import wrong_energy_unit
 from sfm.data.consistency import consistency
 from sfm.data.sample import Sample
 from sfm.data.unit_factors import as_if, candidates, explained_by
+from sfm.data.voigt import wrong_order
 from sfm.errors import InputError, InputWarning, SfmError
 from sfm.model import FoundationModel
 from sfm.nn.derive import DERIVED
@@ -59,8 +60,8 @@ def check_labels(
         warnings.warn(f"{task.name}: {said}; taken as they are", InputWarning, stacklevel=2)
         return
     raise InputError(
-        f"{task.name}: {said}. Give --unit QUANTITY=UNIT (a minus sign in front of the unit for "
-        "the opposite sign), or --trust-labels if they are right"
+        f"{task.name}: {said}. Give the flag (a minus sign in front of a unit for the opposite "
+        "sign), or --trust-labels if they are right"
     )
 
 
@@ -153,7 +154,7 @@ def compare(  # noqa: C901
     name = quantity.name
     text = []
     if name == "stress" and (order := _voigt_order(labels, predicted)):
-        return f"the shear components of 'stress' stand in the order {order}, not yz xz xy"
+        return order
     alike = float((y * p).mean()) / (sizes[0] * sizes[1])
     if abs(alike) < ALIKE:
         return ""
@@ -197,4 +198,4 @@ def _voigt_order(labels: Sequence[np.ndarray], predicted: Sequence[np.ndarray]) 
     best = max(alike, key=lambda o: abs(alike[o]))
     if abs(alike[best]) < ALIKE or abs(alike[best]) < abs(alike[0, 1, 2]) + 0.3:
         return ""
-    return " ".join(("yz", "xz", "xy")[k] for k in best)
+    return wrong_order(best)

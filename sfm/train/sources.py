@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sfm.data.label_names import LabelNames, no_labels, unused
+from sfm.data.label_names import LabelNames, for_files, no_labels, unused
 from sfm.data.readers import read_object
 from sfm.data.sample import Sample
 from sfm.data.splits import SPLITS, assign
@@ -136,7 +136,7 @@ def open_source(data: Any, *, whole: bool = True, names: LabelNames | None = Non
 
 def _refuse(names: LabelNames | None, data: str | Path) -> None:
     if names:
-        raise InputError(f"{data}: --key and --unit are for files; a dataset's columns have both")
+        raise for_files(data)
 
 
 def _of_levels(samples: Sequence[Sample], levels: Collection[str]) -> Sequence[Sample]:
