@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sfm.data.conditions import is_moment, meaning, read_conditions
+from sfm.data.conditions import bare, is_moment, meaning, read_conditions
 from sfm.data.sample import Sample
 from sfm.errors import InputError, InputWarning
+from sfm.units import factor
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -47,15 +48,17 @@ def said(atoms: Atoms, name: str) -> Said:
     Charge and spin come from `info`, whatever they are called (`sfm.data.conditions`), from
     initial charges and magnetic moments, and from the total moment of a stored calculation.
 
+    Velocities are the momenta over the masses, or a column `velocities` whose unit `info` states.
+
     Raises:
         InputError: as `read_conditions`; atoms fixed along lattice vectors that are no Cartesian
-            axes.
+            axes; a unit that is none of velocities.
     """
     return Said(
         conditions=conditions(atoms, name),
         masses=atoms.get_masses() if atoms.has("masses") else None,
         fixed=_fixed(atoms, name),
-        velocities=_velocities(atoms),
+        velocities=_velocities(atoms, name),
     )
 
 
@@ -115,12 +118,16 @@ _ARRAYS = [
     "id",
     "initial_charges",
     "initial_magmoms",
+    "bfactor",
+    "residuenumbers",
 ]
 # text that names or describes a frame, and says nothing of its physics
 _DESCRIBING = (
     "author", "comment", "config_type", "date", "formula", "inchi", "label", "name", "note",
     "program", "smiles", "source", "title", "unique_id", "uid",
 )  # fmt: skip
+_VELOCITIES = ("v", "vel", "velo", "velocity", "velocities")
+_VELOCITY_UNITS = tuple(f"{v}{u}" for v in _VELOCITIES[1:] for u in ("unit", "units"))
 _INFO = ["level", "id", "key_value_pairs", "data", "unit_cell", "spacegroup", "residuenumbers"]
 
 
@@ -135,12 +142,19 @@ def extras(atoms: Atoms, used: Collection[str]) -> dict[str, np.ndarray]:
     """
     results = getattr(atoms.calc, "results", None) or {}
     pairs = atoms.info.get("key_value_pairs")
+    moving = velocity_column(atoms)
+    taken = {moving[0]} if moving else set()
+    if moving:
+        taken |= {k for k in atoms.info if bare(k) in _VELOCITY_UNITS}
     stated = {
         **{k: v for k, v in atoms.arrays.items() if k not in _ARRAYS},
         **(pairs if isinstance(pairs, dict) else {}),
         **{k: v for k, v in atoms.info.items() if k not in _INFO},
         **{k: v for k, v in results.items() if k not in used and v is not None},
     }
+    if np.all(atoms.arrays.get("occupancy", 1) == 1):  # of a PDB file: every atom is there
+        taken.add("occupancy")
+    stated = {k: v for k, v in stated.items() if k not in taken}
     found = {}
     words = [str(key) for key, value in stated.items() if isinstance(value, str)]
     text = [key for key in words if meaning(key) is None and key.lower() not in _DESCRIBING]
@@ -214,12 +228,30 @@ def _collinear(atoms: Atoms) -> np.ndarray | None:
     return np.array([np.linalg.norm(moments.sum(0))])  # of vectors, the length of the sum
 
 
-def _velocities(atoms: Atoms) -> np.ndarray | None:
+def _velocities(atoms: Atoms, name: str) -> np.ndarray | None:
     from ase import units
 
+    found = velocity_column(atoms)
+    if found is not None:
+        key, unit = found
+        value = np.asarray(atoms.arrays[key], dtype=np.float64)
+        try:
+            scale = factor(unit, "angstrom/fs")
+        except InputError as error:
+            raise InputError(f"{name}: {key}: {error}") from None
+        if value.shape != (len(atoms), 3):
+            raise InputError(f"{name}: {key} has shape {value.shape}, not ({len(atoms)}, 3)")
+        return value * scale
     if not atoms.has("momenta") or not np.any(atoms.get_momenta()):
         return None
     return np.asarray(atoms.get_velocities() * units.fs, dtype=np.float64)
+
+
+def velocity_column(atoms: Atoms) -> tuple[str, str] | None:
+    """Name and unit of a column of velocities; None where no unit is stated for one."""
+    units = [str(v) for k, v in atoms.info.items() if bare(k) in _VELOCITY_UNITS]
+    keys = [k for k in atoms.arrays if bare(k) in _VELOCITIES]
+    return (keys[0], units[0]) if keys and units else None
 
 
 def _fixed(atoms: Atoms, name: str) -> np.ndarray | None:

@@ -48,13 +48,13 @@ def meaning(key: str) -> str | None:
     >>> meaning("Spin_Multiplicity"), meaning("total-charge"), meaning("energy")
     ('spin', 'charge', None)
     """
-    kind = _KINDS.get(_bare(key))
+    kind = _KINDS.get(bare(key))
     return "spin" if kind in _SPINS else kind
 
 
 def is_moment(key: str) -> bool:
     """Whether the key states a total magnetic moment."""
-    return _KINDS.get(_bare(key)) == "moment"
+    return _KINDS.get(bare(key)) == "moment"
 
 
 def read_conditions(
@@ -142,11 +142,11 @@ def check_conditions(conditions: Mapping[str, float], types: np.ndarray, name: s
 def _say_misspelt(stated: Mapping[str, Any], name: str) -> None:
     """One line on numbers whose keys nearly state a condition."""
     for key, value in stated.items():
-        bare = _bare(key)
-        if bare in _KINDS or len(bare) < 4 or not isinstance(value, (int, float, np.number)):
+        plain = bare(key)
+        if plain in _KINDS or len(plain) < 4 or not isinstance(value, (int, float, np.number)):
             continue
-        close = difflib.get_close_matches(bare, _NEAR, n=1, cutoff=0.8)
-        if close and bare != close[0] + "s":
+        close = difflib.get_close_matches(plain, _NEAR, n=1, cutoff=0.8)
+        if close and plain != close[0] + "s":
             warnings.warn(
                 f"{name}: {key}={_shown(value)} is not used; is {_KINDS[close[0]]} meant?",
                 InputWarning,
@@ -154,7 +154,8 @@ def _say_misspelt(stated: Mapping[str, Any], name: str) -> None:
             )
 
 
-def _bare(key: str) -> str:
+def bare(key: str) -> str:
+    """The key without case, blanks, hyphens and underscores."""
     return re.sub(r"[^a-z0-9+]", "", str(key).lower())
 
 
@@ -183,7 +184,7 @@ def _spins(
 ) -> dict[str, int]:
     found = {}
     for key, value in stated.items():
-        kind, said = _KINDS.get(_bare(key)), f"{key}={_shown(value)}"
+        kind, said = _KINDS.get(bare(key)), f"{key}={_shown(value)}"
         if kind not in _SPINS:
             continue
         number = _whole(key, value, name, MOMENT_ERROR if kind == "moment" else 0.0)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sfm.data.pdb import formal_charges
 from sfm.data.rows import row
 from sfm.data.sample import MAX_TYPE
 from sfm.data.xyz import first_line, xyz_frames
@@ -42,15 +43,9 @@ def read_frames(
     if path.suffix.lower() in XYZ and format is None:
         yield from xyz_frames(path)
         return
-    from ase.io import iread
     from ase.io.formats import UnknownFileTypeError
 
-    frames: Iterator[Atoms]
-    if path.suffix.lower() == ".db":
-        frames = _database(path)
-    else:
-        # ASE would read frame 1.xyz of the file `name` from a file called `name@1.xyz`
-        frames = iread(str(path), ":", format, do_not_split_by_at_sign=True, **options)
+    frames = _frames(path, format, options)
     number, more = 0, True
     while more:
         number, more, atoms = number + 1, False, None
@@ -62,6 +57,8 @@ def read_frames(
                     atoms = next(frames, None)
             except UnknownFileTypeError:
                 raise InputError("ASE does not know this file type") from None
+            except InputError:
+                raise
             except KeyError as error:
                 raise InputError(f"damaged: unknown element or column {error}") from None
             except Exception as error:  # ASE's readers raise what they like
@@ -72,6 +69,30 @@ def read_frames(
                 raise InputError("damaged: an atomic number that no element has")
         if atoms is not None:
             yield where, atoms
+
+
+def _frames(path: Path, format: str | None, options: dict[str, Any]) -> Iterator[Atoms]:
+    from ase.io import iread
+
+    suffix = path.suffix.lower()
+    if suffix == ".db":
+        return _database(path)
+    if suffix == ".pdb" and format is None:
+        return _pdb(path)
+    # ASE would read frame 1.xyz of the file `name` from a file called `name@1.xyz`
+    frames: Iterator[Atoms] = iread(str(path), ":", format, do_not_split_by_at_sign=True, **options)
+    return frames
+
+
+def _pdb(path: Path) -> Iterator[Atoms]:
+    """The models of a PDB file with the formal charges of their atoms as initial charges."""
+    from ase.io import iread
+
+    frames = iread(str(path), ":", "proteindatabank", do_not_split_by_at_sign=True)
+    for atoms, charges in zip(frames, formal_charges(path), strict=False):
+        if len(charges) == len(atoms) and charges.any():
+            atoms.set_initial_charges(charges)
+        yield atoms
 
 
 def _database(path: Path) -> Iterator[Atoms]:

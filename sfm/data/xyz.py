@@ -1,6 +1,6 @@
 """Text of XYZ files as people write it, turned into what ASE reads.
 
-Rows: symbols `D` and `T`, atomic numbers as symbols, Fortran exponents (`1.0D-01`). Comment lines
+Rows: isotopes (`D`, `13C`), atomic numbers as symbols, Fortran exponents (`1.0D-01`). Comment lines
 that state charge and multiplicity otherwise than `key=value`: two whole numbers (`0 3`), a JSON
 object, `charge: 1`, `charge 1`. Every row keeps its line number, so messages stay right.
 """
@@ -20,13 +20,13 @@ import numpy as np
 
 from sfm.data.conditions import length_factor, meaning
 from sfm.data.elements import SYMBOLS
+from sfm.data.isotopes import isotope
 from sfm.data.rows import row
 from sfm.errors import InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-HYDROGENS = {"d": 2.01410177812, "t": 3.01604928199}  # amu, AME2020
 PLAIN = "species:S:1:pos:R:3"
 _PAIR = re.compile(r"([+-]?\d+)[\s,]+(\d+)")
 _COLON = re.compile(r"([A-Za-z_][\w+-]*)\s*:\s*([^\s,;]+)")
@@ -245,9 +245,8 @@ def _row(text: str, columns: tuple[int, frozenset[int]] | None, atom: int, frame
         return text
     place, others = columns
     symbol = words[place]
-    if symbol.lower() in HYDROGENS:
-        frame.masses[atom] = HYDROGENS[symbol.lower()]
-        words[place] = "H"
+    if found := isotope(symbol):
+        words[place], frame.masses[atom] = found
     elif symbol.isdigit() and 0 < int(symbol) < len(SYMBOLS):
         words[place] = SYMBOLS[int(symbol)]
     for index, word in enumerate(words):

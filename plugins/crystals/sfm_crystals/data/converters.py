@@ -8,9 +8,9 @@ import numpy as np
 
 from sfm.data.ase_atoms import along_axes, extras, said, stored_labels, write_to
 from sfm.data.conditions import read_conditions
+from sfm.data.isotopes import HYDROGENS
 from sfm.data.label_names import with_recognised
 from sfm.data.sample import Sample
-from sfm.data.xyz import HYDROGENS
 from sfm.errors import InputError, WrongDomain
 
 if TYPE_CHECKING:

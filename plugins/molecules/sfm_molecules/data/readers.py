@@ -15,6 +15,7 @@ from sfm.data.rows import row, rows_left_out
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm_molecules.data.converters import from_ase, from_rdkit
+from sfm_molecules.data.gaussian import read_gaussian
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -66,14 +67,7 @@ def read_ase(path: str | Path) -> list[Sample]:
 
 def frames_of(path: Path) -> Iterator[tuple[str, Atoms]]:
     """The frames of a file as ASE has them, with what its text says of charge and spin."""
-    if path.suffix.lower() == ".gjf":
-        for where, atoms in read_frames(path, format="gaussian-in", attach_calculator=True):
-            own = atoms.calc.parameters
-            atoms.info |= {k: own[k] for k in ("charge", "mult") if k in own}
-            atoms.calc = None
-            yield where, atoms
-    else:
-        yield from read_frames(path)
+    yield from read_gaussian(path) if path.suffix.lower() == ".gjf" else read_frames(path)
 
 
 def text_of(path: Path) -> str:

@@ -8,9 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from sfm.data.ase_atoms import velocity_column
 from sfm.data.sample import Sample
 from sfm.errors import InputError
+from sfm.units import factor
 from sfm_molecules.data.readers import frames_of, read_ase
+
+_UNITS = {
+    "positions": "angstrom",
+    "energy": "eV",
+    "forces": "eV/angstrom",
+    "velocities": "angstrom/fs",
+    "times": "fs",
+    "masses": "amu",
+}
 
 
 def read_frames(path: Path) -> dict[str, np.ndarray]:
@@ -20,7 +31,8 @@ def read_frames(path: Path) -> dict[str, np.ndarray]:
     eV/angstrom, `velocities` (T, n, 3) angstrom/fs and `times` (T,) fs that the file has; `charge`
     and `spin` (), `masses` (n,) amu and `fixed` (n, 3) where it states them.
 
-    `.npz` holds arrays of these names; `.extxyz` (or any trajectory that ASE reads) holds energies
+    `.npz` holds arrays of these names, in these units or in that of a text `energy.unit` beside
+    `energy`; `.extxyz` (or any trajectory that ASE reads) holds energies
     and forces as ASE writes them, momenta, and `time=` (fs) in the comment line.
 
     Raises:
@@ -57,14 +69,27 @@ def read_frames(path: Path) -> dict[str, np.ndarray]:
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            stored = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, KeyError) as error:
         raise InputError(f"{path}: damaged .npz file ({str(error).splitlines()[0]})") from None
+    units = {
+        name.removesuffix(".unit"): str(a) for name, a in stored.items() if a.dtype.kind == "U"
+    }
+    found = {}
+    for name, array in stored.items():
+        if array.dtype.kind not in "biuf":
+            continue
+        own = array.astype(np.int64) if name == "types" else array
+        if name in _UNITS and name in units:
+            try:
+                own = array * factor(units[name], _UNITS[name])
+            except InputError as error:
+                raise InputError(f"{path}: '{name}': {error}") from None
+        found[name] = own
+    return found
 
 
 def _read_ase(path: Path) -> dict[str, np.ndarray]:
-    from ase import units
-
     samples = read_ase(path)
     frames = [atoms for _, atoms in frames_of(path)]
     types = frames[0].get_atomic_numbers()
@@ -78,8 +103,9 @@ def _read_ase(path: Path) -> dict[str, np.ndarray]:
             arrays[name] = [result[name] for result in results]
     if all("time" in a.info for a in frames):
         arrays["times"] = [float(a.info["time"]) for a in frames]
-    if all(a.has("momenta") for a in frames):
-        arrays["velocities"] = [a.get_velocities() * units.fs for a in frames]
+    if all(a.has("momenta") or velocity_column(a) for a in frames):
+        still = np.zeros((len(types), 3))
+        arrays["velocities"] = [still if s.velocities is None else s.velocities for s in samples]
     arrays |= _constant(path, samples)
     return {name: np.asarray(value) for name, value in arrays.items()}
 
