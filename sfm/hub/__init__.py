@@ -17,8 +17,9 @@ Every failure is a `sfm.errors.HubError` (exit code 4) or `InputError` (2) of on
 from __future__ import annotations
 
 from sfm.hub.bibtex import references
-from sfm.hub.cards import dataset_card, model_card, write_model_card
+from sfm.hub.cards import model_card, write_model_card
 from sfm.hub.catalogue import Row, list_models
+from sfm.hub.dataset_card import dataset_card
 from sfm.hub.files import check_folder
 from sfm.hub.publish import push, push_folder
 from sfm.hub.resolve import pull, resolve

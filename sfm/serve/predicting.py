@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from sfm.registry import quantities
 from sfm.serve.desk import Desk
 from sfm.serve.limits import Limits
 from sfm.serve.numbers import picture, plain
+from sfm.serve.snippets import predict_command, predict_python
 from sfm.serve.uploads import as_file
 
 SMILES = "molecules.smi"  # the name of typed text
@@ -52,8 +52,8 @@ def predict(
         "model": loaded.config.name,
         "systems": [_system(p, loaded.config.quantities) for p in predictions],
         "warnings": [],
-        "command": _command(model, asked, domain, level, extrapolate),
-        "python": _python(model, asked, domain, level, extrapolate),
+        "command": predict_command(model, asked, domain, level, extrapolate),
+        "python": predict_python(model, asked, domain, level, extrapolate),
     }
 
 
@@ -117,26 +117,3 @@ def _fields(sample: Sample) -> dict[str, Any]:
     known = dict(quantities())
     drawn = {name: picture(value, known.get(name)) for name, value in sample.fields.items()}
     return {name: p for name, p in drawn.items() if p is not None}
-
-
-def _command(
-    model: str, asked: str, domain: str | None, level: str | None, extrapolate: bool
-) -> str:
-    words = ["sfm", "predict", model, asked]
-    words += ["--domain", domain] if domain else []
-    words += ["--level", level] if level else []
-    words += ["--extrapolate"] if extrapolate else []
-    return shlex.join(words)
-
-
-def _python(
-    model: str, asked: str, domain: str | None, level: str | None, extrapolate: bool
-) -> str:
-    options = {"domain": domain, "level": level, "extrapolate": extrapolate or None}
-    given = "".join(f", {k}={v!r}" for k, v in options.items() if v is not None)
-    return (
-        "import sfm\n\n"
-        f"model = sfm.load({model!r})\n"
-        f"answer = model.predict({asked!r}{given})\n"
-        "print(answer)\n"
-    )

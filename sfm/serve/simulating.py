@@ -20,7 +20,7 @@ from sfm.quantity import Quantity
 from sfm.serve.desk import Desk
 from sfm.serve.numbers import as_array, listed, picture
 from sfm.serve.predicting import check_size
-from sfm.serve.recipes import command, python_of
+from sfm.serve.snippets import simulate_command, simulate_python
 from sfm.serve.uploads import as_file
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -62,10 +62,10 @@ def simulate(
     given = {key: value for key, value in asked.items() if value is not None}
     with contextlib.ExitStack() as stack:
         path = stack.enter_context(as_file(name, content)) if name else None
-        words = command(simulator, settings, given, extrapolate, path)
+        words = simulate_command(simulator, settings, given, extrapolate, path)
         run = _Run(desk, words, Path(folder))
-        shown = command(simulator, settings, given, extrapolate, path and Path(path.name))
-        code = python_of(run.part, run.arguments, run.values, path.name if path else None)
+        shown = simulate_command(simulator, settings, given, extrapolate, path and Path(path.name))
+        code = simulate_python(run.part, run.arguments, run.values, path.name if path else None)
         desk.say("start", {"command": shown, "python": code, "steps": run.steps})
         return run.go()
 

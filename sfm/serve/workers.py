@@ -69,7 +69,7 @@ class Worker:
         hear: Callable[[Message], None] = lambda message: None,
         stop: threading.Event | None = None,
     ) -> Any:
-        """The answer of `sfm.serve.work.JOBS[job](**options)`; blocks.
+        """What the job answers (`sfm.serve.work` lists them); blocks.
 
         Args:
             job: name of the job.

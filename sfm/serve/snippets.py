@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+
+def predict_command(
+    model: str, asked: str, domain: str | None, level: str | None, extrapolate: bool
+) -> str:
+    """The line of `sfm predict` for a file or SMILES `asked`."""
+    words = ["sfm", "predict", model, asked]
+    words += ["--domain", domain] if domain else []
+    words += ["--level", level] if level else []
+    return shlex.join(words + (["--extrapolate"] if extrapolate else []))
+
+
+def predict_python(
+    model: str, asked: str, domain: str | None, level: str | None, extrapolate: bool
+) -> str:
+    """Python that predicts the same."""
+    options = {"domain": domain, "level": level, "extrapolate": extrapolate or None}
+    given = "".join(f", {k}={v!r}" for k, v in options.items() if v is not None)
+    return (
+        "import sfm\n\n"
+        f"model = sfm.load({model!r})\n"
+        f"answer = model.predict({asked!r}{given})\n"
+        "print(answer)\n"
+    )
 
 
 def _text(value: Any) -> str:
@@ -12,7 +37,7 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def command(
+def simulate_command(
     simulator: str,
     values: Mapping[str, Any],
     given: Mapping[str, Any],
@@ -36,7 +61,7 @@ def command(
     return words + (["--extrapolate"] if extrapolate else [])
 
 
-def python_of(part: Any, arguments: Any, values: Mapping[str, Any], name: str | None) -> str:
+def simulate_python(part: Any, arguments: Any, values: Mapping[str, Any], name: str | None) -> str:
     """Python that builds the same simulator and state, and runs as many steps.
 
     Args:
