@@ -62,8 +62,8 @@ def repo_files(folder: Path, repo_type: str = "model") -> list[Path]:
 def is_plain_path(path: str) -> bool:
     r"""Whether a name that somebody else chose is a path inside the folder it is put in.
 
-    >>> [is_plain_path(p) for p in ("data/part-0.parquet", "../x", "/x", "a//b", "C:x", "x\ty")]
-    [True, False, False, False, False, False]
+    >>> tuple(map(is_plain_path, ("data/part-0.parquet", "../x", "/x", "a//b", "C:x", "x\ty")))
+    (True, False, False, False, False, False)
     """
     parts = path.split("/")
     return (

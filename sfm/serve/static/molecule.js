@@ -118,7 +118,6 @@ export class View {
   first() {
     if (!this.seen) {
       this.viewer.zoomTo();
-      this.viewer.zoom(1.4);
     }
     this.seen = true;
     this.viewer.render();

@@ -1,0 +1,74 @@
+"""The pictures of `sfm serve` in the docs, taken in headless Chromium.
+
+    python tools/screenshots.py            # writes docs/images/serve-*.png
+
+Needs the extra `serve`, playwright and Debian's `chromium`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
+# software rendering, for machines without a graphics card
+FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+WAIT = 600_000  # ms; a busy machine takes long to load its first model
+
+
+def molecule(page: Page, address: str) -> None:
+    """Aspirin with forces as arrows and charges as colours."""
+    page.goto(f"{address}#/predict")
+    page.get_by_label("SMILES, or a file's text").fill("CC(=O)Oc1ccccc1C(=O)O")
+    page.get_by_role("button", name="Predict").click()
+    page.get_by_text("Arrows: forces, the longest").wait_for()
+    page.wait_for_timeout(1500)
+
+
+def flow(page: Page, address: str) -> None:
+    """Turbulence behind its sliders."""
+    page.goto(f"{address}#/simulate/fluids/navier-stokes-2d")
+    page.get_by_label("Steps", exact=True).fill("150")
+    page.get_by_label("viscosity, exact value", exact=True).fill("0.002")
+    page.get_by_role("button", name="Run").click()
+    page.get_by_text("Done.").wait_for()
+    page.evaluate("scrollTo(0, 0)")
+
+
+def models(page: Page, address: str) -> None:
+    """Errors beside baselines."""
+    page.goto(f"{address}#/models")
+    page.get_by_text("Errors beside baselines").first.wait_for()
+
+
+def main() -> None:
+    """Start the page, take the pictures, end it."""
+    chromium = shutil.which("chromium") or sys.exit(
+        "no chromium here (Debian: apt install chromium)"
+    )
+    command = [sys.executable, "-m", "sfm", "serve", "--port", "0", "--seconds", "3000"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    address = server.stdout.readline().strip()
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+            page = browser.new_page(viewport={"width": 1200, "height": 850})
+            page.set_default_timeout(WAIT)
+            for what in (molecule, flow, models):
+                what(page, address)
+                path = IMAGES / f"serve-{what.__name__}.png"
+                page.screenshot(path=path)
+                print(path)
+            browser.close()
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+if __name__ == "__main__":
+    main()
