@@ -66,6 +66,11 @@ class Quantity:
             total += int(count or 1) * (2 * int(irrep[:-1]) + 1)
         return total
 
+    @property
+    def is_number(self) -> bool:
+        """Whether it is one invariant number per system."""
+        return self.per == "system" and self.dim == 1 and self.irreps.strip() == "0e"
+
 
 ENERGY = Quantity("energy", "eV", extensive=True, summary="total or potential energy")
 FORCES = Quantity(

@@ -20,10 +20,10 @@ from sfm.hub.publish import push_folder
 from sfm.hub.resolve import resolve
 from sfm.model import growing
 from sfm.model.checkpoint import load, save
+from sfm.model.descriptors import described
 from sfm.model.embed import Embedding, embed
 from sfm.model.network import Network
 from sfm.model.predict import Prediction, predict
-from sfm.model.readout import described
 from sfm.nn.encoder import Encoder, PointEncoder
 
 

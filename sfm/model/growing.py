@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from sfm.config import HeadSpec, ModelConfig, Target
+from sfm.errors import InputError
+from sfm.nn.kernel import SAID
 
 if TYPE_CHECKING:
     from sfm.model.foundation import FoundationModel
@@ -28,8 +30,18 @@ def collapsed(model: Model, encoder: str, level: str) -> Model:
     """A copy for one (encoder, level): its mixtures of experts are merged to dense weights.
 
     Predictions for that context are equal up to rounding, and cost one dense model.
+
+    Raises:
+        InputError: the model does not know the context, or a head of it rests on what the model
+            says at other levels.
     """
     context = model.context(encoder, level)
+    for spec in model.config.heads:
+        if (spec.encoder, spec.level) == (encoder, level) and SAID in spec.options["widths"]:
+            raise InputError(
+                f"{spec.quantity} at '{level}' rests on what model '{model.config.name}' says at "
+                "other levels, which a model of one level has not: take the whole model"
+            )
     config = dataclasses.replace(
         model.config,
         trunk={**model.config.trunk, "experts": 1},

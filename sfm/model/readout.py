@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sfm.data.descriptors import row as descriptor_row
-from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError, did_you_mean
 from sfm.nn.kernel import KernelHead
@@ -119,14 +117,3 @@ def uncertainty(
         error, far = head.judge(features, tokens)
         sigma, outside = torch.where(mask, error, sigma), torch.where(mask, far, outside)
     return sigma, outside
-
-
-def described(model: Network, encoder: str, sample: Sample, tokens: Tokens) -> Tokens:
-    """The sample's tokens with the descriptors that the model's heads of `encoder` ask for."""
-    keys = (h.key for h in model.config.heads if h.encoder == encoder and h.level)
-    single: list[Any] = [model.heads[key] for key in keys]
-    asked = {head.extra: head.descriptors for head in single if head.descriptors}
-    if not asked:
-        return tokens
-    rows = {k: torch.from_numpy(descriptor_row(sample, v)[None]) for k, v in asked.items()}
-    return tokens.replace(extras={**tokens.extras, **rows})

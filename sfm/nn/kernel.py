@@ -30,6 +30,7 @@ from sfm.nn.trunk import INVARIANTS
 from sfm.quantity import Quantity
 
 COMPOSITION, FEATURES = "composition", "features"
+SAID = "said"  # what the model says of other quantities (`sfm.model.descriptors`)
 OUTSIDE_FACTOR = 1.0
 
 
@@ -111,7 +112,7 @@ class KernelHead(Float64Buffers, Head):
         channels: width of the trunk; unused.
         points: n, training systems.
         widths: kept columns of each block.
-        descriptors: names of the descriptors by plugin part, `molecules/rdkit`.
+        descriptors: names of the descriptors by plugin part, `molecules/rdkit`, or `sfm/said`.
         baseline: what of the model's own is added: `quantity`, `factor`, `references` (with them
             or without), `per_token`; None for nothing. The model adds it.
         kind: how it was made, for reports.
@@ -167,7 +168,7 @@ class KernelHead(Float64Buffers, Head):
     @property
     def rests_on_features(self) -> bool:
         """Whether the trunk's weights matter to it."""
-        return FEATURES in self.widths or self.baseline is not None
+        return not {FEATURES, SAID}.isdisjoint(self.widths) or self.baseline is not None
 
     def standardised(self, features: Tokens, inputs: Tokens) -> dict[str, Float[Tensor, "S _"]]:
         """Inputs (S, D_b) by block, as the kernel takes them."""

@@ -23,12 +23,14 @@ from sfm.data.descriptors import available, describe, row
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.model import FoundationModel
+from sfm.model.descriptors import OWN, said, sayable
 from sfm.model.readout import baseline
 from sfm.nn.derive import DERIVED
 from sfm.nn.head import KERNEL
 from sfm.nn.kernel import (
     COMPOSITION,
     FEATURES,
+    SAID,
     KernelHead,
     Standard,
     block_of,
@@ -36,7 +38,6 @@ from sfm.nn.kernel import (
     pooled_blocks,
 )
 from sfm.progress import report
-from sfm.quantity import Quantity
 from sfm.train.cover import cover
 from sfm.train.data import INFERENCE
 from sfm.train.gaussian import Gaussian, fit_gaussian
@@ -116,11 +117,6 @@ class Fitted:
     factor: float
 
 
-def is_number(quantity: Quantity) -> bool:
-    """Whether closed forms can say it: one invariant number per system."""
-    return quantity.per == "system" and quantity.dim == 1 and quantity.irreps.strip() == "0e"
-
-
 def baselines_of(model: FoundationModel, target: Target) -> dict[str, dict[str, Any]]:
     """What the model knows that the target may be a difference to, by name."""
     part, quantity = target.encoder, model.config.quantities[target.quantity]
@@ -152,7 +148,8 @@ def forms_of(
     both = (COMPOSITION, FEATURES, *descriptors)
     forms = [Form("mean", rival=True), Form("composition", (COMPOSITION,), rival=True)]
     for name in descriptors:
-        forms.append(Form(name, (COMPOSITION, name), smooth=True, rival=True))
+        if name != SAID:
+            forms.append(Form(name, (COMPOSITION, name), smooth=True, rival=True))
     forms += [Form("ridge", both), Form("gp", both, smooth=True)]
     for name in baselines_of(model, target):
         said = "delta" if name == "own" else f"delta {name}"
@@ -187,9 +184,10 @@ def gather(
     part, quantity = target.encoder, model.config.quantities[target.quantity]
     encoder, context = model.encoder(part), model.context(part, target.level)
     # a derivative has to be that of all the energy, and descriptors have none
-    asked = available(part) if descriptors and quantity.name not in ("energy", *DERIVED) else []
-    names = {p: _names(p, samples) for p in asked}
+    described = descriptors and quantity.name not in ("energy", *DERIVED)
+    names = {p: _names(p, samples) for p in (available(part) if described else ())}
     names = {p: own for p, own in names.items() if own}
+    known = sayable(model, part, quantity.name) if described else []
     specs = baselines_of(model, target)
     blocks: dict[str, list[Tensor]] = {}
     values: dict[str, list[Tensor]] = {name: [] for name in specs}
@@ -209,19 +207,23 @@ def gather(
         pooled = pooled_blocks(features, tokens, quantity, (COMPOSITION, FEATURES))
         for name, value in pooled.items():
             blocks.setdefault(name, []).append(value.cpu())
+        if known:
+            blocks.setdefault(SAID, []).append(said(model, part, known, tokens).cpu())
         for name, spec in specs.items():
             values[name].append(baseline(model, part, spec, features, tokens).cpu())
     raw = {name: torch.cat(rows) for name, rows in blocks.items()}
     for own, columns in names.items():
         rows = torch.from_numpy(np.stack([row(s, {own: columns}) for s in samples]))
-        raw[block_of(own)] = rows.float().double()  # what they will be when they come in tokens
+        raw[block_of(own)] = rows
+    for name in set(raw) - {COMPOSITION, FEATURES}:
+        raw[name] = raw[name].float().double()  # what they will be when they come in tokens
     labels = [float(np.asarray(s.labels[quantity.name]).ravel()[0]) for s in samples]
     return Inputs(
         target=target,
         raw=raw,
         labels=torch.tensor(labels, dtype=torch.float64),
         baselines={name: torch.cat(rows).double() for name, rows in values.items()},
-        descriptors=names,
+        descriptors={**names, **({OWN: known} if known else {})},
         ids=tuple(s.id for s in samples),
     )
 

@@ -15,7 +15,7 @@ from sfm.data.mixing import Draw, Mixture, divide, shares
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.model import FoundationModel
-from sfm.model.readout import described
+from sfm.model.descriptors import described
 from sfm.quantity import Quantity
 from sfm.recipe import TrainingSection
 from sfm.train.tasks import TaskData, subset

@@ -27,7 +27,7 @@ def orthogonalised(matrices: Tensor) -> Tensor:
         (..., n, m), singular values between about 0.7 and 1.2; zero for a matrix that is zero.
     """
     wide = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if wide else matrices
+    x: Tensor = matrices.mT if wide else matrices
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-12)
     a, b, c = COEFFICIENTS
     for _ in range(TURNS):
@@ -53,7 +53,7 @@ class Muon(torch.optim.AdamW):
         self.momentum = momentum
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():

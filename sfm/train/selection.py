@@ -28,7 +28,6 @@ from sfm.train.closed_form import (
     all_forms,
     gather,
     install,
-    is_number,
     labelled,
     with_levels,
 )
@@ -56,7 +55,7 @@ def targets_in_closed_form(base: FoundationModel, task: TaskData) -> list[Target
     """The task's targets, if closed forms can say all of them; else none."""
     targets = [Target(task.encoder, level, name) for level, name in task.present]
     fit_all = all(
-        t.quantity not in DERIVED and is_number(task.definitions[t.quantity]) for t in targets
+        t.quantity not in DERIVED and task.definitions[t.quantity].is_number for t in targets
     )
     return targets if fit_all else []
 

@@ -17,7 +17,6 @@ from sfm.nn.derive import DERIVED
 from sfm.nn.head import ScalarReadout
 from sfm.nn.normalise import design
 from sfm.nn.references import fit_references
-from sfm.quantity import Quantity
 from sfm.recipe import FinetuneRecipe
 from sfm.train.build import fit_normalisers, heads_of, measure_neighbours, targets_of
 from sfm.train.cover import cover
@@ -119,7 +118,7 @@ def _distance(
 ) -> float | None:
     """Leave-one-out error of the donor's shifted predictions over the spread of the labels."""
     quantity = base.config.quantities[name]
-    if not _is_number(quantity):
+    if not quantity.is_number:
         return None
     samples = _labelled(task, level, name, DONOR_SAMPLES)
     if not samples:
@@ -134,7 +133,7 @@ def _shift_to_labels(model: FoundationModel, task: TaskData, target: Target) -> 
     """Move a number's references towards label minus prediction, shrunk to no move at all."""
     key, quantity = f"{target.encoder}:{target.quantity}", model.config.quantities[target.quantity]
     mode = str(model.heads[key].normalisation)
-    if not _is_number(quantity) or mode not in ("references", "standard"):
+    if not quantity.is_number or mode not in ("references", "standard"):
         return
     samples = _labelled(task, target.level, target.quantity, REFERENCE_SAMPLES)
     if not samples:
@@ -148,10 +147,6 @@ def _shift_to_labels(model: FoundationModel, task: TaskData, target: Target) -> 
         shift[:, 0] += torch.from_numpy(found.values).to(shift)
     else:
         shift[:, 0] += float(np.median(rest))
-
-
-def _is_number(quantity: Quantity) -> bool:
-    return quantity.dim == 1 and quantity.per == "system"
 
 
 def _labelled(task: TaskData, level: str, name: str, n: int) -> list[Sample]:
