@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from sfm_dft.neural.densities import BASIS, load, prepare_all
 from sfm_dft.neural.functional import KINDS, NeuralFunctional
 from sfm_dft.neural.reaction_errors import baseline_errors, rows_of, summaries
@@ -34,6 +33,7 @@ from sfm_dft.neural.training import PLANS, errors_of, fold_of, train
 
 from sfm.errors import one_line_errors
 from sfm.hub.cards import write_model_card
+from sfm.nn.saving import load_module, save_module
 from sfm.train.report import finite, write_json
 
 Found = Mapping[str, SpeciesSpectra]
@@ -52,15 +52,13 @@ def fitted(
     functional = KINDS[kind](seed=seed)
     path = out / "fits" / f"{kind}-{label}-{seed}.safetensors"
     if path.exists():
-        functional.load_state_dict(load_file(str(path)))
-        return functional
+        return load_module(path, lambda _: functional)
     started = time.perf_counter()
     fit = train(functional, found, chosen, PLANS[kind].with_steps(steps), seed=seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in functional.state_dict().items()}, str(path))
+    save_module(functional, path, {"kind": kind, "seed": seed})
     report = {**asdict(fit), "seconds": round(time.perf_counter() - started, 1)}
     path.with_suffix(".json").write_text(json.dumps(report), encoding="utf-8")
-    kept = fit.step // fit.settings["patience"]
+    kept = math.ceil(fit.step / fit.settings["patience"])
     print(
         f"{kind} {label} seed {seed}: loss {fit.training[kept]:.2f}, validation "
         f"{fit.validation[kept]:.2f} kcal/mol at step {fit.step}, {report['seconds']} s",

@@ -34,7 +34,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from sfm_dft.neural import density_losses
 from sfm_dft.neural.densities import load as load_density
 from sfm_dft.neural.densities import prepare_all
@@ -51,6 +50,8 @@ from torch import Tensor
 
 from sfm.data.sample import Sample
 from sfm.errors import RunError, one_line_errors
+from sfm.nn.descent import cosine, descend
+from sfm.nn.saving import load_module, save_module
 from sfm.units import factor
 
 TRAIN = ("H2O", "NH3", "HF", "CO", "N2", "CH4")
@@ -204,25 +205,28 @@ def tuned(
     functional = copy.deepcopy(start).requires_grad_(True)
     path = out / "fits" / f"{way}-{seed}.safetensors"
     if path.exists():
-        functional.load_state_dict(load_file(str(path)))
-        return functional
+        return load_module(path, lambda _: functional)
     started = time.perf_counter()
     make = WAYS[way]
-    wanted = make(functional, out) if make else None
-    optimiser = torch.optim.Adam(functional.parameters(), lr=RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS[way])
+    further = make(functional, out) if make else None
     history: list[tuple[float, float]] = []
-    for step in range(STEPS[way]):
+
+    def loss(step: int) -> Tensor:
         energy = energies(functional)
         scale = history[0][1] if history else float(energy.detach())
-        other = wanted(step) if wanted else torch.zeros(())
+        other = further(step) if further else torch.zeros(())
         history.append((float(other.detach()), float(energy.detach())))
-        optimiser.zero_grad()
-        (other + energy / scale).backward()
-        optimiser.step()
-        schedule.step()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in functional.state_dict().items()}, str(path))
+        return other + energy / scale
+
+    descend(
+        functional,
+        loss,
+        work=f"{way} {seed}",
+        steps=STEPS[way],
+        optimizer=torch.optim.Adam(functional.parameters(), lr=RATE),
+        schedule=cosine(STEPS[way]),
+    )
+    save_module(functional, path, {"way": way, "seed": seed})
     seconds = round(time.perf_counter() - started, 1)
     path.with_suffix(".json").write_text(json.dumps({"losses": history, "seconds": seconds}))
     print(f"{way} {seed}: {history[0]} to {history[-1]}, {seconds} s", file=sys.stderr, flush=True)

@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from sfm_dft.neural.densities import load, located
 from sfm_dft.neural.nonlocality import NonlocalMetaGGA
 from sfm_dft.neural.packed_atoms import SpeciesSpots, spots
@@ -39,6 +38,7 @@ from sfm_dft.neural.training import PLANS, Settings, errors_of, fold_of, train
 
 import sfm
 from sfm.errors import InputError, one_line_errors
+from sfm.nn.saving import load_module, load_tensors, save_module, save_tensors
 from sfm.train.report import finite, write_json
 
 Found = Mapping[str, SpeciesSpots]
@@ -64,9 +64,9 @@ def prepared(folder: Path, cache: Path, every: Sequence[Reaction]) -> Found:
     for name in names_of(every):
         path = cache / f"{name}.safetensors"
         if not path.exists():
-            made = spots(blank, located(load(folder / f"{name}.npz")))
-            save_file(made.tensors(), str(path))
-        found[name] = SpeciesSpots.of(load_file(str(path)))
+            packed = spots(blank, located(load(folder / f"{name}.npz")))
+            save_tensors(packed.tensors(), path, {"species": name})
+        found[name] = SpeciesSpots.of(load_tensors(path)[1])
     return found
 
 
@@ -101,8 +101,7 @@ def fitted(
         before = json.loads(record.read_text(encoding="utf-8"))["settings"]
         if before != asdict(settings):
             raise InputError(f"{path}: was trained with other settings; give another --out")
-        one.load_state_dict(load_file(str(path)))
-        return one
+        return load_module(path, lambda _: one)
     if arm.startswith("on-"):
         control = fitted("blind", seed, label, chosen, found, settings, out)
         for name in ("exchange_gain", "correlation_gain"):
@@ -111,8 +110,7 @@ def fitted(
             gain.requires_grad_(False)
     started = time.process_time()
     fit = train(one, found, chosen, settings, seed=seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in one.state_dict().items()}, str(path))
+    save_module(one, path, {"arm": arm, "seed": seed})
     seconds = round(time.process_time() - started, 1)
     record.write_text(json.dumps({**asdict(fit), "seconds": seconds}), encoding="utf-8")
     print(

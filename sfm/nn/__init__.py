@@ -1,1 +1,1 @@
-"""The trunk, its layers, and the bases of encoders and heads."""
+"""The trunk, its layers, bases of encoders and heads; small modules trained and kept."""

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from scipy.linalg import block_diag, eigh
 from sfm_dft.data.specs import DFT_SMALL, PBE
 from sfm_dft.fock.baselines import DistanceAverage, block, invariants
@@ -258,6 +259,28 @@ def test_training_lowers_the_error_and_is_saved(base, truth, tmp_path):
     )
     with pytest.raises(InputError, match=r"no fock\.safetensors"):
         FockModel.load(tmp_path)
+
+
+def test_a_model_of_other_options_is_built_again(base, truth, tmp_path):
+    """Its file says them; an older file does not, and whoever loads it does."""
+    options = {"decay": 1.5, "carried": 8}
+    model = FockModel(single_context(base, PBE, "test"), **options)
+    said = model.predict(TYPES, POSITIONS, truth.overlap, truth.start)
+    folder = model.save(tmp_path / "fock")
+    for given in ({}, options):
+        again = FockModel.load(folder, **given)
+        np.testing.assert_array_equal(
+            again.predict(TYPES, POSITIONS, truth.overlap, truth.start), said
+        )
+    with pytest.raises(InputError, match="was made with options"):
+        FockModel.load(folder, decay=2.0)
+    path = folder / "fock.safetensors"
+    save_file(model.blocks.state_dict(), path)
+    again = FockModel.load(folder, **options)
+    np.testing.assert_array_equal(again.predict(TYPES, POSITIONS, truth.overlap, truth.start), said)
+    for given in ({}, {"carrie": 8}):
+        with pytest.raises(InputError, match="do not fit its options"):
+            FockModel.load(folder, **given)
 
 
 def test_trunk_model_keeps_the_pretrained_features(base, truth):

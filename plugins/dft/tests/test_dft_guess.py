@@ -207,7 +207,8 @@ def test_training_lowers_the_error_of_the_density(base):
     training.fold(inwards=False)
     said = []
     history = training.run(made, steps=24, batch=3, every=12, report=said.append)
-    assert [row["step"] for row in history] == [12, 24]
+    assert [row["step"] for row in history] == [0, 12, 24]
+    assert history[0]["validation"] == pytest.approx(before, rel=1e-5)
     assert len(said) == 2
     assert history[-1]["validation"] < 0.8 * before
     again = CoulombTraining(single_context(base, PBE, "small", [QUANTITY]), PBE, made)

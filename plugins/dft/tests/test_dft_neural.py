@@ -239,6 +239,8 @@ def test_training_lowers_the_error_on_real_densities(small):
     after = errors_of([one], found, chosen)[0].abs()
     assert fit.training[-1] < 0.2 * fit.training[0]
     assert after.sum() < 0.3 * before.sum()
+    with pytest.raises(InputError, match="all are held back"):
+        train(one, found, chosen[:1], Settings(steps=1, validation=1.0))
     whole = reaction_errors(one, chosen, small)  # and on the grid itself
     assert (whole.abs() - after).abs().max() < 0.05
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from sfm.errors import RunError
+from sfm.nn.descent import batches, cosine, descend
 
 Example = TypeVar("Example")
 Model = TypeVar("Model", bound=nn.Module)
 WARMUP = 100
 
 
-def descend(
+def train_on_molecules(
     model: Model,
     examples: Sequence[Example],
     loss: Callable[[list[Example]], Tensor],
@@ -32,50 +31,40 @@ def descend(
     validate: Callable[[Model], float],
     report: Callable[[str], None],
 ) -> list[dict[str, float]]:
-    """Lower the loss of the examples by `steps` steps; the model ends with its averaged weights.
+    """`sfm.nn.descent.descend` on batches of molecules; the model ends with its averaged weights.
 
     Args:
         loss: of some examples, (). clip: largest norm of a step's gradient.
-        ema: decay of the moving average of the weights; it forgets faster in the first steps.
-        validate: called with the averaged model after each `every` steps and after the last.
+        ema: decay of the moving average of the weights.
+        validate: called with the averaged model before the first step, after each `every` steps
+            and after the last.
 
     Returns:
-        Losses: `step`, `train` (moving mean) and `validation`.
+        Losses: `step`, `validation`, and but for step 0 `train`, the mean since the last row.
 
     Raises:
         RunError: the loss is not a finite number.
     """
-
-    def averaging(mean: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
-        return mean + (value - mean) * (1.0 - min(ema, float(count) / (float(count) + 9.0)))
-
-    averaged: Any = torch.optim.swa_utils.AveragedModel(model, avg_fn=averaging)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
+    rows = batches(len(examples), batch, seed=seed)
+    fall = cosine(steps)
+    descent = descend(
+        model,
+        lambda _: loss([examples[i] for i in next(rows)]),
+        work=f"training {type(model).__name__}",
+        steps=steps,
+        optimizer=torch.optim.AdamW(
+            [p for p in model.parameters() if p.requires_grad], lr=lr, weight_decay=weight_decay
+        ),
+        schedule=lambda step: min(1.0, (step + 1) / WARMUP) * fall(step + 1),
+        clip=clip,
+        average=ema,
+        validate=validate,
+        every=every,
+        log=report,
+    )
     history: list[dict[str, float]] = []
-    order: list[int] = []
-    mean = math.nan
-    for step in range(1, steps + 1):
-        for group in optimizer.param_groups:
-            warm, cosine = min(1.0, step / WARMUP), 0.5 + 0.5 * math.cos(math.pi * step / steps)
-            group["lr"] = lr * warm * cosine
-        if len(order) < batch:
-            order = torch.randperm(len(examples), generator=generator).tolist()
-        chosen, order = order[:batch], order[batch:]
-        value = loss([examples[i] for i in chosen])
-        if not torch.isfinite(value):
-            raise RunError(f"step {step}: the loss is not finite; lower the learning rate")
-        optimizer.zero_grad()
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, clip)
-        optimizer.step()
-        averaged.update_parameters(model)
-        last = float(value.detach())
-        mean = last if math.isnan(mean) else 0.98 * mean + 0.02 * last
-        if step % every == 0 or step == steps:
-            held = validate(averaged.module)
-            history.append({"step": step, "train": mean, "validation": held})
-            report(f"step {step}/{steps}: loss {mean:.4f}, validation {held:.4f}")
-    model.load_state_dict(averaged.module.state_dict())
+    for step, validation in descent.validations.items():
+        since = descent.losses[history[-1]["step"] : step] if history else []
+        train = {"train": sum(since) / len(since)} if since else {}
+        history.append({"step": step, **train, "validation": validation})
     return history

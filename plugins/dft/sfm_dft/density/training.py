@@ -33,7 +33,7 @@ from sfm.errors import InputError
 from sfm.model import FoundationModel
 from sfm_dft.basis.density_basis import COUNTS, DIM, auxiliary_molecule, to_e3nn
 from sfm_dft.basis.pyscf_molecule import build_molecule
-from sfm_dft.density.descent import descend
+from sfm_dft.density.descent import train_on_molecules
 from sfm_dft.density.guess import ENCODER, QUANTITY
 from sfm_dft.model.heads import AtomicDensity
 
@@ -136,13 +136,13 @@ class CoulombTraining:
         """Train with AdamW and a cosine; the model ends with its averaged weights.
 
         Returns:
-            Losses: `step`, `train` (moving mean) and `validation` (averaged weights).
+            Losses: `step`, `train` (mean since the last row) and `validation` (averaged weights).
 
         Raises:
             RunError: the loss is not a finite number.
         """
         self.fold(inwards=True)
-        history = descend(
+        history = train_on_molecules(
             self.model,
             self.train,
             lambda chosen: self.loss(chosen).mean(),

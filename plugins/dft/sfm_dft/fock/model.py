@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sfm.data.atomic import atomic
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError
 from sfm.model import FoundationModel
+from sfm.nn.bounded import checked_options
+from sfm.nn.saving import load_module, save_module
 from sfm_dft.density.guess import ENCODER
 from sfm_dft.fock.basis import WIDTH, present, to_blocks, to_matrix
 from sfm_dft.fock.blocks import FockBlocks
 from sfm_dft.fock.pairs import Pairs
+
+FILE = "fock.safetensors"
 
 
 class FockModel(nn.Module):
@@ -29,7 +33,7 @@ class FockModel(nn.Module):
 
     def __init__(self, base: FoundationModel, **options: float) -> None:
         super().__init__()
-        self.base = base
+        self.base, self.options = base, options
         self.blocks = FockBlocks(base.trunk.config.channels, **options)  # type: ignore[arg-type]
 
     def tokens(self, types: np.ndarray, positions: np.ndarray) -> Tokens:
@@ -65,34 +69,33 @@ class FockModel(nn.Module):
 
     def save(self, folder: str | Path) -> Path:
         """Write the trunk as a model folder, and `fock.safetensors` beside it."""
-        from safetensors.torch import save_file
-
-        path = self.base.save_pretrained(folder) / "fock.safetensors"
-        with atomic(path) as scratch:
-            blocks = {k: v.contiguous() for k, v in self.blocks.state_dict().items()}
-            save_file(blocks, str(scratch))
-            scratch.chmod(0o644)  # safetensors writes files that only their owner may read
+        path = self.base.save_pretrained(folder) / FILE
+        save_module(self.blocks, path, {"options": self.options})
         return path.parent
 
     @classmethod
     def load(cls, folder: str | Path, **options: float) -> FockModel:
-        """What `save` wrote; `options` are those that it was made with.
+        """What `save` wrote.
+
+        Args:
+            folder: of the trunk.
+            options: that it was made with, for a file that does not say them.
 
         Raises:
             InputError: the folder has no Fock module, or one made with other options.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        path = Path(folder) / "fock.safetensors"
+        path = Path(folder) / FILE
         if not path.exists():
-            raise InputError(f"{folder}: no fock.safetensors; recipes/fock_matrix.py makes one")
-        model = cls(FoundationModel.from_pretrained(folder), **options)
-        model.to(model.base.dtype)  # before loading, which would round to single precision
-        try:
-            model.blocks.load_state_dict(load_file(str(path)))
-        except SafetensorError as error:
-            raise InputError(f"{path}: damaged, or no safetensors file ({error})") from None
-        except RuntimeError as error:
-            raise InputError(f"{path}: {str(error).splitlines()[0]}; give its options") from None
-        return model.eval()
+            raise InputError(f"{folder}: no {FILE}; recipes/fock_matrix.py makes one")
+        base = FoundationModel.from_pretrained(folder)
+        made: list[FockModel] = []
+
+        def build(config: dict[str, Any]) -> FockBlocks:
+            stated = checked_options(config.get("options", options))
+            if options and options != stated:
+                raise InputError(f"{path}: was made with options {stated}, not {options}")
+            made.append(cls(base, **stated))
+            return made[0].to(base.dtype).blocks  # single precision would round the weights
+
+        load_module(path, build)
+        return made[0].eval()

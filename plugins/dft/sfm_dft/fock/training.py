@@ -27,7 +27,7 @@ from torch import Tensor
 
 from sfm.data.labelling import note
 from sfm.data.tokens import Tokens
-from sfm_dft.density.descent import descend
+from sfm_dft.density.descent import train_on_molecules
 from sfm_dft.fock.basis import padded, to_blocks
 from sfm_dft.fock.blocks import CLASSES, FockBlocks
 from sfm_dft.fock.labels import FockLabel
@@ -192,7 +192,8 @@ class FockTraining:
         and costs a quarter more error on the others.
 
         Returns:
-            Losses: `step`, `train` (moving mean) and `validation` (averaged weights, all terms).
+            Losses: `step`, `train` (mean since the last row) and `validation` (averaged weights,
+            all terms).
 
         Raises:
             RunError: the loss is not a finite number.
@@ -202,7 +203,7 @@ class FockTraining:
             terms = self.loss(chosen).mean(0)
             return terms.sum() if self.aligned else terms[0]
 
-        return descend(
+        return train_on_molecules(
             self.model,
             self.train,
             loss,

@@ -6,7 +6,6 @@ members (seeds) make an ensemble, whose energy is the mean of theirs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from sfm.data.replacing import replacing
-from sfm.errors import HubError, InputError
-from sfm.nn.bounded import BuiltWithin, checked_options
+from sfm.errors import InputError
+from sfm.model.pretrained import pretrained_module
+from sfm.nn.bounded import checked_options
+from sfm.nn.saving import save_tensors
+from sfm.version import __version__
 from sfm_dft.neural.functional import KINDS as POINTWISE
 from sfm_dft.neural.functional import NeuralFunctional
 from sfm_dft.neural.nonlocality import NonlocalGGA, NonlocalMetaGGA
@@ -58,13 +59,8 @@ class Ensemble(Functional):
 
 def save(members: Sequence[NeuralFunctional], folder: str | Path, **info: Any) -> Path:
     """Write the folder; `info` (data, seeds, errors) goes into config.json as `training`."""
-    from safetensors.torch import save_file
-
-    from sfm.version import __version__
-
     ensemble = Ensemble(members)  # checks that they belong together
     folder = Path(folder)
-    state = {key: _narrow(value) for key, value in ensemble.state_dict().items()}
     config = {
         "model_type": "sfm",
         "architectures": [type(members[0]).__name__],
@@ -74,16 +70,12 @@ def save(members: Sequence[NeuralFunctional], folder: str | Path, **info: Any) -
         "functional": {**members[0].options, "seed": [m.options["seed"] for m in members]},
         "training": info,
     }
-    text = json.dumps(config, indent=2, ensure_ascii=False)
-    with replacing(folder, stale=("model*.safetensors*",)) as scratch:
-        save_file(state, str(scratch / "model.safetensors"), metadata={"format": "pt"})
-        (scratch / "config.json").write_text(text + "\n", encoding="utf-8")
-    return folder
+    state = {key: _narrow(value) for key, value in ensemble.state_dict().items()}
+    return save_tensors(state, folder, config)
 
 
 def _narrow(values: torch.Tensor) -> torch.Tensor:
     """In single precision where that loses nothing, as after training in it."""
-    values = values.detach().contiguous()
     short = values.float()
     return short if bool((short.double() == values).all()) else values
 
@@ -98,32 +90,18 @@ def load(name: str | Path, **options: Any) -> Functional:
         InputError: nothing has this name.
         HubError: refused, damaged, or another kind of model.
     """
-    from safetensors.torch import load_file
+    ensemble = pretrained_module(
+        name, _ensemble, kinds=KINDS, what="density functional", **options
+    ).requires_grad_(False)
+    ensemble.eval()
+    first = ensemble.members[0]
+    return first if len(ensemble.members) == 1 else ensemble  # type: ignore[return-value]
 
-    from sfm.hub.files import read_config, tensor_shapes
-    from sfm.hub.resolve import resolve
 
-    folder = resolve(name, **options)
-    config = read_config(folder)
-    kinds, chosen = config.get("architectures"), config.get("functional")
-    kind = str(kinds[0]) if isinstance(kinds, list) and kinds else ""
-    if kind not in KINDS or not isinstance(chosen, dict):
-        raise HubError(f"{folder} holds no density functional but {kind or 'something else'!r}")
+def _ensemble(config: dict[str, Any]) -> Ensemble:
     version = config.get("format", 0)
     if not isinstance(version, int) or version > FORMAT:
-        raise HubError(f"{folder} was written by a newer sfm: upgrade with pip install -U sfm-hub")
-    path = folder / "model.safetensors"
-    try:
-        with BuiltWithin(tensor_shapes(path), str(folder)):
-            options = checked_options(chosen)
-            members = [KINDS[kind](**{**options, "seed": seed}) for seed in options["seed"]]
-        ensemble = Ensemble(members)
-        ensemble.load_state_dict(load_file(str(path)), strict=True)
-    except HubError:
-        raise
-    except Exception as error:  # whatever a constructor says of options that cannot be
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        raise HubError(f"{folder}: weights do not fit config.json ({reason})") from error
-    ensemble.requires_grad_(False)
-    ensemble.eval()
-    return members[0] if len(members) == 1 else ensemble
+        raise InputError(f"{config.get('name')}: of a newer sfm; pip install -U sfm-hub")
+    options = checked_options(config.get("functional"))
+    kind = KINDS[config["architectures"][0]]
+    return Ensemble([kind(**{**options, "seed": seed}) for seed in options["seed"]])

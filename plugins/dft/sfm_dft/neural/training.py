@@ -11,14 +11,15 @@ are those of another functional: the error of that is second order in the differ
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sfm.errors import InputError, RunError
+from sfm.errors import InputError
+from sfm.nn.descent import cosine, descend
 from sfm_dft.neural.functional import NeuralFunctional
 from sfm_dft.neural.packed_atoms import SpeciesSpots, SpotStack
 from sfm_dft.neural.reactions import KCAL, Reaction
@@ -89,6 +90,11 @@ class Problem:
     base_error: Tensor
     weight: Tensor
 
+    def loss(self, change: Tensor, soften: float) -> Tensor:
+        """() of changes (S,) to the base energies, kcal/mol; errors soften below `soften`."""
+        errors = self.base_error + self.coefficients @ change.double()
+        return (self.weight * ((errors.square() + soften**2).sqrt() - soften)).sum()
+
 
 def fold_of(subject: str, folds: int, seed: int = 0) -> int:
     """Which fold a molecule or element belongs to: the same on every machine.
@@ -123,10 +129,6 @@ def problem(
     return Problem(rows, KCAL * (rows @ base) - reference, weight.double())
 
 
-def _softened(error: Tensor, width: float) -> Tensor:
-    return (error.square() + width**2).sqrt() - width
-
-
 def train(
     functional: NeuralFunctional,
     prepared: Prepared,
@@ -138,60 +140,68 @@ def train(
     """Fit the weights in place to the reactions; `seed` chooses the validation subjects.
 
     Raises:
-        InputError: a species of a reaction was not prepared.
+        InputError: a species of a reaction was not prepared, or all reactions are held back.
         RunError: the loss became NaN.
     """
     settings = settings or Settings()
     parts = round(1.0 / settings.validation) if settings.validation else 0
     held = [r for r in chosen if parts and fold_of(r.subject, parts, seed) == 0]
     kept = [r for r in chosen if r not in held]
+    if not kept:
+        raise InputError("no reaction is left to train on: all are held back for validation")
     names = [name for name in prepared if any(name in r.coefficients for r in chosen)]
     species = stack(prepared, names, torch.float32)
     train_on = problem(kept, names, species.base, settings)
     judge_on = problem(held, names, species.base, settings) if held else train_on
-    functional.float()
-    optimiser = torch.optim.AdamW(
-        functional.parameters(), lr=settings.rate, weight_decay=settings.decay
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
-    scale = float(species.exchange.energy.abs().sum())
-    best, best_step, best_state = float("inf"), 0, _copy(functional)
     losses: list[float] = []
-    judged: list[float] = []
-    blind: tuple[Tensor, Tensor] | None = None
+
+    @torch.no_grad()
+    def validate(current: NeuralFunctional) -> float:
+        change = KCAL * species.energies(current)
+        losses.append(float(train_on.loss(change, settings.soften)))
+        return float(judge_on.loss(change, settings.soften))
+
+    try:
+        descent = descend(
+            functional.float(),
+            _objective(functional, species, train_on, settings),
+            work=f"training {type(functional).__name__}",
+            steps=settings.steps,
+            optimizer=torch.optim.AdamW(
+                functional.parameters(), lr=settings.rate, weight_decay=settings.decay
+            ),
+            schedule=cosine(settings.steps),
+            clip=10.0,
+            validate=validate,
+            keep_best=bool(held),
+            every=settings.patience,
+        )
+    finally:
+        functional.double()
+    return Fit(losses, list(descent.validations.values()), descent.kept, asdict(settings))
+
+
+def _objective(
+    functional: NeuralFunctional, species: Stack | SpotStack, asked: Problem, settings: Settings
+) -> Callable[[int], Tensor]:
+    """The loss of each step: softened errors, and the departures that `Settings` weighs."""
+    scale = float(species.exchange.energy.abs().sum())
     learning = any(w.requires_grad for w in functional.correlation_gain.parameters())
-    for step in range(settings.steps + 1):
+    blind: tuple[Tensor, Tensor] | None = None
+
+    def loss(_: int) -> Tensor:
+        nonlocal blind
         boosts = species.boosts(functional)
-        change = KCAL * species.energies(functional, boosts)
-        errors = train_on.base_error + train_on.coefficients @ change.double()
-        loss = (train_on.weight * _softened(errors, settings.soften)).sum()
-        if step % settings.patience == 0:
-            with torch.no_grad():
-                other = judge_on.base_error + judge_on.coefficients @ change.double()
-                value = float((judge_on.weight * _softened(other, settings.soften)).sum())
-            losses.append(float(loss.detach()))
-            judged.append(value)
-            if value < best or not held:
-                best, best_step, best_state = value, step, _copy(functional)
-        if step == settings.steps:
-            break
-        total = loss + settings.stiffness * _stiffness(species, boosts, scale)
+        value = asked.loss(KCAL * species.energies(functional, boosts), settings.soften)
+        value = value + settings.stiffness * _stiffness(species, boosts, scale)
         if settings.locality and isinstance(species, SpotStack):
             if blind is None or learning:
                 blind = species.boosts(functional, blind=True)
             seen = (boosts[0] / blind[0], boosts[1] / blind[1])
-            total = total + settings.locality * _stiffness(species, seen, scale)
-        if not torch.isfinite(total):
-            functional.double()
-            raise RunError(f"training: the loss is not finite at step {step}; lower the rate")
-        optimiser.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(functional.parameters(), 10.0)
-        optimiser.step()
-        schedule.step()
-    functional.load_state_dict(best_state)
-    functional.double()
-    return Fit(losses, judged, best_step, asdict(settings))
+            value = value + settings.locality * _stiffness(species, seen, scale)
+        return value
+
+    return loss
 
 
 def stack(prepared: Prepared, names: Sequence[str], dtype: torch.dtype) -> Stack | SpotStack:
@@ -203,10 +213,6 @@ def _stiffness(species: Stack | SpotStack, boosts: tuple[Tensor, Tensor], scale:
     x, c = species.exchange.energy.abs(), species.correlation.energy.abs()
     value = (x * boosts[0].log().square()).sum() / scale
     return value + 0.1 * (c * boosts[1].log().square()).sum() / c.sum()
-
-
-def _copy(functional: NeuralFunctional) -> dict[str, Tensor]:
-    return {key: value.detach().clone() for key, value in functional.state_dict().items()}
 
 
 def signed_errors(

@@ -26,8 +26,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sfm.data.atomic import atomic
 from sfm.errors import InputError, RunError
+from sfm.nn.saving import load_tensors, save_tensors
 from sfm_dft.neural.functional import Gain, NeuralFunctional
 from sfm_dft.neural.reactions import Kind, Reaction
 from sfm_dft.neural.saving import Ensemble
@@ -141,16 +141,11 @@ class Laplace:
 
     def save(self, folder: str | Path) -> Path:
         """Write it beside the functional's files, so that both are published together."""
-        from safetensors.torch import save_file
-
         path = Path(folder) / FILE
         numbers = {f"noise.{kind}": value for kind, value in self.noise.items()}
         numbers |= {"prior": self.prior, "determined": self.determined}
         tensors = {name: torch.tensor(x, dtype=torch.float64) for name, x in numbers.items()}
-        with atomic(path) as scratch:
-            save_file({"covariance": self.covariance.contiguous(), **tensors}, str(scratch))
-            scratch.chmod(0o644)  # safetensors writes files that only their owner may read
-        return path
+        return save_tensors({"covariance": self.covariance, **tensors}, path, {})
 
     @classmethod
     def load(cls, functional: NeuralFunctional | Ensemble, folder: str | Path) -> Laplace:
@@ -159,18 +154,15 @@ class Laplace:
         Raises:
             InputError: the folder has none, or one for a functional of another size.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         path = Path(folder) / FILE
         if not path.exists():
             raise InputError(f"{folder} holds no {FILE}: fit one with Laplace.fit and save it")
         try:
-            read = load_file(str(path))
+            read = load_tensors(path)[1]
             noise = {k.split(".")[1]: float(v) for k, v in read.items() if k.startswith("noise.")}
             prior, determined = float(read["prior"]), float(read["determined"])
             covariance = read["covariance"]
-        except (SafetensorError, OSError, KeyError, RuntimeError, IndexError) as error:
+        except (KeyError, RuntimeError, IndexError) as error:
             raise InputError(f"{path}: damaged ({' '.join(str(error).split())[:200]})") from None
         size = sum(weight.numel() for weight in _watched(functional))
         if len(covariance) != size:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from sfm.nn.descent import cosine, descend
 from sfm_dynamics.simulators.hamiltonian import slope, turned
 
 
@@ -77,19 +78,24 @@ def learn_rates(
 
     Returns:
         The last loss: mean square error of the rates.
+
+    Raises:
+        RunError: the loss is not a finite number.
     """
-    optimiser = torch.optim.Adam(network.parameters(), lr=lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     generator = torch.Generator().manual_seed(seed)
-    loss = x.new_zeros(())
     predicted = rates_of(network)
-    for _ in range(steps):
+
+    def loss(step: int) -> Tensor:
         rows: slice | Tensor = slice(None)
         if batch is not None and batch < len(x):
             rows = torch.randint(len(x), (batch,), generator=generator)
-        optimiser.zero_grad()
-        loss = (predicted(x[rows]) - rates[rows]).square().mean()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-    return float(loss.detach())
+        return (predicted(x[rows]) - rates[rows]).square().mean()
+
+    return descend(
+        network,
+        loss,
+        work=f"rates of {type(network).__name__}",
+        steps=steps,
+        optimizer=torch.optim.Adam(network.parameters(), lr=lr),
+        schedule=cosine(steps),
+    ).losses[-1]

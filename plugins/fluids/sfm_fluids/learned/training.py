@@ -9,22 +9,19 @@ Foundation models train by recipe: `sfm pretrain fluids-a-priori`, then `fluids-
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sfm.data.atomic import atomic
 from sfm.data.sample import Sample
-from sfm.errors import InputError, RunError
-from sfm.formats.strict_json import parse
-from sfm.nn.bounded import BuiltWithin, checked_options
+from sfm.errors import InputError
+from sfm.nn.bounded import checked_options
+from sfm.nn.descent import cosine, descend
+from sfm.nn.saving import load_module, save_module
 from sfm.simulate import Through
 from sfm.simulate.through import placement
 from sfm_fluids.flows.bundled import COARSE, FILTER_WIDTH
@@ -118,34 +115,29 @@ def fit(
     windows = through.windows(kept)
     if not windows:
         raise InputError("the samples hold no run of the wanted length")
-    optimizer = torch.optim.Adam(closure.parameters(), lr=lr)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda n: min((n + 1) / warmup, 0.5 * (1 + math.cos(math.pi * n / steps))),
-    )
-    generator, history = np.random.default_rng(seed), []
-    for number in range(steps):
+    generator = np.random.default_rng(seed)
+
+    def loss(step: int) -> Tensor:
         chosen = [windows[i] for i in generator.integers(len(windows), size=runs)]
-        loss = through.losses(closure, [[kept[i] for i in w] for w in chosen]).mean()
-        if not torch.isfinite(loss):
-            raise RunError(f"the loss is not finite at step {number + 1}: lower lr")
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(closure.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        history.append(loss.item())
-        if (number + 1) % 25 == 0:
-            log(f"step {number + 1}/{steps}: loss {np.mean(history[-25:]):.4f}")
-    return history
+        return through.losses(closure, [[kept[i] for i in w] for w in chosen]).mean()
+
+    fall = cosine(steps)
+    return descend(
+        closure,
+        loss,
+        work=type(closure).__name__,
+        steps=steps,
+        optimizer=torch.optim.Adam(closure.parameters(), lr=lr),
+        schedule=lambda step: min((step + 1) / warmup, fall(step)),
+        clip=1.0,
+        every=25,
+        log=log,
+    ).losses
 
 
 def save(closure: nn.Module, path: str | Path) -> None:
     """Write weights, class and options to one safetensors file."""
-    about = {"class": type(closure).__name__, "options": json.dumps(_options(closure))}
-    weights = {k: v.contiguous() for k, v in closure.state_dict().items()}
-    with atomic(path) as scratch:
-        save_file(weights, scratch, metadata=about)
+    save_module(closure, path, {"class": type(closure).__name__, "options": _options(closure)})
 
 
 def load(path: str | Path) -> nn.Module:
@@ -154,24 +146,13 @@ def load(path: str | Path) -> nn.Module:
     Raises:
         InputError: no such file, or not a closure.
     """
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-            weights = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-    except Exception as error:
-        raise InputError(f"{path}: damaged, or no safetensors file ({error})") from None
-    if about.get("class") not in CLOSURES:
-        raise InputError(f"{path}: holds no closure (known: {', '.join(CLOSURES)})")
-    try:
-        with BuiltWithin({k: tuple(v.shape) for k, v in weights.items()}, str(path)):
-            closure = CLOSURES[about["class"]](**checked_options(parse(about["options"])))
-        closure.load_state_dict(weights)
-    except Exception as error:  # whatever a constructor says of options that cannot be
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        raise InputError(f"{path}: its weights do not fit its options ({reason})") from error
-    return closure.eval().requires_grad_(False)
+
+    def build(config: dict[str, Any]) -> nn.Module:
+        if config.get("class") not in CLOSURES:
+            raise InputError(f"{path}: holds no closure (known: {', '.join(CLOSURES)})")
+        return CLOSURES[config["class"]](**checked_options(config.get("options")))
+
+    return load_module(path, build).eval().requires_grad_(False)
 
 
 def _options(closure: nn.Module) -> dict[str, float]:

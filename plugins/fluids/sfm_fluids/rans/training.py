@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sfm.errors import InputError
+from sfm.nn.descent import descend
 from sfm_fluids.rans.channel import ChannelState, RansChannel
 
 
@@ -44,25 +45,23 @@ def train_on_profiles(
 
     Raises:
         InputError: the simulator has no closure.
+        RunError: an error is not finite.
     """
     if simulator.closure is None:
         raise InputError(f"{simulator.part}: no closure to train; give closure=")
     weights = [p for p in simulator.closure.parameters() if p.requires_grad]
-    optimiser = torch.optim.LBFGS(
-        weights, max_iter=iterations, history_size=20, line_search_fn="strong_wolfe"
-    )
     history: list[float] = []
     last = simulator(simulator.state())
 
-    def loss() -> Tensor:
+    def loss(step: int) -> Tensor:
         nonlocal last
-        optimiser.zero_grad()
         last = simulator(last)
         error = profile_error(simulator, last, wall_distance, velocity)
         history.append(float(error.detach()))
-        total = error.square() + weight_decay * sum(w.square().sum() for w in weights)
-        total.backward()
-        return total
+        return error.square() + weight_decay * sum(w.square().sum() for w in weights)
 
-    optimiser.step(loss)
+    optimizer = torch.optim.LBFGS(
+        weights, max_iter=iterations, history_size=20, line_search_fn="strong_wolfe"
+    )
+    descend(simulator.closure, loss, work=simulator.part, steps=1, optimizer=optimizer)
     return history
