@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from sfm.errors import PluginError, RecipeError
-from sfm.recipe import FinetuneRecipe, load, parse, read_yaml, validate
+from sfm.formats import yaml12
+from sfm.recipe import FinetuneRecipe, load, parse, validate
 
 MINIMAL = {"name": "a", "tasks": [{"dataset": "x/y", "quantities": {"energy": 1}}]}
 
@@ -26,7 +27,7 @@ def test_importing_recipes_imports_no_torch():
 
 
 def test_scientific_notation_is_a_number():
-    assert read_yaml("a: 1e-3\nb: 2E5\nc: -.5e+2\nd: 7\ne: 1e\nf: -.5", "text") == {
+    assert yaml12.read("a: 1e-3\nb: 2E5\nc: -.5e+2\nd: 7\ne: 1e\nf: -.5", "text") == {
         "a": 1e-3,
         "b": 2e5,
         "c": -50.0,

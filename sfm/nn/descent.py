@@ -10,7 +10,7 @@
     )
 
 The optimiser is any of torch's; one that evaluates the loss more than once in a step, as L-BFGS
-does, works too.
+does, works too. Averaged weights: Polyak and Juditsky, SIAM J. Control Optim. 30, 838 (1992).
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def descend(
 
     Args:
         module: what is trained.
-        loss: called with the number of the step, from 0; () with a graph to the weights.
+        loss: called with the number of the step, from 0; () with a graph to the weights, in any
+            unit.
         work: what messages and `sfm.progress` call it.
         steps: of the optimiser.
         optimizer: of weights of `module`, with the largest learning rates.
@@ -86,7 +87,7 @@ def descend(
     kept = _Kept(module, average, validate, keep_best)
     losses: list[float] = []
 
-    def evaluate() -> Tensor:
+    def evaluate() -> float:
         value = loss(step)
         _check(value, work, step, "loss")
         optimizer.zero_grad()
@@ -97,7 +98,7 @@ def descend(
         if clip is not None:
             clip_grads_with_norm_(weights, clip, norm)
         losses.append(float(value.detach()))
-        return value
+        return losses[-1]
 
     said = 0
     try:
@@ -146,7 +147,8 @@ class _Kept:
 
     @property
     def current(self) -> nn.Module:
-        return self.module if self.averaged is None else self.averaged.module
+        module: nn.Module = self.module if self.averaged is None else self.averaged.module
+        return module
 
     def update(self) -> None:
         if self.averaged is not None:
@@ -185,7 +187,7 @@ def _mean(values: list[float]) -> float:
 
 
 def cosine(steps: int) -> Callable[[int], float]:
-    """Half a cosine from 1 at step 0 to 0 at `steps`.
+    """Half a cosine from 1 at step 0 to 0 at `steps` (Loshchilov, Hutter, arXiv:1608.03983).
 
     >>> [round(cosine(2)(step), 3) for step in range(3)]
     [1.0, 0.5, 0.0]

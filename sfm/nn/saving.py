@@ -79,7 +79,7 @@ def load_module(path: str | Path, build: Callable[[dict[str, Any]], Module]) -> 
 def save_tensors(
     tensors: Mapping[str, Tensor], path: str | Path, config: Mapping[str, Any]
 ) -> Path:
-    """Write named tensors and a config; see `save_module`."""
+    """Write named tensors, of any shape and unit, and a config; see `save_module`."""
     from safetensors.torch import save_file
 
     path = Path(path)
@@ -100,7 +100,7 @@ def save_tensors(
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config and named tensors of `save_tensors`, or of any safetensors file.
+    """Config and named tensors, of any shape and unit, of `save_tensors` or any safetensors file.
 
     Raises:
         InputError: nothing is there, or it is damaged.

@@ -34,7 +34,7 @@ def train_on_molecules(
     """`sfm.nn.descent.descend` on batches of molecules; the model ends with its averaged weights.
 
     Args:
-        loss: of some examples, (). clip: largest norm of a step's gradient.
+        loss: of some examples, (), in the caller's unit. clip: largest norm of a step's gradient.
         ema: decay of the moving average of the weights.
         validate: called with the averaged model before the first step, after each `every` steps
             and after the last.
@@ -63,8 +63,10 @@ def train_on_molecules(
         log=report,
     )
     history: list[dict[str, float]] = []
+    said = 0
     for step, validation in descent.validations.items():
-        since = descent.losses[history[-1]["step"] : step] if history else []
+        since = descent.losses[said:step]
         train = {"train": sum(since) / len(since)} if since else {}
         history.append({"step": step, **train, "validation": validation})
+        said = step
     return history
