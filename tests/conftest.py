@@ -7,20 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jaxtyping import install_import_hook
 
-# modules of the core that state shapes: every call is held against its annotations, in tests only
-CORE = Path(__file__).parent.parent / "sfm"
-SHAPED = [
-    ".".join(path.relative_to(CORE.parent).with_suffix("").parts)
-    for path in sorted(CORE.rglob("*.py"))
-    if "\nfrom jaxtyping import" in path.read_text(encoding="utf-8")
-]
-# an int is a float, as for type checkers; before any of them is imported
-CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
-install_import_hook(SHAPED, CHECKER)
-
-from sfm.testing.distributions import install  # noqa: E402
+from sfm.testing.distributions import install
 
 
 @pytest.fixture

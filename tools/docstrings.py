@@ -25,13 +25,13 @@ from arrows import packages
 ROOT = Path(__file__).parent.parent
 EXCEPTIONS = ROOT / "tests" / "docstring_exceptions.txt"
 
-ARRAYS = re.compile(r"\b(Tensor|ndarray|NDArray|ArrayLike|Float|Int|Bool|Shaped|Complex)\b")
-JAXTYPING = re.compile(r"\b(Float|Float64|Int|Int64|Bool|Shaped|Complex|Num)\[")
+ARRAYS = re.compile(r"\b(Tensor|ndarray|NDArray|ArrayLike|Float|Int|Bool|Shaped|Complex|Inexact)\b")
+JAXTYPING = re.compile(r"\b(Float|Float64|Int|Int64|Bool|Shaped|Complex|Inexact|Num)\[")
 BARE = re.compile(r"(?<!\[)\b(Tensor|ndarray|NDArray|ArrayLike)\b")
 
-# one axis: N, 3, ..., 2 n, N', n + 1; or a word beside one of those: (rows, 3)
+# one axis: N, 3, ..., *grid, dim, 2 n, N', n + 1; or a word beside one of those: (rows, 3)
 _AXIS = (
-    r"(?:\.\.\.|\d{1,3}|[A-Za-z]{1,2}[0-9_']{0,2}"
+    r"(?:\.\.\.|\d{1,3}|\*[a-z_]+|dim|[A-Za-z]{1,2}[0-9_']{0,2}"
     r"|\d* ?[A-Za-z][0-9_']? ?(?:[-+*/^]|//) ?[A-Za-z0-9]{1,3})"
 )
 _WORD = rf"(?:{_AXIS}|[A-Za-z_][A-Za-z0-9_' ]{{0,14}})"
@@ -50,9 +50,10 @@ SOURCE = re.compile(
     r"arXiv:|\bdoi\b|https?://|ISBN|\bet al\b|\b(?:1[6-9]\d\d|20[012]\d)[a-z]?\b|"
     r"\bby definition\b|\bderived (?:here|below|above)\b"
 )
-# an equation, no code that holds text: on an indented line, or in running text with an operator
+# an equation, no code that holds text or keywords: on an indented line, or in running text with an
+# operator
 FORMULA = re.compile(
-    r"^ {4,}[^\s\"][^\"\n]* = [^\"\n]*[-+*/^(][^\"\n]*$"
+    r"^ {4,}(?![^\n]*\w=\w)[^\s\"][^\"\n]* = [^\"\n]*[-+*/^(][^\"\n]*$"
     r"|\b\w+(?:\([^()]*\))? = [^.,;:`]*?(?: [-+*/] |\^|\*\*|sqrt|exp\(|sum_)",
     re.M,
 )

@@ -16,7 +16,7 @@ ARRAY_FILES = (".npz", ".h5", ".hdf5")
 
 
 def as_array(value: Any) -> np.ndarray:
-    """numpy, from whatever a handler has."""
+    """numpy, from whatever a handler has; of the same shape and unit."""
     return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
 
 

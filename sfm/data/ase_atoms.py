@@ -134,6 +134,8 @@ _INFO = ["level", "id", "key_value_pairs", "data", "unit_cell", "spacegroup", "r
 def extras(atoms: Atoms, used: Collection[str]) -> dict[str, np.ndarray]:
     """The other numbers that `atoms` states, by name: of `info`, per atom, and results.
 
+    Arrays of any shape, in whatever unit `atoms` has them.
+
     Text that states something (`solvent=water`) has no place in a sample: it is warned of.
 
     Args:
@@ -203,7 +205,12 @@ def write_to(atoms: Atoms, sample: Sample) -> None:
 
 
 def along_axes(fixed: np.ndarray, cell: np.ndarray, name: str) -> np.ndarray:
-    """Cartesian coordinates that are fixed (n, 3), of coordinates along lattice vectors (n, 3).
+    """Masks of fixed Cartesian coordinates (n, 3), from those of coordinates along lattice vectors.
+
+    Args:
+        fixed: (n, 3) boolean.
+        cell: (3, 3) lattice vectors as rows, in any unit of length.
+        name: of the system, for messages.
 
     Raises:
         InputError: an atom is fixed along some lattice vectors only, and they are no Cartesian

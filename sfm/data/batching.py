@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -104,8 +105,8 @@ class Batch:
         )
 
 
-def row_counts(quantity: Quantity, tokens: Tokens) -> Tensor:
-    """(S,) rows of the quantity in each system: 1, its tokens, or its grid cells."""
+def row_counts(quantity: Quantity, tokens: Tokens) -> Int[Tensor, " S"]:
+    """(S,) numbers of rows of the quantity in each system: 1, its tokens, or its grid cells."""
     if quantity.per == "system":
         return torch.ones(tokens.n_systems, dtype=torch.long, device=tokens.system.device)
     if quantity.per == "token":
@@ -113,8 +114,10 @@ def row_counts(quantity: Quantity, tokens: Tokens) -> Tensor:
     return tokens.extras["grid_cells"].long()
 
 
-def label_rows(sample: Sample, quantity: Quantity, tokens: Tokens) -> Tensor | None:
-    """The sample's label as (rows, dim) float64, None where it has none.
+def label_rows(
+    sample: Sample, quantity: Quantity, tokens: Tokens
+) -> Float[Tensor, "rows dim"] | None:
+    """The sample's label as (rows, dim) float64 in its unit, None where it has none.
 
     Raises:
         RunError: the label is not finite.

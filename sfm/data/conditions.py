@@ -130,6 +130,11 @@ def length_factor(stated: Mapping[str, Any], name: str) -> float:
 def check_conditions(conditions: Mapping[str, float], types: np.ndarray, name: str) -> None:
     """Refuse a charge and a number of unpaired electrons that no such system can have.
 
+    Args:
+        conditions: `charge` in e and `spin`, the number of unpaired electrons.
+        types: (N,) atomic numbers.
+        name: of the system, for messages.
+
     Raises:
         InputError: as `read_conditions`.
     """

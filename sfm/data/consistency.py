@@ -9,7 +9,8 @@ with dx the displacements that are not strain and de the strain. Least squares o
 for one factor per term gives 1 and 1 if forces F and stress s are in units of the energy and have
 the right signs; -1 tells a sign, 27.2 a hartree in the energy, 0.0062 a stress in gigapascal. Where
 strains are small, shear stresses are held against those that follow from the forces
-(`sfm.data.force_matching`), which tells their order, too.
+(`sfm.data.force_matching`), which tells their order, too. The rule is derived here from
+F = -dE/dx and V s = dE/de; the trapezoidal rule errs by the third power of the step.
 """
 
 from __future__ import annotations

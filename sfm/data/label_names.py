@@ -162,7 +162,7 @@ def with_recognised(sample: Sample, names: Collection[str]) -> Sample:
 
 
 def shaped(quantity: Quantity, key: str, value: Any, sample: Sample) -> np.ndarray:
-    """The file's numbers in the quantity's shape; a virial becomes a stress.
+    """The file's numbers in the quantity's shape, a stress (3, 3); a virial becomes a stress.
 
     Raises:
         InputError: another shape, no number, or a virial without a cell.

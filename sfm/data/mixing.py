@@ -22,7 +22,7 @@ from sfm.errors import InputError
 
 
 def shares(sizes: Sequence[int], temperature: float) -> np.ndarray:
-    """Share of each task, p_i ~ (D_i / D)^(1/T); T = 1 is proportional to size.
+    """Share (tasks,) of each task, dimensionless: p_i ~ (D_i / D)^(1/T), T = 1 is by size.
 
     >>> shares([100, 10_000], temperature=2.0).round(3).tolist()
     [0.091, 0.909]

@@ -376,7 +376,7 @@ class Dataset:
         return (self[i] for i in range(len(self)))
 
     def sizes(self) -> np.ndarray:
-        """Number of positions of each sample (zeros for pure fields), without reading them."""
+        """(n,) number of positions of each sample (zeros for pure fields), without reading them."""
         import pyarrow.compute as pc
 
         if "types[1]" not in self._table.column_names:

@@ -122,7 +122,10 @@ class Network(nn.Module):
         batch: Mapping[str, Tokens],
         quantities: Mapping[str, Collection[str]],
     ) -> dict[str, dict[str, Tensor]]:
-        """`forward` with the network cast to `dtype` for this call; gradients reach its weights."""
+        """`forward` with the network cast to `dtype` for this call; gradients reach its weights.
+
+        Values (S, ...), (N, ...) or (cells, ...) in canonical units, as `forward`.
+        """
         values: dict[str, dict[str, Tensor]]
         if dtype == self.dtype:
             values = self(batch, quantities)
@@ -139,7 +142,10 @@ class Network(nn.Module):
         *,
         create_graph: bool = False,
     ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tokens]]:
-        """What `forward` returns, and the trunk's features of the same pass; same arguments."""
+        """What `forward` returns, and the trunk's features of the same pass; same arguments.
+
+        Values (S, ...), (N, ...) or (cells, ...) in canonical units; features without unit.
+        """
         moved, handles = dict(batch), {}
         derived = {name for name, asked in quantities.items() if not set(DERIVED).isdisjoint(asked)}
         with torch.set_grad_enabled(torch.is_grad_enabled() or bool(derived)):

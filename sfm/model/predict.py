@@ -266,7 +266,7 @@ def _predict_batch(
 def split_rows(
     model: FoundationModel, name: str, values: torch.Tensor, tokens: Tokens
 ) -> list[Any]:
-    """The rows of a batched quantity, one array per system."""
+    """The rows of a batched quantity, one array (...) or (rows, ...) per system, in its unit."""
     quantity = model.config.quantities[name]
     array = values.detach().cpu().numpy()
     if quantity.per == "system":

@@ -22,6 +22,8 @@ def value(
 ) -> tuple[Tensor, Tensor]:
     """Physical values (S, ...), and the same without constant references, to differentiate.
 
+    In the canonical unit of the quantity.
+
     Systems of a level that has a head of its own are that head's, the others the general one's.
     """
     single = of_one_level(model, encoder, quantity, inputs)
@@ -44,6 +46,8 @@ def general(
     model: Network, encoder: str, quantity: str, features: Tokens, inputs: Tokens
 ) -> tuple[Tensor, Normaliser]:
     """What the head that serves all levels says, and how that is undone to physical values.
+
+    The first is (rows, ...) without unit, a row for each system, token or cell.
 
     Raises:
         InputError: the encoder has no such head.
@@ -79,6 +83,8 @@ def baseline(
     inputs: Tokens,
 ) -> Tensor:
     """(S,) float64: what a closed-form head adds itself to, of the model's own quantities.
+
+    In the canonical unit of the head's quantity.
 
     Args:
         model: the model.

@@ -261,7 +261,7 @@ def _one_by_one(function: Any, info: Any, in_dims: Any, inputs: Any) -> Any:
 
 
 class DensityGradient(Function):
-    """Gradients of <a, A> with respect to the seven inputs of `Density`."""
+    """Gradients of <a, A> with respect to the seven inputs of `Density`, each of the same shape."""
 
     @staticmethod
     def forward(

@@ -5,8 +5,8 @@ A value of quantity q at context g (encoder and level of theory) is
     value = scale_g * network + sum or own or mean of shift_g[type],
 
 where the shift is a table by token type (energy references), or one number for all types. Values at
-different levels have different tables, so they are never merged by accident. The formula holds by
-definition.
+different levels have different tables, so they are never merged by accident. The formula holds
+by definition.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Normaliser(Float64Buffers):
 
 
 def composition(types: Sequence[Int[np.ndarray, " _"]]) -> Float[np.ndarray, "systems 119"]:
-    """(systems, N_TYPES) number of tokens of each type."""
+    """(systems, 119) number of tokens of each type, from atomic numbers (N,) of each system."""
     return np.stack([np.bincount(t, minlength=N_TYPES) for t in types]).astype(np.float64)
 
 

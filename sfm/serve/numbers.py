@@ -23,7 +23,7 @@ def plain(value: Any) -> dict[str, Any]:
 
 
 def as_array(value: Any) -> np.ndarray:
-    """numpy, from a tensor or whatever numpy takes."""
+    """numpy, from a tensor or whatever numpy takes; of the same shape and unit."""
     return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
 
 

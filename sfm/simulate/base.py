@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -80,10 +81,10 @@ class Trajectory:
         converged: of a search, whether its last record is the answer; None for a run in time.
     """
 
-    times: Tensor
+    times: Float[Tensor, " T"]
     time_unit: str
     states: Sequence[Any]
-    observables: Mapping[str, Tensor]
+    observables: Mapping[str, Shaped[Tensor, "T ..."]]
     units: Mapping[str, str]
     warnings: tuple[str, ...] = ()
     converged: bool | None = None
@@ -272,8 +273,11 @@ class Simulator(nn.Module, ABC):
         """The state after `steps` steps. Pure, batched, differentiable."""
 
     @abstractmethod
-    def observe(self, state: Any) -> dict[str, Tensor]:
-        """Quantities of `observables` at `state`."""
+    def observe(self, state: Any) -> dict[str, Shaped[Tensor, ...]]:
+        """Quantities of `observables` at `state`, each (..., *axes) in its unit.
+
+        Axes of a batch come first where `batched`, then those of the quantity.
+        """
 
     @classmethod
     def through(cls, **options: Any) -> Through:
@@ -301,7 +305,7 @@ class Simulator(nn.Module, ABC):
         """
         return None
 
-    def result(self, trajectory: Trajectory) -> dict[str, Tensor]:
+    def result(self, trajectory: Trajectory) -> dict[str, Shaped[Tensor, ...]]:
         """The answer of a search: the last record of each observable.
 
         Override it to drop a batch axis of one system: an energy is then one number.
@@ -381,8 +385,10 @@ class Simulator(nn.Module, ABC):
         """
         raise InputError(f"{self.part}: reads no observations, so it cannot be fitted yet")
 
-    def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
+    def predict_observations(self, observations: Observations) -> dict[str, Shaped[Tensor, ...]]:
         """What the simulator says in place of `observations.values`; differentiable.
+
+        Of the same shapes and in the same units as the values.
 
         Raises:
             InputError: this simulator cannot be fitted.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.errors import InputError, RunError, did_you_mean
@@ -25,7 +26,10 @@ class _Prediction(nn.Module):
 
 
 class Problem:
-    """The map from a flat vector of parameters to a flat vector of predictions."""
+    """The map from a flat vector of parameters to a flat vector of predictions.
+
+    p parameters, n predictions and the m numbers of unknown fields, each in its own unit.
+    """
 
     def __init__(
         self, simulator: Simulator, observations: Observations, names: Sequence[str]
@@ -77,11 +81,11 @@ class Problem:
         ]
         return torch.cat(values).to(self.start)
 
-    def weigh(self, sigma: Tensor) -> None:
-        """Standard errors of the quantities, (quantities,)."""
+    def weigh(self, sigma: Float[Tensor, " quantities"]) -> None:
+        """Standard errors of the quantities, (quantities,), in their own units."""
         self.weights = 1 / sigma[self.group]
 
-    def named(self, flat: Tensor) -> dict[str, Tensor]:
+    def named(self, flat: Float[Tensor, " m"]) -> dict[str, Float[Tensor, ...]]:
         """The unknown fields of a flat vector (m,)."""
         if not self.field_shapes:
             return {}
@@ -89,7 +93,9 @@ class Problem:
         pairs = zip(self.field_shapes.items(), flat.split(sizes), strict=True)
         return {name: part.reshape(shape) for (name, shape), part in pairs}
 
-    def predict(self, flat: Tensor, fields: Tensor | None = None) -> Tensor:
+    def predict(
+        self, flat: Float[Tensor, " p"], fields: Float[Tensor, " m"] | None = None
+    ) -> Float[Tensor, " n"]:
         """(p,) -> (n,), differentiable; with unknown fields (m,), those of `self` if None."""
         observations = self.observations
         if self.field_shapes:
@@ -112,11 +118,13 @@ class Problem:
             )
         return flat_values
 
-    def value(self, flat: Tensor) -> Tensor:
+    def value(self, flat: Float[Tensor, " p"]) -> Float[Tensor, " n"]:
         """(n,) prediction without a graph of the parameters."""
         return self.predict(flat.detach()).detach()
 
-    def jacobian(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+    def jacobian(
+        self, flat: Float[Tensor, " p"]
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n p"]]:
         """(n,) prediction and its (n, p) derivatives.
 
         Forward mode, one parameter after another: one run each, whatever n is. Where an operation

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError, RunError
@@ -28,7 +29,10 @@ NEAR = 0.01  # relative change of the parameters over which J_z is kept
 
 
 class Profiled(Problem):
-    """A problem with `observations.unknowns`; of these it finds the best values by itself."""
+    """A problem with `observations.unknowns`; of these it finds the best values by itself.
+
+    Parameters, predictions and unknowns have their own units.
+    """
 
     def __init__(
         self, simulator: Simulator, observations: Observations, names: Sequence[str]
@@ -51,17 +55,19 @@ class Profiled(Problem):
         self._at: tuple[Tensor, Tensor] | None = None  # parameters, and d z* / d theta there
         self._linear_at: Tensor | None = None  # parameters where J_z was made
 
-    def weigh(self, sigma: Tensor) -> None:
+    def weigh(self, sigma: Float[Tensor, " quantities"]) -> None:
         super().weigh(sigma)
         self._slopes = self._at = self._linear_at = None
 
-    def value(self, flat: Tensor) -> Tensor:
+    def value(self, flat: Float[Tensor, " p"]) -> Float[Tensor, " n"]:
         flat, fields = flat.detach(), self.fields
         if self._at is not None:
             fields = fields - self._at[1] @ (flat - self._at[0])
         return self._settle(flat, fields)[0]
 
-    def jacobian(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+    def jacobian(
+        self, flat: Float[Tensor, " p"]
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n p"]]:
         flat = flat.detach()
         if self._at is not None:  # the fields that `value` settled on, here
             self.fields = self._settle(flat, self.fields - self._at[1] @ (flat - self._at[0]))[1]

@@ -24,6 +24,7 @@ from functools import partial
 from typing import Any, cast
 
 import torch
+from jaxtyping import Inexact
 from torch import Tensor
 
 from sfm.autograd import Function
@@ -35,7 +36,7 @@ Residual = Callable[[Tensor], Tensor]
 
 
 def implicit(
-    x: Tensor,
+    x: Inexact[Tensor, "*unknowns"],
     residual: Residual,
     *,
     solve: Operator | None = None,
@@ -45,7 +46,7 @@ def implicit(
     improve: bool = False,
     batch_axes: int = 0,
     where: str = "implicit derivative",
-) -> Tensor:
+) -> Inexact[Tensor, "*unknowns"]:
     """x with F(x, theta) = 0, as a differentiable function of all that `residual` holds.
 
     Args:
@@ -88,14 +89,14 @@ def implicit(
 
 
 def attach(
-    value: Tensor,
-    source: Tensor,
+    value: Inexact[Tensor, "*value"],
+    source: Inexact[Tensor, "*source"],
     adjoint: Operator,
     *,
     tangent: Operator | None = None,
     order: int = 1,
     where: str = "response",
-) -> Tensor:
+) -> Inexact[Tensor, "*value"]:
     """`value`, whose derivative by `source` is a linear map L that is known by its adjoint.
 
     For solutions whose response has a form of its own, as a density to a change of its

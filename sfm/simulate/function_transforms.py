@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 from torch.autograd import forward_ad
 
@@ -21,7 +22,7 @@ def transformed() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
-def several(value: Tensor) -> bool:
+def several(value: Shaped[Tensor, ...]) -> bool:
     """True for what stands for many tensors at once: torch's `vmap` and `is_grads_batched`."""
     legacy: bool = torch._C._functorch.is_legacy_batchedtensor(value)
     return legacy or torch._C._functorch.is_batchedtensor(value)

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Inexact
 from torch import Tensor
 
 from sfm.errors import RunError
@@ -120,7 +121,7 @@ def _ratio(a: Tensor, b: Tensor, where: Tensor) -> Tensor:
 @torch.no_grad()
 def conjugate_gradients(
     product: Operator,
-    b: Tensor,
+    b: Inexact[Tensor, "*unknowns"],
     *,
     precondition: Operator | None = None,
     inner: Operator | None = None,
@@ -195,7 +196,7 @@ def conjugate_gradients(
 @torch.no_grad()
 def gmres(
     product: Operator,
-    b: Tensor,
+    b: Inexact[Tensor, "*unknowns"],
     *,
     precondition: Operator | None = None,
     batch_axes: int = 0,
@@ -207,7 +208,8 @@ def gmres(
 ) -> Solved:
     """x with A x = b, by generalised minimal residuals; the residual falls steadily.
 
-    Arguments and errors are those of `conjugate_gradients`, but for:
+    Arguments and errors are those of `conjugate_gradients`, b (..., *unknowns) of any unit among
+    them, but for:
 
     Args:
         precondition: v -> M v with M close to A^-1, any linear map.
@@ -292,7 +294,7 @@ def _cycle(
 @torch.no_grad()
 def bicgstab(
     product: Operator,
-    b: Tensor,
+    b: Inexact[Tensor, "*unknowns"],
     *,
     precondition: Operator | None = None,
     batch_axes: int = 0,
@@ -303,8 +305,8 @@ def bicgstab(
 ) -> Solved:
     """x with A x = b, by stabilised biconjugate gradients; two products an iteration.
 
-    Arguments and errors are those of `gmres`. It can break down where GMRES would not; that is
-    `NotConverged`.
+    Arguments and errors are those of `gmres`, b (..., *unknowns) of any unit among them. It can
+    break down where GMRES would not; that is `NotConverged`.
     """
     systems = _Systems(b, batch_axes, where)
     apply, prepare = systems.map(product), systems.map(precondition)

@@ -4,6 +4,9 @@
 
 One more solve per derivative, with the adjoint, by the same method (`sfm.simulate.krylov`); no
 iteration is stored.
+
+Source: M. B. Giles, Collected matrix derivative results for forward and reverse mode algorithmic
+differentiation, in Advances in Automatic Differentiation (Springer, 2008), matrix inverse product.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Inexact
 from torch import Tensor
 
 from sfm.simulate.fixed_point import implicit
@@ -19,7 +23,7 @@ from sfm.simulate.krylov import Method, Operator, conjugate_gradients, gmres
 
 def solve(
     operator: Operator,
-    b: Tensor,
+    b: Inexact[Tensor, "*unknowns"],
     *,
     symmetric: bool = False,
     method: Method | None = None,
@@ -30,7 +34,7 @@ def solve(
     batch_axes: int = 0,
     where: str = "linear solve",
     **options: Any,
-) -> Tensor:
+) -> Inexact[Tensor, "*unknowns"]:
     """x with A x = b, which follows b and all that `operator` holds under differentiation.
 
     Args:

@@ -11,12 +11,15 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from sfm.autograd import Function
 
 
-def recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+def recomputed(
+    function: Callable[..., Tensor], *inputs: Shaped[Tensor, ...]
+) -> Shaped[Tensor, ...]:
     """`function(*inputs)`, of which the graph keeps the inputs alone.
 
     Args:

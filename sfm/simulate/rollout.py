@@ -48,7 +48,8 @@ def rollout(
 
     Args:
         advance: one step: a pure function, or a `Step` with an adjoint of its own.
-        state: a tensor, or a tuple (list, dict) of tensors; every step gives the same structure.
+        state: a tensor of any shape and unit, or a tuple (list, dict) of tensors; every step gives
+            the same structure.
         tensors: whatever else a step depends on and may need a gradient. A function that uses
             other tensors that need one is slower: each step then goes through torch's checkpoint.
         steps: how many.
@@ -97,8 +98,8 @@ def recorded(
 ) -> list[State]:
     """The states after each of the numbers of steps `at`, ascending; 0 is `state` itself.
 
-    A loss of several of them has one backward pass. `options` are those of `rollout`; those on
-    memory count between two records.
+    A loss of several of them has one backward pass. Arguments, tensors of any shape and unit, are
+    those of `rollout`, `options` too; those on memory count between two records.
 
     Raises:
         InputError: `at` does not ascend from 0 or more.

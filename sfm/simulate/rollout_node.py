@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
@@ -61,7 +62,7 @@ def plain(
     steps: int,
     monitor: Monitor | None,
 ) -> State:
-    """`steps` steps, recorded by autograd where that is on."""
+    """`steps` steps, recorded by autograd where that is on; tensors of any shape and unit."""
     for n in range(steps):
         u = step.advance(u, first + n, *tensors)
         if monitor is not None:
@@ -99,7 +100,7 @@ class _Blocks:
 
 
 class Rollout(Function):
-    """The node: states in, last state out.
+    """The node: states in, last state out, as tensors of any shape and unit.
 
     What the backward pass needs goes the way of saved tensors, so that it is free again once a
     backward pass has used it, even while the result lives on, and torch's checkpoints and hooks
@@ -221,6 +222,6 @@ def _differentiable(
     return tuple(next(found) if t.requires_grad else None for t in views)
 
 
-def like(u: Tensor, count: int) -> Tensor:
+def like(u: Shaped[Tensor, "*shape"], count: int) -> Shaped[Tensor, "count ..."]:
     """`count` tensors like u, in its memory layout, along a new first axis; not filled."""
     return u.new_empty_strided((count, *u.shape), (u.numel(), *torch.empty_like(u).stride()))

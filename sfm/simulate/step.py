@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
@@ -19,7 +20,7 @@ Adjoint = Callable[[Any, Totals], Any]
 
 @runtime_checkable
 class Step(Protocol):
-    """One step that knows its adjoint; all methods are pure.
+    """One step that knows its adjoint; all methods are pure, tensors have any shape and unit.
 
     advance(u, n, *tensors): the next state; differentiable by autograd where gradients are on.
     linearise(u, n, wanted, *tensors): the next state, without autograd, and the adjoint: it takes
@@ -41,7 +42,10 @@ class Step(Protocol):
 
 
 class AutogradStep:
-    """A function as a `Step`: autograd makes the adjoint. It uses no tensors but its arguments."""
+    """A function as a `Step`, of tensors of any shape and unit: autograd makes the adjoint.
+
+    It uses no tensors but its arguments.
+    """
 
     def __init__(self, function: Advance) -> None:
         self.function = function
@@ -64,7 +68,10 @@ class AutogradStep:
 def by_autograd(
     function: Advance, u: Any, tensors: Sequence[Tensor], wanted: Sequence[bool]
 ) -> tuple[Any, Adjoint]:
-    """`function(u, *tensors)` and its adjoint (see `Step.linearise`), by a graph of its own."""
+    """`function(u, *tensors)` and its adjoint (see `Step.linearise`), by a graph of its own.
+
+    Tensors have any shape and unit.
+    """
     with torch.enable_grad():
         start = tree_map(lambda x: x.detach().requires_grad_(varies(x)), u)
         given = [t.detach().requires_grad_(w) for t, w in zip(tensors, wanted, strict=True)]
@@ -94,7 +101,7 @@ def by_autograd(
     return tree_map(Tensor.detach, value), pull
 
 
-def varies(x: Tensor) -> bool:
+def varies(x: Shaped[Tensor, ...]) -> bool:
     """Whether a tensor can have a gradient."""
     return x.is_floating_point() or x.is_complex()
 

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -28,8 +29,12 @@ class Through(ABC):
         """
 
     @abstractmethod
-    def losses(self, closure: nn.Module | None, windows: Sequence[Sequence[Sample]]) -> Tensor:
-        """(n,) one loss per run, about 1 for a useless result; differentiable in the closure.
+    def losses(
+        self, closure: nn.Module | None, windows: Sequence[Sequence[Sample]]
+    ) -> Float[Tensor, " n"]:
+        """(n,) one dimensionless loss per run, about 1 for a useless result.
+
+        Differentiable in the closure.
 
         Args:
             closure: what fills the simulator's hole; None for the classical theory, as a baseline.

@@ -37,7 +37,7 @@ def undeclared(
 ) -> list[Tensor]:
     """Tensors that need a gradient, are used by `function(*arguments)`, and are not `known`.
 
-    Runs the function once.
+    Runs the function once. Tensors have any shape and unit.
     """
     watch = _Watch(known)
     with torch.no_grad(), watch:

@@ -52,7 +52,10 @@ def checks(plugin: Plugin) -> list[Check]:
 
 
 def error(found: Tensor, wanted: Tensor) -> float:
-    """Largest deviation over the root mean square (at least 0.01), both in float64."""
+    """Largest deviation over the root mean square (at least 0.01), both in float64.
+
+    Of two tensors of the same shape, in any unit.
+    """
     found, wanted = found.detach().double(), wanted.detach().double()
     ensure(
         found.shape == wanted.shape, f"has shape {tuple(found.shape)}, not {tuple(wanted.shape)}"
@@ -64,7 +67,7 @@ def error(found: Tensor, wanted: Tensor) -> float:
 
 
 def evaluate(model: FoundationModel, part: str, samples: list[Sample]) -> dict[str, Tensor]:
-    """All quantities of the samples in one batch."""
+    """All quantities of the samples in one batch, (rows, ...) each, in canonical units."""
     tokens = model.tokenize(part, samples, LEVEL)
     values: dict[str, Tensor] = model({part: tokens}, {part: said(model, part, samples)})[part]
     return values
@@ -120,7 +123,10 @@ def features_turn(part: str, precision: str) -> str:
 
 
 def on_atoms(sample: Sample, move: Callable[[np.ndarray], np.ndarray], **changes: Any) -> Sample:
-    """`sample` with `move` applied to every array whose first axis is the atoms, and `changes`."""
+    """`sample` with `move` applied to every array (n, ...) of its n atoms, and `changes`.
+
+    Units stay what they are.
+    """
     n = len(sample.positions)
 
     def moved(values: Mapping[str, Any]) -> dict[str, Any]:

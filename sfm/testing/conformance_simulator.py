@@ -58,7 +58,7 @@ def _case(part: str, **values: Any) -> tuple[Simulator, Any]:
 
 
 def leaves(state: Any) -> list[Tensor]:
-    """All tensors of a state: a tensor, tuple, list, mapping or dataclass."""
+    """All tensors of a state (tensor, tuple, list, mapping, dataclass), of any shape and unit."""
     if isinstance(state, Tensor):
         return [state]
     if dataclasses.is_dataclass(state) and not isinstance(state, type):
@@ -71,7 +71,10 @@ def leaves(state: Any) -> list[Tensor]:
 
 
 def rebuilt(state: Any, function: Callable[..., Tensor], *others: Any) -> Any:
-    """The same structure with `function` applied to each tensor (and the others' tensors)."""
+    """The same structure with `function` applied to each tensor (and the others' tensors).
+
+    Tensors of any shape and unit.
+    """
     if isinstance(state, Tensor):
         return function(state, *others)
     if dataclasses.is_dataclass(state) and not isinstance(state, type):
@@ -93,13 +96,13 @@ def rebuilt(state: Any, function: Callable[..., Tensor], *others: Any) -> Any:
 
 
 def floats(state: Any) -> list[Tensor]:
-    """Floating-point leaves, complex ones as real pairs."""
+    """Floating-point leaves, complex ones as real pairs (..., 2), in their own units."""
     found = [torch.view_as_real(x) if x.is_complex() else x for x in leaves(state)]
     return [x for x in found if x.is_floating_point()]
 
 
 def flat(state: Any) -> Tensor:
-    """All floating-point numbers of a state."""
+    """All floating-point numbers of a state, (n,) float64."""
     return torch.cat([x.detach().double().reshape(-1) for x in floats(state)])
 
 

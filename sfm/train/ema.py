@@ -27,7 +27,7 @@ class Ema(pl.Callback):
 
     @staticmethod
     def weights(module: nn.Module) -> dict[str, Tensor]:
-        """Trainable parameters by name."""
+        """Trainable parameters by name; of any shape, without unit."""
         return {name: p for name, p in module.named_parameters() if p.requires_grad}
 
     @torch.no_grad()

@@ -446,7 +446,10 @@ def baseline_of(
 def mean_predictor_mae(
     quantity: Quantity, labels: Sequence[np.ndarray], train: Sequence[Sample]
 ) -> float | None:
-    """Error of the training labels' mean, for a number per system; None without training labels."""
+    """Error of the training labels' mean, for a number per system; None without training labels.
+
+    labels: (1,) or () of each system, in the unit of the error.
+    """
     if quantity.dim != 1 or quantity.per != "system" or not train:
         return None
     known = [np.asarray(s.labels[quantity.name]).ravel() for s in train]
@@ -460,7 +463,7 @@ def plugin_metrics(
     labels: Sequence[np.ndarray],
     samples: Sequence[Sample],
 ) -> dict[str, float]:
-    """The metrics `quantity.name` of the encoder's plugin."""
+    """The metrics `quantity.name` of the encoder's plugin; predictions and labels (rows, dim)."""
     from sfm.registry import plugins
 
     plugin = plugins().get(part.partition("/")[0])

@@ -137,7 +137,14 @@ def compare(  # noqa: C901
     predicted: Sequence[np.ndarray],
     types: Sequence[np.ndarray],
 ) -> str:
-    """What unit, sign or order makes labels and predictions differ; empty if none does."""
+    """What unit, sign or order makes labels and predictions differ; empty if none does.
+
+    Args:
+        quantity: what they are.
+        labels: (rows, dim) of each system.
+        predicted: likewise.
+        types: (N,) atomic numbers of each system.
+    """
     if any(y.size != p.size for y, p in zip(labels, predicted, strict=True)):
         return ""
     y = np.concatenate([np.ravel(x) for x in labels])

@@ -17,7 +17,7 @@ from sfm.recipe import Lora
 
 
 class LowRank(nn.Module):
-    """weight -> weight + (alpha / r) A B; zero at the start.
+    """weight -> weight + (alpha / r) A B, (..., n_in, n_out) or transposed; zero at the start.
 
     Args:
         n_in: rows of A.

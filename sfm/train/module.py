@@ -109,6 +109,7 @@ class TrainingModule(pl.LightningModule):
         self._batch: Batch | None = None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of a batch, () without unit."""
         self._batch = batch
         self.losses = self.objective(self.model, batch, step=self.global_step)
         total = self.losses.total

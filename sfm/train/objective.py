@@ -5,7 +5,8 @@ For a system s of task t and a quantity q with rows r (atoms, cells, or one)
     e_r = |prediction_r - label_r| / (scale sqrt(dim)),      l_s = mean over r of f(e_r),
     loss = sum_t w_t sum_q w_q mean over labelled systems of task t of l_s,
 
-so a large system does not count more than a small one. A total energy's error is per token. f is
+by definition, so a large system does not count more than a small one. A total energy's error is
+per token. f is
 the identity (`norm`: an L1 loss for numbers, the L2 norm for vectors), Huber or the square.
 """
 
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.batching import Batch, Labels, row_counts
@@ -93,7 +95,7 @@ class Objective(nn.Module):
                 table[context] = rms
             self.register_buffer(_buffer(part), table, persistent=False)
 
-    def scale(self, model: FoundationModel, part: str, name: str) -> Tensor:
+    def scale(self, model: FoundationModel, part: str, name: str) -> Float[Tensor, "contexts dim"]:
         """(contexts, dim) float64 by which errors are divided."""
         if name == "stress":
             table: Tensor | None = getattr(self, _buffer(part), None)
@@ -250,12 +252,15 @@ class Objective(nn.Module):
     # ------------------------------------------------------------------ for logs
 
     def means(self, sums: Tensor, counts: Tensor) -> dict[tuple[int, str], float]:
-        """Mean loss by (task, quantity), of those that had a label."""
+        """Mean loss by (task, quantity) of those that had a label, from sums and counts (keys,)."""
         s, c = sums.tolist(), counts.tolist()
         return {key: s[i] / c[i] for i, key in enumerate(self.keys) if c[i] > 0}
 
     def named(self, sums: Tensor, counts: Tensor) -> dict[str, float]:
-        """Losses by name: `loss`, `loss/<domain>`, and `<task>/<quantity>` without weights."""
+        """Losses by name: `loss`, `loss/<domain>`, and `<task>/<quantity>` without weights.
+
+        From sums and counts (keys,) of systems.
+        """
         means = self.means(sums, counts)
         weights = self.weights.tolist()
         table: dict[str, float] = {"loss": 0.0}

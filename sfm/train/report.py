@@ -131,8 +131,8 @@ def plot_parity(
     """Predictions against labels, and below them what lies between, in the quantities' own units.
 
     Args:
-        points: labels and predictions by `encoder:quantity@level`, as `Evaluation.points` holds
-            them.
+        points: labels and predictions (n,) by `encoder:quantity@level`, as `Evaluation.points`
+            holds them.
         metrics: for units and errors.
         path: a PNG file.
     """
