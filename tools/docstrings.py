@@ -32,7 +32,7 @@ BARE = re.compile(r"(?<!\[)\b(Tensor|ndarray|NDArray|ArrayLike)\b")
 # one axis: N, 3, ..., *grid, dim, 2 n, N', n + 1; or a word beside one of those: (rows, 3)
 _AXIS = (
     r"(?:\.\.\.|\d{1,3}|\*[a-z_]+|dim|[A-Za-z]{1,2}[0-9_']{0,2}"
-    r"|\d* ?[A-Za-z][0-9_']? ?(?:[-+*/^]|//) ?[A-Za-z0-9]{1,3})"
+    r"|\d* ?[A-Za-z][0-9_']?(?: ?(?:[-+*/^]|//) ?[A-Za-z0-9]{1,3})+|\d [A-Za-z]|[A-Z]_[a-z])"
 )
 _WORD = rf"(?:{_AXIS}|[A-Za-z_][A-Za-z0-9_' ]{{0,14}})"
 SHAPE = re.compile(
@@ -48,7 +48,7 @@ UNIT = re.compile(
 )
 SOURCE = re.compile(
     r"arXiv:|\bdoi\b|https?://|ISBN|\bet al\b|\b(?:1[6-9]\d\d|20[012]\d)[a-z]?\b|"
-    r"\bby definition\b|\bderived (?:here|below|above)\b"
+    r"\b[Bb]y definition\b|\bderived (?:here|below|above)\b"
 )
 # an equation, no code that holds text or keywords: on an indented line, or in running text with an
 # operator

@@ -1,4 +1,7 @@
-"""What the two large-eddy simulators share: the built-in closures by name, with their constants."""
+"""What the two large-eddy simulators share: the built-in closures by name, with their constants.
+
+Any consistent system of units.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ FILTER_RATIO = Parameter(
 def built_in(name: str, constant: Tensor, ratio: Tensor | None = None) -> Stateless | None:
     """The closure called `name`; None for "none".
 
-    constant: C of Smagorinsky's model; ratio: filter width over spacing, of the gradient model.
+    constant: C of Smagorinsky's model. ratio: filter width over spacing, of the gradient model. Both
+    () or (B,).
     """
     if name == "smagorinsky":
         return Stateless(_smagorinsky, (constant,))

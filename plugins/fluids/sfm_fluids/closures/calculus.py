@@ -4,6 +4,8 @@ A velocity is (..., 2, H, W) or (..., 3, D, H, W) on square or cubic cells; comp
 the last axis. A symmetric tensor is packed: only its diagonal and what is above it (`pairs`).
 Every operator acts along one axis: as a product with a small matrix, which is faster
 than transforms there and back up to about a hundred points, and as a transform beyond.
+
+Any consistent system of units.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def velocity_gradient(velocity: Tensor, spacing: float) -> Tensor:
 
 
 def strain_rate(velocity: Tensor, spacing: float) -> Tensor:
-    """S_ij = (d u_i / d x_j + d u_j / d x_i) / 2, packed: (..., pairs, *grid)."""
+    """S_ij = (d u_i / d x_j + d u_j / d x_i) / 2 by definition, packed: (..., pairs, *grid)."""
     n = dimensions(velocity)
     slopes = [derivative(velocity, -1 - j, spacing).unbind(-n - 1) for j in range(n)]
     diagonal = [slopes[i][i] for i in range(n)]
@@ -84,7 +86,10 @@ def subgrid_dissipation(velocity: Tensor, stress: Tensor, spacing: float) -> Ten
 
 
 def derivative(field: Tensor, axis: int, spacing: float) -> Tensor:
-    """Spectral derivative along an axis (-1, -2 or -3); the unpaired Nyquist mode is dropped."""
+    """Spectral derivative (..., *grid) along an axis (-1, -2 or -3), per `spacing`.
+
+    The unpaired Nyquist mode is dropped.
+    """
     points = field.shape[axis]
     if points <= DENSE:
         matrix = derivative_matrix(points, field.dtype, str(field.device)) / spacing
@@ -114,7 +119,7 @@ def low_pass(field: Tensor, axes: int, cutoff: tuple[int, ...]) -> Tensor:
 
 
 def along(field: Tensor, axis: int, matrix: Tensor) -> Tensor:
-    """sum_j matrix[i, j] field[..., j, ...] along an axis (negative)."""
+    """sum_j matrix[i, j] field[..., j, ...], (..., *grid), along an axis (negative)."""
     if axis == -1:
         return field @ matrix.mT
     if axis == -2:
@@ -144,9 +149,9 @@ def derivative_matrix(points: int, dtype: torch.dtype, device: str) -> Tensor:
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve training too
 def fourier_basis(points: int, cutoff: int, dtype: torch.dtype, device: str) -> Tensor:
-    """Orthonormal rows: the constant, then cosine and sine of modes 1 to cutoff.
+    """Orthonormal rows (2 K + 1, n): the constant, then cosine and sine of modes 1 to K.
 
-    (2 cutoff + 1, points); cutoff < points / 2.
+    Dimensionless; K is `cutoff`, below n / 2 of the n `points`.
     """
     grid = torch.arange(points, dtype=torch.float64)
     phase = 2 * math.pi / points * torch.arange(1, cutoff + 1)[:, None].double() * grid

@@ -1,4 +1,4 @@
-"""Clark's gradient model."""
+"""Clark's gradient model. Any consistent system of units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Smagorinsky's eddy viscosity."""
+"""Smagorinsky's eddy viscosity. Any consistent system of units."""
 
 from __future__ import annotations
 

@@ -7,6 +7,11 @@ one before from bottom to top. A face carries a conductance c, so that
 
 with c = a_face / dx^2 inside, 2 a / dx^2 at a Dirichlet side (half a cell away) and 0 at a
 Neumann side. A is symmetric.
+
+Source: R. Eymard, T. Gallouet and R. Herbin, Finite Volume Methods, in Handbook of Numerical
+Analysis VII (2000), the two-point flux approximation.
+
+Any consistent system of units.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def singular(x: Axis, y: Axis) -> bool:
 
 
 def preconditioner(x: Axis, y: Axis, like: Tensor) -> Operator:
-    """r -> the solution for a = 1, of mean zero where that is known up to a constant."""
+    """r (..., H, W) -> the solution for a = 1, of mean zero where it is known up to a constant."""
     (values_x, modes_x), (values_y, modes_y) = eigenbasis(x), eigenbasis(y)
     total = values_y.unsqueeze(1) + values_x
     inverse = torch.where(total > 1e-10 * total.max(), 1 / total, 0.0).to(like)
@@ -86,7 +86,10 @@ def against(
 
 
 def solution(b: Tensor, c: Conductances, x: Axis, y: Axis, *, where: str, order: int = 2) -> Tensor:
-    """p with A p = b, which follows b and c in derivatives up to `order`, forward and reverse."""
+    """p (..., H, W) with A p = b, which follows b and c in derivatives up to `order`.
+
+    In forward and reverse mode.
+    """
     solve = against(c, x, y, where=where)
     return implicit(
         solve(b.detach()),

@@ -187,7 +187,10 @@ def run(
 def equation_residual(
     recent: list[Tensor], case: Case3D, stress: Tensor, force: Tensor | None, coarsen: Filter3D
 ) -> float:
-    """|d F[u]/dt - r| / |d F[u]/dt|, r the coarse solver's right-hand side with the stress."""
+    """|d F[u]/dt - r| / |d F[u]/dt|, r the coarse solver's right-hand side with the stress.
+
+    Spectra (3, *spectral_shape) of the last time steps, stress (3, 3, *grid), of the coarse grid.
+    """
     grid = coarsen.coarse
     rate = torch.as_tensor(sum(w * h for w, h in zip(BACKWARD, recent, strict=True))) / case.dt
     right = momentum_tendency(recent[-1], grid, lambda velocity, spacing: stress)

@@ -51,7 +51,7 @@ BURGERS_COLUMNS = (
 
 
 def load(name: str) -> dict[str, np.ndarray]:
-    """Tensors of one file of the wheel as arrays; no code in it is run.
+    """Tensors of one file of the wheel as arrays (n, ...), n samples; no code in it is run.
 
     Raises:
         InputError: the package cannot be fetched, or it is another one.

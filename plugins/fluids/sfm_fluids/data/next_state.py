@@ -1,4 +1,7 @@
-"""Pairs of states for forecasting: a filtered flow and the change of its velocity."""
+"""Pairs of states for forecasting: a filtered flow and the change of its velocity.
+
+Units are those of the data: lengths of a box of 2 pi, forces of amplitude 1.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How well a simulation was resolved: energy budget, spectrum, divergence, equation residual."""
+"""How well a simulation was resolved: energy budget, spectrum, divergence, equation residual.
+
+All measures of quality are dimensionless but for the rms velocity, which has the data's unit.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ class Quality:
         member: which trajectory.
         rms_velocity: sqrt(2 E) after the spin-up.
         kmax_dissipation_length: largest kept wavenumber times l_d = (nu^3 / eta)^(1/6), eta the
-            largest enstrophy dissipation of the sampled time.
+            largest enstrophy dissipation of the sampled time (R. H. Kraichnan, Phys. Fluids 10,
+            1417, 1967).
         spectrum_tail: E(k max) / max E at the end.
         budget_residual: |change of E - integral of (power - dissipation)| over the integral of the
             dissipation.
@@ -85,7 +89,7 @@ class Budget:
             raise RunError(f"the flow at viscosity {self.viscosity} blew up: reduce dt")
 
     def residual(self) -> Tensor:
-        """|change of E - integral of (power - loss)| / integral of loss; Simpson's rule."""
+        """(B,) |change of E - integral of (power - loss)| / integral of loss; Simpson's rule."""
         rows = torch.stack(self.rows)
         if len(rows) % 2 == 0:
             rows = rows[:-1]

@@ -1,4 +1,4 @@
-"""Rounding that makes files smaller: fewer bits of the mantissa."""
+"""Rounding that makes files smaller: fewer bits of the mantissa. Units stay what they are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ VELOCITY_BITS, STRESS_BITS = 14, 9  # of filtered flows; relative errors of 3e-5
 
 
 def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
-    """float32 rounded to `bits` mantissa bits (relative error below 2^-(bits+1)): packs smaller."""
+    """float32 of any shape, rounded to `bits` mantissa bits: packs smaller.
+
+    The relative error is below 2^-(bits+1).
+    """
     drop = 23 - bits
     raw = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
     half = np.uint32((1 << (drop - 1)) - 1) + ((raw >> np.uint32(drop)) & np.uint32(1))

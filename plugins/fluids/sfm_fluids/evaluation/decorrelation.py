@@ -107,7 +107,7 @@ class Protocol:
         return torch.cat([fields[s : s + self.samples + 1] for s in self.starts], dim=1)
 
     def exact(self) -> Tensor:
-        """(samples + 1, flows, H, W): filtered vorticity on the comparison grid."""
+        """(n + 1, flows, H, W): filtered vorticity on the comparison grid, n is `samples`."""
         return self.windows(self.reference.on(self.compare, self.width))
 
 

@@ -2,6 +2,8 @@
 
 Fields are (..., *space): the last `space` axes are the grid, the axes before are whatever the
 caller has (time, batch, component); each metric says over which it averages.
+
+Any consistent system of units.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ def vrmse(predicted: Tensor, target: Tensor, *, space: int = 2, eps: float = 1e-
 
 
 def nrmse(predicted: Tensor, target: Tensor, *, space: int = 2, time: int | None = None) -> Tensor:
-    """Error over size, |p - t| / |t|, in either of the two definitions in use.
+    """Error over size, |p - t| / |t|, (...) in either of the two definitions in use.
 
     With `time=None` the norms run over the grid only: each time step has its own ratio, and a mean
     over time weighs them equally (PDEBench, Takamoto et al. 2022). With `time` an axis, the norms

@@ -1,4 +1,7 @@
-"""How far ahead a surrogate sees: rollouts over stored trajectories, beside simple forecasts."""
+"""How far ahead a surrogate sees: rollouts over stored trajectories, beside simple forecasts.
+
+Units are those of the data: lengths of a box of 2 pi, forces of amplitude 1.
+"""
 
 from __future__ import annotations
 

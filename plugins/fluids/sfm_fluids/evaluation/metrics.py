@@ -1,4 +1,7 @@
-"""How good a subgrid stress is before it meets the solver: a-priori metrics, beside baselines."""
+"""How good a subgrid stress is before it meets the solver: a-priori metrics, beside baselines.
+
+Units are those of the data: lengths of a box of 2 pi, forces of amplitude 1.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 A reference is sampled at equal times. Each sample keeps the modes that a grid of `kept` points
 retains, so it can start a simulation on every grid up to that one, and be filtered to any.
+
+Any consistent system of units.
 """
 
 from __future__ import annotations

@@ -78,7 +78,10 @@ def _energy(spectrum: Tensor) -> Tensor:
 def spectrum_error(
     spectrum: np.ndarray, exact: np.ndarray, edges: Sequence[int] = (1, 4, 8, 11)
 ) -> list[float]:
-    """|log10 E / E_exact| of the energy in bands of shells, [edges[i], edges[i + 1]) each."""
+    """|log10 E / E_exact| of the energy in bands of shells, [edges[i], edges[i + 1]) each.
+
+    Spectra are (K,), an entry for each shell from 0 on.
+    """
     bands = itertools.pairwise(edges)
     return [
         float(abs(np.log10(spectrum[low:high].sum() / exact[low:high].sum())))

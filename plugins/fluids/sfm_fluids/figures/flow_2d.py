@@ -1,4 +1,7 @@
-"""Figures of a 2-D flow: fields at three times, the energy's history, or an animation."""
+"""Figures of a 2-D flow: fields at three times, the energy's history, or an animation.
+
+Units are those of the data: lengths of a box of 2 pi, forces of amplitude 1.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Opening HDF5 files that may be damaged or hostile: no links out, one line for any fault."""
+"""Opening HDF5 files that may be damaged or hostile: no links out, one line for any fault.
+
+Numbers keep the units of the file and the run.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,7 @@ def _check_links(file: Any, path: Path) -> None:  # noqa: C901
 
 
 def read_array(dataset: Any, budget: Budget) -> np.ndarray:
-    """All numbers (or texts) of a dataset.
+    """All numbers (or texts) of a dataset, of the shape that it has in the file, any shape.
 
     Raises:
         InputError: more than the file can hold.

@@ -3,6 +3,8 @@
 A velocity is (2, H, W) or (3, D, H, W) or on a line (N,), with an axis of time before it, and
 another of several runs, (T, B, ...), as `sfm simulate --output` writes. Component 0 is along the
 last axis (x), 1 along y, 2 along z. It may come as one array per component: `u`, `v`, `w`.
+
+Numbers keep the units of the file and the run.
 """
 
 from __future__ import annotations
@@ -106,7 +108,7 @@ def dimensions_of(shape: tuple[int, ...]) -> int:
 
 
 def flow_of(velocity: np.ndarray, where: str) -> Flow:
-    """What the axes of a velocity are.
+    """What the axes of a velocity are, such as (T, 2, H, W).
 
     Raises:
         InputError: none of the shapes that are known, no numbers, no snapshot, or not finite.

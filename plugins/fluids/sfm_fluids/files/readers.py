@@ -36,6 +36,8 @@ BOX = tuple(f"{kind}_{axis}" for kind in ("length", "boundary") for axis in layo
 def load_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     """Arrays and attributes called `names` that the file has, a velocity's components as one.
 
+    Of the file's own shapes, such as (T, 2, H, W) of a velocity.
+
     Raises:
         InputError: no such file, damaged, or something asked for that is not numbers.
     """
@@ -44,6 +46,8 @@ def load_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
 
 def load_flow(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     """The same with the box of `velocity`, `length_x`, `boundary_x` and so on, where it is stated.
+
+    The box and boundaries are of shape ().
 
     Raises:
         InputError: as `load_arrays`; a box that contradicts itself or is not evenly divided.

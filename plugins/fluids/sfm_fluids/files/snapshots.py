@@ -1,4 +1,7 @@
-"""The arrays of a file of snapshots that a solver is fitted to, held against the solver's box."""
+"""The arrays of a file of snapshots that a solver is fitted to, held against the solver's box.
+
+Numbers keep the units of the file and the run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Between The Well's files and ours: recorded runs and samples to `WellData` and back."""
+"""Between The Well's files and ours: recorded runs and samples to `WellData` and back.
+
+Numbers keep the units of the file and the run.
+"""
 
 from __future__ import annotations
 

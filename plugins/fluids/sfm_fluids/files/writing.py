@@ -1,4 +1,7 @@
-"""Files of flow snapshots, as `sfm simulate` writes them."""
+"""Files of flow snapshots, as `sfm simulate` writes them.
+
+Numbers keep the units of the file and the run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The coarse grid of the bundled two-dimensional sets, and the force that a flow on it feels."""
+"""The coarse grid of the bundled two-dimensional sets, and the force that a flow on it feels.
+
+Units are those of the data: lengths of a box of 2 pi, forces of amplitude 1.
+"""
 
 from __future__ import annotations
 

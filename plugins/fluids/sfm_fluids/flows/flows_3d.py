@@ -1,4 +1,7 @@
-"""Velocities to start from, and forces: spectra (3, *spectral_shape) in float64."""
+"""Velocities to start from, and forces: spectra (3, *spectral_shape) in float64.
+
+Any consistent system of units.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ Spectrum = Callable[[Tensor], Tensor]
 def taylor_green(grid: Grid3D) -> Tensor:
     """(sin x cos y cos z, -cos x sin y cos z, 0), one period in the box, energy 1/8 in a cube.
 
+    (3, *spectral_shape).
+
     G. I. Taylor and A. E. Green, Proc. R. Soc. A 158, 499 (1937).
     """
     x, y, z = _phases(grid)
@@ -28,6 +33,8 @@ def taylor_green(grid: Grid3D) -> Tensor:
 
 def abc(grid: Grid3D, wavenumber: int = 1) -> Tensor:
     """(sin kz + cos ky, sin kx + cos kz, sin ky + cos kx): curl u = k u, steady but for viscosity.
+
+    (3, *spectral_shape).
 
     T. Dombre et al., J. Fluid Mech. 167, 353 (1986).
 
@@ -45,7 +52,7 @@ def abc(grid: Grid3D, wavenumber: int = 1) -> Tensor:
 
 
 def kolmogorov(grid: Grid3D, wavenumber: int) -> Tensor:
-    """(sin(2 pi n y / length_y), 0, 0).
+    """(sin(2 pi n y / length_y), 0, 0), (3, *spectral_shape).
 
     Raises:
         InputError: the mode is not resolved.
@@ -68,9 +75,9 @@ def rogallo(peak: float) -> Spectrum:
 def random_velocity(grid: Grid3D, spectrum: Spectrum, seed: int) -> Tensor:
     """A random divergence-free field whose shells have exactly the energy E(k) dk.
 
-    Phases and directions are Gaussian; each shell (of width dk = 2 pi / longest side, as in
-    `energy_spectrum`) is scaled to its energy. Shells beyond the cut-off stay empty, and modes are
-    drawn from the inside out, so that finer grids get the same field with more shells.
+    Phases and directions are Gaussian; each shell (by definition of width dk = 2 pi / longest side,
+    as in `energy_spectrum`) is scaled to its energy. Shells beyond the cut-off stay empty, and
+    modes are drawn from the inside out, so that finer grids get the same field with more shells.
     """
     generator = torch.Generator().manual_seed(seed)
     hat = torch.zeros(3, *grid.spectral_shape, dtype=torch.complex128)

@@ -43,7 +43,11 @@ class Member:
 
 
 def shear_layers(grid: Grid, seed: int) -> Tensor:
-    """(H, W) float64: vorticity of u = U tanh(sin(y - y0) / delta) and a random disturbance."""
+    """(H, W) float64: vorticity of u = U tanh(sin(y - y0) / delta) and a random disturbance.
+
+    A periodic form of the double shear layer of J. B. Bell, P. Colella and H. M. Glaz, J. Comput.
+    Phys. 85, 257 (1989).
+    """
     _, y = grid.coordinates()
     y = y - 2 * math.pi * torch.rand((), generator=torch.Generator().manual_seed(seed)).item()
     profile = torch.tanh(torch.sin(y) / LAYER)

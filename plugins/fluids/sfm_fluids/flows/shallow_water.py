@@ -36,7 +36,7 @@ def balanced_vortices(
     """A random flow u = k x grad psi of rms `speed` and the elevation f psi / g that balances it.
 
     Without gravity the surface stays flat. Shapes (2, H, W) and, for f and g that are () or
-    (B, 1, 1), (H, W) or (B, H, W).
+    (B, 1, 1), (H, W) or (B, H, W). Any consistent system of units.
     """
     omega = random_vorticity(grid, 3.0, speed, seed)
     ky, kx = grid.wavenumbers()

@@ -1,4 +1,4 @@
-"""A plain convolutional closure: the baseline without symmetry."""
+"""A plain convolutional closure: the baseline without symmetry. Any consistent system of units."""
 
 from __future__ import annotations
 

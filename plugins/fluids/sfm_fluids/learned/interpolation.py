@@ -9,6 +9,8 @@ with weights that a periodic convolutional network finds from the flow. The cons
 w = w_linear + N z, where the columns of N span all that sums to zero. So constants are exact
 whatever the network says, and the solver stays conservative. A network that says nothing gives the
 central scheme.
+
+Any consistent system of units.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ the whole field, which tells the Reynolds number. This is Pope's general eddy vi
 Mech. 72, 331, 1975) in the form of J. Ling, A. Kurzawski and J. Templeton, J. Fluid Mech. 807, 155
 (2016), with several scales in place of one. No patches: it commutes with every symmetry of the
 grid, and with Galilean boosts.
+
+Any consistent system of units.
 """
 
 from __future__ import annotations

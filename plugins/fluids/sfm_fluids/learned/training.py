@@ -1,10 +1,13 @@
 """Training of plain closures (those that are no foundation model): through the solver, or a priori.
 
-    closure = LocalClosure()
     fit(closure, NavierStokes2D.through(snapshots=4), samples, steps=300)
     save(closure, "local.safetensors")
 
+with `closure` such as `LocalClosure()`.
+
 Foundation models train by recipe: `sfm pretrain fluids-a-priori`, then `fluids-a-posteriori`.
+
+Any consistent system of units.
 """
 
 from __future__ import annotations
@@ -63,7 +66,7 @@ class StressErrors(Through):
 
 
 def sharp(velocity: Tensor, stress: Tensor) -> tuple[Tensor, Tensor]:
-    """Filtered velocity and stress of the data -> those of its sharp cut-off P alone.
+    """Filtered velocity (B, 2, H, W), stress (B, 2, 2, H, W) -> those of a sharp cut-off P alone.
 
     F[u u] = tau + P[F[u] F[u]] is the Gaussian of P[u u], and tau' = P[u u] - P[P[u] P[u]].
     """

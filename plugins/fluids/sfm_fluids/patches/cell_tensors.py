@@ -3,9 +3,10 @@
 In two dimensions a traceless velocity gradient is three numbers, G = [[a, b + w], [b - w, -a]]:
 the strain S = [[a, b], [b, -a]] and the rotation W = w [[0, 1], [-1, 0]]. w = -omega/2 is a
 pseudo-scalar, so it enters through R = S W - W S = 2 w [[-b, a], [a, b]] and w^2 only; with the
-Laplacian L of the velocity these are tensors of natural parity (0e, 1o, 2e).
+Laplacian L of the velocity these are tensors of natural parity (0e, 1o, 2e); derived here.
 
 Cells and patches are square; gradients are per cell (spacing 1), so nothing depends on the box.
+Velocities are in any unit, gradients in that unit per cell.
 """
 
 from __future__ import annotations

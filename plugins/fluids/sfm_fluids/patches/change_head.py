@@ -23,9 +23,9 @@ class ChangeHead(Head):
 
         du(cell) = g [ sum_k (c_k + v_k . d) b_k(cell) + v + M d ]
 
-    with g the flow's strain per cell, b_k the vectors of `FlowEncoder`, d the cell's offset from
-    its patch's centre, and c_k, v_k, v, M scalars, vectors and a matrix (a symmetric traceless
-    one) of the token. Components are in the grid's own frame.
+    by definition, with g the flow's strain per cell, b_k the vectors of `FlowEncoder`, d the cell's
+    offset from its patch's centre, and c_k, v_k, v, M scalars, vectors and a matrix (a symmetric
+    traceless one) of the token. Components are in the grid's own frame.
     """
 
     normalisation: ClassVar[Any] = "none"

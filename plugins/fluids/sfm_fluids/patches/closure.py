@@ -89,7 +89,10 @@ class PatchClosure(nn.Module):
 
 
 def clip_backscatter(velocity: Tensor, stress: Tensor) -> Tensor:
-    """The stress without its deviator where -tau_ij S_ij < 0."""
+    """The stress (B, 2, 2, H, W), in any unit, without its deviator where -tau_ij S_ij < 0.
+
+    velocity: (B, 2, H, W).
+    """
     from sfm_fluids.closures.classical import subgrid_dissipation
 
     flux = subgrid_dissipation(velocity, stress, 1.0)

@@ -1,4 +1,7 @@
-"""The symmetries of a periodic square grid, acting on velocities and on stresses."""
+"""The symmetries of a periodic square grid, acting on velocities and on stresses.
+
+Any consistent system of units.
+"""
 
 from __future__ import annotations
 

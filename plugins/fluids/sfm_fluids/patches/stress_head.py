@@ -6,6 +6,8 @@ with g the sample's root-mean-square strain per cell width, G the cell's velocit
 c_k = c_k0 + v_k . d linear in the cell's offset d from the patch's centre, and D a tensor of the
 token. The basis holds the terms of Pope's general eddy viscosity (J. Fluid Mech. 72, 331, 1975):
 S, S|S|, S W - W S, L L and isotropic terms; the coefficients start at Clark's gradient model.
+
+Units are those of the data: lengths of a box of 2 pi, forces of amplitude 1.
 """
 
 from __future__ import annotations

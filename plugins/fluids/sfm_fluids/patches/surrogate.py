@@ -1,4 +1,7 @@
-"""A trained model as the step of a flow: from the velocity now to that an interval later."""
+"""A trained model as the step of a flow: from the velocity now to that an interval later.
+
+Units are those of the data: lengths of a box of 2 pi, forces of amplitude 1.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 u(t + T) = u + T A_1 + T^2/2 A_2 + ..., with A_1 = du/dt from the equation of motion and A_2 its
 derivative along A_1. The series does not converge for the intervals that a surrogate bridges; its
-terms are good vectors to build an answer from.
+terms are good vectors to build an answer from (Taylor's series of 1715, and the definition of A_2).
 """
 
 from __future__ import annotations

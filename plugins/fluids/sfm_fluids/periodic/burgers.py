@@ -173,7 +173,8 @@ def cole_hopf(
 ) -> Tensor:
     """The closed form of the unforced equation at `time`, (1, N) or (B, N) for a viscosity (B,).
 
-    u = 2 nu k r exp(-nu k^2 t) sin kx / (1 + r exp(-nu k^2 t) cos kx)
+    u = 2 nu k r exp(-nu k^2 t) sin kx / (1 + r exp(-nu k^2 t) cos kx), in any consistent system of
+    units. E. Hopf, Comm. Pure Appl. Math. 3, 201 (1950); J. D. Cole, Q. Appl. Math. 9, 225 (1951).
     """
     nu = torch.as_tensor(viscosity, dtype=torch.float64).reshape(-1, 1)
     k = 2 * math.pi * wavenumber / grid.length

@@ -99,6 +99,7 @@ class KuramotoSivashinsky(OneDimensional):
 def trace(simulator: KuramotoSivashinsky) -> Tensor:
     """Sum of all Lyapunov exponents: that of L over the real amplitudes of the retained modes.
 
-    The nonlinear term stretches nowhere on average: it only exchanges. Float64, () or (B,).
+    The nonlinear term stretches nowhere on average: it only exchanges. Float64, () or (B,), in
+    1 / unit of time.
     """
     return 2 * simulator.linear_operator()[..., 1 : simulator.grid.modes + 1].sum(-1)

@@ -34,6 +34,9 @@ class LargeEddy2D(LargeEddy, NavierStokes2D):
     eddy viscosities damp what they should not; look at the spectrum.
 
     Besides the observables of the parent: `subgrid_dissipation`, the mean of -tau_ij S_ij.
+
+    Sources: A. Leonard, Adv. Geophys. 18A, 237 (1974), the filtered equations; J. Smagorinsky, Mon.
+    Weather Rev. 91, 99 (1963); M. Germano et al., Phys. Fluids A 3, 1760 (1991).
     """
 
     part: ClassVar[str] = "fluids/les-2d"

@@ -65,6 +65,10 @@ class NavierStokes2D(VorticityDynamics):
     instead, up to 64 MiB over all graphs. Closures and forces must be deterministic.
 
     Limits: periodic boundaries only; closures and forces get no gradient of their buffers.
+
+    Sources: S. A. Orszag, J. Atmos. Sci. 28, 1074 (1971), the 2/3 rule; C. Basdevant, J. Comput.
+    Phys. 50, 209 (1983), fewer transforms; S. M. Cox and P. C. Matthews, J. Comput. Phys. 176, 430
+    (2002), ETDRK4.
     """
 
     part: ClassVar[str] = "fluids/navier-stokes-2d"

@@ -8,7 +8,8 @@ total stress sigma = v v + tau, a body force f and scalars s in mean gradients G
 
 so a call takes 2 + S inverse and 2 + 2 S forward transforms in two batches (2 more forward ones if
 f depends on the flow), and a closure's stress costs none. Each call is linear - pointwise -
-linear; the adjoint goes the same way back with as many transforms, from the real fields alone.
+linear; the adjoint goes the same way back with as many transforms, from the real fields alone. The
+form of N_omega is derived here: it is the curl of -div sigma.
 """
 
 from __future__ import annotations

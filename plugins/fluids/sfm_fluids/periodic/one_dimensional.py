@@ -1,4 +1,7 @@
-"""The base of the simulators on a periodic line: u_t = L u - (flux)_x + f for one field u(x, t)."""
+"""The base of the simulators on a periodic line: u_t = L u - (flux)_x + f for one field u(x, t).
+
+L, the flux and f are those of the simulator, by definition; any consistent system of units.
+"""
 
 from __future__ import annotations
 
@@ -146,7 +149,7 @@ class OneDimensional(PseudoSpectral):
         return u * rms / u.square().mean(-1, keepdim=True).sqrt()
 
     def pack(self, state: LineState) -> Tensor:
-        """Real coefficients (..., 2 M) of the retained modes without the (constant) mean."""
+        """Real coefficients (..., 2 M) of the M retained modes without the (constant) mean."""
         hat = torch.fft.rfft(state.velocity, norm="forward")[..., 1 : self.grid.modes + 1]
         return torch.view_as_real(hat).flatten(-2)
 

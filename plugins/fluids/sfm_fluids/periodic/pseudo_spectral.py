@@ -1,4 +1,7 @@
-"""The base of the pseudo-spectral simulators: u' = L u + N(u, t) for Fourier coefficients u."""
+"""The base of the pseudo-spectral simulators: u' = L u + N(u, t) for Fourier coefficients u.
+
+Any consistent system of units.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,7 @@ class PseudoSpectral(Simulator):
         return box.stating(self)
 
     def courant_rate(self, u: Tensor) -> float:
-        """Largest speed over cell size at the coefficients u; 0 where there is no such limit."""
+        """Largest speed over cell size at coefficients u (..., *modes); 0 without such a limit."""
         return 0.0
 
     def integrate(

@@ -5,7 +5,9 @@ The coefficients of a wavenumber k = K (cos a, sin a) are
     p = i (u cos a + v sin a),    q = i (v cos a - u sin a),    eta
 
 that is divergence / K, vorticity / K (with a = 0 for the mean flow) and the surface's elevation:
-the linear equations are then p' = f q + g K eta, q' = -f p, eta' = -H K p, with real entries.
+the linear equations are then p' = f q + g K eta, q' = -f p, eta' = -H K p, with real entries,
+derived here. The form of the nonlinear ones that conserves energy is that of R. Sadourny, J. Atmos.
+Sci. 32, 680 (1975).
 Arrays of coefficients are (..., 3, H, K), in the layout of `transforms`.
 """
 
@@ -82,7 +84,10 @@ class WaveModes:
         return change + gradient
 
     def tail(self, modes: Tensor) -> float:
-        """Largest vorticity or elevation near the cut-off, relative to the largest of all."""
+        """Largest vorticity or elevation near the cut-off, relative to the largest of all.
+
+        modes: (..., 3, H, K).
+        """
         k, _, _, keep = self._factors(modes.real)
         power = torch.stack((k * modes[..., 1, :, :], modes[..., 2, :, :]), dim=-3).abs()
         cut = min(float(k[:, 0].max()), float(k[0].max()))

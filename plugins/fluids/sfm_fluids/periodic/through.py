@@ -29,7 +29,8 @@ class Rollouts(Through):
 
     The loss of a run is the mean over its later snapshots of |u - u_exact| / |u_exact|, for the
     vorticity (or the velocity), where u_exact is the filtered direct simulation. Small losses e are
-    related to the correlation rho of the two by 1 - rho = e^2 / 2.
+    related to the correlation rho of the two by 1 - rho = e^2 / 2 (derived here, for fields of zero
+    mean and one size).
 
     A closure with an attribute `filter_ratio` of 0 belongs to a sharp cut-off: the Gaussian of the
     data is then taken off the start (it drops no mode that the grid keeps) and put on the results.

@@ -4,6 +4,9 @@
 
 on a periodic rectangle: pseudo-spectral in space with the 2/3 rule, ETDRK4 in time. The mean flow
 U is carried along: dU/dt = -alpha U.
+ETDRK4: S. M. Cox and P. C. Matthews, J. Comput. Phys. 176, 430 (2002).
+
+Any consistent system of units.
 """
 
 from __future__ import annotations

@@ -63,6 +63,9 @@ class RansChannel(Simulator):
     Limits: smooth walls, no transition: at low Re_tau k-epsilon may have no turbulent solution.
     Against direct simulation at Re_tau = 178, 392 and 587 mean velocities are within 0.7 (mixing
     length) and 1.1 (k-epsilon) u_tau, and bulk velocities within 1.3% and 4.2%.
+
+    Sources: S. B. Pope, Turbulent Flows (2000), chapter 7; E. R. van Driest, J. Aeronaut. Sci. 23,
+    1007 (1956); K.-Y. Chien, AIAA J. 20, 33 (1982).
     """
 
     part: ClassVar[str] = "fluids/rans-channel"

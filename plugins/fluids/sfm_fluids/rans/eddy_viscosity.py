@@ -1,4 +1,9 @@
-"""What an eddy viscosity may depend on, the mixing length, and a network in its place."""
+"""What an eddy viscosity may depend on, the mixing length, and a network in its place.
+
+All in wall units (lengths in nu / u_tau, velocities in u_tau), by definition of those. Sources are
+E. R. van Driest, J. Aeronaut. Sci. 23, 1007 (1956) for the damping, and J. Nikuradse (1932) for the
+mixing length in the core.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +48,7 @@ def mixing_length(
     damping_length: Tensor,
     core: str,
 ) -> Tensor:
-    """l+ with van Driest's damping 1 - exp(-y+/A+) (van Driest 1956).
+    """l+ (..., P) with van Driest's damping 1 - exp(-y+/A+) (van Driest 1956).
 
     `core="nikuradse"`: l = kappa h (0.35 - 0.2 (1 - y/h)^2 - 0.15 (1 - y/h)^4), Nikuradse's
     polynomial with its slope at the wall as kappa; `core="linear"`: l = kappa y throughout.

@@ -17,6 +17,8 @@ from torch import Tensor
 def stretched(cells: int, stretching: float) -> Tensor:
     """(N + 1,) nodes y/h from 0 to 1, y/h = 1 - tanh(g (1 - s)) / tanh(g); float64.
 
+    One-sided stretching after M. Vinokur, J. Comput. Phys. 50, 215 (1983).
+
     Args:
         cells: N.
         stretching: g; 0 for equal spacing, 2.5 for a first node at y/h = 0.0007 with N = 96.

@@ -12,7 +12,7 @@ from sfm_fluids.rans.grid import HalfChannel, at_faces, with_wall
 
 
 def viscosity(flow: LocalFlow, constants: Mapping[str, Tensor]) -> Tensor:
-    """nu_t / nu = C_mu f_mu k^2 / epsilon~, f_mu = 1 - exp(-0.0115 y+)."""
+    """(..., P) nu_t / nu = C_mu f_mu k^2 / epsilon~, f_mu = 1 - exp(-0.0115 y+)."""
     assert flow.kinetic_energy is not None
     assert flow.dissipation is not None
     damping = -torch.expm1(-constants["viscosity_damping"] * flow.wall_distance)
@@ -20,7 +20,7 @@ def viscosity(flow: LocalFlow, constants: Mapping[str, Tensor]) -> Tensor:
 
 
 def wall_term(kinetic_energy: Tensor, wall_distance: Tensor) -> Tensor:
-    """D = 2 nu k / y^2, by which the dissipation exceeds epsilon~."""
+    """(..., P) D = 2 nu k / y^2, by which the dissipation exceeds epsilon~."""
     return 2 * kinetic_energy / wall_distance.square()
 
 

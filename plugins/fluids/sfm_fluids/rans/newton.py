@@ -8,6 +8,8 @@ Keyes 1998).
 
 At the steady state r(x*, p) = 0, and `sfm.simulate.fixed_point` differentiates it: one linear
 system for all parameters, no matter how many iterations there were.
+
+Any consistent system of units.
 """
 
 from __future__ import annotations

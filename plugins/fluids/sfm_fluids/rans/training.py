@@ -1,4 +1,4 @@
-"""Training an eddy viscosity through the solver, on mean velocity profiles."""
+"""Training an eddy viscosity through the solver, on mean velocity profiles. All in wall units."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def energy_shares(
     """Shares of the mean of |u|^2 / 2 that an incompressible solver drops.
 
     Args:
-        velocity: (d, [D,] H, W), d = 2 or 3; or (N,) on a line, where nothing is divergent.
+        velocity: (2, H, W), (3, D, H, W), or (N,) on a line, where nothing is divergent.
         lengths: of the box along x, y, z.
         truncated: whether the solver keeps only the modes of the 2/3 rule.
 

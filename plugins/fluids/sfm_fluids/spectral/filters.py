@@ -6,6 +6,8 @@ spectral cut-off at the modes that the coarse grid's 2/3 rule retains. With
 (F the filter, P the coarse cut-off) the filtered flow obeys the coarse solver's own discrete
 equation exactly, with tau in the place of its closure: nothing else is lost.
 S. B. Pope, Turbulent Flows (2000), chapter 13.
+
+Any consistent system of units.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ class Filter(_GaussianCutOff[Grid]):
     """Of fields in the plane."""
 
     def gain(self) -> Tensor:
-        """Float64 (H, W//2+1) on the coarse grid: what a mode is multiplied with."""
+        """Float64 (H, W//2+1) on the coarse grid: what a mode is multiplied with, dimensionless."""
         ky, kx = self.coarse.wavenumbers()
         gaussian = torch.exp(-(ky**2 + kx**2) * self.width**2 / 24)
         return gaussian * self.coarse.dealias_mask()
@@ -89,7 +91,7 @@ class Filter3D(_GaussianCutOff[Grid3D]):
     """Of spectra of fields in space, which hold only the modes that the grid retains."""
 
     def spectrum(self, hat: Tensor) -> Tensor:
-        """Spectra (..., *fine.spectral_shape) -> filtered (..., *coarse.spectral_shape)."""
+        """Spectra (..., *fine) -> filtered (..., *coarse), of each grid's `spectral_shape`."""
         kz, ky, kx = self.coarse.cutoff
         for axis, k in ((-3, kz), (-2, ky)):
             size = hat.shape[axis]

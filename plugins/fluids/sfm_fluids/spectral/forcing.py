@@ -16,7 +16,7 @@ from sfm_fluids.spectral.transforms_2d import columns
 def kolmogorov_curl(grid: Grid, wavenumber: int, *, dtype: torch.dtype = torch.float64) -> Tensor:
     """Curl (H, W) of the unit force f = (sin(q y), 0), q = 2 pi wavenumber / length_y.
 
-    curl f = -df_x/dy = -q cos(q y).
+    By definition curl f = -df_x/dy = -q cos(q y).
     """
     _, y = grid.coordinates()
     q = 2 * math.pi * wavenumber / grid.length_y
@@ -59,7 +59,7 @@ class RingNoise:
     for M modes k of a half-plane (|k| in radians per length; the ring is counted in units of
     2 pi / max length). All M modes take equal shares of the energy, and its mean supply is eps per
     unit mass and time for any flow, up to terms of relative size dt times the rates of the flow:
-    the force does not correlate with the velocity that it finds.
+    the force does not correlate with the velocity that it finds (derived here).
 
     theta comes from a counter-based generator (Philox), so step n of seed s has the same kick in
     every run, resumed or not. Members of a batch have kicks of their own.

@@ -42,7 +42,7 @@ class Line:
         return (self.points - 1) // 3
 
     def wavenumbers(self, *, device: torch.device | str = "cpu") -> Tensor:
-        """Float64 (N//2+1,), radians per length."""
+        """(N//2+1,) float64, radians per length."""
         return _wavenumbers(self, str(device))
 
     def dealias_mask(self, *, device: torch.device | str = "cpu") -> Tensor:
@@ -66,7 +66,7 @@ class Line:
         return field
 
     def derivative_factor(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
-        """i k on the retained modes and zero on the others, in the complex type of `dtype`."""
+        """(N//2+1,) i k on the retained modes, else zero, in the complex type of `dtype`."""
         return _derivative_factor(self, dtype, str(device))
 
     def derivative(self, field: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Fourier calculus on a periodic rectangle: wavenumbers, velocity from vorticity, gradients.
 
 Arrays are images: the last axis (W) is x, the one before (H) is y. Component 0 of a velocity is
-along x, component 1 along y. The vorticity is omega = dv/dx - du/dy.
+along x, component 1 along y. By definition the vorticity is omega = dv/dx - du/dy.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _dealias_mask(grid: Grid, device: str) -> Tensor:
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve training too
 def derivative_factors(grid: Grid, dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor]:
-    """Complex (i ky, i kx) with the unpaired Nyquist mode set to zero, in the dtype's complex."""
+    """i ky (H, 1) and i kx (1, W//2+1), the unpaired Nyquist mode zero, in the dtype's complex."""
     ky, kx = _wavenumbers(grid, device)
     ky, kx = ky.clone(), kx.clone()
     if grid.height % 2 == 0:
@@ -154,7 +154,7 @@ def velocity(vorticity: Tensor, grid: Grid, mean: Tensor | None = None) -> Tenso
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve training too
 def velocity_factors(grid: Grid, dtype: torch.dtype, device: str) -> Tensor:
-    """Complex (2, H, W//2+1): i ky / k^2 and -i kx / k^2, from vorticity to velocity."""
+    """(2, H, W//2+1) complex: i ky / k^2 and -i kx / k^2, from vorticity to velocity."""
     ky, kx = _wavenumbers(grid, device)
     k2 = ky**2 + kx**2
     k2[0, 0] = 1.0

@@ -84,25 +84,25 @@ class Grid3D:
         return 2 * kz + 1, 2 * ky + 1, kx + 1
 
     def indices(self, *, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
-        """Float64 mode numbers (z (., 1, 1), y (., 1), x (.,))."""
+        """Float64 mode numbers z (Z, 1, 1), y (Y, 1), x (X,)."""
         kz, ky, kx = self.cutoff
         z, y = (torch.cat((torch.arange(k + 1), torch.arange(-k, 0))).double() for k in (kz, ky))
         x = torch.arange(kx + 1).double()
         return z[:, None, None].to(device), y[:, None].to(device), x.to(device)
 
     def wavenumbers(self, *, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
-        """Float64 (kz (., 1, 1), ky (., 1), kx (.,)) in radians per length."""
+        """Float64 kz (Z, 1, 1), ky (Y, 1), kx (X,) in radians per length."""
         z, y, x = self.indices(device=device)
         lz, ly, lx = self.lengths
         return 2 * math.pi / lz * z, 2 * math.pi / ly * y, 2 * math.pi / lx * x
 
     def square_wavenumber(self, *, device: torch.device | str = "cpu") -> Tensor:
-        """k^2 of every mode, float64."""
+        """k^2 of every mode, float64 (Z, Y, X)."""
         kz, ky, kx = self.wavenumbers(device=device)
         return kz**2 + ky**2 + kx**2
 
     def weights(self, *, device: torch.device | str = "cpu") -> Tensor:
-        """How many modes of the full spectrum a coefficient stands for: 1 at kx = 0, else 2."""
+        """(X,) how many modes of a full spectrum a coefficient stands for: 1 at kx = 0, else 2."""
         weights = torch.full((self.cutoff[2] + 1,), 2.0, dtype=torch.float64, device=device)
         weights[0] = 1.0
         return weights
@@ -145,7 +145,7 @@ def project(hat: Tensor, grid: Grid3D) -> Tensor:
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # what is kept must serve training too
 def inverse_square(grid: Grid3D, dtype: torch.dtype, device: str) -> Tensor:
-    """1 / k^2 of every mode, 0 for the mean."""
+    """1 / k^2 of every mode (Z, Y, X), 0 for the mean."""
     k2 = grid.square_wavenumber(device=device)
     k2[0, 0, 0] = math.inf
     return (1 / k2).to(dtype)
@@ -173,6 +173,6 @@ def energy_spectrum(hat: Tensor, grid: Grid3D) -> tuple[Tensor, Tensor]:
 
 
 def shells(grid: Grid3D, *, device: str = "cpu") -> tuple[Tensor, float]:
-    """Number of the spherical shell of every mode, and the width of a shell."""
+    """Number of the spherical shell of every mode (Z, Y, X), and the width of a shell."""
     unit = 2 * math.pi / max(grid.lengths)
     return (grid.square_wavenumber(device=device).sqrt() / unit).round().long(), unit

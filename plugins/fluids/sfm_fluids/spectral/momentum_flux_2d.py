@@ -3,7 +3,10 @@
 With the stress sigma = u u + tau the vorticity obeys
     d omega/dt = -[(dxx - dyy) sigma_xy + dxy (sigma_yy - sigma_xx)] + ...
 so two inverse transforms (u, v) and two forward ones (sigma_xy, sigma_yy - sigma_xx) are enough
-where the usual form needs five, and a subgrid stress tau costs no transform at all.
+where the usual form needs five, and a subgrid stress tau costs no transform at all. Derived here,
+after C. Basdevant, J. Comput. Phys. 50, 209 (1983), who saves transforms in three dimensions.
+
+Any consistent system of units.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ Closure = Callable[[Tensor, float], Tensor]
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve training too
 def flux_factors(grid: Grid, dtype: torch.dtype, device: str) -> Tensor:
-    """Real (2, H, W//2+1): factors of sigma_xy and sigma_yy - sigma_xx, 2/3 rule included."""
+    """(2, H, W//2+1) real factors of sigma_xy and sigma_yy - sigma_xx, 2/3 rule included."""
     ky, kx = grid.wavenumbers(device=device)
     factors = torch.stack((kx**2 - ky**2, kx * ky)) * grid.dealias_mask(device=device)
     return factors.to(dtype)

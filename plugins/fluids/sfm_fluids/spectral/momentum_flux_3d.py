@@ -8,6 +8,8 @@ where the rotational form needs six and three. A subgrid stress tau adds no tran
 C. Basdevant, J. Comput. Phys. 50, 209 (1983).
 
 The adjoint is written by hand: it keeps only the velocity and costs eight transforms as well.
+
+Any consistent system of units.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Transforms between fields and half spectra that keep only the columns of the 2/3 rule.
 
-A field (..., H, W) has modes (..., H, K) with K = (W - 1)//3 + 1 columns 0 <= kx < W/3: two thirds
+A field (..., H, W) has modes (..., H, K) with (W - 1)//3 + 1 columns 0 <= kx < W/3: two thirds
 of what `rfft2` returns, so transforms along y and all work on modes cost a third less. On small
 grids, where the number of calls counts and not the work, all W//2 + 1 columns are kept. Rows are
 complete; what the rule drops is set to zero by the factors that modes are multiplied by.

@@ -5,6 +5,8 @@ full one. Large volumes go through one at a time, so that each stays in the cach
 
 The adjoint of one direction is the other direction with the weights of the half-spectrum; torch's
 own adjoint of a real transform is a complex one of the full spectrum, more than twice the work.
+
+Any consistent system of units.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ def to_spectrum(field: Tensor, grid: Grid3D) -> Tensor:
 
 
 class ToField(Function):
-    """`to_field`, differentiable any number of times, in both modes, under vmap."""
+    """`to_field`, (..., *spectral_shape) -> (..., D, H, W), any derivative, both modes, vmap."""
 
     @staticmethod
     def forward(hat: Tensor, grid: Grid3D) -> Tensor:
@@ -60,7 +62,7 @@ class ToField(Function):
 
 
 class ToSpectrum(Function):
-    """`to_spectrum`, differentiable any number of times, in both modes, under vmap."""
+    """`to_spectrum`, (..., D, H, W) -> (..., *spectral_shape), likewise."""
 
     @staticmethod
     def forward(field: Tensor, grid: Grid3D) -> Tensor:
@@ -86,13 +88,13 @@ class ToSpectrum(Function):
 
 
 def field_adjoint(g: Tensor, grid: Grid3D) -> Tensor:
-    """The adjoint of `to_field`: fields to spectra."""
+    """The adjoint of `to_field`: fields (..., D, H, W) to spectra."""
     weights = math.prod(grid.shape) * grid.weights(device=g.device)
     return to_spectrum(g, grid) * weights.to(g.dtype)
 
 
 def spectrum_adjoint(g: Tensor, grid: Grid3D) -> Tensor:
-    """The adjoint of `to_spectrum`: spectra to fields."""
+    """The adjoint of `to_spectrum`: spectra to fields (..., D, H, W)."""
     weights = math.prod(grid.shape) * grid.weights(device=g.device)
     return to_field(g * (1 / weights).to(g.real.dtype), grid)
 
@@ -109,7 +111,7 @@ def by_chunks(transform: Callable[[Tensor, Grid3D], Tensor], x: Tensor, grid: Gr
 
 
 def chunk(x: Tensor, grid: Grid3D) -> int:
-    """How many volumes of x's precision are transformed in one call."""
+    """How many volumes of the precision of x (..., a, b, c) are transformed in one call."""
     if x.device.type != "cpu":
         return sys.maxsize
     return max(1, CHUNK // (math.prod(grid.shape) * x.real.element_size()))

@@ -3,6 +3,8 @@
 An axis has N cells. Values live in the cells' centres (N of them) or on faces. Face i is the low
 side of cell i, so a periodic axis has N faces and another one has N + 1, both ends included.
 F. H. Harlow and J. E. Welch, Phys. Fluids 8, 2182 (1965).
+
+Any consistent system of units.
 """
 
 from __future__ import annotations
@@ -77,13 +79,13 @@ class Axis:
         return self.cells if self.periodic else self.cells + 1
 
     def metrics(self, like: Tensor | None = None) -> Metrics:
-        """Its lengths, in the dtype and on the device of `like` (float64 on the CPU if None)."""
+        """Its lengths (N,), (N + 1,), in dtype and on device of `like` (None: float64, CPU)."""
         if like is None:
             return _metrics(self, torch.float64, "cpu")
         return _metrics(self, like.dtype, str(like.device))
 
     def spacing(self, like: Tensor, dim: int) -> Metrics:
-        """The same, shaped to broadcast along `dim` (-1 or -2) of a field."""
+        """The same, shaped to broadcast along `dim` (-1 or -2) of a field (..., H, W)."""
         return _shaped(self, like.dtype, str(like.device), dim)
 
 
@@ -135,7 +137,7 @@ def _framed(low: Tensor, inner: Tensor, high: Tensor, dim: int) -> Tensor:
 
 
 def cell_mean(axis: Axis, faces: Tensor, dim: int) -> Tensor:
-    """Mean of each cell's two faces."""
+    """Mean of each cell's two faces, (..., H, W) with N entries along `dim`."""
     if axis.periodic:
         return 0.5 * (faces + faces.roll(-1, dim))
     low, high = _pairs(faces, dim)
@@ -143,7 +145,10 @@ def cell_mean(axis: Axis, faces: Tensor, dim: int) -> Tensor:
 
 
 def cell_difference(axis: Axis, faces: Tensor, dim: int) -> Tensor:
-    """Derivative in each cell: difference of its two faces over its width."""
+    """Derivative in each cell, (..., H, W) with N entries along `dim`.
+
+    The difference of its two faces over its width.
+    """
     if axis.periodic:
         difference = faces.roll(-1, dim) - faces
     else:
@@ -160,6 +165,8 @@ def face_mean(
 ) -> Tensor:
     """Plain mean of the two cells at each face; `low` and `high` at the ends of the axis.
 
+    (..., H, W), with N or N + 1 faces along `dim`.
+
     Without a value, the end takes its only neighbour's. The plain mean, also between cells of
     different width, is what makes central advection conserve energy.
     """
@@ -173,7 +180,10 @@ def face_mean(
 
 
 def face_flux_mean(axis: Axis, cells: Tensor, dim: int) -> Tensor:
-    """Mean weighted by the cells' widths: the flux density through a face-centred volume's side."""
+    """Mean weighted by the cells' widths: the flux density through a face-centred volume's side.
+
+    (..., H, W), with N or N + 1 faces along `dim`.
+    """
     if axis.periodic:
         return 0.5 * (cells + cells.roll(1, dim))
     m = axis.spacing(cells, dim)
@@ -186,7 +196,10 @@ def face_flux_mean(axis: Axis, cells: Tensor, dim: int) -> Tensor:
 def face_difference(
     axis: Axis, cells: Tensor, dim: int, low: Tensor | None = None, high: Tensor | None = None
 ) -> Tensor:
-    """Derivative at each face; without a value at an end, the derivative there is zero."""
+    """Derivative at each face; without a value at an end, the derivative there is zero.
+
+    (..., H, W), with N or N + 1 faces along `dim`.
+    """
     distances = axis.spacing(cells, dim).distances
     if axis.periodic:
         return (cells - cells.roll(1, dim)) / distances
@@ -199,6 +212,8 @@ def face_difference(
 
 def flux_difference(axis: Axis, cells: Tensor, dim: int, outflux: Tensor | None = None) -> Tensor:
     """Divergence, at the faces, of fluxes known at the cells' centres.
+
+    (..., H, W), with N or N + 1 faces along `dim`.
 
     Zero at faces whose velocity is given. `outflux` is the flux through the open end, zero if
     not given.

@@ -1,4 +1,7 @@
-"""Extrema of the velocity on the lines through the middle of a box."""
+"""Extrema of the velocity on the lines through the middle of a box.
+
+Any consistent system of units.
+"""
 
 from __future__ import annotations
 

@@ -10,6 +10,8 @@ R. E. Lynch, J. R. Rice, D. H. Thomas, Numer. Math. 6, 185 (1964). The matrices 
 operators of `axis`, so a solve is exact to rounding. They are made in float64 and cast. A solve is
 two matrix products (or FFTs) each way, its adjoint is the same solve, and gradients in a and b go
 through the eigenvalues.
+
+Any consistent system of units.
 """
 
 from __future__ import annotations
@@ -84,7 +86,7 @@ class Modes(NamedTuple):
 
 
 def modes(grid: StaggeredGrid, field: str, like: Tensor) -> Modes:
-    """Eigenvectors for `field`: "u", "v" or "p"."""
+    """Eigenvectors (N, N) of each axis for `field`: "u", "v" or "p"."""
     x = {"u": "normal", "v": "tangential", "p": "pressure"}[field]
     y = {"u": "tangential", "v": "normal", "p": "pressure"}[field]
     shape = {"u": grid.u_shape, "v": grid.v_shape, "p": grid.shape}[field]
@@ -110,7 +112,7 @@ def to_modes(field: Tensor, m: Modes) -> Tensor:
 
 
 def from_modes(hat: Tensor, m: Modes) -> Tensor:
-    """The field of given amplitudes."""
+    """The field (..., H, W) of given amplitudes."""
     field: Tensor
     if m.x.backward is None and m.y.backward is None:
         field = torch.fft.irfft2(hat, s=m.shape)

@@ -4,6 +4,8 @@
 
 chi >= 0, a rate on the faces, is large inside obstacles (Brinkman penalisation; Angot, Bruneau and
 Fabrie, Numer. Math. 81, 497 (1999)).
+
+Any consistent system of units.
 """
 
 from __future__ import annotations

@@ -8,8 +8,10 @@ x is periodic and W + 1 elsewhere, and N_y likewise,
     pressure (..., H, W)   at centres
     vorticity, stream function (..., N_y, N_x)   at corners: (face i of x, face j of y)
 
-Velocities that are given (at walls and inflow) are part of u and v: they are its first and last
-columns or rows.
+by definition. Velocities that are given (at walls and inflow) are part of u and v: they are its
+first and last columns or rows.
+
+Any consistent system of units.
 """
 
 from __future__ import annotations
@@ -100,7 +102,7 @@ class StaggeredGrid:
         return self.x.metrics(like).free, self.y.metrics(like).free[:, None]
 
     def check(self, u: Tensor, v: Tensor) -> None:
-        """Raises `InputError` unless u and v live on this grid."""
+        """Raises `InputError` unless u (..., H, N_x) and v (..., N_y, W) live on this grid."""
         if tuple(u.shape[-2:]) != self.u_shape or tuple(v.shape[-2:]) != self.v_shape:
             raise InputError(
                 f"u {tuple(u.shape)} and v {tuple(v.shape)} do not live on this grid: "
@@ -140,7 +142,10 @@ def vorticity(u: Tensor, v: Tensor, grid: StaggeredGrid, sides: Sides | None = N
 
 
 def stream_function(u: Tensor, grid: StaggeredGrid) -> Tensor:
-    """psi with u = d psi / dy, zero on the low side of y, at the corners (..., N_y, N_x)."""
+    """psi with u = d psi / dy by definition, at the corners (..., N_y, N_x).
+
+    Zero on the low side of y.
+    """
     flux = (u * grid.y.spacing(u, -2).widths).cumsum(-2)
     psi = torch.cat((torch.zeros_like(flux[..., :1, :]), flux), -2)
     return psi[..., :-1, :] if grid.y.periodic else psi

@@ -87,7 +87,10 @@ def _limited(a: Tensor, b: Tensor) -> Tensor:
 
 
 def advecting(u: Tensor, v: Tensor) -> FaceValues:
-    """Mean velocities through the volumes' sides: U at u_centre and u_corner, V at the v_ ones."""
+    """Mean velocities through the volumes' sides: U at u_centre and u_corner, V at the v_ ones.
+
+    All (..., H, W).
+    """
     means: FaceValues = Linear()(u, v, (1.0, 1.0))
     return means
 

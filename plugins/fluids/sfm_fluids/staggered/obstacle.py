@@ -1,4 +1,4 @@
-"""Obstacles: how much of each velocity's volume is solid."""
+"""Obstacles: how much of each velocity's volume is solid. Any consistent system of units."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def inside(
 def from_shape(
     solid: Callable[[Tensor, Tensor], Tensor], grid: StaggeredGrid, samples: int = 16
 ) -> tuple[Tensor, Tensor]:
-    """1 on u's and v's faces whose volume is solid by half or more, else 0; float64.
+    """1 on u's faces (H, N_x) and v's (N_y, W) whose volume is solid by half or more, else 0.
 
     Volumes are sampled at samples^2 points.
     """

@@ -20,7 +20,10 @@ def divergence(u: Tensor, v: Tensor, grid: StaggeredGrid) -> Tensor:
 
 
 def gradient(p: Tensor, grid: StaggeredGrid) -> tuple[Tensor, Tensor]:
-    """(dp/dx at u's faces, dp/dy at v's): zero where the velocity is given, p = 0 at open ends."""
+    """dp/dx at u's faces (..., H, N_x), dp/dy at v's (..., N_y, W).
+
+    Zero where the velocity is given; p = 0 at open ends.
+    """
     zero = p.new_zeros(())
     x_end = zero.expand(p[..., :1].shape) if grid.x.kind == "open" else None
     y_end = zero.expand(p[..., :1, :].shape) if grid.y.kind == "open" else None
@@ -31,7 +34,7 @@ def gradient(p: Tensor, grid: StaggeredGrid) -> tuple[Tensor, Tensor]:
 
 
 def diffusion(u: Tensor, v: Tensor, grid: StaggeredGrid, sides: Sides) -> tuple[Tensor, Tensor]:
-    """Laplacian of u and of v at their unknown faces, zero at given ones."""
+    """Laplacian of u (..., H, N_x) and v (..., N_y, W) at unknown faces, zero at given ones."""
     free_u, free_v = grid.free(u)
     u_along = along.flux_difference(grid.x, along.cell_difference(grid.x, u, -1), -1)
     u_slope = along.face_difference(grid.y, u, -2, sides.u_low, sides.u_high)
@@ -44,7 +47,7 @@ def diffusion(u: Tensor, v: Tensor, grid: StaggeredGrid, sides: Sides) -> tuple[
 
 
 def advection(u: Tensor, v: Tensor, grid: StaggeredGrid, sides: Sides) -> tuple[Tensor, Tensor]:
-    """div(u u) and div(u v) at unknown faces, zero at given ones; conserves energy."""
+    """div(u u) (..., H, N_x) and div(u v) (..., N_y, W), zero at given faces; conserves energy."""
     free_u, free_v = grid.free(u)
     centre_u, centre_v = along.cell_mean(grid.x, u, -1), along.cell_mean(grid.y, v, -2)
     corner_u = along.face_mean(grid.y, u, -2, sides.u_low, sides.u_high)
@@ -63,7 +66,10 @@ def advection(u: Tensor, v: Tensor, grid: StaggeredGrid, sides: Sides) -> tuple[
 
 
 def curl_of_stream_function(psi: Tensor, grid: StaggeredGrid) -> tuple[Tensor, Tensor]:
-    """u = d psi / dy, v = -d psi / dx from psi at the corners: free of divergence to rounding."""
+    """u = d psi / dy, v = -d psi / dx from psi at the corners (..., N_y, N_x).
+
+    Free of divergence to rounding.
+    """
     return along.cell_difference(grid.y, psi, -2), -along.cell_difference(grid.x, psi, -1)
 
 

@@ -46,7 +46,7 @@ class Unknowns:
         return psi.unflatten(-1, self.shape), z[..., -1] if self.uniform else None
 
     def joined(self, psi: Tensor, mean: Tensor | None) -> Tensor:
-        """The other way round."""
+        """The other way round, (..., n)."""
         z = psi.flatten(-2)[..., self.free]
         return z if mean is None else torch.cat((z, mean[..., None]), -1)
 

@@ -8,6 +8,8 @@ Anal. 35, 508 (1998)).
 
 Derivatives are implicit (`sfm.simulate.fixed_point`), with the Jacobian of the solution, whose
 factors are at hand. Nothing of the iteration is kept. First derivatives only.
+
+Any consistent system of units.
 """
 
 from __future__ import annotations

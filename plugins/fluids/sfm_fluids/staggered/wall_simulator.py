@@ -1,4 +1,7 @@
-"""The base of the simulators with walls: steps, steady states, files."""
+"""The base of the simulators with walls: steps, steady states, files.
+
+Any consistent system of units.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,7 @@ class WallSimulator(Simulator):
         """The problem with the parameters of now."""
 
     def impose(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """u and v with the normal velocities that the sides give; here as they are."""
+        """u (B, H, N_x) and v (B, N_y, W) with the normal velocities of the sides; here as given."""
         return u, v
 
     # --- states -------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 The steps are found without gradients; a gradient is then that of the sequence of accepted steps
 with their lengths held fixed, at the cost of one more forward pass.
+
+Any consistent system of units.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class Controller:
     rate: Callable[[Tensor], float] | None = None
 
     def limit(self, u: Tensor) -> float:
-        """The longest step that is allowed at u."""
+        """The longest step that is allowed at u (B, ...)."""
         rate = 0.0 if self.rate is None else self.rate(u)
         return min(self.longest, self.courant / rate) if rate > 0 else self.longest
 

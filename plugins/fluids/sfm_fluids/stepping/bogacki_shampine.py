@@ -6,6 +6,8 @@ P. Bogacki and L. F. Shampine, Appl. Math. Lett. 2, 321 (1989), with an integrat
     a = e^{z/2} (u + dt/2 N(u))        b = e^{3z/4} u + 3/4 dt e^{z/4} N(a)
     u' = e^z u + dt (2/9 e^z N(u) + 1/3 e^{z/2} N(a) + 4/9 e^{z/4} N(b))
     error = dt (-5/72 e^z N(u) + 1/12 e^{z/2} N(a) + 1/9 e^{z/4} N(b) - 1/8 N(u'))
+
+Times, rates and coefficients in any consistent system of units.
 """
 
 from __future__ import annotations
@@ -39,7 +41,10 @@ TABLEAU = Tableau(nodes=(0.0, 0.5, 0.75), rows=(Row(0, (3,)), Row(1, (None, 4)),
 
 
 def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
-    """Coefficients of a step of size `dt`, made in float64 and cast; differentiable in L."""
+    """Coefficients, of the shape of L, of a step of size `dt`; differentiable in L.
+
+    Made in float64 and cast.
+    """
     z = double(linear) * dt
     quarter, half = torch.exp(z / 4), torch.exp(z / 2)
     factors = (

@@ -10,6 +10,8 @@ C. Canuto et al., Spectral Methods in Fluid Dynamics (1988), section 4.3.
 **Second order** in dt where L acts; third order for L = 0. Stable for any damping, but modes with
 |L dt| >> 1 change sign and hardly decay instead of vanishing: take `etdrk2` or `etdrk4` for stiff
 problems. The three stages are written as increments of u with the h_k put in.
+
+Times, rates and coefficients in any consistent system of units.
 """
 
 from __future__ import annotations
@@ -46,7 +48,10 @@ step = TABLEAU.step
 
 
 def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
-    """Coefficients of a step of size `dt`, made in float64 and cast; differentiable in L."""
+    """Coefficients, of the shape of L, of a step of size `dt`; differentiable in L.
+
+    Made in float64 and cast.
+    """
     z = double(linear) * dt
     a = torch.zeros_like(z)
     weights: list[Tensor] = []

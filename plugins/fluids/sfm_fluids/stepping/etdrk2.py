@@ -30,7 +30,10 @@ step = TABLEAU.step
 
 
 def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
-    """Coefficients of a step of size `dt`, made in float64 and cast; differentiable in L."""
+    """Coefficients, of the shape of L, of a step of size `dt`; differentiable in L.
+
+    Made in float64 and cast.
+    """
     z = double(linear) * dt
     p1, p2 = phi(1, z), phi(2, z)
     factors = (torch.expm1(z), dt * p1, dt * (p1 - p2), dt * p2)

@@ -7,6 +7,8 @@ S. M. Cox and P. C. Matthews, J. Comput. Phys. 176, 430 (2002), their eqs. 26-29
     u' = e^z u + first N(u) + middle (N(a) + N(b)) + last N(c)
 
 with `a` put into `c`, and every stage written as an increment of u.
+
+Times, rates and coefficients in any consistent system of units.
 """
 
 from __future__ import annotations

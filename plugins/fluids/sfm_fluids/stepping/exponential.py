@@ -1,4 +1,7 @@
-"""One step of a tableau on u' = L u + N(u, t), with its adjoint, as a rollout takes it."""
+"""One step of a tableau on u' = L u + N(u, t), with its adjoint, as a rollout takes it.
+
+Times, rates and coefficients in any consistent system of units.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ def paired(factor: Tensor) -> Tensor:
 
 @dataclass
 class ExponentialStep:
-    """A `Step` of a rollout. Its tensors are the method's factors, then the term's tensors.
+    """A `Step` of a rollout, for u (B, ...).
+
+    Its tensors are the method's factors, then the term's tensors.
 
     Attributes:
         tableau: the method.

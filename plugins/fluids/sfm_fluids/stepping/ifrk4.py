@@ -7,6 +7,8 @@ J. D. Lawson, SIAM J. Numer. Anal. 4, 372 (1967). With z = L dt:
 
 Fourth order for |L dt| of order one; where N balances a large L (a forced, strongly damped mode),
 the error constant grows with |L dt|: prefer `etdrk4` there.
+
+Times, rates and coefficients in any consistent system of units.
 """
 
 from __future__ import annotations
@@ -41,7 +43,10 @@ step = TABLEAU.step
 
 
 def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
-    """Coefficients of a step of size `dt`, made in float64 and cast; differentiable in L."""
+    """Coefficients, of the shape of L, of a step of size `dt`; differentiable in L.
+
+    Made in float64 and cast.
+    """
     z = double(linear) * dt
     half, one = torch.exp(z / 2), torch.ones_like(z)
     factors = (

@@ -1,4 +1,7 @@
-"""The phi functions of exponential integrators, exact near zero and smooth everywhere."""
+"""The phi functions of exponential integrators, exact near zero and smooth everywhere.
+
+Times, rates and coefficients in any consistent system of units.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +32,10 @@ def phi(order: int, z: Tensor) -> Tensor:
 
 
 def cast(made: Tensor, dtype: torch.dtype) -> Tensor:
-    """A coefficient made in float64 (or complex128), in the real `dtype` (or its complex)."""
+    """A coefficient of any shape, made in float64 (or complex128), in `dtype` (or its complex)."""
     return made.to(dtype.to_complex() if made.is_complex() else dtype)
 
 
 def double(linear: Tensor) -> Tensor:
-    """L in float64 or complex128."""
+    """L, of any shape, in float64 or complex128."""
     return linear if linear.is_complex() else linear.double()

@@ -87,7 +87,7 @@ class Stacks:
 
     @classmethod
     def of(cls, tableau: Tableau, factors: Sequence[Tensor]) -> Stacks | None:
-        """None for complex factors, factors of several shapes, and methods without an order."""
+        """Rows (n, ...); None for complex factors, several shapes, and methods without an order."""
         places, first = order(tableau), factors[0]
         if places is None or any(f.is_complex() or f.shape != first.shape for f in factors):
             return None
@@ -109,7 +109,7 @@ class Stacks:
         )
 
     def suit(self, u: Tensor) -> bool:
-        """Whether steps of u may take them: one factor for all of u, or one for each flow."""
+        """Whether steps of u (B, ...) may take them: a factor for all of u, or one per flow."""
         shape = self.linear.shape[1:]
         return len(shape) <= u.ndim and torch.broadcast_shapes(shape, u.shape) == u.shape
 
@@ -123,7 +123,7 @@ def _stack(factors: Sequence[Tensor]) -> Tensor:
 
 
 class Work:
-    """Accumulators for states like one u: steps and adjoints of a rollout, one after another."""
+    """Accumulators for states like one u (B, ...): steps and adjoints of a rollout, in sequence."""
 
     def __init__(self, stacks: Stacks, u: Tensor) -> None:
         places, count = stacks.order, len(stacks.order.place)

@@ -1,4 +1,7 @@
-"""A module as a pure function of its arguments and its parameters."""
+"""A module as a pure function of its arguments and its parameters.
+
+Times, rates and coefficients in any consistent system of units.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from torch import Tensor, nn
 
 class Stateless:
     """`call(arguments, tensors)` runs `module` with `tensors` in place of its parameters.
+
+    All of any shape.
 
     So a rollout that redoes its steps can find the gradients of the parameters. A callable that
     is no module is called with `tensors` after its other arguments; those it has are given here.

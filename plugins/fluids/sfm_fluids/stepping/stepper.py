@@ -1,4 +1,7 @@
-"""A time stepper for u' = L u + N(u, t) with a diagonal L, and the table of those there are."""
+"""A time stepper for u' = L u + N(u, t) with a diagonal L, and the table of those there are.
+
+Times, rates and coefficients in any consistent system of units.
+"""
 
 from __future__ import annotations
 

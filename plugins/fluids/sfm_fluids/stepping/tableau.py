@@ -6,6 +6,8 @@ Every method here has the form
 
 with diagonal factors A_i and B_ij that depend on L dt alone. The increment in brackets is added
 last: with factors made in float64 this keeps the float32 error of a long decay at rounding level.
+
+Exponential Runge-Kutta methods: M. Hochbruck and A. Ostermann, Acta Numerica 19, 209 (2010).
 """
 
 from __future__ import annotations
@@ -142,7 +144,10 @@ class Tableau:
     def accumulate(
         self, totals: Totals, i: int, grad: Tensor, u: Tensor, values: Sequence[Tensor]
     ) -> None:
-        """Add to the factors' gradients what row i gives them, whose gradient is `grad`."""
+        """Add to the factors' gradients what row i gives them, whose gradient is `grad`.
+
+        All of the shape of u or broadcast to it.
+        """
         row = self.rows[i]
         _accumulate(totals[row.linear], grad, u)
         for j, weight in enumerate(row.weights):

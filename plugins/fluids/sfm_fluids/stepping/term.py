@@ -1,4 +1,7 @@
-"""The nonlinear term of u' = L u + N(u, t), with the tensors that it depends on."""
+"""The nonlinear term of u' = L u + N(u, t), with the tensors that it depends on.
+
+Times, rates and coefficients in any consistent system of units.
+"""
 
 from __future__ import annotations
 
