@@ -31,8 +31,8 @@ FILTER_RATIO = Parameter(
 def built_in(name: str, constant: Tensor, ratio: Tensor | None = None) -> Stateless | None:
     """The closure called `name`; None for "none".
 
-    constant: C of Smagorinsky's model. ratio: filter width over spacing, of the gradient model. Both
-    () or (B,).
+    constant: C of Smagorinsky's model. ratio: filter width over spacing, of the gradient model.
+    Both () or (B,).
     """
     if name == "smagorinsky":
         return Stateless(_smagorinsky, (constant,))

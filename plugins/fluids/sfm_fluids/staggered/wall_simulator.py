@@ -71,7 +71,7 @@ class WallSimulator(Simulator):
         """The problem with the parameters of now."""
 
     def impose(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """u (B, H, N_x) and v (B, N_y, W) with the normal velocities of the sides; here as given."""
+        """u (B, H, N_x) and v (B, N_y, W) with the sides' normal velocities; here as given."""
         return u, v
 
     # --- states -------------------------------------------------------------------------------
