@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from sfm.simulate import Trajectory
 
@@ -59,6 +60,61 @@ def plot_paths(trajectory: Trajectory, path: Path) -> None:
     axes.plot(times, values[:, : 2 * SHOWN], lw=0.6, alpha=0.7)
     axes.plot(times, values.mean(1), "k", lw=1.5, label=f"mean of {values.shape[1]}")
     axes.set_xlabel("time" if trajectory.time_unit == "1" else f"time [{trajectory.time_unit}]")
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def plot_field(trajectory: Trajectory, points: np.ndarray, path: Path) -> None:
+    """One realisation over space and time, and the last profiles of some.
+
+    Args:
+        trajectory: of states (T, paths, n). points: (n,), in the equation's own unit. path: file.
+    """
+    from matplotlib.figure import Figure
+
+    values = trajectory.observables["state"].detach().cpu().double().numpy()
+    values = values.reshape(len(values), -1, len(points))
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    image = left.pcolormesh(trajectory.times.numpy(), points, values[:, 0].T, shading="nearest")
+    left.set(xlabel="time", ylabel="x")
+    figure.colorbar(image, ax=left)
+    right.plot(points, values[-1, :SHOWN].T, lw=1)
+    right.set(xlabel="x", ylabel=f"u at time {float(trajectory.times[-1]):g}")
+    figure.savefig(path, dpi=120)
+
+
+def plot_beside(
+    trajectory: Trajectory, values: np.ndarray, names: Sequence[str], path: Path
+) -> None:
+    """A run (lines) and other values (T, d) at its times (dashes), in the system's units."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    wanted = trajectory.observables["state"].numpy()
+    for i, name in enumerate(names[:SHOWN]):
+        (line,) = axes.plot(trajectory.times, wanted[:, i], lw=1, label=f"{name}, solver")
+        color = line.get_color()
+        axes.plot(trajectory.times, values[:, i], "--", lw=2, color=color, label=f"{name}, network")
+    unit = trajectory.time_unit
+    axes.set_xlabel("time" if unit == "1" else f"time [{unit}]")
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def plot_fixed_point(g: Callable[[Tensor], Tensor], x: Tensor, path: Path) -> None:
+    """g and the diagonal about a fixed point x (), without unit."""
+    from matplotlib.figure import Figure
+
+    at = float(x.detach())
+    line = np.linspace(at - 1.5, at + 1.5, 200)
+    figure = Figure(figsize=(4.5, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(line, g(x.new_tensor(line)).detach().cpu().numpy(), label="g(x)")
+    axes.plot(line, line, "k", lw=0.8, label="x")
+    axes.plot([at], [at], "o", label=f"x = {at:.6g}")
+    axes.set_xlabel("x")
     axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=120)
 

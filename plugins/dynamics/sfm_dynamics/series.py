@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from sfm.errors import InputError, did_you_mean
+from sfm.errors import InputError, InputWarning, did_you_mean
 from sfm.units import check_unit
 
 
@@ -83,10 +84,6 @@ def read_table(path: Path, names: Sequence[str] | None = None) -> Table:
 
 
 def _say_unused(path: Path, names: Sequence[str]) -> None:
-    import warnings
-
-    from sfm.errors import InputWarning
-
     warnings.warn(f"{path}: columns not used: {', '.join(names)}", InputWarning, stacklevel=4)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import solve_ivp
-from sfm_dynamics.discovery.library import Polynomials
 from sfm_dynamics.discovery.report import coefficient_unit
 from sfm_dynamics.discovery.sindy import discover
+from sfm_dynamics.polynomials import Polynomials
 from sfm_dynamics.simulators.learned import NeuralOde
 
 from sfm.errors import InputError

@@ -9,15 +9,9 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 from sfm_dynamics.simulators.bodies import ACCELERATION, TIME, BodiesInSpace
-from sfm_dynamics.simulators.mechanics import (
-    DoublePendulum,
-    HenonHeiles,
-    Kepler,
-    LearnedHamiltonian,
-    Pendulum,
-    ThreeBody,
-    TwoBody,
-)
+from sfm_dynamics.simulators.gravity import Kepler, ThreeBody, TwoBody
+from sfm_dynamics.simulators.learned import LearnedHamiltonian
+from sfm_dynamics.simulators.mechanics import DoublePendulum, HenonHeiles, Pendulum
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError

@@ -132,7 +132,7 @@ def test_measured_populations():
     import sfm
     from sfm.simulate.fit import fit
 
-    sim = LotkaVolterra()
+    sim = LotkaVolterra(dt=0.25)
     names = ["alpha", "beta", "gamma", "delta"]
     found = fit(sim, sim.read_observations(sfm.example("hare-lynx.csv")), names)
     values = [float(found.estimates[name].value) for name in names]

@@ -24,8 +24,8 @@ from sfm.data.storage import (
 from sfm.registry import find
 from sfm_dynamics.data.specs import BODIES, HOOKE, NEWTON, SYSTEMS, TRAJECTORIES
 from sfm_dynamics.simulators.bodies import TIME, Bodies, BodiesInSpace
-from sfm_dynamics.simulators.ode import State
 from sfm_dynamics.simulators.sde import Sde
+from sfm_dynamics.simulators.system import State
 
 SNAPSHOTS = 40
 NOISE = (0.0, 0.01, 0.05)

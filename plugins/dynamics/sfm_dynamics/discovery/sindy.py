@@ -20,11 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from sfm.errors import InputError
-from sfm_dynamics.discovery.library import Polynomials
+from sfm_dynamics.polynomials import PolynomialRates, Polynomials
 
 TEST_POWER = 4  # p: phi and its first three derivatives vanish at the ends
 
@@ -71,25 +69,9 @@ class Equation:
             found.append(f"d{name}/dt = {text.replace('- ', '-', 1) if text[0] == '-' else text}")
         return found
 
-    def closure(self) -> FoundRates:
+    def closure(self) -> PolynomialRates:
         """The equation as a closure of `dynamics/neural-ode`: runs, and trains on."""
-        return FoundRates(self)
-
-
-class FoundRates(nn.Module):
-    """dx/dt = Theta(x) C: states (..., d) -> rates (..., d). Absent terms stay absent."""
-
-    kept: Tensor
-
-    def __init__(self, equation: Equation) -> None:
-        super().__init__()
-        self.library = equation.library
-        start = torch.from_numpy(equation.coefficients.copy())
-        self.coefficients = nn.Parameter(start)
-        self.register_buffer("kept", (start != 0).to(start))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.library.of_tensor(x) @ (self.coefficients * self.kept).to(x)
+        return PolynomialRates(self.library, self.coefficients)
 
 
 def discover(
@@ -134,6 +116,50 @@ def discover(
             f"{len(left)} windows cannot decide between {right.shape[1]} terms; give more data, "
             "more windows or a lower degree"
         )
+    return _equation(left, right, library, threshold, ensemble, seed, time_unit)
+
+
+def explain(
+    rates: np.ndarray,
+    states: np.ndarray,
+    names: Sequence[str],
+    *,
+    degree: int = 2,
+    threshold: float = 0.1,
+    ensemble: int = 100,
+    seed: int = 0,
+    time_unit: str = "1",
+) -> Equation:
+    """The sparse equation behind rates that are known at states, such as a closure's output.
+
+    Args:
+        rates: (n, d) at the states. states: (n, d).
+        names: (d,) of the variables.
+        degree: highest degree of the candidate monomials.
+        threshold, ensemble, seed, time_unit: as of `discover`; rows take the place of windows.
+
+    Raises:
+        InputError: the shapes disagree, or there are more terms than states.
+    """
+    library = Polynomials(tuple(names), degree)
+    if rates.shape != states.shape or states.shape[1:] != (len(library.names),):
+        raise InputError(f"rates {rates.shape} at states {states.shape} of {library.names}")
+    right = library.evaluate(states)
+    if len(right) <= right.shape[1]:
+        raise InputError(f"{len(right)} states cannot decide between {right.shape[1]} terms")
+    return _equation(rates, right, library, threshold, ensemble, seed, time_unit)
+
+
+def _equation(
+    left: np.ndarray,
+    right: np.ndarray,
+    library: Polynomials,
+    threshold: float,
+    ensemble: int,
+    seed: int,
+    time_unit: str,
+) -> Equation:
+    """left (n, d) = right (n, terms) C, with the intervals of bootstrap members."""
     coefficients = _sparse(left, right, threshold)
     rng = np.random.default_rng(seed)
     members = [coefficients]

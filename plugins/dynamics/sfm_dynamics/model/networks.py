@@ -1,4 +1,7 @@
-"""Small networks for closures: an energy, and rates. They learn in minutes on one core."""
+"""Small networks for closures: an energy, and rates. They learn in seconds on one core.
+
+Everything is in the units of the system that they stand for.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from sfm.nn.descent import cosine, descend
-from sfm_dynamics.simulators.hamiltonian import slope, turned
+from sfm_dynamics.minimise import minimise
+from sfm_dynamics.simulators.hamiltonian import turned
+from sfm_dynamics.simulators.lagrangian import motion
+from sfm_dynamics.simulators.slope import slope
 
 
 class Energy(nn.Module):
@@ -28,15 +34,53 @@ class Energy(nn.Module):
 
 
 class Rates(nn.Module):
-    """dx/dt = f(x): states (..., d) -> rates (..., d), a tanh perceptron."""
+    """dx/dt = f(x): states (..., d) -> rates (..., d), a tanh perceptron.
 
-    def __init__(self, d: int, width: int = 64, *, seed: int = 0) -> None:
+    Args:
+        d: number of variables. width: of the hidden layers. seed: of the weights.
+        angles: the first so many variables enter by sine and cosine.
+    """
+
+    def __init__(self, d: int, width: int = 64, *, seed: int = 0, angles: int = 0) -> None:
         super().__init__()
-        self.layers = _perceptron((d, width, width, d), seed)
+        self.angles = angles
+        self.layers = _perceptron((d + angles, width, width, d), seed)
 
     def forward(self, x: Tensor) -> Tensor:
-        rates: Tensor = self.layers(x)
+        q = x[..., : self.angles]
+        rates: Tensor = self.layers(torch.cat((q.sin(), q.cos(), x[..., self.angles :]), -1))
         return rates
+
+
+class Mechanical(nn.Module):
+    """L(q, v) = v M(q) v / 2 - V(q): states (..., 2n) -> (...), with M positive definite.
+
+    M = C C^T + 0.01 with a lower triangle C, and V, are a tanh perceptron each; in sines and
+    cosines of q if `periodic`. M. Lutter, C. Ritter, J. Peters, Deep Lagrangian networks, ICLR
+    (2019), arXiv:1907.04490.
+    """
+
+    places: Tensor
+
+    def __init__(self, n: int, width: int = 32, *, periodic: bool = False, seed: int = 0) -> None:
+        super().__init__()
+        self.n, self.periodic = n, periodic
+        seen = 2 * n if periodic else n
+        self.mass = _perceptron((seen, width, width, n * (n + 1) // 2), seed)
+        self.potential = _perceptron((seen, width, width, 1), seed + 1)
+        count = n * (n + 1) // 2
+        places = torch.full((n, n), count)  # the last entry is zero
+        places[tuple(torch.tril_indices(n, n))] = torch.arange(count)
+        self.register_buffer("places", places)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, v = x.chunk(2, -1)
+        seen = torch.cat((q.sin(), q.cos()), -1) if self.periodic else q
+        entries = torch.cat((self.mass(seen), torch.zeros_like(seen[..., :1])), -1)
+        triangle = entries[..., self.places]
+        moved = (triangle.transpose(-1, -2) @ v.unsqueeze(-1)).squeeze(-1)
+        kinetic = 0.5 * moved.square().sum(-1) + 0.005 * v.square().sum(-1)
+        return kinetic - self.potential(seen).squeeze(-1)
 
 
 def _perceptron(widths: tuple[int, ...], seed: int) -> nn.Sequential:
@@ -51,9 +95,11 @@ def _perceptron(widths: tuple[int, ...], seed: int) -> nn.Sequential:
 
 
 def rates_of(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The rates that a network means: those of its Hamiltonian, or its own."""
+    """The rates that a network means: of its Hamiltonian, of its Lagrangian, or its own."""
     if isinstance(network, Energy):
         return lambda x: turned(slope(network, x))
+    if isinstance(network, Mechanical):
+        return lambda x: motion(network, x)
     return network
 
 
@@ -65,15 +111,17 @@ def learn_rates(
     steps: int = 2000,
     lr: float = 3e-3,
     batch: int | None = None,
+    polish: int = 0,
     seed: int = 0,
 ) -> float:
     """Fit a network to rates (n, d) at states (n, d) by Adam with a cosine schedule.
 
     Args:
-        network: `Energy` or `Rates`.
+        network: `Energy`, `Mechanical` or `Rates`.
         x: states. rates: their time derivatives.
-        steps: of the optimiser. lr: largest learning rate.
+        steps: of Adam. lr: largest learning rate.
         batch: rows per step; all if None.
+        polish: iterations of L-BFGS on all rows afterwards: for data without noise.
         seed: of the batches.
 
     Returns:
@@ -85,13 +133,15 @@ def learn_rates(
     generator = torch.Generator().manual_seed(seed)
     predicted = rates_of(network)
 
-    def loss(step: int) -> Tensor:
-        rows: slice | Tensor = slice(None)
-        if batch is not None and batch < len(x):
-            rows = torch.randint(len(x), (batch,), generator=generator)
+    def error(rows: slice | Tensor) -> Tensor:
         return (predicted(x[rows]) - rates[rows]).square().mean()
 
-    return descend(
+    def loss(step: int) -> Tensor:
+        if batch is None or batch >= len(x):
+            return error(slice(None))
+        return error(torch.randint(len(x), (batch,), generator=generator))
+
+    last = descend(
         network,
         loss,
         work=f"rates of {type(network).__name__}",
@@ -99,3 +149,6 @@ def learn_rates(
         optimizer=torch.optim.Adam(network.parameters(), lr=lr),
         schedule=cosine(steps),
     ).losses[-1]
+    if polish:
+        last = minimise(lambda: error(slice(None)), list(network.parameters()), polish)
+    return last

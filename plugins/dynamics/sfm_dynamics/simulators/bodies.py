@@ -18,7 +18,7 @@ from sfm.simulate.rollout import rollout
 from sfm.simulate.step import AutogradStep
 from sfm_dynamics.quantities import ANGULAR_MOMENTUM, BODY_KINETIC_ENERGY, BODY_TOTAL_ENERGY
 from sfm_dynamics.simulators import symplectic
-from sfm_dynamics.simulators.hamiltonian import slope
+from sfm_dynamics.simulators.slope import slope
 
 # acceleration of 1 amu by 1 eV/angstrom in angstrom/fs^2, CODATA 2018
 ACCELERATION = 9.648533212331e-3

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sfm.errors import InputError
 from sfm.simulate import Parameter, Setting
-from sfm_dynamics.simulators.ode import Ode, Values, settings
+from sfm_dynamics.simulators.ode import Ode, settings
+from sfm_dynamics.simulators.system import Values
 
 
 class Lorenz63(Ode):

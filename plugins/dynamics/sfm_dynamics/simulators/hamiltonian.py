@@ -1,4 +1,4 @@
-"""`Hamiltonian`: systems with an energy function, symplectic steps, and a learned energy."""
+"""`Hamiltonian`: systems with an energy function, and symplectic steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from sfm.quantity import Quantity
 from sfm.simulate import Setting
 from sfm_dynamics.quantities import HAMILTONIAN, STATE
 from sfm_dynamics.simulators import symplectic
-from sfm_dynamics.simulators.ode import METHODS, Field, Ode, State, Values, settings
+from sfm_dynamics.simulators.ode import METHODS, Field, Ode, settings
+from sfm_dynamics.simulators.slope import slope
+from sfm_dynamics.simulators.system import State, Values
 
 SYMPLECTIC = tuple(symplectic.COMPOSITIONS)
 
@@ -75,9 +77,9 @@ class Hamiltonian(Ode):
         """The state (..., 2n) and H (...)."""
         return {"state": state.values, "hamiltonian": self.total()(state.values)}
 
-    def _advance(self, field: Field) -> Field:
+    def stepper(self, field: Field, span: float) -> Field:
         if self.method not in SYMPLECTIC:
-            return super()._advance(field)
+            return super().stepper(field, span)
 
         def kick(q: Tensor, p: Tensor) -> Tensor:
             return -field(torch.cat((q, p), -1)).chunk(2, -1)[1]
@@ -87,19 +89,9 @@ class Hamiltonian(Ode):
 
         def advance(x: Tensor) -> Tensor:
             q, p = x.chunk(2, -1)
-            return torch.cat(symplectic.step(self.method, kick, drift, q, p, self.dt), -1)
+            return torch.cat(symplectic.step(self.method, kick, drift, q, p, span), -1)
 
         return advance
-
-
-def slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Gradient (..., d) of a function (..., d) -> (...); recorded only if the caller records."""
-    recording = torch.is_grad_enabled()
-    with torch.enable_grad():
-        at = x if recording else x.detach()
-        at = at if at.requires_grad else at.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(function(at).sum(), at, create_graph=recording)
-    return gradient if recording else gradient.detach()
 
 
 def turned(gradient: Tensor) -> Tensor:

@@ -76,17 +76,14 @@ def step(table: Implicit, field: Field, x: Tensor, h: float) -> Tensor:
     return _recorded(table, field, flat, h, found, inverse).reshape(x.shape)
 
 
-def radau_until(
-    field: Field, x: Tensor, span: float, *, rtol: float, atol: float, first: float | None = None
-) -> tuple[Tensor, float]:
-    """The state (..., d) after `span`, in adaptive steps that all rows share; and the last step.
+def radau_until(field: Field, x: Tensor, span: float, *, rtol: float, atol: float) -> Tensor:
+    """The state (..., d) after `span`, in adaptive steps that all rows share.
 
     Raises:
         RunError: steps become too small to reach the end.
     """
     flat, done = x.reshape(-1, x.shape[-1]), 0.0
-    h = min(span, 1e-3 * span if first is None else first)
-    last, recording = h, torch.is_grad_enabled()
+    h, recording = 1e-3 * span, torch.is_grad_enabled()
     while done < span:
         h = min(h, span - done)
         with torch.no_grad():
@@ -101,9 +98,9 @@ def radau_until(
                 )
             continue
         flat = _recorded(RADAU5, field, flat, h, found, inverse)
-        done, last = (span, h) if span - done - h <= 1e-12 * span else (done + h, h)
+        done = span if span - done - h <= 1e-12 * span else done + h
         h *= min(5.0, 0.9 * max(size, 1e-10) ** (-0.25))
-    return flat.reshape(x.shape), max(last, h)
+    return flat.reshape(x.shape)
 
 
 def _tensors(table: Implicit, x: Tensor) -> tuple[Tensor, Tensor]:

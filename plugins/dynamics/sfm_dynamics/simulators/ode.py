@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.quantity import Quantity
-from sfm.simulate import Observations, Setting, Simulator, Trajectory
+from sfm.simulate import Observations, Setting, Trajectory
 from sfm.simulate.rollout import rollout
 from sfm.simulate.step import AutogradStep
 from sfm_dynamics.quantities import STATE
 from sfm_dynamics.simulators import adaptive, implicit, runge_kutta
+from sfm_dynamics.simulators.system import State, System, Values
 
-Values = Mapping[str, Tensor]
 Field = Callable[[Tensor], Tensor]
 
 EXPLICIT = tuple(runge_kutta.TABLEAUS)
@@ -56,14 +56,7 @@ def settings(
     )
 
 
-class State(NamedTuple):
-    """Values (..., d) of a system's variables at a time (...)."""
-
-    values: Tensor
-    time: Tensor
-
-
-class Ode(Simulator):
+class Ode(System):
     """dx/dt = f(x) + closure(x), with the method as a setting.
 
     A new system states its parameters and `variables`, and implements `rates` and `start`. The
@@ -89,9 +82,7 @@ class Ode(Simulator):
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
-        for name in ("dt", "rtol", "atol"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{self.part}: {name}={getattr(self, name)} must be positive")
+        self.positive("dt", "rtol", "atol")
         if self.gradients == "adjoint" and self.method not in ADAPTIVE:
             raise InputError(
                 f"{self.part}: gradients=adjoint goes with method={' or '.join(ADAPTIVE)}; "
@@ -117,10 +108,6 @@ class Ode(Simulator):
     def names(self) -> tuple[str, ...]:
         """Names of the variables; override it where a setting decides their number."""
         return self.variables
-
-    def values(self) -> dict[str, Tensor]:
-        """The parameters as they are now, by name."""
-        return {spec.name: getattr(self, spec.name) for spec in self.parameters_spec}
 
     def weights(self) -> dict[str, Tensor]:
         """The closure's weights and buffers as they are now, by name."""
@@ -200,10 +187,10 @@ class Ode(Simulator):
         def advance(x: Tensor, number: int, *given: Tensor) -> Tensor:
             own = dict(zip(p, given, strict=False))
             learned = dict(zip(weights, given[len(p) :], strict=True))
-            return self._advance(self.field(own, learned))(x)
+            return self.stepper(self.field(own, learned), self.dt)(x)
 
         if self.gradients == "adjoint":
-            x, one = state.values, self._advance(self.field())
+            x, one = state.values, self.stepper(self.field(), self.dt)
             for _ in range(steps):
                 x = one(x)
         else:
@@ -216,31 +203,20 @@ class Ode(Simulator):
             )
         return State(x, state.time + steps * self.dt)
 
-    def _advance(self, field: Field) -> Field:
-        """One interval `dt` by the method of the setting."""
+    def stepper(self, field: Field, span: float) -> Field:
+        """x (..., d) -> x after `span` of the system's time, by the method of the setting."""
+        tolerances = {"rtol": self.rtol, "atol": self.atol}
         if self.method in runge_kutta.TABLEAUS:
-            return partial(self._explicit, field)
+            table = runge_kutta.TABLEAUS[self.method]
+            return lambda x: runge_kutta.step(table, field, x, span)
         if self.method in ADAPTIVE:
             wanted = tuple(self.parameters()) if self.gradients == "adjoint" else None
             return lambda x: adaptive.advance(
-                field,
-                x,
-                self.dt,
-                method=self.method,
-                rtol=self.rtol,
-                atol=self.atol,
-                adjoint=wanted,
+                field, x, span, method=self.method, adjoint=wanted, **tolerances
             )
         if self.method == "radau":
-            return partial(self._radau, field)
-        table = implicit.METHODS[self.method]
-        return lambda x: implicit.step(table, field, x, self.dt)
-
-    def _explicit(self, field: Field, x: Tensor) -> Tensor:
-        return runge_kutta.step(runge_kutta.TABLEAUS[self.method], field, x, self.dt)
-
-    def _radau(self, field: Field, x: Tensor) -> Tensor:
-        return implicit.radau_until(field, x, self.dt, rtol=self.rtol, atol=self.atol)[0]
+            return lambda x: implicit.radau_until(field, x, span, **tolerances)
+        return lambda x: implicit.step(implicit.METHODS[self.method], field, x, span)
 
     def until(self, state: State, event: Callable[[Tensor], Tensor]) -> State:
         """The state where `event(values)` crosses zero for the first time, differentiably.
@@ -303,15 +279,11 @@ class Ode(Simulator):
         start = observations.unknowns.get("start")
         state = observations.state if start is None else self.at(start)
         x, found = state.values, [] if start is None else [state.values]
-        field, dt = self.field(), self.dt
-        try:
-            for count, size in intervals(observations.options["times"], dt):
-                self.dt = size
-                advance = self._advance(field)
-                for _ in range(count):
-                    x = advance(x)
-                found.append(x)
-        finally:
-            self.dt = dt
+        field = self.field()
+        for count, size in intervals(observations.options["times"], self.dt):
+            advance = self.stepper(field, size)
+            for _ in range(count):
+                x = advance(x)
+            found.append(x)
         stacked = torch.stack(found)
         return {name: stacked[:, i] for i, name in enumerate(self.names)}

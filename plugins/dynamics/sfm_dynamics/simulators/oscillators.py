@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from sfm.simulate import Parameter, Setting
-from sfm_dynamics.simulators.ode import Ode, Values, settings
+from sfm_dynamics.simulators.ode import Ode, settings
+from sfm_dynamics.simulators.system import Values
 
 
 class VanDerPol(Ode):

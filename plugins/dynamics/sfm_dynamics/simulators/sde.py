@@ -11,8 +11,12 @@ from torch import Tensor
 from sfm.errors import InputError, RunError
 from sfm.quantity import Quantity
 from sfm.simulate import Parameter, Setting, Simulator, Trajectory
+from sfm.simulate.rollout import rollout
+from sfm.simulate.step import AutogradStep
 from sfm_dynamics.quantities import STATE
-from sfm_dynamics.simulators.ode import State, Values
+from sfm_dynamics.simulators.noise import wiener
+from sfm_dynamics.simulators.slope import slope
+from sfm_dynamics.simulators.system import State, System, Values
 
 METHODS = ("euler-maruyama", "milstein", "heun")
 
@@ -27,7 +31,7 @@ def sde_settings(dt: float, unit: str = "1", method: str = "milstein") -> tuple[
     )
 
 
-class Sde(Simulator):
+class Sde(System):
     """dX = a(X) dt + b(X) dW in Ito's sense, with independent noise in every component.
 
         euler-maruyama  X + a h + b dW
@@ -53,10 +57,7 @@ class Sde(Simulator):
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
-        if not self.dt > 0:
-            raise InputError(f"{self.part}: dt={self.dt} must be positive")
-        if self.paths < 1:
-            raise InputError(f"{self.part}: paths={self.paths} must be positive")
+        self.positive("dt", "paths")
 
     @abstractmethod
     def drift(self, x: Tensor, p: Values) -> Tensor:
@@ -90,18 +91,6 @@ class Sde(Simulator):
         """All paths, (paths, d)."""
         return {"state": state.values}
 
-    def values(self) -> dict[str, Tensor]:
-        """The parameters as they are now, by name."""
-        return {spec.name: getattr(self, spec.name) for spec in self.parameters_spec}
-
-    def increments(self, state: State) -> Tensor:
-        """dW of the next step, of the shape of the state's values."""
-        number = round(float(state.time.detach()) / self.dt)
-        generator = torch.Generator().manual_seed((self.seed + 1) * 1_000_003 + number)
-        noise = torch.randn(state.values.shape, generator=generator, dtype=torch.float64)
-        increments: Tensor = noise.to(state.values) * self.dt**0.5
-        return increments
-
     def forward(self, state: State, steps: int = 1, noise: Tensor | None = None) -> State:
         """The state after `steps` steps.
 
@@ -117,13 +106,22 @@ class Sde(Simulator):
         """
         if noise is not None and len(noise) != steps:
             raise InputError(f"{self.part}: increments for {len(noise)} of {steps} steps")
-        p = self.values()
-        for i in range(steps):
-            dw = self.increments(state) if noise is None else noise[i]
-            state = State(self._step(state.values, dw, p), state.time + self.dt)
-        if not bool(torch.isfinite(state.values).all()):
+        p, first = self.values(), round(float(state.time.detach()) / self.dt)
+        given = () if noise is None else (noise,)
+
+        def advance(x: Tensor, number: int, *tensors: Tensor) -> Tensor:
+            own = dict(zip(p, tensors, strict=False))
+            dw = (
+                wiener(x, self.dt, seed=self.seed, number=first + number)
+                if noise is None
+                else tensors[-1][number]
+            )
+            return self._step(x, dw, own)
+
+        x = rollout(AutogradStep(advance), state.values, (*p.values(), *given), steps)
+        if not bool(torch.isfinite(x).all()):
             raise RunError(f"{self.part}: a path is not finite; use a smaller dt than {self.dt:g}")
-        return state
+        return State(x, state.time + steps * self.dt)
 
     def _step(self, x: Tensor, dw: Tensor, p: Values) -> Tensor:
         h = self.dt
@@ -141,18 +139,7 @@ class Sde(Simulator):
 
     def _slope(self, x: Tensor, p: Values) -> Tensor:
         """b'(x), component by component."""
-        recording = torch.is_grad_enabled()
-        with torch.enable_grad():
-            at = x if x.requires_grad else x.detach().requires_grad_()
-            value = self.diffusion(at, p)
-            if not value.requires_grad:
-                return torch.zeros_like(x)
-            (found,) = torch.autograd.grad(
-                value.sum(), at, create_graph=recording, allow_unused=True
-            )
-        if found is None:
-            return torch.zeros_like(x)
-        return found if recording else found.detach()
+        return slope(lambda y: self.diffusion(y, p), x)
 
     def plot(self, trajectory: Trajectory, path: Any) -> None:
         """Some paths, their mean, and the spread of all."""

@@ -1,0 +1,122 @@
+"""Training `dynamics/deep-bsde`: a network of slopes, and the value that the paths start from.
+
+Everything is without unit. W. E, J. Han, A. Jentzen (2017), arXiv:1706.04702.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sfm.nn.descent import cosine, descend
+from sfm_dynamics.simulators.backward import DeepBsde
+from sfm_dynamics.simulators.backward_problems import HORIZON
+
+FRESH = 10**6  # seeds of paths that nothing is trained on
+
+
+class Slopes(nn.Module):
+    """Z(t, x) = a(t, x) x + c(t, x), (n, 1 + d) -> (n, d); a () and c (d,) by a tanh perceptron.
+
+    The perceptron sees t, x and the mean of x^2. One number times x is the whole answer for radial
+    solutions. Z is counted in `unit`, which `solve` sets.
+
+    Args:
+        d: dimensions. width: of the hidden layers.
+        scale, centre: typical size of x about `centre`. seed: of the weights.
+    """
+
+    unit: Tensor
+
+    def __init__(
+        self, d: int, width: int = 32, *, scale: float = 1.0, centre: float = 0.0, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.scale, self.centre = scale, centre
+        self.register_buffer("unit", torch.ones((), dtype=torch.float64))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.inner = nn.Sequential(
+                nn.Linear(2 + d, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh()
+            ).double()
+            self.outer = nn.Linear(width, d + 1).double()
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, seen: Tensor) -> Tensor:
+        t, x = seen[:, :1], (seen[:, 1:] - self.centre) / self.scale
+        square = x.square().mean(-1, keepdim=True)
+        found = self.outer(self.inner(torch.cat((t, square, x / x.shape[-1] ** 0.5), -1)))
+        slopes: Tensor = self.unit * (found[:, :1] * x + found[:, 1:])
+        return slopes
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What training found.
+
+    Attributes:
+        value: u(0, x_0), the mean over the last quarter of the training.
+        mismatch: root mean square of Y(T) - g(X(T)) on fresh paths.
+        history: (iterations,) of the value.
+    """
+
+    value: float
+    mismatch: float
+    history: Tensor
+
+
+def solve(simulator: DeepBsde, *, iterations: int = 1000, lr: float = 1e-2) -> Solution:
+    """Train the closure and `value` by Adam until the paths end at g, in place.
+
+    Every iteration has paths of its own. The value starts at the mean of g without a closure, and
+    the loss is E (Y(T) - g(X(T)))^2.
+
+    Args:
+        simulator: with a closure, for instance `Slopes`.
+        iterations: of Adam. lr: largest learning rate, of a cosine schedule; that of the value is
+            in units of the spread of g.
+
+    Raises:
+        RunError: the loss is not a finite number.
+    """
+    steps = round(HORIZON / simulator.dt)
+    closure = simulator.closure
+
+    def mismatch(seed: int) -> Tensor:
+        end = simulator(simulator.state(), steps, seed)
+        return simulator.observe(end)["terminal_mismatch"]
+
+    with torch.no_grad():
+        simulator.closure = None
+        first = torch.cat([mismatch(FRESH + i) for i in range(4)])
+        simulator.closure = closure
+        simulator.value -= first.mean()
+        spread = float(first.std())
+        if isinstance(closure, Slopes):
+            closure.unit.fill_(spread / simulator.dim**0.5)
+    weights = [] if closure is None else list(closure.parameters())
+    optimiser = torch.optim.Adam(
+        [{"params": weights}, {"params": [simulator.value], "lr": lr * spread}], lr=lr
+    )
+    history: list[float] = []
+
+    def loss(step: int) -> Tensor:
+        history.append(float(simulator.value.detach()))
+        return (mismatch(simulator.seed + step) / spread).square().mean()
+
+    descend(
+        simulator,
+        loss,
+        work=f"{simulator.part}: {simulator.problem}",
+        steps=iterations,
+        optimizer=optimiser,
+        schedule=cosine(iterations),
+    )
+    with torch.no_grad():
+        left = torch.cat([mismatch(FRESH + i) for i in range(4)])
+    values = torch.tensor(history, dtype=torch.float64)
+    value = float(values[-max(1, iterations // 4) :].mean())
+    return Solution(value, float(left.square().mean().sqrt()), values)

@@ -1,0 +1,1 @@
+"""Physics-informed networks: solutions as functions of time, trained on the residual."""

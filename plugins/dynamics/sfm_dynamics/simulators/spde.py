@@ -1,0 +1,234 @@
+"""`Spde`: stochastic partial differential equations on a circle: heat, Burgers, Allen-Cahn."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from sfm.data.sample import Sample
+from sfm.errors import InputError, RunError
+from sfm.quantity import Quantity
+from sfm.simulate import Parameter, Setting, Trajectory
+from sfm.simulate.rollout import rollout
+from sfm.simulate.step import AutogradStep
+from sfm_dynamics.quantities import STATE
+from sfm_dynamics.simulators.noise import wiener
+from sfm_dynamics.simulators.system import State, System, Values
+
+VISCOSITY = Parameter("viscosity", "1", 0.1, 1e-12, 1e6, "nu, of diffusion; 0.1")
+NOISE = Parameter("noise", "1", 0.1, 0.0, 1e6, "sigma, of space-time white noise; 0.1")
+
+
+class Spde(System):
+    """du = (nu d2u/dx2 - mu u + N(u)) dt + sigma dW on a circle, dW white in space and time.
+
+    Fourier modes k take exponential Euler steps: with l = -nu k^2 - mu and step h,
+
+        u_k <- e^(l h) u_k + (e^(l h) - 1) / l N_k(u) + sigma sqrt((e^(2 l h) - 1) / 2 l) xi_k
+
+    so that without N the law is exact for any h, for the n modes that there are. Noise is drawn
+    from `seed` and the number of the step.
+
+    A. Jentzen, P. E. Kloeden, Proc. R. Soc. A 465, 649 (2009), doi:10.1098/rspa.2008.0325.
+    """
+
+    observables: ClassVar[tuple[Quantity, ...]] = (STATE,)
+    settings_spec: ClassVar[tuple[Setting, ...]] = (
+        Setting("dt", 0.01, summary="time step"),
+        Setting("n", 64, summary="number of points; even"),
+        Setting("length", 2 * math.pi, summary="of the circle"),
+        Setting("paths", 8, summary="number of realisations of the default state"),
+        Setting("seed", 0, summary="of the noise"),
+    )
+    citations: ClassVar[tuple[str, ...]] = ("doi:10.1098/rspa.2008.0325",)
+    default_steps: ClassVar[int] = 500
+    plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg")
+
+    dt: float
+    n: int
+    length: float
+    paths: int
+    seed: int
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        self.positive("dt", "length", "paths")
+        if self.n < 4 or self.n % 2:
+            raise InputError(f"{self.part}: n={self.n} must be even and at least 4")
+
+    def damping_of(self, p: Values) -> Tensor:
+        """mu (), zero unless an equation has it."""
+        return p["viscosity"].new_zeros(())
+
+    @abstractmethod
+    def nonlinear(self, u: Tensor, p: Values) -> Tensor | None:
+        """N(u) (paths, n), None for none."""
+
+    @abstractmethod
+    def start(self, x: Tensor) -> Tensor:
+        """u (n,) at the points x (n,)."""
+
+    @property
+    def points(self) -> Tensor:
+        """x (n,)."""
+        return torch.arange(self.n, dtype=self.dtype) * (self.length / self.n)
+
+    @property
+    def wavenumbers(self) -> Tensor:
+        """k (n / 2 + 1,)."""
+        return 2 * math.pi / self.length * torch.arange(self.n // 2 + 1, dtype=self.dtype)
+
+    @classmethod
+    def conformance_case(cls, **values: Any) -> tuple[Spde, State]:
+        """Two paths on 16 points."""
+        simulator = cls(**{"paths": 2, "n": 16, "dt": 0.05, **values})
+        return simulator, simulator.state()
+
+    def state(self, sample: Sample | None = None) -> State:
+        """`paths` copies (paths, n) of the start, or of the sample's field `state` (n,).
+
+        Raises:
+            InputError: the sample has no such field.
+        """
+        u = self.start(self.points)
+        if sample is not None:
+            found = sample.fields.get("state")
+            if found is None or found.shape != (self.n,):
+                raise InputError(f"{sample.id}: no field 'state' ({self.n},), {self.part} needs it")
+            u = torch.tensor(found, dtype=self.dtype)
+        like = next(self.parameters())
+        return State(u.to(like.device).expand(self.paths, self.n).clone(), like.new_zeros(()))
+
+    def forward(self, state: State, steps: int = 1) -> State:
+        """The state after `steps` steps.
+
+        Raises:
+            RunError: it is no longer finite.
+        """
+        p, first = self.values(), round(float(state.time.detach()) / self.dt)
+
+        def advance(u: Tensor, number: int, *tensors: Tensor) -> Tensor:
+            own = dict(zip(p, tensors, strict=True))
+            dw = wiener(u, self.dt, seed=self.seed, number=first + number)
+            return self._step(u, dw, own)
+
+        u = rollout(AutogradStep(advance), state.values, tuple(p.values()), steps)
+        if not bool(torch.isfinite(u).all()):
+            raise RunError(f"{self.part}: not finite; use a smaller dt than {self.dt:g}")
+        return State(u, state.time + steps * self.dt)
+
+    def _step(self, u: Tensor, dw: Tensor, p: Values) -> Tensor:
+        h, k = self.dt, self.wavenumbers.to(u)
+        rate = -(p["viscosity"] * k**2 + self.damping_of(p)) * h
+        mean, spread = _mean_of_exp(rate), _mean_of_exp(2 * rate).sqrt()
+        cell = self.length / self.n  # white noise on a grid has the variance 1 / cell
+        new = rate.exp() * torch.fft.rfft(u) + spread * torch.fft.rfft(p["noise"] * dw / cell**0.5)
+        extra = self.nonlinear(u, p)
+        if extra is not None:
+            new = new + h * mean * torch.fft.rfft(extra)
+        return torch.fft.irfft(new, self.n)
+
+    def observe(self, state: State) -> dict[str, Tensor]:
+        """u (paths, n)."""
+        return {"state": state.values}
+
+    def plot(self, trajectory: Trajectory, path: Path) -> None:
+        """One realisation in space and time, and profiles at the end."""
+        from sfm_dynamics.figures import plot_field
+
+        plot_field(trajectory, self.points.numpy(), path)
+
+
+def _mean_of_exp(z: Tensor) -> Tensor:
+    """(e^z - 1) / z, 1 at zero, with derivatives."""
+    small = z.abs() < 1e-6
+    safe = torch.where(small, torch.ones_like(z), z)
+    return torch.where(small, 1 + 0.5 * z, torch.expm1(safe) / safe)
+
+
+class StochasticHeat(Spde):
+    """Heat with noise, du = (nu d2u/dx2 - mu u) dt + sigma dW.
+
+    Each point's stationary variance is sigma^2 / L sum_k 1 / (2 (nu k^2 + mu)) over the modes, on
+    an unlimited number of them sigma^2 coth(L sqrt(mu / nu) / 2) / (4 sqrt(mu nu)).
+
+    Without unit. Good values: nu 0.1, mu 1, sigma 0.1; the law is exact for any dt.
+
+    Limits: a circle; with mu = 0 the mean wanders.
+
+    Source: J. B. Walsh, An introduction to stochastic partial differential equations (1986).
+    """
+
+    part: ClassVar[str] = "dynamics/stochastic-heat"
+    summary: ClassVar[str] = "heat on a circle with white noise"
+    parameters_spec: ClassVar[tuple[Parameter, ...]] = (
+        VISCOSITY,
+        Parameter("damping", "1", 1.0, 0.0, 1e6, "mu, of the mean, too; 1"),
+        NOISE,
+    )
+
+    def damping_of(self, p: Values) -> Tensor:
+        return p["damping"]
+
+    def nonlinear(self, u: Tensor, p: Values) -> Tensor | None:
+        return None
+
+    def start(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+
+class StochasticBurgers(Spde):
+    """Burgers' equation with noise, du = (nu d2u/dx2 - d(u^2 / 2)/dx) dt + sigma dW.
+
+    Products are formed without aliases (two thirds of the modes). Without noise Cole and Hopf's
+    u = 2 nu e^(-nu t) sin x / (c + e^(-nu t) cos x) is exact.
+
+    Without unit. Good values: nu 0.1, sigma 0.1, n 64, dt 0.01; the cell nu / u should not be
+    smaller than the grid's.
+
+    Limits: a circle; order one in dt.
+
+    Source: L. Bertini, N. Cancrini, G. Jona-Lasinio, Commun. Math. Phys. 165, 211 (1994).
+    """
+
+    part: ClassVar[str] = "dynamics/stochastic-burgers"
+    summary: ClassVar[str] = "Burgers' equation on a circle with white noise"
+    parameters_spec: ClassVar[tuple[Parameter, ...]] = (VISCOSITY, NOISE)
+
+    def nonlinear(self, u: Tensor, p: Values) -> Tensor | None:
+        k = self.wavenumbers.to(u)
+        kept = k <= 2 / 3 * k[-1]
+        clean = torch.fft.irfft(torch.fft.rfft(u) * kept, self.n)
+        return torch.fft.irfft(-0.5j * k * kept * torch.fft.rfft(clean**2), self.n)
+
+    def start(self, x: Tensor) -> Tensor:
+        return torch.sin(2 * math.pi / self.length * x)
+
+
+class StochasticAllenCahn(Spde):
+    """Allen and Cahn's equation with noise, du = (nu d2u/dx2 + u - u^3) dt + sigma dW.
+
+    Two phases, u = 1 and -1, with walls tanh(x / sqrt(2 nu)) between them.
+
+    Without unit. Good values: nu 0.01 to 0.1, sigma 0.1, n 64, dt 0.01.
+
+    Limits: a circle; order one in dt.
+
+    Source: S. M. Allen, J. W. Cahn, Acta Metall. 27, 1085 (1979); with noise: W. G. Faris,
+    G. Jona-Lasinio, J. Phys. A 15, 3025 (1982).
+    """
+
+    part: ClassVar[str] = "dynamics/stochastic-allen-cahn"
+    summary: ClassVar[str] = "two phases on a circle with white noise"
+    parameters_spec: ClassVar[tuple[Parameter, ...]] = (VISCOSITY, NOISE)
+
+    def nonlinear(self, u: Tensor, p: Values) -> Tensor | None:
+        return u - u**3
+
+    def start(self, x: Tensor) -> Tensor:
+        return 0.1 * torch.sin(2 * math.pi / self.length * x)
