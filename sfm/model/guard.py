@@ -78,7 +78,8 @@ class Guard:
         self.model, self.encoder, self.level = model, encoder, level
         self.extrapolate = extrapolate
         self.context = model.context(encoder, level)
-        self.atoms = isinstance(model.encoder(encoder), PointEncoder)
+        points = model.encoder(encoder)
+        self.atoms = isinstance(points, PointEncoder) and points.token == "atom"
         self.coverage = coverage_of(model.config.coverage, encoder, level)
         self._told: set[str] = set()
 

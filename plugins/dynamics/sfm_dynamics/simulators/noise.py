@@ -15,4 +15,6 @@ def wiener(like: Tensor, dt: float, *, seed: int, number: int) -> Tensor:
         seed: of the whole run. number: of the step.
     """
     generator = torch.Generator().manual_seed((seed + 1) * 1_000_003 + number)
-    return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like) * dt**0.5
+    numbers = torch.randn(like.shape, generator=generator, dtype=torch.float64)
+    scaled: Tensor = numbers.to(like) * dt**0.5
+    return scaled
