@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from sfm.testing.distributions import install
+
+if TYPE_CHECKING:
+    from sfm.testing.hub_server import HubServer
 
 
 @pytest.fixture
@@ -65,3 +70,61 @@ def e3nn_o3():
         warnings.simplefilter("ignore")
         from e3nn import o3
     return o3
+
+
+@pytest.fixture
+def server() -> Iterator[HubServer]:
+    from sfm.testing.hub_server import HubServer
+
+    with HubServer() as running:
+        yield running
+
+
+@dataclass
+class Client:
+    """This process as a client of `server`: huggingface_hub reads its constants at call time."""
+
+    home: Path
+    monkeypatch: pytest.MonkeyPatch
+
+    def point_at(self, url: str) -> None:
+        from huggingface_hub import constants
+
+        self.monkeypatch.setattr(constants, "ENDPOINT", url)
+        template = url + "/{repo_id}/resolve/{revision}/{filename}"
+        self.monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+    def fresh_cache(self, name: str) -> Path:
+        """An empty cache: what wiping it is."""
+        from huggingface_hub import constants
+
+        self.monkeypatch.setattr(constants, "HF_HUB_CACHE", str(self.home / name))
+        return self.home / name
+
+    def log_in(self, token: str | None) -> None:
+        if token is None:
+            self.monkeypatch.delenv("HF_TOKEN", raising=False)
+        else:
+            self.monkeypatch.setenv("HF_TOKEN", token)
+
+
+@pytest.fixture
+def client(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    import huggingface_hub
+    from huggingface_hub import constants
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+
+    ours = Client(tmp_path / "home", monkeypatch)
+    ours.point_at(server.url)
+    ours.fresh_cache("cache")
+    ours.log_in(server.token)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "home" / "token"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    disable_progress_bars()
+    huggingface_hub.close_session()
+    yield ours
+    huggingface_hub.close_session()
+    enable_progress_bars()

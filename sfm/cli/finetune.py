@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from sfm.cli.labels import add_names, names_of
+from sfm.cli.loggers import add_logger, logger_settings
 
 # as `sfm.recipe.MODES`, which is too heavy for --help
 MODES = ("auto", "ridge", "gp", "delta", "head", "full", "lora")
@@ -46,6 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="A.B=C", help="override a setting"
     )
+    add_logger(parser)
     parser.add_argument(
         "--scratch", action="store_true", help="also train from nothing, to compare"
     )
@@ -71,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     refuse_old_run(arguments.out, arguments.resume)
     _define(arguments)
     names = names_of(arguments)
-    overrides = list(arguments.set)
+    overrides = [*arguments.set, *logger_settings(arguments)]
     if arguments.steps is not None:
         overrides.append(f"training.steps={arguments.steps}")
     recipe = load_finetune(arguments.recipe, overrides)

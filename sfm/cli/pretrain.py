@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sfm.cli.loggers import add_logger, logger_settings
+
 DEFAULT = "demo"
 
 
@@ -24,6 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the model (default: NAME)"
     )
+    add_logger(parser)
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--print-config", action="store_true", help="print the resolved recipe")
     parser.add_argument("--dry-run", action="store_true", help="the plan, with its time and memory")
@@ -62,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     trains = not (arguments.print_config or arguments.dry_run)
     if trains and arguments.out is not None:
         refuse_old_run(arguments.out, arguments.resume)
-    recipe = load(recipe_path(arguments.recipe), arguments.set)
+    recipe = load(recipe_path(arguments.recipe), [*arguments.set, *logger_settings(arguments)])
     if arguments.print_config:
         if arguments.json:
             emit_json(recipe.to_dict())

@@ -247,6 +247,26 @@ def _read_tables(paths: Sequence[Path]) -> Any:
     return pa.concat_tables(tables)
 
 
+def explained(schema: Any, path: Path) -> tuple[dict[str, Any], tuple[Column, ...]]:
+    """What an Arrow schema says of the dataset (name, domain, ...) and of its columns.
+
+    Raises:
+        InputError: `path`, which it is from, was not written by sfm or is damaged.
+    """
+    head = (schema.metadata or {}).get(KEY)
+    if head is None:
+        raise InputError(f"{path}: not written by sfm; convert it with `sfm dataset convert`")
+    try:
+        info: dict[str, Any] = json.loads(head)
+        info["domain"] = str(info["domain"])
+        return info, tuple(Column(**json.loads(f.metadata[KEY])) for f in schema if f.metadata)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{path}: what it says of its columns is damaged "
+            f"({type(error).__name__}: {str(error)[:200]}); build or fetch it again"
+        ) from None
+
+
 class Dataset:
     """Samples of a dataset's folder, memory-mapped. A row with labels at two levels is two samples.
 
@@ -280,23 +300,9 @@ class Dataset:
                 f"`sfm dataset build {self.folder.name}`"
             )
         self._table = _memory_map(paths)
-        head = (self._table.schema.metadata or {}).get(KEY)
-        if head is None:
-            raise InputError(
-                f"{paths[0]}: not written by sfm; convert it with `sfm dataset convert`"
-            )
-        try:
-            self.info: dict[str, Any] = json.loads(head)
-            self.name: str = str(self.info.get("name", self.folder.name))
-            self.domain: str = str(self.info["domain"])
-            self.columns = tuple(
-                Column(**json.loads(f.metadata[KEY])) for f in self._table.schema if f.metadata
-            )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise InputError(
-                f"{paths[0]}: what it says of its columns is damaged "
-                f"({type(error).__name__}: {str(error)[:200]}); build or fetch it again"
-            ) from None
+        self.info, self.columns = explained(self._table.schema, paths[0])
+        self.name: str = str(self.info.get("name", self.folder.name))
+        self.domain: str = str(self.info["domain"])
         self.split, self.level = split, level
         units = dict(quantity_units or {})
         length = length_unit if isinstance(length_unit, str) else length_unit(self.domain)

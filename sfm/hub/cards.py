@@ -2,7 +2,8 @@
 
 A report is a dict of JSON values; every key is optional, and a section without data is left out.
 
-    name, summary, licence (SPDX), base_model, tags [..], limits [..], citations [BibTeX, doi:...]
+    name, summary, licence (SPDX), tags [..], limits [..], citations [BibTeX, doi:...]
+    base_model, base_relation (`finetune` or `adapter`)
     encoders  [{part, domain, cutoff, length_unit, ...}]
     coverage  [{encoder, level, systems, elements, charges, unpaired electrons}]
     heads     [{quantity, unit, per, domain, levels [..]}]
@@ -65,7 +66,7 @@ def model_card(report: Report) -> str:
         datasets=[row["repo"] for row in data if row.get("repo")] or None,
         metrics=sorted({row["metric"] for row in rows_of(report, "metrics")}) or None,
         pipeline_tag=PIPELINE if rows_of(report, "encoders") else None,
-        **base(report.get("base_model")),
+        **base(report.get("base_model"), report.get("base_relation", "finetune")),
         model_name=str(name),
         eval_results=_eval_results(report) or None,
     )
@@ -161,14 +162,14 @@ def _heads(config: Report) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def base(name: str | None) -> dict[str, Any]:
+def base(name: str | None, relation: str = "finetune") -> dict[str, Any]:
     """The head's fields of a fine-tune: the repository that it comes from, and how.
 
     A folder of this machine is nobody else's base, so it is not named.
     """
     if not name or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
         return {}
-    return {"base_model": name, "base_model_relation": "finetune"}
+    return {"base_model": name, "base_model_relation": relation}
 
 
 # -- parts of a card ------------------------------------------------------------------------

@@ -26,6 +26,9 @@ _SIZES = (
 )
 
 
+FULL = {"split": "full", "path": "data/*.parquet"}  # our splits stand in a column of that name
+
+
 def dataset_card(spec: Any, statistics: Report) -> str:
     """Text of a dataset card.
 
@@ -43,6 +46,8 @@ def dataset_card(spec: Any, statistics: Report) -> str:
         **licence(spec.licence),
         pretty_name=spec.name,
         tags=list(dict.fromkeys(["sfm", spec.domain, *spec.quantities])),
+        # without it `datasets` would take the names of the files for splits
+        configs=[{"config_name": "default", "data_files": [FULL]}],
         size_categories=[next((word for top, word in _SIZES if rows < top), "n>10M")],
     )
     parts = [

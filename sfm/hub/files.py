@@ -17,6 +17,8 @@ from sfm.formats.strict_json import read_object
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -46,6 +48,8 @@ def repo_files(folder: Path, repo_type: str = "model") -> list[Path]:
         inside.append(inside[0].parent.parent / "blobs")
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
+        if path.parent != folder and (path.parent / ADAPTER).is_file():
+            continue  # an adapter is a repository of its own
         hidden = any(part.startswith((".", "__")) for part in name.split("/"))
         allowed = any(fnmatch(name, pattern) for pattern in UPLOADED[repo_type])
         if not path.is_file() or not allowed or hidden or path.suffix in PICKLES:
@@ -109,7 +113,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a model folder: one, or the shards that its index names."""
+    """The safetensors files of a model folder: one, or the shards that its index names.
+
+    Of an adapter the one that holds what it changes; its base is elsewhere.
+    """
     if (folder / INDEX).is_file():
         shards = read_object(folder / INDEX).get("weight_map")
         if not isinstance(shards, dict) or not shards:
@@ -122,7 +129,7 @@ def weight_files(folder: Path) -> list[Path]:
                 )
         paths = [folder / name for name in names]
     else:
-        paths = [folder / WEIGHTS]
+        paths = [folder / (ADAPTER_WEIGHTS if (folder / ADAPTER).is_file() else WEIGHTS)]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from sfm.errors import InputError
+from sfm.formats.strict_json import read_object
+from sfm.hub import croissant
 from sfm.hub.errors import hub_errors
-from sfm.hub.files import check_folder, repo_files
+from sfm.hub.files import ADAPTER, check_folder, repo_files
 from sfm.hub.resolve import locate, quiet, resolve
 from sfm.version import __version__
 
@@ -41,7 +43,7 @@ def push_folder(
 
     Unchanged files are not sent again. Weights (or parquet files) that the folder no longer has are
     deleted in the same commit, so that a repository never mixes two models. Without a README.md a
-    card is made from config.json and training.json.
+    card is made from config.json and training.json; a dataset gets Croissant metadata.
 
     Args:
         folder: checked first: complete, undamaged, safetensors only.
@@ -63,6 +65,13 @@ def push_folder(
     folder = check_folder(Path(folder).expanduser(), repo_type)
     if repo_id.count("/") != 1:
         raise InputError(f"{repo_id!r} is not a repository name: write it as 'owner/name'")
+    if (folder / ADAPTER).is_file():
+        base = str(read_object(folder / ADAPTER).get("base_model_name_or_path"))
+        if Path(base).is_absolute():
+            raise InputError(
+                f"{folder}: its base is a folder of this machine ({base}): push that first, and "
+                "fine-tune from its name on the Hub"
+            )
     if create_pr and revision not in (None, "main"):
         raise InputError("a pull request goes to main: give either create_pr or a revision")
     files = {path.relative_to(folder).as_posix(): path for path in repo_files(folder, repo_type)}
@@ -103,6 +112,10 @@ def _operations(
 
         card = model_card({**report_of(folder, name=repo_id.split("/")[1]), "repo": repo_id})
         operations.append(CommitOperationAdd("README.md", card.encode()))
+    if repo_type == "dataset" and croissant.NAME not in files:
+        url = f"{api.endpoint}/datasets/{repo_id}"
+        text = croissant.text(folder, url=url)
+        operations.append(CommitOperationAdd(croissant.NAME, text.encode()))
     stale = (".safetensors", ".safetensors.index.json", ".parquet")
     for name in api.list_repo_files(repo_id, repo_type=repo_type, revision=revision):
         if name.endswith(stale) and name not in files:

@@ -6,12 +6,14 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sfm.config import ModelConfig
 from sfm.data.replacing import replacing, settle
 from sfm.errors import HubError, InputError, PluginError
 from sfm.formats.strict_json import read_object
+from sfm.model.adapter import is_adapter, stacked
+from sfm.model.weights import INDEX, read_weights
 from sfm.nn.bounded import BuiltWithin
 from sfm.registry import FIRST_PARTY, define, discover, quantities
 
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound="Network")
 
 CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 
 
 def plugin_ranges(parts: Collection[str]) -> dict[str, dict[str, str]]:
@@ -127,7 +127,7 @@ def load(cls: type[Model], folder: Path, *, domains: Collection[str] | None = No
                 f"model '{config.name}' has no domain {sorted(unknown)} (it has: {config.domains})"
             )
     check_plugins(config, domains)
-    state = _read_weights(folder)
+    state = stacked(folder) if is_adapter(folder) else read_weights(folder)
     if domains is not None:
         config = config.restricted(domains)
     model = _build(cls, config, {key: value.shape for key, value in state.items()}, folder)
@@ -160,31 +160,6 @@ def _build(
     except Exception as error:  # whatever a constructor says of options that cannot be
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         raise HubError(f"{folder}: no model can be built from {CONFIG} ({reason})") from error
-
-
-def _read_weights(folder: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    files = [folder / WEIGHTS]
-    if (folder / INDEX).is_file():
-        shards = read_object(folder / INDEX).get("weight_map")
-        if not isinstance(shards, dict) or not all(isinstance(v, str) for v in shards.values()):
-            raise HubError(f"{folder / INDEX}: damaged (it has no weight_map)")
-        files = [folder / name for name in sorted(set(shards.values()))]
-    state: dict[str, Any] = {}
-    for path in files:
-        if path.parent != folder:
-            raise HubError(f"{folder / INDEX}: names a file outside the model's folder")
-        try:
-            state.update(load_file(path))
-        except FileNotFoundError:
-            raise HubError(f"{folder}: holds no {path.name}; only safetensors are read") from None
-        except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-            raise HubError(
-                f"{path}: damaged or truncated ({error}); download the model again"
-            ) from None
-    return state
 
 
 def distribution_version(name: str = "sfm-hub") -> str:

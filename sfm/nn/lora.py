@@ -7,6 +7,7 @@ W (Hu et al., LoRA, arXiv:2106.09685). A mixture of experts shares one update ov
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,13 @@ class LowRank(nn.Module):
         self.a = nn.Parameter(torch.randn(n_in, rank) / math.sqrt(n_in))
         self.b = nn.Parameter(torch.zeros(rank, n_out))
 
+    @classmethod
+    def of(cls, a: Tensor, b: Tensor, factor: float, transposed: bool) -> LowRank:
+        """The update with these factors, (n_in, r) and (r, n_out)."""
+        made = cls(a.shape[0], b.shape[1], transposed, Lora(rank=1))
+        made.a, made.b, made.factor = nn.Parameter(a), nn.Parameter(b), factor
+        return made
+
     def forward(self, weight: Tensor) -> Tensor:
         update = self.factor * (self.a @ self.b)
         # a mixture's (experts, n_in, n_out) broadcasts
@@ -59,6 +67,15 @@ def add_lora(module: nn.Module, settings: Lora, seed: int) -> int:
             parametrize.register_parametrization(own, "weight", update)
             own.parametrizations.weight.original.requires_grad_(False)  # type: ignore[union-attr]
     return len(maps)
+
+
+def low_rank(module: nn.Module) -> dict[str, LowRank]:
+    """The updates inside `module`, by the name of the map that they change."""
+    found: dict[str, Any] = {}
+    for name, own in module.named_modules():
+        if parametrize.is_parametrized(own, "weight"):
+            found[name] = own.parametrizations.weight[0]
+    return found
 
 
 def merge_lora(module: nn.Module) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from sfm.recipe.values import Count, Strict
+from sfm.recipe.values import Count, Items, Logger, Strict
 
 
 class ModelSection(Strict):
@@ -78,6 +78,7 @@ class TrainingSection(Strict):
         accelerator: `auto`, `cpu` or `gpu`.
         max_samples: at most this many training samples of every task.
         cache_mb: memory for tokenised samples.
+        loggers: where the numbers of the run go: `csv`, `tensorboard`, `wandb`, `trackio`.
     """
 
     steps: Count = Field(default=2000, ge=1)
@@ -95,3 +96,4 @@ class TrainingSection(Strict):
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     max_samples: Count | None = Field(default=None, ge=1)
     cache_mb: Count = Field(default=1024, ge=1)
+    loggers: Annotated[tuple[Logger, ...], Items] = ("csv", "tensorboard")

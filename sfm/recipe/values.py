@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 LossKind = Literal["norm", "huber", "square"]
+Logger = Literal["csv", "tensorboard", "wandb", "trackio"]
 LARGEST = 2**53  # whole numbers up to it are exact in every format
 
 

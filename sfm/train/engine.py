@@ -22,6 +22,7 @@ from sfm.train.callbacks import History, Interrupt, KeepBest, Progress, SaveLast
 from sfm.train.data import MixedData
 from sfm.train.ema import Ema
 from sfm.train.folders import LAST, STABLE
+from sfm.train.loggers import make_loggers
 from sfm.train.memory import keep_freed_memory
 from sfm.train.module import TrainingModule
 from sfm.train.objective import Objective
@@ -30,7 +31,15 @@ from sfm.train.tasks import TaskData
 from sfm.train.through import ThroughTerm
 
 # what may differ between a run and its resumption
-FREE = ("validate_every", "checkpoint_every", "log_every", "accelerator", "cache_mb", "devices")
+FREE = (
+    "validate_every",
+    "checkpoint_every",
+    "log_every",
+    "accelerator",
+    "cache_mb",
+    "devices",
+    "loggers",
+)
 
 # Lightning's advice that does not apply here, each with its reason
 NOISE = (
@@ -161,16 +170,6 @@ def make_trainer(
     )
 
 
-def _loggers(run: Path) -> list[Any]:
-    from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-
-    version = sum(1 for _ in run.glob("logs/start_*"))
-    # other processes of the run arrive when the folder may exist already
-    version = int(os.environ.setdefault("SFM_RUN_VERSION", str(version)))
-    name = f"start_{version}"
-    return [CSVLogger(run, "logs", name), TensorBoardLogger(run, "logs", name)]
-
-
 def fit(
     model: FoundationModel,
     tasks: Sequence[TaskData],
@@ -201,7 +200,7 @@ def fit(
         resume: go on from `run/last.ckpt`; from `run/stable.ckpt` for a longer `stable` run.
         probabilities: shares of the tasks, if not those of the temperature.
         through: terms of the loss behind a simulator.
-        log: write CSV and TensorBoard files.
+        log: use the settings' loggers.
         patience: end with the averaged weights of the lowest validation loss, and stop after so
             many validations that were worse; None ends with the last ones.
 
@@ -229,7 +228,9 @@ def fit(
         Progress(title),
     ]
     with quiet(), interrupt.listening():
-        trainer = make_trainer(settings, callbacks, _loggers(run) if log else False, run)
+        trainer = make_trainer(
+            settings, callbacks, make_loggers(settings.loggers, run) if log else False, run
+        )
         try:
             trainer.fit(
                 module,

@@ -14,6 +14,7 @@ from sfm.errors import InputError, did_you_mean
 from sfm.formats.strict_json import read_object
 from sfm.hub.resolve import resolve
 from sfm.model import FoundationModel
+from sfm.model.adapter import named_base, save_adapter
 from sfm.model.checkpoint import load
 from sfm.recipe import MODES, FinetuneRecipe
 from sfm.train.evaluate import Evaluation, evaluate
@@ -21,9 +22,10 @@ from sfm.train.finetune_report import Finetuned
 from sfm.train.finetune_task import make_task
 from sfm.train.folders import RUN, one_run
 from sfm.train.label_checks import check_labels
+from sfm.train.loggers import check_loggers
 from sfm.train.losses import forgotten, pretraining_tasks
 from sfm.train.outcome import Outcome
-from sfm.train.report import TRAINING
+from sfm.train.report import TRAINING, write_json
 from sfm.train.scratch import scratch_model
 from sfm.train.selection import CLOSED, closed_form, compete
 from sfm.train.sources import open_source
@@ -71,13 +73,14 @@ def finetune(
         resume: go on from `out/run/last.ckpt`.
         name: of the new model; default: the base's name and the target.
         test_samples: at most so many test systems in the report.
-        log: write CSV and TensorBoard logs.
+        log: use the recipe's loggers.
         names: what a file calls its labels, and their units there.
         trust_labels: train on labels that look like another unit or sign, too.
 
     Returns:
-        The folder. Its report.json has `target` (metrics beside baselines, before and after),
-        `forgetting` (losses on the pretraining tasks before and after) and `scratch`.
+        The folder. With `lora`, its folder `adapter` holds the updates alone, in PEFT's layout
+        (`sfm.model.adapter`). Its report.json has `target` (metrics beside baselines, before and
+        after), `forgetting` (losses on the pretraining tasks before and after) and `scratch`.
 
     Raises:
         InputError: the model has no encoder for the data, or the data has no such label.
@@ -85,6 +88,7 @@ def finetune(
     """
     out, began = Path(out), time.perf_counter()
     recipe = _with_mode(recipe or FinetuneRecipe(), mode)
+    check_loggers(recipe.training.loggers)
     base, base_name, record = _base(model)
     source = open_source(data, whole=False, names=names)
     task = make_task(base, source, target, recipe, encoder=encoder, level=level)
@@ -121,6 +125,9 @@ def finetune(
         scratch=errors(scratch_model(task, base, recipe, out)) if scratch else None,
     )
     finetuned.write(out, total_seconds=time.perf_counter() - began)
+    if outcome.updates and not isinstance(model, FoundationModel):
+        folder = save_adapter(grown, outcome.updates, model, out / "adapter")
+        write_json(folder / TRAINING, {**read_object(out / TRAINING), "base_relation": "adapter"})
     return out
 
 
@@ -144,7 +151,7 @@ def _with_mode(recipe: FinetuneRecipe, mode: str | None) -> FinetuneRecipe:
 
 
 def _base(model: str | Path | FoundationModel) -> tuple[FoundationModel, str, dict[str, Any]]:
-    """The model, its name, and its training.json (empty where it has none)."""
+    """The model, what others call it, and its training.json (empty where it has none)."""
     if isinstance(model, FoundationModel):
         # everything but the steps themselves is computed on the CPU; the user's model stays put
         own = model if model.device.type == "cpu" else copy.deepcopy(model).to("cpu")
@@ -153,7 +160,9 @@ def _base(model: str | Path | FoundationModel) -> tuple[FoundationModel, str, di
     path = folder / TRAINING
     record = read_object(path) if path.is_file() else {}
     loaded = load(FoundationModel, folder)
-    return loaded, loaded.config.name, record
+    name, _ = named_base(model)
+    # a path of this machine is nobody else's business
+    return loaded, f"./{loaded.config.name}" if Path(name).is_absolute() else name, record
 
 
 def _slug(task: TaskData) -> str:

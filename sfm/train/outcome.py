@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sfm.model import FoundationModel
+from sfm.nn.lora import LowRank
 from sfm.train.engine import FitResult
 
 
@@ -50,6 +51,7 @@ class Outcome:
         calibrated: factors of the uncertainties, by target.
         candidates: all that competed.
         note: what the user should know.
+        updates: low-rank updates that were merged into the model, by the name of the map.
     """
 
     model: FoundationModel
@@ -59,3 +61,4 @@ class Outcome:
     calibrated: Mapping[str, float] = field(default_factory=dict)
     candidates: tuple[Candidate, ...] = ()
     note: str = ""
+    updates: Mapping[str, LowRank] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from sfm.train.cover import cover
 from sfm.train.engine import FitResult, fit
 from sfm.train.evaluate import Evaluation, evaluate
 from sfm.train.folders import RUN, one_run
+from sfm.train.loggers import check_loggers
 from sfm.train.report import (
     REPORT,
     TRAINING,
@@ -54,7 +55,7 @@ def pretrain(
         out: folder of the model.
         resume: go on from `out/run/last.ckpt`, to the very weights that an unbroken run gives.
         test_samples: at most so many test systems per task and level in the report.
-        log: write CSV and TensorBoard logs.
+        log: use the recipe's loggers.
 
     Returns:
         The folder.
@@ -65,6 +66,7 @@ def pretrain(
         RunError: a label, prediction or gradient is not finite, or the disk is full.
         KeyboardInterrupt: Ctrl-C or SIGTERM; `resume=True` goes on from there.
     """
+    check_loggers(recipe.training.loggers)
     out = Path(out)
     began = time.perf_counter()
     tasks = open_tasks(recipe)

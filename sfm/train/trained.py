@@ -10,11 +10,11 @@ from typing import Any
 from sfm.errors import InputError
 from sfm.model import FoundationModel
 from sfm.nn.derive import DERIVED
+from sfm.nn.lora import low_rank, merge_lora
 from sfm.recipe import FinetuneRecipe, OptimizerSection
 from sfm.train.build import fit_normalisers
 from sfm.train.calibrate import calibrate
 from sfm.train.engine import fit
-from sfm.train.lora import merge_lora
 from sfm.train.outcome import Outcome
 from sfm.train.tasks import TaskData
 from sfm.train.transfer import choose_trainable, grow, limited
@@ -64,7 +64,7 @@ def train(
         old_tasks: the pretraining tasks, for replay.
         note: why there are none.
         resume: go on from the checkpoint.
-        log: write CSV and TensorBoard logs.
+        log: use the recipe's loggers.
         title: of the progress bar.
 
     Raises:
@@ -99,9 +99,10 @@ def train(
     )
     if not result.is_main:
         return Outcome(grown, recipe.mode, result, counts)
+    updates = low_rank(grown.to("cpu"))
     merge_lora(grown)
-    grown.requires_grad_(True).to("cpu")
-    return Outcome(grown, recipe.mode, result, counts, calibrate(grown, [task]))
+    grown.requires_grad_(True)
+    return Outcome(grown, recipe.mode, result, counts, calibrate(grown, [task]), updates=updates)
 
 
 def ready(base: FoundationModel, task: TaskData, mode: str) -> FoundationModel:

@@ -15,13 +15,13 @@ from sfm.data.sample import Sample
 from sfm.model import FoundationModel
 from sfm.nn.derive import DERIVED
 from sfm.nn.head import ScalarReadout
+from sfm.nn.lora import add_lora
 from sfm.nn.normalise import design
 from sfm.nn.references import fit_references
 from sfm.recipe import FinetuneRecipe
 from sfm.train.build import fit_normalisers, heads_of, measure_neighbours, targets_of
 from sfm.train.cover import cover
 from sfm.train.data import INFERENCE, pack
-from sfm.train.lora import add_lora
 from sfm.train.tasks import TaskData, subset
 
 DONOR_SAMPLES = 100

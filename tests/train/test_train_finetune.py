@@ -14,11 +14,11 @@ from sfm.data.convert import Item, write_items
 from sfm.data.splits import assign
 from sfm.errors import InputError
 from sfm.model import FoundationModel
+from sfm.nn.lora import add_lora, merge_lora
 from sfm.recipe import FinetuneRecipe, Lora, validate
 from sfm.train.evaluate import evaluate
 from sfm.train.finetune import finetune
 from sfm.train.finetune_task import make_task
-from sfm.train.lora import add_lora, merge_lora
 from sfm.train.losses import task_losses
 from sfm.train.pretrain import pretrain
 from sfm.train.sources import open_source
