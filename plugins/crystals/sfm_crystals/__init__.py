@@ -4,11 +4,11 @@ Rooms, lowest first; each imports only rooms before it:
 
     constants, quantities, cells    units; what is measured; cells and their geometry
     figures                         figures of lattices, equations of state and dynamics
-    potentials                      Lennard-Jones, Stillinger-Weber
+    potentials                      classical energies, by name and from tables
     statics                         relaxation, elastic constants, equation of state
     data                            specs, readers, writers, builders
     model                           encoder, closure, metrics
-    simulators                      `crystals/lattice`, `crystals/molecular-dynamics`
+    simulators                      lattice, elastic, equation of state, molecular dynamics
 """
 
 from __future__ import annotations
@@ -21,12 +21,7 @@ from sfm.quantity import (
     NUCLEAR_KINETIC_ENERGY,
     RADIAL_DISTRIBUTION,
 )
-from sfm_crystals.quantities import (
-    FORMATION_ENERGY,
-    FORMATION_ENERGY_UNCERTAINTY,
-    PRESSURE,
-    VOLUME,
-)
+from sfm_crystals import quantities
 
 plugin = Plugin(
     name="crystals",
@@ -39,6 +34,8 @@ plugin = Plugin(
     },
     simulators={
         "lattice": "sfm_crystals.simulators.lattice:LatticeStatics",
+        "elastic": "sfm_crystals.simulators.elastic:Elastic",
+        "equation-of-state": "sfm_crystals.simulators.equation_of_state:EquationOfState",
         "molecular-dynamics": "sfm_crystals.simulators.dynamics:MolecularDynamics",
     },
     encoders={"atoms": "sfm_crystals.model.encoder:CrystalEncoder"},
@@ -62,10 +59,7 @@ plugin = Plugin(
     },
     descriptors={"elemental": "sfm_crystals.data.descriptors:elemental"},
     quantities=(
-        FORMATION_ENERGY,
-        FORMATION_ENERGY_UNCERTAINTY,
-        VOLUME,
-        PRESSURE,
+        *quantities.ALL,
         NUCLEAR_KINETIC_ENERGY,
         CONSERVED_ENERGY,
         KINETIC_TEMPERATURE,

@@ -1,4 +1,4 @@
-"""Figures of relaxations and of dynamics."""
+"""Figures of relaxations, elasticity and dynamics."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from sfm.errors import InputError
 from sfm.simulate.base import Trajectory
 from sfm_crystals.cells import Cells
+from sfm_crystals.constants import GPA
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from sfm_crystals.simulators.dynamics import MolecularDynamics
     from sfm_crystals.simulators.lattice import LatticeStatics
+    from sfm_crystals.statics.equation_of_state import EquationOfState
 
 
 def plot_relaxation(simulator: LatticeStatics, trajectory: Trajectory, path: Path) -> None:
@@ -58,6 +61,67 @@ def _energy_volume(simulator: LatticeStatics, cells: Cells, axes: Axes) -> None:
             axes.set_title(f"V₀ {v0:.3f} Å³/atom, B₀ {b0:.1f} GPa")
     axes.set_xlabel("volume (Å³/atom)")
     axes.set_ylabel("energy (eV/atom)")
+
+
+def plot_elastic(constants: Tensor, path: Path) -> None:
+    """Young's modulus by direction in three planes, and the constants (6, 6) in GPa."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    c = constants.detach().cpu().double().numpy()
+    compliance = np.linalg.inv(c)
+    angle = np.linspace(0, 2 * np.pi, 361)
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    round_axes = figure.add_subplot(1, 2, 1, projection="polar")
+    for first, second, name in ((0, 1, "xy"), (1, 2, "yz"), (2, 0, "zx")):
+        n = np.zeros((3, len(angle)))
+        n[first], n[second] = np.cos(angle), np.sin(angle)
+        strain = np.stack([*(n**2), n[1] * n[2], n[0] * n[2], n[0] * n[1]])  # of unit tension
+        young = 1 / np.einsum("ia,ij,ja->a", strain, compliance, strain)
+        round_axes.plot(angle, young, label=name)
+    round_axes.set_title("Young's modulus (GPa) in planes")
+    round_axes.legend(loc="lower right", frameon=False)
+    table = figure.add_subplot(1, 2, 2)
+    most = np.abs(c).max()
+    table.imshow(c, cmap="RdBu_r", vmin=-most, vmax=most, alpha=0.5)
+    for i in range(6):
+        for j in range(6):
+            table.text(j, i, f"{c[i, j]:.1f}", ha="center", va="center", fontsize=8)
+    names = ("xx", "yy", "zz", "yz", "xz", "xy")
+    table.set_xticks(range(6), names)
+    table.set_yticks(range(6), names)
+    table.set_title("elastic constants (GPa)")
+    figure.savefig(path, dpi=150)
+
+
+def plot_curve(volume: Tensor, energy: Tensor, fitted: EquationOfState, n: int, path: Path) -> None:
+    """E(V) per atom with its fit, and the pressure of the fit.
+
+    Args:
+        volume: (T,) angstrom^3. energy: (T,) eV. fitted: their equation of state.
+        n: atoms.
+    """
+    from matplotlib.figure import Figure
+
+    fine = torch.linspace(float(volume.min()), float(volume.max()), 200, dtype=torch.float64)
+    fine = fine.requires_grad_()
+    curve = fitted(fine)
+    (slope,) = torch.autograd.grad(curve.sum(), fine)
+    x = fine.detach() / n
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(volume.detach().cpu() / n, energy.detach().cpu() / n, "o", color="C0", markersize=4)
+    left.plot(x, curve.detach() / n, color="C3")
+    left.set_ylabel("energy (eV/atom)")
+    right.plot(x, -slope * GPA, color="C3")
+    right.axhline(0.0, color="grey", lw=0.5)
+    right.set_ylabel("pressure (GPa)")
+    v0, b0 = float(fitted.volume) / n, float(fitted.bulk_modulus)
+    left.set_title(f"V\u2080 {v0:.3f} \u00c5\u00b3/atom, B\u2080 {b0:.1f} GPa")
+    right.set_title(f"B\u2080\u2032 {float(fitted.derivative):.2f}")
+    for axes in (left, right):
+        axes.set_xlabel("volume (\u00c5\u00b3/atom)")
+    figure.savefig(path, dpi=150)
 
 
 def plot_dynamics(simulator: MolecularDynamics, trajectory: Trajectory, path: Path) -> None:

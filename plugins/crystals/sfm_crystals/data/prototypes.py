@@ -7,6 +7,7 @@ import numpy as np
 from sfm.data.sample import Sample
 
 FCC = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+HALF = np.array([0.5, 0, 0])
 FCC_PRIMITIVE = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
 
 
@@ -33,6 +34,12 @@ def diamond(z: int, a: float, *, primitive: bool = False) -> Sample:
     if primitive:
         return _sample("diamond", z, np.array([[0.0] * 3, [0.25] * 3]), a * FCC_PRIMITIVE)
     return _sample("diamond", z, np.concatenate([FCC, FCC + 0.25]), a * np.eye(3))
+
+
+def rock_salt(first: int, second: int, a: float) -> Sample:
+    """Rock salt of two elements, lattice constant `a` in angstrom; 8 atoms."""
+    sample = _sample("rock salt", first, np.concatenate([FCC, FCC + HALF]), a * np.eye(3))
+    return sample.replace(types=np.repeat([first, second], 4))
 
 
 def repeated(sample: Sample, times: int) -> Sample:

@@ -10,31 +10,7 @@ from torch import Tensor
 
 from sfm.data.tokens import system_sum
 from sfm_crystals.cells import Cells, bonds
-
-ONSET = 0.66  # where the switching functions begin, in cutoffs
-
-
-def _quintic(r2: Tensor, onset: Tensor, cutoff: Tensor) -> tuple[Tensor, Tensor]:
-    """1 - 10 t^3 + 15 t^4 - 6 t^5: twice continuously differentiable."""
-    r = r2.sqrt()
-    t = ((r - onset) / (cutoff - onset)).clamp(0.0, 1.0)
-    square = t * t
-    slope = square * (1 - t).square() * (-15 / (cutoff - onset)) / r
-    return 1 - square * t * (10 - 15 * t + 6 * square), slope
-
-
-def _xplor(r2: Tensor, onset: Tensor, cutoff: Tensor) -> tuple[Tensor, Tensor]:
-    """(rc^2 - r^2)^2 (rc^2 + 2 r^2 - 3 ro^2) / (rc^2 - ro^2)^3: once, as X-PLOR and ase have it."""
-    o2, c2 = onset**2, cutoff**2
-    gap, size = c2 - r2, (c2 - o2) ** 3
-    within, reached = r2 >= o2, r2 < c2
-    value = torch.where(within, gap**2 * (c2 + 2 * r2 - 3 * o2) / size, 1.0)
-    slope = torch.where(within & reached, 6 * gap * (o2 - r2) / size, 0.0)
-    return torch.where(reached, value, 0.0), slope
-
-
-SWITCHES = {"quintic": _quintic, "xplor": _xplor}
-"""s and ds/d(r^2) at r^2 (P,), from an onset to a cutoff."""
+from sfm_crystals.potentials.switching import ONSET, SWITCHES
 
 
 def pair_energy(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sfm.data.tokens import system_sum
 from sfm_crystals.cells import Cells, bonds
+from sfm_crystals.potentials.triplets import triplets
 
 # Stillinger & Weber, Phys. Rev. B 31, 5262 (1985), eqs. 2.3-2.7
 SW_A, SW_B, SW_P, SW_REACH, SW_GAMMA = 7.049556277, 0.6022245584, 4, 1.80, 1.20
@@ -39,19 +40,3 @@ def stillinger_weber(cells: Cells, epsilon: Tensor, sigma: Tensor, three_body: T
     system = cells.system[pairs.receiver]
     energy = system_sum(pair / 2, system, cells.n_systems)
     return epsilon * (energy + system_sum(triplet, system[first], cells.n_systems))
-
-
-def triplets(receiver: Tensor) -> tuple[Tensor, Tensor]:
-    """Pairs of bonds that share a receiver, each once: two (T,) tensors of bond indices.
-
-    Args:
-        receiver: (E,) ascending.
-    """
-    count = torch.bincount(receiver) if len(receiver) else receiver
-    start = torch.cumsum(count, 0) - count
-    partners = count[receiver]
-    first = torch.repeat_interleave(torch.arange(len(receiver)), partners)
-    begin = torch.cumsum(partners, 0) - partners
-    second = start[receiver[first]] + torch.arange(len(first)) - begin[first]
-    once = first < second
-    return first[once], second[once]

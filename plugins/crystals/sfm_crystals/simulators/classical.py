@@ -1,54 +1,284 @@
-"""Which classical energy a simulator of crystals has: parameters, settings, usual values."""
+"""Which classical energy a simulator of crystals has: the door that all of them share.
+
+A potential is a row of `POTENTIALS`: its parameters with usual values, the settings it looks at,
+and its energy. Those with parameters by element live in modules of their own, from a table or not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from sfm.errors import InputError
-from sfm.simulate.base import Parameter, Setting
+from sfm.data.sample import Sample
+from sfm.errors import InputError, InputWarning
+from sfm.simulate.base import Parameter, Setting, Simulator
+from sfm_crystals.cells import Cells
+from sfm_crystals.data.prototypes import diamond, fcc
+from sfm_crystals.potentials.buckingham import Buckingham
+from sfm_crystals.potentials.lennard_jones import lennard_jones
+from sfm_crystals.potentials.metals import Metals
+from sfm_crystals.potentials.morse import morse
+from sfm_crystals.potentials.setfl import Setfl
+from sfm_crystals.potentials.stillinger_weber import stillinger_weber
+from sfm_crystals.potentials.tersoff import Tersoff
 
-EPSILON = Parameter("epsilon", "eV", 0.0104, 1e-6, 100.0, "energy scale; argon 0.0104, Si 2.1683")
-SIGMA = Parameter("sigma", "angstrom", 3.40, 0.1, 20.0, "length scale; argon 3.40, Si 2.0951")
-THREE_BODY = Parameter("three_body", "1", 21.0, 0.0, 1000.0, "lambda of Stillinger-Weber; Si 21")
-POTENTIAL = Setting(
-    "potential",
-    "auto",
-    ("auto", "lennard-jones", "stillinger-weber", "none"),
-    summary="classical energy; auto: none with a closure, else lennard-jones",
+if TYPE_CHECKING:
+    Holder = Simulator
+else:
+    Holder = object
+
+ARGON, SILICON, COPPER = 18, 14, 29
+LIQUID_ARGON = 5.797  # angstrom, 4 atoms in its cube: 1.374 g/cm^3
+PARAMETERS = (
+    Parameter("epsilon", "eV", 0.0104, 1e-6, 100.0, "energy scale; argon 0.0104, Si 2.1683"),
+    Parameter("sigma", "angstrom", 3.40, 0.1, 20.0, "length scale; argon 3.40, Si 2.0951"),
+    Parameter("three_body", "1", 21.0, 0.0, 1000.0, "lambda of Stillinger-Weber; Si 21"),
+    Parameter("well_depth", "eV", 0.3429, 1e-6, 100.0, "D of morse; Cu 0.3429"),
+    Parameter("stiffness", "1/angstrom", 1.3588, 1e-3, 100.0, "a of morse; Cu 1.3588"),
+    Parameter("bond_length", "angstrom", 2.866, 0.1, 20.0, "r0 of morse; Cu 2.866"),
 )
-CUTOFF = Setting("cutoff", 3.0, summary="of lennard-jones, in units of sigma")
-SWITCH = Setting(
-    "switch", "quintic", ("quintic", "xplor", "shift"), summary="how lennard-jones ends"
+SETTINGS = (
+    Setting(
+        "potential",
+        "auto",
+        (
+            "auto", "lennard-jones", "morse", "buckingham", "stillinger-weber", "tersoff", "eam",
+            "none",
+        ),
+        summary="classical energy; auto: none with a closure, else lennard-jones",
+    ),
+    Setting("table", "", summary="file of parameters of buckingham, tersoff or eam (setfl)"),
+    Setting("cutoff", 3.0, summary="of lennard-jones in units of sigma, of morse of bond_length"),
+    Setting("reach", 10.0, unit="angstrom", summary="cutoff of buckingham's short range"),
+    Setting(
+        "switch", "quintic", ("quintic", "xplor", "shift"), summary="how the energy of a pair ends"
+    ),
+)  # fmt: skip
+CITATIONS = (
+    "doi:10.1103/PhysRevB.31.5262",  # Stillinger-Weber
+    "doi:10.1103/PhysRev.34.57",  # Morse
+    "doi:10.1098/rspa.1938.0173",  # Buckingham
+    "doi:10.1103/PhysRevB.39.5566",  # Tersoff
+    "doi:10.1103/PhysRevB.29.6443",  # embedded atom
+    "doi:10.1103/PhysRevB.69.144113",  # metals
 )
+
+
+@dataclass(frozen=True)
+class Potential:
+    """One classical energy.
+
+    Attributes:
+        energy: (S,) eV of a simulator's parameters and cells.
+        usual: its parameters and their usual values.
+        settings: those it looks at.
+        element: whose these values are; its cells then hold one kind of atom.
+        table: makes the module of parameters by element, of a simulator.
+    """
+
+    energy: Callable[[Classical, Cells], Tensor]
+    usual: Mapping[str, float]
+    settings: tuple[str, ...] = ()
+    element: int | None = None
+    table: Callable[[Classical], nn.Module] | None = None
+
+
+def _buckingham(s: Classical) -> Buckingham:
+    options = {"reach": s.reach, "switch": s.switch, "dtype": s.dtype}
+    return Buckingham.read(s.table, **options) if s.table else Buckingham.argon(**options)
+
+
+def _tersoff(s: Classical) -> Tersoff:
+    return Tersoff.read(s.table, dtype=s.dtype) if s.table else Tersoff.silicon(dtype=s.dtype)
+
+
+def _eam(s: Classical) -> nn.Module:
+    return Setfl.read(s.table, dtype=s.dtype) if s.table else Metals(dtype=s.dtype)
+
+
+def _of_table(s: Classical, cells: Cells) -> Tensor:
+    assert s.field is not None
+    return s.field(cells)
+
+
 # Argon: N. Bernardes, Phys. Rev. 112, 1534 (1958); silicon: Stillinger & Weber (1985)
-USUAL: Mapping[str, Mapping[str, float]] = {
-    "lennard-jones": {"epsilon": 0.0104, "sigma": 3.40},
-    "stillinger-weber": {"epsilon": 2.1683, "sigma": 2.0951},
+POTENTIALS: Mapping[str, Potential] = {
+    "lennard-jones": Potential(
+        lambda s, cells: lennard_jones(cells, s.epsilon, s.sigma, cutoff=s.cutoff, switch=s.switch),
+        {"epsilon": 0.0104, "sigma": 3.40},
+        ("cutoff", "switch"),
+        ARGON,
+    ),
+    "morse": Potential(
+        lambda s, cells: morse(
+            cells, s.well_depth, s.stiffness, s.bond_length, cutoff=s.cutoff, switch=s.switch
+        ),
+        {"well_depth": 0.3429, "stiffness": 1.3588, "bond_length": 2.866},
+        ("cutoff", "switch"),
+        COPPER,
+    ),
+    "stillinger-weber": Potential(
+        lambda s, cells: stillinger_weber(cells, s.epsilon, s.sigma, s.three_body),
+        {"epsilon": 2.1683, "sigma": 2.0951, "three_body": 21.0},
+        (),
+        SILICON,
+    ),
+    "buckingham": Potential(_of_table, {}, ("table", "reach", "switch"), table=_buckingham),
+    "tersoff": Potential(_of_table, {}, ("table",), table=_tersoff),
+    "eam": Potential(_of_table, {}, ("table",), table=_eam),
+    "none": Potential(lambda s, cells: torch.zeros_like(cells.cell[:, 0, 0]), {}),
 }
 
 
-def with_potential(
-    part: str, closure: nn.Module | None, values: Mapping[str, Any]
-) -> dict[str, Any]:
-    """`values` with the potential that `auto` stands for, and its usual parameters where not given.
+class Classical(Holder):
+    """The part of a simulator that has the classical energy and the closure.
 
-    Args:
-        part: of the simulator, for messages.
-        closure: the learned energy, if there is one.
-        values: parameters and settings as the user gives them.
+    A simulator names `PARAMETERS` and `SETTINGS` among its own, and calls `set_up` before and
+    `load` after the constructor of `Simulator`.
 
-    Raises:
-        InputError: there is neither a potential nor a closure.
+    Attributes:
+        field: parameters by element, where the potential has such.
+        chosen: whether the potential's parameters are the user's.
     """
-    name = values.get("potential", "auto")
-    if name == "auto":
-        name = "lennard-jones" if closure is None else "none"
-    if name == "none" and closure is None:
-        raise InputError(
-            f"{part}: potential=none leaves no energy; give a closure, or choose "
-            "lennard-jones or stillinger-weber"
-        )
-    return {**USUAL.get(name, {}), **values, "potential": name}
+
+    potential: str
+    table: str
+    cutoff: float
+    reach: float
+    switch: str
+    epsilon: nn.Parameter
+    sigma: nn.Parameter
+    three_body: nn.Parameter
+    well_depth: nn.Parameter
+    stiffness: nn.Parameter
+    bond_length: nn.Parameter
+    field: nn.Module | None
+    chosen: bool
+
+    @classmethod
+    def set_up(cls, closure: nn.Module | None, values: Mapping[str, Any]) -> dict[str, Any]:
+        """`values` with the potential that `auto` stands for, and its usual parameters.
+
+        Raises:
+            InputError: there is neither a potential nor a closure, or a value that the potential
+                does not look at.
+        """
+        name = values.get("potential", "auto")
+        if name == "auto":
+            name = "lennard-jones" if closure is None else "none"
+        if name == "none" and closure is None:
+            raise InputError(
+                f"{cls.part}: potential=none leaves no energy; give a closure, or choose "
+                f"{', '.join(p for p in POTENTIALS if p != 'none')}"
+            )
+        if name not in POTENTIALS:  # the constructor says which there are
+            return dict(values)
+        chosen = POTENTIALS[name]
+        mine = {*chosen.usual, *chosen.settings}
+        others = {spec.name for spec in (*PARAMETERS, *SETTINGS)} - mine - {"potential"}
+        if idle := sorted(others & set(values)):
+            raise InputError(
+                f"{cls.part}: potential={name} does not use {', '.join(idle)}"
+                + (f"; it has {', '.join(sorted(mine))}" if mine else "")
+            )
+        return {**chosen.usual, **values, "potential": name}
+
+    def load(self, given: Mapping[str, Any]) -> None:
+        """Reads the table, if the potential has one; `given` is what the user gave.
+
+        Raises:
+            InputError: a cutoff too short, or a file that is missing or damaged.
+        """
+        potential = POTENTIALS[self.potential]
+        self.chosen = bool(set(potential.usual) & set(given))
+        if not self.cutoff > 1.2:
+            raise InputError(
+                f"{self.part}: cutoff={self.cutoff} lengths of the potential do not reach the "
+                "nearest neighbours; use at least 1.2, usually 3"
+            )
+        if not self.reach > 0:
+            raise InputError(f"{self.part}: reach={self.reach} angstrom must be positive")
+        if self.table and not Path(self.table).is_file():
+            raise InputError(f"{self.part}: table={self.table}: no such file")
+        self.field = None if potential.table is None else potential.table(self)
+
+    def energy(self, cells: Cells) -> Tensor:
+        """(S,) potential energy in eV: the classical one and the closure's."""
+        total = POTENTIALS[self.potential].energy(self, cells)
+        return total if self.closure is None else total + self.learned(cells)
+
+    def learned(self, cells: Cells) -> Tensor:
+        """(S,) the closure's energy in eV."""
+        assert self.closure is not None
+        closure = self.closure(cells.positions, cells.types, cells.cell, cells.system)
+        return closure.to(cells.positions.dtype)
+
+    def known_crystal(self, *, liquid: bool = False) -> Sample:
+        """The crystal that the potential's usual parameters are for, nearly at rest.
+
+        Args:
+            liquid: argon at the density of the liquid at 94.4 K.
+        """
+        if self.potential in ("eam", "morse"):
+            scale = float(self.bond_length.detach()) / 2.866 if self.potential == "morse" else 1.0
+            return fcc(COPPER, 3.615 * scale)
+        scale = float(self.sigma.detach()) if self.potential == "lennard-jones" else 3.40
+        if self.potential in ("lennard-jones", "buckingham"):
+            return fcc(ARGON, LIQUID_ARGON if liquid else 1.5496 * scale)
+        scale = float(self.sigma.detach()) if self.potential == "stillinger-weber" else 2.0951
+        return diamond(SILICON, 5.431 / 2.0951 * scale)
+
+    def check(self, samples: Sequence[Sample]) -> None:
+        """Whether samples are periodic cells that this energy is for; warns of what is unused.
+
+        Raises:
+            InputError: no atoms, a cell that is not periodic in three directions, or several kinds
+                of atom where the potential knows one; a charge, of which a closure knows nothing.
+        """
+        usual = POTENTIALS[self.potential].element
+        for sample in samples:
+            if sample.cell is None or not sample.pbc.all() or len(sample.types) == 0:
+                raise InputError(
+                    f"{sample.id}: {self.part} needs atoms in a cell that is periodic in three "
+                    "directions; molecules/molecular-dynamics takes open systems"
+                )
+            self._check_conditions(sample)
+            kinds = sorted({int(z) for z in sample.types})
+            if usual is None:
+                continue
+            if len(kinds) > 1:
+                raise InputError(
+                    f"{sample.id}: potential={self.potential} is for one kind of atom, and this "
+                    "cell has several; give --closure MODEL, or a potential with a table"
+                )
+            if kinds != [usual] and not self.chosen:
+                names = " and ".join(POTENTIALS[self.potential].usual)
+                warnings.warn(
+                    f"{sample.id}: {names} are those of element {usual}, and this cell has element "
+                    f"{kinds[0]}; set them, or give --closure MODEL",
+                    InputWarning,
+                    stacklevel=4,
+                )
+
+    def _check_conditions(self, sample: Sample) -> None:
+        """Charge and spin, which do not enter the energy of a periodic cell: refused, or said."""
+        charge = sample.conditions.get("charge", 0.0)
+        if charge and self.closure is not None:
+            raise InputError(
+                f"{sample.id}: charge {charge:+g}, of which the closure of {self.part} knows "
+                "nothing; leave the charge out to have the neutral cell's answer"
+            )
+        names = [n for n in ("charge", "spin") if sample.conditions.get(n)]
+        if names:
+            warnings.warn(
+                f"{sample.id}: {' and '.join(names)} of the sample do not enter the energy of "
+                f"potential={self.potential}",
+                InputWarning,
+                stacklevel=4,
+            )

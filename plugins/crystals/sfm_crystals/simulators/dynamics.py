@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from sfm.constants import BOLTZMANN
 from sfm.data.sample import Sample
 from sfm.data.tokens import system_sum
-from sfm.errors import InputError, InputWarning
+from sfm.errors import InputError
 from sfm.quantity import MEAN_SQUARE_DISPLACEMENT, RADIAL_DISTRIBUTION, Quantity
 from sfm.simulate.base import Parameter, Setting, Trajectory
 from sfm.simulate.dynamics import barostat
@@ -33,29 +32,16 @@ from sfm.simulate.dynamics.simulator import (
 from sfm.simulate.dynamics.structure import distances, radial_distribution
 from sfm_crystals.cells import Cells
 from sfm_crystals.constants import GPA
-from sfm_crystals.data.prototypes import diamond, fcc, repeated
+from sfm_crystals.data.prototypes import fcc, repeated
 from sfm_crystals.figures import plot_dynamics
 from sfm_crystals.potentials.lennard_jones import pair_energy
-from sfm_crystals.potentials.stillinger_weber import stillinger_weber
 from sfm_crystals.quantities import PRESSURE, VOLUME
-from sfm_crystals.simulators.classical import (
-    CUTOFF,
-    EPSILON,
-    POTENTIAL,
-    SIGMA,
-    SWITCH,
-    THREE_BODY,
-    with_potential,
-)
-from sfm_crystals.simulators.conditions import say_unused
+from sfm_crystals.simulators import classical
 
-ARGON, SILICON = 18, 14
 RAHMAN = {"temperature": 94.4, "dt": 10.0}  # liquid argon, A. Rahman (1964); K, fs
-KIND = {"lennard-jones": ARGON, "stillinger-weber": SILICON}
-LIQUID_ARGON = 5.797  # angstrom, 4 atoms in its cube: 1.374 g/cm^3
 
 
-class MolecularDynamics(Dynamics):
+class MolecularDynamics(classical.Classical, Dynamics):
     """Newton's equations for the atoms of periodic cells, alone or in a bath.
 
         m_i d2x_i/dt2 = -dE/dx_i
@@ -110,9 +96,7 @@ class MolecularDynamics(Dynamics):
     part: ClassVar[str] = "crystals/molecular-dynamics"
     summary: ClassVar[str] = "molecular dynamics of crystals and liquids in periodic cells"
     parameters_spec: ClassVar[tuple[Parameter, ...]] = (
-        EPSILON,
-        SIGMA,
-        THREE_BODY,
+        *classical.PARAMETERS,
         FRICTION,
         TEMPERATURE,
         THERMOSTAT_TIME,
@@ -123,12 +107,10 @@ class MolecularDynamics(Dynamics):
         Parameter("barostat_time", "fs", 1000.0, 1.0, 1e7, "tau of npt's volume"),
     )
     settings_spec: ClassVar[tuple[Setting, ...]] = (
-        POTENTIAL,
+        *classical.SETTINGS,
         Setting("ensemble", "nve", PERIODIC, summary="what is constant, and how: see above"),
         Setting("dt", 1.0, unit="fs", summary="time step; 10 for lennard-jones unless given"),
         Setting("repeat", 1, summary="copies of the cell along each lattice vector"),
-        CUTOFF,
-        SWITCH,
         Setting("skin", 1.0, unit="angstrom", summary="of the neighbour list, beyond the cutoff"),
         Setting("rdf_reach", 10.0, unit="angstrom", summary="how far radial_distribution looks"),
         Setting("rdf_points", 100, summary="distances of radial_distribution"),
@@ -153,40 +135,33 @@ class MolecularDynamics(Dynamics):
     order: ClassVar[tuple[str, int] | None] = ("dt", 2)
     conserved: ClassVar[Mapping[str, float]] = {"conserved_energy": 1e-3}
 
-    potential: str
     repeat: int
-    cutoff: float
-    switch: str
     skin: float
     rdf_reach: float
     rdf_points: int
-    epsilon: nn.Parameter
-    sigma: nn.Parameter
-    three_body: nn.Parameter
     pressure: nn.Parameter
     compressibility: nn.Parameter
     barostat_time: nn.Parameter
 
     def __init__(self, *, closure: nn.Module | None = None, **values: Any) -> None:
-        chosen = "epsilon" in values or "sigma" in values
-        values = with_potential(self.part, closure, values)
-        if values["potential"] == "lennard-jones":
-            values = {**RAHMAN, **values}
-        super().__init__(closure=closure, **values)
-        for key, low in (("cutoff", 1.2), ("skin", 0.0), ("rdf_reach", 0.0)):
-            if not getattr(self, key) > low:
-                raise InputError(f"{self.part}: {key}={getattr(self, key)}: use more than {low:g}")
+        settled = self.set_up(closure, values)
+        if settled["potential"] == "lennard-jones":
+            settled = {**RAHMAN, **settled}
+        super().__init__(closure=closure, **settled)
+        self.load(values)
+        for key in ("skin", "rdf_reach"):
+            if not getattr(self, key) > 0:
+                raise InputError(f"{self.part}: {key}={getattr(self, key)}: use more than 0")
         for key in ("repeat", "rdf_points"):
             if getattr(self, key) < 1:
                 raise InputError(f"{self.part}: {key}={getattr(self, key)}: use 1 or more")
-        self.chosen = chosen  # whether the potential's parameters are the user's
         self.neighbours = VerletList(self.skin)
 
     @classmethod
     def conformance_case(cls, **values: Any) -> tuple[MolecularDynamics, Particles]:
         """Four atoms of solid argon, of which each sees its own images, away from the lattice."""
         simulator = cls(**{"temperature": 20.0, "rdf_points": 20, "rdf_reach": 6.0, **values})
-        sample = fcc(ARGON, 5.3)
+        sample = fcc(classical.ARGON, 5.3)
         moved = 0.05 * np.random.default_rng(0).standard_normal((4, 3))
         return simulator, simulator.state(sample.replace(positions=sample.positions + moved))
 
@@ -200,41 +175,19 @@ class MolecularDynamics(Dynamics):
                 potential, or atoms that are fixed in `npt`.
         """
         if sample is None:
-            silicon = self.potential == "stillinger-weber"
-            known = diamond(SILICON, 5.431) if silicon else fcc(ARGON, LIQUID_ARGON)
-            samples = [repeated(known, (2 if silicon else 3) * self.repeat)]
+            known = self.known_crystal(liquid=True)
+            times = 3 if len(known.types) == 4 else 2
+            samples = [repeated(known, times * self.repeat)]
         else:
             given = [sample] if isinstance(sample, Sample) else list(sample)
+            self.check(given)
             for one in given:
-                self._check(one)
+                if self.ensemble == "npt" and one.fixed is not None and one.fixed.any():
+                    raise InputError(
+                        f"{one.id}: some atoms are fixed, which npt would move; use nve"
+                    )
             samples = [repeated(one, self.repeat) for one in given]
-        say_unused(self.part, samples, self.potential, self.closure)
         return self.particles(samples)
-
-    def _check(self, sample: Sample) -> None:
-        if sample.cell is None or not sample.pbc.all() or len(sample.types) == 0:
-            raise InputError(
-                f"{sample.id}: {self.part} needs atoms in a cell that is periodic in three "
-                "directions; molecules/molecular-dynamics takes open systems"
-            )
-        if self.ensemble == "npt" and sample.fixed is not None and sample.fixed.any():
-            raise InputError(f"{sample.id}: some atoms are fixed, which npt would move; use nve")
-        usual = KIND.get(self.potential)
-        if usual is None:
-            return
-        kinds = sorted({int(z) for z in sample.types})
-        if len(kinds) > 1:
-            raise InputError(
-                f"{sample.id}: potential={self.potential} is for one kind of atom, and this cell "
-                "has several; give --closure MODEL"
-            )
-        if kinds != [usual] and not self.chosen:
-            warnings.warn(
-                f"{sample.id}: epsilon and sigma are those of element {usual}, and this cell has "
-                f"element {kinds[0]}; set both, or give --closure MODEL",
-                InputWarning,
-                stacklevel=3,
-            )
 
     # ------------------------------------------------------------------ energy and forces
 
@@ -246,14 +199,12 @@ class MolecularDynamics(Dynamics):
         system: Tensor,
         conditions: Mapping[str, Tensor],
     ) -> Tensor:
-        """(S,) eV of what has no forces in closed form: silicon and the closure."""
-        total = 0 * cell[:, 0, 0] + 0 * system_sum(positions[:, 0], system, len(cell))
-        if self.potential == "stillinger-weber":
-            cells = Cells(positions=positions, types=types, cell=cell, system=system)
-            total = total + stillinger_weber(cells, self.epsilon, self.sigma, self.three_body)
-        if self.closure is not None:
-            total = total + self.closure(positions, types, cell, system).to(total.dtype)
-        return total
+        """(S,) eV of what has no forces in closed form."""
+        none = 0 * cell[:, 0, 0] + 0 * system_sum(positions[:, 0], system, len(cell))
+        cells = Cells(positions=positions, types=types, cell=cell, system=system)
+        if self.potential != "lennard-jones":
+            return none + self.energy(cells)
+        return none if self.closure is None else none + self.learned(cells)
 
     def evaluate(
         self,

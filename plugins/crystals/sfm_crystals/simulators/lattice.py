@@ -3,52 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sfm.data.elements import SYMBOLS
 from sfm.data.sample import Sample
-from sfm.errors import InputError, OutsideError, RunError
-from sfm.model.guard import searching
-from sfm.progress import report
+from sfm.errors import InputError
 from sfm.quantity import ENERGY, FORCES, STRESS, Quantity
-from sfm.simulate.base import Observations, Parameter, Setting, Simulator, Trajectory
-from sfm.simulate.dynamics.particles import free_of, system_of
-from sfm_crystals.cells import Cells, bonds, derivatives
+from sfm.simulate.base import Observations, Parameter, Setting, Trajectory
+from sfm_crystals.cells import Cells
 from sfm_crystals.constants import GPA
-from sfm_crystals.data.prototypes import diamond, fcc
 from sfm_crystals.data.readers import read_labelled
 from sfm_crystals.data.writers import write_state
 from sfm_crystals.figures import plot_relaxation
-from sfm_crystals.potentials.lennard_jones import lennard_jones
-from sfm_crystals.potentials.stillinger_weber import stillinger_weber
 from sfm_crystals.quantities import PRESSURE, VOLUME
-from sfm_crystals.simulators.classical import (
-    CUTOFF,
-    EPSILON,
-    POTENTIAL,
-    SIGMA,
-    SWITCH,
-    THREE_BODY,
-    with_potential,
-)
-from sfm_crystals.simulators.conditions import say_unused
+from sfm_crystals.simulators import classical, relaxing
 from sfm_crystals.statics import elasticity, equation_of_state
-from sfm_crystals.statics.fire import LatticeState, fire_step, strain_length
-from sfm_crystals.statics.fixed_point import CELL_MODES, Basin, polish, respond
-
-STIFFNESS = 57.1  # curvature of Lennard-Jones at its minimum, in epsilon / sigma^2
-LARGEST_GROWTH = 4.0  # in volume; a cell that grows more is called broken
-SMALLEST = 0.4  # in volume; a cell that shrinks to less has collapsed,
-SQUEEZED = 20.0  # unless more GPa than this press on it
-RELAXED = 1e-4  # eV/angstrom; a run of `forward` that ends below it has converged
-CLOSURE_STIFFNESS = 10.0  # eV/angstrom^2, a bond of a typical inorganic crystal
+from sfm_crystals.statics.fire import LatticeState
 
 
-class LatticeStatics(Simulator):
+class LatticeStatics(relaxing.Relaxing):
     """Energy, forces and stress of periodic cells, and their relaxation.
 
     E(x, h) = E_classical(x, h) + E_closure(x, h);  f = -dE/dx;  sigma = (1/V) dE/dstrain, positive
@@ -87,225 +62,35 @@ class LatticeStatics(Simulator):
 
     part: ClassVar[str] = "crystals/lattice"
     summary: ClassVar[str] = "lattice statics: energy, stress, relaxation of cell and atoms"
-    parameters_spec: ClassVar[tuple[Parameter, ...]] = (
-        EPSILON,
-        SIGMA,
-        THREE_BODY,
-        Parameter("pressure", "GPa", 0.0, -100.0, 1000.0, "external pressure"),
-    )
+    parameters_spec: ClassVar[tuple[Parameter, ...]] = (*classical.PARAMETERS, relaxing.PRESSURE)
     settings_spec: ClassVar[tuple[Setting, ...]] = (
-        POTENTIAL,
-        CUTOFF,
-        SWITCH,
-        Setting("relax_cell", "full", CELL_MODES, summary="what the lattice may do"),
-        Setting("relax_atoms", True, (True, False), summary="whether atoms move inside the cell"),
-        Setting("tolerance", 1e-9, unit="eV/angstrom", summary="largest force of a relaxed cell"),
-        Setting("max_steps", 3000, summary="FIRE steps that `relax` may take"),
+        *classical.SETTINGS,
+        relaxing.RELAX_CELL,
+        relaxing.RELAX_ATOMS,
+        relaxing.TOLERANCE,
+        relaxing.MAX_STEPS,
     )
     observables: ClassVar[tuple[Quantity, ...]] = (ENERGY, FORCES, STRESS, VOLUME, PRESSURE)
-    time_unit: ClassVar[str] = "1"
-    closure_quantity: ClassVar[str | None] = "energy"
     default_steps: ClassVar[int] = 200
     plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
     writes_to: ClassVar[tuple[str, ...] | None] = (".extxyz", ".xyz", ".cif", ".vasp", ".traj")
     citations: ClassVar[tuple[str, ...]] = (
-        "doi:10.1103/PhysRevB.31.5262",
+        *classical.CITATIONS,
         "doi:10.1103/PhysRevLett.97.170201",
         "doi:10.1103/PhysRev.71.809",
     )
 
-    potential: str
-    cutoff: float
-    switch: str
-    relax_cell: str
-    relax_atoms: bool
-    tolerance: float
-    max_steps: int
-    epsilon: nn.Parameter
-    sigma: nn.Parameter
-    three_body: nn.Parameter
-    pressure: nn.Parameter
-
-    def __init__(self, *, closure: nn.Module | None = None, **values: Any) -> None:
-        super().__init__(closure=closure, **with_potential(self.part, closure, values))
-        if not self.cutoff > 1.2:
-            raise InputError(
-                f"{self.part}: cutoff={self.cutoff} sigma does not reach the nearest neighbours; "
-                "use at least 1.2, usually 3"
-            )
-
-    # --- energy -------------------------------------------------------------------------------
-
-    def energy(self, cells: Cells) -> Tensor:
-        """(S,) potential energy in eV."""
-        total = torch.zeros_like(cells.cell[:, 0, 0])
-        if self.potential == "lennard-jones":
-            total = lennard_jones(
-                cells, self.epsilon, self.sigma, cutoff=self.cutoff, switch=self.switch
-            )
-        elif self.potential == "stillinger-weber":
-            total = stillinger_weber(cells, self.epsilon, self.sigma, self.three_body)
-        if self.closure is not None:
-            closure = self.closure(cells.positions, cells.types, cells.cell, cells.system)
-            total = total + closure.to(total.dtype)
-        return total
-
-    def enthalpy(self, cells: Cells) -> Tensor:
-        """(S,) E + P V in eV, with the external pressure P."""
-        return self.energy(cells) + self.pressure / GPA * cells.volume()
-
-    def _differentiable(self, cells: Cells) -> bool:
-        """Whether anybody will differentiate what comes from these cells."""
-        inputs = (cells.positions, cells.cell, *self.parameters())
-        return torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
-
-    def _derivatives(self, cells: Cells) -> tuple[Tensor, Tensor, Tensor]:
-        return derivatives(self.energy, cells, create_graph=self._differentiable(cells))
-
-    # --- states -------------------------------------------------------------------------------
-
-    def state(self, sample: Sample | None = None) -> LatticeState:
-        """From a sample, or: fcc argon (8-atom diamond silicon for stillinger-weber), stretched by
-        2 % and with one atom displaced, so that there is something to relax."""
-        if sample is None:
-            return self._known_case()
-        if sample.cell is None or not sample.pbc.all():
-            raise InputError(
-                f"{sample.id}: {self.part} needs a cell that is periodic in three directions; "
-                "molecules/molecular-dynamics takes open systems"
-            )
-        return self.batch([sample])
-
-    def batch(self, samples: list[Sample]) -> LatticeState:
-        """Several samples as one state."""
-        for s in samples:
-            if s.cell is None or not s.pbc.all() or len(s.types) == 0:
-                raise InputError(f"{s.id}: needs atoms in a cell periodic in three directions")
-        device, free = self.epsilon.device, free_of(samples)
-        cells = Cells(
-            positions=torch.tensor(np.concatenate([s.positions for s in samples])).to(
-                device, self.dtype
-            ),
-            types=torch.tensor(np.concatenate([s.types for s in samples])).to(device),
-            cell=torch.tensor(np.stack([np.asarray(s.cell) for s in samples])).to(
-                device, self.dtype
-            ),
-            system=system_of(samples).to(device),
-            free=free.to(device, self.dtype) if not free.all() else None,
-            samples=tuple(samples),
-        )
-        say_unused(self.part, samples, self.potential, self.closure)
-        return LatticeState.at_rest(cells)
-
-    def _known_case(self) -> LatticeState:
-        if self.potential == "lennard-jones":
-            sample = fcc(18, 1.02 * 1.5496 * float(self.sigma.detach()))
-        else:
-            sample = diamond(14, 1.02 * 5.431)
-        positions = sample.positions.copy()
+    def usual_crystal(self) -> Sample:
+        """Stretched by 2 % and with one atom displaced, so that there is something to relax."""
+        sample = super().usual_crystal()
+        assert sample.cell is not None
+        positions = 1.02 * sample.positions
         positions[0] += (0.10, 0.05, -0.07)
-        return self.batch([sample.replace(positions=positions)])
-
-    # --- iteration ----------------------------------------------------------------------------
-
-    def _stiffness(self) -> Tensor:
-        if self.potential == "none":
-            return self.epsilon.new_tensor(CLOSURE_STIFFNESS)
-        return STIFFNESS * self.epsilon / self.sigma**2
-
-    def _drive(self, cells: Cells) -> tuple[Tensor, Tensor]:
-        """-dH/du (N, 3) and -dH/dq (S, 3, 3), eV/angstrom, without the frozen parts."""
-        _, forces, stress = self._derivatives(cells)
-        identity = torch.eye(3, dtype=stress.dtype, device=stress.device)
-        excess = (stress + self.pressure / GPA * identity) * cells.volume()[:, None, None]
-        drive = -excess / strain_length(cells)[:, None, None]
-        if self.relax_cell == "volume":
-            drive = drive.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * identity
-        elif self.relax_cell == "fixed":
-            drive = torch.zeros_like(drive)
-        return (cells.moving(forces) if self.relax_atoms else torch.zeros_like(forces)), drive
+        return sample.replace(positions=positions, cell=1.02 * sample.cell)
 
     def forward(self, state: LatticeState, steps: int = 1) -> LatticeState:
         """`steps` steps of FIRE; differentiable as such, step by step."""
-        for _ in range(steps):
-            forces, strain_forces = self._drive(state)
-            k0 = self._stiffness()
-            state = fire_step(state, forces / k0, strain_forces / k0)
-        return state
-
-    def residual(self, cells: Cells) -> float:
-        """Largest component of the gradient of the enthalpy that is free to act, eV/angstrom."""
-        with torch.no_grad():
-            forces, strain_forces = self._drive(cells)
-            return float(torch.cat([forces.flatten(), strain_forces.flatten()]).abs().max())
-
-    def relax(self, state: Cells) -> LatticeState:
-        """The nearest minimum of the enthalpy: FIRE, then Newton's method.
-
-        The result follows `epsilon`, `sigma`, `three_body`, `pressure` and the closure's parameters
-        under first-order differentiation, by the implicit function theorem
-        (`sfm_crystals.statics.fixed_point`).
-
-        Raises:
-            RunError: no minimum within `max_steps`, or the cells ran away or collapsed.
-            OutsideError: the closure refuses the cells that are to be relaxed.
-        """
-        with torch.no_grad():
-            self.energy(state)  # what the closure refuses is no relaxation's fault
-            with searching():
-                basin = self._search(state)
-            self._refuse_collapse(basin.cells)
-        relaxed = respond(basin) if self._differentiable(basin.cells) else basin.cells
-        return LatticeState.at_rest(relaxed)
-
-    def _search(self, state: Cells) -> Basin:
-        cells, residual = state.detached(), float("inf")
-        target = 1e-2 * float(self._stiffness().detach())  # eV/angstrom: about 0.01 angstrom away
-        done = 0
-        while done < self.max_steps:
-            moving = LatticeState.at_rest(cells)
-            while done < self.max_steps and self.residual(moving) > target:
-                moving = self(moving, 10)
-                done += 10
-                report(f"{self.part}: relaxation, step", done, self.max_steps)
-                self._check_volume(moving, state)
-            basin = Basin(self.enthalpy, moving, self.relax_cell, self.relax_atoms)
-            basin, residual = polish(basin, self.tolerance)
-            self._check_volume(basin.cells, state)
-            if residual <= self.tolerance:
-                return basin
-            cells, target = basin.cells, min(target, residual) * 0.1
-        self._refuse_collapse(cells)
-        raise RunError(
-            f"{self.part}: not relaxed after {done} steps (largest force {residual:.2e} "
-            f"eV/angstrom, tolerance {self.tolerance:.0e}); raise max_steps, or tolerance "
-            "if the closure is in float32"
-        )
-
-    def _refuse_collapse(self, cells: Cells) -> None:
-        """Whether the closure answers for the cells that its forces led to."""
-        try:
-            self.energy(cells)
-        except OutsideError as error:
-            raise RunError(f"{self.part}: the relaxation collapsed: {error}") from None
-
-    def _check_volume(self, cells: Cells, start: Cells) -> None:
-        change = cells.volume() / start.volume()
-        if not bool((change < LARGEST_GROWTH).all()):
-            raise RunError(
-                f"{self.part}: the cell grew more than {LARGEST_GROWTH:g} times: nothing holds it "
-                "together at this pressure and distance"
-            )
-        squeezed = float(self.pressure.detach()) > SQUEEZED
-        if not squeezed and bool((change < SMALLEST).any()):
-            worst = int(change.argmin())
-            count = int(cells.counts()[worst])
-            volumes = [float(c.volume()[worst]) / count for c in (start, cells)]
-            raise RunError(
-                f"{self.part}: the relaxation collapsed: from {volumes[0]:.3g} to "
-                f"{volumes[1]:.3g} angstrom^3 per atom, {_closest(cells, worst)}; the energy has "
-                "no minimum near the cell that was given"
-            )
+        return self.descend(state, steps)
 
     # --- observables --------------------------------------------------------------------------
 
@@ -353,8 +138,8 @@ class LatticeStatics(Simulator):
         return equation_of_state.fit(*self.energy_volume(state, points, width))
 
     def converged(self, state: Cells) -> bool:
-        """Whether nothing pulls harder than `RELAXED`; `relax` goes on to `tolerance`."""
-        return self.residual(state) <= RELAXED
+        """Whether nothing pulls harder than `relaxing.RELAXED`; `relax` goes on to `tolerance`."""
+        return self.residual(state) <= relaxing.RELAXED
 
     def result(self, trajectory: Trajectory) -> dict[str, Tensor]:
         """The last record; without an axis of systems, if there is one system."""
@@ -365,7 +150,7 @@ class LatticeStatics(Simulator):
 
     def warnings(self, state: Cells) -> tuple[str, ...]:
         residual = self.residual(state)
-        if residual <= RELAXED:
+        if residual <= relaxing.RELAXED:
             return ()
         return (
             f"not relaxed yet: the largest force is {residual:.2e} eV/angstrom; take more steps",
@@ -401,13 +186,3 @@ class LatticeStatics(Simulator):
         """Energy, forces and stress of the observed cells."""
         predicted = self.observe(observations.state)
         return {name: predicted[name] for name in observations.values}
-
-
-def _closest(cells: Cells, which: int) -> str:
-    """`Ti-Ti 1.93 angstrom apart`: the closest pair of a cell."""
-    pairs = bonds(cells, 5.0)
-    length = pairs.vectors.norm(dim=1)
-    mine = cells.system[pairs.receiver] == which
-    pair = int(torch.where(mine, length, torch.inf).argmin())
-    z = sorted(SYMBOLS[int(cells.types[k[pair]])] for k in (pairs.sender, pairs.receiver))
-    return f"{'-'.join(z)} {float(length[pair]):.3g} angstrom apart"

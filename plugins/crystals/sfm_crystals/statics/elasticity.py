@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -76,6 +78,34 @@ def elastic_constants(
     return constants if keep else constants.detach()
 
 
-def bulk_modulus(constants: Tensor) -> Tensor:
-    """Voigt average of the bulk modulus from (6, 6) elastic constants, same unit."""
-    return constants[:3, :3].sum() / 9
+class Moduli(NamedTuple):
+    """Of a polycrystal, as the mean of Voigt's and Reuss's (R. Hill, Proc. Phys. Soc. A 65, 349).
+
+    Attributes:
+        bulk, shear, young: GPa.
+        poisson: Poisson's ratio.
+        anisotropy: universal, 5 G_V / G_R + B_V / B_R - 6 (Ranganathan, Ostoja-Starzewski, Phys.
+            Rev. Lett. 101, 055504, 2008).
+    """
+
+    bulk: Tensor
+    shear: Tensor
+    young: Tensor
+    poisson: Tensor
+    anisotropy: Tensor
+
+
+def moduli(constants: Tensor) -> Moduli:
+    """Hill's averages of (6, 6) elastic constants in GPa."""
+    c, s = constants, torch.linalg.inv(constants)
+
+    def sums(m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return m.diagonal()[:3].sum(), m[0, 1] + m[0, 2] + m[1, 2], m.diagonal()[3:].sum()
+
+    (axial, across, shears), (sa, sx, ss) = sums(c), sums(s)
+    bulk_v, shear_v = (axial + 2 * across) / 9, (axial - across + 3 * shears) / 15
+    bulk_r, shear_r = 1 / (sa + 2 * sx), 15 / (4 * sa - 4 * sx + 3 * ss)
+    bulk, shear = (bulk_v + bulk_r) / 2, (shear_v + shear_r) / 2
+    young = 9 * bulk * shear / (3 * bulk + shear)
+    poisson = (3 * bulk - 2 * shear) / (6 * bulk + 2 * shear)
+    return Moduli(bulk, shear, young, poisson, 5 * shear_v / shear_r + bulk_v / bulk_r - 6)

@@ -50,7 +50,8 @@ def fit(volume: Tensor, energy: Tensor) -> EquationOfState:
     scale = volume.detach().mean() ** (2 / 3)
     x = scale * volume ** (-2 / 3)
     powers = torch.stack([x**k for k in range(4)], dim=1)
-    c = torch.linalg.lstsq(powers, energy.unsqueeze(1)).solution.squeeze(1)
+    middle = energy.detach().mean()  # what is fitted is small beside it
+    c = torch.linalg.lstsq(powers, (energy - middle).unsqueeze(1)).solution.squeeze(1)
     root = c[2] ** 2 - 3 * c[1] * c[3]
     # minimum of E(x): c1 + 2 c2 x + 3 c3 x^2 = 0 with positive curvature
     x0 = -c[1] / (c[2] + root.clamp(min=0).sqrt())
@@ -62,6 +63,7 @@ def fit(volume: Tensor, energy: Tensor) -> EquationOfState:
     # with x ~ V^(-2/3) and dE/dx = 0: V d2E/dV2 = (4/9) x^2 E'' / V
     b0 = 4 / 9 * x0**2 * curvature / v0
     derivative = 4 + 4 / 3 * c[3] * 3 * x0 / curvature
+    c = torch.cat([c[:1] + middle, c[1:]])
     energy0 = c[0] + c[1] * x0 + c[2] * x0**2 + c[3] * x0**3
     coefficients = torch.stack([c[k] * scale**k for k in range(4)])
     return EquationOfState(v0, energy0, b0 * GPA, derivative, coefficients)

@@ -1,0 +1,22 @@
+"""Pairs of bonds at one atom."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def triplets(receiver: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs of bonds that share a receiver, each once: two (T,) tensors of bond indices.
+
+    Args:
+        receiver: (E,) ascending.
+    """
+    count = torch.bincount(receiver) if len(receiver) else receiver
+    start = torch.cumsum(count, 0) - count
+    partners = count[receiver]
+    first = torch.repeat_interleave(torch.arange(len(receiver)), partners)
+    begin = torch.cumsum(partners, 0) - partners
+    second = start[receiver[first]] + torch.arange(len(first)) - begin[first]
+    once = first < second
+    return first[once], second[once]

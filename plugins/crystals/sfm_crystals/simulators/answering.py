@@ -1,0 +1,74 @@
+"""Simulators whose answer belongs to the relaxed cell: elastic constants, phonons and the like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from sfm.data.sample import Sample
+from sfm.errors import InputError
+from sfm.simulate.base import Parameter, Trajectory
+from sfm_crystals.data.writers import write_state
+from sfm_crystals.simulators import classical, relaxing
+from sfm_crystals.statics.fire import LatticeState
+
+RELAX = (relaxing.RELAX_CELL, relaxing.TOLERANCE, relaxing.MAX_STEPS)
+
+
+class Answering(relaxing.Relaxing):
+    """One step relaxes the cell, atoms and lattice; what is observed belongs to that cell.
+
+    More steps change nothing. The answer follows the parameters of the potential and the closure,
+    through the relaxed cell too, and not the cell that the search began with.
+    """
+
+    parameters_spec: ClassVar[tuple[Parameter, ...]] = classical.PARAMETERS
+    default_steps: ClassVar[int] = 1
+    plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
+    writes_to: ClassVar[tuple[str, ...] | None] = (".extxyz", ".xyz", ".cif", ".vasp", ".traj")
+
+    def state(self, sample: Sample | None = None) -> LatticeState:
+        """One cell: of a sample, or the potential's own crystal.
+
+        Raises:
+            InputError: a cell that is not periodic in three directions, or atoms that are fixed,
+                which the relaxation would have to move.
+        """
+        state = super().state(sample)
+        if state.free is not None:
+            raise InputError(
+                f"{state.samples[0].id}: some atoms are fixed, and {self.part} is about a cell at "
+                "rest; free them, or take crystals/lattice"
+            )
+        return state
+
+    def forward(self, state: LatticeState, steps: int = 1) -> LatticeState:
+        """The relaxed cell (0 steps: `state` itself).
+
+        Raises:
+            RunError: no minimum is found; see `relax`.
+        """
+        if steps == 0:
+            return state
+        relaxed = self.relax(state)
+        return relaxed.replace(iteration=torch.ones_like(relaxed.iteration))
+
+    def converged(self, state: LatticeState) -> bool:
+        """Whether nothing pulls harder than `relaxing.RELAXED`."""
+        return self.residual(state) <= relaxing.RELAXED
+
+    def run(self, state: LatticeState, steps: int, *, every: int | None = None) -> Trajectory:
+        """The relaxed cell and its answer; with `every`, those of the cells before it too."""
+        if every is not None or steps < 1:
+            return super().run(state, steps, every=every)
+        last = self(state, steps)
+        return self._recorded([last], [self.observe(last)])
+
+    def write(self, trajectory: Trajectory, path: Path) -> None:
+        """The relaxed cell as `.extxyz`, `.cif`, `.vasp` and whatever ase knows by its suffix."""
+        state = trajectory.states[-1]
+        energy, forces, stress = self._derivatives(state)
+        found = {"energy": energy.detach(), "forces": forces.detach(), "stress": stress.detach()}
+        write_state(state, found, path, part=self.part)
