@@ -36,6 +36,7 @@ plugin = Plugin(
         "lattice": "sfm_crystals.simulators.lattice:LatticeStatics",
         "elastic": "sfm_crystals.simulators.elastic:Elastic",
         "equation-of-state": "sfm_crystals.simulators.equation_of_state:EquationOfState",
+        "phonons": "sfm_crystals.simulators.phonons:Phonons",
         "molecular-dynamics": "sfm_crystals.simulators.dynamics:MolecularDynamics",
     },
     encoders={"atoms": "sfm_crystals.model.encoder:CrystalEncoder"},

@@ -32,6 +32,22 @@ ANISOTROPY = Quantity("elastic_anisotropy", "1", summary="universal, 0 if isotro
 STABILITY = Quantity("stability", "GPa", summary="smallest eigenvalue of the elastic constants")
 CURVE_VOLUME = Quantity("curve_volume", "angstrom**3", summary="of each cell of E(V)")
 CURVE_ENERGY = Quantity("curve_energy", "eV", summary="of each cell of E(V)")
+PHONON_FREQUENCIES = Quantity(
+    "phonon_frequencies", "THz", summary="along the path of band_distance, imaginary ones negative"
+)
+BAND_DISTANCE = Quantity("band_distance", "1/angstrom", summary="along the path in wave vectors")
+PHONON_DOS = Quantity("phonon_dos", "1/THz", summary="states per cell at dos_frequency")
+DOS_FREQUENCY = Quantity("dos_frequency", "THz", summary="of phonon_dos")
+GRID_TEMPERATURE = Quantity("grid_temperature", "kelvin", summary="of thermal properties")
+HELMHOLTZ_ENERGY = Quantity("helmholtz_energy", "eV", summary="of phonons, per cell")
+VIBRATIONAL_ENTROPY = Quantity("vibrational_entropy", "eV/kelvin", summary="per cell")
+HEAT_CAPACITY = Quantity("heat_capacity", "eV/kelvin", summary="at constant volume, per cell")
+THERMAL_VOLUME = Quantity("thermal_volume", "angstrom**3", summary="of the cell, by temperature")
+THERMAL_EXPANSION = Quantity("thermal_expansion", "1/kelvin", summary="of the volume")
+THERMAL_BULK_MODULUS = Quantity("thermal_bulk_modulus", "GPa", summary="isothermal")
+QUASI_HARMONIC_ENERGY = Quantity(
+    "quasi_harmonic_energy", "eV", summary="of cell and phonons, by temperature"
+)
 ALL = (
     FORMATION_ENERGY,
     FORMATION_ENERGY_UNCERTAINTY,
@@ -48,4 +64,16 @@ ALL = (
     STABILITY,
     CURVE_VOLUME,
     CURVE_ENERGY,
+    PHONON_FREQUENCIES,
+    BAND_DISTANCE,
+    PHONON_DOS,
+    DOS_FREQUENCY,
+    GRID_TEMPERATURE,
+    HELMHOLTZ_ENERGY,
+    VIBRATIONAL_ENTROPY,
+    HEAT_CAPACITY,
+    THERMAL_VOLUME,
+    THERMAL_EXPANSION,
+    THERMAL_BULK_MODULUS,
+    QUASI_HARMONIC_ENERGY,
 )

@@ -33,7 +33,7 @@ from sfm.simulate.dynamics.structure import distances, radial_distribution
 from sfm_crystals.cells import Cells
 from sfm_crystals.constants import GPA
 from sfm_crystals.data.prototypes import fcc, repeated
-from sfm_crystals.figures import plot_dynamics
+from sfm_crystals.figures.dynamics import plot_dynamics
 from sfm_crystals.potentials.lennard_jones import pair_energy
 from sfm_crystals.quantities import PRESSURE, VOLUME
 from sfm_crystals.simulators import classical

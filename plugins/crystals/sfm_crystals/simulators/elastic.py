@@ -13,7 +13,7 @@ from sfm.simulate.base import Setting, Trajectory
 from sfm_crystals import quantities
 from sfm_crystals.cells import Cells
 from sfm_crystals.data.prototypes import diamond
-from sfm_crystals.figures import plot_elastic
+from sfm_crystals.figures.statics import plot_elastic
 from sfm_crystals.simulators import classical
 from sfm_crystals.simulators.answering import RELAX, Answering
 from sfm_crystals.statics.elasticity import elastic_constants, moduli
@@ -76,15 +76,17 @@ class Elastic(Answering):
 
     def observe(self, state: Cells) -> dict[str, Tensor]:
         """Constants (6, 6) and moduli () in GPa, energy () in eV, volume () in angstrom^3."""
-        constants = elastic_constants(self.energy, state, check=False)
+        with torch.set_grad_enabled(self._differentiable(state)):
+            constants, clamped = (
+                elastic_constants(self.energy, state, clamped=stiff, check=False)
+                for stiff in (False, True)
+            )
         means = moduli(constants)
         return {
             "energy": self.energy(state)[0],
             "volume": state.volume()[0],
             "elastic_constants": constants,
-            "clamped_elastic_constants": elastic_constants(
-                self.energy, state, clamped=True, check=False
-            ),
+            "clamped_elastic_constants": clamped,
             "bulk_modulus": means.bulk,
             "shear_modulus": means.shear,
             "youngs_modulus": means.young,

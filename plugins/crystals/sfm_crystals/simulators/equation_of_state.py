@@ -14,7 +14,7 @@ from sfm.simulate.base import Setting, Trajectory
 from sfm_crystals import quantities
 from sfm_crystals.cells import Cells
 from sfm_crystals.data.prototypes import diamond
-from sfm_crystals.figures import plot_curve
+from sfm_crystals.figures.statics import plot_curve
 from sfm_crystals.simulators import classical
 from sfm_crystals.simulators.answering import RELAX, Answering
 from sfm_crystals.statics import equation_of_state

@@ -16,7 +16,7 @@ from sfm_crystals.cells import Cells
 from sfm_crystals.constants import GPA
 from sfm_crystals.data.readers import read_labelled
 from sfm_crystals.data.writers import write_state
-from sfm_crystals.figures import plot_relaxation
+from sfm_crystals.figures.statics import plot_relaxation
 from sfm_crystals.quantities import PRESSURE, VOLUME
 from sfm_crystals.simulators import classical, relaxing
 from sfm_crystals.statics import elasticity, equation_of_state

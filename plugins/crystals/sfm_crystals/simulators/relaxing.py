@@ -39,7 +39,7 @@ MAX_STEPS = Setting("max_steps", 3000, summary="FIRE steps that `relax` may take
 
 
 class Relaxing(classical.Classical, Simulator):
-    """A simulator whose states are cells with an enthalpy H = E + P V, and which can relax them.
+    """A simulator whose states are cells with an enthalpy, E + P V by definition, that can relax.
 
     A subclass has `TOLERANCE` and `MAX_STEPS` among its settings; `PRESSURE` among its parameters,
     and `RELAX_CELL` and `RELAX_ATOMS` among its settings, where its user may choose.

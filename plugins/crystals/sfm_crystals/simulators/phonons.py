@@ -1,0 +1,227 @@
+"""`crystals/phonons`: lattice vibrations of a relaxed cell."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from sfm.errors import InputError
+from sfm.quantity import ENERGY, Quantity
+from sfm.simulate.base import Setting, Trajectory
+from sfm.simulate.dynamics.particles import masses_of
+from sfm_crystals import quantities
+from sfm_crystals.cells import Cells
+from sfm_crystals.data.phonopy_files import to_phonopy, write_phonopy
+from sfm_crystals.data.prototypes import diamond
+from sfm_crystals.figures.phonons import plot_phonons
+from sfm_crystals.simulators import classical
+from sfm_crystals.simulators.answering import RELAX, Answering
+from sfm_crystals.statics.fire import LatticeState
+from sfm_crystals.statics.force_constants import (
+    dynamical_matrices,
+    force_constants,
+    frequencies,
+    supercell,
+)
+from sfm_crystals.statics.harmonic import density_of_states, mesh, thermal
+
+UNSTABLE = -0.05  # THz; rounding leaves the acoustic ones at 1e-5
+REPEAT = Setting("repeat", 4, summary="copies of the cell along each vector, for force constants")
+MESH = Setting("mesh", 8, summary="wave vectors along each axis, even, for sums over phonons")
+HOTTEST = Setting("hottest", 1000.0, unit="kelvin", summary="last temperature of the grid")
+TEMPERATURES = Setting("temperatures", 11, summary="temperatures from 0 to `hottest`")
+
+
+class Phonons(Answering):
+    """Phonons of a cell at the minimum of its energy, and its harmonic thermodynamics.
+
+        D(q) e = (2 pi nu)^2 e,   D(q)_ab = 1/sqrt(m_a m_b) sum_R Phi_(0a)(Rb) exp(i q (R + b - a))
+
+    Force constants Phi are exact second derivatives of the energy of a supercell of `repeat`^3
+    cells: no displacement has to be chosen. Frequencies follow the potential's parameters and the
+    model's weights under differentiation. Bands go along the path of ase for the lattice; density
+    of states (Gaussians of `dos_width`), free energy, entropy and heat capacity are sums over a
+    mesh of `mesh`^3 wave vectors that avoids the origin.
+
+    `--output FILE.yaml` writes phonopy's file with the force constants, for `phonopy.load`.
+
+    Good values: a supercell of twice the potential's reach (10 angstrom and more); `mesh` 8 for
+    heat capacities to a percent, 20 for smooth densities of states. A primitive cell is fastest.
+
+    Units: THz, eV and eV/kelvin per cell. Limits: harmonic; no polar splitting at the origin
+    (charges' long range is that of the supercell); masses are the sample's or the elements'.
+
+    Sources: K. Parlinski et al., Phys. Rev. Lett. 78, 4063 (1997); A. Togo, I. Tanaka, Scr. Mater.
+    108, 1 (2015); M. T. Dove, Introduction to Lattice Dynamics (1993).
+
+    Raises:
+        InputError: potential `none` without a closure, an odd mesh.
+    """
+
+    part: ClassVar[str] = "crystals/phonons"
+    summary: ClassVar[str] = "phonon bands, density of states, harmonic thermodynamics"
+    settings_spec: ClassVar[tuple[Setting, ...]] = (
+        *classical.SETTINGS,
+        *RELAX,
+        REPEAT,
+        MESH,
+        HOTTEST,
+        TEMPERATURES,
+        Setting("band_points", 121, summary="wave vectors of the path"),
+        Setting("dos_points", 201, summary="frequencies of the density of states"),
+        Setting("dos_width", 0.1, unit="THz", summary="Gaussian of each phonon"),
+    )
+    observables: ClassVar[tuple[Quantity, ...]] = (
+        ENERGY,
+        quantities.VOLUME,
+        quantities.PHONON_FREQUENCIES,
+        quantities.BAND_DISTANCE,
+        quantities.PHONON_DOS,
+        quantities.DOS_FREQUENCY,
+        quantities.GRID_TEMPERATURE,
+        quantities.HELMHOLTZ_ENERGY,
+        quantities.VIBRATIONAL_ENTROPY,
+        quantities.HEAT_CAPACITY,
+    )
+    citations: ClassVar[tuple[str, ...]] = (
+        *classical.CITATIONS,
+        "doi:10.1103/PhysRevLett.78.4063",
+        "doi:10.1016/j.scriptamat.2015.07.021",
+    )
+    writes_to: ClassVar[tuple[str, ...] | None] = (*Answering.writes_to, ".yaml")  # type: ignore[misc]
+
+    repeat: int
+    mesh: int
+    hottest: float
+    temperatures: int
+    band_points: int
+    dos_points: int
+    dos_width: float
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        check_grid(self.part, self.repeat, self.mesh, self.hottest, self.temperatures)
+        if min(self.band_points, self.dos_points) < 2 or not self.dos_width > 0:
+            raise InputError(
+                f"{self.part}: band_points and dos_points must be 2 or more, dos_width above 0 THz"
+            )
+
+    @classmethod
+    def conformance_case(cls, **values: Any) -> tuple[Phonons, LatticeState]:
+        """Two atoms of silicon, relaxed, alone in their supercell."""
+        small = {"repeat": 1, "mesh": 2, "temperatures": 2, "band_points": 4, "dos_points": 5}
+        chosen = {"potential": "stillinger-weber", "dos_width": 3.0, **small, **values}
+        simulator = cls(**chosen).requires_grad_(False)
+        return simulator, simulator(simulator.state(diamond(14, 5.431, primitive=True)))
+
+    def constants(self, state: Cells) -> Tensor:
+        """(n, M, 3, 3) eV/angstrom^2 of the cell's n atoms with all M of the supercell."""
+        lattice = supercell(state, (self.repeat,) * 3)
+        with torch.set_grad_enabled(self._differentiable(state)):
+            return force_constants(self.energy, lattice, len(state.positions))
+
+    def frequencies(self, state: Cells, points: Tensor, constants: Tensor | None = None) -> Tensor:
+        """(Q, 3 n) THz at wave vectors (Q, 3) in units of the cell's reciprocal vectors."""
+        constants = self.constants(state) if constants is None else constants
+        lattice = supercell(state, (self.repeat,) * 3)
+        masses = masses_of(state.samples)[:, 0].to(constants)
+        return frequencies(dynamical_matrices(constants, lattice, masses, points))
+
+    def observe(self, state: Cells) -> dict[str, Tensor]:
+        """Bands (Q, 3 n) THz, density of states (F,) 1/THz, thermal properties (T,) per cell."""
+        constants = self.constants(state)
+        points, distance = band_path(state, self.band_points)
+        bands = self.frequencies(state, points, constants)
+        seen = self.frequencies(state, mesh(self.mesh), constants)
+        grid = torch.linspace(0, self.hottest, self.temperatures, dtype=torch.float64)
+        sums = thermal(seen, grid)
+        top, low = float(seen.detach().max()), min(0.0, float(seen.detach().min()))
+        margin = 3 * self.dos_width
+        places = torch.linspace(low - margin, top + margin, self.dos_points).to(seen)
+        return {
+            "energy": self.energy(state)[0],
+            "volume": state.volume()[0],
+            "phonon_frequencies": bands,
+            "band_distance": distance,
+            "phonon_dos": density_of_states(seen, places, self.dos_width),
+            "dos_frequency": places,
+            "grid_temperature": grid,
+            "helmholtz_energy": sums.free_energy,
+            "vibrational_entropy": sums.entropy,
+            "heat_capacity": sums.heat_capacity,
+        }
+
+    def run(self, state: LatticeState, steps: int, *, every: int | None = None) -> Trajectory:
+        """As `Answering.run`; says which phonons are imaginary."""
+        trajectory = super().run(state, steps, every=every)
+        lowest = float(trajectory.observables["phonon_frequencies"][-1].detach().min())
+        if lowest > UNSTABLE:
+            return trajectory
+        return _warned(
+            trajectory,
+            f"the crystal is not stable: a phonon of {-lowest:.2f}i THz; sums over phonons leave "
+            "imaginary ones out",
+        )
+
+    def plot(self, trajectory: Trajectory, path: Path) -> None:
+        """Bands with the names of points, density of states, heat capacity and free energy."""
+        state = trajectory.states[-1]
+        marks = band_marks(state, self.band_points)
+        seen = {k: v[-1].detach().cpu() for k, v in trajectory.observables.items()}
+        plot_phonons(seen, marks, len(state.positions), path)
+
+    def write(self, trajectory: Trajectory, path: Path) -> None:
+        """The relaxed cell, or with `.yaml` phonopy's file of the cell and its force constants."""
+        if path.suffix.lower() != ".yaml":
+            super().write(trajectory, path)
+            return
+        state = trajectory.states[-1]
+        with torch.no_grad():
+            constants = self.constants(state).cpu().double().numpy()
+        masses = masses_of(state.samples)[:, 0].numpy()
+        write_phonopy(path, to_phonopy(state, (self.repeat,) * 3, constants, masses))
+
+
+def check_grid(part: str, repeat: int, size: int, hottest: float, temperatures: int) -> None:
+    """Refuses settings of supercell, mesh and temperatures (kelvin) that make no sums.
+
+    Raises:
+        InputError: which, and what to take.
+    """
+    if repeat < 1 or size < 2 or size % 2:
+        raise InputError(f"{part}: repeat={repeat}, mesh={size}: at least 1, and even from 2 on")
+    if not hottest > 0 or temperatures < 2:
+        raise InputError(
+            f"{part}: hottest={hottest} kelvin, temperatures={temperatures}: above 0, 2 or more"
+        )
+
+
+def _warned(trajectory: Trajectory, text: str) -> Trajectory:
+    return dataclasses.replace(trajectory, warnings=(*trajectory.warnings, text))
+
+
+def _path(state: Cells, points: int) -> Any:
+    from ase.cell import Cell
+
+    return Cell(state.cell[0].detach().cpu().double().numpy()).bandpath(npoints=points, eps=1e-3)
+
+
+def band_path(state: Cells, points: int) -> tuple[Tensor, Tensor]:
+    """Wave vectors (Q, 3) in reciprocal vectors, and the way along them, (Q,) 1/angstrom.
+
+    The path of ase for the cell's lattice: W. Setyawan, S. Curtarolo, Comput. Mater. Sci. 49, 299
+    (2010). Lengths leave out 2 pi.
+    """
+    path = _path(state, points)
+    distance = torch.from_numpy(path.get_linear_kpoint_axis()[0]).to(state.cell)
+    return torch.from_numpy(path.kpts).to(state.cell), distance / (2 * torch.pi)
+
+
+def band_marks(state: Cells, points: int) -> list[tuple[float, str]]:
+    """Where on the way (1/angstrom) points with names are."""
+    _, places, names = _path(state, points).get_linear_kpoint_axis()
+    return [(float(p) / (2 * torch.pi), n) for p, n in zip(places, names, strict=True)]
