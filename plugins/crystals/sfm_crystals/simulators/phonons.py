@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -139,9 +140,8 @@ class Phonons(Answering):
         seen = self.frequencies(state, mesh(self.mesh), constants)
         grid = torch.linspace(0, self.hottest, self.temperatures, dtype=torch.float64)
         sums = thermal(seen, grid)
-        top, low = float(seen.detach().max()), min(0.0, float(seen.detach().min()))
-        margin = 3 * self.dos_width
-        places = torch.linspace(low - margin, top + margin, self.dos_points).to(seen)
+        low, top = seen.min().clamp(max=0.0) - 3 * self.dos_width, seen.max() + 3 * self.dos_width
+        places = low + (top - low) * torch.linspace(0, 1, self.dos_points).to(seen)
         return {
             "energy": self.energy(state)[0],
             "volume": state.volume()[0],
@@ -217,8 +217,11 @@ def band_path(state: Cells, points: int) -> tuple[Tensor, Tensor]:
     (2010). Lengths leave out 2 pi.
     """
     path = _path(state, points)
-    distance = torch.from_numpy(path.get_linear_kpoint_axis()[0]).to(state.cell)
-    return torch.from_numpy(path.kpts).to(state.cell), distance / (2 * torch.pi)
+    vectors = torch.from_numpy(path.kpts).to(state.cell)
+    goes_on = torch.from_numpy(np.diff(path.get_linear_kpoint_axis()[0]) > 0)  # no jump
+    steps = (vectors[1:] - vectors[:-1]) @ torch.linalg.inv(state.cell[0]).mT
+    lengths = torch.where(goes_on, torch.where(goes_on, steps.square().sum(1), 1.0).sqrt(), 0.0)
+    return vectors, torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
 
 
 def band_marks(state: Cells, points: int) -> list[tuple[float, str]]:

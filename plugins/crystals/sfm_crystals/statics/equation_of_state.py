@@ -49,21 +49,25 @@ def fit(volume: Tensor, energy: Tensor) -> EquationOfState:
         raise InputError(f"equation of state: {len(volume)} points, needs at least 4")
     scale = volume.detach().mean() ** (2 / 3)
     x = scale * volume ** (-2 / 3)
-    powers = torch.stack([x**k for k in range(4)], dim=1)
+    width = (x.detach() - 1).abs().max()
+    t = (x - 1) / width  # about -1 to 1, where powers are well conditioned
     middle = energy.detach().mean()  # what is fitted is small beside it
-    c = torch.linalg.lstsq(powers, (energy - middle).unsqueeze(1)).solution.squeeze(1)
-    root = c[2] ** 2 - 3 * c[1] * c[3]
-    # minimum of E(x): c1 + 2 c2 x + 3 c3 x^2 = 0 with positive curvature
-    x0 = -c[1] / (c[2] + root.clamp(min=0).sqrt())
-    low, high = x.detach().min(), x.detach().max()
-    if not bool(root > 0) or not bool((low <= x0) & (x0 <= high)):
+    powers = torch.stack([t**k for k in range(4)], dim=1)
+    d = torch.linalg.lstsq(powers, (energy - middle).unsqueeze(1)).solution.squeeze(1)
+    root = d[2] ** 2 - 3 * d[1] * d[3]
+    # minimum of E(t): d1 + 2 d2 t + 3 d3 t^2 = 0 with positive curvature
+    t0 = -d[1] / (d[2] + root.clamp(min=0).sqrt())
+    low, high = t.detach().min(), t.detach().max()
+    if not bool(root > 0) or not bool((low <= t0) & (t0 <= high)):
         raise InputError("equation of state: E(V) has no minimum inside the volumes given")
+    x0 = 1 + width * t0
     v0 = (scale / x0) ** 1.5
-    curvature = 2 * c[2] + 6 * c[3] * x0  # d2E/dx2
+    curvature = (2 * d[2] + 6 * d[3] * t0) / width**2  # d2E/dx2
     # with x ~ V^(-2/3) and dE/dx = 0: V d2E/dV2 = (4/9) x^2 E'' / V
     b0 = 4 / 9 * x0**2 * curvature / v0
-    derivative = 4 + 4 / 3 * c[3] * 3 * x0 / curvature
-    c = torch.cat([c[:1] + middle, c[1:]])
-    energy0 = c[0] + c[1] * x0 + c[2] * x0**2 + c[3] * x0**3
+    derivative = 4 + 4 * d[3] / width**3 * x0 / curvature
+    energy0 = middle + d[0] + d[1] * t0 + d[2] * t0**2 + d[3] * t0**3
+    e = [d[k] / width**k for k in range(4)]  # of (x - 1)^k
+    c = [middle + e[0] - e[1] + e[2] - e[3], e[1] - 2 * e[2] + 3 * e[3], e[2] - 3 * e[3], e[3]]
     coefficients = torch.stack([c[k] * scale**k for k in range(4)])
     return EquationOfState(v0, energy0, b0 * GPA, derivative, coefficients)

@@ -32,7 +32,6 @@ class Lattice:
             vectors of the given cell; all that are equally near.
         first, second: (P,) which atoms these are, of n and of n copies.
         weight: (P,) one over how many are equally near.
-        copies: of the cell.
     """
 
     cells: Cells
@@ -40,7 +39,6 @@ class Lattice:
     first: Tensor
     second: Tensor
     weight: Tensor
-    copies: int
 
 
 def supercell(cells: Cells, repeats: tuple[int, int, int]) -> Lattice:
@@ -65,13 +63,12 @@ def supercell(cells: Cells, repeats: tuple[int, int, int]) -> Lattice:
     vectors, first, second, weight = _nearest(
         inside, steps, np.array(repeats), box.detach().cpu().double().numpy()
     )
-    tensors = (torch.from_numpy(a).to(x.device) for a in (first, second))
     return Lattice(
-        large,
-        torch.from_numpy(vectors).to(x),
-        *tensors,
-        torch.from_numpy(weight).to(x),
-        count,
+        cells=large,
+        vectors=torch.from_numpy(vectors).to(x),
+        first=torch.from_numpy(first).to(x.device),
+        second=torch.from_numpy(second).to(x.device),
+        weight=torch.from_numpy(weight).to(x),
     )
 
 
