@@ -43,11 +43,6 @@ def report(work: str, done: int, total: int | None = None, note: str = "") -> No
         listener(Progress(work, done, total, note))
 
 
-def heard() -> bool:
-    """Whether anybody listens: what is costly to say need not be worked out for nobody."""
-    return _listener.get() is not None
-
-
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
     """Have `listener` called with each `Progress` of the work inside the block."""

@@ -231,17 +231,7 @@ def fit(
         trainer = make_trainer(
             settings, callbacks, make_loggers(settings.loggers, run) if log else False, run
         )
-        try:
-            trainer.fit(
-                module,
-                datamodule=data,
-                ckpt_path=None if checkpoint is None else str(checkpoint),
-                weights_only=True,
-            )
-        except SystemExit:
-            raise KeyboardInterrupt from None
-        finally:
-            os.environ.pop("SFM_RUN_VERSION", None)
+        _run(trainer, module, data, checkpoint)
     if interrupt.asked and trainer.global_step < settings.steps:
         raise KeyboardInterrupt
     if keep and keep.weights:
@@ -255,6 +245,18 @@ def fit(
         device=_device_name(model.device),
         is_main=trainer.is_global_zero,
     )
+
+
+def _run(
+    trainer: pl.Trainer, module: TrainingModule, data: MixedData, checkpoint: Path | None
+) -> None:
+    path = None if checkpoint is None else str(checkpoint)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        os.environ.pop("SFM_RUN_VERSION", None)
 
 
 def _device_name(device: torch.device) -> str:

@@ -11,7 +11,7 @@ import torch
 
 from sfm.cli import main
 from sfm.cli.progress import ProgressLines
-from sfm.progress import heard, listening, report
+from sfm.progress import listening, report
 from sfm.quantity import Quantity
 from sfm.simulate import Setting, Simulator
 
@@ -109,12 +109,10 @@ def test_no_answer_is_a_failure_unless_so_many_steps_were_asked_for(roots, capsy
 
 def test_progress_is_free_where_nobody_listens():
     report("work", 1, 2)
-    assert not heard()
     seen = []
     with listening(seen.append):
-        assert heard()
         report("work", 1, 2, note="halfway")
-    assert not heard()
+    report("work", 2, 2)
     assert [(p.work, p.done, p.total, p.note) for p in seen] == [("work", 1, 2, "halfway")]
 
 

@@ -59,13 +59,6 @@ class ExponentialLDA(nn.Module):
         return self.exchange(density) + self.correlation(density)
 
 
-class NoExchangeCorrelation(nn.Module):
-    """Zero: electrons that only feel each other's mean field."""
-
-    def forward(self, density: Tensor, dx: float) -> Tensor:
-        return torch.zeros_like(density)
-
-
 class HartreeSelfInteraction(nn.Module):
     """Minus half the Hartree energy: exact exchange of two electrons in one orbital.
 

@@ -26,7 +26,6 @@ from sfm.nn.harmonics import spherical_harmonics
 SHELLS = (0.0, 0.6, 1.2, 1.8, 2.4)  # d_k: 0, 0.8, 1.6, 3.0 and 5.5 bohr
 WIDTH = 0.5
 LENGTH = 0.5  # bohr
-HARMONICS = 9
 
 
 def shells(square: Tensor) -> Tensor:

@@ -51,10 +51,6 @@ class Species:
     charge: int = 0
     spin: int = 0
 
-    @property
-    def is_atom(self) -> bool:
-        return len(self.symbols) == 1
-
 
 def species(name: str) -> Species:
     """The species of this name.

@@ -52,22 +52,16 @@ class BodyEnergy(nn.Module):
         dtype, device = self.model.dtype, self.model.device
         positions, system = positions.to(device, dtype), system.to(device)
         n = int(system[-1]) + 1
-        new = positions.new_zeros
         masses = torch.ones_like(positions[:, 0]) if masses is None else masses.to(positions)
-        edges = _pairs(positions.detach(), system, encoder.cutoff)
-        tokens = Tokens(
+        tokens = Tokens.points(
             positions=positions,
             types=types.to(device),
             scalars=mass_features(masses),
-            vectors=new(len(types), 3, 0),
-            tensors=new(len(types), 5, 0),
-            edges=edges,
-            shifts=new(edges.shape[1], 3),
+            edges=_pairs(positions.detach(), system, encoder.cutoff),
             system=system,
-            cell=new(n, 3, 3),
-            cutoff=positions.new_full((n,), encoder.cutoff),
-            context=torch.full((n,), self.context, dtype=torch.long, device=device),
-            conditions=new(n, 0),
+            n_systems=n,
+            cutoff=encoder.cutoff,
+            context=self.context,
         )
         self.guard.check(tokens, [{}] * n, ("energy",))
         values = self.model({self.part: tokens}, {self.part: ("energy",)})[self.part]

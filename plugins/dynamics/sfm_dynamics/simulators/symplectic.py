@@ -18,7 +18,6 @@ COMPOSITIONS: dict[str, tuple[float, ...]] = {
     "leapfrog": (1.0,),
     "yoshida4": (_W1, 1 - 2 * _W1, _W1),
 }
-ORDERS = {"leapfrog": 2, "yoshida4": 4}
 
 
 def step(

@@ -67,11 +67,6 @@ class StaggeredGrid:
     def length_y(self) -> float:
         return self.y.length
 
-    @property
-    def smallest_spacing(self) -> tuple[float, float]:
-        """(dy, dx) of the thinnest cells."""
-        return float(self.y.metrics().widths.min()), float(self.x.metrics().widths.min())
-
     def u_points(self, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(x, y) where u is."""
         return _mesh(self.x.metrics(like).faces, self.y.metrics(like).centres)

@@ -107,7 +107,7 @@ class ExponentialStep:
         fields = term.kept(self._to_term(u))
         return stages * fields + states * state if fields else 0
 
-    def _linearise(  # noqa: C901
+    def _linearise(
         self, u: Tensor, n: int, wanted: Sequence[bool], tensors: Sequence[Tensor], end: bool
     ) -> tuple[Tensor, Adjoint]:
         """The step, or with no `end` anything, and its adjoint."""
@@ -126,34 +126,15 @@ class ExponentialStep:
 
         def evaluate(stage: Tensor, c: float, needed: bool) -> tuple[Tensor | None, Pull]:
             time = self.time + (n + c) * self.dt
-            value: Tensor | None
-            if self.term.linearise is not None:
-                if needed or self.term.pull is None:
-                    value, pull = self.term.linearise(self._to_term(stage), time, *given)
-                    value = self._from_term(value)
-                else:
-                    value, pull = None, self.term.pull(self._to_term(stage), time, *given)
-
-                def direct(grad: Tensor) -> Tensor:
-                    if held is not None:
-                        sums.append(grad)
-                    return self._from_term(pull(self._to_term(grad), rest[0]))
-
-                return (value if held is None or value is None else value + held), direct
-            value, pull = by_autograd(
-                lambda v, *t: self.term.function(v, time, *t),
-                self._in(stage),
-                given,
-                wanted[self.count :],
-            )
-            value = self._out(value)
+            value, pull = self._evaluate(stage, time, needed, given, wanted[self.count :])
 
             def back(grad: Tensor) -> Tensor:
                 if held is not None:
                     sums.append(grad)
-                return self._out(pull(self._in(grad), rest[0]))
+                gradient: Tensor = pull(grad, rest[0])
+                return gradient
 
-            return (value if held is None else value + held), back
+            return (value if held is None or value is None else value + held), back
 
         work = self._ready(u)
         if work is not None:
@@ -173,6 +154,28 @@ class ExponentialStep:
             return grad_u
 
         return after, whole
+
+    def _evaluate(
+        self,
+        stage: Tensor,
+        time: float,
+        needed: bool,
+        given: Sequence[Tensor],
+        wanted: Sequence[bool],
+    ) -> tuple[Tensor | None, Adjoint]:
+        """N at a stage, None where its adjoint is to be had without it, and its adjoint."""
+        if self.term.linearise is None:
+            value, pull = by_autograd(
+                lambda v, *t: self.term.function(v, time, *t), self._in(stage), given, wanted
+            )
+            return self._out(value), lambda grad, totals: self._out(pull(self._in(grad), totals))
+        after: Tensor | None = None
+        if needed or self.term.pull is None:
+            value, own_pull = self.term.linearise(self._to_term(stage), time, *given)
+            after = self._from_term(value)
+        else:
+            own_pull = self.term.pull(self._to_term(stage), time, *given)
+        return after, lambda grad, totals: self._from_term(own_pull(self._to_term(grad), totals))
 
     def _to_term(self, u: Tensor) -> Tensor:
         """u as the term's own kernels take it."""
