@@ -188,8 +188,8 @@ def fluids(out: Path, model: str) -> list[Row]:
             *closure, "--plot", f"{target}.png", "--output", f"{target}.npz",
         )  # fmt: skip
         with np.load(f"{target}.npz") as result:
-            found = result["vorticity"][-1].reshape(truth.shape)
-        correlation = np.corrcoef(found.ravel(), truth.ravel())[0, 1]
+            vorticity = result["vorticity"][-1].reshape(truth.shape)
+        correlation = np.corrcoef(vorticity.ravel(), truth.ravel())[0, 1]
         rows.append((name, correlation))
     (_, learned), (_, bare) = rows
     return [Row("simulate, fluids", "vorticity correlation with filtered DNS at t = 2",

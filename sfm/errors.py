@@ -85,8 +85,8 @@ def disk_fault(error: BaseException, place: str | os.PathLike[str] = "") -> SfmE
     if isinstance(error, SfmError):
         return None
     number = error.errno if isinstance(error, OSError) else None
-    if number is None and (found := _NUMBERED.search(str(error))):
-        number = int(found[1])
+    if number is None and (match := _NUMBERED.search(str(error))):
+        number = int(match[1])
     where = os.fspath(place) or getattr(error, "filename", None)
     if number in FULL:
         room = "" if number == errno.EIO else "; make room, or name another place"

@@ -119,32 +119,32 @@ def _discover(allowed: tuple[str, ...] | None, strict: bool) -> tuple[Found, ...
             # an editable install beside a build folder lists the same entry twice
             if _owner(entry) not in map(_owner, same):
                 same.append(entry)
-    found = []
+    rows = []
     for name, entries in sorted(by_name.items()):
         if len(entries) > 1:
             owners = " and ".join(
                 sorted(f"'{e.dist.name if e.dist else e.value}'" for e in entries)
             )
             error = f"two distributions, {owners}, both provide it; uninstall one"
-            found.append(Found(name, owners, "", error=error))
+            rows.append(Found(name, owners, "", error=error))
         else:
-            found.append(_load(entries[0]))
-    found = _without_conflicts(found)
-    broken = next((row for row in found if row.error), None)
+            rows.append(_load(entries[0]))
+    rows = _without_conflicts(rows)
+    broken = next((row for row in rows if row.error), None)
     if strict and broken:
         raise PluginError(_broken(broken))
-    return tuple(found)
+    return tuple(rows)
 
 
 def _owner(entry: EntryPoint) -> tuple[str, str]:
     return entry.value, entry.dist.name if entry.dist else ""
 
 
-def _without_conflicts(found: list[Found]) -> list[Found]:
+def _without_conflicts(rows: list[Found]) -> list[Found]:
     """A plugin that redefines another one's quantity is broken; first-party ones come first."""
     table = {quantity.name: ("the core", quantity) for quantity in CORE}
     checked: dict[str, Found] = {}
-    for row in sorted(found, key=lambda r: (r.name not in FIRST_PARTY, r.name)):
+    for row in sorted(rows, key=lambda r: (r.name not in FIRST_PARTY, r.name)):
         for quantity in row.plugin.quantities if row.plugin else ():
             owner, known = table.setdefault(quantity.name, (f"plugin '{row.name}'", quantity))
             if known != quantity:
@@ -156,7 +156,7 @@ def _without_conflicts(found: list[Found]) -> list[Found]:
                 row = Found(row.name, row.distribution, row.version, error=error)
                 break
         checked[row.name] = row
-    return [checked[row.name] for row in found]
+    return [checked[row.name] for row in rows]
 
 
 def _broken(row: Found) -> str:

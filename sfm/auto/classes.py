@@ -44,7 +44,7 @@ class AutoSFM:
         """
         from sfm.model import FoundationModel  # torch comes with the first model
 
-        own = {name: options.pop(name) for name in _OPTIONS if options.get(name) is not None}
+        known = {name: options.pop(name) for name in _OPTIONS if options.get(name) is not None}
         for name in (*_OPTIONS, "config", "adapter_kwargs", "trust_remote_code", "proxies"):
             options.pop(name, None)
         given = [name for name in options if not name.startswith("_")]
@@ -52,9 +52,9 @@ class AutoSFM:
             raise InputError(
                 f"AutoModel for sfm does not take {', '.join(given) or 'positional options'}"
             )
-        if "revision" in own:
-            own["revision"] = getattr(own["revision"], "resolved", own["revision"])
+        if "revision" in known:
+            known["revision"] = getattr(known["revision"], "resolved", known["revision"])
         if Path(name_or_path).is_dir():
-            own.pop("revision", None)
+            known.pop("revision", None)
             name_or_path = Path(name_or_path)
-        return FoundationModel.from_pretrained(name_or_path, **own)
+        return FoundationModel.from_pretrained(name_or_path, **known)

@@ -67,10 +67,10 @@ def show_all(arguments: argparse.Namespace) -> int:
     from sfm.cli.output import emit, emit_json, table
     from sfm.registry import parts
 
-    found = [(part.full_name, part.load()) for part in parts("datasets", domain=arguments.domain)]
+    specs = [(part.full_name, part.load()) for part in parts("datasets", domain=arguments.domain)]
     if arguments.json:
-        emit_json({"datasets": [spec_json(name, spec) for name, spec in found]})
-    elif not found:
+        emit_json({"datasets": [spec_json(name, spec) for name, spec in specs]})
+    elif not specs:
         emit("no datasets; `sfm plugin list` shows what is installed")
     else:
         table(
@@ -82,7 +82,7 @@ def show_all(arguments: argparse.Namespace) -> int:
                     ", ".join(spec.levels),
                     spec.summary,
                 )
-                for name, spec in found
+                for name, spec in specs
             ],
             ("dataset", "use", "here", "levels", "summary"),
         )

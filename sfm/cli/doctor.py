@@ -96,14 +96,14 @@ def _versions(to_do: list[str]) -> dict[str, str]:
 
     from sfm.version import __version__
 
-    found = {"sfm": __version__, "python": platform.python_version()}
+    versions = {"sfm": __version__, "python": platform.python_version()}
     for name in CORE:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "missing"
+            versions[name] = "missing"
             to_do.append(f"the core needs {name}: pip install sfm-hub")
-    return found
+    return versions
 
 
 def _device(to_do: list[str]) -> dict[str, Any]:
@@ -117,11 +117,11 @@ def _device(to_do: list[str]) -> dict[str, Any]:
     cores = os.cpu_count() or 1
     if torch.get_num_threads() > 1 and os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
         to_do.append("on a shared machine set OMP_WAIT_POLICY=PASSIVE: waiting threads spin")
-    found: dict[str, Any] = {"cores": cores, "torch threads": torch.get_num_threads()}
+    devices: dict[str, Any] = {"cores": cores, "torch threads": torch.get_num_threads()}
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    found["cuda"] = ", ".join(gpus) or "none"
-    found["mps"] = "yes" if torch.backends.mps.is_available() else "no"
-    return found
+    devices["cuda"] = ", ".join(gpus) or "none"
+    devices["mps"] = "yes" if torch.backends.mps.is_available() else "no"
+    return devices
 
 
 def _cache(to_do: list[str]) -> dict[str, str]:

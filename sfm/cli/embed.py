@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     model = FoundationModel.from_pretrained(arguments.model)
     told: list[str] = []
     with input_warnings(told), skipping(arguments) as skipped:
-        found = model.embed(
+        embeddings = model.embed(
             arguments.input,
             domain=arguments.domain,
             level=arguments.level,
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
             layers=arguments.layers,
             pooling=arguments.pool,
         )
-    systems = found if isinstance(found, list) else [found]
+    systems = embeddings if isinstance(embeddings, list) else [embeddings]
     if skipped.rows:
         told.append(skipped.summary())
     arrays = {

@@ -95,7 +95,7 @@ def _evaluate(
         note(f"evaluating on {data}")
         try:
             with input_warnings(warnings), skipping(arguments) as skipped:
-                found = evaluate(
+                outcome = evaluate(
                     model,
                     data,
                     split=arguments.split,
@@ -111,8 +111,8 @@ def _evaluate(
                 raise
             warnings.append(f"{data}: {error}")
             continue
-        metrics += found.metrics
-        points |= found.points
+        metrics += outcome.metrics
+        points |= outcome.points
     if not metrics:
         raise InputError("no installed dataset has labels that this model can say; give --data")
     return metrics, points, warnings
@@ -122,12 +122,12 @@ def _installed(model: Any) -> list[str]:
     """Datasets at hand whose quantities and levels the model was trained to say."""
     from sfm.registry import parts
 
-    found = []
+    names = []
     said = {(t.level, t.quantity) for t in model.targets()}
     for part in parts("datasets"):
         if part.domain not in model.domains:
             continue
         spec = part.load()
         if spec.built and any((v, q) in said for v in spec.levels for q in spec.quantities):
-            found.append(part.full_name)
-    return found
+            names.append(part.full_name)
+    return names

@@ -57,7 +57,7 @@ def emit(text: str = "") -> None:
 def emit_json(value: Any) -> None:
     """The one JSON object of `--json`; what is not finite becomes null."""
     text = json.dumps(_plain(value), indent=2, ensure_ascii=False)
-    emit(UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    emit(UNPRINTABLE.sub(lambda character: f"\\u{ord(character[0]):04x}", text))
 
 
 def note(text: str) -> None:

@@ -46,10 +46,10 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("-h", "--help", action=_Help, nargs=0, dest=argparse.SUPPRESS, help=text)
 
     def error(self, message: str) -> NoReturn:
-        found = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
-        if found:
-            choices = [word.strip(" '") for word in found[2].split(",")]
-            message += "." + did_you_mean(found[1], choices)
+        match = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if match:
+            choices = [word.strip(" '") for word in match[2].split(",")]
+            message += "." + did_you_mean(match[1], choices)
         raise InputError(f"{message.removesuffix('.')}; see `{self.prog} --help`")
 
     def words(self) -> list[str]:
@@ -132,10 +132,10 @@ def settings_apart(words: list[str]) -> list[str]:
     >>> settings_apart(["simulate", "--set", "a=1", "b=2", "--json"])
     ['simulate', '--set', 'a=1', '--set', 'b=2', '--json']
     """
-    found: list[str] = []
+    apart: list[str] = []
     for word in words:
-        follows = len(found) > 1 and found[-2] == "--set"
+        follows = len(apart) > 1 and apart[-2] == "--set"
         if follows and "=" in word and not word.startswith("-"):
-            found.append("--set")
-        found.append(word)
-    return found
+            apart.append("--set")
+        apart.append(word)
+    return apart

@@ -70,9 +70,9 @@ def show(arguments: argparse.Namespace) -> int:
             names = list(getattr(row.plugin, kind))
             if names:
                 emit(f"  {kind:<11} {', '.join(names)}")
-        own = [f"{q.name} [{q.unit}]" for q in row.plugin.quantities]
-        if own:
-            emit(f"  {'quantities':<11} {', '.join(own)}")
+        measured = [f"{q.name} [{q.unit}]" for q in row.plugin.quantities]
+        if measured:
+            emit(f"  {'quantities':<11} {', '.join(measured)}")
     return 0
 
 
@@ -80,21 +80,21 @@ def as_json(row: Found) -> dict[str, Any]:
     """A plugin, or why it is broken, as plain JSON."""
     from sfm.plugin import KINDS
 
-    found: dict[str, Any] = {
+    entry: dict[str, Any] = {
         "name": row.name,
         "distribution": row.distribution,
         "version": row.version,
         "error": row.error,
     }
     if row.plugin is not None:
-        found |= {"domain": row.plugin.domain, "summary": row.plugin.summary}
-        found |= {kind: dict(getattr(row.plugin, kind)) for kind in KINDS}
-        found["quantities"] = {
+        entry |= {"domain": row.plugin.domain, "summary": row.plugin.summary}
+        entry |= {kind: dict(getattr(row.plugin, kind)) for kind in KINDS}
+        entry["quantities"] = {
             q.name: {"unit": q.unit, "irreps": q.irreps, "per": q.per, "extensive": q.extensive}
             for q in row.plugin.quantities
         }
-        found["citations"] = list(row.plugin.citations)
-    return found
+        entry["citations"] = list(row.plugin.citations)
+    return entry
 
 
 def run_checks(arguments: argparse.Namespace) -> int:

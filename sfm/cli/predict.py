@@ -49,14 +49,14 @@ def run(arguments: argparse.Namespace) -> int:
     model = FoundationModel.from_pretrained(arguments.model)
     told: list[str] = []
     with input_warnings(told), skipping(arguments) as skipped:
-        found = model.predict(
+        answers = model.predict(
             arguments.input,
             domain=arguments.domain,
             level=arguments.level,
             quantities=arguments.quantity,
             extrapolate=arguments.extrapolate,
         )
-    predictions = found if isinstance(found, list) else [found]
+    predictions = answers if isinstance(answers, list) else [answers]
     if arguments.output:
         _write(arguments.output, predictions)
     systems = [_entry(p, arguments.output) for p in predictions]

@@ -111,8 +111,8 @@ def text_of(entry: Mapping[str, Any]) -> str:
         if array.ndim == 0:
             return str(value)
         return row(array) if array.size <= 9 else f"{array.min():.4g} ... {array.max():.4g}"
-    if "last" in entry and (found := row(entry["last"], " (last)")):
-        return found
+    if "last" in entry and (line := row(entry["last"], " (last)")):
+        return line
     s = entry["summary"]
     return f"{s['min']:.4g} ... {s['max']:.4g}"
 

@@ -35,9 +35,9 @@ def skipping(arguments: argparse.Namespace) -> Iterator[Skipped]:
     if limit is not None and limit < 0:
         raise InputError(f"--max-errors {limit}: give 0 or more")
     skipped = Skipped(limit)
-    wanted = arguments.skip_errors or limit is not None
+    collects = arguments.skip_errors or limit is not None
     try:
-        with collecting(skipped if wanted else None):
+        with collecting(skipped if collects else None):
             yield skipped
     except RowError as error:
         raise InputError(f"{error}; {HINT}") from None

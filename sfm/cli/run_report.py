@@ -48,13 +48,13 @@ def run_report(
 
 def _history(trajectory: Any) -> dict[str, Any]:
     """Iteration numbers and the small quantities at each; not what only the last iteration has."""
-    found = {"iteration": _entry(as_array(trajectory.times), trajectory.time_unit)}
+    history = {"iteration": _entry(as_array(trajectory.times), trajectory.time_unit)}
     for name, values in trajectory.observables.items():
         array = as_array(values)
         known = len(array) == 1 or np.isfinite(array[:-1].astype(float)).any()
         if known and array[0].size <= SMALL:
-            found[name] = _entry(array, trajectory.units[name])
-    return found
+            history[name] = _entry(array, trajectory.units[name])
+    return history
 
 
 def _entry(array: np.ndarray, unit: str) -> dict[str, Any]:

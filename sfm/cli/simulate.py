@@ -126,8 +126,8 @@ def _check_files(cls: Any, plot: Path | None, output: Path | None) -> None:
             ffmpeg(plot)
     if output is None or output.suffix.lower() == ".npz":
         return
-    own = cls.write is not Simulator.write
-    allowed = cls.writes_to if own else ARRAY_FILES
+    overridden = cls.write is not Simulator.write
+    allowed = cls.writes_to if overridden else ARRAY_FILES
     if allowed is not None and output.suffix.lower() not in allowed:
         others = ", ".join(a for a in allowed if a != ".npz")
         raise InputError(
@@ -196,8 +196,8 @@ def write_run(simulator: Any, trajectory: Any, path: Path) -> None:
     from sfm.cli.run_report import arrays
     from sfm.simulate.base import Simulator
 
-    own = type(simulator).write is not Simulator.write
-    if path.suffix.lower() == ".npz" or (path.suffix.lower() in ARRAY_FILES and not own):
+    overridden = type(simulator).write is not Simulator.write
+    if path.suffix.lower() == ".npz" or (path.suffix.lower() in ARRAY_FILES and not overridden):
         values, units = arrays(simulator, trajectory)
         write_arrays(path, {**values, **simulator.stating()}, units)
         return

@@ -48,9 +48,9 @@ class HeadSpec:
 
     @property
     def key(self) -> str:
-        own = f"{self.encoder}:{self.quantity}"
+        name = f"{self.encoder}:{self.quantity}"
         # a module's name has no dots
-        return own if self.level is None else f"{own}@{self.level}".replace(".", "\u00b7")
+        return name if self.level is None else f"{name}@{self.level}".replace(".", "\u00b7")
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,9 @@ class ModelConfig:
         Raises:
             InputError: there is none.
         """
-        for encoder, own in self.encoder_domains.items():
+        for encoder, its_domain in self.encoder_domains.items():
             said = {t.quantity for t in self.targets_of(encoder=encoder)}
-            if own == domain and (quantity is None or quantity in said):
+            if its_domain == domain and (quantity is None or quantity in said):
                 return encoder
         raise InputError(
             f"model '{self.name}' was not trained on {quantity or 'anything'} of domain "

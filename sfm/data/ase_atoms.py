@@ -87,7 +87,7 @@ def stored_labels(atoms: Atoms, names: Collection[str], name: str) -> dict[str, 
     """
     results = getattr(atoms.calc, "results", None) or {}
     shapes = {"energy": (), "dipole": (3,), "forces": (len(atoms), 3), "charges": (len(atoms),)}
-    found = {}
+    labels = {}
     for key in names:
         if results.get(key) is None:
             continue
@@ -97,15 +97,15 @@ def stored_labels(atoms: Atoms, names: Collection[str], name: str) -> dict[str, 
             raise InputError(f"{name}: {key}={results[key]} is not a number") from None
         if key == "stress":
             value = _symmetric(value)
-        wanted = (3, 3) if key == "stress" else shapes.get(key, value.shape)
-        if value.shape != wanted:
-            count = "one number" if wanted == () else f"shape {wanted}"
+        shape = (3, 3) if key == "stress" else shapes.get(key, value.shape)
+        if value.shape != shape:
+            count = "one number" if shape == () else f"shape {shape}"
             raise InputError(f"{name}: {key} has shape {value.shape}, not {count}")
         if not np.isfinite(value).all():
             where = tuple(int(i) + 1 for i in np.argwhere(~np.isfinite(np.atleast_1d(value)))[0])
             raise InputError(f"{name}: {key} holds a value that is not a finite number, at {where}")
-        found[key] = value
-    return found
+        labels[key] = value
+    return labels
 
 
 # of ASE and its readers, or without a meaning for a model
@@ -157,7 +157,7 @@ def extras(atoms: Atoms, used: Collection[str]) -> dict[str, np.ndarray]:
     if np.all(atoms.arrays.get("occupancy", 1) == 1):  # of a PDB file: every atom is there
         taken.add("occupancy")
     stated = {k: v for k, v in stated.items() if k not in taken}
-    found = {}
+    arrays = {}
     words = [str(key) for key, value in stated.items() if isinstance(value, str)]
     text = [key for key in words if meaning(key) is None and key.lower() not in _DESCRIBING]
     if text:
@@ -171,8 +171,8 @@ def extras(atoms: Atoms, used: Collection[str]) -> dict[str, np.ndarray]:
         except ValueError:  # rows of several lengths
             continue
         if array.dtype.kind in "fiu":
-            found[str(key)] = array
-    return found
+            arrays[str(key)] = array
+    return arrays
 
 
 def _symmetric(stress: np.ndarray) -> np.ndarray:
@@ -238,9 +238,9 @@ def _collinear(atoms: Atoms) -> np.ndarray | None:
 def _velocities(atoms: Atoms, name: str) -> np.ndarray | None:
     from ase import units
 
-    found = velocity_column(atoms)
-    if found is not None:
-        key, unit = found
+    column = velocity_column(atoms)
+    if column is not None:
+        key, unit = column
         value = np.asarray(atoms.arrays[key], dtype=np.float64)
         try:
             scale = factor(unit, "angstrom/fs")
@@ -271,9 +271,9 @@ def _fixed(atoms: Atoms, name: str) -> np.ndarray | None:
         elif isinstance(constraint, FixCartesian):
             fixed[constraint.index] |= constraint.mask
         elif isinstance(constraint, FixScaled):
-            own = np.zeros_like(fixed)
-            own[constraint.index] = constraint.mask
-            fixed |= along_axes(own, np.asarray(atoms.cell.array), name)
+            scaled = np.zeros_like(fixed)
+            scaled[constraint.index] = constraint.mask
+            fixed |= along_axes(scaled, np.asarray(atoms.cell.array), name)
         else:
             warnings.warn(
                 f"{name}: constraint {type(constraint).__name__} is not kept; only fixed atoms "

@@ -41,8 +41,8 @@ class Item:
     @property
     def nbytes(self) -> int:
         """Memory of all its tensors."""
-        own = [v for v in vars(self.tokens).values() if isinstance(v, Tensor)]
-        tensors = [*own, *self.tokens.extras.values(), *self.labels.values()]
+        stored = [v for v in vars(self.tokens).values() if isinstance(v, Tensor)]
+        tensors = [*stored, *self.tokens.extras.values(), *self.labels.values()]
         return sum(t.numel() * t.element_size() for t in tensors) + 2048
 
 
@@ -97,8 +97,8 @@ class Batch:
         return Batch(
             tokens={k: t.to(device) for k, t in self.tokens.items()},
             labels={
-                k: {q: Labels(v.values.to(device), v.mask.to(device)) for q, v in own.items()}
-                for k, own in self.labels.items()
+                k: {q: Labels(v.values.to(device), v.mask.to(device)) for q, v in named.items()}
+                for k, named in self.labels.items()
             },
             tasks={k: t.to(device) for k, t in self.tasks.items()},
             state=self.state,
@@ -156,11 +156,11 @@ def collate(
         by_encoder.setdefault(item.encoder, []).append(item)
     tokens, labels, tasks = {}, {}, {}
     for encoder in sorted(by_encoder):
-        own = sorted(by_encoder[encoder], key=lambda item: int(item.tokens.context[0]))
-        tokens[encoder] = Tokens.cat([item.tokens for item in own])
-        tasks[encoder] = torch.tensor([item.task for item in own])
-        names = sorted({name for item in own for name in item.labels})
-        labels[encoder] = {name: _joined(own, quantities[name]) for name in names}
+        members = sorted(by_encoder[encoder], key=lambda item: int(item.tokens.context[0]))
+        tokens[encoder] = Tokens.cat([item.tokens for item in members])
+        tasks[encoder] = torch.tensor([item.task for item in members])
+        names = sorted({name for item in members for name in item.labels})
+        labels[encoder] = {name: _joined(members, quantities[name]) for name in names}
     return Batch(tokens, labels, tasks, dict(state or {}))
 
 

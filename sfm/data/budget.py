@@ -50,11 +50,11 @@ def filled(
     chunk: list[T] = []
     budget = Budget(tokens, edges)
     for item in items:
-        own = cost(item)
-        if chunk and not budget.fits(own):
+        size = cost(item)
+        if chunk and not budget.fits(size):
             yield chunk
             chunk, budget = [], Budget(tokens, edges)
         chunk.append(item)
-        budget.take(own)
+        budget.take(size)
     if chunk:
         yield chunk

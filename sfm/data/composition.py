@@ -55,12 +55,12 @@ def wrong_energy_unit(
     counts = np.stack([np.bincount(s.types, minlength=119) for s in have])[keep]
     energies, n = energies[keep], counts.sum(1)
     present = counts.any(0)
-    found = ""
+    guess = ""
     for name, table in {ALL_ELECTRONS: all_electron_reference(), **(references or {})}.items():
-        own = table[present]
-        if not np.isfinite(own).all():
+        of_elements = table[present]
+        if not np.isfinite(of_elements).all():
             continue
-        expected = counts[:, present] @ own
+        expected = counts[:, present] @ of_elements
         if np.median(np.abs(expected) / n) < SMALLEST:
             continue
         for unit, scale in {"eV": 1.0, **candidates("eV")}.items():
@@ -69,8 +69,8 @@ def wrong_energy_unit(
                 continue
             if unit == "eV":
                 return ""
-            found = found or (
+            guess = guess or (
                 f"energies are {1 / scale:.4g} times {name} (within {100 * off:.1g} %), "
                 f"{as_if('energy', unit, 'eV')}"
             )
-    return found
+    return guess

@@ -81,10 +81,10 @@ def read_conditions(
         InputError: no whole number, an impossible charge or spin, or two statements that differ.
     """
     _say_misspelt(stated, name)
-    found: dict[str, float] = {}
+    conditions: dict[str, float] = {}
     charge = _agreed(_charges(stated, charges, name), "charge", name)
     if charge is not None:
-        found["charge"] = float(charge)
+        conditions["charge"] = float(charge)
     electrons = int(np.sum(types)) - (charge or 0)
     if electrons < 0:
         raise InputError(
@@ -93,8 +93,8 @@ def read_conditions(
         )
     spin = _agreed(_spins(stated, moments, electrons, charge, name), "unpaired electrons", name)
     if spin is not None:
-        found["spin"] = float(spin)
-    return found
+        conditions["spin"] = float(spin)
+    return conditions
 
 
 def length_factor(stated: Mapping[str, Any], name: str) -> float:
@@ -165,10 +165,10 @@ def bare(key: str) -> str:
 
 
 def _charges(stated: Mapping[str, Any], charges: np.ndarray | None, name: str) -> dict[str, int]:
-    found = {}
+    statements = {}
     for key, value in stated.items():
         if meaning(key) == "charge":
-            found[f"{key}={_shown(value)}"] = _whole(key, value, name)
+            statements[f"{key}={_shown(value)}"] = _whole(key, value, name)
     if charges is not None and np.any(charges):
         total = float(np.sum(charges))
         if not math.isfinite(total) or abs(total - round(total)) > 1e-3:
@@ -176,8 +176,8 @@ def _charges(stated: Mapping[str, Any], charges: np.ndarray | None, name: str) -
                 f"{name}: the initial charges of its atoms sum to {total:g}, which is no whole "
                 "number; state charge=..."
             )
-        found[f"initial charges that sum to {round(total)}"] = round(total)
-    return found
+        statements[f"initial charges that sum to {round(total)}"] = round(total)
+    return statements
 
 
 def _spins(
@@ -187,7 +187,7 @@ def _spins(
     charge: int | None,
     name: str,
 ) -> dict[str, int]:
-    found = {}
+    statements = {}
     for key, value in stated.items():
         kind, said = _KINDS.get(bare(key)), f"{key}={_shown(value)}"
         if kind not in _SPINS:
@@ -200,7 +200,7 @@ def _spins(
             readings[number] = "unpaired electrons"
         if kind in ("multiplicity", "spin"):
             readings[number - 1] = "a multiplicity"
-        found[said] = _possible(readings, said, electrons, charge, name)
+        statements[said] = _possible(readings, said, electrons, charge, name)
     if moments is not None and np.any(moments):
         total = abs(float(np.sum(moments)))
         if not math.isfinite(total) or abs(total - round(total)) > MOMENT_ERROR:
@@ -210,8 +210,8 @@ def _spins(
             )
         said = f"initial magnetic moments that sum to {round(total)}"
         readings = {round(total): "unpaired electrons"}
-        found[said] = _possible(readings, said, electrons, charge, name)
-    return found
+        statements[said] = _possible(readings, said, electrons, charge, name)
+    return statements
 
 
 def _possible(
@@ -235,11 +235,11 @@ def _possible(
     )
 
 
-def _agreed(found: Mapping[str, int], what: str, name: str) -> int | None:
-    if len(set(found.values())) > 1:
-        said = ", ".join(f"{key} ({what} {value})" for key, value in found.items())
+def _agreed(statements: Mapping[str, int], what: str, name: str) -> int | None:
+    if len(set(statements.values())) > 1:
+        said = ", ".join(f"{key} ({what} {value})" for key, value in statements.items())
         raise InputError(f"{name}: {said} contradict each other")
-    return next(iter(found.values()), None)
+    return next(iter(statements.values()), None)
 
 
 def _whole(key: str, value: Any, name: str, error: float = 0.0) -> int:

@@ -45,11 +45,11 @@ class _Work:
 
 def consistency(samples: Sequence[Sample]) -> list[tuple[str, str]]:
     """(quantity, what is wrong) for forces and stress that do not fit the energies."""
-    found = _against_energies(samples)
+    faults = _against_energies(samples)
     shear = _shear_against_forces(samples)
     if shear is None:
-        return found
-    return [f for f in found if f[0] != "stress"] + ([("stress", shear)] if shear else [])
+        return faults
+    return [f for f in faults if f[0] != "stress"] + ([("stress", shear)] if shear else [])
 
 
 def _against_energies(samples: Sequence[Sample]) -> list[tuple[str, str]]:

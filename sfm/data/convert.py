@@ -194,21 +194,21 @@ def write_npz(path: Path, items: Sequence[Item]) -> None:
     """One compressed file with every array of every sample as `number/name`."""
     heads, arrays = [], {}
     for number, item in enumerate(items):
-        own: dict[str, Any] = {
+        named: dict[str, Any] = {
             "positions": item.sample.positions,
             "types": item.sample.types,
             "pbc": item.sample.pbc,
         }
         if item.sample.cell is not None:
-            own["cell"] = item.sample.cell
+            named["cell"] = item.sample.cell
         for name in PER_ATOM:
             if getattr(item.sample, name) is not None:
-                own[name] = getattr(item.sample, name)
-        own |= {f"fields/{k}": v for k, v in item.sample.fields.items()}
-        own |= {f"extras/{k}": v for k, v in item.sample.extras.items()}
-        own |= {f"labels/{k}": v for k, v in item.sample.labels.items()}
-        heads.append({**_head(item.sample, item.split), "arrays": list(own)})
-        arrays.update({f"{number}/{k}": v for k, v in own.items()})
+                named[name] = getattr(item.sample, name)
+        named |= {f"fields/{k}": v for k, v in item.sample.fields.items()}
+        named |= {f"extras/{k}": v for k, v in item.sample.extras.items()}
+        named |= {f"labels/{k}": v for k, v in item.sample.labels.items()}
+        heads.append({**_head(item.sample, item.split), "arrays": list(named)})
+        arrays.update({f"{number}/{k}": v for k, v in named.items()})
     arrays[MARK] = np.array(json.dumps(heads))
     with atomic(path) as scratch:
         np.savez_compressed(scratch, **arrays)

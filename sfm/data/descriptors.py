@@ -41,9 +41,9 @@ def describe(part: str, sample: Sample) -> Mapping[str, float]:
 def row(sample: Sample, names: Mapping[str, Sequence[str]]) -> np.ndarray:
     """(K,) float64: the named descriptors of each part, one part after another; NaN if missing."""
     values: list[float] = []
-    for part, own in names.items():
-        found = describe(part, sample)
-        values += [float(found.get(name, np.nan)) for name in own]
+    for part, columns in names.items():
+        described = describe(part, sample)
+        values += [float(described.get(name, np.nan)) for name in columns]
     return np.where(np.isfinite(values), values, np.nan).astype(np.float64)
 
 

@@ -35,8 +35,8 @@ def version(path: Path) -> str | None:
     """Version of the format if sfm wrote the file, else None; 1 had everything in JSON."""
     with path.open(encoding="utf-8", errors="replace") as file:
         next(file, None)
-        found = re.search(rf"(?:^|\s){MARK}=(\S)", next(file, None) or "")
-    return None if found is None else "1" if found[1] == "'" else found[1]
+        mark = re.search(rf"(?:^|\s){MARK}=(\S)", next(file, None) or "")
+    return None if mark is None else "1" if mark[1] == "'" else mark[1]
 
 
 # ------------------------------------------------------------------ writing
@@ -95,23 +95,23 @@ def _frame(sample: Sample, split: str | None) -> str:
 
 def _columns(sample: Sample) -> dict[str, tuple[str, np.ndarray]]:
     """Kind (`R`, `I`, `L`) and (n, width) values of each column besides element and position."""
-    found: dict[str, tuple[str, np.ndarray]] = {}
+    columns: dict[str, tuple[str, np.ndarray]] = {}
     n = len(sample.types)
     if sample.masses is not None:
-        found["masses"] = ("R", sample.masses[:, None])
+        columns["masses"] = ("R", sample.masses[:, None])
     if sample.fixed is not None:
         whole = (sample.fixed == sample.fixed[:, :1]).all()
-        found["move_mask"] = ("L", ~sample.fixed[:, :1] if whole else ~sample.fixed)
+        columns["move_mask"] = ("L", ~sample.fixed[:, :1] if whole else ~sample.fixed)
     if sample.velocities is not None:
-        found["momenta"] = ("R", sample.velocities * _momentum(sample))
+        columns["momenta"] = ("R", sample.velocities * _momentum(sample))
     for name, value in sample.labels.items():
         kind = value.dtype.kind
         if _on_tokens(name) and n > 0 and value.ndim in (1, 2) and len(value) == n:
             flat = value.reshape(n, -1)
             column = value.ndim == 1 or flat.shape[1] > 1
             if kind in "fi" and column and _COLUMN.fullmatch(name):
-                found[name] = ("R" if kind == "f" else "I", flat)
-    return found
+                columns[name] = ("R" if kind == "f" else "I", flat)
+    return columns
 
 
 def _on_tokens(name: str) -> bool:
@@ -230,7 +230,7 @@ def _sample(comment: str, rows: list[list[str]]) -> tuple[Sample, str | None]:
 
 
 def _read_columns(properties: str, rows: list[list[str]]) -> dict[str, np.ndarray]:
-    words, found, at = properties.split(":"), {}, 0
+    words, columns, at = properties.split(":"), {}, 0
     for name, kind, width in zip(words[::3], words[1::3], map(int, words[2::3]), strict=True):
         cells = [row[at : at + width] for row in rows]
         at += width
@@ -243,8 +243,8 @@ def _read_columns(properties: str, rows: list[list[str]]) -> dict[str, np.ndarra
             table = np.isin(table, ("T", "True"))
         else:
             table = table.astype(np.float64 if kind == "R" else np.int64)
-        found[{"charge": "charges"}.get(name, name)] = table[:, 0] if width == 1 else table
-    return found
+        columns[{"charge": "charges"}.get(name, name)] = table[:, 0] if width == 1 else table
+    return columns
 
 
 def _array(name: str, text: str) -> np.ndarray:

@@ -133,14 +133,14 @@ def recognised(extras: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str
 
     Only quantities that `labels` lacks.
     """
-    found: dict[str, str] = {}
+    keys: dict[str, str] = {}
     for key in extras:
         name = _SPELLINGS.get(key.lower(), key.lower())
         if name in ("energy", "forces", "stress") and name not in labels:
-            found.setdefault(name, key)
-    if "energy" not in labels and "energy" not in found and "free_energy" in extras:
-        found["energy"] = "free_energy"
-    return found
+            keys.setdefault(name, key)
+    if "energy" not in labels and "energy" not in keys and "free_energy" in extras:
+        keys["energy"] = "free_energy"
+    return keys
 
 
 def with_recognised(sample: Sample, names: Collection[str]) -> Sample:
@@ -186,11 +186,11 @@ def shaped(quantity: Quantity, key: str, value: Any, sample: Sample) -> np.ndarr
     tail = tails.get(quantity.irreps)
     if tail is None:
         return array
-    wanted = (len(sample.types), *tail) if quantity.per == "token" else tail
-    if array.size == int(np.prod(wanted)):
-        array = array.reshape(wanted)
-    if quantity.per != "grid" and array.shape != wanted:
-        count = "one number" if wanted == () else f"shape {wanted}"
+    shape = (len(sample.types), *tail) if quantity.per == "token" else tail
+    if array.size == int(np.prod(shape)):
+        array = array.reshape(shape)
+    if quantity.per != "grid" and array.shape != shape:
+        count = "one number" if shape == () else f"shape {shape}"
         raise InputError(
             f"{sample.id}: {key} has shape {array.shape}; '{quantity.name}' needs {count}"
         )
@@ -199,14 +199,14 @@ def shaped(quantity: Quantity, key: str, value: Any, sample: Sample) -> np.ndarr
 
 def flags_for(samples: Sequence[Sample]) -> list[str]:
     """`--key energy=REF_energy` for each key in the files that may be a label."""
-    found: dict[str, str] = {}
+    keys: dict[str, str] = {}
     labels = {k for s in samples for k in s.labels}
     for sample in samples:
         for key in sample.extras:
             name = _likely(key, sample)
             if name and name not in labels:
-                found.setdefault(name, key)
-    return [f"--key {name}={key}" for name, key in found.items()]
+                keys.setdefault(name, key)
+    return [f"--key {name}={key}" for name, key in keys.items()]
 
 
 # numbers that tell frames and rows apart
@@ -215,8 +215,8 @@ BOOKKEEPING = ("time", "step", "index", "id", "uid", "system", "frame")
 
 def not_used(samples: Sequence[Sample]) -> list[str]:
     """One line on the numbers that samples state and nothing has read; empty if there are none."""
-    found = {name: None for s in samples for name in s.extras}
-    names = [name for name in found if name.lower() not in BOOKKEEPING]
+    keys = {name: None for s in samples for name in s.extras}
+    names = [name for name in keys if name.lower() not in BOOKKEEPING]
     return [f"stated, but not used: {', '.join(names)}"] if names else []
 
 
@@ -268,15 +268,15 @@ def _factor(unit: str, to: str) -> float:
 
 
 def _pairs(texts: Iterable[str], flag: str, example: str) -> dict[str, str]:
-    found: dict[str, str] = {}
+    pairs: dict[str, str] = {}
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not (name and equals and value):
             raise InputError(f"{flag} '{text}': write it as {flag} energy={example}")
-        if name in found:
+        if name in pairs:
             raise InputError(f"{flag} {name}: given twice")
-        found[name] = value
-    return found
+        pairs[name] = value
+    return pairs
 
 
 def _quantities() -> Mapping[str, Quantity]:

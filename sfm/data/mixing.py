@@ -116,10 +116,10 @@ class Mixture:
         draws: list[Draw] = []
         budget = Budget(tokens, edges)
         while True:
-            own = cost(self.peek())
-            if len(draws) >= at_least and not budget.fits(own):
+            size = cost(self.peek())
+            if len(draws) >= at_least and not budget.fits(size):
                 return draws
-            budget.take(own)
+            budget.take(size)
             draws.append(self.take())
 
     def state_dict(self) -> dict[str, Any]:

@@ -48,8 +48,8 @@ def read_file(path: str | Path, *, domain: str | None = None) -> list[Sample]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     if path.suffix.lower() in (".xyz", ".extxyz") and extxyz.version(path) == extxyz.VERSION:
-        own = [sample for sample, _ in extxyz.read_extxyz(path)]
-        return own if domain is None else [s.replace(domain=domain) for s in own]
+        samples = [sample for sample, _ in extxyz.read_extxyz(path)]
+        return samples if domain is None else [s.replace(domain=domain) for s in samples]
     table = suffixes(domain)
     readers = _for(path, table)
     if not readers and domain is not None:
@@ -114,11 +114,11 @@ def _read_text(text: str) -> list[Sample]:
         if not part.name.startswith(TEXT):
             continue
         try:
-            found = part.load()(text)
+            read = part.load()(text)
         except WrongDomain as refusal:
             refusals.append(str(refusal))
             continue
-        return [found] if isinstance(found, Sample) else list(found)
+        return [read] if isinstance(read, Sample) else list(read)
     raise InputError("; ".join([f"{text[:200]}: no such file", *refusals]))
 
 

@@ -47,10 +47,10 @@ def fetch(package: str, version: str, sha256: str, *, options: tuple[str, ...] =
         if done.returncode or not files:
             last = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
             raise InputError(f"cannot download {package}=={version}: {last}")
-        found = _hash(files[0])
-        if not found.startswith(sha256):
+        digest = _hash(files[0])
+        if not digest.startswith(sha256):
             raise InputError(
-                f"{files[0].name}: its sha256 is {found[:16]}..., expected {sha256}...; "
+                f"{files[0].name}: its sha256 is {digest[:16]}..., expected {sha256}...; "
                 "the archive is damaged or another build: do not use it"
             )
         return files[0].replace(folder / files[0].name)

@@ -23,15 +23,15 @@ def candidates(unit: str) -> dict[str, float]:
     0.0062)."""
     from sfm.units import factor
 
-    found: dict[str, float] = {}
+    scales: dict[str, float] = {}
     for other in UNITS:
         try:
             scale = factor(other, unit)
         except InputError:
             continue
         if abs(math.log(scale)) > 1e-6:
-            found[other] = scale
-    return found
+            scales[other] = scale
+    return scales
 
 
 def explained_by(ratio: float, unit: str, tolerance: float) -> str | None:

@@ -200,9 +200,9 @@ def plain_comment(comment: str) -> str:
             if meaning(key):
                 raise InputError(f"{key}={value} is not a number; separate the keys by spaces")
         return _VOIGT.sub(_full, comment)
-    found = {k: v for k, v in _COLON.findall(text) if meaning(k)}
-    found = found or {k: v for k, v in _WORD.findall(text) if meaning(k) in ("charge", "spin")}
-    return _assignments(found) if found else comment
+    stated = {k: v for k, v in _COLON.findall(text) if meaning(k)}
+    stated = stated or {k: v for k, v in _WORD.findall(text) if meaning(k) in ("charge", "spin")}
+    return _assignments(stated) if stated else comment
 
 
 def _full(match: re.Match[str]) -> str:
@@ -245,8 +245,8 @@ def _row(text: str, columns: tuple[int, frozenset[int]] | None, atom: int, frame
         return text
     place, others = columns
     symbol = words[place]
-    if found := isotope(symbol):
-        words[place], frame.masses[atom] = found
+    if nuclide := isotope(symbol):
+        words[place], frame.masses[atom] = nuclide
     elif symbol.isdigit() and 0 < int(symbol) < len(SYMBOLS):
         words[place] = SYMBOLS[int(symbol)]
     for index, word in enumerate(words):

@@ -25,7 +25,7 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST:
             raise HubError(f"{path}: larger than {LARGEST} bytes, so it is not read")
-        found = parse(path.read_text(encoding="utf-8"))
+        values = parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise
     except RecursionError:
@@ -34,9 +34,9 @@ def read_object(path: Path) -> dict[str, Any]:
         raise HubError(
             f"{path}: damaged, not JSON ({str(error)[:200]}); download or save it again"
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(values, dict):
         raise HubError(f"{path}: damaged (not a JSON object)")
-    return found
+    return values
 
 
 def parse(text: str) -> Any:
@@ -50,12 +50,12 @@ def parse(text: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the key {twice[:80]!r} is given twice")
-    return found
+    return values
 
 
 def _constant(text: str) -> NoReturn:

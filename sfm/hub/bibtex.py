@@ -36,9 +36,9 @@ def references(citations: Iterable[str]) -> str:
 
 def entry(citation: str) -> tuple[str, str]:
     """Key and text of one BibTeX entry."""
-    found = _ENTRY.match(citation)
-    if found is not None:
-        return found[2], citation
+    match = _ENTRY.match(citation)
+    if match is not None:
+        return match[2], citation
     fields = {}
     doi = _DOI.search(citation)
     rest = citation

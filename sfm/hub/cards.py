@@ -137,13 +137,18 @@ def _coverage(config: Report) -> list[dict[str, Any]]:
     A quantity that has labels for fewer elements has a row of its own.
     """
     rows = []
-    for own in config.get("coverage") or ():
-        row = {k: own.get(k) for k in ("encoder", "level", "systems", "elements", "charges")}
-        row["unpaired electrons"] = own.get("spins")
+    for coverage in config.get("coverage") or ():
+        row = {k: coverage.get(k) for k in ("encoder", "level", "systems", "elements", "charges")}
+        row["unpaired electrons"] = coverage.get("spins")
         rows.append(row)
-        for quantity, elements in (own.get("narrower") or {}).items():
+        for quantity, elements in (coverage.get("narrower") or {}).items():
             rows.append(
-                {**row, "level": f"{own['level']}, {quantity}", "systems": "", "elements": elements}
+                {
+                    **row,
+                    "level": f"{coverage['level']}, {quantity}",
+                    "systems": "",
+                    "elements": elements,
+                }
             )
     return rows
 
@@ -226,7 +231,7 @@ def _snippet(report: Report) -> str:
     if report.get("use"):
         return str(report["use"])
     name = line(report.get("repo") or report["name"]).replace("`", "'")
-    own = name if "/" in name else "owner/name"  # transformers knows no bundled names
+    repository = name if "/" in name else "owner/name"  # transformers knows no bundled names
     return (
         "```python\n"
         "import sfm\n\n"
@@ -235,7 +240,7 @@ def _snippet(report: Report) -> str:
         "model.predict(atoms)  # {quantity: value} with units\n"
         "```\n\n"
         f"or `sfm predict {name} FILE`. With transformers: `import sfm`, then "
-        f"`transformers.AutoModel.from_pretrained({json.dumps(own, ensure_ascii=False)})`."
+        f"`transformers.AutoModel.from_pretrained({json.dumps(repository, ensure_ascii=False)})`."
     )
 
 

@@ -66,18 +66,18 @@ def list_models(
     Raises:
         HubError: `remote`, and the Hub refused or cannot be reached.
     """
-    wanted = set(tags)
+    asked = set(tags)
     rows = [_row(name, "bundled", path) for name, path in bundled(repo_type).items()]
     rows += _cached(repo_type, cache_dir)
     rows = [
         row
         for row in rows
         if (search or "").lower() in row.name.lower()
-        and wanted <= set(row.tags)
+        and asked <= set(row.tags)
         and author in (None, row.name.split("/")[0])
     ]
     if remote:
-        rows += _remote(repo_type, author, search, wanted, limit, token)
+        rows += _remote(repo_type, author, search, asked, limit, token)
     return rows
 
 
@@ -120,14 +120,14 @@ def _remote(
         get_session().head(constants.ENDPOINT)  # fail now, not after half a minute of retries
         api = HfApi(token=token, library_name="sfm")
         ask = api.list_models if repo_type == "model" else api.list_datasets
-        found = ask(
+        listed = ask(
             filter=["sfm", *sorted(tags)],
             author=author,
             search=search,
             sort="last_modified",
             limit=limit,
         )
-        return [_hub_row(info) for info in found]
+        return [_hub_row(info) for info in listed]
 
 
 def _hub_row(info: Any) -> Row:
@@ -169,16 +169,16 @@ def _card(path: Path) -> tuple[dict[str, Any], str]:
         return {}, ""
     with path.open(encoding="utf-8", errors="replace") as file:
         text = file.read(LARGEST_CARD)
-    found = re.match(r"---\r?\n(.*?)\r?\n---\r?\n", text, re.DOTALL)
+    match = re.match(r"---\r?\n(.*?)\r?\n---\r?\n", text, re.DOTALL)
     head: Any = {}
-    if found is not None:
+    if match is not None:
         from sfm.formats import yaml12
 
         try:
-            head = yaml12.read(found[1], str(path))
+            head = yaml12.read(match[1], str(path))
         except InputError:
             head = {}
-        text = text[found.end() :]
+        text = text[match.end() :]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     plain = [line for line in lines if not line.startswith(("#", "|", "```"))]
     return head if isinstance(head, dict) else {}, plain[0][:1000] if plain else ""

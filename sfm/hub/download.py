@@ -94,7 +94,7 @@ class Download:
         self, commit: str, listed: dict[str, Listed]
     ) -> tuple[list[str], list[str], dict[str, Listed]]:
         """Paths that are missing, paths that are damaged, and the listing with what was checked."""
-        missing, damaged, found = [], [], {}
+        missing, damaged, sound = [], [], {}
         for path, entry in listed.items():
             file = self.snapshot(commit) / path
             if not file.is_file():
@@ -107,11 +107,11 @@ class Download:
             ):
                 damaged.append(path)
             else:
-                found[path] = replace(entry, checked=stat.st_mtime_ns)
-        if found and found != listed:
+                sound[path] = replace(entry, checked=stat.st_mtime_ns)
+        if sound and sound != listed:
             with suppress(SfmError):  # a cache that cannot be written is checked every time
-                self.keep(commit, {**listed, **found})
-        return missing, damaged, {**listed, **found}
+                self.keep(commit, {**listed, **sound})
+        return missing, damaged, {**listed, **sound}
 
     # ------------------------------------------------------------------ the listing of a commit
 
@@ -159,9 +159,9 @@ class Download:
         missing, damaged, listed = self.check(commit, listed)
         for path in damaged:
             _forget(self.snapshot(commit) / path)
-        wanted = list(listed) if self.force else [*missing, *damaged]
-        if wanted:
-            self.download(commit, wanted)
+        lacking = list(listed) if self.force else [*missing, *damaged]
+        if lacking:
+            self.download(commit, lacking)
             self.keep(commit, listed)
             missing, damaged, listed = self.check(commit, listed)
             for path in damaged:
@@ -224,7 +224,7 @@ class Download:
             write_text(path, commit)
 
 
-def download(wanted: Download, *, local_files_only: bool = False) -> Path:
+def download(request: Download, *, local_files_only: bool = False) -> Path:
     """The snapshot: from the Hub, or without one from the cache.
 
     Where the Hub cannot be reached, or what it has cannot be stored, a whole cached copy is used,
@@ -236,16 +236,16 @@ def download(wanted: Download, *, local_files_only: bool = False) -> Path:
     from huggingface_hub.constants import is_offline_mode
 
     if local_files_only or is_offline_mode():
-        return wanted.cached()
+        return request.cached()
     try:
-        with hub_errors(wanted.repo_id, revision=wanted.revision, place=wanted.cache):
-            return wanted.fetch()
+        with hub_errors(request.repo_id, revision=request.revision, place=request.cache):
+            return request.fetch()
     except SfmError as error:
         refused = isinstance(error, HubError) and not isinstance(error, HubUnavailable)
-        if refused or wanted.force:
+        if refused or request.force:
             raise
         try:
-            folder = wanted.cached()
+            folder = request.cached()
         except SfmError:
             raise error from None
         text = f"{error}; the copy of commit {folder.name[:8]} in the cache is used"

@@ -42,7 +42,7 @@ def repo_files(folder: Path, repo_type: str = "model") -> list[Path]:
     Raises:
         HubError: a file that belongs there is a link out of the folder.
     """
-    found = []
+    files = []
     inside = [folder.resolve()]
     if inside[0].parent.name == "snapshots":  # of huggingface_hub's cache: its files are links
         inside.append(inside[0].parent.parent / "blobs")
@@ -59,8 +59,8 @@ def repo_files(folder: Path, repo_type: str = "model") -> list[Path]:
                 f"{path} is a link out of the folder, to {path.resolve()}: "
                 "put the file itself there, if it is to be published"
             )
-        found.append(path)
-    return found
+        files.append(path)
+    return files
 
 
 def is_plain_path(path: str) -> bool:

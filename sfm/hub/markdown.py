@@ -87,8 +87,8 @@ def section(title: str, body: str) -> str:
 
 def citation(citations: Any) -> str:
     """BibTeX of what is cited, in a block."""
-    found = references([citations] if isinstance(citations, str) else citations or ())
-    return fenced("bibtex", found) if found else ""
+    entries = references([citations] if isinstance(citations, str) else citations or ())
+    return fenced("bibtex", entries) if entries else ""
 
 
 def rows_of(report: Report, key: str) -> list[dict[str, Any]]:

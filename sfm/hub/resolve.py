@@ -91,17 +91,17 @@ def _local(folder: Path, revision: str | None) -> Location:
 
 
 def _remote(text: str, revision: str | None) -> Location:
-    found = _HUB_ID.fullmatch(text)
-    if found is None:
+    match = _HUB_ID.fullmatch(text)
+    if match is None:
         raise InputError(
             f"{text!r} is neither a folder nor a repository written owner/name[@revision]"
         )
-    for name in (found["revision"], revision):
+    for name in (match["revision"], revision):
         if name and not is_plain_path(name):
             raise InputError(f"{name!r} is not the name of a branch, tag or commit")
-    if found["revision"] and revision not in (None, found["revision"]):
+    if match["revision"] and revision not in (None, match["revision"]):
         raise InputError(f"two revisions were given: {text!r} and {str(revision)!r}")
-    return Location(repo_id=found["id"], revision=revision or found["revision"])
+    return Location(repo_id=match["id"], revision=revision or match["revision"])
 
 
 def resolve(
@@ -140,7 +140,7 @@ def resolve(
         from huggingface_hub.utils import validate_repo_id
 
         validate_repo_id(place.repo_id)
-        wanted = Download(
+        request = Download(
             place.repo_id,
             place.revision or "main",
             repo_type=repo_type,
@@ -148,7 +148,7 @@ def resolve(
             cache=Path(cache_dir or constants.HF_HUB_CACHE).expanduser(),
             force=force_download,
         )
-        snapshot = download(wanted, local_files_only=local_files_only)
+        snapshot = download(request, local_files_only=local_files_only)
         folder = snapshot / (subfolder or "")
         if not folder.is_dir():
             raise HubError(f"'{place.repo_id}' has no folder {subfolder!r}")

@@ -207,14 +207,14 @@ def _encoders(model: FoundationModel, level: str | None, domain: str | None) -> 
         model.level(encoder, level, "energy")
         return {domain: encoder}
     encoders, refusals = {}, []
-    for own in ("molecules", "crystals"):
+    for atomic in ("molecules", "crystals"):
         try:
-            encoder = model.encoder_for(own, "energy")
+            encoder = model.encoder_for(atomic, "energy")
             model.level(encoder, level, "energy")
         except InputError as error:
             refusals.append(str(error))
             continue
-        encoders[own] = encoder
+        encoders[atomic] = encoder
     if not encoders:
         raise InputError("; ".join(refusals))
     return encoders

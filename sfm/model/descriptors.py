@@ -48,11 +48,11 @@ def _row(
 ) -> Tensor:
     """(K,) float64: the named descriptors of each part, one part after another."""
     parts = []
-    for part, own in names.items():
+    for part, columns in names.items():
         if part == OWN:
-            parts.append(said(model, encoder, own, tokens)[0].cpu())
+            parts.append(said(model, encoder, columns, tokens)[0].cpu())
         else:
-            parts.append(torch.from_numpy(row(sample, {part: own})))
+            parts.append(torch.from_numpy(row(sample, {part: columns})))
     return torch.cat(parts)
 
 

@@ -129,7 +129,9 @@ class FoundationModel(Network):
         Raises:
             InputError: the model was not trained on this domain, or several levels fit.
         """
-        names = [name for name, own in self.config.encoder_domains.items() if own == domain]
+        names = [
+            name for name, its_domain in self.config.encoder_domains.items() if its_domain == domain
+        ]
         supplying = [n for n in names if type(self.encoder(n)).closure is not Encoder.closure]
         if not supplying:
             self.encoder_for(domain)

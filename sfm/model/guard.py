@@ -129,12 +129,12 @@ class Guard:
             )
         if self.coverage is not None:
             self._elements(tokens, results)
-            for own, stated in zip(results, conditions, strict=False):
-                own.extend(self._conditions(stated))
+            for findings, stated in zip(results, conditions, strict=False):
+                findings.extend(self._conditions(stated))
         self._distances(tokens, results)
         if self.coverage is None:
-            for own in results:
-                own.append(Finding("untold", UNTOLD, refused=False))
+            for findings in results:
+                findings.append(Finding("untold", UNTOLD, refused=False))
         return results
 
     def _elements(self, tokens: Tokens, results: list[list[Finding]]) -> None:
@@ -143,7 +143,9 @@ class Guard:
         narrower = self.coverage.narrower
         if not narrower and bool(known[tokens.types].all()):
             return
-        for own, types in zip(results, tokens.types.split(tokens.counts().tolist()), strict=True):
+        for findings, types in zip(
+            results, tokens.types.split(tokens.counts().tolist()), strict=True
+        ):
             symbols = [SYMBOLS[z] for z in types.unique().tolist()]
             for quantity, elements in ((None, self.coverage.elements), *narrower.items()):
                 new = [s for s in symbols if s not in elements]
@@ -155,7 +157,7 @@ class Guard:
                         f"{f' of {quantity}' if quantity else ''} at {self.level} "
                         f"({_few(elements)})"
                     )
-                    own.append(Finding(f"{quantity} {new}", text, quantity=quantity))
+                    findings.append(Finding(f"{quantity} {new}", text, quantity=quantity))
 
     def _conditions(self, stated: Mapping[str, float]) -> list[Finding]:
         assert self.coverage is not None
@@ -214,9 +216,9 @@ def _nearest(ratio: Tensor, system: Tensor, n: int) -> list[int]:
     chosen = torch.nonzero(ratio < 1).squeeze(1)
     best: dict[int, int] = {}
     for edge in chosen.tolist():
-        own = int(system[edge])
-        if own not in best or float(ratio[edge]) < float(ratio[best[own]]):
-            best[own] = edge
+        number = int(system[edge])
+        if number not in best or float(ratio[edge]) < float(ratio[best[number]]):
+            best[number] = edge
     return [best[k] for k in sorted(best)]
 
 

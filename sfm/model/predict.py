@@ -100,11 +100,11 @@ def predict(
     samples = read_samples(model, inputs, domain)
     answers = [_Answer(sample) for sample in samples]
     asked = False
-    for encoder, own in model.config.encoder_domains.items():
+    for encoder, its_domain in model.config.encoder_domains.items():
         accepted = [
             answer
             for answer in answers
-            if answer.sample.domain == own and model.encoder(encoder).accepts(answer.sample)
+            if answer.sample.domain == its_domain and model.encoder(encoder).accepts(answer.sample)
         ]
         names = _asked_names(model, encoder, level, quantities)
         if accepted and names:
@@ -228,8 +228,8 @@ def _ask(
             values: list[dict[str, _Value]] = [{} for _ in batch]
             if extrapolate or not all(map(_all_refused, findings)):
                 values = _predict_batch(model, encoder, quantities, routed)
-            for answer, found, said in zip(batch, findings, values, strict=True):
-                left_out = answer.tell(found, quantities, extrapolate)
+            for answer, doubts, said in zip(batch, findings, values, strict=True):
+                left_out = answer.tell(doubts, quantities, extrapolate)
                 for name, value in said.items():
                     if name not in left_out:
                         key = f"{name}@{level}" if levels[name] > 1 else name

@@ -78,8 +78,8 @@ def checked_options(options: Any, *, free: Sequence[str] = ("seed",)) -> dict[st
 
 def _numbers(values: Iterable[Any]) -> list[int]:
     """The whole numbers above 1 among the arguments of a factory: its sizes, or more."""
-    found = []
+    numbers = []
     for value in values:
         parts = value if isinstance(value, (list, tuple)) else [value]
-        found += [n for n in parts if isinstance(n, int) and not isinstance(n, bool) and n > 1]
-    return found
+        numbers += [n for n in parts if isinstance(n, int) and not isinstance(n, bool) and n > 1]
+    return numbers

@@ -85,8 +85,8 @@ class _Chunk:
 
     def filters(self, b: Tensor, w: Sequence[Tensor]) -> list[Tensor]:
         """The (n, M, ...) filters of (E', K) radial functions."""
-        own = b[self.edges]
-        return [torch.mm(own, part).view(self.n, self.width, part.shape[1]) for part in w]
+        radial = b[self.edges]
+        return [torch.mm(radial, part).view(self.n, self.width, part.shape[1]) for part in w]
 
     def back(self, df: Sequence[Tensor], w: Sequence[Tensor], out: Tensor) -> None:
         """Add to the gradient (E', K) of radial functions what comes from the filters'."""
@@ -100,9 +100,9 @@ class _Chunk:
 
     def to_weights(self, b: Tensor, df: Sequence[Tensor], out: Sequence[Tensor]) -> None:
         """Add to the gradient of the filters' weights."""
-        own = b[self.edges].t()
+        radial = b[self.edges].t()
         for grad, part in zip(df, out, strict=True):
-            part.addmm_(own, grad.flatten(0, 1))
+            part.addmm_(radial, grad.flatten(0, 1))
 
 
 def _chunks(layout: Layout) -> Iterator[_Chunk]:
@@ -191,15 +191,15 @@ class Density(Function):
         w: Float[Tensor, "runs K filters"],
         layout: Layout,
     ) -> tuple[Float[Tensor, "N _"], Float[Tensor, "3 N CD"], Float[Tensor, "5 N CD"]]:
-        weights = [_tiled(own, layout.channels, layout.carried) for own in w]
+        weights = [_tiled(run, layout.channels, layout.carried) for run in w]
         sums = _Sums(s, layout)
         for chunk in _chunks(layout):
             of = chunk.of
             f0, f1, f2, p, q = chunk.filters(b, weights[chunk.run])
-            own, carried = of(s), of(u)
-            a1 = torch.bmm(of(y1).transpose(1, 2), f1.mul_(own))
-            a2 = torch.bmm(of(y2).transpose(1, 2), f2.mul_(own))
-            m = (f0.mul_(own), p.mul_(carried), q.mul_(carried).mul_(of(yu)))
+            scalars, carried = of(s), of(u)
+            a1 = torch.bmm(of(y1).transpose(1, 2), f1.mul_(scalars))
+            a2 = torch.bmm(of(y2).transpose(1, 2), f2.mul_(scalars))
+            m = (f0.mul_(scalars), p.mul_(carried), q.mul_(carried).mul_(of(yu)))
             sums.put(chunk, m, a1, a2)
         return sums.parts[0], sums.parts[1], sums.parts[2]
 
@@ -212,8 +212,8 @@ class Density(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         # features of the first layer depend on no position, weights are not asked for by forces
-        wanted = _needed(ctx, 4) or _needed(ctx, 5), _needed(ctx, 6)
-        return (*DensityGradient.apply(*ctx.saved_tensors, *grads, ctx.layout, wanted), None)
+        needed = _needed(ctx, 4) or _needed(ctx, 5), _needed(ctx, 6)
+        return (*DensityGradient.apply(*ctx.saved_tensors, *grads, ctx.layout, needed), None)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> Any:
@@ -245,8 +245,8 @@ def _replaced(
             continue
         arguments = list(tensors)
         for i in group:
-            own = changes[i]
-            arguments[i] = torch.zeros_like(tensors[i]) if own is None else own
+            change = changes[i]
+            arguments[i] = torch.zeros_like(tensors[i]) if change is None else change
         yield arguments, replace(layout, constant=layout.constant and group != GROUPS[1])
 
 
@@ -266,16 +266,16 @@ class DensityGradient(Function):
     @staticmethod
     def forward(
         b: Tensor, y1: Tensor, y2: Tensor, yu: Tensor, s: Tensor, u: Tensor, w: Tensor,
-        a0: Tensor, a1: Tensor, a2: Tensor, layout: Layout, wanted: tuple[bool, bool],
+        a0: Tensor, a1: Tensor, a2: Tensor, layout: Layout, needed: tuple[bool, bool],
     ) -> tuple[Maybe, ...]:  # fmt: skip
-        weights = [_tiled(own, layout.channels, layout.carried) for own in w]
+        weights = [_tiled(run, layout.channels, layout.carried) for run in w]
         db, dy1, dy2, dyu = (torch.zeros_like(x) for x in (b, y1, y2, yu))
-        to_features, to_weights = wanted
+        to_features, to_weights = needed
         ds, du = (torch.zeros_like(s), torch.zeros_like(u)) if to_features else (None, None)
-        dw = [[torch.zeros_like(p) for p in own] for own in weights] if to_weights else None
+        dw = [[torch.zeros_like(p) for p in run] for run in weights] if to_weights else None
         for chunk in _chunks(layout):
-            of, own, on = chunk.of, weights[chunk.run], _Weights(chunk, (a0, a1, a2), layout)
-            f0, f1, f2, p, q = chunk.filters(b, own)
+            of, maps, on = chunk.of, weights[chunk.run], _Weights(chunk, (a0, a1, a2), layout)
+            f0, f1, f2, p, q = chunk.filters(b, maps)
             scalars, carried = of(s), of(u)
             e1, e2 = torch.bmm(of(y1), on.a1), torch.bmm(of(y2), on.a2)
             h = of(yu) * on.aq
@@ -292,11 +292,11 @@ class DensityGradient(Function):
                 carried * on.ap,
                 h.mul_(carried),
             )
-            chunk.back(df, own, db)
+            chunk.back(df, maps, db)
             if dw is not None:
                 chunk.to_weights(b, df, dw[chunk.run])
-        made = None if dw is None else torch.stack([_untiled(own, layout.carried) for own in dw])
-        return db, dy1, dy2, dyu, ds, du, made
+        stacked = None if dw is None else torch.stack([_untiled(run, layout.carried) for run in dw])
+        return db, dy1, dy2, dyu, ds, du, stacked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -316,17 +316,17 @@ def _by_terms(
     inputs: Sequence[Tensor], a: Sequence[Tensor], dd: Sequence[Maybe], layout: Layout
 ) -> list[Maybe]:
     """What `_second` returns, term by term and differentiable again."""
-    found: list[Maybe] = [None] * (N_INPUTS + 3)
+    gradients: list[Maybe] = [None] * (N_INPUTS + 3)
     moved = [i for group in GROUPS for i in group if any(dd[j] is not None for j in group)]
-    for arguments, own in _replaced(inputs, dd, layout):
+    for arguments, form in _replaced(inputs, dd, layout):
         group = next(g for g in GROUPS if any(arguments[i] is not inputs[i] for i in g))
-        grads = DensityGradient.apply(*arguments, *a, own, (True, True))
-        sums = Density.apply(*arguments, own)
+        grads = DensityGradient.apply(*arguments, *a, form, (True, True))
+        sums = Density.apply(*arguments, form)
         for i, value in enumerate((*grads, *sums)):
             if i not in group:
-                found[i] = value if found[i] is None else found[i] + value
-    assert moved or all(f is None for f in found)
-    return found
+                gradients[i] = value if gradients[i] is None else gradients[i] + value
+    assert moved or all(f is None for f in gradients)
+    return gradients
 
 
 def _second(
@@ -334,9 +334,9 @@ def _second(
 ) -> list[Maybe]:
     """Gradients, with respect to inputs and a, of the sum over inputs of <dd, gradient>."""
     b, y1, y2, yu, s, u, w = inputs
-    weights = [_tiled(own, layout.channels, layout.carried) for own in w]
+    weights = [_tiled(run, layout.channels, layout.carried) for run in w]
     new = [torch.zeros_like(x) for x in inputs[:6]]
-    dw = [[torch.zeros_like(p) for p in own] for own in weights]
+    dw = [[torch.zeros_like(p) for p in run] for run in weights]
     sums = _Sums(s, layout)
     moved_features = dd[4] is not None or dd[5] is not None
     bb, yy1, yy2, yyu, ss, uu = (
@@ -344,9 +344,9 @@ def _second(
         for given, x in zip(dd[:6], inputs[:6], strict=True)
     )
     for chunk in _chunks(layout):
-        of, own, on = chunk.of, weights[chunk.run], _Weights(chunk, a, layout)
-        f0, f1, f2, p, q = chunk.filters(b, own)
-        g0, g1, g2, pp, qq = chunk.filters(bb, own)
+        of, maps, on = chunk.of, weights[chunk.run], _Weights(chunk, a, layout)
+        f0, f1, f2, p, q = chunk.filters(b, maps)
+        g0, g1, g2, pp, qq = chunk.filters(bb, maps)
         x, v = of(s), of(u)
         e1, e2 = torch.bmm(of(y1), on.a1), torch.bmm(of(y2), on.a2)
         ee1, ee2 = torch.bmm(of(yy1), on.a1), torch.bmm(of(yy2), on.a2)
@@ -367,7 +367,7 @@ def _second(
             df[3].addcmul_(vv, on.ap)
             df[4].addcmul_(vv, h)
         chunk.to_weights(b, df, dw[chunk.run])
-        chunk.back(df, own, new[0])
+        chunk.back(df, maps, new[0])
         # messages
         m0, m1, m2 = g0.mul_(x), g1.mul_(x), g2.mul_(x)
         mp, mq = pp.mul_(v), qq.mul_(v)
@@ -384,4 +384,4 @@ def _second(
         da2 = torch.bmm(of(y2).transpose(1, 2), m2).baddbmm_(of(yy2).transpose(1, 2), f2.mul_(x))
         mq = mq.mul_(of(yu)).addcmul_(q.mul_(v), of(yyu))
         sums.put(chunk, (m0, mp, mq), da1, da2)
-    return [*new, torch.stack([_untiled(own, layout.carried) for own in dw]), *sums.parts]
+    return [*new, torch.stack([_untiled(run, layout.carried) for run in dw]), *sums.parts]

@@ -180,20 +180,20 @@ class KernelHead(Float64Buffers, Head):
             start += len(names)
         blocks = {}
         for name in self.widths:
-            own = (getattr(self, f"{name}_{what}") for what in ("columns", "mean", "spread"))
-            blocks[name] = Standard(*own)(raw[name], tame=is_tame(name))
+            statistics = (getattr(self, f"{name}_{what}") for what in ("columns", "mean", "spread"))
+            blocks[name] = Standard(*statistics)(raw[name], tame=is_tame(name))
         return blocks
 
     @property
     def extra(self) -> str:
         """Key of its descriptors among the tokens' extras: their names."""
-        return ";".join(f"{part}:{','.join(own)}" for part, own in self.descriptors.items())
+        return ";".join(f"{part}:{','.join(columns)}" for part, columns in self.descriptors.items())
 
     def _kernel(self, blocks: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """k(x, X) (S, n), k(x, x) (S,), and the squared distance to the nearest point (S,)."""
         size = next(iter(blocks.values())).shape[0]
         like = self.offset
-        cross, own = like.new_zeros(size, len(self.coefficients)), like.new_zeros(size)
+        cross, itself = like.new_zeros(size, len(self.coefficients)), like.new_zeros(size)
         apart = like.new_zeros(size, len(self.coefficients))
         for name, x in blocks.items():
             known = getattr(self, f"{name}_inputs")
@@ -201,9 +201,9 @@ class KernelHead(Float64Buffers, Head):
             d = max(x.shape[1], 1)
             squares = squared_distances(x, known)
             cross = cross + v * (x @ known.T) / d + w * matern(squares / length**2)
-            own = own + v * x.square().sum(1) / d + w
+            itself = itself + v * x.square().sum(1) / d + w
             apart = apart + squares
-        return cross, own, apart.amin(1)
+        return cross, itself, apart.amin(1)
 
     def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, " S"]:
         offset = self.offset.expand(inputs.n_systems)
@@ -220,7 +220,7 @@ class KernelHead(Float64Buffers, Head):
         sigma = self.noise.sqrt().expand(inputs.n_systems)
         if not self.widths:
             return self.factor * sigma, torch.zeros_like(sigma, dtype=torch.bool)
-        cross, own, apart = self._kernel(self.standardised(features, inputs))
+        cross, itself, apart = self._kernel(self.standardised(features, inputs))
         solved = torch.linalg.solve_triangular(self.cholesky, cross.T, upper=False)
-        variance = (own - solved.square().sum(0)).clamp(min=0) + self.noise
+        variance = (itself - solved.square().sum(0)).clamp(min=0) + self.noise
         return self.factor * variance.sqrt(), apart > OUTSIDE_FACTOR * self.limit

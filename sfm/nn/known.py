@@ -53,11 +53,11 @@ class Known(Float64Buffers):
         elements = torch.ones(n, N_TYPES, dtype=torch.bool)
         approach = torch.zeros(n, N_TYPES, N_TYPES, dtype=torch.float64)
         for number, (part, level) in enumerate(config.contexts):
-            own = coverage_of(config.coverage, part, level)
-            if own is not None and part in angstrom:
+            coverage = coverage_of(config.coverage, part, level)
+            if coverage is not None and part in angstrom:
                 elements[number] = False
-                elements[number, [NUMBERS[symbol] for symbol in own.elements]] = True
-                approach[number] = torch.from_numpy(approaches(own))
+                elements[number, [NUMBERS[symbol] for symbol in coverage.elements]] = True
+                approach[number] = torch.from_numpy(approaches(coverage))
         units = [angstrom.get(part, 1.0) for part, _ in config.contexts]
         # config.json holds them, not the weights
         self.register_buffer("elements", elements, persistent=False)

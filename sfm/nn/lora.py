@@ -57,15 +57,15 @@ def add_lora(module: nn.Module, settings: Lora, seed: int) -> int:
     maps = [m for m in module.modules() if isinstance(m, (MixtureLinear, nn.Linear))]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for own in maps:
-            weight = own.weight
-            transposed = isinstance(own, nn.Linear)
+        for layer in maps:
+            weight = layer.weight
+            transposed = isinstance(layer, nn.Linear)
             n_in, n_out = weight.shape[-2:]
             if transposed:
                 n_in, n_out = n_out, n_in
             update = LowRank(n_in, n_out, transposed, settings).to(weight)
-            parametrize.register_parametrization(own, "weight", update)
-            own.parametrizations.weight.original.requires_grad_(False)  # type: ignore[union-attr]
+            parametrize.register_parametrization(layer, "weight", update)
+            layer.parametrizations.weight.original.requires_grad_(False)  # type: ignore[union-attr]
     return len(maps)
 
 
@@ -80,7 +80,7 @@ def low_rank(module: nn.Module) -> dict[str, LowRank]:
 
 def merge_lora(module: nn.Module) -> None:
     """Make the updates part of the weights, in place; predictions do not change."""
-    for own in list(module.modules()):
-        if parametrize.is_parametrized(own, "weight"):
-            parametrize.remove_parametrizations(own, "weight", leave_parametrized=True)
-            own.weight.requires_grad_(True)
+    for layer in list(module.modules()):
+        if parametrize.is_parametrized(layer, "weight"):
+            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+            layer.weight.requires_grad_(True)

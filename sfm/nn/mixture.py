@@ -62,9 +62,9 @@ class MixtureLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(n_experts, n_in, n_out))
         # experts share most of their initial weights, so that mixing does not shrink them
         shared = torch.randn(1, n_in, n_out)
-        own = 0.5 * torch.randn(n_experts, n_in, n_out)
+        apart = 0.5 * torch.randn(n_experts, n_in, n_out)
         with torch.no_grad():
-            self.weight.copy_((shared + own) * gain / math.sqrt(1.25 * n_in))
+            self.weight.copy_((shared + apart) * gain / math.sqrt(1.25 * n_in))
 
     def matrices(self, routing: Routing) -> Float[Tensor, "G n_in n_out"]:
         """(G, n_in, n_out), one matrix per run."""

@@ -65,9 +65,9 @@ class Neighbourhoods:
         degree_there = degree[order]
         blocks: list[Block] = []
         run_of_block: list[int] = []
-        for number, own in enumerate(degree_there.cpu().split(list(runs))):
-            blocks += (found := divide(own.numpy()))
-            run_of_block += [number] * len(found)
+        for number, degrees in enumerate(degree_there.cpu().split(list(runs))):
+            blocks += (cuts := divide(degrees.numpy()))
+            run_of_block += [number] * len(cuts)
         width = torch.repeat_interleave(
             torch.tensor([b.width for b in blocks], device=device),
             torch.tensor([b.tokens for b in blocks], device=device),

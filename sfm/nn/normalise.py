@@ -125,8 +125,8 @@ def fit(
     if mode == "references" and quantity.per == "system":
         columns = design(quantity, types)
         for component in np.flatnonzero(_invariant_columns(quantity, dim)):
-            found = fit_references(columns, values[:, component])
-            shift[:, component], kind = found.values, found.kind
+            references = fit_references(columns, values[:, component])
+            shift[:, component], kind = references.values, references.kind
         values = values - columns @ shift
         if quantity.extensive:
             values = values / np.sqrt(columns.sum(1, keepdims=True))

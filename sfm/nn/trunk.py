@@ -152,8 +152,8 @@ class Layer(nn.Module):
             sent = [self.send_vectors(h.vectors, routing), self.send_tensors(h.tensors, routing)]
             moving = torch.cat(sent).transpose(0, 1).reshape(len(scalars), 8 * d)
             # the density has every component of a scalar product: their sum is that of the products
-            own, v, t = m0.split([c, d, d], dim=1)
-            m0 = torch.cat([own, v, v, v, t, t, t, t, t], dim=1)
+            s, v, t = m0.split([c, d, d], dim=1)
+            m0 = torch.cat([s, v, v, v, t, t, t, t, t], dim=1)
         layout = Layout(c, d, len(scalars), hoods.blocks, geometry.runs)
         a0, a1, a2 = Density.apply(
             geometry.radial,
@@ -252,8 +252,8 @@ class Trunk(nn.Module):
         routing = self.routing(tokens)
         geometry = self.geometry(tokens, routing)
         hoods = geometry.hoods
-        own = self.types(tokens.types) + self.context_scalars(tokens.context)[tokens.system]
-        scalars = (tokens.scalars + own).index_select(0, hoods.order)
+        embedded = self.types(tokens.types) + self.context_scalars(tokens.context)[tokens.system]
+        scalars = (tokens.scalars + embedded).index_select(0, hoods.order)
         h = Features(scalars, None, None)
         if tokens.vectors.shape[2]:
             vectors, tensors = (

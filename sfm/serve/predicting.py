@@ -42,10 +42,10 @@ def predict(
         samples = read_file(path)
         check_size(samples, desk.limits, path.name)
         try:
-            found = loaded.predict(samples, domain=domain, level=level, extrapolate=extrapolate)
+            answers = loaded.predict(samples, domain=domain, level=level, extrapolate=extrapolate)
         except OutsideError as error:  # the page has a box for what the command line has a flag for
             raise OutsideError(str(error).replace("--extrapolate", "'extrapolate'")) from None
-    predictions = found if isinstance(found, list) else [found]
+    predictions = answers if isinstance(answers, list) else [answers]
     typed = content.decode("utf-8", "replace").split() if name == SMILES else []
     asked = typed[0] if len(typed) == 1 else path.name
     return {

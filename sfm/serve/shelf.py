@@ -37,11 +37,11 @@ def _model(name: str, folder: Path | None, is_open: bool) -> dict[str, Any]:
         report, config = report_of(folder), read_config(folder)
     except SfmError as error:
         return {**body, "error": str(error)}
-    wanted = ("summary", "licence", "metrics", "coverage", "limits", "cost", "data", "seeds")
+    keys = ("summary", "licence", "metrics", "coverage", "limits", "cost", "data", "seeds")
     domains = config.get("encoder_domains") or {}
     return {
         **body,
-        **{key: report.get(key) for key in wanted},
+        **{key: report.get(key) for key in keys},
         # functionals are models too, but say nothing of a system by themselves
         "predicts": config.get("architectures") == ["FoundationModel"],
         "domains": sorted(set(domains.values())),
@@ -159,7 +159,7 @@ def _closures(desk: Desk, domain: str, quantity: str | None) -> list[dict[str, A
     """Models of this page that supply the missing term, and their levels of it."""
     if quantity is None:
         return []
-    found = []
+    closures = []
     for name in desk.names:
         config = desk.model(name).config
         levels = [
@@ -168,5 +168,5 @@ def _closures(desk: Desk, domain: str, quantity: str | None) -> list[dict[str, A
             if t.quantity == quantity and config.encoder_domains[t.encoder] == domain
         ]
         if levels:
-            found.append({"model": name, "levels": list(dict.fromkeys(levels))})
-    return found
+            closures.append({"model": name, "levels": list(dict.fromkeys(levels))})
+    return closures

@@ -219,13 +219,13 @@ def _watched(simulator: Any, say: Any, table: Mapping[str, Quantity]) -> Iterato
 def _pictures(
     simulator: Any, state: Any, observed: Mapping[str, Any], table: Mapping[str, Quantity]
 ) -> dict[str, Any]:
-    found = {}
+    fields = {}
     for key, value in observed.items():
         if key in table and table[key].per == "grid":
             drawn = picture(value, table[key])
             if drawn is not None:
-                found[key] = {**drawn, "unit": table[key].unit}
-    return {"fields": found, "xyz": _xyz(simulator, state, observed)}
+                fields[key] = {**drawn, "unit": table[key].unit}
+    return {"fields": fields, "xyz": _xyz(simulator, state, observed)}
 
 
 def _xyz(simulator: Any, state: Any, observed: Mapping[str, Any]) -> str | None:

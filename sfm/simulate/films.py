@@ -16,9 +16,9 @@ def ffmpeg(path: Path) -> str:
     """
     import matplotlib
 
-    found: str | None = shutil.which(matplotlib.rcParams["animation.ffmpeg_path"])
-    if found is not None:
-        return found
+    program: str | None = shutil.which(matplotlib.rcParams["animation.ffmpeg_path"])
+    if program is not None:
+        return program
     try:
         from imageio_ffmpeg import get_ffmpeg_exe
 

@@ -132,9 +132,9 @@ def _start_sigma(problem: Problem, observations: Observations) -> Tensor:
     """(quantities,) given standard errors; else the spread of the data."""
     values = []
     for number, key in enumerate(problem.keys):
-        own = problem.observed[problem.group == number]
-        spread = float(own.std()) if len(own) > 1 else 0.0
-        guess = spread or float(own.abs().max()) or 1.0
+        observed = problem.observed[problem.group == number]
+        spread = float(observed.std()) if len(observed) > 1 else 0.0
+        guess = spread or float(observed.abs().max()) or 1.0
         values.append(float(observations.sigma.get(key, guess)))
     if not all(v > 0 and np.isfinite(v) for v in values):
         raise InputError(f"standard errors must be positive numbers, not {values}")
@@ -149,8 +149,8 @@ def _residual_sigma(
     new = sigma.clone()
     for number, key in enumerate(problem.keys):
         if key not in observations.sigma:
-            own = residual[problem.group == number]
-            rms = float(own.square().mean().sqrt()) * (n / (n - p)) ** 0.5
+            residuals = residual[problem.group == number]
+            rms = float(residuals.square().mean().sqrt()) * (n / (n - p)) ** 0.5
             # residuals at the level of rounding: keep the weights finite
             new[number] = max(rms, 1e-12 * float(problem.observed.abs().max()), 1e-300)
     return new

@@ -106,11 +106,11 @@ class Problem:
             f"simulator.{name}": part.reshape(shape)
             for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
         }
-        found = torch.func.functional_call(self.module, named, (observations,))
-        missing = [key for key in self.keys if key not in found]
+        predicted = torch.func.functional_call(self.module, named, (observations,))
+        missing = [key for key in self.keys if key not in predicted]
         if missing:
             raise RunError(f"{self.module.simulator.part}: did not predict {', '.join(missing)}")
-        flat_values = torch.cat([found[key].reshape(-1) for key in self.keys])
+        flat_values = torch.cat([predicted[key].reshape(-1) for key in self.keys])
         if flat_values.shape != self.observed.shape:
             raise RunError(
                 f"{self.module.simulator.part}: predicted {len(flat_values)} numbers for "

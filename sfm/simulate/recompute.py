@@ -40,24 +40,24 @@ class _Recomputed(Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         again = torch.is_grad_enabled()  # a derivative of this derivative is wanted
         inputs = list(ctx.saved_tensors)
-        wanted = [k for k, needed in enumerate(ctx.needs_input_grad[1:]) if needed]
+        asked = [k for k, needed in enumerate(ctx.needs_input_grad[1:]) if needed]
         if not again:
             inputs = [x.detach() for x in inputs]
         # views: separate from other uses of the same tensors in this graph
         inputs = [
-            (x.view_as(x) if again else x.requires_grad_()) if k in wanted else x
+            (x.view_as(x) if again else x.requires_grad_()) if k in asked else x
             for k, x in enumerate(inputs)
         ]
         with torch.enable_grad():
             value = ctx.function(*inputs)
             slopes = torch.autograd.grad(
                 value,
-                [inputs[k] for k in wanted],
+                [inputs[k] for k in asked],
                 gradients[0],
                 create_graph=again,
                 allow_unused=True,
             )
         out: list[Tensor | None] = [None] * len(inputs)
-        for k, slope in zip(wanted, slopes, strict=True):
+        for k, slope in zip(asked, slopes, strict=True):
             out[k] = slope
         return (None, *out)

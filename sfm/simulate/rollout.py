@@ -106,12 +106,12 @@ def recorded(
     """
     if any(b < a for a, b in zip([0, *at], at, strict=False)):
         raise InputError(f"rollout: records at steps {list(at)}: give them in ascending order")
-    found, done, first = [], 0, options.pop("first", 0)
+    states, done, first = [], 0, options.pop("first", 0)
     for number in at:
         state = rollout(advance, state, tensors, number - done, first=first + done, **options)
         done = number
-        found.append(state)
-    return found
+        states.append(state)
+    return states
 
 
 def _checkpointed(

@@ -112,11 +112,11 @@ class Rollout(Function):
     def forward(ctx: Any, plan: Plan, *inputs: Tensor) -> tuple[Tensor, ...]:
         step, steps, first, monitor = plan.step, plan.steps, plan.first, plan.monitor
         start, tensors = inputs[: plan.count], inputs[plan.count :]
-        wanted = ctx.needs_input_grad[1 + plan.count :]
+        needs_grad = ctx.needs_input_grad[1 + plan.count :]
         u = tree_unflatten(list(start), plan.start)
         adjoints, redone = _Adjoints(), 0
         if plan.recompute:
-            redone = steps - BUDGET.take(step.kept(u, wanted), steps, adjoints)
+            redone = steps - BUDGET.take(step.kept(u, needs_grad), steps, adjoints)
         firsts = [*plan.kept(redone), *([redone] if redone < steps else [])]
         kept, blocks = set(firsts), _Blocks(len(firsts))
         for n in range(steps):
@@ -125,7 +125,7 @@ class Rollout(Function):
             if n < redone:
                 u = step.advance(u, first + n, *tensors)
             else:
-                u, adjoint = step.linearise(u, first + n, wanted, *tensors)
+                u, adjoint = step.linearise(u, first + n, needs_grad, *tensors)
                 adjoints.append(adjoint)
             if monitor is not None:
                 monitor(n + 1, u)
@@ -141,13 +141,15 @@ class Rollout(Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         plan, count = ctx.plan, len(ctx.needs_input_grad) - 1
-        wanted = ctx.needs_input_grad[1 + plan.count :]
+        needs_grad = ctx.needs_input_grad[1 + plan.count :]
         saved = ctx.saved_tensors  # asked for once, or torch's checkpoint complains
         inputs, holder, blocks = saved[:count], saved[count], saved[count + 1 :]
         tensors = inputs[plan.count :]
         if torch.is_grad_enabled() or any(several(g) for g in gradients):
             return (None, *_differentiable(plan, inputs, gradients))
-        totals = [torch.zeros_like(t) if w else None for t, w in zip(tensors, wanted, strict=True)]
+        totals = [
+            torch.zeros_like(t) if w else None for t, w in zip(tensors, needs_grad, strict=True)
+        ]
         grad = tree_unflatten(list(gradients), plan.after)
         with ctx.lock:  # a step's accumulators serve one pass at a time
             ends = [*ctx.firsts[1:], plan.steps]
@@ -157,7 +159,7 @@ class Rollout(Function):
                 if adjoints is None:
                     leaves = [blocks[block][row] for block, row in places]
                     u = tree_unflatten(leaves, plan.start if first == 0 else plan.after)
-                    backward = _Backward(plan, wanted, tensors, totals)
+                    backward = _Backward(plan, needs_grad, tensors, totals)
                     grad = backward(u, first, last, plan.slots(index), grad)
                     continue
                 for adjoint in reversed(adjoints):
@@ -171,10 +173,10 @@ class _Backward:
     """The gradient of a state from that of a later one."""
 
     def __init__(
-        self, plan: Plan, wanted: Sequence[bool], tensors: Sequence[Tensor], totals: Totals
+        self, plan: Plan, needs_grad: Sequence[bool], tensors: Sequence[Tensor], totals: Totals
     ) -> None:
         self.step, self.number = plan.step, plan.first
-        self.wanted, self.tensors, self.totals = wanted, tensors, totals
+        self.needs_grad, self.tensors, self.totals = needs_grad, tensors, totals
 
     def __call__(self, u: Any, first: int, last: int, slots: int, grad: Any) -> Any:
         """From `last` to `first`, whose state is u, with room for `slots` states more."""
@@ -190,7 +192,7 @@ class _Backward:
                 n += ahead
                 if room > 0:
                     path.append((n, u))
-            adjoint = self.step.adjoint(u, self.number + n, self.wanted, *self.tensors)
+            adjoint = self.step.adjoint(u, self.number + n, self.needs_grad, *self.tensors)
             grad, last = adjoint(grad, self.totals), n
             del adjoint  # and the graph of its step, before the way on
             if path[-1][0] == last:
@@ -210,7 +212,7 @@ def _differentiable(
         end = plain(plan.step, state, views[plan.count :], plan.first, plan.steps, None)
     watched = [t for t in views if t.requires_grad]
     pairs = [(e, g) for e, g in zip(tree_leaves(end), gradients, strict=True) if e.requires_grad]
-    found = iter(
+    slopes = iter(
         torch.autograd.grad(
             [e for e, _ in pairs],
             watched,
@@ -219,7 +221,7 @@ def _differentiable(
             allow_unused=True,
         )
     )
-    return tuple(next(found) if t.requires_grad else None for t in views)
+    return tuple(next(slopes) if t.requires_grad else None for t in views)
 
 
 def like(u: Shaped[Tensor, "*shape"], count: int) -> Shaped[Tensor, "count ..."]:

@@ -34,8 +34,8 @@ def split(steps: int, slots: int) -> int:
 
 def kept(steps: int, states: int) -> list[int]:
     """Which states (0 is the first) the forward pass keeps of a chain, at most `states`."""
-    found, first = [0], 0
-    while len(found) < states and steps - first > 1:
-        first += split(steps - first, states - len(found))
-        found.append(first)
-    return found
+    places, first = [0], 0
+    while len(places) < states and steps - first > 1:
+        first += split(steps - first, states - len(places))
+        places.append(first)
+    return places

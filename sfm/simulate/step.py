@@ -23,22 +23,22 @@ class Step(Protocol):
     """One step that knows its adjoint; all methods are pure, tensors have any shape and unit.
 
     advance(u, n, *tensors): the next state; differentiable by autograd where gradients are on.
-    linearise(u, n, wanted, *tensors): the next state, without autograd, and the adjoint: it takes
-        the next state's gradient, adds those of `tensors` to the second argument in place (None
-        where none is wanted), and returns u's gradient.
-    adjoint(u, n, wanted, *tensors): the second of these alone, which may cost less.
-    kept(u, wanted): bytes that an adjoint holds; 0 if that is not known.
+    linearise(u, n, needs_grad, *tensors): the next state, without autograd, and the adjoint: it
+        takes the next state's gradient, adds those of `tensors` to the second argument in place
+        (None where none is wanted), and returns u's gradient.
+    adjoint(u, n, needs_grad, *tensors): the second of these alone, which may cost less.
+    kept(u, needs_grad): bytes that an adjoint holds; 0 if that is not known.
     """
 
     def advance(self, u: Any, n: int, *tensors: Tensor) -> Any: ...
 
     def linearise(
-        self, u: Any, n: int, wanted: Sequence[bool], *tensors: Tensor
+        self, u: Any, n: int, needs_grad: Sequence[bool], *tensors: Tensor
     ) -> tuple[Any, Adjoint]: ...
 
-    def adjoint(self, u: Any, n: int, wanted: Sequence[bool], *tensors: Tensor) -> Adjoint: ...
+    def adjoint(self, u: Any, n: int, needs_grad: Sequence[bool], *tensors: Tensor) -> Adjoint: ...
 
-    def kept(self, u: Any, wanted: Sequence[bool]) -> int: ...
+    def kept(self, u: Any, needs_grad: Sequence[bool]) -> int: ...
 
 
 class AutogradStep:
@@ -54,19 +54,19 @@ class AutogradStep:
         return self.function(u, n, *tensors)
 
     def linearise(
-        self, u: Any, n: int, wanted: Sequence[bool], *tensors: Tensor
+        self, u: Any, n: int, needs_grad: Sequence[bool], *tensors: Tensor
     ) -> tuple[Any, Adjoint]:
-        return by_autograd(lambda v, *t: self.function(v, n, *t), u, tensors, wanted)
+        return by_autograd(lambda v, *t: self.function(v, n, *t), u, tensors, needs_grad)
 
-    def adjoint(self, u: Any, n: int, wanted: Sequence[bool], *tensors: Tensor) -> Adjoint:
-        return self.linearise(u, n, wanted, *tensors)[1]
+    def adjoint(self, u: Any, n: int, needs_grad: Sequence[bool], *tensors: Tensor) -> Adjoint:
+        return self.linearise(u, n, needs_grad, *tensors)[1]
 
-    def kept(self, u: Any, wanted: Sequence[bool]) -> int:
+    def kept(self, u: Any, needs_grad: Sequence[bool]) -> int:
         return 0
 
 
 def by_autograd(
-    function: Advance, u: Any, tensors: Sequence[Tensor], wanted: Sequence[bool]
+    function: Advance, u: Any, tensors: Sequence[Tensor], needs_grad: Sequence[bool]
 ) -> tuple[Any, Adjoint]:
     """`function(u, *tensors)` and its adjoint (see `Step.linearise`), by a graph of its own.
 
@@ -74,24 +74,24 @@ def by_autograd(
     """
     with torch.enable_grad():
         start = tree_map(lambda x: x.detach().requires_grad_(varies(x)), u)
-        given = [t.detach().requires_grad_(w) for t, w in zip(tensors, wanted, strict=True)]
+        given = [t.detach().requires_grad_(w) for t, w in zip(tensors, needs_grad, strict=True)]
         value = function(start, *given)
     inputs, ends = tree_leaves(start), tree_leaves(value)
     watched = [x for x in inputs if x.requires_grad]
-    watched += [t for t, w in zip(given, wanted, strict=True) if w]
+    watched += [t for t, w in zip(given, needs_grad, strict=True) if w]
 
     def pull(grad: Any, totals: Totals) -> Any:
         pairs = [(e, g) for e, g in zip(ends, tree_leaves(grad), strict=True) if e.requires_grad]
-        found: Sequence[Tensor | None] = [None] * len(watched)
+        gradients: Sequence[Tensor | None] = [None] * len(watched)
         if pairs:
-            found = torch.autograd.grad(
+            gradients = torch.autograd.grad(
                 [e for e, _ in pairs],
                 watched,
                 [g for _, g in pairs],
                 retain_graph=True,
                 allow_unused=True,
             )
-        slopes = iter(found)
+        slopes = iter(gradients)
         back = [_or_zeros(next(slopes) if x.requires_grad else None, x) for x in inputs]
         for total, more in zip([t for t in totals if t is not None], slopes, strict=True):
             if more is not None:

@@ -43,14 +43,14 @@ def checks_of(name: str) -> list[Check]:
         conformance_simulator,
     )
 
-    found = plugin(name)
+    package = plugin(name)
     row = next(row for row in discover() if row.name == name)
-    checks = conformance_plugin.checks(found, row)
-    checks += conformance_dataset.checks(found)
-    checks += conformance_parts.checks(found)
-    checks += conformance_encoder.checks(found)
-    checks += conformance_saving.checks(found)
-    checks += conformance_simulator.checks(found)
+    checks = conformance_plugin.checks(package, row)
+    checks += conformance_dataset.checks(package)
+    checks += conformance_parts.checks(package)
+    checks += conformance_encoder.checks(package)
+    checks += conformance_saving.checks(package)
+    checks += conformance_simulator.checks(package)
     return checks
 
 

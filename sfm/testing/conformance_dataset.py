@@ -36,7 +36,7 @@ def no_network() -> Iterator[None]:
 
 def checks(plugin: Plugin) -> list[Check]:
     """Checks of all the plugin's datasets."""
-    found = []
+    checklist = []
     for part in plugin.datasets:
         name = f"{plugin.name}/{part}"
         for what, function in (
@@ -48,8 +48,8 @@ def checks(plugin: Plugin) -> list[Check]:
             ("splits-stable", splits_stable),
             ("card", card),
         ):
-            found.append(Check(name, what, partial(function, name)))
-    return found
+            checklist.append(Check(name, what, partial(function, name)))
+    return checklist
 
 
 def _spec(name: str) -> DatasetSpec:
@@ -170,7 +170,7 @@ def few_samples(
     Raises:
         CheckFailed: there are none.
     """
-    found: list[Sample] = []
+    samples: list[Sample] = []
     for part in plugin.datasets:
         try:
             spec = _spec(f"{plugin.name}/{part}")
@@ -181,14 +181,14 @@ def few_samples(
         order = np.flatnonzero((sizes <= largest) & (sizes != 1))
         for i in order[: 50 * count]:
             sample = data[int(i)]
-            same = any(len(s.types) == len(sample.types) for s in found)
+            same = any(len(s.types) == len(sample.types) for s in samples)
             if accepts(sample) and not (same and len(sample.types)):
-                found.append(sample)
-            if len(found) == count:
-                return found
-    if not found:
+                samples.append(sample)
+            if len(samples) == count:
+                return samples
+    if not samples:
         raise CheckFailed(
             "the plugin's datasets hold no small sample that this encoder takes: "
             "build them, or override Encoder.examples"
         )
-    return found
+    return samples

@@ -25,7 +25,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 def checks(plugin: Plugin) -> list[Check]:
     """Checks of all the plugin's encoders."""
-    found = []
+    checklist = []
     for short in plugin.encoders:
         part = f"{plugin.name}/{short}"
         for precision in DTYPES:
@@ -36,7 +36,7 @@ def checks(plugin: Plugin) -> list[Check]:
                 ("batch-equals-singles", batch_equals_singles),
             ):
                 run = partial(function, part, precision)
-                found.append(Check(part, f"{what}-{precision}", run))
+                checklist.append(Check(part, f"{what}-{precision}", run))
         for what, single in (
             ("no-leak", no_leak),
             ("extensivity", extensivity),
@@ -47,23 +47,24 @@ def checks(plugin: Plugin) -> list[Check]:
             ("trainable", trainable),
             ("options", options),
         ):
-            found.append(Check(part, what, partial(single, part)))
-    return found
+            checklist.append(Check(part, what, partial(single, part)))
+    return checklist
 
 
-def error(found: Tensor, wanted: Tensor) -> float:
+def error(value: Tensor, expected: Tensor) -> float:
     """Largest deviation over the root mean square (at least 0.01), both in float64.
 
     Of two tensors of the same shape, in any unit.
     """
-    found, wanted = found.detach().double(), wanted.detach().double()
+    value, expected = value.detach().double(), expected.detach().double()
     ensure(
-        found.shape == wanted.shape, f"has shape {tuple(found.shape)}, not {tuple(wanted.shape)}"
+        value.shape == expected.shape,
+        f"has shape {tuple(value.shape)}, not {tuple(expected.shape)}",
     )
-    if not wanted.numel():
+    if not expected.numel():
         return 0.0
-    scale = max(float(wanted.square().mean().sqrt()), 1e-2)
-    return float((found - wanted).abs().max()) / scale
+    scale = max(float(expected.square().mean().sqrt()), 1e-2)
+    return float((value - expected).abs().max()) / scale
 
 
 def evaluate(model: FoundationModel, part: str, samples: list[Sample]) -> dict[str, Tensor]:
@@ -110,10 +111,10 @@ def features_turn(part: str, precision: str) -> str:
             shift = torch.randn(3, generator=generator, dtype=torch.float64).to(tokens.positions)
             moved = rotate_tokens(tokens, turn)
             moved = moved.replace(positions=moved.positions + shift)
-            found = model.features({part: moved})[part]
-            wanted = rotate_tokens(model.features({part: tokens})[part], turn)
+            turned = model.features({part: moved})[part]
+            expected = rotate_tokens(model.features({part: tokens})[part], turn)
             for name in ("scalars", "vectors", "tensors"):
-                deviation = error(getattr(found, name), getattr(wanted, name))
+                deviation = error(getattr(turned, name), getattr(expected, name))
                 ensure(
                     deviation < tol.EQUIVARIANCE[precision],
                     f"{name} of {sample.id} do not turn: relative error {deviation:.2e}",
@@ -134,8 +135,8 @@ def on_atoms(sample: Sample, move: Callable[[np.ndarray], np.ndarray], **changes
 
     whole = {"positions": move(sample.positions), **changes}
     for name in ("masses", "velocities", "fixed"):
-        if (own := getattr(sample, name)) is not None:
-            whole[name] = move(own)
+        if (array := getattr(sample, name)) is not None:
+            whole[name] = move(array)
     return sample.replace(
         types=move(sample.types),
         fields=moved(sample.fields),
@@ -153,8 +154,8 @@ def permutation(part: str, precision: str) -> str:
         before, after = (evaluate(model, part, [s]) for s in (sample, moved))
         for name, value in before.items():
             per_token = model.config.quantities[name].per == "token"
-            wanted = value[torch.from_numpy(order)] if per_token else value
-            deviation = error(after[name], wanted)
+            expected = value[torch.from_numpy(order)] if per_token else value
+            deviation = error(after[name], expected)
             ensure(
                 deviation < tol.EQUIVARIANCE[precision],
                 f"{name} of {sample.id} depends on the order: relative error {deviation:.2e}",
@@ -198,11 +199,11 @@ def no_leak(part: str) -> None:
         positions=poisoned(tokens.positions),
     )
     good = model({part: tokens}, {part: names})[part]
-    found = model({part: bad}, {part: names})[part]
+    mixed = model({part: bad}, {part: names})[part]
     for name in names:
         rows = _rows(model, part, name, tokens)
         for system in (0, 2):
-            same = error(found[name][rows == system], good[name][rows == system])
+            same = error(mixed[name][rows == system], good[name][rows == system])
             ensure(same < tol.BATCH["float64"], f"{name} leaks from one system to another")
 
 
@@ -235,12 +236,12 @@ def extensivity(part: str) -> str:
         two = evaluate(model, part, [_unlabelled(doubled(sample, 1e3))])
         for name, value in one.items():
             quantity = model.config.quantities[name]
-            wanted = torch.cat([value, value]) if quantity.per == "token" else value
+            expected = torch.cat([value, value]) if quantity.per == "token" else value
             if quantity.per == "system" and quantity.extensive:
-                wanted = 2 * value
+                expected = 2 * value
             elif quantity.irreps != "0e" and name not in ("stress",) and quantity.per == "system":
                 continue
-            deviation = error(two[name], wanted)
+            deviation = error(two[name], expected)
             ensure(
                 deviation < tol.EXTENSIVITY,
                 f"{name} of two copies of {sample.id} is off by {deviation:.2e}",
@@ -311,7 +312,7 @@ def _energy(model: FoundationModel, part: str, sample: Sample) -> float:
 def forces_are_differences(part: str) -> str:
     """Forces are minus the central differences of the energy, in float64."""
     model, h = model_for(part), tol.DIFFERENCE_STEP
-    found, wanted = [], []
+    projected, differences = [], []
     samples = _points(part)
     if "forces" not in said(model, part, samples):
         raise Skipped("no energy head")
@@ -324,11 +325,11 @@ def forces_are_differences(part: str) -> str:
                 _energy(model, part, sample.replace(positions=sample.positions + s * h * d))
                 for s in (1, -1)
             )
-            wanted.append(-(plus - minus) / (2 * h))
-            found.append(float((forces * d).sum()))
-    deviation = error(torch.tensor(found), torch.tensor(wanted))
+            differences.append(-(plus - minus) / (2 * h))
+            projected.append(float((forces * d).sum()))
+    deviation = error(torch.tensor(projected), torch.tensor(differences))
     ensure(deviation < tol.DIFFERENCE, f"forces differ from differences by {deviation:.2e}")
-    return f"{len(found)} directions: {deviation:.1e}"
+    return f"{len(projected)} directions: {deviation:.1e}"
 
 
 def stress_is_a_difference(part: str) -> str:
@@ -337,7 +338,7 @@ def stress_is_a_difference(part: str) -> str:
     samples = _points(part)
     if "stress" not in said(model, part, samples):
         raise Skipped("no energy head, or no periodic samples")
-    found, wanted = [], []
+    projected, differences = [], []
     rng = np.random.default_rng(0)
     for sample in samples:
         cell = np.asarray(sample.cell)
@@ -351,11 +352,11 @@ def stress_is_a_difference(part: str) -> str:
                 deform = np.eye(3) + s * h * e
                 moved = sample.replace(positions=sample.positions @ deform, cell=cell @ deform)
                 energies.append(_energy(model, part, moved))
-            wanted.append((energies[0] - energies[1]) / (2 * h))
-            found.append(float(abs(np.linalg.det(cell)) * (stress * e).sum()))
-    deviation = error(torch.tensor(found), torch.tensor(wanted))
+            differences.append((energies[0] - energies[1]) / (2 * h))
+            projected.append(float(abs(np.linalg.det(cell)) * (stress * e).sum()))
+    deviation = error(torch.tensor(projected), torch.tensor(differences))
     ensure(deviation < tol.DIFFERENCE, f"stress differs from differences by {deviation:.2e}")
-    return f"{len(found)} strains: {deviation:.1e}"
+    return f"{len(projected)} strains: {deviation:.1e}"
 
 
 def one_token(part: str) -> None:

@@ -19,20 +19,24 @@ from sfm.testing.checks import Check, CheckFailed, Skipped, ensure
 
 def checks(plugin: Plugin) -> list[Check]:
     """Checks of all the plugin's heads, metrics, readers and descriptors."""
-    found = []
+    checklist = []
     for part in plugin.heads:
-        found.append(Check(f"heads/{plugin.name}/{part}", "quantity", partial(head, plugin, part)))
+        checklist.append(
+            Check(f"heads/{plugin.name}/{part}", "quantity", partial(head, plugin, part))
+        )
     for part in plugin.metrics:
-        found.append(Check(f"metrics/{plugin.name}/{part}", "value", partial(metric, plugin, part)))
+        checklist.append(
+            Check(f"metrics/{plugin.name}/{part}", "value", partial(metric, plugin, part))
+        )
     for part in plugin.readers:
-        found.append(
+        checklist.append(
             Check(f"readers/{plugin.name}/{part}", "bad-input", partial(reader, plugin, part))
         )
     for part in plugin.descriptors:
-        found.append(
+        checklist.append(
             Check(f"descriptors/{plugin.name}/{part}", "turned", partial(descriptor, plugin, part))
         )
-    return found
+    return checklist
 
 
 def descriptor(plugin: Plugin, part: str) -> str:
@@ -48,14 +52,14 @@ def descriptor(plugin: Plugin, part: str) -> str:
     for encoder in plugin.encoders:
         for sample in encoder_samples(f"{plugin.name}/{encoder}")[:3]:
             cell = None if sample.cell is None else sample.cell @ turn.T
-            found = function(sample)
+            described = function(sample)
             moved = function(sample.replace(positions=sample.positions @ turn.T, cell=cell))
-            ensure(found.keys() == moved.keys(), f"{sample.id}: other names after a rotation")
-            for name, value in found.items():
+            ensure(described.keys() == moved.keys(), f"{sample.id}: other names after a rotation")
+            for name, value in described.items():
                 # a self-consistent field is converged to some digits, not to all
                 close = np.isclose(value, moved[name], rtol=1e-3, atol=1e-3, equal_nan=True)
                 ensure(bool(close), f"{sample.id}: {name} is {value}, turned {moved[name]}")
-            most = max(most, int(np.isfinite(list(found.values())).sum()))
+            most = max(most, int(np.isfinite(list(described.values())).sum()))
     ensure(most >= 10, f"says at most {most} finite numbers")
     return f"{most} descriptors"
 

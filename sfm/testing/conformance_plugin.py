@@ -33,7 +33,7 @@ print(json.dumps({"modules": sorted(set(sys.modules) - before), "seconds": start
 def checks(plugin: Plugin, row: Found) -> list[Check]:
     """Checks of `plugin`, which the distribution of `row` supplies."""
     name = plugin.name
-    found = [
+    checklist = [
         Check(name, "light-import", partial(light_import, plugin)),
         Check(name, "units", partial(units, plugin)),
         Check(name, "citations", partial(citations, plugin)),
@@ -42,8 +42,8 @@ def checks(plugin: Plugin, row: Found) -> list[Check]:
     ]
     for kind, part, _ in plugin.parts():
         run = partial(resolves, plugin, kind, part)
-        found.append(Check(f"{kind}/{name}/{part}", "resolves", run))
-    return found
+        checklist.append(Check(f"{kind}/{name}/{part}", "resolves", run))
+    return checklist
 
 
 def light_import(plugin: Plugin) -> str:

@@ -23,7 +23,7 @@ from sfm.units import check_unit
 
 def checks(plugin: Plugin) -> list[Check]:
     """Checks of all the plugin's simulators."""
-    found = []
+    checklist = []
     for short in plugin.simulators:
         part = f"{plugin.name}/{short}"
         for what, function in (
@@ -38,8 +38,8 @@ def checks(plugin: Plugin) -> list[Check]:
             ("conserved", conserved),
             ("batch-equals-loop", batch_equals_loop),
         ):
-            found.append(Check(part, what, partial(function, part)))
-    return found
+            checklist.append(Check(part, what, partial(function, part)))
+    return checklist
 
 
 def _class(part: str) -> type[Simulator]:
@@ -97,8 +97,8 @@ def rebuilt(state: Any, function: Callable[..., Tensor], *others: Any) -> Any:
 
 def floats(state: Any) -> list[Tensor]:
     """Floating-point leaves, complex ones as real pairs (..., 2), in their own units."""
-    found = [torch.view_as_real(x) if x.is_complex() else x for x in leaves(state)]
-    return [x for x in found if x.is_floating_point()]
+    tensors = [torch.view_as_real(x) if x.is_complex() else x for x in leaves(state)]
+    return [x for x in tensors if x.is_floating_point()]
 
 
 def flat(state: Any) -> Tensor:
@@ -297,7 +297,7 @@ def conserved(part: str) -> str:
     if not cls.conserved:
         raise Skipped("declares nothing conserved")
     simulator, state = _case(part)
-    first, last, found = simulator.observe(state), simulator.observe(simulator(state, 50)), []
+    first, last, drifts = simulator.observe(state), simulator.observe(simulator(state, 50)), []
     for name, allowed in cls.conserved.items():
         ensure(name in first, f"'{name}' is no observable")
         scale = max(float(first[name].detach().abs().max()), 1e-12)
@@ -305,8 +305,8 @@ def conserved(part: str) -> str:
         ensure(
             drift <= allowed, f"'{name}' changes by {drift:.1e} of itself, allowed {allowed:.1e}"
         )
-        found.append(f"{name} {drift:.1e}")
-    return ", ".join(found)
+        drifts.append(f"{name} {drift:.1e}")
+    return ", ".join(drifts)
 
 
 def batch_equals_loop(part: str) -> str:
@@ -316,9 +316,9 @@ def batch_equals_loop(part: str) -> str:
     simulator, state = _case(part)
     other = simulator(state, 1)
     both = rebuilt(state, lambda a, b: torch.stack([a, b]), other)
-    found = simulator(both, 2)
+    together = simulator(both, 2)
     for number, single in enumerate((state, other)):
-        wanted = simulator(single, 2)
-        deviation = difference(rebuilt(found, lambda x, n=number: x[n]), wanted)
+        alone = simulator(single, 2)
+        deviation = difference(rebuilt(together, lambda x, n=number: x[n]), alone)
         ensure(deviation < tol.SIMULATOR_BATCH, f"batch differs from loop by {deviation:.1e}")
     return "2 states"

@@ -41,7 +41,7 @@ class Elsewhere(Tensor):
 
     @staticmethod
     def __new__(cls: type[Elsewhere], inside: Tensor) -> Elsewhere:
-        made = Tensor._make_wrapper_subclass(
+        shell = Tensor._make_wrapper_subclass(
             cls,
             inside.shape,
             strides=inside.stride(),
@@ -50,8 +50,8 @@ class Elsewhere(Tensor):
             device=DEVICE,
             requires_grad=inside.requires_grad,
         )
-        made.inside = inside.detach()
-        return made
+        shell.inside = inside.detach()
+        return shell
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
@@ -97,7 +97,7 @@ def _compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:  # noqa: 
         raise RuntimeError(f"{function}: a new shape in place; `elsewhere` does not know how")
     given = {id(x.inside): x for x in inputs if isinstance(x, Elsewhere)}
     args, kwargs = tree_map(lambda x: x.inside if isinstance(x, Elsewhere) else x, (args, kwargs))
-    found = function(*args, **kwargs)
+    result = function(*args, **kwargs)
 
     def out(x: Any) -> Any:
         if not isinstance(x, Tensor):
@@ -106,7 +106,7 @@ def _compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:  # noqa: 
             return given[id(x)]
         return Elsewhere(x) if away else x
 
-    return tree_map(out, found)
+    return tree_map(out, result)
 
 
 def _patches() -> Iterator[Any]:
@@ -114,9 +114,9 @@ def _patches() -> Iterator[Any]:
     tensor, getitem, setitem = torch.tensor, Tensor.__getitem__, Tensor.__setitem__
     matmul, tolist, load = Tensor.__matmul__, Tensor.tolist, torch.serialization.load
 
-    def made(data: Any, *, device: Any = None, **options: Any) -> Tensor:
-        found = tensor(data, **options)
-        return found if device is None else found.to(device)
+    def placed(data: Any, *, device: Any = None, **options: Any) -> Tensor:
+        inner = tensor(data, **options)
+        return inner if device is None else inner.to(device)
 
     def index(key: Any) -> Any:
         if isinstance(key, tuple):
@@ -125,15 +125,15 @@ def _patches() -> Iterator[Any]:
 
     def loaded(file: Any, map_location: Any = None, **options: Any) -> Any:
         away = map_location is not None and torch.device(map_location) == DEVICE
-        found = load(file, **options, map_location="cpu" if away else map_location)
-        return tree_map(lambda x: x.to(DEVICE) if isinstance(x, Tensor) and away else x, found)
+        content = load(file, **options, map_location="cpu" if away else map_location)
+        return tree_map(lambda x: x.to(DEVICE) if isinstance(x, Tensor) and away else x, content)
 
     def product(a: Tensor, b: Tensor) -> Tensor:
         # here PyTorch squeezes in place, which a shell cannot follow
         flat = a.dim() == 1 and b.dim() == 2
         return torch.mv(b.mT, a) if flat else matmul(a, b)
 
-    yield mock.patch.object(torch, "tensor", made)
+    yield mock.patch.object(torch, "tensor", placed)
     yield mock.patch.object(torch, "load", loaded)
     yield mock.patch.object(Tensor, "__getitem__", lambda x, key: getitem(x, index(key)))
     yield mock.patch.object(Tensor, "__setitem__", lambda x, k, value: setitem(x, index(k), value))

@@ -138,9 +138,9 @@ class HubApi:
 
     def _match(self, call: Call) -> tuple[Handler, str]:
         for method, pattern, handler in ROUTES:
-            found = pattern.match(call.path)
-            if found and method == call.method:
-                call.groups = {k: v for k, v in found.groupdict().items() if v is not None}
+            match = pattern.match(call.path)
+            if match and method == call.method:
+                call.groups = {k: v for k, v in match.groupdict().items() if v is not None}
                 return handler, getattr(handler, "__name__", "route")
         raise HubFault(404, f"Sorry, we can't find the page: {call.method} {call.path}")
 
@@ -244,13 +244,13 @@ class HubApi:
 
 def card_head(text: str) -> dict[str, Any]:
     """The YAML head of a README. Raises ValueError when it is not a YAML mapping."""
-    found = re.match(r"\s*---\r?\n(.*?)\r?\n---", text, re.DOTALL)
-    if found is None:
+    match = re.match(r"\s*---\r?\n(.*?)\r?\n---", text, re.DOTALL)
+    if match is None:
         return {}
     import yaml
 
     try:
-        head = yaml.safe_load(found[1])
+        head = yaml.safe_load(match[1])
     except yaml.YAMLError as error:
         raise ValueError(str(error).splitlines()[0]) from None
     if not isinstance(head, dict):

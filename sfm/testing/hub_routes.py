@@ -46,7 +46,7 @@ class HubRoutes(HubApi):
 
     @route("GET", r"/api/(?P<kind>models|datasets|spaces)")
     def list_repositories(self, call: Call) -> Reply:
-        wanted = set(call.query.get("filter", []))
+        asked = set(call.query.get("filter", []))
         author, search = call.query.get("author", [None])[0], call.query.get("search", [""])[0]
         rows = []
         for (kind, repo_id), repo in self.store.repositories.items():
@@ -54,7 +54,7 @@ class HubRoutes(HubApi):
             if kind != call.kind or not visible:
                 continue
             info = self._info(repo, repo.commit("main"), blobs=False)
-            matches = wanted <= set(info["tags"]) and search.lower() in repo_id.lower()
+            matches = asked <= set(info["tags"]) and search.lower() in repo_id.lower()
             if matches and author in (None, repo.namespace):
                 if not call.flag("full"):
                     info.pop("siblings")
@@ -227,10 +227,10 @@ class HubRoutes(HubApi):
     def _bytes(self, call: Call, key: str, headers: dict[str, str]) -> Reply:
         data = self.damaged.get(key, self.store.blobs[key])
         headers = {**headers, "Content-Type": "application/octet-stream"}
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", call.headers.get("range", ""))
-        if wanted is None:
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", call.headers.get("range", ""))
+        if match is None:
             return Reply(200, data, headers)
-        first, last = int(wanted[1]), int(wanted[2] or len(data) - 1)
+        first, last = int(match[1]), int(match[2] or len(data) - 1)
         if first >= len(data):
             raise HubFault(
                 416, "range not satisfiable", None, {"Content-Range": f"bytes */{len(data)}"}
@@ -295,7 +295,7 @@ class HubRoutes(HubApi):
             if line.strip():
                 item = json.loads(line)
                 self._operation(item["key"], item["value"], files, head)
-        made, ref = self.store.change(
+        written, ref = self.store.change(
             repo,
             revision,
             files,
@@ -306,7 +306,11 @@ class HubRoutes(HubApi):
             pull_request=call.flag("create_pr"),
         )
         page = self._page(repo.kind, repo.id)
-        answer = {"success": True, "commitOid": made.oid, "commitUrl": f"{page}/commit/{made.oid}"}
+        answer = {
+            "success": True,
+            "commitOid": written.oid,
+            "commitUrl": f"{page}/commit/{written.oid}",
+        }
         if ref is not None:
             answer["pullRequestUrl"] = f"{page}/discussions/{ref.rsplit('/', 1)[1]}"
         return Reply.json(answer)

@@ -30,9 +30,9 @@ def encoder_samples(part: str) -> tuple[Sample, ...]:
         CheckFailed: there are none.
     """
     cls: type[Encoder] = find("encoders", part).load()
-    own = cls.examples()
-    if own:
-        return tuple(own)
+    examples = cls.examples()
+    if examples:
+        return tuple(examples)
     encoder = _seeded(lambda: cls(channels=2))
     return tuple(few_samples(plugin(part.partition("/")[0]), encoder.accepts))
 
@@ -48,9 +48,7 @@ def config_for(
 ) -> ModelConfig:
     """The config of a model with these encoders and the heads `quantities` of each."""
     table = quantities()
-    named = sorted(
-        {q for wanted in parts.values() for q in wanted} | {"energy", "forces", "stress"}
-    )
+    named = sorted({q for names in parts.values() for q in names} | {"energy", "forces", "stress"})
     return ModelConfig(
         trunk=SMALL_TRUNK if trunk is None else trunk,
         encoders={part: {} for part in parts},

@@ -38,8 +38,8 @@ def heads_of(task: TaskData) -> tuple[HeadSpec, ...]:
     specs = []
     for name in task.goals:
         if name not in DERIVED:
-            own = f"{plugin.name}/{name}" if name in plugin.heads else None
-            part = own or core_head(task.definitions[name])
+            part_name = f"{plugin.name}/{name}" if name in plugin.heads else None
+            part = part_name or core_head(task.definitions[name])
             specs.append(HeadSpec(task.encoder, name, part))
     return tuple(specs)
 
@@ -57,9 +57,9 @@ def model_config(tasks: Sequence[TaskData], section: ModelSection, name: str) ->
     encoders = tuple(dict.fromkeys(task.encoder for task in tasks))
     options: dict[str, Mapping[str, Any]] = {}
     for part in encoders:
-        wanted = section.encoders.get(part, {})
+        chosen = section.encoders.get(part, {})
         try:
-            options[part] = find("encoders", part).load()(channels=1, **wanted).options
+            options[part] = find("encoders", part).load()(channels=1, **chosen).options
         except TypeError as error:
             raise InputError(f"model.encoders.{part}: {error}") from None
     return ModelConfig(
@@ -189,8 +189,8 @@ def measure_neighbours(
         for task in sources:
             for sample in subset(task.train, NEIGHBOUR_SAMPLES):
                 if sample.level == level:
-                    made = model.encoder(part).tokenize(sample)
-                    tokens, edges = tokens + made.n_tokens, edges + made.n_edges
+                    one = model.encoder(part).tokenize(sample)
+                    tokens, edges = tokens + one.n_tokens, edges + one.n_edges
         model.trunk.neighbours[context] = max(edges / max(tokens, 1), 1.0)
 
 
@@ -219,9 +219,9 @@ def _collect(encoder: Encoder, tasks: Sequence[TaskData], level: str) -> Table:
             types = _types(encoder, sample)
             for name in task.goals:
                 if name in sample.labels:
-                    own = table.setdefault(name, ([], []))
-                    own[0].append(types)
-                    own[1].append(_rows(task, name, sample, len(types)))
+                    rows = table.setdefault(name, ([], []))
+                    rows[0].append(types)
+                    rows[1].append(_rows(task, name, sample, len(types)))
     return table
 
 

@@ -39,12 +39,12 @@ def calibrate(
             held = [s for s in subset(task.validation, max_samples) if s.level == level]
             for name in names if train and held else ():
                 features, _ = _features(model, task, name, train)
-                own, errors = _features(model, task, name, held)
-                if len(own) >= 10:
+                held_features, errors = _features(model, task, name, held)
+                if len(held_features) >= 10:
                     key = f"{task.encoder}:{name}"
                     unit = model.uncertainties[key]
                     alpha = unit.calibrate(  # type: ignore[operator]
-                        model.context(task.encoder, level), features, own, errors
+                        model.context(task.encoder, level), features, held_features, errors
                     )
                     results[f"{key}@{level}"] = alpha
     return results

@@ -123,8 +123,8 @@ class KeepBest(pl.Callback):
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
-        own = ("best", "step", "worse", "weights")
-        return {name: getattr(self, name) for name in own}
+        names = ("best", "step", "worse", "weights")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for name, value in state_dict.items():

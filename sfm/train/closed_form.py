@@ -120,18 +120,18 @@ class Fitted:
 def baselines_of(model: FoundationModel, target: Target) -> dict[str, dict[str, Any]]:
     """What the model knows that the target may be a difference to, by name."""
     part, quantity = target.encoder, model.config.quantities[target.quantity]
-    found: dict[str, dict[str, Any]] = {}
+    baselines: dict[str, dict[str, Any]] = {}
     if f"{part}:{quantity.name}" in model.heads:
-        found["own"] = {
+        baselines["own"] = {
             "quantity": quantity.name, "factor": 1.0, "references": True, "per_token": False,
         }  # fmt: skip
     if quantity.affine is not None and f"{part}:{quantity.affine[0]}" in model.heads:
         other, factor = quantity.affine
         per_token = model.config.quantities[other].extensive and not quantity.extensive
-        found[other] = {
+        baselines[other] = {
             "quantity": other, "factor": factor, "references": False, "per_token": per_token,
         }  # fmt: skip
-    return found
+    return baselines
 
 
 def forms_of(
@@ -186,7 +186,7 @@ def gather(
     # a derivative has to be that of all the energy, and descriptors have none
     described = descriptors and quantity.name not in ("energy", *DERIVED)
     names = {p: _names(p, samples) for p in (available(part) if described else ())}
-    names = {p: own for p, own in names.items() if own}
+    names = {p: columns for p, columns in names.items() if columns}
     known = sayable(model, part, quantity.name) if described else []
     specs = baselines_of(model, target)
     blocks: dict[str, list[Tensor]] = {}
@@ -212,9 +212,9 @@ def gather(
         for name, spec in specs.items():
             values[name].append(baseline(model, part, spec, features, tokens).cpu())
     raw = {name: torch.cat(rows) for name, rows in blocks.items()}
-    for own, columns in names.items():
-        rows = torch.from_numpy(np.stack([row(s, {own: columns}) for s in samples]))
-        raw[block_of(own)] = rows
+    for describer, columns in names.items():
+        rows = torch.from_numpy(np.stack([row(s, {describer: columns}) for s in samples]))
+        raw[block_of(describer)] = rows
     for name in set(raw) - {COMPOSITION, FEATURES}:
         raw[name] = raw[name].float().double()  # what they will be when they come in tokens
     labels = [float(np.asarray(s.labels[quantity.name]).ravel()[0]) for s in samples]
@@ -230,13 +230,13 @@ def gather(
 
 def _names(part: str, samples: Sequence[Sample]) -> list[str]:
     """Descriptors that vary among the samples, in the order of their first appearance."""
-    found: dict[str, set[float]] = {}
+    values_of: dict[str, set[float]] = {}
     for done, sample in enumerate(samples):
         report(f"{part}: descriptors", done, len(samples))
         for name, value in describe(part, sample).items():
             if np.isfinite(value):
-                found.setdefault(name, set()).add(value)
-    return [name for name, values in found.items() if len(values) > 1]
+                values_of.setdefault(name, set()).add(value)
+    return [name for name, values in values_of.items() if len(values) > 1]
 
 
 def fit_form(form: Form, inputs: Inputs) -> Fitted:
@@ -300,8 +300,8 @@ def all_forms(model: FoundationModel, inputs: Inputs, *, known: bool) -> list[Fi
 
 def labelled(task: TaskData, target: Target, seed: int = 0) -> list[Sample]:
     """Training systems with the target's label, at most `LARGEST`."""
-    own = [s for s in task.train if s.level == target.level and target.quantity in s.labels]
-    return list(subset(own, LARGEST, seed))
+    at_level = [s for s in task.train if s.level == target.level and target.quantity in s.labels]
+    return list(subset(at_level, LARGEST, seed))
 
 
 def install(model: FoundationModel, chosen: Sequence[Fitted]) -> FoundationModel:

@@ -54,11 +54,11 @@ def surveyed(
                 )
             surveys[context].add(sample, task.goals, scale)
     before, said = list(before), list(said)
-    found = []
+    coverages = []
     for context, survey in surveys.items():
         known = {t.quantity for t in said if t.context == context}
-        found.append(survey.coverage(coverage_of(before, *context), known))
-    return replaced(before, found)
+        coverages.append(survey.coverage(coverage_of(before, *context), known))
+    return replaced(before, coverages)
 
 
 def cover(
@@ -77,8 +77,8 @@ def cover(
     """
     before, said = ((), ()) if base is None else (base.coverage, base.targets)
     untold = {t.context for t in said} - {c.context for c in before}
-    found = surveyed(model, tasks, before=before, said=said)
-    model.cover(c for c in found if c.context not in untold)
+    coverages = surveyed(model, tasks, before=before, said=said)
+    model.cover(c for c in coverages if c.context not in untold)
 
 
 def answerable(
@@ -101,8 +101,8 @@ def answerable(
     for sample in samples:
         with row():
             tokens = model.tokenize(part, [sample], level)
-            (found,) = guard.findings(tokens, [sample.conditions])
-            refused = [one for one in found if one.refused and one.quantity is None]
+            (findings,) = guard.findings(tokens, [sample.conditions])
+            refused = [one for one in findings if one.refused and one.quantity is None]
             if refused and skipped is not None:
                 raise OutsideError(f"{sample.id}: {refused[0].text}")
             if refused:

@@ -145,8 +145,8 @@ class MixedData(pl.LightningDataModule):
         self.tasks, self.settings = list(tasks), settings
         self.tokenizer = Tokenizer(model, tasks, settings.cache_mb * MEGABYTE)
         sizes = [len(t.train) for t in tasks]
-        wanted = shares(sizes, settings.temperature) if probabilities is None else probabilities
-        self.token_shares = np.asarray(wanted) / np.sum(wanted)
+        weights = shares(sizes, settings.temperature) if probabilities is None else probabilities
+        self.token_shares = np.asarray(weights) / np.sum(weights)
         # a share is one of tokens: a flow of 256 tokens comes less often than a molecule of 10
         per_system = self.token_shares / [self._mean_tokens(i) for i in range(len(sizes))]
         self.mixture = Mixture(sizes, seed=settings.seed, probabilities=per_system)

@@ -134,9 +134,9 @@ def _difference(old: Any, new: Any, free: Sequence[str], where: str = "") -> str
             place = f"{where}.{key}".lstrip(".")
             if place.startswith("training.") and key in free:
                 continue
-            found = _difference(old.get(key), new.get(key), free, place)
-            if found:
-                return found
+            difference = _difference(old.get(key), new.get(key), free, place)
+            if difference:
+                return difference
         return None
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         pairs = enumerate(zip(old, new, strict=True))

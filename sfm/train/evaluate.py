@@ -169,15 +169,17 @@ def evaluate(
             asked = [
                 q for v, q in task.present if v == one and (quantities is None or q in quantities)
             ]
-            own = _of_level(samples, one)
-            if asked and own:
+            at_level = _of_level(samples, one)
+            if asked and at_level:
                 if not isinstance(data, TaskData):
-                    own = answerable(model, task.encoder, one, own, task.name)
-                if not own:
+                    at_level = answerable(model, task.encoder, one, at_level, task.name)
+                if not at_level:
                     continue
                 same = _of_level(train, one)
-                found, kept = _evaluate_level(model, task, one, asked, own, same, split)
-                metrics += found
+                level_metrics, kept = _evaluate_level(
+                    model, task, one, asked, at_level, same, split
+                )
+                metrics += level_metrics
                 points |= kept
     if not metrics:
         if skipped := rows_left_out():
@@ -208,14 +210,14 @@ def tasks_for(
         known = {(t.level, t.quantity) for t in model.targets(encoder=part)}
         said = {q for _, q in known}
         present, ask = [], {}
-        for own, name in given:
-            target = level or (own if (own, name) in known else None)
+        for its_level, name in given:
+            target = level or (its_level if (its_level, name) in known else None)
             if target is None:
                 levels = {v for v, q in known if q == name}
                 target = levels.pop() if len(levels) == 1 and not source.typed else None
             if name in said and target is not None and (target, name) in known:
-                present.append((own, name))
-                ask[own] = target
+                present.append((its_level, name))
+                ask[its_level] = target
         if present:
             tasks.append(source.task(part, present, relabel=ask))
     if not tasks:
@@ -318,14 +320,16 @@ def _predict(
         with torch.no_grad():
             values = model({part: tokens}, {part: list(names)})[part]
         for name in names:
-            own = batch.labels[part].get(name)
-            if own is None:
+            label = batch.labels[part].get(name)
+            if label is None:
                 continue
             rows = row_counts(model.config.quantities[name], tokens).tolist()
-            flat = values[name].detach().double().reshape(len(own.values), -1)
+            flat = values[name].detach().double().reshape(len(label.values), -1)
             size = tokens.counts().tolist()
-            for i, (p, y) in enumerate(zip(flat.split(rows), own.values.split(rows), strict=True)):
-                if not bool(own.mask[i]):
+            for i, (p, y) in enumerate(
+                zip(flat.split(rows), label.values.split(rows), strict=True)
+            ):
+                if not bool(label.mask[i]):
                     continue
                 if not torch.isfinite(p).all():
                     _not_finite(f"{tokens.ids[i]}: the predicted '{name}' is not a finite number")
@@ -419,9 +423,9 @@ def baseline_of(
         if train:
             y = np.array([float(np.asarray(s.labels[quantity.name]).ravel()[0]) for s in train])
             columns = design(quantity, [s.types for s in train])
-            found = fit_references(columns, y)
-            shift = found.values
-            name = f"composition reference ({found.kind}, on the training split)"
+            references = fit_references(columns, y)
+            shift = references.values
+            name = f"composition reference ({references.kind}, on the training split)"
             return name, list((counts @ shift).reshape(-1, 1, 1))
         key = f"{part}:{quantity.name}"
         if key in model.normalisers:

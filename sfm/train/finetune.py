@@ -154,8 +154,8 @@ def _base(model: str | Path | FoundationModel) -> tuple[FoundationModel, str, di
     """The model, what others call it, and its training.json (empty where it has none)."""
     if isinstance(model, FoundationModel):
         # everything but the steps themselves is computed on the CPU; the user's model stays put
-        own = model if model.device.type == "cpu" else copy.deepcopy(model).to("cpu")
-        return own, model.config.name, {}
+        on_cpu = model if model.device.type == "cpu" else copy.deepcopy(model).to("cpu")
+        return on_cpu, model.config.name, {}
     folder = resolve(model)
     path = folder / TRAINING
     record = read_object(path) if path.is_file() else {}

@@ -117,10 +117,10 @@ def _kernel(
 
 
 def _kinds(pairs: Mapping[str, Pairs]) -> list[str]:
-    own = [
+    kinds = [
         k for p in pairs.values() for k in (("linear", "smooth", "length") if p[2] else ("linear",))
     ]
-    return [*own, "noise"]
+    return [*kinds, "noise"]
 
 
 def _unpack(values: Tensor, pairs: Mapping[str, Pairs]) -> tuple[dict[str, Tensor], Tensor]:
@@ -165,7 +165,7 @@ def _search(pairs: Mapping[str, Pairs], y: Tensor) -> Tensor:
 
     place = {"linear": 0, "smooth": 1, "length": 2, "noise": 3}
     bounds = [BOUNDS[k] for k in kinds]
-    found = [
+    minima = [
         minimize(
             loss,
             np.array([start[place[k]] for k in kinds]),
@@ -176,4 +176,4 @@ def _search(pairs: Mapping[str, Pairs], y: Tensor) -> Tensor:
         )
         for start in STARTS
     ]
-    return torch.from_numpy(min(found, key=lambda f: f.fun).x)
+    return torch.from_numpy(min(minima, key=lambda f: f.fun).x)

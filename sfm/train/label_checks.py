@@ -50,8 +50,8 @@ def check_labels(
     samples = list(subset(task.split(split), LOOKED_AT))
     findings: dict[str, str] = {}
     for level in task.levels:
-        own = [s for s in samples if s.level == level]
-        for quantity, message in _findings(model, task, level, own):
+        at_level = [s for s in samples if s.level == level]
+        for quantity, message in _findings(model, task, level, at_level):
             findings.setdefault(quantity, message)
     if not findings:
         return
@@ -68,12 +68,12 @@ def check_labels(
 def _findings(
     model: FoundationModel, task: TaskData, level: str, samples: Sequence[Sample]
 ) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
+    faults: list[tuple[str, str]] = []
     if not samples:
-        return found
+        return faults
     if "energy" in task.goals and (text := wrong_energy_unit(samples, references(model))):
-        found.append(("energy", text))
-    found += [f for f in consistency(samples) if f[0] in task.goals]
+        faults.append(("energy", text))
+    faults += [f for f in consistency(samples) if f[0] in task.goals]
     compared = list(subset(samples, COMPARED))
     names = [n for n in task.goals if candidates(task.definitions[n].unit)]
     for name, predicted in _predictions(model, task.encoder, level, names, compared).items():
@@ -83,13 +83,13 @@ def _findings(
         if pairs and (
             text := compare(task.definitions[name], labels, [p for _, p in pairs], types)
         ):
-            found.append((name, text))
-    return found
+            faults.append((name, text))
+    return faults
 
 
 def references(model: FoundationModel) -> dict[str, np.ndarray]:
     """(119,) eV per element at every level of the model, by name; NaN for unknown elements."""
-    found = {}
+    tables = {}
     for context, (part, level) in enumerate(model.config.contexts):
         key = f"{part}:energy"
         if key in model.normalisers and any(
@@ -97,10 +97,10 @@ def references(model: FoundationModel) -> dict[str, np.ndarray]:
             for t in model.config.targets
         ):
             shift = model.normalisers[key].shift[context, :, 0].cpu().numpy()  # type: ignore[index]
-            found[f"the references of {model.config.name} at {level}"] = np.where(
+            tables[f"the references of {model.config.name} at {level}"] = np.where(
                 shift == 0, np.nan, shift
             )[:119]
-    return found
+    return tables
 
 
 def _predictions(
@@ -111,14 +111,14 @@ def _predictions(
     Without those that it cannot say, and empty where a sample is beyond what it knows.
     """
     said = {t.quantity for t in model.targets(encoder=part)}
-    wanted = [n for n in names if n in said or (n in DERIVED and "energy" in said)]
+    quantities = [n for n in names if n in said or (n in DERIVED and "energy" in said)]
     if not all(s.pbc.all() for s in samples):
-        wanted = [n for n in wanted if n != "stress"]
+        quantities = [n for n in quantities if n != "stress"]
     levels = [v for p, v in model.config.contexts if p == part]
-    if not wanted or not levels:
+    if not quantities or not levels:
         return {}
     asked = level if level in levels else levels[0]
-    values: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
+    values: dict[str, list[np.ndarray]] = {name: [] for name in quantities}
     for sample in samples:
         try:
             tokens = model.tokenize(part, [sample], asked)
@@ -126,7 +126,7 @@ def _predictions(
             return {}
         if tokens.n_tokens > TOKENS:
             return {}
-        for name, value in model({part: tokens}, {part: wanted})[part].items():
+        for name, value in model({part: tokens}, {part: quantities})[part].items():
             values[name].append(value.detach().cpu().numpy().astype(np.float64))
     return values
 

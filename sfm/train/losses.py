@@ -17,11 +17,11 @@ from sfm.train.transfer import limited
 
 def pretraining_tasks(record: Mapping[str, Any]) -> tuple[list[TaskData], str]:
     """The tasks that a model was pretrained on, or why they are not at hand."""
-    own = record.get("pretraining") or record
-    if not isinstance(own, Mapping) or "tasks" not in (own.get("recipe") or {}):
+    pretraining = record.get("pretraining") or record
+    if not isinstance(pretraining, Mapping) or "tasks" not in (pretraining.get("recipe") or {}):
         return [], "the model carries no training.json, so its pretraining tasks are not known"
     try:
-        old: Recipe = parse(own["recipe"])
+        old: Recipe = parse(pretraining["recipe"])
         return open_tasks(old), ""
     except SfmError as error:
         return [], f"the pretraining tasks are not at hand: {error}"

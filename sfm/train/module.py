@@ -169,9 +169,9 @@ class TrainingModule(pl.LightningModule):
         return [name for name, p in self.named_parameters() if p.requires_grad]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        own = checkpoint["sfm"]
-        if own["parameters"] != self._names():
+        stored = checkpoint["sfm"]
+        if stored["parameters"] != self._names():
             raise RunError("the checkpoint is of a model with other weights: start a new run")
-        if own["sampler"] is not None:
-            self.trainer.datamodule.mixture.load_state_dict(own["sampler"])  # type: ignore[attr-defined]
-        restore_rng(own["rng"])
+        if stored["sampler"] is not None:
+            self.trainer.datamodule.mixture.load_state_dict(stored["sampler"])  # type: ignore[attr-defined]
+        restore_rng(stored["rng"])

@@ -89,9 +89,9 @@ class Objective(nn.Module):
             "weights", torch.tensor(weights, dtype=torch.float64), persistent=False
         )
         n_contexts = len(model.config.contexts)
-        for part, own in (stress_scales or {}).items():
+        for part, scales in (stress_scales or {}).items():
             table = torch.ones(n_contexts, 1, dtype=torch.float64)
-            for context, rms in own.items():
+            for context, rms in scales.items():
                 table[context] = rms
             self.register_buffer(_buffer(part), table, persistent=False)
 
@@ -119,11 +119,11 @@ class Objective(nn.Module):
         Raises:
             RunError: a prediction or loss is not finite; sample and quantity are named.
         """
-        wanted = {part: list(own) for part, own in batch.labels.items() if own}
-        values = model(batch.tokens, wanted, create_graph=train)
+        asked = {part: list(named) for part, named in batch.labels.items() if named}
+        values = model(batch.tokens, asked, create_graph=train)
         like = self.weights
         sums, counts = like.new_zeros(len(self.keys)), like.new_zeros(len(self.keys))
-        for part, names in wanted.items():
+        for part, names in asked.items():
             for name in names:
                 labels = batch.labels[part][name]
                 losses = self.per_system(
@@ -144,7 +144,7 @@ class Objective(nn.Module):
         all_sums, all_counts = everything
         total = world * (self.weights * own_sums / all_counts.clamp(min=1)).sum()
         if not torch.isfinite(total):
-            self._explain(model, batch, values, wanted)
+            self._explain(model, batch, values, asked)
         return Losses(total, all_sums, all_counts)
 
     def _through(self, model: FoundationModel, step: int) -> tuple[Tensor, Tensor]:
@@ -227,9 +227,9 @@ class Objective(nn.Module):
         model: FoundationModel,
         batch: Batch,
         values: Mapping[str, Mapping[str, Tensor]],
-        wanted: Mapping[str, Sequence[str]],
+        asked: Mapping[str, Sequence[str]],
     ) -> None:
-        for part, names in wanted.items():
+        for part, names in asked.items():
             tokens = batch.tokens[part]
             for name in names:
                 labels = batch.labels[part][name]
@@ -238,8 +238,8 @@ class Objective(nn.Module):
                 if bad.any():
                     where = int(torch.nonzero(bad)[0])
                     rows = row_counts(model.config.quantities[name], tokens).tolist()
-                    own = labels.values.split(rows)[where]
-                    if not torch.isfinite(own).all():
+                    values_here = labels.values.split(rows)[where]
+                    if not torch.isfinite(values_here).all():
                         what = f"the label '{name}' is not a finite number; correct the data"
                     else:
                         what = (

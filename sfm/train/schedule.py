@@ -57,11 +57,11 @@ def checkpoint_for(
     if planned == steps:
         return run / LAST
     start = decay_start(section, steps)
-    found = [
+    early = [
         (n, name) for name, (n, of) in saved.items() if n <= min(start, decay_start(section, of))
     ]
-    if found:
-        return run / max(found)[1]
+    if early:
+        return run / max(early)[1]
     first = min(n for n, _ in saved.values())
     least = first
     while decay_start(section, least) < first:

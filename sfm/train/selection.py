@@ -111,14 +111,14 @@ def best_of(fits: Sequence[Fitted], mode: str, model: FoundationModel) -> Fitted
         "gp": lambda f: f.form.name == "gp",
         "delta": lambda f: f.form.against is not None and not f.form.fixed,
     }
-    own = [f for f in fits if modes[mode](f)]
-    if not own:
+    fitting = [f for f in fits if modes[mode](f)]
+    if not fitting:
         target = fits[0].inputs.target
         raise InputError(
             f"model '{model.config.name}' says nothing that {target.quantity} could be a "
             f"difference to with '{target.encoder}': take mode auto, ridge or gp"
         )
-    return min(own, key=lambda f: f.mae)
+    return min(fitting, key=lambda f: f.mae)
 
 
 def finish(
@@ -143,8 +143,8 @@ def finish(
             f.form.rival,
             id(f) in picked,
         )
-        for target, own in fits.items()
-        for f in own
+        for target, target_fits in fits.items()
+        for f in target_fits
     ]
     names = {f.form.name for f in chosen}
     seconds = time.perf_counter() - began
@@ -236,17 +236,17 @@ def _trial(
             log=False,
             title="trying full",
         )
-    found = evaluate(trial.model, part, split="validation")
+    evaluation = evaluate(trial.model, part, split="validation")
     rows, ratios = [], []
     for f in chosen:
         target = f.inputs.target
         mask = torch.tensor([i in ids for i in f.inputs.ids])
         if not mask.any():
             continue
-        own = float((f.left_out - f.inputs.labels).abs()[mask].mean())
-        metric = found.of(target.quantity, target.level)
-        ratios.append(metric.mae / max(own, 1e-300))
-        how = f"held-out quarter, where {f.form.name} has {own:.4g}"
+        error = float((f.left_out - f.inputs.labels).abs()[mask].mean())
+        metric = evaluation.of(target.quantity, target.level)
+        ratios.append(metric.mae / max(error, 1e-300))
+        how = f"held-out quarter, where {f.form.name} has {error:.4g}"
         rows.append(Candidate("full", str(target), metric.mae, metric.unit, how))
     won = bool(ratios) and float(np.mean(ratios)) < WIN
     return rows, "", steps if won else 0

@@ -84,7 +84,7 @@ class Source:
         names = relabel or {}
         levels = {v for v, _ in present}
         pairs = tuple((names.get(v, v), q) for v, q in present)
-        wanted = goals or {q: Goal() for _, q in pairs}
+        weights = goals or {q: Goal() for _, q in pairs}
         table: Mapping[str, Quantity] = quantities()
         splits = {k: _of_levels(v, levels) for k, v in self.splits.items()}
         renamed = {k: Relabelled(v, names) if names else v for k, v in splits.items()}
@@ -93,7 +93,7 @@ class Source:
             domain=self.domain,
             encoder=encoder,
             levels=tuple(dict.fromkeys(v for v, _ in pairs)),
-            goals={q: g for q, g in wanted.items() if q in {name for _, name in pairs}},
+            goals={q: g for q, g in weights.items() if q in {name for _, name in pairs}},
             present=pairs,
             train=renamed["train"],
             validation=renamed["validation"],

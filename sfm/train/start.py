@@ -30,23 +30,23 @@ def start_from(model: FoundationModel, name: str) -> list[str]:
         RecipeError: the trunk or an encoder has another shape; the first difference is named.
     """
     other = FoundationModel.from_pretrained(name)
-    own, theirs = model.state_dict(), other.state_dict()
-    for key in sorted(own.keys() & theirs.keys()):
+    state, theirs = model.state_dict(), other.state_dict()
+    for key in sorted(state.keys() & theirs.keys()):
         if key == "trunk.contexts":  # numbers of the contexts, which the config gives
             continue
         if _by_row(key):
             rows = _rows(key, model.config, other.config)
-            own[key] = _with_rows(own[key], theirs[key], rows, name, key)
-        elif own[key].shape == theirs[key].shape:
-            own[key] = theirs[key]
+            state[key] = _with_rows(state[key], theirs[key], rows, name, key)
+        elif state[key].shape == theirs[key].shape:
+            state[key] = theirs[key]
         else:
-            raise _another(name, key, theirs[key], own[key])
+            raise _another(name, key, theirs[key], state[key])
     for index, context in enumerate(model.config.contexts):
         known = [i for i, c in enumerate(model.config.contexts) if c in other.config.contexts]
         donors = [i for i in known if model.config.contexts[i][0] == context[0]]
         if index not in known and donors:
-            start_in_trunk(own, other.config, model.config, index, donors[:1])
-    model.load_state_dict(own)
+            start_in_trunk(state, other.config, model.config, index, donors[:1])
+    model.load_state_dict(state)
     return _unmatched(model.config, other.config, name)
 
 
@@ -58,23 +58,23 @@ def _by_row(key: str) -> bool:
     )
 
 
-def _rows(key: str, own: ModelConfig, other: ModelConfig) -> list[tuple[int, int]]:
+def _rows(key: str, config: ModelConfig, other: ModelConfig) -> list[tuple[int, int]]:
     """(row here, row there) of each context, encoder or level that both know."""
     tables: dict[str, tuple[Sequence[object], Sequence[object]]] = {
-        ENCODER_LOGITS: (list(own.encoders), list(other.encoders)),
-        LEVEL_LOGITS: (own.levels, other.levels),
+        ENCODER_LOGITS: (list(config.encoders), list(other.encoders)),
+        LEVEL_LOGITS: (config.levels, other.levels),
     }
-    here, there = tables.get(key, (own.contexts, other.contexts))
+    here, there = tables.get(key, (config.contexts, other.contexts))
     return [(i, list(there).index(row)) for i, row in enumerate(here) if row in there]
 
 
 def _with_rows(
-    own: Tensor, theirs: Tensor, rows: Sequence[tuple[int, int]], name: str, key: str
+    ours: Tensor, theirs: Tensor, rows: Sequence[tuple[int, int]], name: str, key: str
 ) -> Tensor:
     """`own` with the rows that `theirs` has; a zero reference is none and keeps the fitted one."""
-    if own.shape[1:] != theirs.shape[1:]:
-        raise _another(name, key, theirs, own)
-    result = own.clone()
+    if ours.shape[1:] != theirs.shape[1:]:
+        raise _another(name, key, theirs, ours)
+    result = ours.clone()
     for here, there in rows:
         value = theirs[there]
         if key.endswith(".shift"):
@@ -83,15 +83,17 @@ def _with_rows(
     return result
 
 
-def _another(name: str, key: str, theirs: Tensor, own: Tensor) -> RecipeError:
+def _another(name: str, key: str, theirs: Tensor, ours: Tensor) -> RecipeError:
     return RecipeError(
         f"start: '{name}' is of another architecture: '{key}' is {tuple(theirs.shape)} there and "
-        f"{tuple(own.shape)} here; take the same model section"
+        f"{tuple(ours.shape)} here; take the same model section"
     )
 
 
-def _unmatched(own: ModelConfig, other: ModelConfig, name: str) -> list[str]:
-    here = {f"level {' at '.join(c)}" for c in own.contexts} | {f"head {h.key}" for h in own.heads}
+def _unmatched(config: ModelConfig, other: ModelConfig, name: str) -> list[str]:
+    here = {f"level {' at '.join(c)}" for c in config.contexts} | {
+        f"head {h.key}" for h in config.heads
+    }
     there = {f"level {' at '.join(c)}" for c in other.contexts}
     there |= {f"head {h.key}" for h in other.heads}
     return [f"start: {what} is new" for what in sorted(here - there)] + [

@@ -114,17 +114,17 @@ def revision(folder: Path) -> dict[str, str]:
     return hashes
 
 
-def labelled(dataset: Dataset, wanted: Sequence[str]) -> tuple[tuple[str, str], ...]:
+def labelled(dataset: Dataset, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """(level, quantity) pairs of the dataset's label columns among the wanted quantities."""
     columns = {(c.level, c.quantity) for c in dataset.columns if c.role == "label"}
     return tuple(
-        (level, name) for level in dataset.levels for name in wanted if (level, name) in columns
+        (level, name) for level in dataset.levels for name in names if (level, name) in columns
     )
 
 
 def open_folder(
     folder: Path,
-    wanted: Mapping[str, Goal],
+    goals: Mapping[str, Goal],
     *,
     name: str,
     encoder: str,
@@ -146,8 +146,8 @@ def open_folder(
                 f"{name}: no level '{level}' (it has: {', '.join(whole.levels)})."
                 f"{did_you_mean(level, whole.levels)}"
             )
-    present = tuple(p for p in labelled(whole, list(wanted)) if levels is None or p[0] in levels)
-    for quantity in wanted:
+    present = tuple(p for p in labelled(whole, list(goals)) if levels is None or p[0] in levels)
+    for quantity in goals:
         if quantity not in {q for _, q in present}:
             known = sorted({c.quantity for c in whole.columns if c.role == "label"})
             raise InputError(
@@ -163,11 +163,11 @@ def open_folder(
         domain=whole.domain,
         encoder=encoder,
         levels=used,
-        goals=dict(wanted),
+        goals=dict(goals),
         present=present,
         **splits,
         weight=weight,
-        definitions={q: table[q] for q in wanted},
+        definitions={q: table[q] for q in goals},
         facts={"revision": revision(folder), **(facts or {})},
     )
 

@@ -53,9 +53,9 @@ class ThroughTerm:
 
     def chosen(self, step: int) -> list[tuple[int, ...]]:
         """The windows of an optimiser step."""
-        own = self.of_split("train")
+        training = self.of_split("train")
         generator = np.random.default_rng([self.seed, step, self.task])
-        return [own[i] for i in generator.integers(len(own), size=self.runs)]
+        return [training[i] for i in generator.integers(len(training), size=self.runs)]
 
     def of_split(self, split: str) -> list[tuple[int, ...]]:
         """All windows of a split."""
@@ -86,8 +86,10 @@ class ThroughTerm:
             RecipeError: an option that the closure does not have, or one that makes it a copy.
             SfmError: the encoder supplies no closure.
         """
-        own = {id(p) for p in model.parameters()}
-        if any(p.requires_grad and id(p) not in own for p in self.make_closure(model).parameters()):
+        weights = {id(p) for p in model.parameters()}
+        if any(
+            p.requires_grad and id(p) not in weights for p in self.make_closure(model).parameters()
+        ):
             raise RecipeError(
                 f"tasks.{self.task}.through.closure: {self.closure} makes the closure a copy of "
                 "the model, whose training would be lost (collapsed: true does that)"
@@ -128,15 +130,15 @@ def through_terms(recipe: Recipe, tasks: Sequence[TaskData]) -> list[ThroughTerm
         RecipeError: the training samples hold no run, or an option is wrong.
         InputError: the simulator cannot be trained through.
     """
-    found = []
+    terms = []
     for number, (section, data) in enumerate(zip(recipe.tasks, tasks, strict=True)):
-        own = section.through
-        if own is None:
+        options = section.through
+        if options is None:
             continue
         where = f"tasks.{number}.through"
-        simulator = find("simulators", own.simulator)
+        simulator = find("simulators", options.simulator)
         try:
-            through = simulator.load().through(**own.options)
+            through = simulator.load().through(**options.options)
         except TypeError as error:
             raise RecipeError(f"{where}.options: {error}") from None
         term = ThroughTerm(
@@ -144,12 +146,12 @@ def through_terms(recipe: Recipe, tasks: Sequence[TaskData]) -> list[ThroughTerm
             name=simulator.full_name,
             through=through,
             data=data,
-            weight=own.weight,
-            runs=own.runs,
-            closure=dict(own.closure),
+            weight=options.weight,
+            runs=options.runs,
+            closure=dict(options.closure),
             seed=recipe.training.seed,
         )
         if not term.of_split("train"):
             raise RecipeError(f"{where}: the training samples of '{data.name}' hold no run")
-        found.append(term)
-    return found
+        terms.append(term)
+    return terms

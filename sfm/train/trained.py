@@ -79,9 +79,9 @@ def train(
     if recipe.replay > 0:
         tasks, shares = _with_replay(task, old_tasks, recipe, note)
         _, old_stresses = fit_normalisers(grown, limited(old_tasks, 200), contexts=())
-        for part, own in old_stresses.items():
+        for part, scales in old_stresses.items():
             stresses.setdefault(part, {}).update(
-                {c: v for c, v in own.items() if c not in stresses.get(part, {})}
+                {c: v for c, v in scales.items() if c not in stresses.get(part, {})}
             )
     result = fit(
         grown,
@@ -138,12 +138,12 @@ def _with_replay(
 
 def shorter(recipe: FinetuneRecipe, steps: int, tokens: int) -> FinetuneRecipe:
     """The recipe with at most so many steps and tokens of a batch, as a competition can afford."""
-    own, steps = recipe.training, min(steps, recipe.training.steps)
-    training = own.model_copy(
+    section, steps = recipe.training, min(steps, recipe.training.steps)
+    training = section.model_copy(
         update={
             "steps": steps,
-            "tokens_per_batch": min(tokens, own.tokens_per_batch),
-            "edges_per_batch": min(40 * tokens, own.edges_per_batch),
+            "tokens_per_batch": min(tokens, section.tokens_per_batch),
+            "edges_per_batch": min(40 * tokens, section.edges_per_batch),
             "validate_every": max(steps, 1),
             "checkpoint_every": max(steps, 1),
         }

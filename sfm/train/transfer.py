@@ -124,9 +124,9 @@ def _distance(
     if not samples:
         return None
     types, labels, predicted = _compared(base, task, name, samples, base.context(*donor))
-    found = fit_references(design(quantity, types), labels - predicted)
-    own = fit_references(design(quantity, types), labels)
-    return found.error / max(own.error, 1e-12)
+    corrected = fit_references(design(quantity, types), labels - predicted)
+    plain = fit_references(design(quantity, types), labels)
+    return corrected.error / max(plain.error, 1e-12)
 
 
 def _shift_to_labels(model: FoundationModel, task: TaskData, target: Target) -> None:
@@ -143,8 +143,8 @@ def _shift_to_labels(model: FoundationModel, task: TaskData, target: Target) -> 
     rest = labels - predicted
     shift = model.normalisers[key].shift[context]  # type: ignore[index]
     if mode == "references":
-        found = fit_references(design(quantity, types), rest)
-        shift[:, 0] += torch.from_numpy(found.values).to(shift)
+        references = fit_references(design(quantity, types), rest)
+        shift[:, 0] += torch.from_numpy(references.values).to(shift)
     else:
         shift[:, 0] += float(np.median(rest))
 

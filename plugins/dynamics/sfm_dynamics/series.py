@@ -61,26 +61,26 @@ def read_table(path: Path, names: Sequence[str] | None = None) -> Table:
     if label is None:
         raise InputError(f"{path}: no column 'time' (found: {', '.join(columns) or 'none'})")
     times = columns.pop(label)
-    wanted = tuple(columns) if names is None else tuple(names)
-    for name in wanted:
+    variables = tuple(columns) if names is None else tuple(names)
+    for name in variables:
         if name not in columns:
             raise InputError(
                 f"{path}: no column '{name}' (found: {', '.join(columns)})."
                 f"{did_you_mean(name, columns)}"
             )
-    left = [name for name in columns if name not in wanted]
+    left = [name for name in columns if name not in variables]
     if left:
         _say_unused(path, left)
-    if len(times) < 2 or not wanted:
-        raise InputError(f"{path}: {len(times)} times of {len(wanted)} variables are no series")
+    if len(times) < 2 or not variables:
+        raise InputError(f"{path}: {len(times)} times of {len(variables)} variables are no series")
     steps = np.diff(times)
     if not (steps > 0).all():
         row = int(np.argmax(steps <= 0)) + 2
         raise InputError(f"{path}: times do not increase at row {row}")
     time_unit = check_unit(units.get(label, "year" if label == "year" else "1"))
-    own = tuple(check_unit(units.get(name, "1")) for name in wanted)
-    values = np.stack([columns[name] for name in wanted], 1)
-    return Table(times, values, wanted, own, time_unit, exact)
+    variable_units = tuple(check_unit(units.get(name, "1")) for name in variables)
+    values = np.stack([columns[name] for name in variables], 1)
+    return Table(times, values, variables, variable_units, time_unit, exact)
 
 
 def _say_unused(path: Path, names: Sequence[str]) -> None:
@@ -139,17 +139,17 @@ def _npz(
                 f"{', '.join(labels[:6])}"
             )
         arrays |= dict(zip(labels, state.T, strict=True))
-    found = {}
+    columns = {}
     for name, array in arrays.items():
         if array.dtype.kind not in "fiu" or array.ndim != 1:
             continue
         if not np.isfinite(array).all():
             raise InputError(f"{path}: '{name}' holds a value that is no finite number")
-        found[name] = array.astype(np.float64)
-    lengths = {name: len(array) for name, array in found.items()}
+        columns[name] = array.astype(np.float64)
+    lengths = {name: len(array) for name, array in columns.items()}
     if len(set(lengths.values())) > 1:
         raise InputError(f"{path}: arrays of different lengths: {lengths}")
-    return found, units, exact
+    return columns, units, exact
 
 
 def intervals(times: Sequence[float], dt: float) -> Iterator[tuple[int, float]]:

@@ -76,7 +76,7 @@ def thermal_velocities(
     """
     noise = torch.randn(masses.shape[0], 3, generator=generator, dtype=masses.dtype)
     velocities = noise.to(masses.device) / masses.sqrt()
-    wanted = 0.5 * BOLTZMANN * temperature * freedom(system, free, at_rest=at_rest).to(masses)
+    energy = 0.5 * BOLTZMANN * temperature * freedom(system, free, at_rest=at_rest).to(masses)
     free = free.to(velocities)
     n = int(system[-1]) + 1
     pinned = system_sum((1 - free).sum(1), system, n) > 0
@@ -86,5 +86,5 @@ def thermal_velocities(
     kinetic = system_sum(kinetic_energy(velocities, masses), system, n)
     count = system_sum(torch.ones_like(masses.squeeze(-1)), system, n)
     moves = (pinned | (count > 1)) & (kinetic > 0)
-    scale = torch.where(moves, (wanted / kinetic.clamp_min(1e-30)).sqrt(), 0.0)
+    scale = torch.where(moves, (energy / kinetic.clamp_min(1e-30)).sqrt(), 0.0)
     return velocities * scale[system].unsqueeze(-1)

@@ -23,6 +23,6 @@ def normals(shape: tuple[int, ...], like: Tensor, seed: int, number: int) -> Ten
 
 def chi_squares(degrees: Tensor, like: Tensor, seed: int, number: int) -> Tensor:
     """(S,) sums of squares of `degrees` (S,) standard normal numbers; 0 for no degrees."""
-    wanted = degrees.detach().cpu().numpy()
-    drawn = np.random.default_rng(_seed(seed, number) % 2**63).chisquare(np.maximum(wanted, 1e-9))
-    return torch.from_numpy(np.where(wanted > 0, drawn, 0.0)).to(like)
+    freedom = degrees.detach().cpu().numpy()
+    drawn = np.random.default_rng(_seed(seed, number) % 2**63).chisquare(np.maximum(freedom, 1e-9))
+    return torch.from_numpy(np.where(freedom > 0, drawn, 0.0)).to(like)

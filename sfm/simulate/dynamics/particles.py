@@ -97,8 +97,8 @@ def particles_of(
     velocities = thermal_velocities(masses, system, temperature, generator, free, at_rest=at_rest)
     for index, one in enumerate(samples):
         if one.velocities is not None:
-            own = torch.from_numpy(one.velocities).to(dtype)
-            velocities[system == index] = own * free[system == index]
+            stated = torch.from_numpy(one.velocities).to(dtype)
+            velocities[system == index] = stated * free[system == index]
     positions = torch.from_numpy(np.concatenate([s.positions for s in samples])).to(dtype)
     cells = [np.zeros((3, 3)) if s.cell is None else np.asarray(s.cell) for s in samples]
     count = len(samples)

@@ -140,15 +140,15 @@ class Dynamics(Simulator):
         with torch.enable_grad():
             followed = recording and positions.requires_grad
             x = positions if followed else positions.detach().requires_grad_()
-            h, wanted, places = cell, [x], x
+            h, variables, places = cell, [x], x
             if virial:
                 stretch = torch.zeros_like(cell[:, 0, 0], requires_grad=True)
                 places = x * (1 + stretch)[system].unsqueeze(1)
                 h = cell * (1 + stretch)[:, None, None]
-                wanted.append(stretch)
+                variables.append(stretch)
             energy = self.potential_energy(places, h, types, system, conditions)
             slopes = torch.autograd.grad(
-                energy.sum(), wanted, create_graph=recording, materialize_grads=True
+                energy.sum(), variables, create_graph=recording, materialize_grads=True
             )
         energy = energy if recording else energy.detach()
         work = -slopes[1] if virial else torch.zeros_like(energy)
@@ -156,8 +156,8 @@ class Dynamics(Simulator):
 
     def _recording(self, *tensors: Tensor) -> bool:
         """Whether anybody could ask for a gradient of what is computed now."""
-        wanted = (*tensors, *self.parameters())
-        return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in wanted)
+        inputs = (*tensors, *self.parameters())
+        return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
 
     # ------------------------------------------------------------------ time
 
@@ -177,7 +177,7 @@ class Dynamics(Simulator):
         Raises:
             RunError: positions are no longer finite.
         """
-        own = dict(self.named_parameters())
+        parameters = dict(self.named_parameters())
         ensemble = self.motion_of(state.system, state.free)
         runner = _Evaluated(self)
         given = (state.masses, state.charge, state.spin)
@@ -185,8 +185,8 @@ class Dynamics(Simulator):
         def advance(
             m: Motion, n: int, masses: Tensor, charge: Tensor, spin: Tensor, *values: Tensor
         ) -> Motion:
-            table = dict(zip(own, values, strict=True))
-            changed = {k: v for k, v in table.items() if v is not own[k]}
+            table = dict(zip(parameters, values, strict=True))
+            changed = {k: v for k, v in table.items() if v is not parameters[k]}
             conditions = {"charge": charge, "spin": spin}
 
             def field(positions: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,17 +194,17 @@ class Dynamics(Simulator):
                 arguments = (*inputs, ensemble.needs_virial)
                 if changed:
                     named = {f"simulator.{k}": v for k, v in changed.items()}
-                    found = torch.func.functional_call(runner, named, arguments)
+                    evaluated = torch.func.functional_call(runner, named, arguments)
                 else:
-                    found = runner(*arguments)
-                return state.free * found[1], found[2]
+                    evaluated = runner(*arguments)
+                return state.free * evaluated[1], evaluated[2]
 
             if n < 0:  # the start: forces, and no step
                 forces, virial = field(m.positions, m.cell)
                 return m._replace(forces=forces, virial=virial)
             return ensemble.step(m, n, masses, self.bath(table), field)
 
-        tensors = (*given, *own.values())
+        tensors = (*given, *parameters.values())
         moving = (state.positions, state.velocities, state.cell, state.chain, state.heat)
         with torch.set_grad_enabled(self._recording(*moving, *given)):
             m = _motion(state)._replace(velocities=state.free * state.velocities)
@@ -241,7 +241,7 @@ class Dynamics(Simulator):
             energy, forces, work = self.evaluate(*inputs, virial)
             ensemble = self.motion_of(state.system, state.free)
             kinetic = ensemble.kinetic(state.velocities, state.masses)
-            found = {
+            values = {
                 "energy": energy,
                 "forces": forces,
                 "nuclear_kinetic_energy": kinetic,
@@ -250,8 +250,8 @@ class Dynamics(Simulator):
             if self.ensemble != "npt":
                 bath = self.bath(dict(self.named_parameters()))
                 stored = ensemble.stored(_motion(state), bath)
-                found["conserved_energy"] = energy + kinetic + stored
-        return found, work
+                values["conserved_energy"] = energy + kinetic + stored
+        return values, work
 
     def run(self, state: Particles, steps: int, *, every: int | None = None) -> Trajectory:
         """As `Simulator.run`; warns where the conserved energy drifts."""

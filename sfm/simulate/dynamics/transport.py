@@ -22,11 +22,11 @@ def mean_square_displacement(positions: Tensor, origins: int = 1) -> Tensor:
         origins: start at each `origins`-th record.
     """
     count = len(positions)
-    found = []
+    means = []
     for lag in range(count):
         moved = positions[lag:] - positions[: count - lag]
-        found.append(moved[::origins].square().sum(-1).mean())
-    return torch.stack(found)
+        means.append(moved[::origins].square().sum(-1).mean())
+    return torch.stack(means)
 
 
 def diffusion(times: Tensor, displacement: Tensor, *, skip: float = 0.5) -> Tensor:

@@ -86,13 +86,15 @@ def _structure(parser: Any, name: str, block: Any) -> Structure:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = parser.parse_structures(primitive=False, check_occu=False, on_error="raise")
+            structures = parser.parse_structures(
+                primitive=False, check_occu=False, on_error="raise"
+            )
         except Exception as error:
             reason = error.__cause__ or error.__context__ or error
             raise InputError(f"not a readable CIF file ({first_line(reason)})") from None  # type: ignore[arg-type]
-    if not found:
+    if not structures:
         raise InputError("not a readable CIF file: no atoms")
-    structure: Structure = found[0]
+    structure: Structure = structures[0]
     return structure
 
 

@@ -74,24 +74,24 @@ def elemental(sample: Sample) -> dict[str, float]:
     if not len(sample.types):
         return {}
     table = np.stack([_element(int(z)) for z in sample.types])
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     for name, column in zip(PROPERTIES, table.T, strict=True):
         known = column[np.isfinite(column)]
         if not len(known):
             continue
         mean = known.mean()
-        found[f"{name} mean"] = mean
-        found[f"{name} deviation"] = np.abs(known - mean).mean()
-        found[f"{name} smallest"] = known.min()
-        found[f"{name} largest"] = known.max()
-        found[f"{name} range"] = known.max() - known.min()
+        numbers[f"{name} mean"] = mean
+        numbers[f"{name} deviation"] = np.abs(known - mean).mean()
+        numbers[f"{name} smallest"] = known.min()
+        numbers[f"{name} largest"] = known.max()
+        numbers[f"{name} range"] = known.max() - known.min()
     _, counts = np.unique(sample.types, return_counts=True)
     shares = counts / counts.sum()
-    found["elements"] = float(len(counts))
-    found["mixing entropy"] = float(-(shares * np.log(shares)).sum())
+    numbers["elements"] = float(len(counts))
+    numbers["mixing entropy"] = float(-(shares * np.log(shares)).sum())
     for power in (2, 3):
-        found[f"shares, norm {power}"] = float((shares**power).sum() ** (1 / power))
-    return found | _cell(sample, table)
+        numbers[f"shares, norm {power}"] = float((shares**power).sum() ** (1 / power))
+    return numbers | _cell(sample, table)
 
 
 def _cell(sample: Sample, table: np.ndarray) -> dict[str, float]:
@@ -99,7 +99,7 @@ def _cell(sample: Sample, table: np.ndarray) -> dict[str, float]:
         return {}
     volume = abs(float(np.linalg.det(sample.cell)))
     mass, radius = (table[:, PROPERTIES.index(n)] for n in ("atomic_mass", "atomic_radius"))
-    found = {
+    numbers = {
         "volume per atom": volume / len(sample.types),
         "log volume per atom": float(np.log(volume / len(sample.types))),
         "density": ATOMIC_MASS_DENSITY * float(mass.sum()) / volume,
@@ -107,27 +107,29 @@ def _cell(sample: Sample, table: np.ndarray) -> dict[str, float]:
     }
     edges, shifts = neighbour_list(sample.positions, RANGE, sample.cell, sample.pbc)
     if not edges.shape[1]:
-        return found
+        return numbers
     sender, receiver = edges
     vectors = sample.positions[sender] - sample.positions[receiver] + shifts @ sample.cell
     lengths = np.linalg.norm(vectors, axis=1)
     nearest = np.full(len(sample.types), np.inf)
     np.minimum.at(nearest, receiver, lengths)
-    own = np.isfinite(nearest)
+    bonded = np.isfinite(nearest)
     # a smooth count of neighbours near the nearest distance
     count = np.zeros(len(sample.types))
     np.add.at(count, receiver, np.exp(-(((lengths / nearest[receiver] - 1) / 0.2) ** 2)))
     electronegativity = table[:, PROPERTIES.index("X")]
     contrast = np.abs(electronegativity[sender] - electronegativity[receiver])
     weight = np.exp(-(((lengths / nearest[receiver] - 1) / 0.2) ** 2))
-    found |= {
-        "nearest distance mean": float(nearest[own].mean()),
-        "nearest distance smallest": float(nearest[own].min()),
-        "nearest distance deviation": float(np.abs(nearest[own] - nearest[own].mean()).mean()),
+    numbers |= {
+        "nearest distance mean": float(nearest[bonded].mean()),
+        "nearest distance smallest": float(nearest[bonded].min()),
+        "nearest distance deviation": float(
+            np.abs(nearest[bonded] - nearest[bonded].mean()).mean()
+        ),
         "neighbours mean": float(count.mean()),
         "neighbours deviation": float(np.abs(count - count.mean()).mean()),
         "electronegativity contrast of neighbours": float(
             np.nansum(weight * contrast) / np.sum(weight[np.isfinite(contrast)])
         ),
     }
-    return found
+    return numbers

@@ -251,25 +251,25 @@ class MolecularDynamics(classical.Classical, Dynamics):
     def observe(self, state: Particles) -> dict[str, Tensor]:
         """Of each system (S,): energies, temperature, pressure in GPa, volume, mean-square
         displacement from the start; forces (N, 3); radial distribution (S, rdf_points)."""
-        found, work = self.seen(state, virial=True)
+        values, work = self.seen(state, virial=True)
         with torch.set_grad_enabled(self._recording(state.positions, state.cell)):
             count = len(state.cell)
             volume = barostat.volume(state.cell)
             atoms = system_sum(torch.ones_like(state.positions[:, 0]), state.system, count)
-            ideal = atoms * BOLTZMANN * found["kinetic_temperature"]
-            found["pressure"] = GPA * (ideal + work / 3) / volume
-            found["volume"] = volume
+            ideal = atoms * BOLTZMANN * values["kinetic_temperature"]
+            values["pressure"] = GPA * (ideal + work / 3) / volume
+            values["volume"] = volume
             if self.ensemble != "npt":
                 moved = (state.positions - state.start).square().sum(1)
-                found["mean_square_displacement"] = system_sum(moved, state.system, count) / atoms
-            found["radial_distribution"] = radial_distribution(
+                values["mean_square_displacement"] = system_sum(moved, state.system, count) / atoms
+            values["radial_distribution"] = radial_distribution(
                 state.positions,
                 state.cell,
                 state.system,
                 reach=self.rdf_reach,
                 points=self.rdf_points,
             )
-        return found
+        return values
 
     def stating(self) -> Mapping[str, Any]:
         """The distances of `radial_distribution`, angstrom."""

@@ -88,14 +88,14 @@ class FockModel(nn.Module):
         if not path.exists():
             raise InputError(f"{folder}: no {FILE}; recipes/fock_matrix.py makes one")
         base = FoundationModel.from_pretrained(folder)
-        made: list[FockModel] = []
+        models: list[FockModel] = []
 
         def build(config: dict[str, Any]) -> FockBlocks:
             stated = checked_options(config.get("options", options))
             if options and options != stated:
                 raise InputError(f"{path}: was made with options {stated}, not {options}")
-            made.append(cls(base, **stated))
-            return made[0].to(base.dtype).blocks  # single precision would round the weights
+            models.append(cls(base, **stated))
+            return models[0].to(base.dtype).blocks  # single precision would round the weights
 
         load_module(path, build)
-        return made[0].eval()
+        return models[0].eval()

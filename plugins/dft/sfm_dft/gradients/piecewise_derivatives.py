@@ -37,25 +37,25 @@ class _Known(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        wanted = tuple(ctx.needs_input_grad[2:])
-        found = iter(_Slopes.apply(ctx.pieces, wanted, gradient, *ctx.saved_tensors))
-        return (None, None, *(next(found) if want else None for want in wanted))
+        needed = tuple(ctx.needs_input_grad[2:])
+        slopes = iter(_Slopes.apply(ctx.pieces, needed, gradient, *ctx.saved_tensors))
+        return (None, None, *(next(slopes) if want else None for want in needed))
 
 
 class _Slopes(Function):
-    """Derivatives of sum(gradient * value) by the wanted inputs."""
+    """Derivatives of sum(gradient * value) by the inputs that need them."""
 
     @staticmethod
     def forward(
         ctx: Any,
         pieces: Sequence[Piece],
-        wanted: tuple[bool, ...],
+        needed: tuple[bool, ...],
         gradient: Tensor,
         *inputs: Tensor,
     ) -> tuple[Tensor, ...]:
-        ctx.pieces, ctx.wanted = pieces, wanted
+        ctx.pieces, ctx.needed = pieces, needed
         ctx.save_for_backward(gradient, *inputs)
-        leaves = [x.detach().requires_grad_(want) for x, want in zip(inputs, wanted, strict=True)]
+        leaves = [x.detach().requires_grad_(want) for x, want in zip(inputs, needed, strict=True)]
         chosen = [x for x in leaves if x.requires_grad]
         total = [torch.zeros_like(x) for x in chosen]
         for part, function in pieces:
@@ -69,9 +69,9 @@ class _Slopes(Function):
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         gradient, *inputs = ctx.saved_tensors
         needed = ctx.needs_input_grad[3:]
-        both = [w or n for w, n in zip(ctx.wanted, needed, strict=True)]
+        both = [w or n for w, n in zip(ctx.needed, needed, strict=True)]
         leaves = [x.detach().requires_grad_(want) for x, want in zip(inputs, both, strict=True)]
-        chosen = [x for x, want in zip(leaves, ctx.wanted, strict=True) if want]
+        chosen = [x for x, want in zip(leaves, ctx.needed, strict=True) if want]
         asked = [x for x, want in zip(leaves, needed, strict=True) if want]
         back, total = torch.zeros_like(gradient), [torch.zeros_like(x) for x in asked]
         for part, function in ctx.pieces:
@@ -88,15 +88,15 @@ class _Slopes(Function):
                 ]
             if not pairs:
                 continue
-            found = torch.autograd.grad(
+            second = torch.autograd.grad(
                 [s for s, _ in pairs],
                 [weight, *asked],
                 [c for _, c in pairs],
                 allow_unused=True,
             )
-            if found[0] is not None:
-                back[..., part] = found[0]
-            _add(total, found[1:])
+            if second[0] is not None:
+                back[..., part] = second[0]
+            _add(total, second[1:])
         rest = iter(total)
         return (None, None, back, *(next(rest) if want else None for want in needed))
 

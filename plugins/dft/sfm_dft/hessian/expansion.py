@@ -38,9 +38,9 @@ class Expansion:
         return cls(*(torch.cat(x, -1) for x in zip(*parts, strict=True)))
 
 
-def _expand(energy: EnergyFunctional, found: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _expand(energy: EnergyFunctional, angles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     with torch.enable_grad():
-        u = found.detach().requires_grad_()
+        u = angles.detach().requires_grad_()
         channels = u.shape[1]
         density = GridDensity(
             rho=u[:, 0],
@@ -53,7 +53,7 @@ def _expand(energy: EnergyFunctional, found: Tensor) -> tuple[Tensor, Tensor, Te
             value = value + torch.stack(list(energy.closure(density))).sum(0)
         curvature = u.new_zeros(*u.shape[:2], *u.shape)
         if not value.requires_grad:  # exact exchange only
-            return value.detach(), torch.zeros_like(found), curvature
+            return value.detach(), torch.zeros_like(angles), curvature
         (slope,) = torch.autograd.grad(value.sum(), u, create_graph=True, materialize_grads=True)
         if slope.requires_grad:
             for s in range(u.shape[0]):

@@ -33,8 +33,8 @@ def matrix(bra: Distribution, ket: Distribution, kernel: Kernel = "coulomb") -> 
     ) -> Tensor:
         scale = weights if same else None
         r = derivatives(first, bra.highest, second, ket.highest, kernel, scale)
-        wanted = r.index_select(1, rows.flatten()).unflatten(1, rows.shape)
-        done = torch.bmm(expansion, wanted.flatten(2)).flatten(1)
+        blocks = r.index_select(1, rows.flatten()).unflatten(1, rows.shape)
+        done = torch.bmm(expansion, blocks.flatten(2)).flatten(1)
         start = int(group[0])
         summed = done.new_zeros(int(group[-1]) - start + 1, done.shape[1])
         summed = summed.index_add(0, group - start, done)
@@ -52,9 +52,9 @@ def matrix(bra: Distribution, ket: Distribution, kernel: Kernel = "coulomb") -> 
     total = bra.centres.new_zeros(bra.groups, coefficients.shape[1], ket.groups, len(pattern))
     for part in _pieces(bra, ket, rows.numel()):
         group = bra.group[part]
-        found = _run(partial(piece, group), bra, ket, part, coefficients, weights)
+        integrals = _run(partial(piece, group), bra, ket, part, coefficients, weights)
         target = torch.arange(int(group[0]), int(group[-1]) + 1, device=group.device)
-        total.index_add_(0, target, found)
+        total.index_add_(0, target, integrals)
     return total
 
 
@@ -64,8 +64,8 @@ def interaction(bra: Distribution, ket: Distribution, kernel: Kernel = "coulomb"
 
     def piece(first: Ends, second: Ends, expansion: Tensor, weights: Tensor) -> Tensor:
         r = derivatives(first, bra.highest, second, ket.highest, kernel)
-        wanted = r.index_select(1, rows.flatten()).reshape(len(r), len(rows), -1)
-        field = torch.bmm(expansion, wanted)
+        blocks = r.index_select(1, rows.flatten()).reshape(len(r), len(rows), -1)
+        field = torch.bmm(expansion, blocks)
         return (field.reshape(len(r), *weights.shape) * weights).sum()
 
     coefficients = bra.coefficients()

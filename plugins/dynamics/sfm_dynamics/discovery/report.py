@@ -35,7 +35,7 @@ def discover_file(
     if not 0 <= threshold < 1:
         raise InputError(f"threshold {threshold:g} is a share of the largest term: 0 to 1")
     table = read_table(path)
-    found = discover(
+    equation = discover(
         table.times,
         table.values,
         table.names,
@@ -46,22 +46,22 @@ def discover_file(
     )
     entries = {}
     for i, name in enumerate(table.names):
-        for k in np.flatnonzero(found.coefficients[:, i]):
-            factors = [table.units[j] for j in found.library.powers[k]]
-            entries[f"d{name}/dt: {found.library.terms[k]}"] = {
-                "value": float(found.coefficients[k, i]),
+        for k in np.flatnonzero(equation.coefficients[:, i]):
+            factors = [table.units[j] for j in equation.library.powers[k]]
+            entries[f"d{name}/dt: {equation.library.terms[k]}"] = {
+                "value": float(equation.coefficients[k, i]),
                 "unit": coefficient_unit(table.units[i], table.time_unit, factors),
                 "shape": [],
-                "interval_95": [float(found.low[k, i]), float(found.high[k, i])],
-                "inclusion": float(found.inclusion[k, i]),
+                "interval_95": [float(equation.low[k, i]), float(equation.high[k, i])],
+                "inclusion": float(equation.inclusion[k, i]),
             }
     told = [
         f"d{name}/dt: the equation explains {100 * share:.0f} % of the variance; the terms may be "
         "wrong: try another degree, or give more data"
-        for name, share in zip(table.names, found.explained, strict=True)
+        for name, share in zip(table.names, equation.explained, strict=True)
         if share < POOR
     ]
-    return {"equations": found.lines(), "quantities": entries, "warnings": told}
+    return {"equations": equation.lines(), "quantities": entries, "warnings": told}
 
 
 def coefficient_unit(variable: str, time: str, factors: list[str]) -> str:

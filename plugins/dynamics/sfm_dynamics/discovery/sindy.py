@@ -56,7 +56,7 @@ class Equation:
 
     def lines(self, digits: int = 4) -> list[str]:
         """`dx/dt = -10 x + 10 y`, one line per variable."""
-        found = []
+        equations = []
         for i, name in enumerate(self.library.names):
             kept = np.flatnonzero(self.coefficients[:, i])
             parts: list[str] = []
@@ -66,8 +66,10 @@ class Equation:
                 number = f"{abs(value):.{digits}g}"
                 parts.append(f"{sign} {number}" + ("" if term == "1" else f" {term}"))
             text = " ".join(parts).strip() or "0"
-            found.append(f"d{name}/dt = {text.replace('- ', '-', 1) if text[0] == '-' else text}")
-        return found
+            equations.append(
+                f"d{name}/dt = {text.replace('- ', '-', 1) if text[0] == '-' else text}"
+            )
+        return equations
 
     def closure(self) -> PolynomialRates:
         """The equation as a closure of `dynamics/neural-ode`: runs, and trains on."""
@@ -186,7 +188,7 @@ def _runs(
     """Times and states of each trajectory, checked."""
     one = isinstance(states, np.ndarray) and states.ndim == 2
     pairs = [(times, states)] if one else list(zip(times, states, strict=True))
-    found = []
+    runs = []
     for number, (t, x) in enumerate(pairs):
         t, x = np.asarray(t, dtype=np.float64), np.asarray(x, dtype=np.float64)
         if x.shape != (len(t), d):
@@ -199,8 +201,8 @@ def _runs(
             raise InputError(f"trajectory {number + 1}: a value is not a finite number")
         if not (np.diff(t) > 0).all():
             raise InputError(f"trajectory {number + 1}: times do not increase")
-        found.append((t, x))
-    return found
+        runs.append((t, x))
+    return runs
 
 
 def _weak(
@@ -250,7 +252,7 @@ def _sparse(left: np.ndarray, right: np.ndarray, threshold: float) -> np.ndarray
     size = np.sqrt((right**2).mean(0))
     size[size == 0] = 1.0
     scaled = right / size
-    found = np.zeros((right.shape[1], left.shape[1]))
+    coefficients = np.zeros((right.shape[1], left.shape[1]))
     for i in range(left.shape[1]):
         kept = np.ones(right.shape[1], dtype=bool)
         for _ in range(right.shape[1]):
@@ -260,5 +262,5 @@ def _sparse(left: np.ndarray, right: np.ndarray, threshold: float) -> np.ndarray
             if (now == kept).all() or not now.any():
                 break
             kept = now
-        found[:, i] = np.where(kept, values, 0.0) / size
-    return found
+        coefficients[:, i] = np.where(kept, values, 0.0) / size
+    return coefficients

@@ -56,8 +56,8 @@ def advance(
     if adjoint is None:
         end = odeint(_Right(field), x, t, **options)[-1]
         return end
-    wanted = tuple(p for p in adjoint if p.requires_grad)
-    end = odeint_adjoint(_Right(field), x, t, adjoint_params=wanted, **options)[-1]
+    learned = tuple(p for p in adjoint if p.requires_grad)
+    end = odeint_adjoint(_Right(field), x, t, adjoint_params=learned, **options)[-1]
     return end
 
 

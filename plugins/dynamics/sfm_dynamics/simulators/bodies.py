@@ -141,12 +141,12 @@ class BodiesInSpace(Simulator):
         free = np.ones((n, 3)) if sample.fixed is None else ~sample.fixed
         velocities = np.zeros((n, 3)) if sample.velocities is None else sample.velocities
         masses = np.ones(n) if sample.masses is None else sample.masses
-        own = tensor(free.astype(float))
+        moves = tensor(free.astype(float))
         return Bodies(
             tensor(sample.positions),
-            own * tensor(velocities),
+            moves * tensor(velocities),
             tensor(masses),
-            own.bool(),
+            moves.bool(),
             self.stiffness.new_zeros(()),
         )
 
@@ -173,9 +173,9 @@ class BodiesInSpace(Simulator):
         flat = x.reshape(-1, 3)
         system = torch.arange(len(flat) // n, device=x.device).repeat_interleave(n)
         types = torch.zeros(len(flat), dtype=torch.long, device=x.device)
-        own = masses.expand(x.shape[:-1]).reshape(-1)
-        found = self.closure(flat, types, system, masses=own)
-        energy: Tensor = found.to(x).reshape(batch)
+        each_mass = masses.expand(x.shape[:-1]).reshape(-1)
+        energies = self.closure(flat, types, system, masses=each_mass)
+        energy: Tensor = energies.to(x).reshape(batch)
         return energy
 
     def _surface(self, masses: Tensor) -> Callable[[Tensor], Tensor]:

@@ -55,17 +55,17 @@ def composed(content: Content) -> Content:
         return Content(content.where, arrays, content.attributes)
     lower = {name.lower(): name for name in arrays}
     for names in COMPONENTS:
-        found = [lower[n] for n in names if n in lower]
-        if not found or found[0].lower() != names[0]:
+        components = [lower[n] for n in names if n in lower]
+        if not components or components[0].lower() != names[0]:
             continue
-        parts = [arrays[n] for n in found]
+        parts = [arrays[n] for n in components]
         if len({p.shape for p in parts}) > 1:
-            shapes = ", ".join(f"{n} {p.shape}" for n, p in zip(found, parts, strict=True))
+            shapes = ", ".join(f"{n} {p.shape}" for n, p in zip(components, parts, strict=True))
             raise InputError(
                 f"{content.where}: {shapes}: components on different grids; interpolate them to "
                 "one first"
             )
-        rest = {k: v for k, v in arrays.items() if k not in found}
+        rest = {k: v for k, v in arrays.items() if k not in components}
         if len(parts) == 1:
             return Content(content.where, {**rest, "velocity": parts[0]}, content.attributes)
         if parts[0].ndim < len(parts):

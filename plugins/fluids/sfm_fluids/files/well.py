@@ -274,8 +274,8 @@ def _datasets(file: Any, *groups: str) -> Iterator[tuple[int, str, Any]]:
     for number, name in enumerate(groups):
         if name in file:
             group = file[name]
-            for own in texts(group.attrs.get("field_names", list(group))):
-                yield number, own, group[own]
+            for field in texts(group.attrs.get("field_names", list(group))):
+                yield number, field, group[field]
 
 
 def _numbers(stored: Any, where: str, budget: Budget) -> np.ndarray:

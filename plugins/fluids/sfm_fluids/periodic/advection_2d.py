@@ -30,16 +30,16 @@ class Advection2D:
     """For real views (..., 1, H, K, 2) of modes of one shape, one after another."""
 
     @torch.inference_mode(False)  # the work arrays must serve training too
-    def __init__(self, grid: Grid, made: Factors, pairs: Tensor) -> None:
+    def __init__(self, grid: Grid, factors: Factors, pairs: Tensor) -> None:
         *lead, _, height, kept, _ = pairs.shape
         self.grid, self.shape, self.dtype, self.width = grid, pairs.shape, pairs.dtype, grid.width
-        self.velocity, self.velocity_forth = made.velocity, made.velocity_forth
-        self.shear, self.normal = made.flux.unbind(0)
-        self.flux_back, self.cells = made.flux_back, height * grid.width
+        self.velocity, self.velocity_forth = factors.velocity, factors.velocity_forth
+        self.shear, self.normal = factors.flux.unbind(0)
+        self.flux_back, self.cells = factors.flux_back, height * grid.width
         self.spectrum: Tensor | None = None
         if kept < grid.width // 2 + 1:
             size = (*lead, 2, height, grid.width // 2 + 1)
-            self.spectrum = pairs.new_zeros(size, dtype=made.velocity.dtype)
+            self.spectrum = pairs.new_zeros(size, dtype=factors.velocity.dtype)
             self.columns = self.spectrum[..., :kept]
             self.turned: list[tuple[Tensor, Tensor]] = []
             if height >= TURNED and pairs.device.type == "cpu":

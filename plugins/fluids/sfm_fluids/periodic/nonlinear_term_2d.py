@@ -60,18 +60,18 @@ def factors_of(grid: Grid, dtype: torch.dtype, device: str) -> Factors:
     back, forth = (cells / weights).expand(grid.height, kept), weights / cells
     complex_type = dtype.to_complex()
 
-    def made(factor: Tensor) -> Tensor:
+    def cast(factor: Tensor) -> Tensor:
         kind = complex_type if factor.is_complex() else dtype
         return arranged(factor.resolve_conj().to(kind), grid)
 
     return Factors(
-        velocity=made(velocity),
-        flux=paired(made(flux)),
-        minus_div=made(minus_div),
-        back=made(back),
-        forth=made(forth.expand(grid.height, kept)),
-        flux_back=paired(made(flux * back)),
-        velocity_forth=made(velocity.conj() * forth),
+        velocity=cast(velocity),
+        flux=paired(cast(flux)),
+        minus_div=cast(minus_div),
+        back=cast(back),
+        forth=cast(forth.expand(grid.height, kept)),
+        flux_back=paired(cast(flux * back)),
+        velocity_forth=cast(velocity.conj() * forth),
     )
 
 

@@ -115,17 +115,17 @@ def _iterate(
     return None
 
 
-def follow(rates: Rates, found: SteadyState, *, where: str, order: int = 2) -> Tensor:
+def follow(rates: Rates, steady: SteadyState, *, where: str, order: int = 2) -> Tensor:
     """x* (..., N, M), which follows every parameter in `rates`, in both modes, up to `order`."""
 
     def against(matrix: Tensor) -> Operator:
         return lambda r: torch.linalg.solve(matrix, r.flatten(-2)).reshape(r.shape)
 
     return implicit(
-        found.x,
+        steady.x,
         rates,
-        solve=against(found.jacobian),
-        adjoint=against(found.jacobian.mT),
+        solve=against(steady.jacobian),
+        adjoint=against(steady.jacobian.mT),
         order=order,
         improve=True,
         where=where,

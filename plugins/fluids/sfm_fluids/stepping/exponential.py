@@ -91,24 +91,24 @@ class ExponentialStep:
         return self._work
 
     def linearise(
-        self, u: Tensor, n: int, wanted: Sequence[bool], *tensors: Tensor
+        self, u: Tensor, n: int, needs_grad: Sequence[bool], *tensors: Tensor
     ) -> tuple[Tensor, Adjoint]:
-        return self._linearise(u, n, wanted, tensors, True)
+        return self._linearise(u, n, needs_grad, tensors, True)
 
-    def adjoint(self, u: Tensor, n: int, wanted: Sequence[bool], *tensors: Tensor) -> Adjoint:
-        return self._linearise(u, n, wanted, tensors, False)[1]
+    def adjoint(self, u: Tensor, n: int, needs_grad: Sequence[bool], *tensors: Tensor) -> Adjoint:
+        return self._linearise(u, n, needs_grad, tensors, False)[1]
 
-    def kept(self, u: Tensor, wanted: Sequence[bool]) -> int:
+    def kept(self, u: Tensor, needs_grad: Sequence[bool]) -> int:
         term = self.term
         if term.kept is None or term.held is not None:
             return 0
         stages, state = len(self.tableau.nodes), u.numel() * u.element_size()
-        states = 1 + stages if any(wanted[: self.count]) or self._ready(u) is None else 1
+        states = 1 + stages if any(needs_grad[: self.count]) or self._ready(u) is None else 1
         fields = term.kept(self._to_term(u))
         return stages * fields + states * state if fields else 0
 
     def _linearise(
-        self, u: Tensor, n: int, wanted: Sequence[bool], tensors: Sequence[Tensor], end: bool
+        self, u: Tensor, n: int, needs_grad: Sequence[bool], tensors: Sequence[Tensor], end: bool
     ) -> tuple[Tensor, Adjoint]:
         """The step, or with no `end` anything, and its adjoint."""
         factors, given = tensors[: self.count], tensors[self.count :]
@@ -121,12 +121,12 @@ class ExponentialStep:
                 lambda v, *t: self._out(function(self._in(v), self.first + n, *t)),
                 u,
                 given,
-                wanted[self.count :],
+                needs_grad[self.count :],
             )
 
         def evaluate(stage: Tensor, c: float, needed: bool) -> tuple[Tensor | None, Pull]:
             time = self.time + (n + c) * self.dt
-            value, pull = self._evaluate(stage, time, needed, given, wanted[self.count :])
+            value, pull = self._evaluate(stage, time, needed, given, needs_grad[self.count :])
 
             def back(grad: Tensor) -> Tensor:
                 if held is not None:
@@ -138,7 +138,7 @@ class ExponentialStep:
 
         work = self._ready(u)
         if work is not None:
-            learned = any(wanted[: self.count])
+            learned = any(needs_grad[: self.count])
             after, adjoint = work.linearise(u, evaluate, factors, learned, end)
         else:
             after, adjoint = self.tableau.linearise(u, evaluate, factors)
@@ -161,12 +161,12 @@ class ExponentialStep:
         time: float,
         needed: bool,
         given: Sequence[Tensor],
-        wanted: Sequence[bool],
+        needs_grad: Sequence[bool],
     ) -> tuple[Tensor | None, Adjoint]:
         """N at a stage, None where its adjoint is to be had without it, and its adjoint."""
         if self.term.linearise is None:
             value, pull = by_autograd(
-                lambda v, *t: self.term.function(v, time, *t), self._in(stage), given, wanted
+                lambda v, *t: self.term.function(v, time, *t), self._in(stage), given, needs_grad
             )
             return self._out(value), lambda grad, totals: self._out(pull(self._in(grad), totals))
         after: Tensor | None = None

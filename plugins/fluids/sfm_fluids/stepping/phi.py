@@ -31,9 +31,9 @@ def phi(order: int, z: Tensor) -> Tensor:
     return torch.where(small, series, rest / far**order)
 
 
-def cast(made: Tensor, dtype: torch.dtype) -> Tensor:
+def cast(factor: Tensor, dtype: torch.dtype) -> Tensor:
     """A coefficient of any shape, made in float64 (or complex128), in `dtype` (or its complex)."""
-    return made.to(dtype.to_complex() if made.is_complex() else dtype)
+    return factor.to(dtype.to_complex() if factor.is_complex() else dtype)
 
 
 def double(linear: Tensor) -> Tensor:

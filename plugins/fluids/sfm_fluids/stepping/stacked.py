@@ -60,10 +60,10 @@ def order(tableau: Tableau) -> Order | None:
 
 def _side_by_side(items: Sequence[int], groups: Sequence[set[int]]) -> tuple[int, ...] | None:
     """A permutation in which every group is in one piece."""
-    for found in permutations(items):
-        places = [[found.index(i) for i in group] for group in groups]
+    for arranged in permutations(items):
+        places = [[arranged.index(i) for i in group] for group in groups]
         if all(max(p) - min(p) < len(p) for p in places):
-            return found
+            return arranged
     return None
 
 

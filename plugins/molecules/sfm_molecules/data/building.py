@@ -130,8 +130,8 @@ def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> None:
 def build_xtb(out: Path, size: int, workers: int, seed: int) -> list[Path]:
     """Conformers of real molecules, labelled with GFN2-xTB; see `sfm_molecules.data.labelling`."""
     settings = Settings(seed=seed)
-    wanted = -(-size * 21 // (20 * settings.conformers))  # 5% more: some conformers fail
-    molecules = select(_candidates().items(), wanted, seed)
+    count = -(-size * 21 // (20 * settings.conformers))  # 5% more: some conformers fail
+    molecules = select(_candidates().items(), count, seed)
 
     def rows() -> Iterator[dict[str, Any]]:
         conformers = label_all(
@@ -152,8 +152,8 @@ def build_xtb(out: Path, size: int, workers: int, seed: int) -> list[Path]:
 def build_wide(out: Path, size: int, workers: int, seed: int) -> list[Path]:
     """More elements, sizes, charge states and properties; see the dataset's card."""
     settings = Settings(seed=seed, excited=0.15, properties=True)
-    wanted = -(-size // settings.conformers)  # failures and excited states are about as many
-    molecules = select(_wide_candidates().items(), wanted, seed)
+    count = -(-size // settings.conformers)  # failures and excited states are about as many
+    molecules = select(_wide_candidates().items(), count, seed)
 
     def rows() -> Iterator[dict[str, Any]]:
         conformers = label_all(
@@ -207,13 +207,13 @@ def build_measured(out: Path, size: int, workers: int, seed: int) -> list[Path]:
         return read_member(fetch(*CHEMICALS), member)
 
     names, held_out = smiles_by_cas(read), _held_out()
-    found: dict[str, dict[str, float]] = {}
+    measured_values: dict[str, dict[str, float]] = {}
     for number, values in sorted(measured(read).items()):
         smiles = canonical(names.get(number, ""), **WIDE)
         # without carbon, registry and SMILES too often mean different things (an acid, its gas)
         if smiles is not None and smiles not in held_out and _has_carbon(smiles):
-            found.setdefault(smiles, {}).update(values)
-    table = sorted(found.items(), key=lambda item: (_atoms(item[0]), item[0]))
+            measured_values.setdefault(smiles, {}).update(values)
+    table = sorted(measured_values.items(), key=lambda item: (_atoms(item[0]), item[0]))
     labelled = (
         (smiles, {f"{name}[{UNITS[name]}]@{EXPERIMENT}": value for name, value in values.items()})
         for smiles, values in table
@@ -244,12 +244,12 @@ def _embedded(
 def polarizabilities() -> dict[str, float]:
     """Polarizability (bohr^3) by canonical SMILES, all 10,000 molecules of the table."""
     text = read_member(fetch(*CHEMML), POLARIZABILITIES).decode()
-    found = {}
+    values = {}
     for row in csv.DictReader(io.StringIO(text)):
         smiles = canonical(row["Mol_Smiles"], max_atoms=1000)
         if smiles is not None:
-            found[smiles] = float(row["Pol_DFT"])
-    return found
+            values[smiles] = float(row["Pol_DFT"])
+    return values
 
 
 def _candidates() -> dict[str, int]:
@@ -290,14 +290,14 @@ def _counted(
     elements: Collection[str] = ELEMENTS,
 ) -> dict[str, int]:
     """Number of atoms by canonical SMILES of those that fit and are not held out."""
-    found: dict[str, int] = {}
+    atoms: dict[str, int] = {}
     for one in smiles:
         key = canonical(one, max_atoms, elements)
-        if key is None or key in held_out or key in found:
+        if key is None or key in held_out or key in atoms:
             continue
         with suppress(InputError):  # a few aromatic strings that rdkit writes it cannot read
-            found[key] = _atoms(key)
-    return found
+            atoms[key] = _atoms(key)
+    return atoms
 
 
 def _has_carbon(smiles: str) -> bool:

@@ -27,13 +27,13 @@ def read_gaussian(path: Path) -> Iterator[tuple[str, Atoms]]:
         RowError: damaged, an isotope that is none, or internal coordinates in radians.
     """
     for where, atoms in read_frames(path, format="gaussian-in", attach_calculator=True):
-        own = atoms.calc.parameters
+        route = atoms.calc.parameters
         atoms.calc = None
-        atoms.info |= {k: own[k] for k in ("charge", "mult") if k in own}
+        atoms.info |= {k: route[k] for k in ("charge", "mult") if k in route}
         good = False
         with row(where):
-            _units(atoms, own.get("units"))
-            _isotopes(atoms, own.get("isolist"))
+            _units(atoms, route.get("units"))
+            _isotopes(atoms, route.get("isolist"))
             good = True
         if good:
             yield where, atoms
@@ -52,6 +52,6 @@ def _isotopes(atoms: Atoms, numbers: Any) -> None:
         return
     masses = atoms.get_masses()
     for index, (symbol, number) in enumerate(zip(atoms.symbols, numbers, strict=False)):
-        if number and (found := isotope(f"{round(float(number))}{symbol}")):
-            masses[index] = found[1]
+        if number and (nuclide := isotope(f"{round(float(number))}{symbol}")):
+            masses[index] = nuclide[1]
     atoms.set_masses(masses)

@@ -226,12 +226,12 @@ def label_all(
             if owned is not None:
                 owned.shutdown(cancel_futures=True)
         known = _tried(folder)
-    found: dict[str, list[Conformer]] = {smiles: [] for smiles in molecules}
+    conformers: dict[str, list[Conformer]] = {smiles: [] for smiles in molecules}
     for path in sorted({known[smiles] for smiles in molecules}):
         for row in _load(path):
-            if known.get(row.smiles) == path and row.smiles in found:
-                found[row.smiles].append(row)
-    for rows in found.values():
+            if known.get(row.smiles) == path and row.smiles in conformers:
+                conformers[row.smiles].append(row)
+    for rows in conformers.values():
         yield from rows
 
 

@@ -43,7 +43,7 @@ def measured(read: Callable[[str], bytes]) -> dict[str, dict[str, float]]:
         `melting_temperature` and `boiling_temperature` in kelvin, `log_octanol_water`, each where
         it is known.
     """
-    found: dict[str, dict[str, float]] = {}
+    by_number: dict[str, dict[str, float]] = {}
     for member, column, quantity in (
         (WIKIDATA, "Tb", "boiling_temperature"),
         (WIKIDATA, "Tm", "melting_temperature"),
@@ -53,8 +53,8 @@ def measured(read: Callable[[str], bytes]) -> dict[str, dict[str, float]]:
         for row in _table(read(member)):
             value = float(row[column] or math.nan)
             if math.isfinite(value):
-                found.setdefault(_digits(row["CAS"]), {})[quantity] = value
-    return found
+                by_number.setdefault(_digits(row["CAS"]), {})[quantity] = value
+    return by_number
 
 
 def _table(content: bytes) -> csv.DictReader[str]:

@@ -133,10 +133,10 @@ def _sample(entry: Mapping[str, Any]) -> Sample:
     conditions = dict(sample.conditions)
     if stated:
         said = read_conditions(stated, sample.types, name)
-        own = conditions.get("charge", 0.0)
-        if said.get("charge", own) != own:
+        charge = conditions.get("charge", 0.0)
+        if said.get("charge", charge) != charge:
             raise InputError(
-                f"'{smiles}' has charge {own:+g}, the file's column says {said['charge']:+g}"
+                f"'{smiles}' has charge {charge:+g}, the file's column says {said['charge']:+g}"
             )
         conditions |= said
     level = UNKNOWN_LEVEL if labels else None

@@ -75,18 +75,18 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     units = {
         name.removesuffix(".unit"): str(a) for name, a in stored.items() if a.dtype.kind == "U"
     }
-    found = {}
+    arrays = {}
     for name, array in stored.items():
         if array.dtype.kind not in "biuf":
             continue
-        own = array.astype(np.int64) if name == "types" else array
+        values = array.astype(np.int64) if name == "types" else array
         if name in _UNITS and name in units:
             try:
-                own = array * factor(units[name], _UNITS[name])
+                values = array * factor(units[name], _UNITS[name])
             except InputError as error:
                 raise InputError(f"{path}: '{name}': {error}") from None
-        found[name] = own
-    return found
+        arrays[name] = values
+    return arrays
 
 
 def _read_ase(path: Path) -> dict[str, np.ndarray]:

@@ -75,12 +75,12 @@ def _beside(placed: Mol, part: Mol, radius: Callable[[int], float]) -> Mol:
     """Both in one molecule, in contact."""
     from rdkit import Chem, rdBase
 
-    fixed, own = (m.GetConformer().GetPositions() for m in (placed, part))
+    fixed, moved = (m.GetConformer().GetPositions() for m in (placed, part))
     reach = np.add.outer(
         [radius(a.GetAtomicNum()) for a in placed.GetAtoms()],
         [radius(a.GetAtomicNum()) for a in part.GetAtoms()],
     )
-    start = own - own.mean(0) + fixed.mean(0)
+    start = moved - moved.mean(0) + fixed.mean(0)
     best, lowest = None, np.inf
     for direction in DIRECTIONS:
         # along the line of centres the pair d apart touches where |d + t u| is its reach

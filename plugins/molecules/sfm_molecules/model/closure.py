@@ -119,8 +119,8 @@ class MoleculeClosure(nn.Module):
             parts, start = [], 0
             x = positions.double().cpu().numpy()
             for count in torch.bincount(system).tolist():
-                found, _ = neighbour_list(x[start : start + count], cutoff + self.skin)
-                parts.append(found + start)
+                atoms, _ = neighbour_list(x[start : start + count], cutoff + self.skin)
+                parts.append(atoms + start)
                 start += count
             edges = torch.from_numpy(np.concatenate(parts, axis=1)).to(positions.device)
             kept = _Neighbours(edges, positions.clone(), types.clone(), system.clone())

@@ -147,7 +147,7 @@ def _torsions(molecule: Mol) -> list[Row]:
         if any(str(atom.GetHybridization()) not in ("SP2", "SP3") for atom in atoms):
             continue
         order = molecule.GetBondBetweenAtoms(j, k).GetBondTypeAsDouble()
-        found: list[Row] = []
+        quartets: list[Row] = []
         for first in atoms[0].GetNeighbors():
             for last in atoms[1].GetNeighbors():
                 i, end = first.GetIdx(), last.GetIdx()
@@ -157,8 +157,8 @@ def _torsions(molecule: Mol) -> list[Row]:
                 sp2_end = str(first.GetHybridization()) == "SP2"
                 sp2_end = sp2_end or str(last.GetHybridization()) == "SP2"
                 number, sign = _torsion_kind(atoms, planar, order, sp2_end)
-                found.append(((i, j, k, end), (height, number, sign)))
-        rows += [(index, (v / len(found), n, s)) for index, (v, n, s) in found]
+                quartets.append(((i, j, k, end), (height, number, sign)))
+        rows += [(index, (v / len(quartets), n, s)) for index, (v, n, s) in quartets]
     return rows
 
 

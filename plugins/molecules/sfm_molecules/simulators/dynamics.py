@@ -271,8 +271,8 @@ class MolecularDynamics(Dynamics):
         conditions = {"charge": none, "spin": none} if conditions is None else conditions
         cell = none[:, None, None].expand(-1, 3, 3)
         with torch.set_grad_enabled(self._recording(positions)):
-            found = self.evaluate(positions, cell, types, system, conditions, False)
-        return found[0], found[1]
+            evaluated = self.evaluate(positions, cell, types, system, conditions, False)
+        return evaluated[0], evaluated[1]
 
     # ------------------------------------------------------------------ files
 
