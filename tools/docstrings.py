@@ -32,7 +32,8 @@ BARE = re.compile(r"(?<!\[)\b(Tensor|ndarray|NDArray|ArrayLike)\b")
 # one axis: N, 3, ..., *grid, dim, 2 n, N', n + 1; or a word beside one of those: (rows, 3)
 _AXIS = (
     r"(?:\.\.\.|\d{1,3}|\*[a-z_]+|dim|[A-Za-z]{1,2}[0-9_']{0,2}"
-    r"|\d* ?[A-Za-z][0-9_']?(?: ?(?:[-+*/^]|//) ?[A-Za-z0-9]{1,3})+|\d [A-Za-z]|[A-Z]_[a-z])"
+    r"|\d* ?[A-Za-z][0-9_']?(?: ?(?:[-+*/^]|//) ?(?:\d )?[A-Za-z0-9]{1,3})+|\d ?[A-Za-z]"
+    r"|[A-Z]_[a-z])"
 )
 _WORD = rf"(?:{_AXIS}|[A-Za-z_][A-Za-z0-9_' ]{{0,14}})"
 SHAPE = re.compile(

@@ -62,7 +62,7 @@ class Polynomials:
         )
 
     def of_tensor(self, x: Tensor) -> Tensor:
-        """The same, differentiable."""
+        """The same, (..., d) -> (..., terms), differentiable."""
         columns = []
         for c in self.powers:
             column = torch.ones_like(x[..., 0])

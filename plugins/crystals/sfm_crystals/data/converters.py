@@ -57,7 +57,10 @@ def from_ase(atoms: Atoms, *, name: str = "") -> Sample:
 
 
 def check_finite(positions: np.ndarray, name: str) -> None:
-    """Raise an `InputError` that names the first coordinate that is not a finite number."""
+    """Raise an `InputError` that names the first coordinate that is not a finite number.
+
+    positions: (N, 3), in any unit.
+    """
     bad = np.argwhere(~np.isfinite(positions))
     if len(bad):
         row, column = (int(i) for i in bad[0])

@@ -45,6 +45,8 @@ class Crystal:
 def reduced_formula(types: np.ndarray) -> str:
     """Formula divided by its greatest common divisor, elements in alphabetical order.
 
+    types: (N,) atomic numbers, without unit.
+
     >>> reduced_formula(np.array([8, 8, 8, 13, 13, 8, 8, 8, 13, 13]))
     'Al2O3'
     """

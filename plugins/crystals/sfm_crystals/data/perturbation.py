@@ -59,7 +59,10 @@ def perturb(crystal: Crystal, copy: int, seed: int) -> Configuration:
 
 
 def closest_approach(types: np.ndarray, positions: np.ndarray, cell: np.ndarray) -> float:
-    """Smallest distance of two atoms in sums of their covalent radii; 2 if all are far apart."""
+    """Smallest distance of two atoms in sums of their covalent radii; 2 if all are far apart.
+
+    types: (N,) atomic numbers. positions: (N, 3) angstrom. cell: (3, 3) angstrom, vectors as rows.
+    """
     from ase.data import covalent_radii
 
     edges, shifts = neighbour_list(positions, 5.0, cell, True)

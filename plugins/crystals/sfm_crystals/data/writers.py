@@ -63,7 +63,7 @@ def write_state(state: Cells, observed: Mapping[str, Tensor], path: Path, *, par
 
     Args:
         state: the cells.
-        observed: as in `samples`.
+        observed: as in `samples`, (S,) eV, (N, 3) eV/angstrom and (S, 3, 3) eV/angstrom^3.
         path: its suffix says the format.
         part: the simulator that writes, for messages.
 

@@ -13,10 +13,10 @@ def _mae(predicted: np.ndarray, target: np.ndarray) -> float:
 
 
 def mae_milli(predicted: np.ndarray, target: np.ndarray) -> float:
-    """Mean absolute error times 1000: eV -> meV, eV/angstrom -> meV/angstrom."""
+    """Mean absolute error times 1000: eV -> meV, eV/angstrom -> meV/angstrom; of (rows, dim)."""
     return 1000 * _mae(predicted, target)
 
 
 def mae_gpa(predicted: np.ndarray, target: np.ndarray) -> float:
-    """Mean absolute error over all components of stresses in eV/angstrom^3, in GPa."""
+    """Mean absolute error over all components of stresses (S, 3, 3) in eV/angstrom^3, in GPa."""
     return GPA * _mae(predicted, target)

@@ -16,7 +16,7 @@ VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 def voigt_strains(engineering: Tensor) -> Tensor:
-    """(6,) xx, yy, zz, yz, xz, xy with engineering shears -> (3, 3)."""
+    """(6,) xx, yy, zz, yz, xz, xy with engineering shears -> (3, 3); dimensionless."""
     rows = []
     for i, j in VOIGT:
         basis = torch.zeros(3, 3, dtype=engineering.dtype, device=engineering.device)
@@ -32,7 +32,8 @@ def elastic_constants(
     """C_IJ = (1/V) d2E/de_I de_J at zero stress, Voigt order xx, yy, zz, yz, xz, xy. (6, 6) GPa.
 
     With internal relaxation C = (1/V) [E_ee - E_eu (E_uu)^+ E_ue], where u are the displacements of
-    the atoms and translations are left out.
+    the atoms and translations are left out (X. Wu, D. Vanderbilt and D. R. Hamann, Phys. Rev. B 72,
+    035105, 2005, the relaxed-ion elastic tensor).
 
     Args:
         energy: (S,) eV of cells; twice differentiable (three times to differentiate the result).

@@ -14,6 +14,8 @@ from sfm_crystals.constants import GPA
 class EquationOfState(NamedTuple):
     """E(V) = c0 + c1 x + c2 x^2 + c3 x^3 with x = V^(-2/3), which is Birch-Murnaghan's form.
 
+    F. Birch, Phys. Rev. 71, 809 (1947).
+
     Attributes:
         volume: V0, angstrom^3.
         energy: E0 = E(V0), eV.

@@ -3,6 +3,8 @@
 At a minimum of the enthalpy H(y; p) in the coordinates y = (displacements, scaled strain),
 g(y*, p) = dH/dy = 0, so dy*/dp = -K^-1 dg/dp with the Hessian K. The backward pass solves one
 linear system K z = v by conjugate gradients on Hessian-vector products; no iteration is stored.
+
+Source: A. Griewank and A. Walther, Evaluating Derivatives (2nd ed., SIAM, 2008), chapter 15.
 """
 
 from __future__ import annotations

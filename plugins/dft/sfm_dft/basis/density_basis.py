@@ -54,7 +54,7 @@ def e3nn_quadrupoles(vectors: np.ndarray) -> np.ndarray:
 
 
 def pyscf_quadrupoles(vectors: np.ndarray) -> np.ndarray:
-    """The same harmonics in PySCF's order: xy, yz, z^2, xz, x^2-y^2."""
+    """(n, 5) the same harmonics in PySCF's order: xy, yz, z^2, xz, x^2-y^2."""
     x, y, z = vectors.T
     return np.stack(
         [
@@ -156,7 +156,7 @@ def electrons_per_function() -> np.ndarray:
 
 
 def coulomb_metric(auxiliary: Any) -> np.ndarray:
-    """(phi_k|phi_l) of `auxiliary_molecule`, in PySCF's order, kept away from singular."""
+    """(phi_k|phi_l) (n, n) of `auxiliary_molecule`, in PySCF's order, kept away from singular."""
     metric: np.ndarray = auxiliary.intor("int2c2e")
     metric[np.diag_indices_from(metric)] += 1e-10 * np.trace(metric) / len(metric)
     return metric

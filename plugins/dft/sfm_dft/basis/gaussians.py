@@ -1,4 +1,4 @@
-"""The Gaussian bases of a molecule as `sfm_dft.integrals.Shells`."""
+"""The Gaussian bases of a molecule as `sfm_dft.integrals.Shells`. Atomic units (hartree, bohr)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Building `dft-levels`: order of molecules, labelling one of them, rows of the table."""
+"""Building `dft-levels`: order of molecules, labelling one of them, rows of the table.
+
+Values in the units of the quantities; lengths in angstrom.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,10 @@ STEPS = {
 
 
 def stored(quantity: str, values: Any) -> np.ndarray:
-    """Values rounded to the quantity's step: far below the labels' error, and half the bytes."""
+    """Values of any shape, rounded to the quantity's step: half the bytes.
+
+    The step is far below the labels' error.
+    """
     step = STEPS[quantity]
     return np.round(np.asarray(values, dtype=np.float64) / step) * step
 
@@ -87,7 +93,7 @@ def geometry(smiles: str, seed: int) -> tuple[np.ndarray, np.ndarray] | str:
 
 
 def closest(numbers: np.ndarray, positions: np.ndarray) -> float:
-    """Smallest distance of two atoms over the sum of their covalent radii."""
+    """Smallest distance of two atoms (A, 3) over the sum of their covalent radii."""
     from rdkit.Chem import GetPeriodicTable
 
     radii = np.array([GetPeriodicTable().GetRcovalent(int(z)) for z in numbers])

@@ -7,7 +7,8 @@ density both functionals' exchange-correlation energies are evaluated, so that
 
     xc_correction = E_xc^PBE[n] - E_xc^LDA[n]
 
-is known for one and the same density n. All numbers leave this module in hartree and bohr.
+by definition is known for one and the same density n. All numbers leave this module in hartree and
+bohr.
 """
 
 from __future__ import annotations

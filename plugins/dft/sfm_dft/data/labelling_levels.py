@@ -5,8 +5,9 @@ level X is written X@PBE: its energy is evaluated once on the PBE density matrix
 
     E_X = T[D] + V[D] + J[D] + E_nn + E_xc^X[D],
 
-so it costs one quadrature, B3LYP also one exact-exchange matrix. X@PBE is not a self-consistent
-energy of X: it lies above that, to second order in the difference of the two densities.
+by definition, so it costs one quadrature, B3LYP also one exact-exchange matrix. X@PBE is not a
+self-consistent energy of X: it lies above that, to second order in the difference of the two
+densities.
 
 The density comes from a small grid, whose error is of second order in E_PBE; all E_xc are then
 evaluated together on a larger one, which r2SCAN needs. Forces are those of PBE on the small grid

@@ -1,4 +1,7 @@
-"""Training on molecules: AdamW, a short warm-up, a cosine, averaged weights, small batches."""
+"""Training on molecules: AdamW, a short warm-up, a cosine, averaged weights, small batches.
+
+Atomic units (hartree, bohr).
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ One diagonalisation makes the error of rho larger, as electrons are not yet push
 own charge. `relaxed` therefore keeps v_xc[rho] and lets J[D] become self-consistent, which needs no
 further integration on a grid.
 
-Inside: hartree, bohr, PySCF's order of orbitals.
+Inside: hartree, bohr, PySCF's order of orbitals. The equations are C. C. J. Roothaan's, Rev. Mod.
+Phys. 23, 69 (1951); DIIS: P. Pulay, J. Comput. Chem. 3, 556 (1982).
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ noise. Here the loss of a molecule is what its labels minimise (`density_basis.f
 
     l = sqrt((rho - rho* | rho - rho*) / N),    (f | g) = integral of f(r) g(r') / |r - r'|,
 
-with N electrons: blind to what does not matter, and close to what a self-consistent field feels.
+with N electrons: blind to what does not matter, and close to what a self-consistent field feels
+(the metric of B. I. Dunlap, J. W. D. Connolly and J. R. Sabin, J. Chem. Phys. 71, 3396, 1979).
 
 For the same reason the last linear layers learn in a basis that is orthonormal in the Coulomb
 metric of one atom, each direction in units of its own spread: `fold` goes there and back. That is

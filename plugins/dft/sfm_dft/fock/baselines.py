@@ -4,6 +4,8 @@ In the frame of its bond a block has ten numbers that a rotation about the bond 
 and Koster): four s-s, two s-p, two p-s, and sigma and pi of p-p. Their average over a training set,
 weighted by exp(-(r - r')^2 / 2 w^2), gives a table for each pair of elements; an atom with itself
 has distance 0 and keeps s-s and the trace of p-p.
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations

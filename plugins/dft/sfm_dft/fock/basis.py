@@ -6,6 +6,10 @@ atom lacks are zero. PySCF keeps the functions of an atom together and orders p 
 which is also the trunk's (e3nn's) order of vectors, so a block turns with diag(1, 1, R):
 
     F_ij -> W F_ij W^T,   W = diag(1, 1, R)   (p functions are polar vectors: R may be a reflection)
+
+W. J. Hehre, R. F. Stewart and J. A. Pople, J. Chem. Phys. 51, 2657 (1969), STO-3G.
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@
 
 F0 is a cheap matrix (`labels.starting_matrix`) and S the overlap. A_i, symmetric (5, 5), says how
 the potential near atom i differs from superposed atoms. The second term is what a potential that
-varies slowly does to overlapping functions (Mulliken's approximation): a constant shift c of the
-potential, A_i = c, gives c S exactly. B_ij, from the features of both atoms and the edge between
-them, is what is left; it decays as exp(-r^2 / 2 rho^2).
+varies slowly does to overlapping functions (R. S. Mulliken, J. Chim. Phys. 46, 497, 1949): a
+constant shift c of the potential, A_i = c, gives c S exactly. B_ij, from the features of both atoms
+and the edge between them, is what is left; it decays as exp(-r^2 / 2 rho^2).
 
 By irreps, with s = (1s, 2s) and p the three 2p functions:
 

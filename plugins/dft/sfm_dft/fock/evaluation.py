@@ -1,4 +1,7 @@
-"""How good a predicted Fock matrix is: its elements, its orbitals, and what it saves."""
+"""How good a predicted Fock matrix is: its elements, its orbitals, and what it saves.
+
+Matrices in hartree; counts of cycles without unit.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ def orbital_errors(fock: np.ndarray, label: FockLabel) -> dict[str, float]:
 
 
 def cycles(fock: np.ndarray, label: FockLabel) -> float:
-    """Cycles of PySCF's self-consistent field from the occupied space of a matrix; NaN: failed."""
+    """Cycles of PySCF's self-consistent field from the occupied space of (n, n); NaN: failed."""
     orbitals = eigh(fock, label.overlap)[1][:, : label.occupied]
     molecule = minimal_molecule(label.types, label.positions)
     mean_field = self_consistent(molecule, 2.0 * orbitals @ orbitals.T)
@@ -49,6 +52,8 @@ def evaluate(
     every: int = 1,
 ) -> dict[str, float]:
     """Means over molecules of `orbital_errors` and of `cycles`; what failed is counted apart.
+
+    predict: label -> Fock matrix (n, n).
 
     every: run the self-consistent field of every k-th molecule only; 0: of none.
     """

@@ -71,7 +71,7 @@ def starting_matrix(molecule: Any) -> np.ndarray:
 
 
 def self_consistent(molecule: Any, density: np.ndarray | None = None) -> Any:
-    """PySCF's restricted PBE, run from a density matrix, or from `minao` if None."""
+    """PySCF's restricted PBE, run from a density matrix (n, n), or from `minao` if None."""
     from pyscf import dft
 
     mean_field = dft.RKS(molecule)
@@ -86,7 +86,10 @@ def self_consistent(molecule: Any, density: np.ndarray | None = None) -> Any:
 
 
 def label(types: np.ndarray, positions: np.ndarray) -> FockLabel | None:
-    """The label of one geometry, or None if its self-consistent field does not converge."""
+    """The label of one geometry, or None if its self-consistent field does not converge.
+
+    types: (A,) atomic numbers. positions: (A, 3) angstrom.
+    """
     molecule = minimal_molecule(types, positions)
     mean_field = self_consistent(molecule)
     if not mean_field.converged:

@@ -1,4 +1,7 @@
-"""All ordered pairs of atoms within each molecule of a batch, and whole matrices from blocks."""
+"""All ordered pairs of atoms within each molecule of a batch, and whole matrices from blocks.
+
+Matrices in hartree, or whatever unit the blocks have.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from sfm_dft.fock.basis import WIDTH
 
 @dataclass(frozen=True)
 class Pairs:
-    """P = sum of A^2 ordered pairs (i, j), an atom with itself included, molecule by molecule.
+    """All P ordered pairs (i, j), A^2 of a molecule with A atoms, molecule by molecule.
 
     Attributes:
         first, second: (P,) rows of i and j in the batch's list of atoms.

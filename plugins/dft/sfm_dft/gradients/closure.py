@@ -1,4 +1,7 @@
-"""The energy of a closure of projections of the density, and its derivatives."""
+"""The energy of a closure of projections of the density, and its derivatives.
+
+Atomic units (hartree, bohr).
+"""
 
 from __future__ import annotations
 

@@ -15,6 +15,8 @@ The forces are differentiable in D and in every parameter of the functional, onc
 recomputed for that.
 
 Reference: Pulay, Mol. Phys. 17, 197 (1969).
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations

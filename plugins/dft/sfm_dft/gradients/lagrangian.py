@@ -3,7 +3,10 @@
     L = E(D) - tr(W S)
 
 whose partial derivative by positions, charges of the nuclei, exponents or contraction coefficients
-is the derivative of the self-consistent energy. What the grid gives is left out.
+is the derivative of the self-consistent energy. What the grid gives is left out. P. Pulay, Mol.
+Phys. 17, 197 (1969).
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ def one_electron(
     d: Tensor,
     weighted: Tensor,
 ) -> Tensor:
-    """What of L needs no two-electron integrals: -tr(W S), dispersion and a closure's too."""
+    """() what of L needs no two-electron integrals: -tr(W S), dispersion and a closure's too."""
     (molecule,) = energy.system.molecules
     shells = gaussians.orbitals
     moved, total = shells.at(positions), energy.system.share * d.sum(0)
@@ -65,7 +68,7 @@ def one_electron(
 def two_electron(
     energy: EnergyFunctional, gaussians: Gaussians, positions: Tensor, d: Tensor
 ) -> Tensor:
-    """The Hartree energy and exact exchange of L, fitted or exact."""
+    """() the Hartree energy and exact exchange of L, fitted or exact."""
     shells, share = gaussians.orbitals, energy.system.share
     moved, total = shells.at(positions), share * d.sum(0)
     exchange = 0.5 * share * exact_exchange_scale(energy)

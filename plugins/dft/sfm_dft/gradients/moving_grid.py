@@ -3,6 +3,8 @@
 A point moves with the atom whose grid it belongs to, an orbital with the atom it sits on. Their
 values are those that the energy has used; derivatives of orbitals of any order are orbitals of one
 order more (`sfm_dft.grid.orbital_derivatives`), not autograd through exponentials.
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Pairs of blocks of shells: what two-electron terms are summed over, block by block."""
+"""Pairs of blocks of shells: what two-electron terms are summed over, block by block.
+
+Atomic units (hartree, bohr).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ def block_pairs(shells: Shells) -> list[tuple[int, int]]:
 
 
 def pair_density(shells: Shells, numbers: tuple[int, int], total: Tensor) -> Distribution:
-    """The part of the electron density that two blocks make."""
+    """The part of the electron density, of `total` (n, n), that two blocks make."""
     pair = pair_of(shells, numbers)
     mu, nu = pair.functions()
     return pair.distribution().weighted((multiplicity(mu, nu) * total[mu, nu]).flatten(1))
@@ -44,7 +47,7 @@ def against(bra: Distribution, shells: Shells, weights: Tensor, kernel: Kernel) 
 
 
 def places(block: Any) -> Tensor:
-    """Numbers (shells, width) of a block's functions."""
+    """Numbers (shells, n) of a block's functions, n to a shell."""
     return cast(
         Tensor, block.offsets[:, None] + torch.arange(block.width, device=block.offsets.device)
     )

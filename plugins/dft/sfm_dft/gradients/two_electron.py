@@ -2,6 +2,12 @@
 
 Each term is a function of (positions, *inputs) in hartree, one of many whose sum has the derivative
 of the whole, so that memory stays that of one.
+
+Atomic units (hartree, bohr).
+
+Density fitting: B. I. Dunlap, J. W. D. Connolly and J. R. Sabin, J. Chem. Phys. 71, 3396 (1979);
+its exchange: F. Weigend, Phys. Chem. Chem. Phys. 4, 4285 (2002). Derivatives at fixed coefficients
+are derived here.
 """
 
 from __future__ import annotations
@@ -23,7 +29,7 @@ Term = Callable[..., Tensor]
 
 
 def exact_hartree_terms(shells: Shells, total: Tensor) -> Iterator[tuple[Term, Sequence[Tensor]]]:
-    """1/2 sum D_mn D_ks (m n|k s), with four-centre integrals."""
+    """1/2 sum D_mn D_ks (m n|k s) of D (n, n), with four-centre integrals."""
     numbers = block_pairs(shells)
 
     def one(index: int, r: Tensor, total: Tensor) -> Tensor:
@@ -52,7 +58,7 @@ class Fit:
         return solved.reshape(factors.shape)
 
     def repulsion(self, r: Tensor, c: Tensor) -> Tensor:
-        """-c V c / 2."""
+        """() -c V c / 2 of c (P,)."""
         return -0.5 * (c @ two_centre(self.auxiliary.at(r)) @ c)
 
 
@@ -62,6 +68,7 @@ def fitted_exchange_terms(
     """-a/2 sum tr(D b_P D b_Q) V^-1_PQ: the derivative is that of x.b + y.V.
 
     x_P = -a D c_P D,   y_PQ = a/2 tr(D c_P D c_Q),   c = V^-1 b held fixed; a times share 2/s.
+    D (s, n, n).
     """
     factors = fit.molecule.coulomb
     weights = factors.new_zeros(())
@@ -91,7 +98,7 @@ def fitted_exchange_terms(
 def exact_exchange_terms(
     shells: Shells, d: Tensor, share: Tensor
 ) -> Iterator[tuple[Term, Sequence[Tensor]]]:
-    """-a/2 sum D_mk D_ns (m n|k s), with four-centre integrals."""
+    """-a/2 sum D_mk D_ns (m n|k s) of D (s, n, n), with four-centre integrals."""
     numbers = block_pairs(shells)
 
     def four(first: int, second: int, r: Tensor, d: Tensor, share: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def radial(count: int, xi: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pruned(number: int, radii: np.ndarray, largest: int) -> np.ndarray:
-    """Degree of the angular rule at each radius, at most ``largest``."""
+    """Degree (n,) of the angular rule at each radius, at most ``largest``."""
     index = RULES.index(largest)
     if index == 0:
         return np.full(len(radii), largest)

@@ -7,6 +7,8 @@ with a_AB from the square roots of the Bragg radii (Treutler and Ahlrichs).
 
 References: Becke, J. Chem. Phys. 88, 2547 (1988); Treutler, Ahlrichs, J. Chem. Phys. 102, 346
 (1995).
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations

@@ -4,9 +4,12 @@
     adjoint  its transpose: derivatives of an energy by these fields -> its derivative by D
 
 The two are each other's derivative, so that energies, potentials and their responses to any order
-cost two matrix products and two passes over the orbitals each. Points come in blocks that stay in
-a processor's cache, each with only those orbitals that reach it. Grid and orbitals are made on the
-device of the nuclei.
+cost two matrix products and two passes over the orbitals each. Points come in blocks that stay in a
+processor's cache, each with only those orbitals that reach it. Grid and orbitals are made on the
+device of the nuclei. J. A. Pople, P. M. W. Gill and B. G. Johnson, Chem. Phys. Lett. 199, 557
+(1992).
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations
@@ -125,7 +128,7 @@ def build_grid(numbers: Tensor, shells: Shells, level: int, *, prune: bool, grad
 
 
 def partition_size(positions: Tensor) -> int:
-    """Points whose distances from pairs of atoms are held at a time."""
+    """Points whose distances from pairs of atoms (A, 3) are held at a time."""
     bytes_ = PARTITION_BYTES[positions.device.type != "cpu"]
     return max(256, bytes_ // (4 * len(positions) ** 2))
 

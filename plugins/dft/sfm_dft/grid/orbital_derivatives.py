@@ -6,9 +6,9 @@ derivative of S_lm R is
     d^p (S_lm R) = sum_m Q_pm D_m,   D_m = sum_k w_k (-2 a_k)^m exp(-a_k r^2),
     d_x (Q_m D_m) = (d_x Q_m) D_m + x Q_m D_(m+1),
 
-with polynomials Q that shells of one degree share. `sfm_dft.integrals.orbitals` has the
-differentiable twin; here everything is a matrix product or an exponential, and shells that do not
-reach a block of points are left out.
+derived here, with polynomials Q that shells of one degree share. `sfm_dft.integrals.orbitals` has
+the differentiable twin; here everything is a matrix product or an exponential, and shells that do
+not reach a block of points are left out.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     H_uv = L_uv + tr(F_u D_v) - tr(S_u W_v),
 
-with D_v and W_v as in `curvature`, whose equations are solved here for whole electrons,
-between empty and filled orbitals only.
+(J. A. Pople et al., Int. J. Quantum Chem. S13, 225, 1979) with D_v and W_v as in `curvature`, whose
+equations are solved here for whole electrons, between empty and filled orbitals only.
 """
 
 from __future__ import annotations

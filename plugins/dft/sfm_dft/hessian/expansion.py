@@ -4,7 +4,8 @@ Fields are bilinear in orbitals: with phi and psi (c', o, g), c' = 1 their value
 
     rho = 2 phi psi,   grad rho = 2 (grad phi psi + phi grad psi),   tau = grad phi . grad psi
 
-summed over orbitals are those that a change phi psi^T + psi phi^T of the density matrix makes.
+summed over orbitals are by definition those that a change phi psi^T + psi phi^T of the density
+matrix makes.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ An orbital at a point depends on the nucleus M that it sits on and on the owner 
     d chi / d R_A = (delta_AO - delta_AM) grad chi,
 
 so that derivatives of filled orbitals are sums over atoms of their parts with slopes of one and two
-orders more (`sfm_dft.grid.orbital_derivatives`). Becke's weights follow by autograd.
+orders more (`sfm_dft.grid.orbital_derivatives`). Becke's weights follow by autograd. B. G. Johnson
+and M. J. Frisch, J. Chem. Phys. 100, 7429 (1994), without the weights.
 """
 
 from __future__ import annotations

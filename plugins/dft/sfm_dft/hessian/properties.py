@@ -29,7 +29,7 @@ def polarizabilities(
 def vibrational(
     energy: EnergyFunctional, solution: Orbitals | None, smearing: float
 ) -> dict[str, Tensor]:
-    """Hessian in eV/angstrom^2, frequencies, infrared intensities; NaN without a solution.
+    """Hessian (3A, 3A) in eV/angstrom^2, frequencies, infrared intensities; NaN without a solution.
 
     Raises:
         InputError: several molecules.

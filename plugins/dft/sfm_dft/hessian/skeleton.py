@@ -2,6 +2,8 @@
 
 Of L = E(R; D) - tr(W S(R)) (`curvature`), U = 3 A displacements, x, y, z of the first atom
 first. Terms come by autograd here, from the grid in `grid_terms`, from libcint in `fitted_terms`.
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@
 energy of two densities, which needs no transformation back to functions and is what forces
 differentiate. With more than one piece, each is recomputed in backward, so that memory stays that
 of one piece.
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ PIECE_BYTES = 8_000_000
 
 
 def matrix(bra: Distribution, ket: Distribution, kernel: Kernel = "coulomb") -> Tensor:
-    """Integrals (bra groups, bra width, ket groups, ket width)."""
+    """Integrals (B, b, K, k) of B bra groups of width b and K ket groups of width k."""
     rows, signs = sums(bra.lowest, bra.highest, ket.lowest, ket.highest, bra.centres.device)
     same = len(ket.expansion) == 1  # for all primitives, as in `singles` and `points`
     pattern = ket.expansion[0] * signs

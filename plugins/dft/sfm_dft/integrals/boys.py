@@ -5,6 +5,8 @@ eight terms), beyond the table from its asymptotic form; all lower orders follow
 downward recursion F_n = (2 x F_(n+1) + exp(-x)) / (2 n + 1). Relative error below 1e-14.
 
 Reference: Helgaker, Joergensen, Olsen, Molecular Electronic-Structure Theory (2000), 9.8.
+
+Dimensionless.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ PER_UNIT = 16
 
 
 def boys(x: Tensor, order: int) -> Tensor:
-    """F_0 to F_order of x >= 0, stacked in front: (order + 1, *x.shape), float64.
+    """F_0 to F_order of x >= 0, stacked in front: (n + 1, *shape) for order n, float64.
 
     Differentiable in x to any order, also at x = 0.
     """

@@ -9,6 +9,8 @@ two spherical Gaussians: R_{t+t',u+u',v+v'}(P - Q) (-1)^(t'+u'+v'). Everything i
 in the distance vectors, so it is smooth where centres coincide and autograd differentiates it.
 
 Reference: McMurchie, Davidson, J. Comput. Phys. 26, 218 (1978).
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations

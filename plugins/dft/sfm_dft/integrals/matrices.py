@@ -2,6 +2,8 @@
 
 All are differentiable in positions, exponents, contraction coefficients and charges of their
 `Shells`. Atomic units.
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ def nuclear(shells: Shells, charges: Tensor, positions: Tensor | None = None) ->
 
 
 def two_centre(auxiliary: Shells) -> Tensor:
-    """Coulomb integrals (P|Q), (aux, aux)."""
+    """Coulomb integrals (P|Q), (P, P) of the auxiliary functions."""
     sets = [singles(auxiliary, block) for block in auxiliary.blocks]
     lines = [
         torch.cat([matrix(bra, ket).flatten(2).flatten(0, 1) for ket in sets], 1) for bra in sets

@@ -1,4 +1,7 @@
-"""Values and gradients of contracted spherical Gaussians at points, in PySCF's order."""
+"""Values and gradients of contracted spherical Gaussians at points, in PySCF's order.
+
+Atomic units (hartree, bohr).
+"""
 
 from __future__ import annotations
 

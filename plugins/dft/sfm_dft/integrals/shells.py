@@ -3,8 +3,11 @@
     chi_lm(r) = S_lm(r - R) sum_k c_k N(l, a_k) exp(-a_k |r - R|^2)
 
 with S_lm the real solid harmonics (m from -l to l; x, y, z for l = 1) times their usual factor
-sqrt((2 l + 1) / 4 pi), N the radial normalisation of one primitive, and the sum normalised to one.
+sqrt((2 l + 1) / 4 pi), N the radial normalisation of one primitive, and the sum normalised to one
+(Helgaker, Joergensen, Olsen, Molecular Electronic-Structure Theory, 2000, chapter 6).
 Derivatives with respect to exponents and coefficients go through both normalisations.
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""How far a functional is from the exact curves of `hydrogen-1d`: largest and mean errors."""
+"""How far a functional is from the exact curves of `hydrogen-1d`: largest and mean errors.
+
+Atomic units (hartree, bohr).
+"""
 
 from __future__ import annotations
 

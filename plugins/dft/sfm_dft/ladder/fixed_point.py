@@ -5,7 +5,8 @@ With n = F(v[n, theta]), chi = dF/dv and f = dv/dn,
     dn = (1 - chi f)^-1 chi dv|_theta,   backward: g -> chi y with (1 - f chi) y = g.
 
 One linear solve by GMRES for the whole batch (`sfm.simulate`); no unrolling, no eigenvectors
-differentiated.
+differentiated. A. Griewank and A. Walther, Evaluating Derivatives (2nd ed., SIAM, 2008), chapter
+15.
 """
 
 from __future__ import annotations

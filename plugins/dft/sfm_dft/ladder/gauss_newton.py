@@ -13,6 +13,8 @@ densities of a functional are coupled badly, this needs about ten steps.
 
 References: Marquardt, J. Soc. Ind. Appl. Math. 11, 431 (1963); Li et al., Phys. Rev. Lett. 126,
 036401 (2021), who choose the step by the energies of validation molecules, as here.
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations
@@ -84,7 +86,7 @@ class Residuals:
         return torch.cat([(self.energy_weight * energy)[:, None], weighted], dim=1)
 
     def jacobian(self, state: LineState, functional: nn.Module) -> Tensor:
-        """(M (1 + k), P) derivatives of the residuals.
+        """(R, P) derivatives of the R = M (1 + k) residuals.
 
         Raises:
             RunError: a density has no response.

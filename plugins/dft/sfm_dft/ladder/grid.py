@@ -5,6 +5,8 @@ mimics what three-dimensional Coulomb forces do in one dimension, and soft Coulo
 1 / sqrt(x^2 + a^2).
 
 Reference: Baker, Stoudenmire, Wagner, Burke, White, Phys. Rev. B 91, 235141 (2015).
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ def points(size: int, dx: float) -> Tensor:
 
 
 def kinetic_bands(size: int, dx: float, order: int) -> Tensor:
-    """(1 + order / 2, size) -1/2 d^2/dx^2: row k is the k-th subdiagonal, padded at its end.
+    """(b, n) -1/2 d^2/dx^2 at n = size points: row k is the k-th subdiagonal, padded at its end.
+
+    b is 1 + order / 2 (B. Fornberg, Math. Comput. 51, 699, 1988).
 
     Raises:
         InputError: `order` is not 2, 4 or 6.
@@ -45,7 +49,7 @@ def kinetic_bands(size: int, dx: float, order: int) -> Tensor:
 
 
 def kinetic_matrix(size: int, dx: float, order: int) -> Tensor:
-    """(size, size) the same as a dense matrix."""
+    """(n, n) the same as a dense matrix."""
     bands = kinetic_bands(size, dx, order)
     full = torch.diag(bands[0])
     for offset in range(1, len(bands)):
@@ -55,12 +59,12 @@ def kinetic_matrix(size: int, dx: float, order: int) -> Tensor:
 
 
 def exponential(distance: Tensor, amplitude: Tensor | float, length: Tensor | float) -> Tensor:
-    """A exp(-|x| / length), hartree."""
+    """A exp(-|x| / length), hartree, of the shape of x."""
     return amplitude * torch.exp(-distance.abs() / length)
 
 
 def soft_coulomb(distance: Tensor, amplitude: Tensor | float, softening: Tensor | float) -> Tensor:
-    """A / sqrt(x^2 + softening^2), hartree."""
+    """A / sqrt(x^2 + softening^2), hartree, of the shape of x."""
     return amplitude / torch.sqrt(distance**2 + softening**2)
 
 

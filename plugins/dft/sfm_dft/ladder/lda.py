@@ -60,7 +60,7 @@ class ExponentialLDA(nn.Module):
 
 
 class HartreeSelfInteraction(nn.Module):
-    """Minus half the Hartree energy: exact exchange of two electrons in one orbital.
+    """Minus half the Hartree energy, (B, n): exact exchange of two electrons in one orbital.
 
     For one electron the factor is 1, not 1/2; `electrons` says which.
     """

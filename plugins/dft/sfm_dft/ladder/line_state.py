@@ -1,4 +1,7 @@
-"""Molecules on a line and how far their fields have come: the state of `dft/kohn-sham-1d`."""
+"""Molecules on a line and how far their fields have come: the state of `dft/kohn-sham-1d`.
+
+Atomic units (hartree, bohr).
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ Of the last densities n_j and residuals r_j = F(n_j) - n_j, the combination with
 smallest |sum c_j r_j| gives the next one: sum c_j (n_j + b r_j), b = 1/2.
 
 References: Anderson, J. ACM 12, 547 (1965); Pulay, Chem. Phys. Lett. 73, 393 (1980).
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class Field:
 
 
 def begin(density: Tensor) -> Field:
-    """Before the first cycle."""
+    """Before the first cycle, from a density (..., n)."""
     rows = density.shape[:-1]
     past = density.new_zeros(*rows, HISTORY, density.shape[-1])
     return Field(

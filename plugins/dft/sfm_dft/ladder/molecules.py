@@ -1,4 +1,7 @@
-"""Chains of hydrogen on a line: where the nuclei are and how many electrons there are."""
+"""Chains of hydrogen on a line: where the nuclei are and how many electrons there are.
+
+Atomic units (hartree, bohr).
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,8 @@ be negative as it must be (at most 0.28 above zero), softly.
 Reference: Li et al., Phys. Rev. Lett. 126, 036401 (2021), supplement; the convolution with learned
 widths and the self-interaction gate are theirs, the pointwise network stands for their
 convolutions over three neighbours, which depend on the grid.
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations

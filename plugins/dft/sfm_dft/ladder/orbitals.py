@@ -6,6 +6,8 @@ Eigenvectors are never differentiated. The response is a sum over occupied orbit
 
 plus the exchange between orbitals of different occupation, so levels that are equally occupied may
 be degenerate (Sternheimer, Phys. Rev. 96, 951 (1954)).
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ A state that does not become self-consistent drops out of the step, and is count
 
 Reference: Li et al., Phys. Rev. Lett. 126, 036401 (2021), whose loss is on the energies of all
 cycles instead.
+
+Atomic units (hartree, bohr); losses as they are given.
 """
 
 from __future__ import annotations
@@ -73,7 +75,7 @@ def optimise(
     steps: int,
     score: Callable[[float], float] = float,
 ) -> list[float]:
-    """L-BFGS in float64, at most `steps` evaluations of the loss.
+    """L-BFGS in float64, at most `steps` evaluations of the loss ().
 
     Returns:
         The loss of each evaluation. The module keeps the weights of the smallest `score`, which

@@ -1,4 +1,7 @@
-"""Encoders of the dft domain: bare atoms, and atoms that carry a projected electron density."""
+"""Encoders of the dft domain: bare atoms, and atoms that carry a projected electron density.
+
+Raw features are dimensionless.
+"""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ class FrontierLevel(Head):
 
         e = sum_i w_i e_i / sum_i w_i,   w_i = exp(4 tanh(a_i)),
 
-    so that few atoms can decide, as for a frontier orbital, and two copies far apart keep it.
+    by definition, so that few atoms can decide, as for a frontier orbital, and two copies far apart
+    keep it.
     """
 
     normalisation: ClassVar[Normalisation] = "standard"

@@ -1,4 +1,7 @@
-"""Values of the density basis on atoms as irreps: scalars, vectors and tensors, and their turns."""
+"""Values of the density basis on atoms as irreps: scalars, vectors and tensors, and their turns.
+
+Units stay what they are.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ def split_irreps(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def join_irreps(scalars: Tensor, vectors: Tensor, tensors: Tensor) -> Tensor:
-    """The inverse of `split_irreps`."""
+    """(N, 45), the inverse of `split_irreps`."""
     rows = len(scalars)
     flat = [x.transpose(1, 2).reshape(rows, -1) for x in (vectors, tensors)]
     return torch.cat([scalars, *flat], dim=-1)

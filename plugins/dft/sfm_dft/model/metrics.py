@@ -1,4 +1,7 @@
-"""Metrics of the dft domain: callables (predicted, target) -> float, arrays row by row."""
+"""Metrics of the dft domain: callables (predicted, target) -> float, arrays row by row.
+
+Metrics are dimensionless unless they say so.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,8 @@ def _rows(values: Any) -> np.ndarray:
 
 
 def density_relative_error(predicted: Any, target: Any) -> float:
-    """sqrt(<d|d> / <t|t>), d = predicted - target, with the L2 overlap of each atom's functions.
+    """sqrt(<d|d> / <t|t>), by definition d = predicted - target, with the L2 overlap of each atom's
+    functions.
 
     Atoms' contributions are compared one by one; `density_nmae` in this module compares the sums.
     """

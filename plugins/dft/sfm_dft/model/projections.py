@@ -1,4 +1,7 @@
-"""Projections of a density on atoms as raw features of tokens."""
+"""Projections of a density on atoms as raw features of tokens.
+
+Projections in the atomic units of the density basis; features are dimensionless.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ Becke's partition, a smooth function of the nuclei, so what an atom gathers and 
 
     a_A,qklm = int p_A n q S_k Y_lm,     h(r) = sum_A p_A(r) sum_klm c_A,klm S_k Y_lm
 
-for whatever a grid integrates h with. Either costs two small matrix products per atom.
+by definition, for whatever a grid integrates h with. Either costs two small matrix products per
+atom.
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
     E_x = sum over spins of 1/2 int e_x^base[2 n_spin] B_x,   B_x = c / (F + (c - F) exp(-d g_x))
     E_c = int e_c^base B_c,                                    B_c = 2 / (1 + exp(-d g_c))
 
-F is the base's enhancement over Slater exchange, c = 1.804 the local Lieb-Oxford bound, g_x and g_c
-networks of the features of `features.py`, and d the departure from the uniform gas. B_x shifts the
-logit of F / c. Whatever the weights:
+F is the base's enhancement over Slater exchange, c = 1.804 the local Lieb-Oxford bound (J. P.
+Perdew, K. Burke and M. Ernzerhof, Phys. Rev. Lett. 77, 3865, 1996), g_x and g_c networks of the
+features of `features.py`, and d the departure from the uniform gas. B_x shifts the logit of F / c.
+Whatever the weights:
 
 - exchange obeys spin scaling, and its enhancement lies between 0 and 1.804; with a base that is
   scale-free it obeys coordinate scaling (g_x sees s and a only);
@@ -13,6 +14,8 @@ logit of F / c. Whatever the weights:
 - correlation has the base's sign, between none and twice of it: where the base has none (one
   electron in r2SCAN) it stays none; it is even in the polarisation;
 - both are smooth, so potential and response exist; zero weights give the base.
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations
@@ -129,14 +132,14 @@ class NeuralFunctional(Functional):
         return gas.energy(energy), columns, departure
 
     def exchange_boost(self, enhancement: Tensor, columns: Tensor, departure: Tensor) -> Tensor:
-        """B_x, by which exchange exceeds the base's."""
+        """B_x (s, G), by which exchange exceeds the base's."""
         if self.exchange_gain is None:
             return torch.ones_like(enhancement)
         fall = torch.exp(-departure * self.exchange_gain(columns))
         return LIEB_OXFORD / (enhancement + (LIEB_OXFORD - enhancement) * fall)
 
     def correlation_boost(self, columns: Tensor, departure: Tensor) -> Tensor:
-        """B_c, by which correlation exceeds the base's."""
+        """B_c (G,), by which correlation exceeds the base's."""
         return 2.0 * torch.sigmoid(departure * self.correlation_gain(columns))
 
     def forward(self, density: GridDensity) -> XcEnergy:

@@ -278,7 +278,7 @@ class NonlocalMetaGGA(NeuralFunctional):
 
 
 def squashed(values: Tensor) -> Tensor:
-    """Any number to between 0 and 1, zero to 1/2."""
+    """Any number to between 0 and 1, zero to 1/2; of any shape."""
     return torch.sigmoid(2.0 * values)
 
 

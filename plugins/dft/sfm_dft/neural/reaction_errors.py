@@ -1,4 +1,4 @@
-"""Errors of functionals on the test reactions, as numbers for a table."""
+"""Errors of functionals on the test reactions, as numbers for a table. Errors in kcal/mol."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def reaction_errors(one: Functional, chosen: Sequence[Reaction], folder: Path) -
 def baseline_errors(
     chosen: Sequence[Reaction], folder: Path, names: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Errors of named functionals at the prepared densities, and the published ones."""
+    """Errors (R,) of named functionals at the prepared densities, and the published ones."""
     errors = {name: reaction_errors(functional(name), chosen, folder) for name in names}
     for key in dict.fromkeys(key for r in chosen for key in r.published):
         values = [r.published.get(key, float("nan")) for r in chosen]
@@ -71,7 +71,7 @@ def summaries(errors: Tensor, chosen: Sequence[Reaction]) -> dict[str, Any]:
 
 
 def rows_of(chosen: Sequence[Reaction], columns: Mapping[str, Tensor]) -> list[dict[str, Any]]:
-    """One row per reaction with every functional's error, kcal/mol."""
+    """One row per reaction with every functional's error, from columns (R,), kcal/mol."""
     return [
         {
             "system": r.name,

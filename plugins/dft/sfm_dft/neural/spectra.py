@@ -3,7 +3,8 @@
 At a fixed density the energy is a sum over grid points of base energy times a boost that depends on
 the features of the point only, E = sum_g e_g B(f_g). Points of nearly equal features are merged:
 their energies added, their features averaged with |e| as weight, so the error is of second order in
-the width of a bin. A hundred thousand points become a few hundred rows, exact for the base itself.
+the width of a bin (derived here). A hundred thousand points become a few hundred rows, exact for
+the base itself.
 """
 
 from __future__ import annotations

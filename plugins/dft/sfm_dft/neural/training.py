@@ -2,10 +2,10 @@
 
     loss = mean over kinds of mean over reactions of softened |error| + decay + departure from base
 
-An error e in kcal/mol counts as sqrt(e^2 + w^2) - w with w = `soften`: quadratic for small errors,
-linear for outliers, of which experimental tables have some. Subjects may be held back to choose the
-step whose weights are kept; with so few reactions a fixed number of steps is better. The densities
-are those of another functional: the error of that is second order in the difference.
+By definition an error e in kcal/mol counts as sqrt(e^2 + w^2) - w with w = `soften`: quadratic for
+small errors, linear for outliers, of which experimental tables have some. Subjects may be held back
+to choose the step whose weights are kept; with so few reactions a fixed number of steps is better.
+The densities are those of another functional: the error of that is second order in the difference.
 """
 
 from __future__ import annotations
@@ -234,5 +234,5 @@ def errors_of(
     prepared: Prepared,
     chosen: Sequence[Reaction],
 ) -> Tensor:
-    """`signed_errors` as plain numbers."""
+    """`signed_errors` (R,) as plain numbers."""
     return signed_errors(members, prepared, chosen)

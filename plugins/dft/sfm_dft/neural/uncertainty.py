@@ -40,7 +40,7 @@ FILE = "laplace.safetensors"
 
 
 def last_layers(functional: nn.Module) -> list[Tensor]:
-    """Weights and biases of the last layer of every network of a learned functional.
+    """Weights (1, n) and biases (1,) of the last layer of every network of a learned functional.
 
     Raises:
         InputError: it has none.

@@ -4,6 +4,8 @@ The residual is the commutator F D S - S D F in an orthonormal basis. A calculat
 converge says so in its state; it never passes for an energy.
 
 Reference: Pulay, J. Comput. Chem. 3, 556 (1982).
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ class Orbitals:
 
 
 def start_state(system: KohnShamSystem, density_matrix: Tensor | None = None) -> ScfState:
-    """A state before the first cycle, from density matrices or from the molecules' guesses."""
+    """A state before the first cycle, from density matrices (M, s, n, n) or molecules' guesses."""
     d = (system.guess if density_matrix is None else density_matrix).detach().clone()
     count = len(system)
     empty = d.new_zeros(count, HISTORY, *d.shape[1:])

@@ -3,9 +3,9 @@
     E[D] = tr(D h) + 1/2 tr(D J[D]) + a (E_x[n] + a_x E_x^exact[D]) + c E_c[n]
            + E_closure - eps.mu[D] + E_nn,   E_x^exact = -1/2 sum_spin tr(D_spin K[D_spin])
 
-with n the spin densities on the grid, mu the dipole moment of nuclei and electrons, and eps a
-uniform electric field. A closure is a `Functional` on the grid, or any module that reads the
-density's projections on the density basis.
+(W. Kohn and L. J. Sham, Phys. Rev. 140, A1133, 1965) with n the spin densities on the grid, mu the
+dipole moment of nuclei and electrons, and eps a uniform electric field. A closure is a `Functional`
+on the grid, or any module that reads the density's projections on the density basis.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The density that self-consistency starts from."""
+"""The density that self-consistency starts from. Atomic units (hartree, bohr)."""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ with i the lowest contractions of Roos' ANO-RCC basis and n_i their occupations 
 Equal to PySCF's `minao`, on the device of the basis.
 
 Reference: Roos et al., J. Phys. Chem. A 108, 2851 (2004).
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The Gaussian integrals of one molecule, by libcint or in torch."""
+"""The Gaussian integrals of one molecule, by libcint or in torch. Atomic units (hartree, bohr)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ def by_libcint(molecule: Any, coulomb: str, auxiliary: str, closure: bool) -> di
 def by_torch(
     basis: Any, numbers: Tensor, positions: Tensor, auxiliary: str, closure: bool
 ) -> dict[str, Any]:
-    """The same in torch, with density fitting, on the device of the nuclei."""
+    """The same in torch, with density fitting, on the device of the nuclei.
+
+    numbers: (A,). positions: (A, 3).
+    """
     shells = basis_sets.shells(basis, numbers, positions)
     kinetic = torch_integrals.kinetic(shells)
     try:

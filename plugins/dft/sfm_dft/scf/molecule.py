@@ -34,7 +34,8 @@ class Molecule:
         overlap, core, kinetic: (n, n); core is kinetic plus nuclear attraction.
         dipole: (3, n, n), <mu|r|nu> about the origin.
         coulomb: (P, n, n) fitted factors, (mu nu|la si) = sum_P L_P,mn L_P,ls, or (n^2, n^2) exact
-            four-centre integrals.
+            four-centre integrals (O. Vahtras, J. Almloef and M. W. Feyereisen, Chem. Phys. Lett.
+            213, 514, 1993).
         grid: points, weights and orbital values.
         density_functions: (A, 45, n, n) overlaps <mu|phi_Ak|nu> with the density basis, or None.
         guess: (n, n) density matrix of all electrons to start from.

@@ -164,7 +164,7 @@ class Rotation:
         return torch.stack([c @ c.mT for c in self.filled])[None]
 
     def canonicalise(self, fock: Tensor) -> None:
-        """Diagonalise the filled and the empty block; sets gradient and diagonal."""
+        """Diagonalise the filled and empty blocks of (1, s, n, n); sets gradient and diagonal."""
         share = 2.0 * self.energy.system.share
         self.gradient, self.diagonal, self.gaps = [], [], []
         for spin, f in enumerate(fock[0]):
@@ -179,7 +179,7 @@ class Rotation:
             self.diagonal.append(share * gaps.abs().clamp_min(0.1))
 
     def hessian(self) -> Callable[[list[Tensor]], list[Tensor]]:
-        """U -> H U."""
+        """U -> H U, with U (v, o) of each spin."""
         energy, share = self.energy, 2.0 * self.energy.system.share
         with torch.enable_grad():
             d = self.density().requires_grad_()
@@ -200,7 +200,7 @@ class Rotation:
         return apply
 
     def turned(self, u: list[Tensor]) -> Rotation:
-        """The orbitals after a rotation."""
+        """The orbitals after a rotation, U (v, o) of each spin."""
         other = object.__new__(Rotation)
         other.energy, other.filled, other.empty = self.energy, [], []
         for o, v, x in zip(self.filled, self.empty, u, strict=True):

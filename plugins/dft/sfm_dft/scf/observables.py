@@ -1,4 +1,7 @@
-"""What is read off the orbitals of a calculation."""
+"""What is read off the orbitals of a calculation.
+
+Atomic units (hartree, bohr) unless said otherwise.
+"""
 
 from __future__ import annotations
 

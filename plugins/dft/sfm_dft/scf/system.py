@@ -3,6 +3,8 @@
 A density matrix is (M, s, n, n): M molecules, s = 1 for closed shells, whose one row is the density
 matrix of *one* spin, or s = 2 for up and down. Rows and columns beyond a molecule's own orbitals
 are zero, except in the overlap, which is one on its diagonal there.
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Surface:
     def solve(
         self, positions: Tensor, density_matrix: Tensor | None = None
     ) -> tuple[EnergyFunctional, Orbitals]:
-        """The energy functional at a geometry, and its self-consistent solution."""
+        """The energy functional at positions (A, 3), angstrom, and its self-consistent solution."""
         simulator = self.simulator
         start = self._last if density_matrix is None else density_matrix
         state = simulator.state(self.sample.replace(positions=positions.detach().cpu().numpy()))

@@ -39,7 +39,7 @@ class Plane:
 def draw_density(
     axis: Any, plane: Plane, values: np.ndarray, numbers: np.ndarray, title: str
 ) -> Any:
-    """Log-scale map of a density in electrons per cubic angstrom."""
+    """Log-scale map of a density (n, n) in electrons per cubic angstrom."""
     from matplotlib.colors import LogNorm
 
     unit = factor("angstrom", "bohr") ** 3
@@ -51,7 +51,7 @@ def draw_density(
 def draw_difference(
     axis: Any, plane: Plane, values: np.ndarray, numbers: np.ndarray, title: str
 ) -> Any:
-    """Signed map of a density difference in electrons per cubic angstrom."""
+    """Signed map of a density difference (n, n) in electrons per cubic angstrom."""
     from matplotlib.colors import SymLogNorm
 
     unit = factor("angstrom", "bohr") ** 3

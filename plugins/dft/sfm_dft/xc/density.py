@@ -41,7 +41,8 @@ class GridDensity:
     Attributes:
         rho: (s, G) electrons per bohr^3, s = 1 (closed shell, half of the total) or 2.
         gradient: (s, 3, G) of rho by position, or None where only rho is wanted.
-        tau: (s, G) 1/2 sum_i n_i |grad psi_i|^2 of each spin, hartree per bohr^3, or None.
+        tau: (s, G) by definition 1/2 sum_i n_i |grad psi_i|^2 of each spin, hartree per bohr^3, or
+            None.
         grid: the points themselves, or None where only pointwise functionals are evaluated.
     """
 

@@ -5,6 +5,8 @@ libxc names: GGA_X_PBE, GGA_C_PBE, GGA_X_B88, GGA_C_LYP. Signatures as in `sfm_d
 References: Perdew, Burke, Ernzerhof, Phys. Rev. Lett. 77, 3865 (1996); Becke, Phys. Rev. A 38,
 3098 (1988); Lee, Yang, Parr, Phys. Rev. B 37, 785 (1988) in the form of Miehlich, Savin, Stoll,
 Preuss, Chem. Phys. Lett. 157, 200 (1989).
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations
@@ -33,13 +35,13 @@ _LYP_A, _LYP_B, _LYP_C, _LYP_D = 0.04918, 0.132, 0.2533, 0.349
 
 
 def pbe_exchange(gas: Gas) -> Tensor:
-    """F = 1 + kappa - kappa / (1 + mu s^2 / kappa)."""
+    """F = 1 + kappa - kappa / (1 + mu s^2 / kappa), (..., G)."""
     y = PBE_MU * gas.gradient2()
     return 1.0 + y / (1.0 + y / PBE_KAPPA)
 
 
 def b88(gas: Gas) -> Tensor:
-    """F = 1 + b x^2 / (1 + 6 beta x asinh x), x^2 in units of one spin's density."""
+    """(..., G) F = 1 + b x^2 / (1 + 6 beta x asinh x), x^2 in units of one spin's density."""
     x2 = _B88_UNIT * gas.gradient2()
     enhancement: Tensor = 1.0 + _B88_FACTOR * x2 / (1.0 + 6.0 * _B88_BETA * _x_asinh_x(x2))
     return enhancement
@@ -75,7 +77,7 @@ def pbe_correlation(gas: Gas, spins: Spins | None) -> Tensor:
 
 
 def lyp(gas: Gas, spins: Spins | None) -> Tensor:
-    """LYP correlation per electron, the Laplacian integrated by parts.
+    """LYP correlation per electron (G,), the Laplacian integrated by parts.
 
     In terms of the spin fractions a = 1 + zeta, b = 1 - zeta and the gradients in units of
     n^(8/3), so that the density enters through n^(-1/3) alone.

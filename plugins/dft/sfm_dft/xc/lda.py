@@ -25,13 +25,13 @@ SLATER = -0.75 * (3.0 / math.pi) ** (1.0 / 3.0)  # hartree bohr per electron^(4/
 
 
 def uniform_exchange(gas: Gas) -> Tensor:
-    """Exchange of the uniform gas, -3/4 (3/pi)^(1/3) n^(1/3), hartree per electron."""
+    """Exchange of the uniform gas (..., G), -3/4 (3/pi)^(1/3) n^(1/3), hartree per electron."""
     energy: Tensor = SLATER * gas.root
     return energy
 
 
 def slater(gas: Gas) -> Tensor:
-    """Enhancement 1."""
+    """Enhancement 1, (..., G)."""
     return torch.ones_like(gas.n)
 
 
@@ -159,7 +159,7 @@ _CURVATURE = 4.0 / (9.0 * (CBRT2 - 1.0))  # f''(0)
 
 
 def vwn5(gas: Gas, spins: Spins | None) -> Tensor:
-    """VWN's fifth formula, fitted to Ceperley and Alder's Monte Carlo (LDA_C_VWN)."""
+    """(G,) VWN's fifth formula, fitted to Ceperley and Alder's Monte Carlo (LDA_C_VWN)."""
     value = _VWN[0](gas)
     if spins is None:
         return value
@@ -169,7 +169,7 @@ def vwn5(gas: Gas, spins: Spins | None) -> Tensor:
 
 
 def vwn_rpa(gas: Gas, spins: Spins | None) -> Tensor:
-    """VWN's fit to the random phase approximation (LDA_C_VWN_RPA), linear in f(zeta)."""
+    """(G,) VWN's fit to the random phase approximation (LDA_C_VWN_RPA), linear in f(zeta)."""
     value = _VWN_RPA[0](gas)
     if spins is None:
         return value

@@ -9,6 +9,8 @@ correlation where both spins break the bound, whose mixed gradient is lowered le
 
 References: Furness, Kaplan, Ning, Perdew, Sun, J. Phys. Chem. Lett. 11, 8208 (2020) and 9248
 (correction); Bartok, Yates, J. Chem. Phys. 150, 161101 (2019) for the switching polynomial.
+
+Atomic units (hartree, bohr).
 """
 
 from __future__ import annotations
@@ -101,7 +103,7 @@ def r2scan_exchange(gas: Gas) -> Tensor:
 
 
 def r2scan_correlation(gas: Gas, spins: Spins | None) -> Tensor:
-    """e_c = ec1 + f(alpha) (ec0 - ec1), hartree per electron.
+    """(G,) e_c = ec1 + f(alpha) (ec0 - ec1), hartree per electron.
 
     As for PBE, e_LDA + H becomes one logarithm: with E = exp(e_LDA / (gamma phi^3)) - 1,
     ec1 = gamma phi^3 ln(1 + E g), and ec0 = b1 ln(1 + E0 g0) G(zeta) in the same way.

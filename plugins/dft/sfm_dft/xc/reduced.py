@@ -9,6 +9,9 @@ With n the density, kF = (3 pi^2 n)^(1/3) and rs = (3 / (4 pi n))^(1/3):
 Points with n <= ``DENSITY_FLOOR`` (and spins with 2 n_spin <= ``DENSITY_FLOOR``) count as empty.
 Their variables are those of n = 1, finite to any derivative, and `Gas.energy` makes their energy
 and all its derivatives exactly zero.
+
+J. P. Perdew, K. Burke and M. Ernzerhof, Phys. Rev. Lett. 77, 3865 (1996), for s; G. L. Oliver and
+J. P. Perdew, Phys. Rev. A 20, 397 (1979), for spin scaling.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ CBRT2 = 2.0 ** (1.0 / 3.0)
 
 @dataclass(frozen=True)
 class Gas:
-    """A density and its reduced variables, all of one shape.
+    """A density and its reduced variables, all of one shape (..., G).
 
     Attributes:
         counted: where the density is above the floor. n: the density, 1 where it is not.

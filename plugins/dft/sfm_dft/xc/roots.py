@@ -1,4 +1,7 @@
-"""Elementwise operations with derivatives of their own: a cube root, and a clamp."""
+"""Elementwise operations with derivatives of their own: a cube root, and a clamp.
+
+Units stay what they are.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ class _CubeRoot(Function):
 
 
 def cube_root(x: Tensor) -> Tensor:
-    """x^(1/3) of positive x, elementwise.
+    """x^(1/3) of positive x of any shape, elementwise.
 
     ``x ** (1 / 3)`` under autograd takes another power for every derivative; here the second
     derivatives of a functional still cost one power per point.
@@ -67,6 +70,6 @@ class _ClampValue(Function):
 
 
 def clamp_value(x: Tensor, lowest: Tensor | None, highest: Tensor | None) -> Tensor:
-    """x between its bounds, with the derivative 1 everywhere and none by the bounds."""
+    """x of any shape between its bounds, with the derivative 1 everywhere, none by the bounds."""
     clamped: Tensor = _ClampValue.apply(x, lowest, highest)
     return clamped

@@ -1,4 +1,7 @@
-"""Building the datasets of this plugin with its own simulators, each by one function."""
+"""Building the datasets of this plugin with its own simulators, each by one function.
+
+States, rates and times in the system's own units.
+"""
 
 from __future__ import annotations
 

@@ -12,6 +12,8 @@ every term; intervals come from bootstrap ensembles of windows (Fasel et al., 20
 S. L. Brunton, J. L. Proctor, J. N. Kutz, PNAS 113, 3932 (2016), doi:10.1073/pnas.1517384113;
 D. A. Messenger, D. M. Bortz, Multiscale Model. Simul. 19, 1474 (2021), doi:10.1137/20M1343166;
 U. Fasel et al., Proc. R. Soc. A 478, 20210904 (2022), doi:10.1098/rspa.2021.0904.
+
+States, rates and times in the system's own units.
 """
 
 from __future__ import annotations

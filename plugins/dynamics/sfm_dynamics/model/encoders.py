@@ -92,5 +92,5 @@ class VariableEncoder(Encoder):
     def symmetries(
         self, generator: torch.Generator
     ) -> Iterator[tuple[str, Callable[[Sample], Sample], Callable[[str, Tensor], Tensor]]]:
-        """None: a state has no symmetry that all systems share."""
+        """None, whatever the unit: a state has no symmetry that all systems share."""
         yield from ()

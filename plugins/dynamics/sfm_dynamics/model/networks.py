@@ -95,7 +95,7 @@ def _perceptron(widths: tuple[int, ...], seed: int) -> nn.Sequential:
 
 
 def rates_of(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The rates that a network means: of its Hamiltonian, of its Lagrangian, or its own."""
+    """The rates (..., d) that a network means: of its Hamiltonian, its Lagrangian, or its own."""
     if isinstance(network, Energy):
         return lambda x: turned(slope(network, x))
     if isinstance(network, Mechanical):

@@ -2,6 +2,8 @@
 
 R. T. Q. Chen et al., Neural Ordinary Differential Equations, NeurIPS (2018), arXiv:1806.07366;
 events: Chen, Amos, Nickel, ICLR (2021), arXiv:2011.03902.
+
+States, rates and times in the system's own units.
 """
 
 from __future__ import annotations

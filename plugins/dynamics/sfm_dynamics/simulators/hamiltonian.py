@@ -1,4 +1,7 @@
-"""`Hamiltonian`: systems with an energy function, and symplectic steps."""
+"""`Hamiltonian`: systems with an energy function, and symplectic steps.
+
+States, rates and times in the system's own units.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,9 @@ class Hamiltonian(Ode):
 
     Class attributes:
         separable: whether H = T(p) + V(q), which leapfrog and yoshida4 need.
+
+    Sources: W. R. Hamilton, Philos. Trans. R. Soc. 125, 95 (1835); S. Greydanus et al. (2019,
+    arXiv:1906.01563) for learned energies.
     """
 
     closure_quantity: ClassVar[str | None] = "hamiltonian"
@@ -95,6 +101,6 @@ class Hamiltonian(Ode):
 
 
 def turned(gradient: Tensor) -> Tensor:
-    """(dH/dq, dH/dp) -> (dH/dp, -dH/dq)."""
+    """(dH/dq, dH/dp) -> (dH/dp, -dH/dq), both (..., 2n)."""
     by_q, by_p = gradient.chunk(2, -1)
     return torch.cat((by_p, -by_q), -1)

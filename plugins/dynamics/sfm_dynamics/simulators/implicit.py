@@ -9,6 +9,8 @@ recorded: its derivative is that of the exact solution (implicit function theore
 
 E. Hairer, G. Wanner, Solving Ordinary Differential Equations II (1996), IV.8,
 doi:10.1007/978-3-642-05221-7.
+
+States, rates and times in the system's own units.
 """
 
 from __future__ import annotations

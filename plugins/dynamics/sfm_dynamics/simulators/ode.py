@@ -1,4 +1,7 @@
-"""`Ode`: the base of all systems of ordinary differential equations."""
+"""`Ode`: the base of all systems of ordinary differential equations.
+
+States, rates and times in the system's own units.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ def settings(
 
 
 class Ode(System):
-    """dx/dt = f(x) + closure(x), with the method as a setting.
+    """dx/dt = f(x) + closure(x) by definition, with the method as a setting.
 
     A new system states its parameters and `variables`, and implements `rates` and `start`. The
     closure, if there is one, is a module from states (..., d) to rates (..., d), added to f.

@@ -3,6 +3,9 @@
     k_i = f(x + h sum_j a_ij k_j),    x(t + h) = x(t) + h sum_i b_i k_i
 
 for autonomous systems. Adaptive steps are torchdiffeq's (`sfm_dynamics.simulators.adaptive`).
+E. Hairer, S. P. Norsett and G. Wanner, Solving Ordinary Differential Equations I (1993), II.1.
+
+States, rates and times in the system's own units.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Gradients of functions of states, taken inside a right-hand side."""
+"""Gradients of functions of states, taken inside a right-hand side.
+
+In the function's unit per that of x.
+"""
 
 from __future__ import annotations
 

@@ -22,6 +22,8 @@ def read_columns(
 ) -> dict[str, dict[str, np.ndarray]]:
     """The columns named by `names` ({category: columns}) of the file's first data block.
 
+    Each (rows,) or (n,), text or numbers in the unit that the dictionary of the file says.
+
     Raises:
         InputError: a category or column is not in the file, or an encoding is unknown.
     """

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 def hessian(
     gradient: Callable[[np.ndarray], np.ndarray], positions: np.ndarray, step: float = 1e-3
 ) -> np.ndarray:
-    """Central differences of `gradient(positions (n, 3)) -> (n, 3)`; symmetric (3n, 3n)."""
+    """Central differences of `gradient(positions (n, 3)) -> (n, 3)`; symmetric (3n, 3n).
+
+    In the gradient's unit per that of positions and `step`.
+    """
     size = positions.size
     rows = np.empty((size, size))
     for i in range(size):
@@ -35,7 +38,7 @@ def hessian(
 
 
 def force_field_hessian(field: ForceField, positions: np.ndarray) -> np.ndarray:
-    """The Hessian of an rdkit force field, eV/angstrom^2."""
+    """The Hessian (3n, 3n) of an rdkit force field, eV/angstrom^2."""
 
     def gradient(x: np.ndarray) -> np.ndarray:
         flat = x.ravel().tolist()
@@ -65,7 +68,7 @@ def displace(
     temperature: float,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """Positions drawn from the harmonic ensemble at `temperature` (kelvin)."""
+    """Positions (n, 3) drawn from the harmonic ensemble at `temperature` (kelvin)."""
     amplitude = np.sqrt(BOLTZMANN * temperature / constants)
     step = vectors @ (amplitude * generator.standard_normal(len(constants)))
     return positions + step.reshape(positions.shape)

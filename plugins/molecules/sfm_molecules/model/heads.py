@@ -20,7 +20,7 @@ class ChargeFlow(nn.Module):
 
     with p, a, b functions of each atom's invariant features. The flow from i to j is minus that
     from j to i: the sum is zero exactly, charges are smooth at the cutoff c, and clusters that do
-    not see each other exchange nothing.
+    not see each other exchange nothing. By definition; charges in units of e.
     """
 
     def __init__(self, channels: int, rank: int = 8) -> None:
@@ -65,8 +65,8 @@ class Dipole(Head):
 
         mu = sum_i q_i (r_i - r_mean) + sum_i m_i
 
-    The charges add up to zero, so mu does not depend on the origin. For an ion it is the moment
-    about the mean of the positions.
+    By definition. The charges add up to zero, so mu does not depend on the origin. For an ion it is
+    the moment about the mean of the positions.
     """
 
     normalisation: ClassVar[Normalisation] = "rms"

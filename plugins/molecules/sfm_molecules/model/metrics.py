@@ -25,5 +25,5 @@ def mean_vector_error(predicted: np.ndarray, target: np.ndarray) -> float:
 
 
 def correlation(predicted: np.ndarray, target: np.ndarray) -> float:
-    """Pearson's correlation coefficient of all values."""
+    """Pearson's correlation coefficient of all values, two arrays of the same shape and unit."""
     return float(np.corrcoef(np.ravel(predicted), np.ravel(target))[0, 1])

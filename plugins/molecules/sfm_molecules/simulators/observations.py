@@ -72,7 +72,7 @@ def read_observations(simulator: MolecularDynamics, path: Path) -> Observations:
 
 
 def predict_observations(simulator: MolecularDynamics, seen: Observations) -> dict[str, Tensor]:
-    """What the simulator says in place of `seen.values`."""
+    """What the simulator says in place of `seen.values`, of the same shapes and units."""
     state: Particles = seen.state
     if "steps" in seen.options:
         positions = []
