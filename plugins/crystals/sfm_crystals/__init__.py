@@ -37,6 +37,8 @@ plugin = Plugin(
         "elastic": "sfm_crystals.simulators.elastic:Elastic",
         "equation-of-state": "sfm_crystals.simulators.equation_of_state:EquationOfState",
         "phonons": "sfm_crystals.simulators.phonons:Phonons",
+        "quasi-harmonic": "sfm_crystals.simulators.quasi_harmonic:QuasiHarmonic",
+        "transition-state": "sfm_crystals.simulators.transition_state:TransitionState",
         "molecular-dynamics": "sfm_crystals.simulators.dynamics:MolecularDynamics",
     },
     encoders={"atoms": "sfm_crystals.model.encoder:CrystalEncoder"},

@@ -48,6 +48,11 @@ THERMAL_BULK_MODULUS = Quantity("thermal_bulk_modulus", "GPa", summary="isotherm
 QUASI_HARMONIC_ENERGY = Quantity(
     "quasi_harmonic_energy", "eV", summary="of cell and phonons, by temperature"
 )
+BARRIER = Quantity("barrier", "eV", summary="of the way from the start, highest image")
+REVERSE_BARRIER = Quantity("reverse_barrier", "eV", summary="of the way back")
+PATH_ENERGY = Quantity("path_energy", "eV", summary="of each image, from the start's")
+PATH_DISTANCE = Quantity("path_distance", "angstrom", summary="of each image along the way")
+LARGEST_FORCE = Quantity("largest_force", "eV/angstrom", summary="component, on any image")
 ALL = (
     FORMATION_ENERGY,
     FORMATION_ENERGY_UNCERTAINTY,
@@ -76,4 +81,9 @@ ALL = (
     THERMAL_EXPANSION,
     THERMAL_BULK_MODULUS,
     QUASI_HARMONIC_ENERGY,
+    BARRIER,
+    REVERSE_BARRIER,
+    PATH_ENERGY,
+    PATH_DISTANCE,
+    LARGEST_FORCE,
 )

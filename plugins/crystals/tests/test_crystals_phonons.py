@@ -8,6 +8,7 @@ import pytest
 import torch
 from sfm_crystals.data.prototypes import diamond, fcc
 from sfm_crystals.simulators.phonons import Phonons
+from sfm_crystals.simulators.quasi_harmonic import QuasiHarmonic
 from sfm_crystals.statics.harmonic import PLANCK, density_of_states, mesh, thermal
 
 from sfm.cli import main
@@ -77,6 +78,34 @@ def test_frequencies_follow_the_potential_through_the_relaxed_cell():
     h = 1e-3
     expected = float((highest(h)[0] - highest(-h)[0]).detach()) / (2 * h)
     assert float(slope) == pytest.approx(expected, rel=1e-4)
+
+
+def test_phonopy_says_the_same_of_the_expansion(copper):
+    """Its quasi-harmonic fit of the same free energies, 10 kelvin apart."""
+    simulator = QuasiHarmonic(
+        potential="eam", table=str(copper), repeat=2, mesh=4, hottest=600.0, temperatures=61
+    ).requires_grad_(False)
+    state = simulator(simulator.state(COPPER))
+    seen = simulator.observe(state)
+    volumes, energies, _ = simulator.free_energies(state, seen["grid_temperature"])
+    unused = np.zeros(energies.T.shape)
+    theirs = phonopy.PhonopyQHA(
+        volumes=volumes.numpy(),
+        electronic_energies=np.zeros(len(volumes)),
+        eos="birch_murnaghan",
+        temperatures=seen["grid_temperature"].numpy(),
+        free_energy=energies.T.numpy() * 96.4853321,
+        cv=unused,
+        entropy=unused,
+        t_max=500,
+    )
+    count = len(theirs.volume_temperature)
+    np.testing.assert_allclose(seen["thermal_volume"][:count], theirs.volume_temperature, rtol=1e-8)
+    bulk = theirs.bulk_modulus_temperature[:count]
+    np.testing.assert_allclose(seen["thermal_bulk_modulus"][:count], bulk, rtol=1e-5)
+    alpha = theirs.thermal_expansion[10:count]  # theirs are differences
+    np.testing.assert_allclose(seen["thermal_expansion"][10:count], alpha, rtol=5e-3)
+    assert float(seen["thermal_expansion"][0]) == 0.0  # the third law
 
 
 def test_an_einstein_crystal_has_einsteins_heat_capacity():

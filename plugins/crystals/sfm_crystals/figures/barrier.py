@@ -1,0 +1,24 @@
+"""Figures of ways between minima."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+
+def plot_barrier(seen: Mapping[str, Tensor], path: Path) -> None:
+    """Energy along the band at its first and last record, (T, I) each, in eV and angstrom."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5, 4), layout="constrained")
+    axes = figure.subplots()
+    for row, colour, name in ((0, "grey", "straight line"), (-1, "C0", "elastic band")):
+        way, energy = seen["path_distance"][row], seen["path_energy"][row]
+        axes.plot(way, energy, "o-", color=colour, markersize=4, label=name)
+    axes.set_title(f"barrier {float(seen['barrier'][-1]):.3f} eV")
+    axes.set_xlabel("way (\u00c5)")
+    axes.set_ylabel("energy from the start (eV)")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)

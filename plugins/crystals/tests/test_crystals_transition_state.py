@@ -1,0 +1,127 @@
+"""Barriers against ase's elastic band, published copper, and finite differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from ase.calculators.lj import LennardJones
+from ase.io import read, write
+from ase.mep import NEB
+from ase.optimize import FIRE
+from sfm_crystals.data.converters import to_ase
+from sfm_crystals.data.prototypes import fcc, repeated
+from sfm_crystals.simulators.transition_state import TransitionState, hop
+
+from sfm.cli import main
+from sfm.errors import InputError
+
+ARGON = hop(repeated(fcc(18, 5.26), 2))
+# relative to sigma, so that 31 atoms see each image of a neighbour once
+SHORT = {"cutoff": 1.5, "switch": "xplor"}
+
+
+def ended(simulator, state):
+    return simulator.run(state, 300)
+
+
+def test_the_barrier_is_that_of_ase():
+    """ase's NEB, tangents, FIRE and Lennard-Jones, from the ends that we relaxed."""
+    simulator = TransitionState(images=3, force_tolerance=0.001, **SHORT).requires_grad_(False)
+    band = simulator.between(*ARGON)
+    ours = ended(simulator, band)
+    assert ours.converged
+
+    images = []
+    for places in band.positions.reshape(5, -1, 3).numpy():
+        atoms = to_ase(ARGON[0].replace(positions=places))
+        atoms.calc = LennardJones(
+            epsilon=0.0104, sigma=3.40, rc=1.5 * 3.40, ro=0.66 * 1.5 * 3.40, smooth=True
+        )
+        images.append(atoms)
+    theirs = NEB(images, climb=True, method="improvedtangent", k=2.0)
+    FIRE(theirs, logfile=None).run(fmax=0.001, steps=300)
+    energies = np.array([a.get_potential_energy() for a in images])
+    assert float(ours.observables["barrier"][-1]) == pytest.approx(
+        energies.max() - energies[0], abs=2e-5
+    )
+
+
+def test_a_vacancy_of_copper_hops_over_the_published_barrier(copper):
+    """Y. Mishin et al., Phys. Rev. B 63, 224106 (2001): 0.689 eV, in a larger crystal at rest."""
+    simulator = TransitionState(
+        potential="eam", table=str(copper), images=1, force_tolerance=0.005, tolerance=1e-3
+    ).requires_grad_(False)
+    trajectory = ended(simulator, simulator.state())
+    assert trajectory.converged
+    seen = {k: v[-1] for k, v in trajectory.observables.items()}
+    assert float(seen["barrier"]) == pytest.approx(0.689, abs=0.03)
+    assert float(seen["barrier"]) == pytest.approx(float(seen["reverse_barrier"]), abs=1e-4)
+
+
+def test_the_barrier_follows_the_potential():
+    """d barrier / d sigma at the saddle point against barriers found anew."""
+
+    def barrier(sigma):
+        simulator = TransitionState(
+            images=1, force_tolerance=1e-5, tolerance=1e-7, sigma=sigma, **SHORT
+        )
+        with torch.no_grad():
+            state = simulator.between(*ARGON)
+            state = simulator.run(state, 400).states[-1]
+        return simulator.observe(state)["barrier"], simulator.sigma
+
+    value, parameter = barrier(3.40)
+    (slope,) = torch.autograd.grad(value, parameter)
+    h = 1e-3
+    expected = float((barrier(3.40 + h)[0] - barrier(3.40 - h)[0]).detach()) / (2 * h)
+    assert float(slope) == pytest.approx(expected, rel=1e-4)
+
+
+def test_fixed_atoms_stay(tmp_path):
+    start, end = ARGON
+    fixed = np.zeros((31, 3), dtype=bool)
+    fixed[20:] = True
+    simulator = TransitionState(images=1, **SHORT).requires_grad_(False)
+    state = simulator.between(start.replace(fixed=fixed), end)
+    last = simulator(state, 5).positions.reshape(3, -1, 3)
+    torch.testing.assert_close(last[:, 20:], torch.tensor(start.positions[20:]).expand(3, -1, -1))
+    assert float((last[1] - state.positions.reshape(3, -1, 3)[1]).abs().max()) > 1e-4
+
+
+def test_the_command_goes_from_file_to_file(tmp_path, capsys):
+    for name, sample in zip(("start", "end"), ARGON, strict=True):
+        write(tmp_path / f"{name}.extxyz", to_ase(sample))
+    code = main(
+        ["simulate", "crystals/transition-state", "--input", str(tmp_path / "start.extxyz"),
+         "--set",
+         f"final={tmp_path / 'end.extxyz'}", "images=1", "cutoff=1.5", "--plot",
+         str(tmp_path / "a.png"), "--output", str(tmp_path / "a.extxyz")]
+    )  # fmt: skip
+    assert code == 0
+    assert "barrier" in capsys.readouterr().out
+    assert len(read(tmp_path / "a.extxyz", ":")) == 3
+    assert (tmp_path / "a.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"images": 0}, "at least 1"),
+        ({"final": "nowhere.cif"}, "no such file"),
+    ],
+)
+def test_what_makes_no_band_is_refused(values, message):
+    with pytest.raises(InputError, match=message):
+        TransitionState(**values)
+
+
+def test_ends_that_do_not_match_are_refused():
+    simulator = TransitionState()
+    start, end = ARGON
+    with pytest.raises(InputError, match="set final=FILE"):
+        simulator.state(start)
+    with pytest.raises(InputError, match="different cells"):
+        simulator.between(start, end.replace(cell=1.01 * end.cell))
+    with pytest.raises(InputError, match="different atoms"):
+        simulator.between(start, fcc(18, 5.26))
