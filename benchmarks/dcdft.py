@@ -94,9 +94,15 @@ def table(rows: list[dict[str, Any]], model: str, level: str) -> str:
             )
         else:
             lines.append(f"| {r['name']} | - | {v:.2f} | - | {b:.0f} | - | {p:.1f} | - |")
-    reasons = [f"- {r['name']}: {r['why']}" for r in rows if "why" in r]
+    reasons: dict[str, list[str]] = {}
+    for r in rows:
+        if "why" in r:
+            unknown = "not among the training data" in r["why"]
+            why = "element outside the training data" if unknown else r["why"].split(": ")[-1]
+            reasons.setdefault(why, []).append(r["name"])
     if reasons:
-        lines += ["", "Without a number:", *reasons]
+        lines += ["", "Without a number:"]
+        lines += [f"- {', '.join(names)}: {why}" for why, names in reasons.items()]
     return "\n".join([*lines, ""])
 
 

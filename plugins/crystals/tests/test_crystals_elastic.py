@@ -111,6 +111,25 @@ def test_atoms_relax_at_each_volume_where_asked():
     assert bool((energies[1] < energies[0] - 1e-6).all())
 
 
+def test_atoms_that_relax_in_a_lattice_follow_it():
+    """d (distance of both atoms) / d (size of a sheared cell) against a finite difference."""
+    shear = np.array([[1.0, 0.06, 0.0], [0.06, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    sample = SILICON.replace(cell=SILICON.cell @ shear, positions=SILICON.positions @ shear)
+    simulator = Elastic(potential="stillinger-weber").requires_grad_(False)
+    state = simulator.state(sample)
+
+    def distance(size):
+        moved = state.replace(cell=state.cell * size, positions=state.positions * size)
+        apart = simulator.relax(moved, "fixed").positions.diff(dim=0)
+        return (apart * torch.tensor([1.0, 0.3, -0.5], dtype=apart.dtype)).sum()
+
+    size = torch.ones((), dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(distance(size), size)
+    h = 1e-4
+    expected = float(distance(1 + h) - distance(1 - h)) / (2 * h)
+    assert float(slope) == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("cls", "values", "message"),
     [

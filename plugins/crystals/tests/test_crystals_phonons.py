@@ -89,16 +89,17 @@ def test_phonopy_says_the_same_of_the_expansion(copper):
     seen = simulator.observe(state)
     volumes, energies, _ = simulator.free_energies(state, seen["grid_temperature"])
     unused = np.zeros(energies.T.shape)
-    theirs = phonopy.PhonopyQHA(
-        volumes=volumes.numpy(),
-        electronic_energies=np.zeros(len(volumes)),
-        eos="birch_murnaghan",
-        temperatures=seen["grid_temperature"].numpy(),
-        free_energy=energies.T.numpy() * 96.4853321,
-        cv=unused,
-        entropy=unused,
-        t_max=500,
-    )
+    with pytest.warns(DeprecationWarning, match="PhonopyQHA"):
+        theirs = phonopy.PhonopyQHA(
+            volumes=volumes.numpy(),
+            electronic_energies=np.zeros(len(volumes)),
+            eos="birch_murnaghan",
+            temperatures=seen["grid_temperature"].numpy(),
+            free_energy=energies.T.numpy() * 96.4853321,
+            cv=unused,
+            entropy=unused,
+            t_max=500,
+        )
     count = len(theirs.volume_temperature)
     np.testing.assert_allclose(seen["thermal_volume"][:count], theirs.volume_temperature, rtol=1e-8)
     bulk = theirs.bulk_modulus_temperature[:count]

@@ -161,8 +161,12 @@ class Relaxing(classical.Classical, Simulator):
             with searching():
                 basin = self._search(state, mode)
             self._refuse_collapse(basin.cells)
-        relaxed = respond(basin) if self._differentiable(basin.cells) else basin.cells
-        return LatticeState.at_rest(relaxed)
+        fixed = (mode or self.relax_cell) == "fixed"
+        if not (self._differentiable(basin.cells) or (fixed and self._differentiable(state))):
+            return LatticeState.at_rest(basin.cells)
+        if fixed and state.cell.requires_grad:
+            basin = basin.within(state.cell)
+        return LatticeState.at_rest(respond(basin))
 
     def _search(self, state: Cells, mode: str | None) -> Basin:
         cells, residual = state.detached(), float("inf")

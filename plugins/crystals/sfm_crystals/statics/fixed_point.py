@@ -9,6 +9,8 @@ Source: A. Griewank and A. Walther, Evaluating Derivatives (2nd ed., SIAM, 2008)
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -48,6 +50,19 @@ class Basin:
         """The cells at the coordinates y, (N + 3 S, 3) angstrom."""
         strain = y[self.n_atoms :].reshape(-1, 3, 3) / self.length
         return self.cells.deformed(y[: self.n_atoms], strain)
+
+    def within(self, cell: Tensor) -> Basin:
+        """The same basin in lattices (S, 3, 3) angstrom that have a graph, equal to its own.
+
+        Atoms are at their fractional coordinates: what follows the lattice then moves them too.
+        """
+        inside = (
+            self.cells.positions.unsqueeze(1) @ torch.linalg.inv(self.cells.cell)[self.cells.system]
+        )
+        places = (inside @ cell[self.cells.system]).squeeze(1)
+        basin = copy.copy(self)
+        basin.cells = dataclasses.replace(self.cells, positions=places, cell=cell)
+        return basin
 
     def project(self, y: Tensor) -> Tensor:
         """Remove what does not count or must not change: translations, rotations, frozen parts."""
