@@ -173,9 +173,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 def digest(folder: Path) -> str:
     """sha256 of the weights of a whole model, over its files in their order."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in weight_files(folder):
         with path.open("rb") as file:
             while chunk := file.read(1 << 20):
-                found.update(chunk)
-    return found.hexdigest()
+                digest.update(chunk)
+    return digest.hexdigest()

@@ -38,9 +38,9 @@ class LowRank(nn.Module):
     @classmethod
     def of(cls, a: Tensor, b: Tensor, factor: float, transposed: bool) -> LowRank:
         """The update with these factors, (n_in, r) and (r, n_out)."""
-        made = cls(a.shape[0], b.shape[1], transposed, Lora(rank=1))
-        made.a, made.b, made.factor = nn.Parameter(a), nn.Parameter(b), factor
-        return made
+        update = cls(a.shape[0], b.shape[1], transposed, Lora(rank=1))
+        update.a, update.b, update.factor = nn.Parameter(a), nn.Parameter(b), factor
+        return update
 
     def forward(self, weight: Tensor) -> Tensor:
         update = self.factor * (self.a @ self.b)
@@ -71,11 +71,11 @@ def add_lora(module: nn.Module, settings: Lora, seed: int) -> int:
 
 def low_rank(module: nn.Module) -> dict[str, LowRank]:
     """The updates inside `module`, by the name of the map that they change."""
-    found: dict[str, Any] = {}
-    for name, own in module.named_modules():
-        if parametrize.is_parametrized(own, "weight"):
-            found[name] = own.parametrizations.weight[0]
-    return found
+    updates: dict[str, Any] = {}
+    for name, layer in module.named_modules():
+        if parametrize.is_parametrized(layer, "weight"):
+            updates[name] = layer.parametrizations.weight[0]
+    return updates
 
 
 def merge_lora(module: nn.Module) -> None:

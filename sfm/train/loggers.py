@@ -47,13 +47,13 @@ def make_loggers(names: Sequence[str], run: Path) -> list[Logger]:
     version = int(os.environ.setdefault("SFM_RUN_VERSION", str(version)))
     name = f"start_{version}"
     title = f"{run.resolve().parent.name}-{version}"
-    made = {
+    makers = {
         "csv": lambda: CSVLogger(run, "logs", name),
         "tensorboard": lambda: TensorBoardLogger(run, "logs", name),
         "wandb": lambda: WandbLogger(title, str(run), project=PROJECT),
         "trackio": lambda: TrackioLogger(title),
     }
-    return [made[one]() for one in names]
+    return [makers[one]() for one in names]
 
 
 class TrackioLogger(Logger):

@@ -92,9 +92,9 @@ def plot_beside(
 
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    wanted = trajectory.observables["state"].numpy()
+    states = trajectory.observables["state"].numpy()
     for i, name in enumerate(names[:SHOWN]):
-        (line,) = axes.plot(trajectory.times, wanted[:, i], lw=1, label=f"{name}, solver")
+        (line,) = axes.plot(trajectory.times, states[:, i], lw=1, label=f"{name}, solver")
         color = line.get_color()
         axes.plot(trajectory.times, values[:, i], "--", lw=2, color=color, label=f"{name}, network")
     unit = trajectory.time_unit

@@ -55,22 +55,22 @@ def least_squares(
     equations: J. Mueller, M. Zeinhofer, ICML (2023), arXiv:2302.13163.
     """
     weights, damping = list(weights), 1e-2
-    found = residuals()
-    total = float(found.detach().square().sum())
+    values = residuals()
+    total = float(values.detach().square().sum())
     for _ in range(iterations):
-        eye = torch.eye(len(found), dtype=found.dtype, device=found.device)
-        rows = torch.autograd.grad(found, weights, eye, is_grads_batched=True)
-        jacobian = torch.cat([row.reshape(len(found), -1) for row in rows], 1)
+        eye = torch.eye(len(values), dtype=values.dtype, device=values.device)
+        rows = torch.autograd.grad(values, weights, eye, is_grads_batched=True)
+        jacobian = torch.cat([row.reshape(len(values), -1) for row in rows], 1)
         square, better = jacobian @ jacobian.T, False
         while not better and damping < 1e10:
-            inner = torch.linalg.solve(square + damping * eye, found.detach())
+            inner = torch.linalg.solve(square + damping * eye, values.detach())
             step = jacobian.T @ inner
             _move(weights, step, -1.0)
             now = residuals()
             size = float(now.detach().square().sum())
             better = size < total
             if better:
-                damping, total, found = max(damping / 4, 1e-14), size, now
+                damping, total, values = max(damping / 4, 1e-14), size, now
             else:
                 _move(weights, step, 1.0)
                 damping *= 5

@@ -75,11 +75,11 @@ class Polynomials:
 def _written(factors: Sequence[str]) -> str:
     if not factors:
         return "1"
-    found = []
+    powers = []
     for name in dict.fromkeys(factors):
         count = factors.count(name)
-        found.append(name if count == 1 else f"{name}^{count}")
-    return " ".join(found)
+        powers.append(name if count == 1 else f"{name}^{count}")
+    return " ".join(powers)
 
 
 class PolynomialRates(nn.Module):
@@ -119,16 +119,18 @@ def read_equations(text: str) -> PolynomialRates:
     """
     rows: dict[str, list[tuple[float, tuple[str, ...]]]] = {}
     for line in filter(str.strip, re.split(r"[;\n]", text)):
-        found = re.fullmatch(r"\s*d(\w+)/dt\s*=\s*(.*?)\s*", line)
-        if found is None:
+        match = re.fullmatch(r"\s*d(\w+)/dt\s*=\s*(.*?)\s*", line)
+        if match is None:
             raise InputError(f"'{line.strip()}' is no equation; write dx/dt = 2 x - x y^2")
-        if found[1] in rows:
-            raise InputError(f"d{found[1]}/dt has two equations")
-        rows[found[1]] = list(_terms(found[2]))
+        if match[1] in rows:
+            raise InputError(f"d{match[1]}/dt has two equations")
+        rows[match[1]] = list(_terms(match[2]))
     if not rows:
         raise InputError("no equation; write dx/dt = 2 x - x y^2")
     names = tuple(rows)
-    for name, factor in ((n, f) for n, terms in rows.items() for _, own in terms for f in own):
+    for name, factor in (
+        (n, f) for n, terms in rows.items() for _, factors in terms for f in factors
+    ):
         if factor not in names:
             raise InputError(
                 f"d{name}/dt names '{factor}', which has no equation of its own"
@@ -148,14 +150,14 @@ def _terms(text: str) -> Iterator[tuple[float, tuple[str, ...]]]:
     """Coefficient and variables of every term of a right-hand side."""
     place = 0
     while place < len(text):
-        found = _TERM.match(text, place)
-        if found is None or not (found[2] or found[3]):
+        match = _TERM.match(text, place)
+        if match is None or not (match[2] or match[3]):
             raise InputError(f"'{text[place:].strip()[:40]}' is no term; write 2.5 x y^2")
         factors: list[str] = []
-        for factor in re.findall(_FACTOR, found[3]):
+        for factor in re.findall(_FACTOR, match[3]):
             name, _, power = factor.partition("^")
             factors += [name] * int(power or 1)
         if len(factors) > MAX_DEGREE:
-            raise InputError(f"'{found[3].strip()[:40]}' has a degree above {MAX_DEGREE}")
-        yield float(f"{found[1]}{found[2] or 1}"), tuple(factors)
-        place = found.end()
+            raise InputError(f"'{match[3].strip()[:40]}' has a degree above {MAX_DEGREE}")
+        yield float(f"{match[1]}{match[2] or 1}"), tuple(factors)
+        place = match.end()

@@ -39,14 +39,15 @@ def to_phonopy(
     unit = PhonopyAtoms(
         symbols=[SYMBOLS[z] for z in cells.types.tolist()], cell=box, positions=x, masses=masses
     )
-    made = Phonopy(unit, np.diag(repeats), primitive_matrix=np.eye(3), log_level=0)
+    phonopy = Phonopy(unit, np.diag(repeats), primitive_matrix=np.eye(3), log_level=0)
     ours = _copies(x, box, repeats)
     order = [
-        _same(place, ours, box * np.array(repeats)[:, None]) for place in made.supercell.positions
+        _same(place, ours, box * np.array(repeats)[:, None])
+        for place in phonopy.supercell.positions
     ]
-    firsts = [_same(place, x, box) for place in made.primitive.positions]
-    made.force_constants = np.ascontiguousarray(constants[firsts][:, order])
-    return made
+    firsts = [_same(place, x, box) for place in phonopy.primitive.positions]
+    phonopy.force_constants = np.ascontiguousarray(constants[firsts][:, order])
+    return phonopy
 
 
 def write_phonopy(path: Path, phonon: Phonopy) -> None:

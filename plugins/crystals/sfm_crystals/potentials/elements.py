@@ -23,14 +23,14 @@ def rows_of(types: Tensor, elements: Sequence[str], *, where: str) -> Tensor:
         InputError: an element that is not among them.
     """
     known = torch.tensor([NUMBERS[e] for e in elements], device=types.device)
-    found = types.unsqueeze(1) == known
-    if not bool(found.any(1).all()):
-        z = int(types[~found.any(1)][0])
+    same = types.unsqueeze(1) == known
+    if not bool(same.any(1).all()):
+        z = int(types[~same.any(1)][0])
         raise InputError(
             f"{where}: no parameters for {SYMBOLS[z]} (it has {', '.join(elements)}); "
             "give table=FILE with this element, or another potential"
         )
-    return found.long().argmax(1)
+    return same.long().argmax(1)
 
 
 def element(text: str, where: str) -> str:

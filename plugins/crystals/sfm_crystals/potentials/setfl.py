@@ -40,8 +40,8 @@ class Splines(nn.Module):
 
         super().__init__()
         self.spacing = spacing
-        made = CubicSpline(np.arange(values.shape[1], dtype=np.float64), values, axis=1)
-        table = torch.from_numpy(np.moveaxis(made.c, 2, 0)).to(dtype)  # (K, 4, T - 1)
+        spline = CubicSpline(np.arange(values.shape[1], dtype=np.float64), values, axis=1)
+        table = torch.from_numpy(np.moveaxis(spline.c, 2, 0)).to(dtype)  # (K, 4, T - 1)
         self.register_buffer("coefficients", table.transpose(1, 2).contiguous(), persistent=False)
 
     def forward(self, x: Tensor, which: Tensor) -> Tensor:

@@ -70,5 +70,5 @@ class Answering(relaxing.Relaxing):
         """The relaxed cell as `.extxyz`, `.cif`, `.vasp` and whatever ase knows by its suffix."""
         state = trajectory.states[-1]
         energy, forces, stress = self._derivatives(state)
-        found = {"energy": energy.detach(), "forces": forces.detach(), "stress": stress.detach()}
-        write_state(state, found, path, part=self.part)
+        labels = {"energy": energy.detach(), "forces": forces.detach(), "stress": stress.detach()}
+        write_state(state, labels, path, part=self.part)

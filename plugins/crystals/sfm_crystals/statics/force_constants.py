@@ -119,8 +119,8 @@ def force_constants(energy: EnergyFunction, lattice: Lattice, n: int) -> Tensor:
             for a in range(n)
             for k in range(3)
         ]
-    found = torch.stack(rows).reshape(n, 3, len(cells.positions), 3).transpose(1, 2)
-    return found if keep else found.detach()
+    constants = torch.stack(rows).reshape(n, 3, len(cells.positions), 3).transpose(1, 2)
+    return constants if keep else constants.detach()
 
 
 def dynamical_matrices(

@@ -48,8 +48,8 @@ class Slopes(nn.Module):
     def forward(self, seen: Tensor) -> Tensor:
         t, x = seen[:, :1], (seen[:, 1:] - self.centre) / self.scale
         square = x.square().mean(-1, keepdim=True)
-        found = self.outer(self.inner(torch.cat((t, square, x / x.shape[-1] ** 0.5), -1)))
-        slopes: Tensor = self.unit * (found[:, :1] * x + found[:, 1:])
+        outputs = self.outer(self.inner(torch.cat((t, square, x / x.shape[-1] ** 0.5), -1)))
+        slopes: Tensor = self.unit * (outputs[:, :1] * x + outputs[:, 1:])
         return slopes
 
 

@@ -103,9 +103,9 @@ class Pinn(nn.Module):
 
     def at(self, times: Tensor) -> Tensor:
         """x (T, d) at times (T,) of the span."""
-        found = []
+        windows = []
         for w in range(self.windows):
             tau = (times / self.length - w).clamp(0, 1)
-            found.append(self(tau.expand(self.windows, -1))[0][w])
+            windows.append(self(tau.expand(self.windows, -1))[0][w])
         place = (times / self.length).floor().long().clamp(0, self.windows - 1)
-        return torch.stack(found)[place, torch.arange(len(times), device=times.device)]
+        return torch.stack(windows)[place, torch.arange(len(times), device=times.device)]

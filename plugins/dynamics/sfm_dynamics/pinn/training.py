@@ -60,11 +60,11 @@ def train(
 
         def residuals(share: Tensor = share) -> Tensor:
             residual, jumps = parts()
-            found = [(share * residual).flatten(), INTERFACE * jumps.flatten()]
+            rows = [(share * residual).flatten(), INTERFACE * jumps.flatten()]
             if data is not None:
                 off = (network.at(data[0]) - data[1]) / network.scale
-                found.append(weight * off.flatten() / len(off) ** 0.5)
-            return torch.cat(found)
+                rows.append(weight * off.flatten() / len(off) ** 0.5)
+            return torch.cat(rows)
 
         least_squares(residuals, weights, iterations)
     return float(parts()[0].detach().square().mean().sqrt())

@@ -70,12 +70,12 @@ def step(table: Implicit, field: Field, x: Tensor, h: float) -> Tensor:
     flat = x.reshape(-1, x.shape[-1])
     recording = torch.is_grad_enabled()
     with torch.no_grad():
-        found, inverse, converged = _stages(table, field, flat, h, exact=recording)
+        stages, inverse, converged = _stages(table, field, flat, h, exact=recording)
         if not converged:
-            found, inverse, converged = _stages(table, field, flat, h, exact=True, renewed=True)
+            stages, inverse, converged = _stages(table, field, flat, h, exact=True, renewed=True)
     if not converged:
         raise RunError(f"an implicit step of {h:.3g} does not converge; use a smaller dt")
-    return _recorded(table, field, flat, h, found, inverse).reshape(x.shape)
+    return _recorded(table, field, flat, h, stages, inverse).reshape(x.shape)
 
 
 def radau_until(field: Field, x: Tensor, span: float, *, rtol: float, atol: float) -> Tensor:
@@ -89,8 +89,8 @@ def radau_until(field: Field, x: Tensor, span: float, *, rtol: float, atol: floa
     while done < span:
         h = min(h, span - done)
         with torch.no_grad():
-            found, inverse, converged = _stages(RADAU5, field, flat, h, exact=recording)
-            size = _error(field, flat, found, h, rtol, atol) if converged else math.inf
+            stages, inverse, converged = _stages(RADAU5, field, flat, h, exact=recording)
+            size = _error(field, flat, stages, h, rtol, atol) if converged else math.inf
         if not size <= 1:
             h *= 0.25 if not math.isfinite(size) else max(0.2, 0.9 * size ** (-0.25))
             if h < 1e-14 * span or h == 0.0:
@@ -99,7 +99,7 @@ def radau_until(field: Field, x: Tensor, span: float, *, rtol: float, atol: floa
                     "smooth there, or rtol and atol are too small"
                 )
             continue
-        flat = _recorded(RADAU5, field, flat, h, found, inverse)
+        flat = _recorded(RADAU5, field, flat, h, stages, inverse)
         done = span if span - done - h <= 1e-12 * span else done + h
         h *= min(5.0, 0.9 * max(size, 1e-10) ** (-0.25))
     return flat.reshape(x.shape)
@@ -171,12 +171,12 @@ def _stages(
 
 
 def _recorded(
-    table: Implicit, field: Field, x: Tensor, h: float, found: Tensor, inverse: Tensor
+    table: Implicit, field: Field, x: Tensor, h: float, stages: Tensor, inverse: Tensor
 ) -> Tensor:
     """The end of the step, with the derivatives of the exact solution."""
     a, d = _tensors(table, x)
-    residual = _residual(a, field, x, found, h).flatten(1)
-    z = found - torch.einsum("nij,nj->ni", inverse, residual).reshape(found.shape)
+    residual = _residual(a, field, x, stages, h).flatten(1)
+    z = stages - torch.einsum("nij,nj->ni", inverse, residual).reshape(stages.shape)
     return x + torch.einsum("s,nsd->nd", d, z)
 
 

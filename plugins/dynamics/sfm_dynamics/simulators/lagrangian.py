@@ -106,8 +106,8 @@ def motion(lagrangian: Function, x: Tensor) -> Tensor:
         ]
         mixed, mass = torch.stack(rows, -2).chunk(2, -1)
         force = first[..., :n].unsqueeze(-1) - mixed @ at[..., n:].unsqueeze(-1)
-        found = torch.cat((at[..., n:], torch.linalg.solve(mass, force).squeeze(-1)), -1)
-    return found if recording else found.detach()
+        rates = torch.cat((at[..., n:], torch.linalg.solve(mass, force).squeeze(-1)), -1)
+    return rates if recording else rates.detach()
 
 
 class TwoPendulums(nn.Module):

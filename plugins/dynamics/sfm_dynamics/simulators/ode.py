@@ -151,10 +151,10 @@ class Ode(System):
         """
         if sample is None:
             return self.at(torch.tensor(self.start(), dtype=self.dtype))
-        found = sample.fields.get("state")
-        if found is None:
+        values = sample.fields.get("state")
+        if values is None:
             raise InputError(f"{sample.id}: no field 'state', which {self.part} starts from")
-        return self.at(torch.from_numpy(np.array(found, dtype=np.float64)))
+        return self.at(torch.from_numpy(np.array(values, dtype=np.float64)))
 
     def at(self, values: Tensor, time: float = 0.0) -> State:
         """A state with `values` (..., d), every row at `time`.
@@ -188,9 +188,9 @@ class Ode(System):
         tensors = (*p.values(), *weights.values())
 
         def advance(x: Tensor, number: int, *given: Tensor) -> Tensor:
-            own = dict(zip(p, given, strict=False))
+            parameters = dict(zip(p, given, strict=False))
             learned = dict(zip(weights, given[len(p) :], strict=True))
-            return self.stepper(self.field(own, learned), self.dt)(x)
+            return self.stepper(self.field(parameters, learned), self.dt)(x)
 
         if self.gradients == "adjoint":
             x, one = state.values, self.stepper(self.field(), self.dt)
@@ -213,9 +213,9 @@ class Ode(System):
             table = runge_kutta.TABLEAUS[self.method]
             return lambda x: runge_kutta.step(table, field, x, span)
         if self.method in ADAPTIVE:
-            wanted = tuple(self.parameters()) if self.gradients == "adjoint" else None
+            learned = tuple(self.parameters()) if self.gradients == "adjoint" else None
             return lambda x: adaptive.advance(
-                field, x, span, method=self.method, adjoint=wanted, **tolerances
+                field, x, span, method=self.method, adjoint=learned, **tolerances
             )
         if self.method == "radau":
             return lambda x: implicit.radau_until(field, x, span, **tolerances)
@@ -235,8 +235,10 @@ class Ode(System):
             raise InputError(f"{self.part}: an event is looked for from one state, not a batch")
         if float(event(state.values).detach()) == 0.0:
             raise InputError(f"{self.part}: the event is zero at the start already")
-        found = adaptive.until(self.field(), state.values, event, rtol=self.rtol, atol=self.atol)
-        return State(found[1], state.time + found[0])
+        time, values = adaptive.until(
+            self.field(), state.values, event, rtol=self.rtol, atol=self.atol
+        )
+        return State(values, state.time + time)
 
     # ------------------------------------------------------------------ pictures and fitting
 
@@ -281,12 +283,12 @@ class Ode(System):
 
         start = observations.unknowns.get("start")
         state = observations.state if start is None else self.at(start)
-        x, found = state.values, [] if start is None else [state.values]
+        x, path = state.values, [] if start is None else [state.values]
         field = self.field()
         for count, size in intervals(observations.options["times"], self.dt):
             advance = self.stepper(field, size)
             for _ in range(count):
                 x = advance(x)
-            found.append(x)
-        stacked = torch.stack(found)
+            path.append(x)
+        stacked = torch.stack(path)
         return {name: stacked[:, i] for i, name in enumerate(self.names)}

@@ -110,13 +110,13 @@ class Sde(System):
         given = () if noise is None else (noise,)
 
         def advance(x: Tensor, number: int, *tensors: Tensor) -> Tensor:
-            own = dict(zip(p, tensors, strict=False))
+            parameters = dict(zip(p, tensors, strict=False))
             dw = (
                 wiener(x, self.dt, seed=self.seed, number=first + number)
                 if noise is None
                 else tensors[-1][number]
             )
-            return self._step(x, dw, own)
+            return self._step(x, dw, parameters)
 
         x = rollout(AutogradStep(advance), state.values, (*p.values(), *given), steps)
         if not bool(torch.isfinite(x).all()):
@@ -174,8 +174,8 @@ class GeometricBrownianMotion(Sde):
         return 1.0
 
     def state(self, sample: Any = None) -> State:
-        found = super().state(sample)
-        return found._replace(values=found.values * self.initial) if sample is None else found
+        start = super().state(sample)
+        return start._replace(values=start.values * self.initial) if sample is None else start
 
     def drift(self, x: Tensor, p: Values) -> Tensor:
         return p["mu"] * x

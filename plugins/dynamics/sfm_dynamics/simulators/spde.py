@@ -97,10 +97,10 @@ class Spde(System):
         """
         u = self.start(self.points)
         if sample is not None:
-            found = sample.fields.get("state")
-            if found is None or found.shape != (self.n,):
+            values = sample.fields.get("state")
+            if values is None or values.shape != (self.n,):
                 raise InputError(f"{sample.id}: no field 'state' ({self.n},), {self.part} needs it")
-            u = torch.tensor(found, dtype=self.dtype)
+            u = torch.tensor(values, dtype=self.dtype)
         like = next(self.parameters())
         return State(u.to(like.device).expand(self.paths, self.n).clone(), like.new_zeros(()))
 
@@ -113,9 +113,9 @@ class Spde(System):
         p, first = self.values(), round(float(state.time.detach()) / self.dt)
 
         def advance(u: Tensor, number: int, *tensors: Tensor) -> Tensor:
-            own = dict(zip(p, tensors, strict=True))
+            parameters = dict(zip(p, tensors, strict=True))
             dw = wiener(u, self.dt, seed=self.seed, number=first + number)
-            return self._step(u, dw, own)
+            return self._step(u, dw, parameters)
 
         u = rollout(AutogradStep(advance), state.values, tuple(p.values()), steps)
         if not bool(torch.isfinite(u).all()):
