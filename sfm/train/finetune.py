@@ -126,9 +126,14 @@ def finetune(
     )
     finetuned.write(out, total_seconds=time.perf_counter() - began)
     if outcome.updates and not isinstance(model, FoundationModel):
-        folder = save_adapter(grown, outcome.updates, model, out / "adapter")
-        write_json(folder / TRAINING, {**read_object(out / TRAINING), "base_relation": "adapter"})
+        _write_adapter(outcome, model, out)
     return out
+
+
+def _write_adapter(outcome: Outcome, base: str | Path, out: Path) -> None:
+    """The updates alone, beside the whole model in `out`."""
+    folder = save_adapter(outcome.model, outcome.updates, base, out / "adapter")
+    write_json(folder / TRAINING, {**read_object(out / TRAINING), "base_relation": "adapter"})
 
 
 def _outcome(
