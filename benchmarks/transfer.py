@@ -4,16 +4,20 @@ Of each row (`transfer_rows.py`) and seed, whole groups of relatives go to the t
 labels of the rest are learned from, chosen modes by their own leave-one-out errors. Everything is
 judged by the mean absolute error on the same test systems. `scratch` is the same trunk, new,
 trained on the same labels; `random weights` is the better of ridge and gp on the features of such a
-trunk.
+trunk. Features are computed once per system, whatever the number of seeds and labels. Forces and
+fields are in `transfer_fields.py`.
 
     python benchmarks/run.py --only transfer                  all rows
     python benchmarks/run.py --only transfer,solubility       some
     python benchmarks/run.py --only transfer --rounds 5       five seeds
+    python benchmarks/run.py --only transfer,curves           learning curves, 30 to 300 labels
+    python benchmarks/run.py --only transfer,curves,hydration   of one row
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import tempfile
 import time
@@ -23,11 +27,10 @@ from typing import Any
 import machine
 import numpy as np
 import torch
-from selection import chosen
+from selection import chosen, words
 from turns import say
 
-NAMES = (
-    "transfer",
+NUMBERS = (
     "polarizability",
     "hydration",
     "solubility",
@@ -36,18 +39,27 @@ NAMES = (
     "band-gap",
     "refractive-index",
     "atomisation",
+    "hartree-fock-homo",
+    "hartree-fock-energy",
 )
+FIELDS = ("xtb-forces", "subgrid-stress")
+CURVES = "curves"
+NAMES = ("transfer", *NUMBERS, *FIELDS, CURVES)
 LABELS, TESTED, STEPS, TOKENS = 100, 100, 120, 256
+SIZES, CURVE_SEEDS = (30, 100, 300), 5
 MODEL = "sfm-tiny"
-SHOWN = ("ridge", "gp", "zero-shot")
 
 
 class Run:
-    """One run of all rows; `results` is what is written."""
+    """One run of the chosen rows; `results` is what is written."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.seeds = options.rounds or (1 if options.quick else 3)
-        self.rows = chosen(options.only, NAMES[1:])
+        named = chosen(options.only, NAMES[1:])
+        # curves are an option: whoever names nothing gets the table alone
+        self.curves = CURVES in named and options.only is not None and CURVES in words(options.only)
+        rows = [n for n in named if n != CURVES]
+        self.rows = rows or [*NUMBERS, *FIELDS]
         torch.set_num_threads(options.threads)
         self.results: dict[str, Any] = {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -61,69 +73,138 @@ class Run:
                 "tokens": TOKENS,
             },
             "rows": [],
+            "fields": [],
+            "curves": [],
         }
 
     @property
     def measured(self) -> bool:
         """Whether there is anything to write."""
-        return bool(self.results["rows"])
+        return any(self.results[kind] for kind in ("rows", "fields", "curves"))
 
     def __call__(self) -> dict[str, Any]:
+        import transfer_fields
         import transfer_rows
 
         import sfm
 
         base = sfm.load(MODEL)
         for row in transfer_rows.rows():
-            if row.name not in self.rows:
-                continue
-            pairs = row.load()
-            for seed in range(self.seeds):
-                found = measure(base, row, pairs, seed)
-                self.results["rows"].append(found)
-                say(row.name, seed, {k: float(f"{v:.3g}") for k, v in found["mae"].items()})
+            if row.name in self.rows:
+                self._numbers(base, row)
+        for name, measured in transfer_fields.ROWS.items():
+            if name in self.rows and not self.curves:
+                for seed in range(self.seeds):
+                    found = measured(base, seed, STEPS, TOKENS)
+                    self.results["fields"] += found
+                    for one in found:
+                        say(name, seed, one["of"], rounded(one["mae"]))
+        self.results["cpu_seconds"] = time.process_time()
         return self.results
 
+    def _numbers(self, base: Any, row: Any) -> None:
+        """One row of numbers per system: the table, or its learning curve."""
+        prepared = Prepared(base, row, controls=not self.curves)
+        if not self.curves:
+            for seed in range(self.seeds):
+                found = measure(prepared, base, seed, LABELS, controls=True)
+                self.results["rows"].append(found)
+                say(row.name, seed, rounded(found["mae"]))
+            return
+        for labels in SIZES:
+            for seed in range(CURVE_SEEDS):
+                found = measure(prepared, base, seed, labels, controls=False)
+                if found["labels"] == labels:
+                    self.results["curves"].append(found)
+            said = [f["mae"] for f in self.results["curves"] if f["row"] == row.name]
+            say(row.name, labels, "labels", rounded(said[-1]) if said else "not so many")
 
-def measure(base: Any, row: Any, pairs: Any, seed: int) -> dict[str, Any]:
-    """Errors of all forms on one split."""
-    from sfm.config import Target
-    from sfm.train.build import new_model
-    from sfm.train.selection import best_of, fit_all
 
-    task = split(row, pairs, seed)
-    target = Target(row.encoder, task.levels[0], row.quantity.name)
+def rounded(numbers: dict[str, float]) -> dict[str, float]:
+    """Three digits, for the eye."""
+    return {k: float(f"{v:.3g}") for k, v in numbers.items()}
+
+
+def measure(prepared: Any, base: Any, seed: int, labels: int, controls: bool) -> dict[str, Any]:
+    """Errors of all forms on one split.
+
+    Args:
+        prepared: the row's systems with their features.
+        base: the model.
+        seed: of the split.
+        labels: how many are learned from.
+        controls: also train a new trunk, and fit the features of a random one.
+    """
+    from sfm.train.closed_form import all_forms, answers
+
+    row = prepared.row
+    task, train, test = split(row, prepared.pairs, seed, labels)
     began = time.process_time()
-    grown, fits = fit_all(base, task, [target])
-    best = best_of(fits[target], "auto", grown)
+    inputs = prepared.inputs.of(train)
+    fits = all_forms(prepared.model, inputs, known=prepared.known)
+    best = min(fits, key=lambda f: f.mae)
     seconds = time.process_time() - began
-    shown = [f for f in fits[target] if f.form.rival or f.form.name in SHOWN or f is best]
-    truth, said = answers(grown, task, target, shown)
-    errors = {name: float(np.abs(p - truth).mean()) for name, (p, _) in said.items()}
-    inside = {name: float((np.abs(p - truth) < 1.645 * s).mean()) for name, (p, s) in said.items()}
+    truth = prepared.inputs.labels[test]
+    errors, inside = {}, {}
+    for fitted in fits:
+        values, sigma = answers(prepared.model, fitted, prepared.inputs.of(test))
+        off = (values - truth).abs()
+        errors[fitted.form.name] = float(off.mean())
+        inside[fitted.form.name] = float((off < 1.645 * sigma).double().mean())
     errors["auto"], inside["auto"] = errors[best.form.name], inside[best.form.name]
-    control, others = fit_all(new_model(base.config, seed).eval(), task, [target])
-    plain = [f for f in others[target] if f.form.name in ("ridge", "gp")]
-    _, random = answers(control, task, target, plain)
-    errors["random weights"] = min(float(np.abs(p - truth).mean()) for p, _ in random.values())
-    errors["scratch"] = from_scratch(base, task, seed)
+    if controls:
+        plain = prepared.random.of(train)
+        others = [f for f in all_forms(prepared.model, plain, known=False)
+                  if f.form.name in ("ridge", "gp")]  # fmt: skip
+        wrong = [(answers(prepared.model, f, prepared.random.of(test))[0] - truth).abs().mean()
+                 for f in others]  # fmt: skip
+        errors["random weights"] = float(min(wrong))
+        errors["scratch"] = from_scratch(base, task, seed)
     return {
         "row": row.name,
         "unit": row.quantity.unit,
         "seed": seed,
-        "labels": len(task.train),
-        "tested": len(truth),
+        "labels": len(train),
+        "tested": len(test),
         "mae": errors,
         "coverage": inside,
         "auto": best.form.name,
         # a semi-empirical theory is no simple rival; its error is in the table of numbers
-        "rivals": [f.form.name for f in fits[target] if f.form.rival and f.form.name != "xtb"],
-        "cpu_seconds": seconds,
+        "rivals": [f.form.name for f in fits if f.form.rival and f.form.name != "xtb"],
+        "cpu_seconds": prepared.seconds * len(train) / len(prepared.pairs) + seconds,
     }
 
 
-def split(row: Any, pairs: Any, seed: int) -> Any:
-    """A task whose test systems share no group with its training systems."""
+class Prepared:
+    """A row with everything that is computed once: features, descriptors, the nearest level.
+
+    The nearest level is that of the first split's training labels.
+    """
+
+    def __init__(self, base: Any, row: Any, controls: bool) -> None:
+        from sfm.config import Target
+        from sfm.train.build import new_model
+        from sfm.train.closed_form import gather, with_levels
+        from sfm.train.transfer import nearest_levels, said_anywhere
+
+        self.row, self.pairs = row, row.load()
+        task, _, _ = split(row, self.pairs, 0, LABELS)
+        samples = [s for _, s in self.pairs]
+        self.target = Target(row.encoder, task.levels[0], row.quantity.name)
+        began = time.process_time()
+        self.model = with_levels(base, task, nearest_levels(base, task))
+        self.known = said_anywhere(base, self.target)
+        self.inputs = gather(self.model, task, self.target, samples)
+        self.seconds = time.process_time() - began
+        if controls:
+            other = with_levels(new_model(base.config, 0).eval(), task, {})
+            plain = gather(other, task, self.target, samples, descriptors=False)
+            raw = {**self.inputs.raw, **plain.raw}
+            self.random = dataclasses.replace(self.inputs, raw=raw)
+
+
+def split(row: Any, pairs: Any, seed: int, labels: int) -> tuple[Any, list[int], list[int]]:
+    """A task whose test systems share no group with its training systems, and both their rows."""
     from sfm.recipe import Goal
     from sfm.train.tasks import TaskData
 
@@ -136,12 +217,13 @@ def split(row: Any, pairs: Any, seed: int) -> Any:
         # a group that holds most of the data is for training
         if sum(size[n] for n in held) + size[names[i]] <= wanted:
             held.add(names[i])
-    test = [s for g, s in pairs if g in held]
-    rest = [s for g, s in pairs if g not in held]
+    test = [i for i, (group, _) in enumerate(pairs) if group in held]
+    rest = [i for i, (group, _) in enumerate(pairs) if group not in held]
     picked = np.random.default_rng([seed, len(rest)]).permutation(len(rest))
-    train = [rest[i] for i in picked[: row.labels or LABELS]]
+    rows = [rest[i] for i in picked[: min(row.labels or labels, labels)]]
+    train = [pairs[i][1] for i in rows]
     level = str(train[0].level)
-    return TaskData(
+    task = TaskData(
         name=row.name,
         domain=train[0].domain,
         encoder=row.encoder,
@@ -150,32 +232,14 @@ def split(row: Any, pairs: Any, seed: int) -> Any:
         present=((level, row.quantity.name),),
         train=train,
         validation=[],
-        test=test,
+        test=[pairs[i][1] for i in test],
         definitions={row.quantity.name: row.quantity},
     )
-
-
-def answers(model: Any, task: Any, target: Any, fits: Any) -> tuple[np.ndarray, dict[str, Any]]:
-    """Labels of the test systems, and predictions and standard errors by form."""
-    from sfm.train.closed_form import install
-
-    truth = np.array([float(s.labels[target.quantity]) for s in task.test])
-    said = {}
-    for fitted in fits:
-        found = install(model, [fitted]).predict(
-            list(task.test), level=target.level, quantities=[target.quantity], extrapolate=True
-        )
-        keys = [next(iter(p.data)) for p in found]
-        values = np.array([float(p.data[k]) for p, k in zip(found, keys, strict=True)])
-        errors = np.array([p.uncertainty[k] for p, k in zip(found, keys, strict=True)])
-        said[fitted.form.name] = (values, errors)
-    return truth, said
+    return task, rows, test
 
 
 def from_scratch(base: Any, task: Any, seed: int) -> float:
     """Error of the same trunk, new, trained on the same labels."""
-    import dataclasses
-
     from sfm.recipe import FinetuneRecipe
     from sfm.train.evaluate import evaluate
     from sfm.train.scratch import scratch_model

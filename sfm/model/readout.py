@@ -12,9 +12,12 @@ from sfm.data.tokens import Tokens
 from sfm.errors import InputError, did_you_mean
 from sfm.nn.kernel import KernelHead
 from sfm.nn.normalise import Normaliser
+from sfm.nn.random_features import RandomFeaturesHead
 
 if TYPE_CHECKING:
     from sfm.model.network import Network
+
+SingleHead = KernelHead | RandomFeaturesHead
 
 
 def value(
@@ -64,9 +67,9 @@ def general(
 
 def of_one_level(
     model: Network, encoder: str, quantity: str, inputs: Tokens
-) -> list[tuple[KernelHead, Tensor]]:
+) -> list[tuple[SingleHead, Tensor]]:
     """Heads that serve one level alone, with the mask (S,) of the systems at that level."""
-    heads: list[tuple[KernelHead, Tensor]] = []
+    heads: list[tuple[SingleHead, Tensor]] = []
     for spec in model.config.heads:
         if spec.level is not None and (spec.encoder, spec.quantity) == (encoder, quantity):
             mask = inputs.context == model.config.context(encoder, spec.level)

@@ -151,6 +151,7 @@ class VectorSum(Head):
 
 CORE = "core"
 KERNEL = "core/kernel"
+RANDOM_FEATURES = "core/random-features"
 CORE_HEADS: dict[str, type[Head]] = {
     "scalar-sum": ScalarSum,
     "scalar-mean": ScalarMean,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sfm.nn.head import CORE, CORE_HEADS, KERNEL, Head
+from sfm.nn.head import CORE, CORE_HEADS, KERNEL, RANDOM_FEATURES, Head
 from sfm.nn.kernel import KernelHead
+from sfm.nn.random_features import RandomFeaturesHead
 from sfm.registry import find
 
 
@@ -16,6 +17,8 @@ def head_class(part: str) -> type[Head]:
     plugin, _, name = part.partition("/")
     if part == KERNEL:
         return KernelHead
+    if part == RANDOM_FEATURES:
+        return RandomFeaturesHead
     if plugin == CORE and name in CORE_HEADS:
         return CORE_HEADS[name]
     head: type[Head] = find("heads", part).load()

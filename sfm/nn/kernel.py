@@ -206,21 +206,33 @@ class KernelHead(Float64Buffers, Head):
         return cross, itself, apart.amin(1)
 
     def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, " S"]:
-        offset = self.offset.expand(inputs.n_systems)
         if not self.widths:
-            return offset.clone()
+            return self.offset.expand(inputs.n_systems).clone()
         cross, _, _ = self._kernel(self.standardised(features, inputs))
-        return offset + cross @ self.coefficients
+        return self.offset + cross @ self.coefficients
 
     @torch.no_grad()
     def judge(
         self, features: Tokens, inputs: Tokens
     ) -> tuple[Float[Tensor, " S"], Bool[Tensor, " S"]]:
         """Standard errors (S,) of the head, and whether each system is far from all the data."""
-        sigma = self.noise.sqrt().expand(inputs.n_systems)
         if not self.widths:
-            return self.factor * sigma, torch.zeros_like(sigma, dtype=torch.bool)
-        cross, itself, apart = self._kernel(self.standardised(features, inputs))
+            sigma = self.factor * self.noise.sqrt().expand(inputs.n_systems)
+            return sigma, torch.zeros_like(sigma, dtype=torch.bool)
+        _, sigma, outside = self.of_blocks(self.standardised(features, inputs))
+        return sigma, outside
+
+    @torch.no_grad()
+    def of_blocks(
+        self, blocks: Mapping[str, Float[Tensor, "S _"]]
+    ) -> tuple[Float[Tensor, " S"], Float[Tensor, " S"], Bool[Tensor, " S"]]:
+        """Values (S,), standard errors (S,), and whether each system is far from all the data.
+
+        Args:
+            blocks: standardised inputs (S, D_b), at least one.
+        """
+        cross, itself, apart = self._kernel(blocks)
         solved = torch.linalg.solve_triangular(self.cholesky, cross.T, upper=False)
         variance = (itself - solved.square().sum(0)).clamp(min=0) + self.noise
-        return self.factor * variance.sqrt(), apart > OUTSIDE_FACTOR * self.limit
+        values = self.offset + cross @ self.coefficients
+        return values, self.factor * variance.sqrt(), apart > OUTSIDE_FACTOR * self.limit

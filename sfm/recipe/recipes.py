@@ -77,13 +77,14 @@ class FinetuneRecipe(Strict):
             (a Gaussian process) and `delta` (either, of the difference to what the model says
             already); `head` trains only the target's heads, `full` everything, `lora` low-rank
             updates and those heads.
-        budget: CPU seconds that `auto` may spend on competing and training.
+        budget: CPU seconds that `auto` may spend on competing and training, for up to a hundred
+            training systems; with more of them in proportion.
         weights: loss weights by quantity; left-out ones have those of `sfm.train.finetune_task`.
         replay: share of tokens that come from the pretraining tasks.
     """
 
     mode: Literal["auto", "ridge", "gp", "delta", "head", "full", "lora"] = "auto"
-    budget: float = Field(default=15.0, ge=0)
+    budget: float = Field(default=30.0, ge=0)
     weights: Goals = Field(default_factory=dict)
     lora: Lora = Lora()
     replay: float = Field(default=0.0, ge=0, lt=1)

@@ -91,6 +91,17 @@ class Inputs:
     descriptors: Mapping[str, Sequence[str]]
     ids: tuple[str, ...]
 
+    def of(self, rows: Sequence[int]) -> Inputs:
+        """Those of some of the systems."""
+        index = torch.as_tensor(rows)
+        return dataclasses.replace(
+            self,
+            raw={name: own[index] for name, own in self.raw.items()},
+            labels=self.labels[index],
+            baselines={name: own[index] for name, own in self.baselines.items()},
+            ids=tuple(self.ids[i] for i in rows),
+        )
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -270,6 +281,26 @@ def _judged(
     return Fitted(
         form, inputs, gaussian, standards, left_out, float(errors.mean()), factor * sigma, factor
     )
+
+
+@torch.no_grad()
+def answers(model: FoundationModel, fitted: Fitted, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    """What a fitted form says of other systems (S,), and standard errors (S,).
+
+    The same as `install` and predicting, for inputs that are gathered already.
+    """
+    base = inputs.baselines[fitted.form.against] if fitted.form.against else 0.0
+    spec = _spec(model, fitted)
+    head = KernelHead(
+        model.config.quantities[fitted.inputs.target.quantity], 0, **dict(spec.options)
+    )
+    _fill(head, fitted)
+    if not fitted.standards:
+        flat = torch.zeros_like(inputs.labels)
+        return flat + head.offset + base, flat + head.factor * head.noise.sqrt()
+    blocks = {b: s(inputs.raw[b], tame=is_tame(b)) for b, s in fitted.standards.items()}
+    values, sigma, _ = head.of_blocks(blocks)
+    return values + base, sigma
 
 
 def interval_factor(ratios: Tensor) -> float:

@@ -23,6 +23,7 @@ from sfm.errors import InputError
 from sfm.model import FoundationModel
 from sfm.nn.derive import DERIVED
 from sfm.recipe import FinetuneRecipe
+from sfm.train.afford import FEWEST_STEPS, affordable, budget_of
 from sfm.train.closed_form import (
     Fitted,
     all_forms,
@@ -31,20 +32,16 @@ from sfm.train.closed_form import (
     labelled,
     with_levels,
 )
-from sfm.train.data import MixedData
 from sfm.train.engine import FitResult
 from sfm.train.evaluate import evaluate
+from sfm.train.force_selection import closed_forces, compete_forces, enough, force_targets
 from sfm.train.losses import task_losses
-from sfm.train.objective import Objective
 from sfm.train.outcome import Candidate, Outcome
 from sfm.train.tasks import TaskData
-from sfm.train.trained import ready, shorter, train, without_split
+from sfm.train.trained import ready, train, without_split
 from sfm.train.transfer import grow, nearest_levels, said_anywhere
 
 CLOSED = ("ridge", "gp", "delta")
-TRIAL_TOKENS = 256
-FEWEST_STEPS = 40
-MOST_STEPS = 200
 HELD = 0.25
 # training has to win by this much, for it is compared on few labels
 WIN = 0.97
@@ -73,10 +70,13 @@ def closed_form(base: FoundationModel, task: TaskData, mode: str) -> Outcome:
     """
     began = time.perf_counter()
     targets = targets_in_closed_form(base, task)
+    if not targets and (energies := force_targets(task)):
+        return closed_forces(base, task, energies, mode)
     if not targets:
         names = ", ".join(task.goals)
         raise InputError(
-            f"mode '{mode}' is for one number per system, not for {names}: take mode full or head"
+            f"mode '{mode}' is for one number per system, not for {names}, and for energies with "
+            "forces: take mode full or head"
         )
     grown, fits = fit_all(base, task, targets)
     chosen = [best_of(fits[target], mode, grown) for target in targets]
@@ -180,14 +180,17 @@ def compete(
     if resume:
         return train(base, task, full, resume=True, **options)
     if not targets:
+        energies = force_targets(task)
+        if energies and enough(task, energies):
+            return compete_forces(base, task, energies, full, options)
         return _trained_if_better(base, task, full, options)
     began, cpu = time.perf_counter(), time.process_time()
     grown, fits = fit_all(base, task, targets)
     chosen = [best_of(fits[target], "auto", grown) for target in targets]
-    left = recipe.budget - (time.process_time() - cpu)
-    others, text, steps = _trial(base, task, chosen, recipe, left)
-    if steps:
-        outcome = train(base, task, shorter(recipe, steps, TRIAL_TOKENS), **options)
+    left = budget_of(recipe, task) - (time.process_time() - cpu)
+    others, text, winner = _trial(base, task, chosen, recipe, left)
+    if winner is not None:
+        outcome = train(base, task, winner, **options)
         lost = finish(grown, chosen, fits, began, "auto", others, text).candidates
         return dataclasses.replace(
             outcome,
@@ -202,26 +205,26 @@ def _trial(
     chosen: Sequence[Fitted],
     recipe: FinetuneRecipe,
     left: float,
-) -> tuple[list[Candidate], str, int]:
+) -> tuple[list[Candidate], str, FinetuneRecipe | None]:
     """Training on three quarters of the labels against the closed forms on the last one.
 
     Returns:
-        Rows for the table, a note, and the steps to train on all labels, zero if it lost.
+        Rows for the table, a note, and how to train on all labels, None if it lost.
     """
     single = {h.key for h in base.config.heads if h.level is not None}
     if single - {f"{h.encoder}:{h.quantity}" for h in base.config.heads}:
         mine = {(task.encoder, v, q) for v, q in task.present}
         if any((h.encoder, h.level, h.quantity) not in mine for h in base.config.heads if h.level):
-            return [], "full was not tried: it would break the closed forms of other targets", 0
+            return [], "full was not tried: it would break the closed forms of other targets", None
     n = len(task.train)
-    seconds = _step_seconds(base, task, recipe)
     # one run for the comparison, and one on all labels if it wins
-    steps = min(int(0.45 * left / seconds), MOST_STEPS, recipe.training.steps)
-    if n < 8 or steps < FEWEST_STEPS:
-        return [], (
-            f"full was not tried: {max(steps, 0)} steps fit into the budget of "
-            f"{recipe.budget:g} CPU seconds; raise it with --set budget=SECONDS"
-        ), 0  # fmt: skip
+    plan = affordable(base, task, recipe, 0.45 * left) if n >= 8 else None
+    if plan is None:
+        note = (
+            f"full was not tried: fewer than {FEWEST_STEPS} steps fit into the budget of "
+            f"{budget_of(recipe, task):g} CPU seconds; raise it with --set budget=SECONDS"
+        )
+        return [], note, None
     order = np.random.default_rng([recipe.training.seed, n]).permutation(n)
     held = order[: max(int(HELD * n), 2)].tolist()
     part = without_split(task, held)
@@ -230,7 +233,7 @@ def _trial(
         trial = train(
             base,
             part,
-            shorter(recipe, steps, TRIAL_TOKENS),
+            plan,
             run=Path(folder),
             resolved={},
             log=False,
@@ -249,22 +252,7 @@ def _trial(
         how = f"held-out quarter, where {f.form.name} has {error:.4g}"
         rows.append(Candidate("full", str(target), metric.mae, metric.unit, how))
     won = bool(ratios) and float(np.mean(ratios)) < WIN
-    return rows, "", steps if won else 0
-
-
-def _step_seconds(base: FoundationModel, task: TaskData, recipe: FinetuneRecipe) -> float:
-    """CPU seconds of a step of the competition."""
-    settings = shorter(recipe, 1, TRIAL_TOKENS).training
-    model, stresses = grow(ready(base, task, "full"), task, settings.seed)
-    stream = MixedData(model, [task], settings).train_dataloader()
-    objective = Objective(model, [task], stresses)
-    seconds = 0.0
-    for _ in range(2):
-        batch = stream.next_batch()
-        began = time.process_time()
-        objective(model, batch).total.backward()
-        seconds = time.process_time() - began
-    return 1.2 * seconds
+    return rows, "", plan if won else None
 
 
 def _trained_if_better(
