@@ -143,7 +143,7 @@ def draw(path: Path, found: list[dict[str, Any]]) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     names = list(dict.fromkeys(f["row"] for f in found))
     columns = min(len(names), 4)
@@ -172,7 +172,11 @@ def draw(path: Path, found: list[dict[str, Any]]) -> None:
         unit = own[0]["unit"]
         axis.set(xscale="log", yscale="log", title=name + ("" if unit == "1" else f" [{unit}]"))
         axis.set_xticks(sizes, [str(s) for s in sizes])
-        axis.minorticks_off()
+        axis.tick_params(axis="x", which="minor", bottom=False)
+        axis.xaxis.set_minor_formatter(ticker.NullFormatter())
+        axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 3, 5, 7)))
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+        axis.yaxis.set_minor_formatter(ticker.NullFormatter())
     axes[0, 0].legend(frameon=False)
     figure.supxlabel("labels")
     figure.supylabel("mean absolute error")

@@ -118,3 +118,29 @@ def test_measures_our_model(tmp_path):
     weights = {(r["model"], r["task"]): r["rise"] for r in results["memory"]}
     assert weights["sfm-tiny", "train"] > weights["sfm-tiny", "infer"] > 0
     assert "sfm-tiny dense" in (tmp_path / "RESULTS.md").read_text()
+
+
+def test_learning_curves_are_means_over_seeds_and_get_a_figure(tmp_path, monkeypatch):
+    load("report", monkeypatch)
+    report = load("transfer_report", monkeypatch)
+    curves = [
+        {"row": "heat", "unit": "eV", "labels": n, "seed": seed, "rivals": ["mean", "elemental"],
+         "mae": {"auto": (1 + seed) / n, "mean": 9.0, "elemental": 2 / n}}
+        for n in (30, 100) for seed in (0, 1)
+    ]  # fmt: skip
+    fields = [
+        {"row": "drugs", "of": "forces", "unit": "eV/angstrom", "seed": seed,
+         "mae": {f"closed form ({name})": value, "scratch": 1.0}}
+        for seed, name, value in ((0, "gp", 0.1), (1, "delta gp", 0.3))
+    ]  # fmt: skip
+    protocol = dict.fromkeys(("model", "seeds", "labels", "tested", "steps", "tokens"), 3)
+    results = {
+        "date": "2026-11-30", "machine": {"processor": "P"}, "protocol": protocol, "rows": [],
+        "fields": fields, "curves": curves,
+    }  # fmt: skip
+    report.write(tmp_path, results)
+    text = (tmp_path / report.CURVES_TEXT).read_text()
+    assert "| heat | 100 | 2 | 0.015 +- 0.005 | elemental 0.02 |" in text
+    assert "| drugs: forces [eV/angstrom] | 0.2 |  | 1 |  |" in text
+    assert (tmp_path / report.FIGURE).stat().st_size > 5_000
+    assert json.loads((tmp_path / report.CURVES_NUMBERS).read_text())["curves"] == curves

@@ -226,10 +226,10 @@ class KernelHead(Float64Buffers, Head):
     def of_blocks(
         self, blocks: Mapping[str, Float[Tensor, "S _"]]
     ) -> tuple[Float[Tensor, " S"], Float[Tensor, " S"], Bool[Tensor, " S"]]:
-        """Values (S,), standard errors (S,), and whether each system is far from all the data.
+        """Values and standard errors (S,) in the quantity's unit, and whether each system is far off.
 
         Args:
-            blocks: standardised inputs (S, D_b), at least one.
+            blocks: standardised inputs (S, D_b), dimensionless; at least one.
         """
         cross, itself, apart = self._kernel(blocks)
         solved = torch.linalg.solve_triangular(self.cholesky, cross.T, upper=False)

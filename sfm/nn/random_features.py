@@ -116,7 +116,7 @@ class RandomFeaturesHead(Float64Buffers, Head):
     def slopes(
         self, x: Float[Tensor, "N P"], types: Int[Tensor, " N"], moved: Float[Tensor, "K N P"]
     ) -> Float[Tensor, "K F"]:
-        """Derivatives (K, T + P + M) of the sum of phi, for derivatives (K, N, P) of x."""
+        """Derivatives (K, T + P + M) of the sum of phi, for those (K, N, P) of x, in their unit."""
         waves = -torch.sin(x @ self.frequencies + self.phases[self.row[types]])
         # sum_i w_im (dx_i . Omega_m), without the (K, N, M) in between
         moving = torch.einsum("knp,nm->kpm", moved, waves)
@@ -130,7 +130,7 @@ class RandomFeaturesHead(Float64Buffers, Head):
         return math.sqrt(2 / max(self.frequencies.shape[1], 1))
 
     def total(self, features: Tokens, inputs: Tokens) -> Float[Tensor, "S F"]:
-        """Phi (S, T + P + M)."""
+        """Phi (S, T + P + M), dimensionless."""
         phi = self.per_token(self.reduce(features.extras[INVARIANTS]), inputs.types)
         return system_sum(phi, inputs.system, inputs.n_systems)
 

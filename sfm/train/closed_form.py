@@ -285,7 +285,7 @@ def _judged(
 
 @torch.no_grad()
 def answers(model: FoundationModel, fitted: Fitted, inputs: Inputs) -> tuple[Tensor, Tensor]:
-    """What a fitted form says of other systems (S,), and standard errors (S,).
+    """What a fitted form says of other systems (S,), and standard errors (S,), in its unit.
 
     The same as `install` and predicting, for inputs that are gathered already.
     """

@@ -31,10 +31,13 @@ from sfm.train.closed_form import baselines_of, interval_factor
 from sfm.train.force_rows import System
 
 REDUCED, RANDOM, FOLDS, SEED = 96, 512, 4, 0
-LENGTHS = (0.7, 0.35, 1.4)
-# squared noise of slopes in units of the labels' own square, and that of energies over it
-NOISES = tuple(10.0**k for k in (-5, -4, -3, -2, -1))
-RATIOS = (1.0, 0.1, 10.0)
+# weight of the linear part beside the random one
+LINEAR = 0.1
+LENGTHS = (1.0, 0.7, 2.0)
+# squared noise of slopes over the variance of the prior, which is the labels' own mean square, and
+# squared noise of energies over that of slopes
+NOISES = tuple(10.0**k for k in (-3, -2, -1, 0, 1, 2))
+RATIOS = (0.1, 1.0, 0.01)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class ForceForm:
 def reduction(invariants: Float[Tensor, "N D"]) -> tuple[Tensor, Tensor]:
     """Mean (D,) and rotation (D, P) to the principal components of standardised invariants.
 
-    Scaled so that the mean square distance of two tokens is 2.
+    Scaled so that the mean square distance of two tokens is 2; dimensionless.
     """
     mean = invariants.mean(0)
     spread = (invariants - mean).square().mean(0).sqrt()
@@ -100,7 +103,7 @@ def fit_force_form(
         model: with the target's level.
         target: the energy.
         systems: with invariants reduced by `reduced`, at least `FOLDS`.
-        reduced: see `reduction`.
+        reduced: (D,) and (D, P), dimensionless, see `reduction`.
         smooth: whether there are random features besides the linear ones.
         against: whether the model's own energy is the baseline.
     """
@@ -162,7 +165,7 @@ def _draw(
     f64 = torch.float64
     head.mean.copy_(reduced[0])
     head.rotation.copy_(reduced[1])
-    head.linear.fill_(1.0)
+    head.linear.fill_(LINEAR if head.frequencies.shape[1] else 1.0)
     for row, number in enumerate(torch.unique(torch.cat([s.types for s in systems])).tolist()):
         head.row[number] = row
     drawn = torch.randn(head.frequencies.shape, generator=generator, dtype=f64)

@@ -26,7 +26,8 @@ from sfm.train.data import INFERENCE
 
 # angstrom: the error of a slope is some 1e-5 of it
 STEP = 1e-5
-COMPONENTS = 24
+# components of forces of a system at least, and of all systems where these are few
+COMPONENTS, ROWS = 24, 3_000
 STRAINS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 
 
@@ -73,13 +74,13 @@ def gather_rows(
         model: in float64, with the target's level among its contexts.
         target: the energy.
         samples: at the target's level; those with a stress give rows for it.
-        reduce: (..., D) -> (..., P), an affine map of the invariants.
+        reduce: (..., D) -> (..., P), an affine map of the invariants, dimensionless.
         seed: of the choice of components.
     """
-    found = []
+    found, wanted = [], max(COMPONENTS, ROWS // max(len(samples), 1))
     for done, sample in enumerate(samples):
         report(f"{target.encoder}: features and slopes", done, len(samples))
-        found.append(_system(model, target, sample, reduce, seed + done))
+        found.append(_system(model, target, sample, reduce, wanted, seed + done))
     return found
 
 
@@ -110,6 +111,7 @@ def _system(
     target: Target,
     sample: Sample,
     reduce: Callable[[Tensor], Tensor],
+    wanted: int,
     seed: int,
 ) -> System:
     part, tokens = target.encoder, tokens_at(model, target, sample)
@@ -120,8 +122,8 @@ def _system(
     if key in model.heads:
         said = model({part: tokens}, {part: names})[part]
         own = {q: v.detach().double().cpu().reshape(own[q].shape) for q, v in said.items()}
-    labels = {q: torch.as_tensor(np.asarray(sample.labels[q]), dtype=torch.float64) for q in names}
-    drawn = np.random.default_rng([seed, n]).permutation(3 * n)[:COMPONENTS]
+    labels = {q: torch.tensor(np.array(sample.labels[q]), dtype=torch.float64) for q in names}
+    drawn = np.random.default_rng([seed, n]).permutation(3 * n)[:wanted]
     picked = torch.from_numpy(np.sort(drawn))
     volume = float(torch.linalg.det(tokens.cell[0]).abs()) if stressed else 1.0
     base, moved = _differences(model, part, tokens, picked, stressed, reduce)

@@ -111,7 +111,7 @@ def test_forces_are_minus_the_gradient_of_the_energy(problem, against):
     # forward differences of features, as the fit saw them: all components of this small system
     rows = form.head.slopes(systems[0].invariants, systems[0].types, systems[0].moved)
     linear = rows @ form.head.coefficients
-    forces = torch.as_tensor(sample.labels["forces"]).reshape(-1)
+    forces = torch.tensor(np.array(sample.labels["forces"])).reshape(-1)
     own = forces + systems[0].slopes if against else torch.zeros_like(linear)
     torch.testing.assert_close(said["forces"].detach().reshape(-1), own - linear, atol=2e-4, rtol=0)
 
@@ -144,7 +144,10 @@ def test_a_closed_form_of_forces_is_a_head_like_any_other(base, tmp_path):
     names = {c["name"] for c in report["candidates"]}
     assert names == {"zero-shot", "ridge", "gp", "delta ridge", "delta gp"}
     rows = {row["quantity"]: row for row in report["target"]}
-    assert rows["forces"]["after_mae"] < 0.6 * rows["forces"]["baseline_mae"]
+    forces, energy = rows["forces"], rows["energy"]
+    assert forces["after_mae"] < 0.7 * forces["baseline_mae"]
+    assert forces["after_mae"] < forces["before_mae"]
+    assert energy["after_mae"] < 0.5 * energy["before_mae"]
     new = FoundationModel.from_pretrained(out)
     webs = [s for s, _ in zip(open_source("spiders/held-webs", whole=False).splits["test"],
                               range(3), strict=False)]  # fmt: skip
