@@ -226,7 +226,7 @@ class KernelHead(Float64Buffers, Head):
     def of_blocks(
         self, blocks: Mapping[str, Float[Tensor, "S _"]]
     ) -> tuple[Float[Tensor, " S"], Float[Tensor, " S"], Bool[Tensor, " S"]]:
-        """Values and standard errors (S,) in the quantity's unit, and whether each system is far off.
+        """Values and standard errors (S,) in the quantity's unit, and whether far off.
 
         Args:
             blocks: standardised inputs (S, D_b), dimensionless; at least one.
