@@ -224,20 +224,24 @@ def compete_forces(
     grown, fits = fit_forces(base, task, targets)
     chosen = [f.best("auto") for f in fits]
     closed = _outcome(_installed(grown, task, chosen), chosen, (), began)
-    start, _ = grow(ready(base, task, "full"), task, recipe.training.seed)
-    left = budget_of(recipe, task) - (time.process_time() - cpu)
+    start, _ = grow(ready(base, task, "head"), task, recipe.training.seed)
     models = {"zero-shot": start, closed.mode: closed.model}
-    recipe_now, note, trained = affordable(base, task, recipe, left), "", None
-    if recipe_now is None:
+    left = budget_of(recipe, task) - (time.process_time() - cpu)
+    plan, note, trained = None, "", None
+    try:
+        plan = affordable(base, task, recipe, left)
+    except InputError as error:  # closed forms of other targets would not survive it
+        note = f"full was not tried: {error}"
+    if plan is not None:
+        trained = train(base, task, plan, **options)
+        if not trained.result.is_main:
+            return trained
+        models["full"] = trained.model
+    elif not note:
         note = (
             f"full was not tried: fewer than {FEWEST_STEPS} steps fit into the budget of "
             f"{budget_of(recipe, task):g} CPU seconds; raise it with --set budget=SECONDS"
         )
-    else:
-        trained = train(base, task, recipe_now, **options)
-        if not trained.result.is_main:
-            return trained
-        models["full"] = trained.model
     losses = {name: task_losses(m, [task])["loss"] for name, m in models.items()}
     best = min(losses, key=lambda name: losses[name])
     name = f"{task.encoder} on {task.name}"
@@ -245,6 +249,7 @@ def compete_forces(
     rows += _rows(grown, fits)
     if best == "full" and trained is not None:
         return dataclasses.replace(trained, candidates=tuple(rows), note=note)
+    own = {} if best == "zero-shot" else closed.calibrated
     return dataclasses.replace(
-        closed, model=models[best], mode=best, candidates=tuple(rows), note=note
+        closed, model=models[best], mode=best, calibrated=own, candidates=tuple(rows), note=note
     )
