@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sfm.cli import plugin_index
 from sfm.cli.commands import COMMANDS
 from sfm.cli.parser import Parser, build
 from sfm.data.bundled import datasets_dir, models_dir, recipes_dir
@@ -22,6 +23,7 @@ os.environ["COLUMNS"] = "100"  # argparse's width of a help text
 
 def pages() -> Iterator[tuple[str, str]]:
     """Path in the site and Markdown of every page of the reference."""
+    yield "reference/plugins.md", plugin_index.page()
     yield from _commands()
     yield from _python()
     yield from _simulators()

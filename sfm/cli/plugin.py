@@ -1,4 +1,4 @@
-"""`sfm plugin list | check NAME | new NAME`."""
+"""`sfm plugin list | index | check NAME | new NAME`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--json", action="store_true", help="one JSON object on stdout")
     listing.set_defaults(handler=show)
 
+    index = actions.add_parser("index", help="a page of the plugins, in Markdown")
+    index.add_argument("--out", type=Path, metavar="FILE", help="write it there")
+    index.set_defaults(handler=render)
+
     check = actions.add_parser("check", help="run the conformance kit on an installed plugin")
     check.add_argument("name", help="name of the plugin, as `sfm plugin list` shows it")
     check.add_argument(
@@ -31,6 +35,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     new = actions.add_parser("new", help="write a plugin package that passes the kit")
     new.add_argument("name", help="lower case letters, digits and -")
     new.add_argument("--domain", help="domain of its parts (default: the plugin's name)")
+    new.add_argument(
+        "--parts",
+        nargs="+",
+        metavar="PART",
+        help="only these: dataset, simulator, encoder, metric, reader (default: all)",
+    )
     new.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the package (default: ./sfm-NAME)"
     )
@@ -73,6 +83,23 @@ def show(arguments: argparse.Namespace) -> int:
         measured = [f"{q.name} [{q.unit}]" for q in row.plugin.quantities]
         if measured:
             emit(f"  {'quantities':<11} {', '.join(measured)}")
+    return 0
+
+
+def render(arguments: argparse.Namespace) -> int:
+    """One section for each plugin, with its parts and how to get it."""
+    from sfm.cli.output import emit
+    from sfm.cli.plugin_index import page
+
+    text = page()
+    if arguments.out is None:
+        emit(text.rstrip())
+        return 0
+    from sfm.data.atomic import atomic
+
+    with atomic(arguments.out) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+    emit(str(arguments.out))
     return 0
 
 
@@ -127,7 +154,8 @@ def create(arguments: argparse.Namespace) -> int:
     from sfm.cli.output import emit, note
     from sfm.scaffold import write_plugin
 
-    folder = write_plugin(arguments.name, domain=arguments.domain, folder=arguments.out)
+    parts = {} if arguments.parts is None else {"parts": arguments.parts}
+    folder = write_plugin(arguments.name, domain=arguments.domain, folder=arguments.out, **parts)
     emit(str(folder))
     note(f"next: pip install -e {folder} && sfm plugin check {arguments.name}")
     return 0

@@ -87,7 +87,11 @@ class Hub:
 
 
 def create_app(
-    models: Sequence[str], *, limits: Limits | None = None, token: str | None = None
+    models: Sequence[str],
+    *,
+    limits: Limits | None = None,
+    token: str | None = None,
+    public: bool = False,
 ) -> FastAPI:
     """The application.
 
@@ -95,6 +99,7 @@ def create_app(
         models: models to try: bundled names, folders or Hub ids.
         limits: how much a client may ask for.
         token: what a client has to know; without one only this machine's names are answered.
+        public: answer everybody, without a token, under any name; see `Doors`.
     """
     hub = Hub(models, limits or Limits())
 
@@ -109,7 +114,7 @@ def create_app(
     app = FastAPI(
         title="sfm", version=sfm.__version__, docs_url=None, redoc_url=None, lifespan=life
     )
-    app.add_middleware(Doors, body=hub.limits.body, token=token)
+    app.add_middleware(Doors, body=hub.limits.body, token=token, public=public)
     app.add_exception_handler(SfmError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
     _shelf(app, hub)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -21,6 +22,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--token", help="what a browser has to know; made up where --host is not this machine"
     )
     parser.add_argument(
+        "--public", action="store_true", help="answer everybody, without a token: for a Space"
+    )
+    parser.add_argument(
+        "--export-space",
+        type=Path,
+        metavar="DIR",
+        help="write a Hugging Face Space that runs this page, and leave",
+    )
+    parser.add_argument(
         "--seconds", type=float, metavar="S", help="longest simulation (default: 300)"
     )
     parser.add_argument("--runs", type=int, metavar="N", help="simulations at a time (default: 2)")
@@ -34,9 +44,16 @@ def run(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from sfm.cli.output import emit
-    from sfm.errors import PluginError
+    from sfm.errors import InputError, PluginError
     from sfm.serve.limits import Limits
 
+    if arguments.export_space is not None:
+        from sfm.serve.space import export
+
+        emit(str(export(arguments.models or ["sfm-tiny"], arguments.export_space)))
+        return 0
+    if arguments.public and arguments.token is not None:
+        raise InputError("--public answers everybody: it takes no --token")
     try:
         import uvicorn
 
@@ -49,10 +66,13 @@ def run(arguments: argparse.Namespace) -> int:
     changes = {"run_seconds": arguments.seconds, "runs": arguments.runs}
     limits = replace(Limits(), **{k: _positive(k, v) for k, v in changes.items() if v is not None})
     token = arguments.token
-    if token is None and arguments.host not in LOCAL:
+    if token is None and arguments.host not in LOCAL and not arguments.public:
         token = secrets.token_urlsafe(24)
     app = create_app(
-        [_model(m) for m in arguments.models or ["sfm-tiny"]], limits=limits, token=token
+        [_model(m) for m in arguments.models or ["sfm-tiny"]],
+        limits=limits,
+        token=token,
+        public=arguments.public,
     )
     with _listen(arguments.host, arguments.port) as socket:
         port = socket.getsockname()[1]

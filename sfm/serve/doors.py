@@ -36,10 +36,17 @@ class Doors:
         body: largest body, bytes.
         token: if given, every call has to know it: as `?token=` once (it becomes a cookie), or as
             `Authorization: Bearer`. Without one, only this machine's names are answered.
+        public: answer to every name, and let the Hub's pages frame this one: for a Space, which
+            has a name of its own. Pages of other sites still call nothing.
     """
 
-    def __init__(self, app: Any, *, body: int, token: str | None = None) -> None:
-        self.app, self.body, self.token = app, body, token
+    def __init__(
+        self, app: Any, *, body: int, token: str | None = None, public: bool = False
+    ) -> None:
+        self.app, self.body, self.token, self.public = app, body, token, public
+        framed = "frame-ancestors 'self' https://huggingface.co"
+        policy = HEADERS["content-security-policy"].replace("frame-ancestors 'none'", framed)
+        self.headers = {**HEADERS, "content-security-policy": policy} if public else HEADERS
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: C901
         if scope["type"] != "http":
@@ -68,7 +75,7 @@ class Doors:
                 return
             if message["type"] == "http.response.start":
                 given = {name for name, _ in message["headers"]}
-                more = [(k.encode(), v.encode()) for k, v in HEADERS.items()]
+                more = [(k.encode(), v.encode()) for k, v in self.headers.items()]
                 kept = [(k, v) for k, v in more if k not in given]
                 message = {**message, "headers": [*message["headers"], *kept]}
             await send(message)
@@ -86,7 +93,7 @@ class Doors:
 
     def _refusal(self, scope: Any, headers: Mapping[str, str]) -> tuple[int, str] | None:  # noqa: PLR0911
         host = headers.get("host", "")
-        if self.token is None and _name_of(host) not in LOCAL:
+        if self.token is None and not self.public and _name_of(host) not in LOCAL:
             return 421, f"this server answers to {', '.join(LOCAL)}, not to '{host[:100]}'"
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2] != host:

@@ -10,10 +10,13 @@ In a plugin's own tests, four lines:
 
 On the command line: `sfm plugin check my-plugin`. Which checks there are:
 
-    plugin      light import, names, parts resolve, units, citations, licence
-    dataset     opens offline, columns and units, finite labels, disjoint stable splits, card
+    plugin      light import, names, parts resolve, units, citations, licence; dtype, seeds and
+                threads of the process left alone
+    dataset     opens offline, columns and units, finite labels that fit each other, disjoint
+                stable splits, card
     encoder     equivariance in float32 and float64, batch equals singles, no leak between systems,
-                extensivity, smoothness at the cutoff, forces and stress against differences
+                extensivity, smoothness at the cutoff, forces and stress against differences,
+                boundaries, the sample left as it was
     simulator   documented, bounds, observables, determinism, shapes, gradcheck, order, conservation
     model       saved and loaded in a fresh process: equal predictions and buffers
     head, metric, reader
@@ -37,6 +40,7 @@ def checks_of(name: str) -> list[Check]:
     from sfm.testing import (
         conformance_dataset,
         conformance_encoder,
+        conformance_inputs,
         conformance_parts,
         conformance_plugin,
         conformance_saving,
@@ -49,6 +53,7 @@ def checks_of(name: str) -> list[Check]:
     checks += conformance_dataset.checks(package)
     checks += conformance_parts.checks(package)
     checks += conformance_encoder.checks(package)
+    checks += conformance_inputs.checks(package)
     checks += conformance_saving.checks(package)
     checks += conformance_simulator.checks(package)
     return checks

@@ -9,6 +9,8 @@ from functools import cache, partial
 
 import numpy as np
 
+from sfm.data.composition import wrong_energy_unit
+from sfm.data.consistency import consistency
 from sfm.data.sample import Sample
 from sfm.data.spec import DatasetSpec
 from sfm.data.splits import SPLITS
@@ -17,6 +19,8 @@ from sfm.plugin import Plugin
 from sfm.registry import find, quantities
 from sfm.testing.checks import Check, CheckFailed, ensure
 from sfm.units import factor
+
+LOOKED_AT = 400  # samples
 
 
 @contextlib.contextmanager
@@ -46,6 +50,8 @@ def checks(plugin: Plugin) -> list[Check]:
             ("finite-labels", finite_labels),
             ("splits-disjoint", splits_disjoint),
             ("splits-stable", splits_stable),
+            ("items-stable", items_stable),
+            ("labels-consistent", labels_consistent),
             ("card", card),
         ):
             checklist.append(Check(name, what, partial(function, name)))
@@ -146,6 +152,35 @@ def splits_stable(name: str) -> None:
             len(a) == len(b) and [a[i].id for i in picks] == [b[i].id for i in picks],
             f"split '{split}' changes",
         )
+
+
+def items_stable(name: str) -> None:
+    """The same item twice has the same numbers."""
+    data = _open(name)
+    for i in range(0, len(data), max(1, len(data) // 10)):
+        a, b = data[i], data[i]
+        for what in ("positions", "types", "cell"):
+            same = np.array_equal(getattr(a, what), getattr(b, what))
+            ensure(same, f"{what} of {a.id} differ from one reading to the next")
+        for own, other in ((a.labels, b.labels), (a.fields, b.fields)):
+            for key, value in own.items():
+                ensure(
+                    np.array_equal(value, other[key]),
+                    f"{key} of {a.id} differs from one reading to the next",
+                )
+
+
+def labels_consistent(name: str) -> str:
+    """Energies, forces and stress fit each other and free atoms: units and signs are right."""
+    data = _open(name)
+    samples = [data[i] for i in range(min(len(data), LOOKED_AT))]
+    levels = dict.fromkeys(s.level for s in samples)
+    for level in levels:
+        same = [s for s in samples if s.level == level]
+        found = [message for _, message in consistency(same)]
+        found += [message] if (message := wrong_energy_unit(same)) else []
+        ensure(not found, "; ".join(found))
+    return f"{len(samples)} samples"
 
 
 def card(name: str) -> None:

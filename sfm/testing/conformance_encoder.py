@@ -74,7 +74,8 @@ def evaluate(model: FoundationModel, part: str, samples: list[Sample]) -> dict[s
     return values
 
 
-def _points(part: str) -> list[Sample]:
+def points_of(part: str) -> list[Sample]:
+    """The samples of an encoder of points in space; the check is skipped for others."""
     if not isinstance(model_for(part).encoder(part), PointEncoder):
         raise Skipped("for encoders of points in space only")
     return list(encoder_samples(part))
@@ -148,7 +149,7 @@ def on_atoms(sample: Sample, move: Callable[[np.ndarray], np.ndarray], **changes
 def permutation(part: str, precision: str) -> str:
     """Another order of the atoms gives the same values in that order."""
     model, worst = model_for(part, DTYPES[precision]), 0.0
-    for number, sample in enumerate(_points(part)):
+    for number, sample in enumerate(points_of(part)):
         order = np.random.default_rng(number).permutation(len(sample.positions))
         moved = on_atoms(sample, partial(np.take, indices=order, axis=0))
         before, after = (evaluate(model, part, [s]) for s in (sample, moved))
@@ -231,9 +232,9 @@ def doubled(sample: Sample, far: float) -> Sample:
 def extensivity(part: str) -> str:
     """Two copies have twice the extensive values, and the same intensive ones and forces."""
     model, worst = model_for(part), 0.0
-    for sample in _points(part):
-        one = evaluate(model, part, [_unlabelled(sample)])
-        two = evaluate(model, part, [_unlabelled(doubled(sample, 1e3))])
+    for sample in points_of(part):
+        one = evaluate(model, part, [unlabelled(sample)])
+        two = evaluate(model, part, [unlabelled(doubled(sample, 1e3))])
         for name, value in one.items():
             quantity = model.config.quantities[name]
             expected = torch.cat([value, value]) if quantity.per == "token" else value
@@ -250,7 +251,7 @@ def extensivity(part: str) -> str:
     return f"{worst:.1e}"
 
 
-def _unlabelled(sample: Sample) -> Sample:
+def unlabelled(sample: Sample) -> Sample:
     """Labels that are no input of the encoder go; those that it reads as features stay."""
     n = len(sample.positions)
     keep = {k: v for k, v in sample.labels.items() if np.ndim(v) and len(v) == n}
@@ -261,7 +262,7 @@ def smooth_at_cutoff(part: str) -> str:
     """Features, energy and forces do not jump as an atom crosses the cutoff."""
     model, worst = model_for(part), 0.0
     cutoff = model.encoder(part).cutoff
-    for sample in _points(part):
+    for sample in points_of(part):
         if len(sample.positions) < 2:
             continue
 
@@ -313,7 +314,7 @@ def forces_are_differences(part: str) -> str:
     """Forces are minus the central differences of the energy, in float64."""
     model, h = model_for(part), tol.DIFFERENCE_STEP
     projected, differences = [], []
-    samples = _points(part)
+    samples = points_of(part)
     if "forces" not in said(model, part, samples):
         raise Skipped("no energy head")
     rng = np.random.default_rng(0)
@@ -335,7 +336,7 @@ def forces_are_differences(part: str) -> str:
 def stress_is_a_difference(part: str) -> str:
     """V times stress is the central difference of the energy with strain, in float64."""
     model, h = model_for(part), tol.DIFFERENCE_STEP
-    samples = _points(part)
+    samples = points_of(part)
     if "stress" not in said(model, part, samples):
         raise Skipped("no energy head, or no periodic samples")
     projected, differences = [], []
@@ -362,7 +363,7 @@ def stress_is_a_difference(part: str) -> str:
 def one_token(part: str) -> None:
     """A single atom has finite values and no force."""
     model = model_for(part)
-    sample = _points(part)[0]
+    sample = points_of(part)[0]
     first = on_atoms(sample, lambda a: a[:1], cell=None, pbc=(False, False, False))
     for name, value in evaluate(model, part, [first]).items():
         ensure(bool(torch.isfinite(value).all()), f"{name} of a single atom is not finite")

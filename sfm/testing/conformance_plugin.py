@@ -13,6 +13,7 @@ from typing import Any
 from sfm.plugin import Plugin
 from sfm.registry import GROUP, Found, find
 from sfm.testing.checks import Check, ensure
+from sfm.testing.conformance_globals import globals_stay
 from sfm.testing.tolerances import HEAVY_MODULES, LIGHT_IMPORT_SECONDS
 from sfm.units import check_unit
 
@@ -35,6 +36,7 @@ def checks(plugin: Plugin, row: Found) -> list[Check]:
     name = plugin.name
     checklist = [
         Check(name, "light-import", partial(light_import, plugin)),
+        Check(name, "globals-stay", partial(globals_stay, plugin)),
         Check(name, "units", partial(units, plugin)),
         Check(name, "citations", partial(citations, plugin)),
         Check(name, "licence", partial(licence, row)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def make_loggers(names: Sequence[str], run: Path) -> list[Logger]:
     version = int(os.environ.setdefault("SFM_RUN_VERSION", str(version)))
     name = f"start_{version}"
     title = f"{run.resolve().parent.name}-{version}"
-    makers = {
+    makers: dict[str, Callable[[], Logger]] = {
         "csv": lambda: CSVLogger(run, "logs", name),
         "tensorboard": lambda: TensorBoardLogger(run, "logs", name),
         "wandb": lambda: WandbLogger(title, str(run), project=PROJECT),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -36,6 +37,34 @@ def test_nothing_is_left_where_writing_failed(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"cannot be written \(No space left"):
         write_plugin("waves", folder=tmp_path / "waves")
     assert not (tmp_path / "waves").exists()
+
+
+@pytest.mark.parametrize("parts", [["simulator"], ["dataset"], ["reader", "metric"], ["encoder"]])
+def test_only_the_parts_that_were_asked_for(parts, tmp_path):
+    """What is left imports nothing that is not there, and the plugin names what is there."""
+    folder = write_plugin("waves", folder=tmp_path / "p", parts=parts)
+    names = {p.relative_to(folder).as_posix() for p in folder.rglob("*.py")}
+    text = (folder / "sfm_waves" / "__init__.py").read_text()
+    plugin = compile(text, "plugin", "exec")
+    assert plugin is not None
+    targets = re.findall(r'"sfm_waves\.([\w.]+):', text)
+    assert targets
+    assert all(f"sfm_waves/{t.replace('.', '/')}.py" in names for t in targets)
+    imported = {
+        module
+        for path in folder.rglob("*.py")
+        for module in re.findall(r"from sfm_waves\.([\w.]+) import", path.read_text())
+    }
+    assert all(f"sfm_waves/{m.replace('.', '/')}.py" in names for m in imported)
+    assert ("sfm_waves/simulators/oscillator.py" in names) == ("simulator" in parts)
+    assert not any("#@" in p.read_text() for p in folder.rglob("*.py"))
+
+
+def test_an_unknown_part_is_refused(tmp_path):
+    with pytest.raises(
+        InputError, match=r"no part is called 'simulater'.*Did you mean 'simulator'"
+    ):
+        write_plugin("waves", folder=tmp_path / "p", parts=["simulater"])
 
 
 @pytest.mark.slow

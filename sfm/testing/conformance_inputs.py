@@ -1,0 +1,88 @@
+"""Checks of what an encoder does with its sample: nothing to it, and all that it states."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+
+from sfm.data.sample import Sample
+from sfm.errors import InputError
+from sfm.plugin import Plugin
+from sfm.testing import tolerances as tol
+from sfm.testing.checks import Check, ensure
+from sfm.testing.conformance_encoder import error, evaluate, points_of, unlabelled
+from sfm.testing.models import encoder_samples, model_for
+
+
+def checks(plugin: Plugin) -> list[Check]:
+    """Two checks for each of the plugin's encoders."""
+    found = []
+    for short in plugin.encoders:
+        part = f"{plugin.name}/{short}"
+        found.append(Check(part, "input-unchanged", partial(input_unchanged, part)))
+        found.append(Check(part, "boundaries", partial(boundaries, part)))
+    return found
+
+
+def input_unchanged(part: str) -> None:
+    """A prediction leaves its sample as it was, and a second one gives the same to the last bit."""
+    model = model_for(part)
+    for sample in encoder_samples(part):
+        given = _writable(sample)
+        first, second = (evaluate(model, part, [given]) for _ in range(2))
+        for what in ("positions", "types", "cell", "masses", "velocities"):
+            same = np.array_equal(getattr(given, what), getattr(sample, what))
+            ensure(same, f"changes the {what} of {sample.id}")
+        for own, before in ((given.fields, sample.fields), (given.labels, sample.labels)):
+            for name, array in own.items():
+                ensure(np.array_equal(array, before[name]), f"changes {name} of {sample.id}")
+        for name, value in first.items():
+            ensure(torch.equal(value, second[name]), f"{name} of {sample.id} differs when repeated")
+
+
+def _writable(sample: Sample) -> Sample:
+    """A copy: arrays of a dataset are read-only, a user's are not."""
+    copies = {
+        what: np.array(getattr(sample, what))
+        for what in ("positions", "types", "cell", "masses", "velocities")
+        if getattr(sample, what) is not None
+    }
+    return sample.replace(
+        **copies,
+        fields={k: np.array(v) for k, v in sample.fields.items()},
+        labels={k: np.array(v) for k, v in sample.labels.items()},
+    )
+
+
+def boundaries(part: str) -> str:
+    """Boundaries are those of the sample: open ones see no image, periodic ones no border."""
+    model, done = model_for(part), 0
+    for sample in points_of(part):
+        size = np.ptp(sample.positions, axis=0).max() + 0.5 * model.encoder(part).cutoff
+        box = {"cell": np.eye(3) * size, "pbc": (False, False, False)}
+        free = sample.replace(cell=None, pbc=(False, False, False))
+        where = sample.positions.copy()
+        where[-1, 0] += size
+        periodic = {"cell": box["cell"], "pbc": (True, True, True)}
+        for one, other, message in (
+            (free, sample.replace(**box), "a cell with open boundaries changes"),
+            (
+                sample.replace(**periodic),
+                sample.replace(**periodic, positions=where),
+                "an atom moved by a lattice vector changes",
+            ),
+        ):
+            try:
+                values = [evaluate(model, part, [unlabelled(s)]) for s in (one, other)]
+            except InputError:  # such boundaries are refused, which is as good
+                continue
+            for name in values[0].keys() & values[1].keys():
+                quantity = model.config.quantities[name]
+                if quantity.per == "system" and quantity.irreps == "1o":
+                    continue  # a dipole has no one value in a periodic system
+                off = error(values[1][name], values[0][name])
+                ensure(off < tol.EXTENSIVITY, f"{message} {name} of {sample.id} by {off:.1e}")
+            done += 1
+    return f"{done} pairs"
