@@ -137,12 +137,12 @@ def _listed(nav: list[Any]) -> Iterator[str]:
 
 def _tree(paths: list[str], folder: str) -> list[Any]:
     """Pages of a folder, its index first, then its folders."""
-    own = [p for p in paths if p.rpartition("/")[0] == folder]
-    own.sort(key=lambda p: not p.endswith(("index.md", "README.md")))
-    own += [p for p in paths if folder in CARDS and p.startswith(CARDS[folder])]
+    pages = [p for p in paths if p.rpartition("/")[0] == folder]
+    pages.sort(key=lambda p: not p.endswith(("index.md", "README.md")))
+    pages += [p for p in paths if folder in CARDS and p.startswith(CARDS[folder])]
     below = {p[len(folder) + 1 :].split("/")[0] for p in paths if p.startswith(f"{folder}/")}
     deeper = sorted(name for name in below if not name.endswith(".md"))
-    return own + [{_title(name): _tree(paths, f"{folder}/{name}")} for name in deeper]
+    return pages + [{_title(name): _tree(paths, f"{folder}/{name}")} for name in deeper]
 
 
 def _title(name: str) -> str:

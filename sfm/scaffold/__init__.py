@@ -58,7 +58,7 @@ def write_plugin(
             raise InputError(
                 f"{what} name '{word}': start with a letter; lower case letters, digits and -"
             )
-    wanted = _wanted(parts)
+    chosen = _with_needed(parts)
     folder = Path(f"sfm-{name}") if folder is None else Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: exists and is not empty; give another --out")
@@ -73,13 +73,13 @@ def write_plugin(
         for source in sorted(_TEMPLATES.rglob("*.template")):
             place = source.relative_to(_TEMPLATES).as_posix()
             belongs = next((p for start, p in _FILES.items() if place.startswith(start)), None)
-            if belongs is not None and not wanted.intersection(belongs.split("|")):
+            if belongs is not None and not chosen.intersection(belongs.split("|")):
                 continue
             target = folder / fill(place, words).removesuffix(".template")
             target.parent.mkdir(parents=True, exist_ok=True)
-            text = _chosen(source.read_text(encoding="utf-8"), wanted)
+            text = _chosen(source.read_text(encoding="utf-8"), chosen)
             target.write_text(fill(text, words), encoding="utf-8")
-        if "dataset" in wanted:
+        if "dataset" in chosen:
             _build(folder / words["package"] / "datasets" / "clusters" / "build.py")
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
@@ -90,14 +90,14 @@ def write_plugin(
     return folder
 
 
-def _wanted(parts: Sequence[str]) -> set[str]:
-    wanted = set(parts)
-    if unknown := sorted(wanted - set(PARTS)):
+def _with_needed(parts: Sequence[str]) -> set[str]:
+    asked = set(parts)
+    if unknown := sorted(asked - set(PARTS)):
         raise InputError(
             f"no part is called '{unknown[0]}' (there are {', '.join(PARTS)})."
             f"{did_you_mean(unknown[0], PARTS)}"
         )
-    return wanted | ({"dataset"} if "encoder" in wanted else set())
+    return asked | ({"dataset"} if "encoder" in asked else set())
 
 
 def _chosen(text: str, parts: Collection[str]) -> str:

@@ -18,12 +18,12 @@ from sfm.testing.models import encoder_samples, model_for
 
 def checks(plugin: Plugin) -> list[Check]:
     """Two checks for each of the plugin's encoders."""
-    found = []
+    listed = []
     for short in plugin.encoders:
         part = f"{plugin.name}/{short}"
-        found.append(Check(part, "input-unchanged", partial(input_unchanged, part)))
-        found.append(Check(part, "boundaries", partial(boundaries, part)))
-    return found
+        listed.append(Check(part, "input-unchanged", partial(input_unchanged, part)))
+        listed.append(Check(part, "boundaries", partial(boundaries, part)))
+    return listed
 
 
 def input_unchanged(part: str) -> None:
@@ -35,8 +35,8 @@ def input_unchanged(part: str) -> None:
         for what in ("positions", "types", "cell", "masses", "velocities"):
             same = np.array_equal(getattr(given, what), getattr(sample, what))
             ensure(same, f"changes the {what} of {sample.id}")
-        for own, before in ((given.fields, sample.fields), (given.labels, sample.labels)):
-            for name, array in own.items():
+        for after, before in ((given.fields, sample.fields), (given.labels, sample.labels)):
+            for name, array in after.items():
                 ensure(np.array_equal(array, before[name]), f"changes {name} of {sample.id}")
         for name, value in first.items():
             ensure(torch.equal(value, second[name]), f"{name} of {sample.id} differs when repeated")
