@@ -21,7 +21,7 @@ from torch import nn
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError
-from sfm.testing.elsewhere import Elsewhere, elsewhere
+from sfm.testing.other_device import OtherTensor, other_device
 
 HYDRIDE = Sample(id="LiH", domain="dft", types=[3, 1], positions=[[0, 0, 0], [0.2, 0.1, 1.5]])
 PAIR = Sample(id="H2", domain="dft", types=[1, 1], positions=[[0, 0, 0], [0.1, 0.2, 0.7]])
@@ -88,7 +88,7 @@ SLOW = "second derivatives"
 def test_nothing_is_left_on_the_cpu(case):
     sample, settings = CASES[case]
     wanted = calculate(sample, settings, "cpu")
-    with elsewhere() as device:
+    with other_device() as device:
         found = calculate(sample, settings, device)
     assert_equal(found, wanted)
 
@@ -96,7 +96,7 @@ def test_nothing_is_left_on_the_cpu(case):
 def test_nor_by_a_closure():
     settings = {"functional": "PBE", "forces": True}
     wanted = calculate(PAIR, settings, "cpu", Correction())
-    with elsewhere() as device:
+    with other_device() as device:
         found = calculate(PAIR, settings, device, Correction().to(device))
     assert_equal(found, wanted)
 
@@ -118,7 +118,7 @@ def travel(device):
 @pytest.mark.slow
 def test_nor_by_dynamics_and_sensitivities():
     wanted = travel("cpu")
-    with elsewhere() as device:
+    with other_device() as device:
         found = travel(device)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-9)
@@ -135,7 +135,7 @@ def test_a_prepared_molecule_moves():
     simulator = KohnSham(**SMALL)
     state = simulator.solve(PAIR)
     energy = simulator.energy_functional(state).total(state.scf.density_matrix)
-    with elsewhere() as device:
+    with other_device() as device:
         system = state.system.to(device)
         moved = KohnSham(**SMALL).to(device)
         there = moved.solve(PAIR)
@@ -150,12 +150,12 @@ def test_a_prepared_molecule_moves():
 
 def test_the_pretended_device_tells():
     cpu = torch.ones(2, 2, dtype=torch.float64)
-    with elsewhere() as device:
+    with other_device() as device:
         there = cpu.to(device)
-        assert isinstance(there, Elsewhere)
-        assert isinstance(there + there, Elsewhere)
-        assert isinstance(torch.zeros(3, device=device), Elsewhere)
-        assert isinstance(torch.tensor([1.0, 2.0], device=device), Elsewhere)
+        assert isinstance(there, OtherTensor)
+        assert isinstance(there + there, OtherTensor)
+        assert isinstance(torch.zeros(3, device=device), OtherTensor)
+        assert isinstance(torch.tensor([1.0, 2.0], device=device), OtherTensor)
         assert type(there.cpu()) is torch.Tensor
         assert there.sum().item() == 4.0
         assert (there @ there).tolist() == [[2.0, 2.0]] * 2

@@ -1,7 +1,7 @@
 """A pretended accelerator: finds tensors that were left on the CPU, on machines without a GPU.
 
-Inside `elsewhere()` the device `meta` has memory. A tensor there (`Elsewhere`) is a shell around an
-ordinary one, and operations are computed for real, by the rules of an accelerator:
+Inside `other_device()` the device `meta` has memory. A tensor there (`OtherTensor`) is a shell
+around an ordinary one, and operations are computed for real, by the rules of an accelerator:
 
 - tensors of two devices in one operation are an error, but for CPU scalars (0-d) and for indices on
   the CPU, which CUDA takes too;
@@ -33,14 +33,14 @@ INDEXED = {
 RESHAPING = {"squeeze_", "unsqueeze_", "t_", "transpose_", "resize_", "as_strided_"}
 
 
-class Elsewhere(Tensor):
+class OtherTensor(Tensor):
     """A tensor whose device is `DEVICE` and whose numbers are in ``inside``."""
 
     inside: Tensor
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
-    def __new__(cls: type[Elsewhere], inside: Tensor) -> Elsewhere:
+    def __new__(cls: type[OtherTensor], inside: Tensor) -> OtherTensor:
         shell = Tensor._make_wrapper_subclass(
             cls,
             inside.shape,
@@ -60,7 +60,7 @@ class Elsewhere(Tensor):
         return _compute(function, args, kwargs or {})
 
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
-        return f"Elsewhere({self.inside})"
+        return f"OtherTensor({self.inside})"
 
 
 class _Everywhere(TorchDispatchMode):
@@ -75,14 +75,16 @@ class _Everywhere(TorchDispatchMode):
 def _compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:  # noqa: C901
     target = kwargs.get("device")
     inputs = [x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)]
-    away = any(isinstance(x, Elsewhere) for x in inputs)
-    if any(x.device == DEVICE and not isinstance(x, Elsewhere) for x in inputs):
-        raise RuntimeError(f"{function}: a tensor without numbers; `elsewhere` does not know how")
+    away = any(isinstance(x, OtherTensor) for x in inputs)
+    if any(x.device == DEVICE and not isinstance(x, OtherTensor) for x in inputs):
+        raise RuntimeError(
+            f"{function}: a tensor without numbers; `other_device` does not know how"
+        )
     if function not in COPIES and away:
         fixed = args[:1] if function in INDEXED else (args, kwargs)
         fixed = (fixed, args[2:]) if function in INDEXED else fixed
         for x in tree_iter(fixed):
-            if isinstance(x, Tensor) and not isinstance(x, Elsewhere) and x.dim():
+            if isinstance(x, Tensor) and not isinstance(x, OtherTensor) and x.dim():
                 raise RuntimeError(
                     f"{function}: a tensor {tuple(x.shape)} on the CPU among tensors elsewhere"
                 )
@@ -90,13 +92,13 @@ def _compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:  # noqa: 
         away = torch.device(target) == DEVICE
         kwargs = {**kwargs, "device": torch.device("cpu")}
     elif function is torch.ops.aten.copy_.default:
-        away = isinstance(args[0], Elsewhere)
+        away = isinstance(args[0], OtherTensor)
     elif function is torch.ops.aten._local_scalar_dense.default:
         away = False
     if away and function.overloadpacket.__name__ in RESHAPING:
-        raise RuntimeError(f"{function}: a new shape in place; `elsewhere` does not know how")
-    given = {id(x.inside): x for x in inputs if isinstance(x, Elsewhere)}
-    args, kwargs = tree_map(lambda x: x.inside if isinstance(x, Elsewhere) else x, (args, kwargs))
+        raise RuntimeError(f"{function}: a new shape in place; not known here")
+    given = {id(x.inside): x for x in inputs if isinstance(x, OtherTensor)}
+    args, kwargs = tree_map(lambda x: x.inside if isinstance(x, OtherTensor) else x, (args, kwargs))
     result = function(*args, **kwargs)
 
     def out(x: Any) -> Any:
@@ -104,7 +106,7 @@ def _compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:  # noqa: 
             return x
         if id(x) in given:  # in place
             return given[id(x)]
-        return Elsewhere(x) if away else x
+        return OtherTensor(x) if away else x
 
     return tree_map(out, result)
 
@@ -139,12 +141,12 @@ def _patches() -> Iterator[Any]:
     yield mock.patch.object(Tensor, "__setitem__", lambda x, k, value: setitem(x, index(k), value))
     yield mock.patch.object(Tensor, "__matmul__", product)
     yield mock.patch.object(
-        Tensor, "tolist", lambda x: tolist(x.inside if isinstance(x, Elsewhere) else x)
+        Tensor, "tolist", lambda x: tolist(x.inside if isinstance(x, OtherTensor) else x)
     )
 
 
 @contextmanager
-def elsewhere() -> Iterator[torch.device]:
+def other_device() -> Iterator[torch.device]:
     """The pretended device, which works inside this context only."""
     with ExitStack() as stack:
         for patch in _patches():
