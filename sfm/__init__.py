@@ -6,7 +6,7 @@ Rooms, lowest first; each imports only rooms before it:
 
     version, errors, progress    what stands on nothing
     constants                    of physics
-    units, quantity, formats     units; what is measured; strict JSON and YAML
+    units, quantity, formats     units; what is measured; strict JSON, YAML, npz
     plugin                       the contract of plugins
     registry                     the plugins that are installed
     config, recipe               what a model's config and a recipe may say

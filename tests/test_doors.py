@@ -35,6 +35,7 @@ from sfm.model import FoundationModel
 from sfm.model.calculator import SfmCalculator
 from sfm.testing.models import LEVEL, config_for
 from sfm.train.evaluate import evaluate
+from sfm.train.finetune import finetune
 from sfm.train.sources import open_source
 
 PARTS = {"molecules/atoms": ("energy", "dipole", "charges"), "crystals/atoms": ("energy",)}
@@ -186,6 +187,30 @@ def test_one_energy_through_every_door(model, folder, tmp_path, capsys, case, do
     expected = _energy(model, plain.replace(conditions={"charge": charge, "spin": spin}))
     assert abs(expected - _energy(model, plain)) > 100 * TOLERANCE
     assert DOORS[door](model, folder, path, capsys) == pytest.approx(expected, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("case", ["H3O+: Charge=+1 mult=1", "CH3: 0 2"])
+@pytest.mark.filterwarnings("ignore::sfm.errors.InputWarning")  # labels of 1,000 eV
+def test_one_energy_through_a_whole_fine_tuning(model, tmp_path, case):
+    """The report's error before it, against labels of 1,000 eV, is 1,000 eV less the energy."""
+    rows, comment, charge, spin = CASES[case]
+    path = tmp_path / "system.xyz"
+    path.write_text(f"4\n{comment}\n{rows}")
+    (sample,) = read_file(path)
+    stated = sample.replace(conditions={"charge": charge, "spin": spin})
+    out = finetune(
+        model,
+        _labelled(path, 1e3),
+        "energy",
+        "ridge",
+        tmp_path / "out",
+        trust_labels=True,
+        log=False,
+    )
+    (row,) = json.loads((out / "report.json").read_text())["target"]
+    assert 1e3 - row["before_mae"] == pytest.approx(_energy(model, stated), abs=10 * TOLERANCE)
+    tuned = FoundationModel.from_pretrained(out)
+    assert _energy(tuned, stated) == pytest.approx(1e3, abs=1.0)
 
 
 # ------------------------------------------------------------------ the calculator

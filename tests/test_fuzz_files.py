@@ -1,4 +1,4 @@
-"""Damaged and hostile files of atoms: samples or one line, never a traceback, never a hang."""
+"""Damaged and hostile files: samples or one line, never a traceback, never a hang."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import contextlib
 import signal
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +17,13 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sfm_dynamics.discovery.report import discover_file
+from sfm_molecules.data.converters import from_ase
+from sfm_molecules.data.trajectories import read_frames as read_trajectory
 
+from sfm.data.convert import Item, read_items, write_items
 from sfm.data.readers import read_file
+from sfm.data.sample import Sample
 from sfm.errors import SfmError
 
 CPU_SECONDS = 20  # of one file; the slowest takes a tenth of a second
@@ -144,27 +151,67 @@ def outcome(path: Path) -> str:
     """What reading the file came to; anything but samples or one line fails the test."""
     with warnings.catch_warnings(), cpu_limit(CPU_SECONDS):
         warnings.simplefilter("ignore")
-        samples, refusal = [], None
+        found, refusal = None, None
         try:
-            samples = read_file(path)
+            found = READERS.get(path.name, read_file)(path)
         except SfmError as error:
             refusal = error
     if refusal is not None:
         assert refusal.exit_code == 2, refusal
         assert str(refusal).strip()
         return "refused"
-    assert samples
-    for sample in samples:
-        assert len(sample.types)
+    assert found
+    for sample in found if isinstance(found, list) else ():
         assert np.isfinite(sample.positions).all()
-        assert all(np.isfinite(v).all() for v in sample.labels.values())
+        for group in (sample.labels, sample.fields):
+            assert all(np.isfinite(v).all() for v in group.values())
+        assert len(sample.types) or sample.fields
     return "read"
 
 
-def fuzz(folder: Path, count: int, seed: int) -> dict[str, int]:
+def _written(path: Path) -> list[Sample]:
+    return [item.sample for item in read_items(path)]
+
+
+# files that other readers read than those of `sfm predict`
+READERS = {
+    "series.csv": partial(discover_file, degree=1),
+    "series.npz": partial(discover_file, degree=1),
+    "ours.npz": _written,
+    "ours.extxyz": _written,
+    "frames.npz": read_trajectory,
+}
+
+
+def arrays(folder: Path) -> list[tuple[str, bytes]]:
+    """Time series, fields, trajectories and our own archives."""
+    import h5py
+    import xarray
+
+    t = np.linspace(0, 10, 60)
+    lines = [f"{x:.8f};{np.cos(x):.8f};{-np.sin(x):.8f}" for x in t]
+    (folder / "series.csv").write_text("\n".join(["# made up", "time [s];x [m];v [m/s]", *lines]))
+    np.savez(folder / "series.npz", time=t, x=np.cos(t), v=-np.sin(t), **{"x.unit": "m"})
+    frames = {"positions": np.zeros((2, 2, 3)), "types": np.array([1, 8]), "energy": np.ones(2)}
+    np.savez(folder / "frames.npz", **frames, **{"energy.unit": "hartree"})
+    sample = from_ase(molecule("H2O")).replace(labels={"energy": np.array(-1.5)}, level="mine")
+    for name in ("ours.npz", "ours.extxyz"):
+        write_items(folder / name, [Item(sample), Item(sample.replace(id="other"))])
+    x = np.arange(8) * 2 * np.pi / 8
+    u = np.stack([np.sin(x)[None] * np.cos(x)[:, None], -np.cos(x)[None] * np.sin(x)[:, None]])
+    np.save(folder / "field.npy", u)
+    np.savez_compressed(folder / "field.npz", velocity=u)
+    with h5py.File(folder / "field.h5", "w") as file:
+        file.create_dataset("velocity", data=u, compression="gzip").attrs["length"] = [1.0, 1.0]
+    axes = {"u": (("y", "x"), u[0]), "v": (("y", "x"), u[1])}
+    xarray.Dataset(axes, coords={"x": x, "y": x}).to_netcdf(folder / "field.nc")
+    return [(p.name, p.read_bytes()) for p in sorted(folder.iterdir()) if p.is_file()]
+
+
+def fuzz(folder: Path, count: int, seed: int, make: Any = seeds) -> dict[str, int]:
     (folder / "seeds").mkdir()
     (folder / "fuzzed").mkdir()
-    own = seeds(folder / "seeds")
+    own = make(folder / "seeds")
     rng = np.random.default_rng(seed)
     found = {"read": 0, "refused": 0}
     for number in range(count):
@@ -180,8 +227,9 @@ def fuzz(folder: Path, count: int, seed: int) -> dict[str, int]:
     return found
 
 
-def test_whole_files_are_read(tmp_path):
-    for name, _ in seeds(tmp_path):
+@pytest.mark.parametrize("make", [seeds, arrays])
+def test_whole_files_are_read(tmp_path, make):
+    for name, _ in make(tmp_path):
         assert outcome(tmp_path / name) == "read", name
 
 
@@ -190,10 +238,23 @@ def test_damaged_files_give_samples_or_one_line(tmp_path):
     assert min(found.values()) > 10
 
 
+def test_damaged_arrays_give_samples_or_one_line(tmp_path):
+    found = fuzz(tmp_path, 90, seed=3, make=arrays)
+    assert min(found.values()) > 5
+
+
 @pytest.mark.slow
 def test_ten_thousand_damaged_files(tmp_path):
     found = fuzz(tmp_path, 10_000, seed=2)
+    assert sum(found.values()) == 10_000
     assert min(found.values()) > 500
+
+
+@pytest.mark.slow
+def test_three_thousand_damaged_arrays(tmp_path):
+    found = fuzz(tmp_path, 3_000, seed=4, make=arrays)
+    assert sum(found.values()) == 3_000
+    assert min(found.values()) > 100
 
 
 WORD = st.one_of(

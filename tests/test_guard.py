@@ -15,6 +15,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError, InputWarning, OutsideError
 from sfm.model import FoundationModel
 from sfm.model.guard import UNTOLD
+from sfm.testing.models import config_for
 
 WATER = np.array([[0.0, 0.0, 0.119], [0.0, 0.763, -0.477], [0.0, -0.763, -0.477]])
 
@@ -113,6 +114,33 @@ def test_a_model_that_recorded_nothing_says_so(model):
     old = json.loads(json.dumps(dataclasses.replace(model.config, coverage=()).to_dict()))
     old = {k: v for k, v in old.items() if k not in ("coverage", "repulsion")} | {"format": 1}
     assert type(model.config).from_dict(old).repulsion is None
+
+
+def test_a_model_that_recorded_nothing_refuses_what_no_bond_is_as_short_as():
+    """Half of the covalent radii's sum: 0.31 angstrom for H-H (Cordero et al. 2008)."""
+    old = sfm.load("sfm-tiny")
+    old.cover(())
+    assert np.isfinite(old.predict(hydrogen(0.32))["energy"])
+    for door in (old.predict, old.embed):
+        with pytest.raises(OutsideError, match=r"0\.3 angstrom apart, nearer than any H-H bond"):
+            door(hydrogen(0.30))
+    closure, near = old.closure("molecules"), torch.tensor([[0.0, 0, 0], [0, 0, 0.3]])
+    with pytest.raises(OutsideError, match="nearer than any H-H bond"):
+        closure(near, torch.tensor([1, 1]), torch.zeros(2, dtype=torch.long))
+
+
+def test_bodies_are_no_atoms():
+    """They have no element, and masses instead: none of the rules of atoms holds for them."""
+    bodies = FoundationModel(config_for({"dynamics/bodies": ("energy",)})).eval()
+    places = np.array([[0.0, 0, 0], [0.2, 0, 0]])
+    sample = molecule([0, 0], places, "dynamics", masses=np.array([1.0, 2.0]))
+    energy = bodies.predict(sample)["energy"]
+    types, system = torch.zeros(2, dtype=torch.long), torch.zeros(2, dtype=torch.long)
+    said = bodies.closure("dynamics")(
+        torch.from_numpy(places), types, system, masses=torch.tensor([1.0, 2.0])
+    )
+    assert float(said.detach()) == pytest.approx(float(energy), abs=1e-5)
+    assert np.isfinite(bodies.embed(sample).invariant).all()
 
 
 def test_closures_refuse_what_predict_refuses(model):

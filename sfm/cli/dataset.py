@@ -181,12 +181,13 @@ def preview_of(sample: Any) -> dict[str, Any]:
 
 def build_one(arguments: argparse.Namespace) -> int:
     """Run the dataset's `build.py`."""
+    import os
     import subprocess
     import sys
 
     from sfm.cli.output import emit, emit_json, note
     from sfm.cli.values import parse_settings
-    from sfm.data.lock import only_run
+    from sfm.data.lock import HELD, only_run
     from sfm.errors import InputError, RunError
     from sfm.registry import find
 
@@ -211,7 +212,9 @@ def build_one(arguments: argparse.Namespace) -> int:
     folder = arguments.out or spec.folder
     with only_run(folder):
         # a process of its own: its workers find their functions there under any start method
-        code = subprocess.run([sys.executable, str(script), *options], stdout=2).returncode
+        own = {**os.environ, HELD: os.path.realpath(folder)}
+        words = [sys.executable, str(script), *options]
+        code = subprocess.run(words, stdout=2, env=own).returncode
     if code == InputError.exit_code:
         raise InputError(f"{script} refused its options; its own message is above")
     if code:

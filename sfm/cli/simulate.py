@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     if closure is not None:
         values["closure"] = closure
     told: list[str] = []
-    with input_warnings(told):
+    with input_warnings(told), _lists(cls, values):
         simulator, state = start(cls, part, values, arguments)
     steps = simulator.default_steps if arguments.steps is None else arguments.steps
     for path in (arguments.output, arguments.plot):
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
             refuse_unwritable(path)
     many = "at most " if steps and simulator.converged(state) is not None else ""
     note(f"{part.full_name}: {many}{steps} steps")
-    with input_warnings(told):
+    with input_warnings(told), _lists(cls, values):
         trajectory = simulator.run(state, steps, every=arguments.every)
     if arguments.output:
         write_run(simulator, trajectory, arguments.output)
@@ -104,6 +104,23 @@ def run(arguments: argparse.Namespace) -> int:
         warn([*told, *trajectory.warnings, *unprinted(report)])
     # a search that was left to itself and found nothing has failed; one of N steps was asked for
     return 1 if trajectory.converged is False and arguments.steps is None else 0
+
+
+@contextlib.contextmanager
+def _lists(cls: Any, values: dict[str, Any]) -> Iterator[None]:
+    """A parameter's list of numbers that does not fit the run is the user's, not torch's, error."""
+    from sfm.errors import InputError
+
+    try:
+        yield
+    except RuntimeError as error:
+        names = [p.name for p in cls.parameters_spec if isinstance(values.get(p.name), list)]
+        if not names:
+            raise
+        raise InputError(
+            f"{cls.part}: {', '.join(names)} is a list, which this run cannot take "
+            f"({str(error).splitlines()[0]}); give one number"
+        ) from None
 
 
 def _check_files(cls: Any, plot: Path | None, output: Path | None) -> None:

@@ -30,7 +30,9 @@ from sfm.data.storage import (
     positions_column,
     write_dataset,
 )
+from sfm.data.xyz import first_line
 from sfm.errors import InputError
+from sfm.formats.npz import load_npz
 
 XYZ = (".extxyz", ".xyz")
 PER_ATOM = {"masses": ("amu", (-1,)), "fixed": ("1", (-1, 3)), "velocities": ("{}/fs", (-1, 3))}
@@ -122,14 +124,14 @@ def _frame(head: Mapping[str, Any], rows: list[list[str]]) -> Item:
 
 def _read_npz(path: Path) -> list[Item] | None:
     """Samples that `write_npz` wrote, None if somebody else wrote the file."""
+    file = load_npz(path)
+    if MARK not in file:
+        return None
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if MARK not in file.files:
-                return None
-            heads = json.loads(str(file[MARK]))
-            return [_unpack(head, number, file) for number, head in enumerate(heads)]
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise InputError(f"{path}: damaged or truncated ({error})") from None
+        heads = json.loads(str(file[MARK]))
+        return [_unpack(head, number, file) for number, head in enumerate(heads)]
+    except (AttributeError, TypeError, ValueError, KeyError, RecursionError) as error:
+        raise InputError(f"{path}: damaged or truncated ({first_line(error)})") from None
 
 
 def _unpack(head: dict[str, Any], number: int, file: Any) -> Item:

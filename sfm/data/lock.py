@@ -8,20 +8,22 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sfm.data.atomic import disk_errors
 from sfm.errors import InputError, SfmWarning
 
 LOCK = ".sfm-run.lock"
+HELD = "SFM_HELD_FOLDER"  # of a process that works for the one that holds this folder
 
 
 @contextmanager
 def only_run(folder: str | Path) -> Iterator[None]:
     """Hold `folder` for the run in the block; the system lets go of it when the process dies.
 
-    The other processes of a distributed run do not ask: the first one holds it for all.
+    The other processes of a distributed run do not ask: the first one holds it for all. Nor does
+    a process that the holder started with `HELD`.
 
     Raises:
         InputError: another run holds it (its process, machine, start and command are named), or
@@ -29,11 +31,11 @@ def only_run(folder: str | Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    if _rank() != 0:
+    folder = Path(folder)
+    if _rank() != 0 or os.environ.get(HELD) == os.path.realpath(folder):
         yield
         return
-    folder = Path(folder)
-    path = folder / LOCK
+    path, fresh = folder / LOCK, not folder.exists()
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, thread_local=False, fallback_to_soft=False)
@@ -56,6 +58,9 @@ def only_run(folder: str | Path) -> Iterator[None]:
         if held:
             path.unlink(missing_ok=True)  # while held: whoever waits on it looks for a new one
             lock.release()
+        if fresh:
+            with suppress(OSError):  # not empty: the run wrote something
+                folder.rmdir()
 
 
 def _who() -> str:

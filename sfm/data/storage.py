@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sfm.data.atomic import atomic
+from sfm.data.lock import only_run
 from sfm.data.replacing import replacing, settle
 from sfm.data.sample import Sample
 from sfm.data.splits import SPLITS
@@ -151,11 +152,42 @@ def write_dataset(
 
     Raises:
         InputError: a value has the wrong shape or is not finite (row and column are named), an id
-            occurs twice, a split is not train, validation or test, or `folder` cannot be written.
+            occurs twice, a split is not train, validation or test, `folder` cannot be written, or
+            another process is writing it.
         RunError: the disk is full; the old files are untouched.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    with only_run(folder):
+        tables = _tables(columns, rows, info, max_rows_per_file)
+        names = [f"part-{i:05d}-of-{len(tables):05d}.parquet" for i in range(len(tables))]
+        target = Path(folder) / "data"
+        with replacing(target, stale=("*.parquet",)) as scratch:
+            for table, name in zip(tables, names, strict=True):
+                pq.write_table(
+                    table,
+                    scratch / name,
+                    compression="zstd",
+                    compression_level=19,
+                    # floats hardly repeat, but their exponents do: half the size of a dictionary
+                    use_dictionary=[c.name for c in columns if c.dtype == "string"],
+                    use_byte_stream_split=[
+                        c.name + (".list.element" if c.shape else "")
+                        for c in columns
+                        if c.dtype in ("float32", "float64")
+                    ],
+                )
+        return [target / name for name in names]
+
+
+def _tables(
+    columns: Sequence[Column],
+    rows: Iterable[Mapping[str, Any]],
+    info: Mapping[str, Any],
+    max_rows_per_file: int,
+) -> list[Any]:
+    """The rows, checked, as one table per file."""
+    import pyarrow as pa
 
     schema = _schema(columns, info)
     seen: set[str] = set()
@@ -181,25 +213,7 @@ def write_dataset(
             close()
     if chunk or not tables:
         close()
-
-    names = [f"part-{i:05d}-of-{len(tables):05d}.parquet" for i in range(len(tables))]
-    target = Path(folder) / "data"
-    with replacing(target, stale=("*.parquet",)) as scratch:
-        for table, name in zip(tables, names, strict=True):
-            pq.write_table(
-                table,
-                scratch / name,
-                compression="zstd",
-                compression_level=19,
-                # floats hardly repeat, but their exponents do: half the size of a dictionary
-                use_dictionary=[c.name for c in columns if c.dtype == "string"],
-                use_byte_stream_split=[
-                    c.name + (".list.element" if c.shape else "")
-                    for c in columns
-                    if c.dtype in ("float32", "float64")
-                ],
-            )
-    return [target / name for name in names]
+    return tables
 
 
 def cache_dir() -> Path:

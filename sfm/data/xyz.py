@@ -186,7 +186,7 @@ def plain_comment(comment: str) -> str:
     Raises:
         InputError: a condition whose value ends in a comma or semicolon.
     """
-    text = comment.strip()
+    text = comment.strip().strip("\"'")
     if pair := _PAIR.fullmatch(text):
         return f"charge={pair[1]} multiplicity={pair[2]}"
     if text.startswith("{"):

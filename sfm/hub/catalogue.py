@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sfm.errors import HubError, InputError
+from sfm.hub.answers import bounded
 from sfm.hub.errors import hub_errors
 from sfm.hub.files import read_config
 from sfm.hub.resolve import bundled, quiet
@@ -113,7 +114,7 @@ def _remote(
     limit: int,
     token: str | bool | None,
 ) -> list[Row]:
-    with hub_errors(author or "sfm", action="list"), quiet():
+    with hub_errors(author or "sfm", action="list"), quiet(), bounded():
         from huggingface_hub import HfApi, constants
         from huggingface_hub.utils import get_session
 

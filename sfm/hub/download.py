@@ -20,6 +20,7 @@ from typing import Any
 
 from sfm.data.atomic import write_text
 from sfm.errors import HubError, SfmError, SfmWarning
+from sfm.hub.answers import PATIENCE, SLOWEST, bounded
 from sfm.hub.errors import HubUnavailable, hub_errors, not_cached
 from sfm.hub.files import ALLOWED, digest_matches, is_plain_path
 from sfm.version import __version__
@@ -28,6 +29,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 MOST_FILES = 20_000
 WORKERS = 8
+SMALLEST = 100_000  # bytes that any answer may have
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class Download:
             _forget(self.snapshot(commit) / path)
         lacking = list(listed) if self.force else [*missing, *damaged]
         if lacking:
-            self.download(commit, lacking)
+            self.download(commit, lacking, listed)
             self.keep(commit, listed)
             missing, damaged, listed = self.check(commit, listed)
             for path in damaged:
@@ -193,23 +195,25 @@ class Download:
                 )
         return listed
 
-    def download(self, commit: str, paths: list[str]) -> None:
+    def download(self, commit: str, paths: list[str], listed: dict[str, Listed]) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
         from huggingface_hub import hf_hub_download
 
         def one(path: str) -> None:
-            hf_hub_download(
-                self.repo_id,
-                path,
-                repo_type=self.repo_type,
-                revision=commit,
-                cache_dir=self.cache,
-                token=self.token,
-                force_download=self.force,
-                library_name="sfm",
-                library_version=__version__,
-            )
+            size = max(listed[path].size, SMALLEST)  # an error has a body of its own
+            with bounded(size, PATIENCE + size / SLOWEST, path):
+                hf_hub_download(
+                    self.repo_id,
+                    path,
+                    repo_type=self.repo_type,
+                    revision=commit,
+                    cache_dir=self.cache,
+                    token=self.token,
+                    force_download=self.force,
+                    library_name="sfm",
+                    library_version=__version__,
+                )
 
         with ThreadPoolExecutor(WORKERS) as pool:
             for _ in pool.map(one, paths):
@@ -238,7 +242,8 @@ def download(request: Download, *, local_files_only: bool = False) -> Path:
     if local_files_only or is_offline_mode():
         return request.cached()
     try:
-        with hub_errors(request.repo_id, revision=request.revision, place=request.cache):
+        place: dict[str, Any] = {"revision": request.revision, "place": request.cache}
+        with hub_errors(request.repo_id, **place), bounded():
             return request.fetch()
     except SfmError as error:
         refused = isinstance(error, HubError) and not isinstance(error, HubUnavailable)

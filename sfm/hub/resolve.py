@@ -28,6 +28,7 @@ from pathlib import Path
 from sfm.data.bundled import datasets_dir, models_dir
 from sfm.data.replacing import replacing
 from sfm.errors import HubError, InputError, did_you_mean
+from sfm.hub.answers import bounded
 from sfm.hub.download import Download, download
 from sfm.hub.errors import hub_errors
 from sfm.hub.files import check_folder, is_plain_path
@@ -135,7 +136,7 @@ def resolve(
     if place.folder is not None:
         return check_folder(place.folder / (subfolder or ""), repo_type)
     assert place.repo_id is not None
-    with hub_errors(place.repo_id, revision=place.revision), quiet():
+    with hub_errors(place.repo_id, revision=place.revision), quiet(), bounded():
         from huggingface_hub import constants
         from huggingface_hub.utils import validate_repo_id
 

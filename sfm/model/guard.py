@@ -18,15 +18,17 @@ from torch import Tensor
 
 from sfm.config.coverage import coverage_of
 from sfm.data.elements import SYMBOLS
+from sfm.data.radii import COVALENT_RADII
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError, InputWarning, OutsideError
-from sfm.nn.encoder import PointEncoder
+from sfm.nn.encoder import holds_atoms
 from sfm.nn.known import LINE
 
 if TYPE_CHECKING:
     from sfm.model.foundation import FoundationModel
 
 SAME_PLACE = 1e-4  # angstrom
+CRUSHED = 0.5  # of the covalent radii's sum: no bond is so short; for models of unknown coverage
 HOW = "extrapolate=True (--extrapolate) gives the number all the same"
 UNTOLD = "the model does not say what its training data cover"
 
@@ -78,8 +80,7 @@ class Guard:
         self.model, self.encoder, self.level = model, encoder, level
         self.extrapolate = extrapolate
         self.context = model.context(encoder, level)
-        points = model.encoder(encoder)
-        self.atoms = isinstance(points, PointEncoder) and points.token == "atom"
+        self.atoms = holds_atoms(model.encoder(encoder))
         self.coverage = coverage_of(model.config.coverage, encoder, level)
         self._told: set[str] = set()
 
@@ -184,21 +185,36 @@ class Guard:
             system, _ = _where(tokens, int(sender[edge]))
             atoms = self._pair(tokens, tokens.edges[:, edge])
             raise InputError(f"{_name(tokens, system)}{atoms} lie at the same place")
-        approach = known.approach[self.context][tokens.types[sender], tokens.types[receiver]]
+        if self.coverage is None:
+            radii = torch.tensor(COVALENT_RADII, dtype=length.dtype, device=length.device)
+            approach = CRUSHED / LINE * radii[tokens.types[tokens.edges]].sum(0)
+        else:
+            approach = known.approach[self.context][tokens.types[sender], tokens.types[receiver]]
         ratio = length / approach
         for edge in _nearest(ratio, tokens.system[receiver], tokens.n_systems):
             value = float(ratio[edge])
             if value >= 1:
                 continue
             system = int(tokens.system[receiver[edge]])
-            z = [SYMBOLS[int(tokens.types[k])] for k in tokens.edges[:, edge]]
-            text = (
+            z = sorted(SYMBOLS[int(tokens.types[k])] for k in tokens.edges[:, edge])
+            line = (
                 f"{self._pair(tokens, tokens.edges[:, edge])} are {float(length[edge]):.3g} "
-                f"angstrom apart, nearer than {'' if value >= LINE else f'{LINE:g} of '}"
-                f"the closest approach of {'-'.join(sorted(z))} in the training data at "
-                f"{self.level} ({float(approach[edge]):.3g} angstrom)"
+                "angstrom apart, nearer than "
             )
-            results[system].append(Finding(f"distance {sorted(z)}", text, refused=value < LINE))
+            if self.coverage is not None:
+                text = (
+                    f"{line}{'' if value >= LINE else f'{LINE:g} of '}the closest approach of "
+                    f"{'-'.join(z)} in the training data at {self.level} "
+                    f"({float(approach[edge]):.3g} angstrom)"
+                )
+            elif value < LINE:
+                text = (
+                    f"{line}any {'-'.join(z)} bond ({CRUSHED:g} of their covalent radii, "
+                    f"{LINE * float(approach[edge]):.3g} angstrom)"
+                )
+            else:
+                continue
+            results[system].append(Finding(f"distance {z}", text, refused=value < LINE))
 
     @staticmethod
     def _pair(tokens: Tokens, edge: Tensor) -> str:

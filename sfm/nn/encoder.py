@@ -154,6 +154,11 @@ class Encoder(nn.Module, ABC):
         yield from point_symmetries(generator)
 
 
+def holds_atoms(encoder: object) -> bool:
+    """Whether its tokens are atoms: points whose type is an atomic number."""
+    return isinstance(encoder, PointEncoder) and encoder.token == PointEncoder.token
+
+
 class PointEncoder(Encoder):
     """Typed points in space (atoms), open or periodic, with a neighbour list inside `cutoff`."""
 

@@ -312,11 +312,19 @@ class Simulator(nn.Module, ABC):
         """
         return {name: values[-1] for name, values in trajectory.observables.items()}
 
+    def refuse_broken(self, state: Any, start: Any) -> None:
+        """Called at each record of a run that began at `start`; override it to end the run.
+
+        Raises:
+            RunError: what came out of `start` is no longer what was to be simulated.
+        """
+
     def run(self, state: Any, steps: int, *, every: int | None = None) -> Trajectory:
         """Advance `steps` steps and record each `every`-th state, the first and the last included.
 
         Raises:
             InputError: `steps` is negative or `every` is not positive.
+            RunError: the run diverged, or came to what is refused.
         """
         every = max(1, steps // 100) if every is None else every
         self._check_run(steps, every)
@@ -329,6 +337,7 @@ class Simulator(nn.Module, ABC):
             except OutsideError as error:  # the input was fine: the run went there
                 raise RunError(f"{self.part}: after step {done}: {error}") from None
             done += stride
+            self.refuse_broken(state, states[0])
             states.append(state)
             observed.append(self.observe(state))
             report(f"{self.part}: step", done, steps)

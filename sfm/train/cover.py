@@ -13,7 +13,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputWarning, OutsideError
 from sfm.model import FoundationModel
 from sfm.model.guard import Guard
-from sfm.nn.encoder import PointEncoder
+from sfm.nn.encoder import PointEncoder, holds_atoms
 from sfm.progress import report
 from sfm.train.tasks import TaskData
 from sfm.units import factor
@@ -39,7 +39,7 @@ def surveyed(
     surveys: dict[tuple[str, str], Survey] = {}
     for task in tasks:
         encoder = model.encoder(task.encoder)
-        if not isinstance(encoder, PointEncoder):
+        if not isinstance(encoder, PointEncoder) or not holds_atoms(encoder):
             continue
         scale = factor(encoder.length_unit, "angstrom")
         for number, sample in enumerate(task.train):

@@ -161,21 +161,41 @@ def test_a_full_disk_at_a_checkpoint_is_one_line(recipe, tmp_path, monkeypatch):
         subprocess.run(["umount", str(disk)], check=True)
 
 
+def two_ranks(start, path, out):
+    """The two processes of a distributed run on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "NODE_RANK": "0"}
+    return [start(path, out, environment={**common, "LOCAL_RANK": str(rank)}) for rank in range(2)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [(0,), (1,), (0, 1)])
+def test_sigterm_to_any_of_two_processes_stops_both_with_a_checkpoint(
+    recipe, start, tmp_path, told
+):
+    own = recipe(steps=100_000, checkpoint_every=5, validate_every=100_000, devices=2)
+    checkpoint = tmp_path / "out" / "run" / "last.ckpt"
+    ranks = two_ranks(start, write(tmp_path, own), tmp_path / "out")
+    wait_for(checkpoint, ranks[0])
+    before = checkpoint.stat().st_mtime_ns
+    for rank in told:
+        os.kill(ranks[rank].pid, signal.SIGTERM)
+    for process in ranks:
+        process.join(120)
+        assert process.exitcode == 130
+    assert checkpoint.stat().st_mtime_ns > before
+    assert 0 < torch.load(checkpoint, weights_only=True)["global_step"] < 100_000
+
+
 def test_two_processes_do_what_one_does(recipe, start, tmp_path):
     # float64: a different order of summation differs by rounding only
     one = recipe(steps=3, precision=64, ema=0.0)
     two = recipe(steps=3, precision=64, ema=0.0, devices=2)
     pretrain(one, tmp_path / "one", log=False)
     path = write(tmp_path, two)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "NODE_RANK": "0"}
-    ranks = [
-        start(path, tmp_path / "two", environment={**common, "LOCAL_RANK": str(rank)})
-        for rank in range(2)
-    ]
-    for process in ranks:
+    for process in two_ranks(start, path, tmp_path / "two"):
         process.join()
         assert process.exitcode == 0
     single, double = weights(tmp_path / "one"), weights(tmp_path / "two")

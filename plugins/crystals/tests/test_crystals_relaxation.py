@@ -238,13 +238,23 @@ def test_mistakes_are_told_in_one_line():
         equation_of_state.fit(volume, volume / 10)
 
 
-def test_a_cell_that_collapses_is_named():
+class Falling(torch.nn.Module):
     """An energy without a repulsive wall: it falls as the atoms come together."""
 
-    class Falling(torch.nn.Module):
-        def forward(self, positions, types, cell, system):
-            return 0.5 * torch.linalg.det(cell).abs()
+    def forward(self, positions, types, cell, system):
+        return 0.5 * torch.linalg.det(cell).abs()
 
+
+def test_steps_that_collapse_are_named_too():
+    simulator = LatticeStatics(closure=Falling(), potential="none")
+    with pytest.raises(RunError, match=r"collapsed: from 16.* per atom, Cu-Cu .* apart"):
+        simulator.run(simulator.batch([fcc(29, 4.05)]), 400, every=20)
+    torn = LatticeStatics(pressure=-5.0)
+    with pytest.raises(RunError, match="holds it together"):
+        torn.run(torn.state(), 400, every=20)
+
+
+def test_a_cell_that_collapses_is_named():
     simulator = LatticeStatics(closure=Falling(), potential="none")
     with pytest.raises(RunError, match=r"collapsed: from 16.* per atom, Cu-Cu .* apart"):
         simulator.relax(simulator.batch([fcc(29, 4.05)]))

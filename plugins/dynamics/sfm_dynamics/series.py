@@ -6,6 +6,7 @@ import csv
 import itertools
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from sfm.errors import InputError, InputWarning, did_you_mean
+from sfm.formats.npz import load_npz
 from sfm.units import check_unit
 
 
@@ -38,7 +40,9 @@ class Table:
 
 
 def read_table(path: Path, names: Sequence[str] | None = None) -> Table:
-    """`.csv` with a head line, or `.npz` with `times` and `state` (T, d) or an array per variable.
+    """`.csv` (commas, semicolons, tabs) with a head line, or `.npz`.
+
+    The latter holds `times` and `state` (T, d), or an array per variable.
 
     The column of times is called `time`, `times`, `t` or `year`; without `names` all others count.
 
@@ -88,43 +92,57 @@ def _say_unused(path: Path, names: Sequence[str]) -> None:
 
 
 def _csv(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            rows = [r for r in csv.reader(lines) if r and not r[0].lstrip().startswith("#")]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a text table ({error})") from None
-    if not rows:
-        raise InputError(f"{path}: empty")
+    rows = _rows(path)
     head, units = [], {}
     for cell in rows[0]:
         name, bracket, unit = cell.strip().partition("[")
         head.append(name.strip())
         if bracket:
             units[head[-1]] = unit.rstrip("] ")
-    table = np.empty((len(rows) - 1, len(head)))
-    for i, row in enumerate(rows[1:]):
-        if len(row) != len(head):
-            raise InputError(f"{path}: row {i + 2} has {len(row)} cells, the head {len(head)}")
-        for j, cell in enumerate(row):
-            try:
-                table[i, j] = float(cell)
-            except ValueError:
-                table[i, j] = math.nan
-            if not math.isfinite(table[i, j]):
-                raise InputError(
-                    f"{path}: row {i + 2}, column '{head[j]}': '{cell[:40]}' is no finite number"
-                )
+    if twice := [name for name, count in Counter(head).items() if count > 1]:
+        raise InputError(f"{path}: two columns are called '{twice[0]}'")
+    table = np.array([_numbers(path, i, row, head) for i, row in enumerate(rows[1:], 2)])
+    table = table.reshape(-1, len(head))
     return {name: table[:, j] for j, name in enumerate(head)}, units
+
+
+def _rows(path: Path) -> list[list[str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            text = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        rows = list(csv.reader(text, delimiter=_delimiter(text[0]))) if text else []
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a text table ({error})") from None
+    if not rows:
+        raise InputError(f"{path}: empty")
+    return rows
+
+
+def _numbers(path: Path, number: int, row: list[str], head: Sequence[str]) -> list[float]:
+    if len(row) != len(head):
+        raise InputError(f"{path}: row {number} has {len(row)} cells, the head {len(head)}")
+    values = []
+    for name, cell in zip(head, row, strict=True):
+        try:
+            values.append(float(cell))
+        except ValueError:
+            values.append(math.nan)
+        if not math.isfinite(values[-1]):
+            raise InputError(
+                f"{path}: row {number}, column '{name}': '{cell[:40]}' is no finite number"
+            )
+    return values
+
+
+def _delimiter(head: str) -> str:
+    """Comma, semicolon or tab: the one that divides the head line most often."""
+    return max((",", ";", "\t"), key=head.count)
 
 
 def _npz(
     path: Path, names: Sequence[str] | None
 ) -> tuple[dict[str, np.ndarray], dict[str, str], bool]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            stored = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise InputError(f"{path}: not a readable .npz file ({type(error).__name__})") from None
+    stored = load_npz(path)
     units = {n.removesuffix(".unit"): str(a) for n, a in stored.items() if n.endswith(".unit")}
     arrays = {n: a for n, a in stored.items() if not n.endswith(".unit")}
     exact = bool(arrays.pop("exact_start", np.array(False)))

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import solve_ivp
-from sfm_dynamics.discovery.report import coefficient_unit
+from sfm_dynamics.discovery.report import coefficient_unit, discover_file
 from sfm_dynamics.discovery.sindy import discover
 from sfm_dynamics.polynomials import Polynomials
+from sfm_dynamics.series import read_table
 from sfm_dynamics.simulators.learned import NeuralOde
 
 from sfm.errors import InputError
+from sfm.units import factor
 
 TRUE = {("x", "x"): -10, ("x", "y"): 10, ("y", "x"): 28, ("y", "y"): -1, ("y", "x z"): -1}
 TRUE |= {("z", "z"): -8 / 3, ("z", "x y"): 1}
@@ -111,3 +113,61 @@ def test_mistakes_are_said(tmp_path):
         discover(t[::-1], np.zeros((20, 1)), "x")
     with pytest.raises(InputError, match="at least 9"):
         discover(t[:5], np.zeros((5, 1)), "x")
+
+
+def _table(separator: str, head: str = "time,x,v") -> str:
+    rows = [(t, np.cos(t), -np.sin(t)) for t in np.linspace(0, 10, 60)]
+    lines = [head, *(",".join(f"{x:.10f}" for x in row) for row in rows)]
+    return "\n".join(lines).replace(",", separator) + "\n"
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_tables_of_every_program_are_read(tmp_path, separator, mark):
+    path = tmp_path / "a.csv"
+    path.write_bytes(
+        mark + b"# a remark\n" + _table(separator, "time [s],x [cm],v [cm/s]").encode()
+    )
+    table = read_table(path)
+    assert table.names == ("x", "v")
+    assert (*table.units, table.time_unit) == ("cm", "cm/s", "s")
+    np.testing.assert_allclose(table.values[:, 0], np.cos(table.times), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("time,x,x\n0,1,2\n", "two columns are called 'x'"),
+        ("time,x\n0,1\n1\n", "row 3 has 1 cells, the head 2"),
+        ("time," + ",".join(f"x{i}" for i in range(20_000)) + "\n" + "1\n" * 20_000, "has 1 cells"),
+        ("time;x\n0;0,5\n", "'0,5' is no finite number"),
+        ("", "empty"),
+        ("time,x\n", "no series"),
+    ],
+)
+def test_tables_that_are_none_are_refused(tmp_path, text, message):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_table(path)
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04junk", b"", b"no archive"])
+def test_damaged_archives_are_one_line(tmp_path, content):
+    path = tmp_path / "a.npz"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="damaged or truncated"):
+        read_table(path)
+
+
+def test_a_power_of_a_compound_unit_is_one_of_all_of_it():
+    """dv/dt = k v^3 with v in m/s: k in s/m^2."""
+    unit = coefficient_unit("m/s", "s", ["m/s"] * 3)
+    assert factor(unit, "s/m**2") == pytest.approx(1.0)
+    assert factor(coefficient_unit("m", "s", ["m"]), "1/s") == pytest.approx(1.0)
+
+
+def test_a_seed_below_zero_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text(_table(","))
+    with pytest.raises(InputError, match="seed -1"):
+        discover_file(tmp_path / "a.csv", seed=-1)

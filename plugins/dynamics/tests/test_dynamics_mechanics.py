@@ -14,7 +14,7 @@ from sfm_dynamics.simulators.learned import LearnedHamiltonian
 from sfm_dynamics.simulators.mechanics import DoublePendulum, HenonHeiles, Pendulum
 
 from sfm.data.sample import Sample
-from sfm.errors import InputError
+from sfm.errors import InputError, InputWarning
 
 
 @pytest.mark.parametrize(("method", "order"), [("leapfrog", 2), ("yoshida4", 4)])
@@ -128,3 +128,14 @@ def test_fixed_bodies_stay_and_masses_count():
     end = sim(state, 20)
     assert torch.equal(end.positions[0], state.positions[0])
     assert float(sim.observe(state)["energy"].detach()) == pytest.approx(-2.0)
+
+
+def test_what_no_force_between_bodies_depends_on_is_said(tmp_path):
+    from sfm.data.readers import read_file
+
+    path = tmp_path / "a.xyz"
+    path.write_text("2\ncharge=-1\nO 0 0 0\nH 0 0 1\n")
+    (sample,) = read_file(path, domain="dynamics")
+    with pytest.warns(InputWarning, match=r"charge=-1, elements .*masses are 1 amu.* not used"):
+        BodiesInSpace().state(sample)
+    BodiesInSpace().state(sample.replace(conditions={}, masses=np.array([16.0, 1.0])))

@@ -157,3 +157,11 @@ def test_mistakes_are_said(tmp_path):
     path.write_text("time,prey,predator\n0,1,2\n0,1,3\n")
     with pytest.raises(InputError, match="do not increase at row 2"):
         LotkaVolterra().read_observations(path)
+
+
+def test_a_list_where_one_number_belongs_is_one_line(capsys):
+    from sfm.cli import main
+
+    words = ["simulate", "dynamics/lorenz-63", "--steps", "2", "--set", "rho=[14,28]"]
+    assert main(words) == 2
+    assert "rho is a list, which this run cannot take" in capsys.readouterr().err

@@ -92,6 +92,14 @@ class LatticeStatics(relaxing.Relaxing):
         """`steps` steps of FIRE; differentiable as such, step by step."""
         return self.descend(state, steps)
 
+    def refuse_broken(self, state: Cells, start: Cells) -> None:
+        """End a run whose cells fell apart or collapsed.
+
+        Raises:
+            RunError: the volume grew or shrank beyond what a crystal stands.
+        """
+        self._check_volume(state.detached(), start.detached())
+
     # --- observables --------------------------------------------------------------------------
 
     def observe(self, state: Cells) -> dict[str, Tensor]:

@@ -32,6 +32,8 @@ def discover_file(
     Raises:
         InputError: the file is unusable, too short for the library, or a bad degree or threshold.
     """
+    if seed < 0:
+        raise InputError(f"seed {seed}: give 0 or more")
     if not 0 <= threshold < 1:
         raise InputError(f"threshold {threshold:g} is a share of the largest term: 0 to 1")
     table = read_table(path)
@@ -67,8 +69,8 @@ def discover_file(
 def coefficient_unit(variable: str, time: str, factors: list[str]) -> str:
     """Unit of a coefficient whose term multiplies variables of the units `factors`.
 
-    >>> coefficient_unit("m", "s", ["m", "m"])
-    '1/(m*s)'
+    >>> coefficient_unit("m", "s", ["m", "m"]), coefficient_unit("m/s", "s", ["m/s", "m/s"])
+    ('1/(m*s)', '1/((m/s)*s)')
     """
     powers = Counter({variable: 1})
     powers.subtract([time, *factors])
@@ -76,7 +78,7 @@ def coefficient_unit(variable: str, time: str, factors: list[str]) -> str:
 
     def product(sign: int) -> list[str]:
         return [
-            unit if abs(n) == 1 else f"{unit}**{abs(n)}"
+            (unit if n == 1 else _bound(unit)) if abs(n) == 1 else f"{_bound(unit)}**{abs(n)}"
             for unit, n in sorted(powers.items())
             if n * sign > 0
         ]
@@ -85,3 +87,8 @@ def coefficient_unit(variable: str, time: str, factors: list[str]) -> str:
     if not bottom:
         return top
     return f"{top}/{bottom[0]}" if len(bottom) == 1 else f"{top}/({'*'.join(bottom)})"
+
+
+def _bound(unit: str) -> str:
+    """A unit of several words in parentheses, so that a power is one of all of it."""
+    return unit if unit.replace("_", "").isalnum() else f"({unit})"

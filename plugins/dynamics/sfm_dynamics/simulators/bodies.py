@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sfm.data.sample import Sample
-from sfm.errors import InputError, RunError
+from sfm.errors import InputError, InputWarning, RunError
 from sfm.quantity import ENERGY, FORCES, Quantity
 from sfm.simulate import Parameter, Setting, Simulator, Trajectory
 from sfm.simulate.rollout import rollout
@@ -115,6 +116,8 @@ class BodiesInSpace(Simulator):
 
         Masses are 1 amu where the sample states none.
 
+        Charge, spin and elements are said not to count.
+
         Raises:
             InputError: no bodies, or a periodic cell.
         """
@@ -134,6 +137,7 @@ class BodiesInSpace(Simulator):
         n = len(sample.positions)
         if n == 0:
             raise InputError(f"{sample.id}: no bodies, which {self.part} needs")
+        self._say_unused(sample)
 
         def tensor(values: np.ndarray) -> Tensor:
             return torch.from_numpy(np.array(values)).to(self.stiffness)
@@ -149,6 +153,15 @@ class BodiesInSpace(Simulator):
             moves.bool(),
             self.stiffness.new_zeros(()),
         )
+
+    def _say_unused(self, sample: Sample) -> None:
+        """One line on what the sample states and no force between bodies depends on."""
+        unused = [f"{k}={v:g}" for k, v in sample.conditions.items() if v]
+        if sample.masses is None and sample.types.any():
+            unused.append("elements (the masses are 1 amu: state a column `masses`)")
+        if unused:
+            line = f"{sample.id}: {', '.join(unused)} not used by {self.part}"
+            warnings.warn(line, InputWarning, stacklevel=3)
 
     # ------------------------------------------------------------------ energy and time
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sfm.errors import InputError
-from sfm_fluids.files.limits import Budget
+from sfm.formats.limits import Budget
 
 MOST_OBJECTS = 100_000
 

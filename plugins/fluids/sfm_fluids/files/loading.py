@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from sfm.errors import InputError
+from sfm.formats.limits import Budget
+from sfm.formats.npz import load_npz
 from sfm_fluids.files.content import Content
 from sfm_fluids.files.hdf5 import opened, read_array
-from sfm_fluids.files.limits import Budget
 from sfm_fluids.files.netcdf import load_netcdf
 
 
@@ -54,36 +55,12 @@ def _load_hdf5(path: Path, names: Collection[str] | None) -> Content:
 
 
 def _load_numpy(path: Path, names: Collection[str] | None) -> Content:
+    if path.suffix.lower() == ".npz":
+        return Content(str(path), load_npz(path, names))
     try:
-        if path.suffix.lower() == ".npy":
-            # mapped: a header that claims more than the file has allocates nothing
-            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-            return Content(str(path), {"velocity": np.array(mapped)})
-        return Content(str(path), _load_npz(path, names))
-    except InputError:
-        raise
-    except Exception as error:  # zipfile and numpy raise many kinds on damaged files
+        # mapped: a header that claims more than the file has allocates nothing
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        return Content(str(path), {"velocity": np.array(mapped)})
+    except Exception as error:  # numpy raises many kinds on damaged files
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: damaged or truncated file ({first})") from None
-
-
-def _load_npz(path: Path, names: Collection[str] | None) -> dict[str, np.ndarray]:
-    import zipfile
-
-    budget = Budget(path)
-    arrays = {}
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            name = member.filename.removesuffix(".npy")
-            if names is not None and name not in names:
-                continue
-            budget.take(name, (member.file_size,), 1)
-            with archive.open(member) as handle:
-                version = np.lib.format.read_magic(handle)
-                read = {(1, 0): np.lib.format.read_array_header_1_0}
-                header = read.get(version, np.lib.format.read_array_header_2_0)(handle)
-            if int(np.prod(header[0], dtype=object)) * header[2].itemsize > member.file_size:
-                raise InputError(f"{path}: '{name}' is longer than the file that holds it")
-            with archive.open(member) as handle:
-                arrays[name] = np.lib.format.read_array(handle, allow_pickle=False)
-    return arrays

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sfm.errors import InputError, PluginError
+from sfm.formats.limits import Budget
 from sfm_fluids.files.content import Content
 from sfm_fluids.files.hdf5 import opened
-from sfm_fluids.files.limits import Budget
 
 if TYPE_CHECKING:
     from xarray import Dataset

@@ -11,6 +11,7 @@ import numpy as np
 from sfm.data.ase_atoms import velocity_column
 from sfm.data.sample import Sample
 from sfm.errors import InputError
+from sfm.formats.npz import load_npz
 from sfm.units import factor
 from sfm_molecules.data.readers import frames_of, read_ase
 
@@ -67,11 +68,7 @@ def read_frames(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            stored = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, KeyError) as error:
-        raise InputError(f"{path}: damaged .npz file ({str(error).splitlines()[0]})") from None
+    stored = load_npz(path)
     units = {
         name.removesuffix(".unit"): str(a) for name, a in stored.items() if a.dtype.kind == "U"
     }
