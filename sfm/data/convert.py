@@ -17,7 +17,14 @@ import numpy as np
 
 from sfm.data.atomic import atomic, refuse_unwritable
 from sfm.data.elements import NUMBERS
-from sfm.data.extxyz import MARK, read_extxyz, version, write_extxyz
+from sfm.data.extxyz import (
+    DAMAGED,
+    MARK,
+    read_extxyz,
+    refuse_infinite,
+    version,
+    write_extxyz,
+)
 from sfm.data.sample import Sample
 from sfm.data.splits import SPLITS, assign
 from sfm.data.storage import (
@@ -80,17 +87,19 @@ def _read_marked(path: Path) -> Iterator[Item]:
     if version(path) != "1":
         yield from (Item(sample, split) for sample, split in read_extxyz(path))
         return
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     start = 0
     while start < len(lines):
         try:
             n = int(lines[start])
+            if n < 1:
+                raise ValueError(f"{n} atoms")
             head = json.loads(_first_mark(lines[start + 1]))
             rows = [line.split() for line in lines[start + 2 : start + 2 + n]]
             if len(rows) < n:
                 raise InputError(f"{path}, line {start + 1}: truncated, {len(rows)} of {n} atoms")
             yield _frame(head, rows)
-        except (ValueError, KeyError, IndexError) as error:
+        except DAMAGED as error:
             raise InputError(f"{path}, line {start + 1}: damaged frame ({error})") from None
         start += 2 + n
 
@@ -129,9 +138,12 @@ def _read_npz(path: Path) -> list[Item] | None:
         return None
     try:
         heads = json.loads(str(file[MARK]))
-        return [_unpack(head, number, file) for number, head in enumerate(heads)]
-    except (AttributeError, TypeError, ValueError, KeyError, RecursionError) as error:
+        items = [_unpack(head, number, file) for number, head in enumerate(heads)]
+    except DAMAGED as error:
         raise InputError(f"{path}: damaged or truncated ({first_line(error)})") from None
+    for number, item in enumerate(items, 1):
+        refuse_infinite(item.sample, f"{path}, sample {number}")
+    return items
 
 
 def _unpack(head: dict[str, Any], number: int, file: Any) -> Item:

@@ -24,6 +24,8 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError
 
 MARK = "sfm"
+# what a damaged file of our own may raise on its way to a sample
+DAMAGED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 VERSION = "2"
 RESERVED = ("Properties", "Lattice", "pbc", "level")
 _PAIR = re.compile(r'("(?:\\.|[^"\\])*"|[^\s="]+)\s*=\s*("(?:\\.|[^"\\])*"|\S*)')
@@ -180,19 +182,35 @@ def read_extxyz(path: Path) -> Iterator[tuple[Sample, str | None]]:
     Raises:
         InputError: truncated or damaged; file and line are named.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     start = 0
     while start < len(lines):
         where = f"{path}, line {start + 1}"
         try:
             n = int(lines[start])
+            if n < 1:
+                raise InputError(f"{where}: {n} atoms")
             rows = [line.split() for line in lines[start + 2 : start + 2 + n]]
             if len(rows) < n:
                 raise InputError(f"{where}: truncated, {len(rows)} of {n} atoms")
-            yield _sample(lines[start + 1], rows)
-        except (ValueError, KeyError, IndexError) as error:
-            raise InputError(f"{where}: damaged frame ({error})") from None
+            sample, split = _sample(lines[start + 1], rows)
+        except DAMAGED as error:
+            raise InputError(f"{where}: damaged frame ({type(error).__name__}: {error})") from None
+        refuse_infinite(sample, where)
+        yield sample, split
         start += 2 + n
+
+
+def refuse_infinite(sample: Sample, where: str) -> None:
+    """Of a sample that came out of a file: each label and extra number, whatever its unit.
+
+    Raises:
+        InputError: one of them is not finite, or no number.
+    """
+    for name, value in {**sample.labels, **sample.extras}.items():
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+            raise InputError(f"{where}: '{name}' holds what is no finite number")
 
 
 def _sample(comment: str, rows: list[list[str]]) -> tuple[Sample, str | None]:

@@ -165,3 +165,9 @@ def test_a_list_where_one_number_belongs_is_one_line(capsys):
     words = ["simulate", "dynamics/lorenz-63", "--steps", "2", "--set", "rho=[14,28]"]
     assert main(words) == 2
     assert "rho is a list, which this run cannot take" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("n", [3, 10**9])
+def test_a_circle_of_weather_has_a_size_that_can_be(n):
+    with pytest.raises(InputError, match=f"n={n} must be 4 to"):
+        Lorenz96(n=n)

@@ -12,6 +12,8 @@ from sfm.simulate import Parameter, Setting
 from sfm_dynamics.simulators.ode import Ode, settings
 from sfm_dynamics.simulators.system import Values
 
+MOST = 1_000_000  # points; a slip of the key should not take all memory
+
 
 class Lorenz63(Ode):
     """Lorenz's three equations of convection, the first strange attractor.
@@ -60,7 +62,7 @@ class Lorenz96(Ode):
     Good values: F 8 and n 40 (the defaults) are chaotic with the largest Lyapunov exponent 1.68;
     F below 8/9 decays to x = F. dt 0.05 for rk4 is Lorenz's own, 0.01 is accurate.
 
-    Limits: n at least 4.
+    Limits: n from 4 to a million.
 
     Source: E. N. Lorenz, Proc. Seminar on Predictability, ECMWF (1996), 1.
     """
@@ -82,8 +84,8 @@ class Lorenz96(Ode):
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
-        if self.n < 4:
-            raise InputError(f"{self.part}: n={self.n} must be at least 4")
+        if not 4 <= self.n <= MOST:
+            raise InputError(f"{self.part}: n={self.n} must be 4 to {MOST}")
 
     @property
     def names(self) -> tuple[str, ...]:
