@@ -17,10 +17,12 @@ from sfm_dft.data import label_folder
 from sfm_dft.data.specs import DFT_SMALL
 
 from sfm.data.storage import cache_dir, write_dataset
+from sfm.errors import one_line_errors
 
 HERE = Path(__file__).resolve().parent
 
 
+@one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=500, help="molecules, two geometries each")

@@ -8,10 +8,10 @@ from pathlib import Path
 from sfm_dynamics.data import building
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Options: `--size`, `--seed`, `--out`."""
-    building.main("dynamics-trajectories", Path(__file__).resolve().parent, argv)
+    return building.main("dynamics-trajectories", Path(__file__).resolve().parent, argv)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -8,10 +8,10 @@ from pathlib import Path
 from sfm_crystals.data import building
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Options: `--size`, `--workers`, `--seed`, `--out`."""
-    building.main("formation-energy-exp", Path(__file__).resolve().parent, argv)
+    return building.main("formation-energy-exp", Path(__file__).resolve().parent, argv)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -16,10 +16,12 @@ from sfm_dft.data.specs import HYDROGEN_1D
 from sfm_dft.ladder import labels
 
 from sfm.data.storage import write_dataset
+from sfm.errors import one_line_errors
 
 HERE = Path(__file__).resolve().parent
 
 
+@one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, help="at most so many molecules (default: all)")

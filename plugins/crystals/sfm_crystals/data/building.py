@@ -27,6 +27,7 @@ from sfm.data.storage import (
     positions_column,
     write_dataset,
 )
+from sfm.errors import one_line_errors
 from sfm_crystals.data import experiments, materials_project, perturbation, teacher
 from sfm_crystals.data.specs import (
     CRYSTALS_FORCES,
@@ -145,7 +146,8 @@ RECIPES: dict[str, tuple[DatasetSpec, tuple[Column, ...], Callable[..., Any]]] =
 TAUGHT = {"crystals-forces": 12_000}  # rows that a teacher labels
 
 
-def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> None:
+@one_line_errors
+def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> int:
     """Build the dataset `name`; writes `data/*.parquet` under `--out` (default: `folder`)."""
     spec, columns, rows = RECIPES[name]
     parser = argparse.ArgumentParser(prog=f"{name}/build.py", description=f"Build {name}.")
@@ -167,3 +169,4 @@ def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> None:
     info = spec.info(seed=options.seed)
     paths = write_dataset(options.out, columns, rows(options), info)
     print(f"{name}: {', '.join(str(p) for p in paths)}", file=sys.stderr)
+    return 0

@@ -24,6 +24,7 @@ from sfm.data.storage import (
     positions_column,
     write_dataset,
 )
+from sfm.errors import one_line_errors
 from sfm.registry import find
 from sfm_dynamics.data.specs import BODIES, HOOKE, NEWTON, SYSTEMS, TRAJECTORIES
 from sfm_dynamics.simulators.bodies import TIME, Bodies, BodiesInSpace
@@ -41,7 +42,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 STRIDE = {"robertson": 1, "henon-heiles": 10, "lorenz-63": 5, "fitzhugh-nagumo": 10}
 
 
-def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> None:
+@one_line_errors
+def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> int:
     """The command line of a `build.py`.
 
     Args:
@@ -64,6 +66,7 @@ def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> None:
         written = build(options.out, options.size, options.seed)
     for path in written:
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
+    return 0
 
 
 def build_trajectories(out: Path, size: int, seed: int) -> list[Path]:

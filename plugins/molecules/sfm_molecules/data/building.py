@@ -26,7 +26,7 @@ from sfm.data.storage import (
     positions_column,
     write_dataset,
 )
-from sfm.errors import InputError
+from sfm.errors import InputError, one_line_errors
 from sfm_molecules.data.catalogues import (
     ELEMENTS,
     WIDE_ELEMENTS,
@@ -103,7 +103,8 @@ MEASURED_COLUMNS = (
 )
 
 
-def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> None:
+@one_line_errors
+def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> int:
     """The command line of a `build.py`.
 
     Args:
@@ -125,6 +126,7 @@ def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     for path in build(options.out, options.size, options.workers, options.seed):
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
+    return 0
 
 
 def build_xtb(out: Path, size: int, workers: int, seed: int) -> list[Path]:
