@@ -263,3 +263,22 @@ def test_which_errors_are_the_disk_s():
 
 def test_text_for_the_terminal_commands_nothing():
     assert printable("a\x1b[31mb\x9bc\u202ed\te\n") == "a?[31mb?c?d\te\n"
+
+
+def test_a_dataset_that_is_being_written_is_not_written_twice(tmp_path, monkeypatch):
+    """Whoever writes it: the command line, or a `build.py` by itself."""
+    from sfm.data.lock import HELD
+    from sfm.data.storage import ID, SPLIT, Column, write_dataset
+
+    columns = [ID, SPLIT, Column("energy", "eV", "label", "PBE", dtype="float64")]
+    rows = [{"id": "a", "split": "train", "energy[eV]@PBE": 1.0}]
+    folder = tmp_path / "d"
+    with only_run(folder):
+        with pytest.raises(InputError, match="is in use by process"):
+            write_dataset(folder, columns, rows, {"domain": "toy"})
+        monkeypatch.setenv(HELD, os.path.realpath(folder))  # started by the one that holds it
+        write_dataset(folder, columns, rows, {"domain": "toy"})
+    monkeypatch.delenv(HELD)
+    with pytest.raises(InputError, match="split 'other'"):
+        write_dataset(tmp_path / "no", columns, [{**rows[0], "split": "other"}], {})
+    assert not (tmp_path / "no").exists()
