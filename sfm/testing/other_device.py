@@ -77,9 +77,7 @@ def _compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:  # noqa: 
     inputs = [x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)]
     away = any(isinstance(x, OtherTensor) for x in inputs)
     if any(x.device == DEVICE and not isinstance(x, OtherTensor) for x in inputs):
-        raise RuntimeError(
-            f"{function}: a tensor without numbers; `other_device` does not know how"
-        )
+        raise RuntimeError(f"{function}: a tensor without numbers; not known here")
     if function not in COPIES and away:
         fixed = args[:1] if function in INDEXED else (args, kwargs)
         fixed = (fixed, args[2:]) if function in INDEXED else fixed

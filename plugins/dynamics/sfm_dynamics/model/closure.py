@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sfm.model import FoundationModel
 
 
-class BodyEnergy(nn.Module):
+class BodyClosure(nn.Module):
     """`(positions (N, 3), types (N,), system (N,), masses (N,)) -> energies (S,)` in eV.
 
     All pairs within the cutoff are edges, found anew at every call: bodies are few.

@@ -43,9 +43,9 @@ class BodyEncoder(PointEncoder):
         self, model: FoundationModel, *, level: str | None = None, **options: Any
     ) -> nn.Module:
         """The model's energy, for `dynamics/bodies`; see `sfm_dynamics.model.closure`."""
-        from sfm_dynamics.model.closure import BodyEnergy
+        from sfm_dynamics.model.closure import BodyClosure
 
-        return BodyEnergy(model, self.part, level=level, **options)
+        return BodyClosure(model, self.part, level=level, **options)
 
 
 class VariableEncoder(Encoder):
