@@ -27,7 +27,9 @@ def relaxed(sample, *, fitted=False, **values):
 
 def test_phonopy_says_the_same_of_our_file(tmp_path):
     """Frequencies at points and sums over the same mesh, of the yaml file that we write."""
-    simulator, state = relaxed(SILICON, potential="stillinger-weber", repeat=2, mesh=4)
+    simulator, state = relaxed(
+        SILICON, potential="stillinger-weber", repeat=2, mesh=4, temperatures=11
+    )
     path = tmp_path / "silicon.yaml"
     simulator.write(simulator.run(state, 1), path)
     theirs = phonopy.load(path, log_level=0)

@@ -72,20 +72,20 @@ def plot_elastic(constants: Tensor, path: Path) -> None:
     angle = np.linspace(0, 2 * np.pi, 361)
     figure = Figure(figsize=(9, 4), layout="constrained")
     round_axes = figure.add_subplot(1, 2, 1, projection="polar")
-    for first, second, name in ((0, 1, "xy"), (1, 2, "yz"), (2, 0, "zx")):
+    for first, second, name, style in ((0, 1, "xy", "-"), (1, 2, "yz", "--"), (2, 0, "zx", ":")):
         n = np.zeros((3, len(angle)))
         n[first], n[second] = np.cos(angle), np.sin(angle)
         strain = np.stack([*(n**2), n[1] * n[2], n[0] * n[2], n[0] * n[1]])  # of unit tension
         young = 1 / np.einsum("ia,ij,ja->a", strain, compliance, strain)
-        round_axes.plot(angle, young, label=name)
+        round_axes.plot(angle, young, style, label=name)
     round_axes.set_title("Young's modulus (GPa) in planes")
-    round_axes.legend(loc="lower right", frameon=False)
+    round_axes.legend(loc="upper left", bbox_to_anchor=(1.02, 0.15), frameon=False)
     table = figure.add_subplot(1, 2, 2)
     most = np.abs(c).max()
     table.imshow(c, cmap="RdBu_r", vmin=-most, vmax=most, alpha=0.5)
     for i in range(6):
         for j in range(6):
-            table.text(j, i, f"{c[i, j]:.1f}", ha="center", va="center", fontsize=8)
+            table.text(j, i, f"{round(c[i, j], 1) + 0.0:.1f}", ha="center", va="center", fontsize=8)
     names = ("xx", "yy", "zz", "yz", "xz", "xy")
     table.set_xticks(range(6), names)
     table.set_yticks(range(6), names)

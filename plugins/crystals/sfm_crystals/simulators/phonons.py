@@ -32,9 +32,9 @@ from sfm_crystals.statics.harmonic import density_of_states, mesh, thermal
 
 UNSTABLE = -0.05  # THz; rounding leaves the acoustic ones at 1e-5
 REPEAT = Setting("repeat", 4, summary="copies of the cell along each vector, for force constants")
-MESH = Setting("mesh", 8, summary="wave vectors along each axis, even, for sums over phonons")
+MESH = Setting("mesh", 12, summary="wave vectors along each axis, even, for sums over phonons")
 HOTTEST = Setting("hottest", 1000.0, unit="kelvin", summary="last temperature of the grid")
-TEMPERATURES = Setting("temperatures", 11, summary="temperatures from 0 to `hottest`")
+TEMPERATURES = Setting("temperatures", 21, summary="temperatures from 0 to `hottest`")
 
 
 class Phonons(Answering):
@@ -51,7 +51,8 @@ class Phonons(Answering):
     `--output FILE.yaml` writes phonopy's file with the force constants, for `phonopy.load`.
 
     Good values: a supercell of twice the potential's reach (10 angstrom and more); `mesh` 8 for
-    heat capacities to a percent, 20 for smooth densities of states. A primitive cell is fastest.
+    heat capacities to a percent, 20 for densities of states of narrow `dos_width`. A primitive cell
+    is fastest.
 
     Units: THz, eV and eV/kelvin per cell. Limits: harmonic; no polar splitting at the origin
     (charges' long range is that of the supercell); masses are the sample's or the elements'.
@@ -74,7 +75,7 @@ class Phonons(Answering):
         TEMPERATURES,
         Setting("band_points", 121, summary="wave vectors of the path"),
         Setting("dos_points", 201, summary="frequencies of the density of states"),
-        Setting("dos_width", 0.1, unit="THz", summary="Gaussian of each phonon"),
+        Setting("dos_width", 0.25, unit="THz", summary="Gaussian of each phonon"),
     )
     observables: ClassVar[tuple[Quantity, ...]] = (
         ENERGY,
