@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.tokens import Tokens
@@ -42,7 +43,7 @@ class ChangeHead(Head):
         for layer in (self.coefficients.outer, self.slopes, self.direct):
             nn.init.normal_(layer.weight, std=0.1 / channels**0.5)
 
-    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
+    def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, "cells 2"]:
         basis = inputs.extras["change"]
         frame = nn.functional.normalize(inputs.cell[:, :2], dim=-1)[inputs.system]  # (N, 2, 3)
         d = offsets(round(basis.shape[1] ** 0.5), basis)

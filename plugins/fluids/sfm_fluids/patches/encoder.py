@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.neighbours import neighbour_list
@@ -107,7 +108,9 @@ class PatchEncoder(Encoder):
             say_dropped(sample, f"encoder '{self.part}'", shares)
         return self.tokenize_field(velocity[None], ids=(sample.id,))
 
-    def tokenize_field(self, velocity: Tensor, *, ids: tuple[str, ...] | None = None) -> Tokens:
+    def tokenize_field(
+        self, velocity: Float[Tensor, "B 2 H W"], *, ids: tuple[str, ...] | None = None
+    ) -> Tokens:
         """Tokens of B velocities (B, 2, H, W) as B systems; differentiable, no loop over systems.
 
         Extras: `strain` (N, s^2, 3) with (a, b, w) and `laplacian` (N, s^2, 2) of each token's

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.tokens import Tokens
@@ -71,7 +72,7 @@ class StressHead(Head):
         for layer in (self.coefficients.outer, self.slopes, self.direct):
             nn.init.normal_(layer.weight, std=0.1 / channels**0.5)
 
-    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
+    def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, "cells 2 2"]:
         strain, laplacian = inputs.extras["strain"], inputs.extras["laplacian"]
         frame = nn.functional.normalize(inputs.cell[:, :2], dim=-1)[inputs.system]  # (N, 2, 3)
         d = offsets(round(strain.shape[1] ** 0.5), strain)

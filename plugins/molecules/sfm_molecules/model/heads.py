@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.tokens import Tokens, system_sum
@@ -28,7 +29,7 @@ class ChargeFlow(nn.Module):
         self.potential = ScalarReadout(channels)
         self.pairing = nn.Linear(channels, 2 * rank, bias=False)
 
-    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
+    def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, " N"]:
         """(N,) charges, zero in sum for each system."""
         sender, receiver = inputs.edges
         cutoff = inputs.cutoff[inputs.system[receiver]]
@@ -54,7 +55,7 @@ class Charges(Head):
         super().__init__(quantity, channels, **options)
         self.flow = ChargeFlow(channels)
 
-    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
+    def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, " N"]:
         total = inputs.conditions[:, CHARGE] / inputs.counts()
         charges: Tensor = self.flow(features, inputs) + total[inputs.system]
         return charges
@@ -77,7 +78,7 @@ class Dipole(Head):
         self.gate = ScalarReadout(channels, channels)
         self.outer = nn.Linear(channels, 1, bias=False)
 
-    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
+    def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, "S 3"]:
         n = inputs.n_systems
         centre = system_sum(inputs.positions, inputs.system, n) / inputs.counts().unsqueeze(-1)
         arm = inputs.positions - centre[inputs.system]
