@@ -212,9 +212,9 @@ def build_one(arguments: argparse.Namespace) -> int:
     folder = arguments.out or spec.folder
     with only_run(folder):
         # a process of its own: its workers find their functions there under any start method
-        own = {**os.environ, HELD: os.path.realpath(folder)}
+        environment = {**os.environ, HELD: os.path.realpath(folder)}
         words = [sys.executable, str(script), *options]
-        code = subprocess.run(words, stdout=2, env=own).returncode
+        code = subprocess.run(words, stdout=2, env=environment).returncode
     if code == InputError.exit_code:
         raise InputError(f"{script} refused its options; its own message is above")
     if code:

@@ -48,5 +48,5 @@ def _array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: 
     if int(np.prod(header[0], dtype=object)) * header[2].itemsize > member.file_size:
         raise InputError(f"{path}: '{name}' is longer than the file that holds it")
     with archive.open(member) as handle:
-        found: np.ndarray = np.lib.format.read_array(handle, allow_pickle=False)
-    return found
+        array: np.ndarray = np.lib.format.read_array(handle, allow_pickle=False)
+    return array

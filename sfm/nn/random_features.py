@@ -135,8 +135,8 @@ class RandomFeaturesHead(Float64Buffers, Head):
         return system_sum(phi, inputs.system, inputs.n_systems)
 
     def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, " S"]:
-        own = system_sum(self.references[inputs.types], inputs.system, inputs.n_systems)
-        return own + self.total(features, inputs) @ self.coefficients
+        reference = system_sum(self.references[inputs.types], inputs.system, inputs.n_systems)
+        return reference + self.total(features, inputs) @ self.coefficients
 
     @torch.no_grad()
     def judge(

@@ -162,8 +162,8 @@ def items_stable(name: str) -> None:
         for what in ("positions", "types", "cell"):
             same = np.array_equal(getattr(a, what), getattr(b, what))
             ensure(same, f"{what} of {a.id} differ from one reading to the next")
-        for own, other in ((a.labels, b.labels), (a.fields, b.fields)):
-            for key, value in own.items():
+        for first, other in ((a.labels, b.labels), (a.fields, b.fields)):
+            for key, value in first.items():
                 ensure(
                     np.array_equal(value, other[key]),
                     f"{key} of {a.id} differs from one reading to the next",
@@ -177,9 +177,9 @@ def labels_consistent(name: str) -> str:
     levels = dict.fromkeys(s.level for s in samples)
     for level in levels:
         same = [s for s in samples if s.level == level]
-        found = [message for _, message in consistency(same)]
-        found += [message] if (message := wrong_energy_unit(same)) else []
-        ensure(not found, "; ".join(found))
+        faults = [message for _, message in consistency(same)]
+        faults += [message] if (message := wrong_energy_unit(same)) else []
+        ensure(not faults, "; ".join(faults))
     return f"{len(samples)} samples"
 
 

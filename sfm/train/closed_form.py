@@ -96,9 +96,9 @@ class Inputs:
         index = torch.as_tensor(rows)
         return dataclasses.replace(
             self,
-            raw={name: own[index] for name, own in self.raw.items()},
+            raw={name: rows[index] for name, rows in self.raw.items()},
             labels=self.labels[index],
-            baselines={name: own[index] for name, own in self.baselines.items()},
+            baselines={name: rows[index] for name, rows in self.baselines.items()},
             ids=tuple(self.ids[i] for i in rows),
         )
 

@@ -66,10 +66,10 @@ class ForceForm:
     @property
     def maes(self) -> dict[str, float]:
         """Left-out mean absolute errors by quantity."""
-        found = {"energy": self.energies, "forces": self.slopes[~self.strained]}
+        scales = {"energy": self.energies, "forces": self.slopes[~self.strained]}
         if self.strained.any():
-            found["stress"] = self.slopes[self.strained]
-        return {name: float(v.abs().mean()) for name, v in found.items()}
+            scales["stress"] = self.slopes[self.strained]
+        return {name: float(v.abs().mean()) for name, v in scales.items()}
 
 
 def reduction(invariants: Float[Tensor, "N D"]) -> tuple[Tensor, Tensor]:
@@ -113,8 +113,8 @@ def fit_force_form(
     for length in LENGTHS if smooth else LENGTHS[:1]:
         head = RandomFeaturesHead(model.config.quantities[target.quantity], 0, **options)
         _draw(head, systems, reduced, length)
-        found = _best_noise(head, systems, against)
-        best = found if best is None or found.score < best.score else best
+        candidate = _best_noise(head, systems, against)
+        best = candidate if best is None or candidate.score < best.score else best
     assert best is not None
     best.fill()
     return ForceForm(
@@ -178,16 +178,16 @@ class _Rows:
     """Rows of the regression, and their covariances by fold."""
 
     def __init__(self, head: RandomFeaturesHead, systems: Sequence[System], against: bool) -> None:
-        own = 0.0 if against else 1.0
+        share = 0.0 if against else 1.0
         f64 = torch.float64
-        self.energy = torch.tensor([s.energy + own * s.own_energy for s in systems], dtype=f64)
+        self.energy = torch.tensor([s.energy + share * s.own_energy for s in systems], dtype=f64)
         counts = torch.stack(
             [torch.bincount(s.types, minlength=len(head.references)) for s in systems]
         )
         values = fit_references(counts.double().numpy(), self.energy.numpy()).values
         self.references = torch.from_numpy(values).to(f64)
         self.energy = self.energy - counts.double() @ self.references
-        self.slopes = torch.cat([s.slopes + own * s.own_slopes for s in systems])
+        self.slopes = torch.cat([s.slopes + share * s.own_slopes for s in systems])
         self.strained = torch.cat([s.strained for s in systems])
         self.over = torch.cat([torch.where(s.strained, 1 / s.volume, 1.0).to(f64) for s in systems])
         self.phi = torch.stack([head.per_token(s.invariants, s.types).sum(0) for s in systems])
@@ -217,8 +217,8 @@ class _Fit:
         self.energy_noise = ratio * self.force_noise
         total = [sum(part) for part in zip(*rows.covariances, strict=True)]
         solved = []
-        for own in rows.covariances:
-            kept = [t - o for t, o in zip(total, own, strict=True)]
+        for covariance in rows.covariances:
+            kept = [t - o for t, o in zip(total, covariance, strict=True)]
             solved.append(self._solve(*kept)[0])
         self.total = total
         folds = torch.stack(solved)

@@ -77,11 +77,11 @@ def gather_rows(
         reduce: (..., D) -> (..., P), an affine map of the invariants, dimensionless.
         seed: of the choice of components.
     """
-    found, wanted = [], max(COMPONENTS, ROWS // max(len(samples), 1))
+    systems, count = [], max(COMPONENTS, ROWS // max(len(samples), 1))
     for done, sample in enumerate(samples):
         report(f"{target.encoder}: features and slopes", done, len(samples))
-        found.append(_system(model, target, sample, reduce, wanted, seed + done))
-    return found
+        systems.append(_system(model, target, sample, reduce, count, seed + done))
+    return systems
 
 
 def tokens_at(model: FoundationModel, target: Target, sample: Sample) -> Tokens:
@@ -111,19 +111,21 @@ def _system(
     target: Target,
     sample: Sample,
     reduce: Callable[[Tensor], Tensor],
-    wanted: int,
+    count: int,
     seed: int,
 ) -> System:
     part, tokens = target.encoder, tokens_at(model, target, sample)
     names = [q for q in ("energy", "forces", "stress") if q in sample.labels]
     key = f"{part}:{target.quantity}"
     n, stressed = tokens.n_tokens, "stress" in names
-    own = {q: torch.zeros(np.shape(sample.labels[q]), dtype=torch.float64) for q in names}
+    said_already = {q: torch.zeros(np.shape(sample.labels[q]), dtype=torch.float64) for q in names}
     if key in model.heads:
         said = model({part: tokens}, {part: names})[part]
-        own = {q: v.detach().double().cpu().reshape(own[q].shape) for q, v in said.items()}
+        said_already = {
+            q: v.detach().double().cpu().reshape(said_already[q].shape) for q, v in said.items()
+        }
     labels = {q: torch.tensor(np.array(sample.labels[q]), dtype=torch.float64) for q in names}
-    drawn = np.random.default_rng([seed, n]).permutation(3 * n)[:wanted]
+    drawn = np.random.default_rng([seed, n]).permutation(3 * n)[:count]
     picked = torch.from_numpy(np.sort(drawn))
     volume = float(torch.linalg.det(tokens.cell[0]).abs()) if stressed else 1.0
     base, moved = _differences(model, part, tokens, picked, stressed, reduce)
@@ -141,10 +143,10 @@ def _system(
         types=tokens.types.cpu(),
         invariants=base,
         moved=moved,
-        energy=float(labels["energy"].sum() - own["energy"].sum()),
-        own_energy=float(own["energy"].sum()),
-        slopes=slopes(labels) - slopes(own),
-        own_slopes=slopes(own),
+        energy=float(labels["energy"].sum() - said_already["energy"].sum()),
+        own_energy=float(said_already["energy"].sum()),
+        slopes=slopes(labels) - slopes(said_already),
+        own_slopes=slopes(said_already),
         strained=strained,
         volume=volume or 1.0,
     )
@@ -180,7 +182,7 @@ def _differences(
     limit = INFERENCE.tokens_per_batch
     for chunk in filled(displaced(), lambda t: (t.n_tokens, t.n_edges), tokens=limit):
         batch = Tokens.cat(chunk)
-        found = model.features({part: batch}, invariants=True)[part].extras[INVARIANTS]
-        rows.append(reduce(found.double().cpu()).reshape(len(chunk), tokens.n_tokens, -1))
+        invariants = model.features({part: batch}, invariants=True)[part].extras[INVARIANTS]
+        rows.append(reduce(invariants.double().cpu()).reshape(len(chunk), tokens.n_tokens, -1))
     values = torch.cat(rows)
     return values[0], (values[1:] - values[0]) / STEP

@@ -81,13 +81,13 @@ class ForceFits:
             "auto": lambda name: True,
             "delta": lambda name: name.startswith("delta"),
         }.get(mode, lambda name: name == mode)
-        own = [f for f in self.forms if fitting(f.name)]
-        if not own:
+        fitting_forms = [f for f in self.forms if fitting(f.name)]
+        if not fitting_forms:
             raise InputError(
                 f"the model says no energy with '{self.target.encoder}' that this one could be a "
                 "difference to: take mode auto, ridge or gp"
             )
-        return min(own, key=self.score)
+        return min(fitting_forms, key=self.score)
 
 
 def fit_forces(
@@ -116,8 +116,10 @@ def fit_forces(
 def _labelled(task: TaskData, target: Target) -> list[Sample]:
     """At most `MOST` training systems with energy and forces at the target's level."""
     drawn = subset(task.train, LOOKED_AT)
-    own = [s for s in drawn if s.level == target.level and {"energy", "forces"} <= set(s.labels)]
-    return list(subset(own, MOST))
+    at_level = [
+        s for s in drawn if s.level == target.level and {"energy", "forces"} <= set(s.labels)
+    ]
+    return list(subset(at_level, MOST))
 
 
 def enough(task: TaskData, targets: Sequence[Target]) -> bool:
@@ -140,11 +142,11 @@ def _fits(model: FoundationModel, target: Target, samples: Sequence[Sample]) -> 
 def _own_errors(systems: Sequence[System]) -> dict[str, float]:
     strained = torch.cat([s.strained for s in systems])
     errors = torch.cat([s.slopes / torch.where(s.strained, s.volume, 1.0) for s in systems]).abs()
-    found = {
+    by_quantity = {
         "energy": float(np.mean([abs(s.energy) for s in systems])),
         "forces": float(errors[~strained].mean()),
     }
-    return found | ({"stress": float(errors[strained].mean())} if strained.any() else {})
+    return by_quantity | ({"stress": float(errors[strained].mean())} if strained.any() else {})
 
 
 def closed_forces(
@@ -161,8 +163,8 @@ def _installed(
     grown: FoundationModel, task: TaskData, chosen: Sequence[ForceForm]
 ) -> FoundationModel:
     for form in chosen:
-        own = [Target(task.encoder, v, q) for v, q in task.present if v == form.target.level]
-        grown = install_forces(grown, form, own)
+        targets = [Target(task.encoder, v, q) for v, q in task.present if v == form.target.level]
+        grown = install_forces(grown, form, targets)
     return grown
 
 
@@ -190,9 +192,9 @@ def _rows(
     units = {name: q.unit for name, q in model.config.quantities.items()}
     rows = []
     for fit in fits:
-        own = [("zero-shot", fit.own, False)] if fit.own else []
+        zero_shot = [("zero-shot", fit.own, False)] if fit.own else []
         shown = [(f.name, f.maes, any(f is c for c in chosen)) for f in fit.forms]
-        for name, maes, picked in (*own, *shown):
+        for name, maes, picked in (*zero_shot, *shown):
             for quantity, mae in maes.items():
                 target = str(dataclasses.replace(fit.target, quantity=quantity))
                 how = "labels of training" if name == "zero-shot" else LEFT_OUT
@@ -249,7 +251,12 @@ def compete_forces(
     rows += _rows(grown, fits)
     if best == "full" and trained is not None:
         return dataclasses.replace(trained, candidates=tuple(rows), note=note)
-    own = {} if best == "zero-shot" else closed.calibrated
+    calibrated = {} if best == "zero-shot" else closed.calibrated
     return dataclasses.replace(
-        closed, model=models[best], mode=best, calibrated=own, candidates=tuple(rows), note=note
+        closed,
+        model=models[best],
+        mode=best,
+        calibrated=calibrated,
+        candidates=tuple(rows),
+        note=note,
     )

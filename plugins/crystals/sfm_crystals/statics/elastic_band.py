@@ -58,9 +58,9 @@ def band_forces(energies: Tensor, places: Tensor, forces: Tensor, spring: float)
     climbing = forces - 2 * along * t
     inside = torch.arange(len(energies), device=energies.device)
     top = inside == 1 + energies.detach()[1:-1].argmax()
-    found = torch.where(top[:, None, None], climbing, nudged)
+    forces_of_band = torch.where(top[:, None, None], climbing, nudged)
     between = (inside > 0) & (inside < len(energies) - 1)
-    return torch.where(between[:, None, None], found, 0.0)
+    return torch.where(between[:, None, None], forces_of_band, 0.0)
 
 
 def distances(places: Tensor) -> Tensor:
