@@ -35,7 +35,7 @@ from sfm_dynamics.simulators.mechanics import MassSpring
 from sfm_dynamics.simulators.runge_kutta import RK4, step
 from torch import Tensor, nn
 
-from sfm.errors import one_line_errors
+from sfm.errors import InputError, did_you_mean, one_line_errors
 
 Function = Callable[[Tensor], Tensor]
 
@@ -204,16 +204,20 @@ def measured(name: str, seed: int) -> dict[str, Any]:
 def main() -> int:
     names = tuple(systems())
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("systems", nargs="*", default=names, choices=[*names, []])
+    parser.add_argument("systems", nargs="*", metavar="SYSTEM", help=f"of {', '.join(names)}")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="JSON file of all results")
     arguments = parser.parse_args()
+    chosen = arguments.systems or names
+    for name in chosen:
+        if name not in names:
+            raise InputError(f"no system '{name}' ({', '.join(names)}).{did_you_mean(name, names)}")
     rows = []
-    for name in arguments.systems:
+    for name in chosen:
         for seed in range(arguments.seeds):
             rows.append(measured(name, seed))
             print(json.dumps(rows[-1]), flush=True)
-    for name in arguments.systems:
+    for name in chosen:
         own = [row for row in rows if row["system"] == name]
         errors = [math.log(row["ratios"][-1]) for row in own]
         drifts = [math.log(row["drift_ratio"]) for row in own]

@@ -80,7 +80,8 @@ class Mechanical(nn.Module):
         triangle = entries[..., self.places]
         moved = (triangle.transpose(-1, -2) @ v.unsqueeze(-1)).squeeze(-1)
         kinetic = 0.5 * moved.square().sum(-1) + 0.005 * v.square().sum(-1)
-        return kinetic - self.potential(seen).squeeze(-1)
+        lagrangian: Tensor = kinetic - self.potential(seen).squeeze(-1)
+        return lagrangian
 
 
 def _perceptron(widths: tuple[int, ...], seed: int) -> nn.Sequential:

@@ -110,9 +110,8 @@ class DeepBsde(System):
         if sample is not None:
             raise InputError(f"{self.part}: starts where its problem says, not from a sample")
         zeros = torch.zeros((self.paths, self.dim), dtype=self.dtype, device=self.value.device)
-        return Paths(
-            zeros + self.equation.start, self.value.expand(self.paths), self.value.new_zeros(())
-        )
+        y = self.value.expand(self.paths).clone()  # `solve` changes the value before backward
+        return Paths(zeros + self.equation.start, y, self.value.new_zeros(()))
 
     def forward(self, state: Paths, steps: int = 1, seed: int | None = None) -> Paths:
         """The paths after `steps` steps; with the noise of another seed, if one is given.

@@ -76,12 +76,12 @@ def _call(d: int) -> float:
     return float(math.exp(-RATE) * discounted)
 
 
-_BASKET = Parabolic(
-    start=1.0,
-    drift=lambda x: RATE * x,
-    volatility=lambda x: SIGMA * x,
+_BASKET = Parabolic(  # x are logarithms of prices, whose steps have no error
+    start=0.0,
+    drift=lambda x: torch.full_like(x, RATE - 0.5 * SIGMA**2),
+    volatility=lambda x: torch.full_like(x, SIGMA),
     driver=lambda t, x, y, z: -RATE * y,
-    terminal=lambda x: (x.clamp_min(1e-12).log().mean(-1).exp() - STRIKE).clamp_min(0),
+    terminal=lambda x: (x.mean(-1).exp() - STRIKE).clamp_min(0),
     exact=_call,
     citation="Black, Scholes (1973); geometric mean: Kemna, Vorst (1990)",
 )

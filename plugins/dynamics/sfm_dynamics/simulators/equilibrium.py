@@ -189,4 +189,5 @@ def _mixed(images: list[Tensor], errors: list[Tensor]) -> Tensor:
     eye = torch.eye(square.shape[-1], dtype=square.dtype, device=square.device)
     right = change.transpose(-1, -2) @ errors[-1].unsqueeze(-1)
     weights = torch.linalg.solve(square + 1e-14 * trace * eye, right)
-    return images[-1] - (moved @ weights).squeeze(-1)
+    mixed: Tensor = images[-1] - (moved @ weights).squeeze(-1)
+    return mixed

@@ -131,7 +131,8 @@ class Spde(System):
         extra = self.nonlinear(u, p)
         if extra is not None:
             new = new + h * mean * torch.fft.rfft(extra)
-        return torch.fft.irfft(new, self.n)
+        after: Tensor = torch.fft.irfft(new, self.n)
+        return after
 
     def observe(self, state: State) -> dict[str, Tensor]:
         """u (paths, n)."""
@@ -204,7 +205,8 @@ class StochasticBurgers(Spde):
         k = self.wavenumbers.to(u)
         kept = k <= 2 / 3 * k[-1]
         clean = torch.fft.irfft(torch.fft.rfft(u) * kept, self.n)
-        return torch.fft.irfft(-0.5j * k * kept * torch.fft.rfft(clean**2), self.n)
+        advection: Tensor = torch.fft.irfft(-0.5j * k * kept * torch.fft.rfft(clean**2), self.n)
+        return advection
 
     def start(self, x: Tensor) -> Tensor:
         return torch.sin(2 * math.pi / self.length * x)
