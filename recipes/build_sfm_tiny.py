@@ -4,12 +4,11 @@
 
 A single-domain run has the same seed, steps, learning rate and size, and as many tokens of its
 domain per step as the joint run has on average (fluids: one flow, more than its share). Needs about
-two hours for the joint run on one core, and as much for the four others together.
+two and a half hours for the joint run on one core, and as much for the five others together.
 
-The bundled weights came in two legs, so that the second could add datasets: 2,400 steps of 1,024
-tokens on those that there were, then the recipe's datasets with
-
-    sfm pretrain recipes/sfm-tiny.yaml --set start=sfm-tiny --set training.steps=4400
+The bundled weights came in legs, so that each could add datasets, every one with `--set start=` the
+one before: 2,400 steps of 1,024 tokens and 4,400 of 512 with AdamW; then 2,000 and 650 of 512 at a
+constant rate and 4,600 with `--set optimizer.decay=0.45` with Muon.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ LIMITS = [
     "Small and trained for hours on one core: it shows the method; not for production.",
     "Forces and stress of crystals are distilled from CHGNet 0.4.2, not computed by DFT.",
     "Molecules: H B C N O F Si P S Cl Br I, neutral closed shells, some ions and triplets; up to "
-    "some 30 atoms; GFN2-xTB approximates too.",
+    "some 30 atoms; GFN2-xTB approximates too; melting points to 40 K, from one conformer.",
     "The subgrid stress holds for 2-D flow at the filter-to-grid ratio of its data (3).",
     "DFT: neutral closed shells, def2-SVP, up to 12 atoms; densities of H, C, N, O, F only, in a "
     "small basis whose fit has its own error; X@PBE is the energy of X on the PBE density.",
