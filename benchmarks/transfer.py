@@ -183,6 +183,7 @@ class Prepared:
 
     def __init__(self, base: Any, row: Any, controls: bool) -> None:
         from sfm.config import Target
+        from sfm.nn.kernel import SAID
         from sfm.train.build import new_model
         from sfm.train.closed_form import gather, with_levels
         from sfm.train.transfer import nearest_levels, said_anywhere
@@ -199,7 +200,7 @@ class Prepared:
         if controls:
             other = with_levels(new_model(base.config, 0).eval(), task, {})
             plain = gather(other, task, self.target, samples, descriptors=False)
-            raw = {**self.inputs.raw, **plain.raw}
+            raw = {k: v for k, v in self.inputs.raw.items() if k != SAID} | plain.raw
             self.random = dataclasses.replace(self.inputs, raw=raw)
 
 

@@ -101,7 +101,8 @@ def test_one_system_of_a_batch_is_judged_by_itself(model):
 
 
 def test_a_distance_a_little_below_any_in_the_data_is_told(model):
-    (covered,) = (c for c in model.config.coverage if c.encoder == "molecules/atoms")
+    place = ("molecules/atoms", "GFN2-xTB")
+    (covered,) = (c for c in model.config.coverage if (c.encoder, c.level) == place)
     r = 0.95 * covered.closest["H-H"]
     said = model.predict(hydrogen(r))
     assert any("nearer than the closest approach of H-H" in w for w in said.warnings)
