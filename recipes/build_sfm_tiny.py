@@ -30,8 +30,8 @@ RECIPE = Path(__file__).parent / "sfm-tiny.yaml"
 ALONE = "this domain alone"
 SHARD = "4MB"  # no file of the repository has more than 5
 LIMITS = [
-    "Small and trained for 2.3 hours on one core, in legs (recipes/build_sfm_tiny.py): it shows the "
-    "method; not for production.",
+    "Small and trained for 2.3 hours on one core, in legs (recipes/build_sfm_tiny.py): it shows "
+    "the method; not for production.",
     "Forces and stress of crystals are distilled from CHGNet 0.4.2, not computed by DFT.",
     "Molecules: H B C N O F Si P S Cl Br I, neutral closed shells, some ions and triplets; up to "
     "some 30 atoms; GFN2-xTB approximates too; melting points to 40 K, from one conformer.",
