@@ -77,17 +77,18 @@ class ForceFits:
         Raises:
             InputError: there is none.
         """
-        fitting = {
-            "auto": lambda name: True,
-            "delta": lambda name: name.startswith("delta"),
-        }.get(mode, lambda name: name == mode)
-        fitting_forms = [f for f in self.forms if fitting(f.name)]
-        if not fitting_forms:
+        names = {f.name for f in self.forms}
+        if mode in ("ridge", "gp"):
+            names = {mode}
+        elif mode == "delta":
+            names = {name for name in names if name.startswith("delta")}
+        fitting = [f for f in self.forms if f.name in names]
+        if not fitting:
             raise InputError(
                 f"the model says no energy with '{self.target.encoder}' that this one could be a "
                 "difference to: take mode auto, ridge or gp"
             )
-        return min(fitting_forms, key=self.score)
+        return min(fitting, key=self.score)
 
 
 def fit_forces(
