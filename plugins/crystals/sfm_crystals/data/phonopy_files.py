@@ -58,7 +58,8 @@ def write_phonopy(path: Path, phonon: Phonopy) -> None:
 def _copies(x: np.ndarray, box: np.ndarray, repeats: tuple[int, int, int]) -> np.ndarray:
     axes = np.meshgrid(*[np.arange(r) for r in repeats], indexing="ij")
     steps = np.stack(axes, -1).reshape(-1, 3)
-    return (x[None] + (steps @ box)[:, None]).reshape(-1, 3)
+    found: np.ndarray = (x[None] + (steps @ box)[:, None]).reshape(-1, 3)
+    return found
 
 
 def _same(place: np.ndarray, places: np.ndarray, box: np.ndarray) -> int:

@@ -43,7 +43,8 @@ def ewald(cells: Cells, charges: Tensor) -> Tensor:
         mine = slice(offset, offset + count)
         far.append(_waves(cells.positions[mine], cell, charges[mine], width))
         offset += count
-    return COULOMB * (energy + torch.stack(far))
+    found: Tensor = COULOMB * (energy + torch.stack(far))
+    return found
 
 
 def _waves(positions: Tensor, cell: Tensor, charges: Tensor, width: float) -> Tensor:
@@ -61,4 +62,5 @@ def _waves(positions: Tensor, cell: Tensor, charges: Tensor, width: float) -> Te
     real, imaginary = torch.cos(phase) @ charges, torch.sin(phase) @ charges
     weight = torch.exp(-square / (4 * width**2)) / square
     volume = torch.linalg.det(cell).abs()
-    return 4 * math.pi / volume * (weight * (real.square() + imaginary.square())).sum()
+    found: Tensor = 4 * math.pi / volume * (weight * (real.square() + imaginary.square())).sum()
+    return found

@@ -122,14 +122,17 @@ class Setfl(EmbeddedAtom):
         return self.cutoff
 
     def density(self, r: Tensor, kind: Tensor) -> Tensor:
-        return self.electrons(r, kind)
+        found: Tensor = self.electrons(r, kind)
+        return found
 
     def pair(self, r: Tensor, one: Tensor, two: Tensor) -> Tensor:
         low, high = torch.minimum(one, two), torch.maximum(one, two)
-        return self.pairs(r, high * (high + 1) // 2 + low) / r
+        found: Tensor = self.pairs(r, high * (high + 1) // 2 + low) / r
+        return found
 
     def embedding(self, density: Tensor, kind: Tensor) -> Tensor:
-        return self.embedded(density, kind)
+        found: Tensor = self.embedded(density, kind)
+        return found
 
 
 def _number(word: str) -> float:

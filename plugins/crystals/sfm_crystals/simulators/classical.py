@@ -104,7 +104,8 @@ def _eam(s: Classical) -> nn.Module:
 
 def _of_table(s: Classical, cells: Cells) -> Tensor:
     assert s.field is not None
-    return s.field(cells)
+    found: Tensor = s.field(cells)
+    return found
 
 
 # Argon: N. Bernardes, Phys. Rev. 112, 1534 (1958); silicon: Stillinger & Weber (1985)
@@ -216,8 +217,8 @@ class Classical(Holder):
     def learned(self, cells: Cells) -> Tensor:
         """(S,) the closure's energy in eV."""
         assert self.closure is not None
-        closure = self.closure(cells.positions, cells.types, cells.cell, cells.system)
-        return closure.to(cells.positions.dtype)
+        found: Tensor = self.closure(cells.positions, cells.types, cells.cell, cells.system)
+        return found.to(cells.positions.dtype)
 
     def known_crystal(self, *, liquid: bool = False) -> Sample:
         """The crystal that the potential's usual parameters are for, nearly at rest.
