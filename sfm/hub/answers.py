@@ -55,9 +55,10 @@ def bounded(
 
 def _cut(response: Any) -> None:
     """Of a response whose body was not read yet: bound its stream. Other users' are left alone."""
-    bound = _bound.get()
-    if bound is None:
+    current = _bound.get()
+    if current is None:
         return
+    bound: _Bound = current  # what the class below closes over
     library: Any = sys.modules[type(response).__module__.partition(".")[0]]  # the client's own
     stream = response.stream
 

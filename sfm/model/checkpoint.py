@@ -12,8 +12,9 @@ from sfm.config import ModelConfig
 from sfm.data.replacing import replacing, settle
 from sfm.errors import HubError, InputError, PluginError
 from sfm.formats.strict_json import read_object
+from sfm.hub.files import INDEX
 from sfm.model.adapter import is_adapter, stacked
-from sfm.model.weights import INDEX, read_weights
+from sfm.model.weights import read_weights
 from sfm.nn.bounded import BuiltWithin
 from sfm.registry import FIRST_PARTY, define, discover, quantities
 
