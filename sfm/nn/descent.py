@@ -189,8 +189,9 @@ def _mean(values: list[float]) -> float:
 def cosine(steps: int) -> Callable[[int], float]:
     """Half a cosine from 1 at step 0 to 0 at `steps` (Loshchilov, Hutter, arXiv:1608.03983).
 
-    >>> [round(cosine(2)(step), 3) for step in range(3)]
-    [1.0, 0.5, 0.0]
+    Examples:
+        >>> [round(cosine(2)(step), 3) for step in range(3)]
+        [1.0, 0.5, 0.0]
     """
     return lambda step: 0.5 * (1.0 + math.cos(math.pi * step / steps))
 
