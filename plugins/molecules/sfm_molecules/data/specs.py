@@ -6,7 +6,7 @@ from sfm.data.spec import DatasetSpec
 
 GFN2 = "GFN2-xTB"
 DFT = "DFT (chemml 1.3)"
-EXPERIMENT = "experiment"
+EXPERIMENT = "experiment (chemicals 1.5.2)"
 
 MOLECULES_XTB = DatasetSpec(
     name="molecules-xtb",
