@@ -21,8 +21,9 @@ Model = TypeVar("Model", bound="FoundationModel")
 
 # tables of the trunk with one row per (encoder, level)
 CONTEXT_TABLES = ("trunk.context_scalars.weight", "trunk.neighbours")
-# tables of its router with one row per encoder, and per level
+# tables of its router with one row per encoder, per level, and per context
 ENCODER_LOGITS, LEVEL_LOGITS = "trunk.router.encoder_logits", "trunk.router.level_logits"
+CONTEXT_LOGITS = "trunk.router.context_logits"
 
 
 @torch.no_grad()
@@ -149,7 +150,11 @@ def start_in_trunk(
     """
     for name in CONTEXT_TABLES:
         state[name][index] = state[name][donors].mean(0)
-    if new.contexts[index][1] not in old.levels:
-        rows = [row for _, row in new.context_indices()]
+    encoders, levels = (list(rows) for rows in zip(*new.context_indices(), strict=True))
+    if levels.index(levels[index]) == index and new.contexts[index][1] not in old.levels:
         table = state[LEVEL_LOGITS]
-        table[rows[index]] = table[[rows[i] for i in donors]].mean(0)
+        table[levels[index]] = table[[levels[i] for i in donors]].mean(0)
+    # the rest of the way, where the level or the encoder has logits of its own already
+    shared = state[ENCODER_LOGITS][encoders] + state[LEVEL_LOGITS][levels]
+    wanted = (shared + state[CONTEXT_LOGITS])[donors].mean(0)
+    state[CONTEXT_LOGITS][index] = wanted - shared[index]

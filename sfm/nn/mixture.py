@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -42,16 +43,29 @@ def apply(
 
 
 class Router(nn.Module):
-    """Context -> expert weights: softmax of an encoder's logits plus a level's logits."""
+    """Context -> expert weights: softmax of logits of its encoder, its level, and its own.
 
-    def __init__(self, n_encoders: int, n_levels: int, n_experts: int) -> None:
+    A level shares its logits among encoders. A context's own are zero until it starts as another
+    (`sfm.model.growing`): its level may be known to another encoder already.
+    """
+
+    def __init__(self, n_encoders: int, n_levels: int, n_contexts: int, n_experts: int) -> None:
         super().__init__()
         self.encoder_logits = nn.Parameter(torch.randn(n_encoders, n_experts))
         self.level_logits = nn.Parameter(0.3 * torch.randn(n_levels, n_experts))
+        self.context_logits = nn.Parameter(torch.zeros(n_contexts, n_experts))
 
-    def forward(self, encoder: Int[Tensor, " G"], level: Int[Tensor, " G"]) -> Float[Tensor, "G K"]:
+    def forward(
+        self, encoder: Int[Tensor, " G"], level: Int[Tensor, " G"], context: Int[Tensor, " G"]
+    ) -> Float[Tensor, "G K"]:
         """(G,) indices -> (G, K) weights."""
-        return torch.softmax(self.encoder_logits[encoder] + self.level_logits[level], dim=-1)
+        logits = self.encoder_logits[encoder] + self.level_logits[level]
+        return torch.softmax(logits + self.context_logits[context], dim=-1)
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # weights that were saved before contexts had logits of their own
+        state.setdefault(f"{prefix}context_logits", torch.zeros_like(self.context_logits))
+        super()._load_from_state_dict(state, prefix, *rest)
 
 
 class MixtureLinear(nn.Module):

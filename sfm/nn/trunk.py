@@ -208,7 +208,7 @@ class Trunk(nn.Module):
         self.types = TypeEmbedding(config.channels)
         self.context_scalars = nn.Embedding(len(contexts), config.channels)
         nn.init.normal_(self.context_scalars.weight, std=0.1)
-        self.router = Router(encoders, levels, config.experts)
+        self.router = Router(encoders, levels, len(contexts), config.experts)
         # mean number of neighbours per context, measured on the training data
         self.register_buffer("neighbours", torch.full((len(contexts),), 16.0))
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
@@ -223,7 +223,7 @@ class Trunk(nn.Module):
             weights = self.router.encoder_logits.new_ones(len(runs), 1)
         else:
             encoder, level = self.contexts[runs].unbind(1)
-            weights = self.router(encoder, level)
+            weights = self.router(encoder, level, runs)
         return Routing(weights, tuple(nodes.tolist()))
 
     def geometry(self, tokens: Tokens, routing: Routing) -> Geometry:
@@ -285,11 +285,12 @@ class Trunk(nn.Module):
     @torch.no_grad()
     def collapsed(self, context: int) -> Trunk:
         """A dense trunk (one expert) that equals this one for systems of `context` only."""
-        encoder, level = self.contexts[context : context + 1].unbind(1)
-        weights = self.router(encoder, level)[0]
+        index = torch.tensor([context], device=self.contexts.device)
+        weights = self.router(*self.contexts[index].unbind(1), index)[0]
         dense = copy.deepcopy(self)
         dense.config = dataclasses.replace(self.config, experts=1)
-        dense.router = Router(len(self.router.encoder_logits), len(self.router.level_logits), 1)
+        tables = (self.router.encoder_logits, self.router.level_logits, self.contexts)
+        dense.router = Router(*map(len, tables), 1)
         dense.router.to(weights)
         for module in dense.modules():
             for name, child in list(module.named_children()):

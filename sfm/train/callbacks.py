@@ -135,12 +135,15 @@ class Interrupt(pl.Callback):
     """Ctrl-C or SIGTERM ends the run after the present step, with a checkpoint; again: at once.
 
     Batch systems and containers send SIGTERM some time before they kill.
+
+    Attributes:
+        asked: whether all processes agreed to stop at the present step.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked = self._told = self._listening = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -148,26 +151,33 @@ class Interrupt(pl.Callback):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-
-        def handle(number: int, frame: Any) -> None:
-            if self.asked:
-                raise KeyboardInterrupt
-            self.asked = True
-            text = f"{signal.Signals(number).name}: saving a checkpoint (again to stop at once)"
-            print(text, file=sys.stderr)
-
-        before = {number: signal.signal(number, handle) for number in self.SIGNALS}
+        before = {number: signal.signal(number, self._handle) for number in self.SIGNALS}
+        self._listening = True
         try:
             yield
         finally:
+            self._listening = False
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self._told:
+            raise KeyboardInterrupt
+        self._told = True
+        text = f"{signal.Signals(number).name}: saving a checkpoint (again to stop at once)"
+        print(text, file=sys.stderr)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Lightning puts a handler of its own before ours, which broadcasts to the other processes
+        # from inside the signal, in the middle of whatever they exchange
+        if self._listening:
+            signal.signal(signal.SIGTERM, self._handle)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
         # all processes stop at the same step, whichever of them got the signal
-        self.asked = trainer.strategy.reduce_boolean_decision(self.asked, all=False)
+        self.asked = trainer.strategy.reduce_boolean_decision(self._told, all=False)
         if self.asked:
             trainer.should_stop = True
 

@@ -10,7 +10,13 @@ from torch import Tensor
 from sfm.config import ModelConfig
 from sfm.errors import RecipeError
 from sfm.model import FoundationModel
-from sfm.model.growing import CONTEXT_TABLES, ENCODER_LOGITS, LEVEL_LOGITS, start_in_trunk
+from sfm.model.growing import (
+    CONTEXT_LOGITS,
+    CONTEXT_TABLES,
+    ENCODER_LOGITS,
+    LEVEL_LOGITS,
+    start_in_trunk,
+)
 
 
 @torch.no_grad()
@@ -55,6 +61,7 @@ def _by_row(key: str) -> bool:
         *CONTEXT_TABLES,
         ENCODER_LOGITS,
         LEVEL_LOGITS,
+        CONTEXT_LOGITS,
     )
 
 

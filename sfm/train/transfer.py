@@ -203,6 +203,7 @@ def choose_trainable(
             # rows of other levels get no gradient and have no weight decay: they stay
             model.trunk.context_scalars.requires_grad_(True)
             model.trunk.router.level_logits.requires_grad_(True)
+            model.trunk.router.context_logits.requires_grad_(True)
     parameters = list(model.parameters())
     return {
         "trainable": sum(p.numel() for p in parameters if p.requires_grad),

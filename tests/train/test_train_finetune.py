@@ -128,7 +128,8 @@ def test_a_new_level_is_a_copy_of_its_nearest(base, toy):
     new, near = grown.context(part, "new"), grown.context(part, "pair")
     assert torch.equal(grown.trunk.context_scalars.weight[new], table[near])
     assert torch.equal(grown.trunk.neighbours[new], model.trunk.neighbours[near])
-    weights = grown.trunk.router(*grown.trunk.contexts[[new, near]].unbind(1))
+    both = torch.tensor([new, near])
+    weights = grown.trunk.router(*grown.trunk.contexts[both].unbind(1), both)
     assert torch.equal(weights[0], weights[1])
     key = f"{part}:energy"
     scale = grown.normalisers[key].scale
