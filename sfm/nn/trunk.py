@@ -289,8 +289,8 @@ class Trunk(nn.Module):
         weights = self.router(*self.contexts[index].unbind(1), index)[0]
         dense = copy.deepcopy(self)
         dense.config = dataclasses.replace(self.config, experts=1)
-        tables = (self.router.encoder_logits, self.router.level_logits, self.contexts)
-        dense.router = Router(*map(len, tables), 1)
+        encoders, levels = len(self.router.encoder_logits), len(self.router.level_logits)
+        dense.router = Router(encoders, levels, len(self.contexts), 1)
         dense.router.to(weights)
         for module in dense.modules():
             for name, child in list(module.named_children()):
