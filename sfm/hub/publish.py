@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
-from sfm.errors import InputError
+from sfm.errors import InputError, InputWarning
 from sfm.formats.strict_json import read_object
 from sfm.hub import croissant
 from sfm.hub.errors import hub_errors
@@ -113,9 +114,13 @@ def _operations(
         card = model_card({**report_of(folder, name=repo_id.split("/")[1]), "repo": repo_id})
         operations.append(CommitOperationAdd("README.md", card.encode()))
     if repo_type == "dataset" and croissant.NAME not in files:
-        url = f"{api.endpoint}/datasets/{repo_id}"
-        text = croissant.text(folder, url=url)
-        operations.append(CommitOperationAdd(croissant.NAME, text.encode()))
+        try:
+            text = croissant.text(folder, url=f"{api.endpoint}/datasets/{repo_id}")
+            operations.append(CommitOperationAdd(croissant.NAME, text.encode()))
+        except InputError as error:
+            warnings.warn(
+                f"published without Croissant metadata: {error}", InputWarning, stacklevel=3
+            )
     stale = (".safetensors", ".safetensors.index.json", ".parquet")
     for name in api.list_repo_files(repo_id, repo_type=repo_type, revision=revision):
         if name.endswith(stale) and name not in files:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
-from sfm.errors import HubError
+from sfm.errors import HubError, InputWarning
 from sfm.hub import list_models, pull, push, push_folder, resolve
 from sfm.testing.hub_server import HubServer
 
@@ -154,7 +154,8 @@ def test_dataset_repository(client, tmp_path):
     pyarrow.parquet.write_table(table, folder / "data" / "train.parquet")
     (folder / "README.md").write_text("---\nlicense: mit\ntags: [sfm, fluids]\n---\n# waves\n")
     (folder / "build.py").write_text("raise SystemExit('never run')\n")
-    url = push_folder(folder, "tester/waves", repo_type="dataset")
+    with pytest.warns(InputWarning, match="without Croissant metadata: .* not written by sfm"):
+        url = push_folder(folder, "tester/waves", repo_type="dataset")
     assert "/datasets/tester/waves/commit/" in url
     pulled = resolve("tester/waves", repo_type="dataset")
     assert set(contents(pulled)) == {"README.md", "data/train.parquet"}
