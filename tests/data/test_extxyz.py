@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase.io import read, write
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -134,6 +134,8 @@ def test_ase_reads_the_same_numbers(tmp_path, sample):
 @given(samples())
 def test_what_ase_writes_again_is_still_ours(tmp_path, sample):
     """ASE writes eight decimals, and knows nothing of velocities beyond momenta."""
+    # commas alone ASE reads as an empty array, which it then writes as nothing
+    assume(all(t is None or t.strip(",") for t in (sample.id, sample.dataset, sample.level)))
     path, again = tmp_path / "a.extxyz", tmp_path / "b.extxyz"
     write_extxyz(path, [sample])
     write(again, read(path), format="extxyz")
