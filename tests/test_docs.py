@@ -46,7 +46,7 @@ def test_the_site_is_made_without_a_warning(tmp_path):
         "reference/simulators/fluids/burgers.html",
         "reference/commands/predict.html",
         "reference/python/sfm/nn.html#sfm.nn.trunk",
-        "datasets/molecules-xtb/README.html",
+        "datasets/molecules-xtb/index.html",
         "reference/recipes/sfm-tiny.html",
         "tutorials/fit.html",
         "theory/dft/kohn-sham.html",
