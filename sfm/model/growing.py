@@ -151,10 +151,11 @@ def start_in_trunk(
     for name in CONTEXT_TABLES:
         state[name][index] = state[name][donors].mean(0)
     encoders, levels = (list(rows) for rows in zip(*new.context_indices(), strict=True))
-    if levels.index(levels[index]) == index and new.contexts[index][1] not in old.levels:
+    first = levels.index(levels[index]) == index  # of several new contexts at one new level
+    if first and new.contexts[index][1] not in old.levels:
         table = state[LEVEL_LOGITS]
         table[levels[index]] = table[[levels[i] for i in donors]].mean(0)
     # the rest of the way, where the level or the encoder has logits of its own already
     shared = state[ENCODER_LOGITS][encoders] + state[LEVEL_LOGITS][levels]
-    wanted = (shared + state[CONTEXT_LOGITS])[donors].mean(0)
-    state[CONTEXT_LOGITS][index] = wanted - shared[index]
+    given = (shared + state[CONTEXT_LOGITS])[donors].mean(0)
+    state[CONTEXT_LOGITS][index] = given - shared[index]

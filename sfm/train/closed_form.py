@@ -163,13 +163,13 @@ def forms_of(
             forms.append(Form(name, (COMPOSITION, name), smooth=True, rival=True))
     forms += [Form("ridge", both), Form("gp", both, smooth=True)]
     for name in baselines_of(model, target):
-        said = "delta" if name == "own" else f"delta {name}"
+        delta = "delta" if name == "own" else f"delta {name}"
         if name == "own" and known:
             forms.append(Form("zero-shot", against=name, fixed=True))
         forms += [
-            Form(said, (COMPOSITION,), against=name),
-            Form(f"{said} ridge", both, against=name),
-            Form(f"{said} gp", both, smooth=True, against=name),
+            Form(delta, (COMPOSITION,), against=name),
+            Form(f"{delta} ridge", both, against=name),
+            Form(f"{delta} gp", both, smooth=True, against=name),
         ]
     return forms
 

@@ -14,7 +14,7 @@ from sfm_molecules.data import specs
 from sfm_molecules.data.catalogues import (
     WIDE_ELEMENTS,
     canonical,
-    chemicals_smiles,
+    chemicals_identifiers,
     robocrys_smiles,
 )
 from sfm_molecules.data.labelling import Settings, Xtb, label_all, label_molecule, select
@@ -197,7 +197,8 @@ def test_more_elements_and_sizes_are_kept_on_request():
 
 def test_lists_of_chemicals_are_read():
     line = "6\t97-00-7\tC6H3ClN2O4\t202.55\tCCO\tInChI\tkey\tname\n"
-    assert chemicals_smiles((line + "broken line\n").encode()) == ["CCO"]
+    content = (line + "broken line\n").encode()
+    assert list(chemicals_identifiers(content)) == [("97-00-7", "CCO")]
 
 
 def test_robocrys_list_is_read():

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,11 @@ from sfm.data.storage import (
 from sfm.errors import InputError, one_line_errors
 from sfm_molecules.data.catalogues import (
     ELEMENTS,
+    IDENTIFIERS,
     WIDE_ELEMENTS,
     canonical,
     ccd_smiles,
-    chemicals_smiles,
+    chemicals_identifiers,
     robocrys_smiles,
 )
 from sfm_molecules.data.labelling import Conformer, Settings, label_all, select
@@ -204,10 +206,7 @@ def build_polarizability(out: Path, size: int, workers: int, seed: int) -> list[
 
 def build_measured(out: Path, size: int, workers: int, seed: int) -> list[Path]:
     """Measured properties of at most `size` chemicals, in order of size; `workers` is not used."""
-
-    def read(member: str) -> bytes:
-        return read_member(fetch(*CHEMICALS), member)
-
+    read = partial(read_member, fetch(*CHEMICALS))
     names, held_out = smiles_by_cas(read), _held_out()
     measured_values: dict[str, dict[str, float]] = {}
     for number, values in sorted(measured(read).items()):
@@ -261,11 +260,12 @@ def _candidates() -> dict[str, int]:
 
 def _wide_candidates() -> dict[str, int]:
     """The same of more elements and up to 30 atoms, without any molecule of a measured set."""
-    names = [
-        f"chemicals/Identifiers/chemical identifiers pubchem {s}.tsv" for s in ("small", "large")
-    ]
     archive = fetch(*CHEMICALS)
-    sold = [one for name in names for one in chemicals_smiles(read_member(archive, name))]
+    sold = [
+        smiles
+        for member in IDENTIFIERS
+        for _, smiles in chemicals_identifiers(read_member(archive, member))
+    ]
     return _counted((*sold, *_catalogues(**WIDE)), _held_out(), **WIDE)
 
 

@@ -19,6 +19,10 @@ ELEMENTS = frozenset(("H", "C", "N", "O", "F", "S", "Cl"))
 WIDE_ELEMENTS = ELEMENTS | {"B", "Si", "P", "Br", "I"}
 # neutral molecules whose ground state is a triplet: a closed-shell label would be of another state
 TRIPLETS = frozenset(("O=O", "O=S", "S=S"))
+# of `chemicals`
+IDENTIFIERS = tuple(
+    f"chemicals/Identifiers/chemical identifiers pubchem {size}.tsv" for size in ("small", "large")
+)
 _BOND_ORDERS = {"SING": 1, "DOUB": 2, "TRIP": 3}
 
 
@@ -28,9 +32,12 @@ def robocrys_smiles(content: bytes) -> list[str]:
     return list(database) if isinstance(database, dict) else [row["smiles"] for row in database]
 
 
-def chemicals_smiles(content: bytes) -> list[str]:
-    """SMILES of `chemicals/Identifiers/chemical identifiers pubchem *.tsv` (fifth column)."""
-    return [line.split("\t")[4] for line in content.decode().splitlines() if line.count("\t") > 4]
+def chemicals_identifiers(content: bytes) -> Iterator[tuple[str, str]]:
+    """(registry number, SMILES) of each line of one of the `IDENTIFIERS`."""
+    for line in content.decode().splitlines():
+        if line.count("\t") > 4:
+            cells = line.split("\t")
+            yield cells[1], cells[4]
 
 
 def ccd_smiles(

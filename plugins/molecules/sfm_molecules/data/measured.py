@@ -14,23 +14,20 @@ import io
 import math
 from collections.abc import Callable
 
+from sfm_molecules.data.catalogues import IDENTIFIERS, chemicals_identifiers
+
 MELTING = "chemicals/Phase Change/OpenNotebook Melting Points.tsv"
 PARTITION = "chemicals/Environment/Syrres logP data.csv.gz"
 WIKIDATA = "chemicals/Misc/wikidata_properties.tsv"
-IDENTIFIERS = tuple(
-    f"chemicals/Identifiers/chemical identifiers pubchem {size}.tsv" for size in ("small", "large")
-)
 
 
 def smiles_by_cas(read: Callable[[str], bytes]) -> dict[str, str]:
     """SMILES by registry number (digits only); `read` gives the bytes of a file of the archive."""
-    named = {}
-    for member in IDENTIFIERS:
-        for line in read(member).decode().splitlines():
-            cells = line.split("\t")
-            if len(cells) > 4:
-                named[_digits(cells[1])] = cells[4]
-    return named
+    return {
+        _digits(number): smiles
+        for member in IDENTIFIERS
+        for number, smiles in chemicals_identifiers(read(member))
+    }
 
 
 def measured(read: Callable[[str], bytes]) -> dict[str, dict[str, float]]:
