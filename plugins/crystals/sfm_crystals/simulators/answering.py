@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -10,7 +9,6 @@ import torch
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.simulate.base import Parameter, Trajectory
-from sfm_crystals.data.writers import write_state
 from sfm_crystals.simulators import classical, relaxing
 from sfm_crystals.statics.fire import LatticeState
 
@@ -26,8 +24,6 @@ class Answering(relaxing.Relaxing):
 
     parameters_spec: ClassVar[tuple[Parameter, ...]] = classical.PARAMETERS
     default_steps: ClassVar[int] = 1
-    plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
-    writes_to: ClassVar[tuple[str, ...] | None] = (".extxyz", ".xyz", ".cif", ".vasp", ".traj")
 
     def state(self, sample: Sample | None = None) -> LatticeState:
         """One cell: of a sample, or the potential's own crystal.
@@ -65,10 +61,3 @@ class Answering(relaxing.Relaxing):
             return super().run(state, steps, every=every)
         last = self(state, steps)
         return self._recorded([last], [self.observe(last)])
-
-    def write(self, trajectory: Trajectory, path: Path) -> None:
-        """The relaxed cell as `.extxyz`, `.cif`, `.vasp` and whatever ase knows by its suffix."""
-        state = trajectory.states[-1]
-        energy, forces, stress = self._derivatives(state)
-        labels = {"energy": energy.detach(), "forces": forces.detach(), "stress": stress.detach()}
-        write_state(state, labels, path, part=self.part)

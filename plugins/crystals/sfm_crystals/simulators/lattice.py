@@ -15,7 +15,6 @@ from sfm.simulate.base import Observations, Parameter, Setting, Trajectory
 from sfm_crystals.cells import Cells
 from sfm_crystals.constants import GPA
 from sfm_crystals.data.readers import read_labelled
-from sfm_crystals.data.writers import write_state
 from sfm_crystals.figures.statics import plot_relaxation
 from sfm_crystals.quantities import PRESSURE, VOLUME
 from sfm_crystals.simulators import classical, relaxing
@@ -72,8 +71,6 @@ class LatticeStatics(relaxing.Relaxing):
     )
     observables: ClassVar[tuple[Quantity, ...]] = (ENERGY, FORCES, STRESS, VOLUME, PRESSURE)
     default_steps: ClassVar[int] = 200
-    plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
-    writes_to: ClassVar[tuple[str, ...] | None] = (".extxyz", ".xyz", ".cif", ".vasp", ".traj")
     citations: ClassVar[tuple[str, ...]] = (
         *classical.CITATIONS,
         "doi:10.1103/PhysRevLett.97.170201",
@@ -169,13 +166,6 @@ class LatticeStatics(relaxing.Relaxing):
     def plot(self, trajectory: Trajectory, path: Path) -> None:
         """Energy and volume along the relaxation, and the energy-volume curve at its end."""
         plot_relaxation(self, trajectory, path)
-
-    def write(self, trajectory: Trajectory, path: Path) -> None:
-        """The last cells as `.extxyz`, `.cif`, `.vasp` and whatever ase knows by its suffix."""
-        state = trajectory.states[-1]
-        with torch.no_grad():
-            observed = self.observe(state)
-        write_state(state, observed, path, part=self.part)
 
     def read_observations(self, path: Path) -> Observations:
         """Cells with energies, forces or stresses from a file that ase reads (extxyz)."""

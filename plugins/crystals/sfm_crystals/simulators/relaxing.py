@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,10 +14,11 @@ from sfm.data.sample import Sample
 from sfm.errors import OutsideError, RunError
 from sfm.model.guard import searching
 from sfm.progress import report
-from sfm.simulate.base import Parameter, Setting, Simulator
+from sfm.simulate.base import Parameter, Setting, Simulator, Trajectory
 from sfm.simulate.dynamics.particles import free_of, system_of
 from sfm_crystals.cells import Cells, bonds, derivatives
 from sfm_crystals.constants import GPA
+from sfm_crystals.data.writers import write_state
 from sfm_crystals.simulators import classical
 from sfm_crystals.statics.fire import LatticeState, fire_step, strain_length
 from sfm_crystals.statics.fixed_point import CELL_MODES, Basin, polish, respond
@@ -47,6 +49,8 @@ class Relaxing(classical.Classical, Simulator):
 
     time_unit: ClassVar[str] = "1"
     closure_quantity: ClassVar[str | None] = "energy"
+    plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
+    writes_to: ClassVar[tuple[str, ...] | None] = (".extxyz", ".xyz", ".cif", ".vasp", ".traj")
 
     relax_cell: str = "full"
     relax_atoms: bool = True
@@ -67,7 +71,7 @@ class Relaxing(classical.Classical, Simulator):
 
     def _pressure(self) -> Tensor:
         """() eV/angstrom^3."""
-        given = self._parameters.get("pressure")
+        given = getattr(self, "pressure", None)
         return torch.zeros_like(self.epsilon) if given is None else given / GPA
 
     def _differentiable(self, cells: Cells) -> bool:
@@ -216,6 +220,15 @@ class Relaxing(classical.Classical, Simulator):
                 f"{volumes[1]:.3g} angstrom^3 per atom, {_closest(cells, worst)}; the energy has "
                 "no minimum near the cell that was given"
             )
+
+    # --- files --------------------------------------------------------------------------------
+
+    def write(self, trajectory: Trajectory, path: Path) -> None:
+        """The last cells with energy, forces and stress, in what ase knows by the suffix."""
+        state = trajectory.states[-1]
+        energy, forces, stress = derivatives(self.energy, state)
+        labels = {"energy": energy, "forces": forces, "stress": stress}
+        write_state(state, labels, path, part=self.part)
 
 
 def _closest(cells: Cells, which: int) -> str:

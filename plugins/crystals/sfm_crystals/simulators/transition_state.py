@@ -19,7 +19,6 @@ from sfm.simulate.base import Parameter, Setting, Trajectory
 from sfm_crystals import quantities
 from sfm_crystals.cells import derivatives
 from sfm_crystals.data.prototypes import fcc, repeated
-from sfm_crystals.data.writers import write_state
 from sfm_crystals.figures.barrier import plot_barrier
 from sfm_crystals.simulators import classical, relaxing
 from sfm_crystals.statics.elastic_band import band_forces, distances
@@ -86,8 +85,7 @@ class TransitionState(relaxing.Relaxing):
         "doi:10.1103/PhysRevLett.97.170201",
     )
     default_steps: ClassVar[int] = 500
-    plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
-    writes_to: ClassVar[tuple[str, ...] | None] = (".extxyz", ".xyz", ".traj")
+    writes_to: ClassVar[tuple[str, ...] | None] = (".extxyz", ".xyz", ".traj")  # many cells
 
     relax_cell: str = "fixed"
     final: str
@@ -220,14 +218,6 @@ class TransitionState(relaxing.Relaxing):
     def plot(self, trajectory: Trajectory, path: Path) -> None:
         """Energy along the way, at first and at the end."""
         plot_barrier({k: v.detach().cpu() for k, v in trajectory.observables.items()}, path)
-
-    def write(self, trajectory: Trajectory, path: Path) -> None:
-        """The images from start to end, with energies and forces."""
-        state = trajectory.states[-1]
-        energy, forces, stress = derivatives(self.energy, state)
-        write_state(
-            state, {"energy": energy, "forces": forces, "stress": stress}, path, part=self.part
-        )
 
 
 def hop(crystal: Sample) -> tuple[Sample, Sample]:
