@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -49,7 +50,7 @@ class Cells:
         size: Tensor = torch.linalg.det(self.cell).abs()
         return size
 
-    def deformed(self, displacement: Tensor, strain: Tensor) -> Cells:
+    def deformed(self, displacement: Tensor, strain: Tensor) -> Self:
         """x -> (x + displacement) (1 + strain), h -> h (1 + strain); the strain is symmetrised.
 
         Args:
@@ -60,6 +61,12 @@ class Cells:
         deformation = identity + (strain + strain.mT) / 2
         moved = (self.positions + displacement).unsqueeze(1) @ deformation[self.system]
         return dataclasses.replace(self, positions=moved.squeeze(1), cell=self.cell @ deformation)
+
+    def stretched(self, factor: float) -> Self:
+        """All lengths times `factor`; atoms keep their fractional coordinates."""
+        identity = torch.eye(3, dtype=self.cell.dtype, device=self.cell.device)
+        strain = ((factor - 1) * identity).expand_as(self.cell)
+        return self.deformed(torch.zeros_like(self.positions), strain)
 
     def detached(self) -> Cells:
         """The same cells without a graph."""

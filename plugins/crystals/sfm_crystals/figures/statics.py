@@ -54,12 +54,23 @@ def _energy_volume(simulator: LatticeStatics, cells: Cells, axes: Axes) -> None:
         except InputError:
             axes.set_title("no minimum in this range")
         else:
-            fine = torch.linspace(float(volume.min()), float(volume.max()), 200).double()
-            axes.plot(fine / n, fitted(fine.to(volume.device)).cpu() / n, color="C3")
-            v0, b0 = float(fitted.volume) / n, float(fitted.bulk_modulus)
-            axes.set_title(f"V₀ {v0:.3f} Å³/atom, B₀ {b0:.1f} GPa")
+            _draw_fit(axes, fitted, _between(volume).to(volume.device), n)
     axes.set_xlabel("volume (Å³/atom)")
     axes.set_ylabel("energy (eV/atom)")
+
+
+def _between(volume: Tensor) -> Tensor:
+    """(200,) float64 from the smallest to the largest of the volumes."""
+    return torch.linspace(float(volume.min()), float(volume.max()), 200, dtype=torch.float64)
+
+
+def _draw_fit(axes: Axes, fitted: EquationOfState, fine: Tensor, n: int) -> Tensor:
+    """The curve of a fit at volumes (T,) angstrom^3, (T,) eV, with V0 and B0 in the title."""
+    curve = fitted(fine)
+    axes.plot(fine.detach().cpu() / n, curve.detach().cpu() / n, color="C3")
+    v0, b0 = float(fitted.volume) / n, float(fitted.bulk_modulus)
+    axes.set_title(f"V₀ {v0:.3f} Å³/atom, B₀ {b0:.1f} GPa")
+    return curve
 
 
 def plot_elastic(constants: Tensor, path: Path) -> None:
@@ -102,21 +113,15 @@ def plot_curve(volume: Tensor, energy: Tensor, fitted: EquationOfState, n: int, 
     """
     from matplotlib.figure import Figure
 
-    fine = torch.linspace(float(volume.min()), float(volume.max()), 200, dtype=torch.float64)
-    fine = fine.requires_grad_()
-    curve = fitted(fine)
-    (slope,) = torch.autograd.grad(curve.sum(), fine)
-    x = fine.detach() / n
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot(volume.detach().cpu() / n, energy.detach().cpu() / n, "o", color="C0", markersize=4)
-    left.plot(x, curve.detach() / n, color="C3")
+    left.plot(volume / n, energy / n, "o", color="C0", markersize=4)
+    fine = _between(volume).requires_grad_()
+    (slope,) = torch.autograd.grad(_draw_fit(left, fitted, fine, n).sum(), fine)
     left.set_ylabel("energy (eV/atom)")
-    right.plot(x, -slope * GPA, color="C3")
+    right.plot(fine.detach() / n, -slope * GPA, color="C3")
     right.axhline(0.0, color="grey", lw=0.5)
     right.set_ylabel("pressure (GPa)")
-    v0, b0 = float(fitted.volume) / n, float(fitted.bulk_modulus)
-    left.set_title(f"V\u2080 {v0:.3f} \u00c5\u00b3/atom, B\u2080 {b0:.1f} GPa")
     right.set_title(f"B\u2080\u2032 {float(fitted.derivative):.2f}")
     for axes in (left, right):
         axes.set_xlabel("volume (\u00c5\u00b3/atom)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.simulate.base import Parameter, Trajectory
+from sfm_crystals.cells import Cells
 from sfm_crystals.simulators import classical, relaxing
 from sfm_crystals.statics.fire import LatticeState
 
@@ -50,6 +52,20 @@ class Answering(relaxing.Relaxing):
             return state
         relaxed = self.relax(state)
         return relaxed.replace(iteration=torch.ones_like(relaxed.iteration))
+
+    def at_volumes(
+        self, state: Cells, low: float, high: float, points: int, *, relax: bool
+    ) -> Iterator[Cells]:
+        """The cell at `points` volumes from `low` to `high` times its own, of the same shape.
+
+        Args:
+            relax: whether atoms go to the minimum in each; else they keep their fractional
+                coordinates.
+        """
+        sizes = torch.linspace(low, high, points, dtype=torch.float64) ** (1 / 3)
+        for size in sizes.tolist():
+            moved = state.stretched(size)
+            yield self.relax(moved, "fixed") if relax and len(state.positions) > 1 else moved
 
     def converged(self, state: LatticeState) -> bool:
         """Whether nothing pulls harder than `relaxing.RELAXED`."""

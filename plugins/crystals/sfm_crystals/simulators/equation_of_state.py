@@ -98,17 +98,8 @@ class EquationOfState(Answering):
     def curve(self, state: Cells) -> tuple[Tensor, Tensor]:
         """Volumes (points,) in angstrom^3 and energies (points,) in eV."""
         low, high = 1 - self.width, 1 + self.width
-        sizes = torch.linspace(low, high, self.points, dtype=state.cell.dtype) ** (1 / 3)
-        volumes, energies = [], []
-        identity = torch.eye(3, dtype=state.cell.dtype, device=state.cell.device)
-        for size in sizes.tolist():
-            strain = ((size - 1) * identity).expand_as(state.cell)
-            moved = state.deformed(torch.zeros_like(state.positions), strain)
-            if self.relax_points and len(state.positions) > 1:
-                moved = self.relax(moved, "fixed")
-            volumes.append(moved.volume())
-            energies.append(self.energy(moved))
-        return torch.cat(volumes), torch.cat(energies)
+        cells = [*self.at_volumes(state, low, high, self.points, relax=self.relax_points)]
+        return torch.cat([c.volume() for c in cells]), torch.cat([self.energy(c) for c in cells])
 
     def observe(self, state: Cells) -> dict[str, Tensor]:
         """Of the fit, () each: energy (eV), volume (angstrom^3), bulk_modulus (GPa) and its
@@ -126,7 +117,7 @@ class EquationOfState(Answering):
 
     def plot(self, trajectory: Trajectory, path: Path) -> None:
         """E(V) with its fit, and the pressure of the fit."""
-        seen = {k: v[-1].detach() for k, v in trajectory.observables.items()}
+        seen = {k: v[-1].detach().cpu() for k, v in trajectory.observables.items()}
         volumes, energies = seen["curve_volume"], seen["curve_energy"]
         n = len(trajectory.states[-1].positions)
         plot_curve(volumes, energies, equation_of_state.fit(volumes, energies), n, path)

@@ -128,13 +128,9 @@ class LatticeStatics(relaxing.Relaxing):
     ) -> tuple[Tensor, Tensor]:
         """Volumes and energies (points,) of one cell stretched by up to ±`width` in length, with
         atoms at fixed fractional coordinates."""
-        volumes, energies = [], []
-        for stretch in torch.linspace(-width, width, points, dtype=state.cell.dtype):
-            strain = stretch * torch.eye(3, dtype=state.cell.dtype).expand_as(state.cell)
-            moved = state.deformed(torch.zeros_like(state.positions), strain.to(state.cell.device))
-            volumes.append(moved.volume())
-            energies.append(self.energy(moved))
-        return torch.cat(volumes), torch.cat(energies)
+        stretches = torch.linspace(-width, width, points, dtype=torch.float64).tolist()
+        cells = [state.stretched(1 + stretch) for stretch in stretches]
+        return torch.cat([c.volume() for c in cells]), torch.cat([self.energy(c) for c in cells])
 
     def equation_of_state(
         self, state: Cells, *, points: int = 11, width: float = 0.03

@@ -113,15 +113,9 @@ class QuasiHarmonic(Answering):
         Raises:
             RunError: a phonon is imaginary at one of the volumes.
         """
-        sizes = torch.linspace(1 + self.low, 1 + self.high, self.points, dtype=torch.float64)
-        identity = torch.eye(3, dtype=state.cell.dtype, device=state.cell.device)
         masses = masses_of(state.samples)[:, 0].to(state.cell)
         volumes, rows, entropies = [], [], []
-        for size in (sizes ** (1 / 3)).tolist():
-            strain = ((size - 1) * identity).expand_as(state.cell)
-            moved: Cells = state.deformed(torch.zeros_like(state.positions), strain)
-            if len(state.positions) > 1:
-                moved = self.relax(moved, "fixed")
+        for moved in self.at_volumes(state, 1 + self.low, 1 + self.high, self.points, relax=True):
             lattice = supercell(moved, (self.repeat,) * 3)
             with torch.set_grad_enabled(self._differentiable(state)):
                 constants = force_constants(self.energy, lattice, len(state.positions))
@@ -129,8 +123,9 @@ class QuasiHarmonic(Answering):
                 seen = frequencies(matrices)
                 lowest = float(seen.detach().min())
                 if lowest < SOFT:
+                    ratio = float((moved.volume() / state.volume())[0].detach())
                     raise RunError(
-                        f"{self.part}: a phonon of {-lowest:.2f}i THz at {size**3:.3f} times the "
+                        f"{self.part}: a phonon of {-lowest:.2f}i THz at {ratio:.3f} times the "
                         "relaxed volume; take a narrower range (low, high)"
                     )
                 volumes.append(moved.volume()[0])
