@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError
@@ -70,6 +72,17 @@ class Answering(relaxing.Relaxing):
     def converged(self, state: LatticeState) -> bool:
         """Whether nothing pulls harder than `relaxing.RELAXED`."""
         return self.residual(state) <= relaxing.RELAXED
+
+    def remarks(self, observed: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """What the user should know about the last answer."""
+        return ()
+
+    def _recorded(
+        self, states: Sequence[LatticeState], observed: Sequence[Mapping[str, Tensor]]
+    ) -> Trajectory:
+        trajectory = super()._recorded(states, observed)
+        said = (*trajectory.warnings, *self.remarks(observed[-1]))
+        return dataclasses.replace(trajectory, warnings=said)
 
     def run(self, state: LatticeState, steps: int, *, every: int | None = None) -> Trajectory:
         """The relaxed cell and its answer; with `every`, those of the cells before it too."""

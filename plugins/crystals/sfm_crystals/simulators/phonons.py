@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,31 +13,18 @@ from torch import Tensor
 from sfm.errors import InputError
 from sfm.quantity import ENERGY, Quantity
 from sfm.simulate.base import Setting, Trajectory
-from sfm.simulate.dynamics.particles import masses_of
 from sfm_crystals import quantities
 from sfm_crystals.cells import Cells
 from sfm_crystals.data.phonopy_files import to_phonopy, write_phonopy
 from sfm_crystals.data.prototypes import diamond
 from sfm_crystals.figures.phonons import plot_phonons
-from sfm_crystals.simulators import classical
+from sfm_crystals.simulators import classical, vibrating
 from sfm_crystals.simulators.answering import RELAX, Answering
 from sfm_crystals.statics.fire import LatticeState
-from sfm_crystals.statics.force_constants import (
-    dynamical_matrices,
-    force_constants,
-    frequencies,
-    supercell,
-)
 from sfm_crystals.statics.harmonic import density_of_states, mesh, thermal
 
-UNSTABLE = -0.05  # THz; rounding leaves the acoustic ones at 1e-5
-REPEAT = Setting("repeat", 4, summary="copies of the cell along each vector, for force constants")
-MESH = Setting("mesh", 12, summary="wave vectors along each axis, even, for sums over phonons")
-HOTTEST = Setting("hottest", 1000.0, unit="kelvin", summary="last temperature of the grid")
-TEMPERATURES = Setting("temperatures", 21, summary="temperatures from 0 to `hottest`")
 
-
-class Phonons(Answering):
+class Phonons(vibrating.Vibrating):
     """Phonons of a cell at the minimum of its energy, and its harmonic thermodynamics.
 
         D(q) e = (2 pi nu)^2 e,   D(q)_ab = 1/sqrt(m_a m_b) sum_R Phi_(0a)(Rb) exp(i q (R + b - a))
@@ -69,10 +56,7 @@ class Phonons(Answering):
     settings_spec: ClassVar[tuple[Setting, ...]] = (
         *classical.SETTINGS,
         *RELAX,
-        REPEAT,
-        MESH,
-        HOTTEST,
-        TEMPERATURES,
+        *vibrating.SETTINGS,
         Setting("band_points", 121, summary="wave vectors of the path"),
         Setting("dos_points", 201, summary="frequencies of the density of states"),
         Setting("dos_width", 0.25, unit="THz", summary="Gaussian of each phonon"),
@@ -96,17 +80,12 @@ class Phonons(Answering):
     )
     writes_to: ClassVar[tuple[str, ...] | None] = (*Answering.writes_to, ".yaml")  # type: ignore[misc]
 
-    repeat: int
-    mesh: int
-    hottest: float
-    temperatures: int
     band_points: int
     dos_points: int
     dos_width: float
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
-        check_grid(self.part, self.repeat, self.mesh, self.hottest, self.temperatures)
         if min(self.band_points, self.dos_points) < 2 or not self.dos_width > 0:
             raise InputError(
                 f"{self.part}: band_points and dos_points must be 2 or more, dos_width above 0 THz"
@@ -120,26 +99,17 @@ class Phonons(Answering):
         simulator = cls(**chosen).requires_grad_(False)
         return simulator, simulator(simulator.state(diamond(14, 5.431, primitive=True)))
 
-    def constants(self, state: Cells) -> Tensor:
-        """(n, M, 3, 3) eV/angstrom^2 of the cell's n atoms with all M of the supercell."""
-        lattice = supercell(state, (self.repeat,) * 3)
-        with torch.set_grad_enabled(self._differentiable(state)):
-            return force_constants(self.energy, lattice, len(state.positions))
-
-    def frequencies(self, state: Cells, points: Tensor, constants: Tensor | None = None) -> Tensor:
+    def frequencies(self, state: Cells, points: Tensor) -> Tensor:
         """(Q, 3 n) THz at wave vectors (Q, 3) in units of the cell's reciprocal vectors."""
-        constants = self.constants(state) if constants is None else constants
-        lattice = supercell(state, (self.repeat,) * 3)
-        masses = masses_of(state.samples)[:, 0].to(constants)
-        return frequencies(dynamical_matrices(constants, lattice, masses, points))
+        return self.force_constants(state).frequencies(points)
 
     def observe(self, state: Cells) -> dict[str, Tensor]:
         """Bands (Q, 3 n) THz, density of states (F,) 1/THz, thermal properties (T,) per cell."""
-        constants = self.constants(state)
+        constants = self.force_constants(state)
         points, distance = band_path(state, self.band_points)
-        bands = self.frequencies(state, points, constants)
-        seen = self.frequencies(state, mesh(self.mesh), constants)
-        grid = torch.linspace(0, self.hottest, self.temperatures, dtype=torch.float64)
+        bands = constants.frequencies(points)
+        seen = constants.frequencies(mesh(self.mesh))
+        grid = self.kelvin()
         sums = thermal(seen, grid)
         low, top = seen.min().clamp(max=0.0) - 3 * self.dos_width, seen.max() + 3 * self.dos_width
         places = low + (top - low) * torch.linspace(0, 1, self.dos_points).to(seen)
@@ -156,14 +126,12 @@ class Phonons(Answering):
             "heat_capacity": sums.heat_capacity,
         }
 
-    def run(self, state: LatticeState, steps: int, *, every: int | None = None) -> Trajectory:
-        """As `Answering.run`; says which phonons are imaginary."""
-        trajectory = super().run(state, steps, every=every)
-        lowest = float(trajectory.observables["phonon_frequencies"][-1].detach().min())
-        if lowest > UNSTABLE:
-            return trajectory
-        return _warned(
-            trajectory,
+    def remarks(self, observed: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """Which phonons are imaginary."""
+        lowest = float(observed["phonon_frequencies"].detach().min())
+        if lowest > vibrating.UNSTABLE:
+            return ()
+        return (
             f"the crystal is not stable: a phonon of {-lowest:.2f}i THz; sums over phonons leave "
             "imaginary ones out",
         )
@@ -182,27 +150,8 @@ class Phonons(Answering):
             return
         state = trajectory.states[-1]
         with torch.no_grad():
-            constants = self.constants(state).cpu().double().numpy()
-        masses = masses_of(state.samples)[:, 0].numpy()
-        write_phonopy(path, to_phonopy(state, (self.repeat,) * 3, constants, masses))
-
-
-def check_grid(part: str, repeat: int, size: int, hottest: float, temperatures: int) -> None:
-    """Refuses settings of supercell, mesh and temperatures (kelvin) that make no sums.
-
-    Raises:
-        InputError: which, and what to take.
-    """
-    if repeat < 1 or size < 2 or size % 2:
-        raise InputError(f"{part}: repeat={repeat}, mesh={size}: at least 1, and even from 2 on")
-    if not hottest > 0 or temperatures < 2:
-        raise InputError(
-            f"{part}: hottest={hottest} kelvin, temperatures={temperatures}: above 0, 2 or more"
-        )
-
-
-def _warned(trajectory: Trajectory, text: str) -> Trajectory:
-    return dataclasses.replace(trajectory, warnings=(*trajectory.warnings, text))
+            constants = self.force_constants(state)
+        write_phonopy(path, to_phonopy(state, (self.repeat,) * 3, constants))
 
 
 def _path(state: Cells, points: int) -> Any:

@@ -11,28 +11,18 @@ from torch import Tensor
 from sfm.errors import InputError, RunError
 from sfm.quantity import Quantity
 from sfm.simulate.base import Setting, Trajectory
-from sfm.simulate.dynamics.particles import masses_of
 from sfm_crystals import quantities
 from sfm_crystals.cells import Cells
 from sfm_crystals.data.prototypes import diamond
 from sfm_crystals.figures.phonons import plot_expansion
-from sfm_crystals.simulators import classical
-from sfm_crystals.simulators.answering import RELAX, Answering
-from sfm_crystals.simulators.phonons import HOTTEST, MESH, REPEAT, TEMPERATURES, check_grid
+from sfm_crystals.simulators import classical, vibrating
+from sfm_crystals.simulators.answering import RELAX
 from sfm_crystals.statics import equation_of_state
 from sfm_crystals.statics.fire import LatticeState
-from sfm_crystals.statics.force_constants import (
-    dynamical_matrices,
-    force_constants,
-    frequencies,
-    supercell,
-)
 from sfm_crystals.statics.harmonic import mesh, thermal
 
-SOFT = -0.05  # THz
 
-
-class QuasiHarmonic(Answering):
+class QuasiHarmonic(vibrating.Vibrating):
     """Volume, bulk modulus and thermal expansion of a crystal against temperature.
 
         F(V, T) = E(V) + F_phonons(V, T),   V(T) = arg min_V F(V, T),   alpha = (1/V) dV/dT
@@ -59,10 +49,7 @@ class QuasiHarmonic(Answering):
     settings_spec: ClassVar[tuple[Setting, ...]] = (
         *classical.SETTINGS,
         *RELAX,
-        REPEAT,
-        MESH,
-        HOTTEST,
-        TEMPERATURES,
+        *vibrating.SETTINGS,
         Setting("points", 7, summary="volumes, at least 4"),
         Setting("low", -0.02, summary="smallest volume, relative to the relaxed one"),
         Setting("high", 0.08, summary="largest volume, relative to the relaxed one"),
@@ -80,17 +67,12 @@ class QuasiHarmonic(Answering):
         "doi:10.1103/PhysRev.71.809",
     )
 
-    repeat: int
-    mesh: int
-    hottest: float
-    temperatures: int
     points: int
     low: float
     high: float
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
-        check_grid(self.part, self.repeat, self.mesh, self.hottest, self.temperatures)
         if self.points < 4 or not -0.5 < self.low < self.high < 1:
             raise InputError(
                 f"{self.part}: points={self.points}, low={self.low}, high={self.high}: at least 4 "
@@ -113,30 +95,25 @@ class QuasiHarmonic(Answering):
         Raises:
             RunError: a phonon is imaginary at one of the volumes.
         """
-        masses = masses_of(state.samples)[:, 0].to(state.cell)
         volumes, rows, entropies = [], [], []
         for moved in self.at_volumes(state, 1 + self.low, 1 + self.high, self.points, relax=True):
-            lattice = supercell(moved, (self.repeat,) * 3)
-            with torch.set_grad_enabled(self._differentiable(state)):
-                constants = force_constants(self.energy, lattice, len(state.positions))
-                matrices = dynamical_matrices(constants, lattice, masses, mesh(self.mesh))
-                seen = frequencies(matrices)
-                lowest = float(seen.detach().min())
-                if lowest < SOFT:
-                    ratio = float((moved.volume() / state.volume())[0].detach())
-                    raise RunError(
-                        f"{self.part}: a phonon of {-lowest:.2f}i THz at {ratio:.3f} times the "
-                        "relaxed volume; take a narrower range (low, high)"
-                    )
-                volumes.append(moved.volume()[0])
-                sums = thermal(seen, kelvin)
-                rows.append(self.energy(moved)[0] + sums.free_energy)
-                entropies.append(sums.entropy)
+            seen = self.force_constants(moved).frequencies(mesh(self.mesh))
+            lowest = float(seen.detach().min())
+            if lowest < vibrating.UNSTABLE:
+                ratio = float((moved.volume() / state.volume())[0].detach())
+                raise RunError(
+                    f"{self.part}: a phonon of {-lowest:.2f}i THz at {ratio:.3f} times the "
+                    "relaxed volume; take a narrower range (low, high)"
+                )
+            volumes.append(moved.volume()[0])
+            sums = thermal(seen, kelvin)
+            rows.append(self.energy(moved)[0] + sums.free_energy)
+            entropies.append(sums.entropy)
         return torch.stack(volumes), torch.stack(rows), torch.stack(entropies)
 
     def observe(self, state: Cells) -> dict[str, Tensor]:
         """By temperature (T,): volume, bulk modulus, expansion and free energy of the cell."""
-        kelvin = torch.linspace(0, self.hottest, self.temperatures, dtype=torch.float64)
+        kelvin = self.kelvin()
         volumes, energies, entropies = self.free_energies(state, kelvin)
         fits, slopes = [], []
         rows = zip(kelvin.tolist(), energies.unbind(1), entropies.unbind(1), strict=True)

@@ -123,6 +123,25 @@ def force_constants(energy: EnergyFunction, lattice: Lattice, n: int) -> Tensor:
     return constants if keep else constants.detach()
 
 
+@dataclass(frozen=True, eq=False)
+class ForceConstants:
+    """Force constants of a crystal, and the masses that move under them.
+
+    Attributes:
+        lattice: the supercell.
+        values: (n, M, 3, 3) eV/angstrom^2 of the cell's n atoms with all M of the supercell.
+        masses: (n,) amu.
+    """
+
+    lattice: Lattice
+    values: Tensor
+    masses: Tensor
+
+    def frequencies(self, points: Tensor) -> Tensor:
+        """(Q, 3 n) THz at wave vectors (Q, 3) in units of the cell's reciprocal vectors."""
+        return frequencies(dynamical_matrices(self.values, self.lattice, self.masses, points))
+
+
 def dynamical_matrices(
     constants: Tensor, lattice: Lattice, masses: Tensor, points: Tensor
 ) -> Tensor:
