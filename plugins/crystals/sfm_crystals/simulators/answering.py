@@ -74,7 +74,7 @@ class Answering(relaxing.Relaxing):
         return self.residual(state) <= relaxing.RELAXED
 
     def remarks(self, observed: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """What the user should know about the last answer."""
+        """What the user should know about the last answer, (...) in the units of `observables`."""
         return ()
 
     def _recorded(

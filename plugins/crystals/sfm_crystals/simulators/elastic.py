@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from sfm_crystals.data.prototypes import diamond
 from sfm_crystals.figures.statics import plot_elastic
 from sfm_crystals.simulators import classical
 from sfm_crystals.simulators.answering import RELAX, Answering
-from sfm_crystals.statics.elasticity import elastic_constants, moduli
+from sfm_crystals.statics.elasticity import moduli, relaxed_and_clamped
 from sfm_crystals.statics.fire import LatticeState
 
 UNSTABLE = 1e-3  # GPa
@@ -77,10 +78,7 @@ class Elastic(Answering):
     def observe(self, state: Cells) -> dict[str, Tensor]:
         """Constants (6, 6) and moduli () in GPa, energy () in eV, volume () in angstrom^3."""
         with torch.set_grad_enabled(self._differentiable(state)):
-            constants, clamped = (
-                elastic_constants(self.energy, state, clamped=stiff, check=False)
-                for stiff in (False, True)
-            )
+            constants, clamped = relaxed_and_clamped(self.energy, state)
         means = moduli(constants)
         return {
             "energy": self.energy(state)[0],
@@ -95,10 +93,9 @@ class Elastic(Answering):
             "stability": torch.linalg.eigvalsh(constants)[0],
         }
 
-    def warnings(self, state: Cells) -> tuple[str, ...]:
-        with torch.no_grad():
-            constants = elastic_constants(self.energy, state, check=False)
-        if float(torch.linalg.eigvalsh(constants)[0]) > UNSTABLE:
+    def remarks(self, observed: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """Whether the crystal is unstable: `stability` (), GPa."""
+        if float(observed["stability"].detach()) > UNSTABLE:
             return ()
         return ("the crystal is not stable: its elastic constants are not positive definite",)
 

@@ -127,7 +127,7 @@ class Phonons(vibrating.Vibrating):
         }
 
     def remarks(self, observed: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """Which phonons are imaginary."""
+        """Whether any of the phonons (Q, 3 n) is imaginary, THz."""
         lowest = float(observed["phonon_frequencies"].detach().min())
         if lowest > vibrating.UNSTABLE:
             return ()

@@ -49,7 +49,7 @@ class Vibrating(Answering):
             )
 
     def kelvin(self) -> Tensor:
-        """(T,) the grid of temperatures."""
+        """(T,) the grid of temperatures, in kelvin."""
         return torch.linspace(0, self.hottest, self.temperatures, dtype=torch.float64)
 
     def force_constants(self, state: Cells) -> ForceConstants:

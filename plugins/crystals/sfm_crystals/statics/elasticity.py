@@ -26,9 +26,7 @@ def voigt_strains(engineering: Tensor) -> Tensor:
     return torch.einsum("k,kij->ij", engineering, torch.stack(rows))
 
 
-def elastic_constants(
-    energy: EnergyFunction, cells: Cells, *, clamped: bool = False, check: bool = True
-) -> Tensor:
+def elastic_constants(energy: EnergyFunction, cells: Cells, *, clamped: bool = False) -> Tensor:
     """C_IJ = (1/V) d2E/de_I de_J at zero stress, Voigt order xx, yy, zz, yz, xz, xy. (6, 6) GPa.
 
     With internal relaxation C = (1/V) [E_ee - E_eu (E_uu)^+ E_ue], where u are the displacements of
@@ -39,20 +37,37 @@ def elastic_constants(
         energy: (S,) eV of cells; twice differentiable (three times to differentiate the result).
         cells: one relaxed cell.
         clamped: keep the atoms at their fractional coordinates ("unrelaxed").
-        check: raise if the cell is not relaxed.
 
     Raises:
         InputError: more than one cell, or a stress above 0.05 GPa.
     """
+    hessian = _hessian(energy, cells, clamped=clamped)
+    worst = float(derivatives(energy, cells)[2].abs().max()) * GPA
+    if worst > LARGEST_STRESS:
+        raise InputError(
+            f"elastic constants: the cell has a stress of {worst:.3g} GPa; relax it at zero "
+            "pressure first"
+        )
+    return _constants(_relaxed(hessian), cells)
+
+
+def relaxed_and_clamped(energy: EnergyFunction, cells: Cells) -> tuple[Tensor, Tensor]:
+    """Both kinds of `elastic_constants`, (6, 6) GPa each, of one cell, whatever its stress.
+
+    Raises:
+        InputError: more than one cell.
+    """
+    hessian = _hessian(energy, cells)
+    return _constants(_relaxed(hessian), cells), _constants(hessian[:6, :6], cells)
+
+
+def _hessian(energy: EnergyFunction, cells: Cells, *, clamped: bool = False) -> Tensor:
+    """Second derivatives by strain (first 6 rows) and displacements, with a graph if recorded.
+
+    (6 + 3 N, 6 + 3 N) eV, eV/angstrom, eV/angstrom^2; (6, 6 + 3 N) if clamped or of one atom.
+    """
     if cells.n_systems != 1:
         raise InputError(f"elastic constants: give one cell, not {cells.n_systems}")
-    if check:
-        worst = float(derivatives(energy, cells)[2].abs().max()) * GPA
-        if worst > LARGEST_STRESS:
-            raise InputError(
-                f"elastic constants: the cell has a stress of {worst:.3g} GPa; relax it at zero "
-                "pressure first"
-            )
     keep = torch.is_grad_enabled()
     with torch.enable_grad():
         n = len(cells.positions)
@@ -69,14 +84,28 @@ def elastic_constants(
                 for i in range(rows)
             ]
         )
-    constants = hessian[:6, :6]
-    if rows > 6:
-        along, inner = hessian[6:, :6], hessian[6:, 6:]
-        shift = torch.eye(3, dtype=y.dtype, device=y.device).repeat(n, n) / n
-        stiffness = inner.diagonal().mean().detach()
-        constants = constants - along.T @ torch.linalg.solve(inner + stiffness * shift, along)
-    constants = (constants + constants.T) / 2 / cells.volume() * GPA
-    return constants if keep else constants.detach()
+    return hessian if keep else hessian.detach()
+
+
+def _relaxed(hessian: Tensor) -> Tensor:
+    """(6, 6) eV, with the atoms at their minimum in the strained cell, if there are rows of them.
+
+    Translations are left out.
+    """
+    clamped, along, inner = hessian[:6, :6], hessian[6:, :6], hessian[6:, 6:]
+    n = len(inner) // 3
+    if n == 0:
+        return clamped
+    shift = torch.eye(3, dtype=inner.dtype, device=inner.device).repeat(n, n) / n
+    stiffness = inner.diagonal().mean().detach()
+    curvature: Tensor = clamped - along.T @ torch.linalg.solve(inner + stiffness * shift, along)
+    return curvature
+
+
+def _constants(curvature: Tensor, cells: Cells) -> Tensor:
+    """(6, 6) GPa of second derivatives in eV."""
+    constants: Tensor = (curvature + curvature.T) / 2 / cells.volume() * GPA
+    return constants
 
 
 class Moduli(NamedTuple):
