@@ -43,8 +43,7 @@ class NeuralOde(Ode):
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
-        if self.n < 1:
-            raise InputError(f"{self.part}: n={self.n} must be positive")
+        self.positive("n")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -104,8 +103,7 @@ class LearnedHamiltonian(Hamiltonian):
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
-        if self.n < 1:
-            raise InputError(f"{self.part}: n={self.n} must be positive")
+        self.positive("n")
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,4 +1,7 @@
-"""`Sde`: stochastic differential equations with diagonal noise, and two with closed forms."""
+"""`Sde`: stochastic differential equations with diagonal noise, and two with closed forms.
+
+States and times in the system's own units.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sfm.errors import InputError, RunError
-from sfm.quantity import Quantity
+from sfm.errors import InputError
 from sfm.simulate import Parameter, Setting, Simulator, Trajectory
-from sfm.simulate.rollout import rollout
-from sfm.simulate.step import AutogradStep
-from sfm_dynamics.quantities import STATE
-from sfm_dynamics.simulators.noise import wiener
+from sfm_dynamics.simulators.noise import Noisy
 from sfm_dynamics.simulators.slope import slope
-from sfm_dynamics.simulators.system import State, System, Values
+from sfm_dynamics.simulators.system import State, Values
 
 METHODS = ("euler-maruyama", "milstein", "heun")
 
@@ -31,29 +30,22 @@ def sde_settings(dt: float, unit: str = "1", method: str = "milstein") -> tuple[
     )
 
 
-class Sde(System):
+class Sde(Noisy):
     """dX = a(X) dt + b(X) dW in Ito's sense, with independent noise in every component.
 
         euler-maruyama  X + a h + b dW
         milstein        ... + b b' (dW^2 - h) / 2
         heun            trapezoidal steps of the equivalent Stratonovich equation, a - b b' / 2
 
-    Noise is drawn from `seed` and the number of the step, so a state determines its future and
-    gradients are those of one realisation. `forward` takes increments of one's own.
-
     P. E. Kloeden, E. Platen, Numerical Solution of Stochastic Differential Equations (1992).
     """
 
     closure_quantity: ClassVar[str | None] = None
-    observables: ClassVar[tuple[Quantity, ...]] = (STATE,)
     settings_spec: ClassVar[tuple[Setting, ...]] = sde_settings(0.01)
-    plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg")
     variables: ClassVar[tuple[str, ...]] = ("x",)
 
-    dt: float
     method: str
     paths: int
-    seed: int
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
@@ -87,43 +79,7 @@ class Sde(System):
         like = next(self.parameters())
         return State(first.to(like.device).expand(self.paths, 1).clone(), like.new_zeros(()))
 
-    def observe(self, state: State) -> dict[str, Tensor]:
-        """All paths, (paths, d)."""
-        return {"state": state.values}
-
-    def forward(self, state: State, steps: int = 1, noise: Tensor | None = None) -> State:
-        """The state after `steps` steps.
-
-        Args:
-            state: paths (..., d).
-            steps: number of steps.
-            noise: increments dW (steps, ..., d) of the Wiener processes, of variance dt, instead of
-                those of `seed`.
-
-        Raises:
-            InputError: increments for another number of steps.
-            RunError: a path is no longer finite.
-        """
-        if noise is not None and len(noise) != steps:
-            raise InputError(f"{self.part}: increments for {len(noise)} of {steps} steps")
-        p, first = self.values(), round(float(state.time.detach()) / self.dt)
-        given = () if noise is None else (noise,)
-
-        def advance(x: Tensor, number: int, *tensors: Tensor) -> Tensor:
-            parameters = dict(zip(p, tensors, strict=False))
-            dw = (
-                wiener(x, self.dt, seed=self.seed, number=first + number)
-                if noise is None
-                else tensors[-1][number]
-            )
-            return self._step(x, dw, parameters)
-
-        x = rollout(AutogradStep(advance), state.values, (*p.values(), *given), steps)
-        if not bool(torch.isfinite(x).all()):
-            raise RunError(f"{self.part}: a path is not finite; use a smaller dt than {self.dt:g}")
-        return State(x, state.time + steps * self.dt)
-
-    def _step(self, x: Tensor, dw: Tensor, p: Values) -> Tensor:
+    def step(self, x: Tensor, dw: Tensor, p: Values) -> Tensor:
         h = self.dt
         a, b = self.drift(x, p), self.diffusion(x, p)
         if self.method == "euler-maruyama":

@@ -1,4 +1,7 @@
-"""`Spde`: stochastic partial differential equations on a circle: heat, Burgers, Allen-Cahn."""
+"""`Spde`: stochastic partial differential equations on a circle: heat, Burgers, Allen-Cahn.
+
+States and times in the system's own units.
+"""
 
 from __future__ import annotations
 
@@ -11,33 +14,27 @@ import torch
 from torch import Tensor
 
 from sfm.data.sample import Sample
-from sfm.errors import InputError, RunError
-from sfm.quantity import Quantity
+from sfm.errors import InputError
 from sfm.simulate import Parameter, Setting, Trajectory
-from sfm.simulate.rollout import rollout
-from sfm.simulate.step import AutogradStep
-from sfm_dynamics.quantities import STATE
-from sfm_dynamics.simulators.noise import wiener
-from sfm_dynamics.simulators.system import State, System, Values
+from sfm_dynamics.simulators.noise import Noisy
+from sfm_dynamics.simulators.system import State, Values
 
 VISCOSITY = Parameter("viscosity", "1", 0.1, 1e-12, 1e6, "nu, of diffusion; 0.1")
 NOISE = Parameter("noise", "1", 0.1, 0.0, 1e6, "sigma, of space-time white noise; 0.1")
 
 
-class Spde(System):
+class Spde(Noisy):
     """du = (nu d2u/dx2 - mu u + N(u)) dt + sigma dW on a circle, dW white in space and time.
 
     Fourier modes k take exponential Euler steps: with l = -nu k^2 - mu and step h,
 
         u_k <- e^(l h) u_k + (e^(l h) - 1) / l N_k(u) + sigma sqrt((e^(2 l h) - 1) / 2 l) xi_k
 
-    so that without N the law is exact for any h, for the n modes that there are. Noise is drawn
-    from `seed` and the number of the step.
+    so that without N the law is exact for any h, for the n modes that there are.
 
     A. Jentzen, P. E. Kloeden, Proc. R. Soc. A 465, 649 (2009), doi:10.1098/rspa.2008.0325.
     """
 
-    observables: ClassVar[tuple[Quantity, ...]] = (STATE,)
     settings_spec: ClassVar[tuple[Setting, ...]] = (
         Setting("dt", 0.01, summary="time step"),
         Setting("n", 64, summary="number of points; even"),
@@ -47,13 +44,10 @@ class Spde(System):
     )
     citations: ClassVar[tuple[str, ...]] = ("doi:10.1098/rspa.2008.0325",)
     default_steps: ClassVar[int] = 500
-    plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg")
 
-    dt: float
     n: int
     length: float
     paths: int
-    seed: int
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
@@ -104,39 +98,17 @@ class Spde(System):
         like = next(self.parameters())
         return State(u.to(like.device).expand(self.paths, self.n).clone(), like.new_zeros(()))
 
-    def forward(self, state: State, steps: int = 1) -> State:
-        """The state after `steps` steps.
-
-        Raises:
-            RunError: it is no longer finite.
-        """
-        p, first = self.values(), round(float(state.time.detach()) / self.dt)
-
-        def advance(u: Tensor, number: int, *tensors: Tensor) -> Tensor:
-            parameters = dict(zip(p, tensors, strict=True))
-            dw = wiener(u, self.dt, seed=self.seed, number=first + number)
-            return self._step(u, dw, parameters)
-
-        u = rollout(AutogradStep(advance), state.values, tuple(p.values()), steps)
-        if not bool(torch.isfinite(u).all()):
-            raise RunError(f"{self.part}: not finite; use a smaller dt than {self.dt:g}")
-        return State(u, state.time + steps * self.dt)
-
-    def _step(self, u: Tensor, dw: Tensor, p: Values) -> Tensor:
-        h, k = self.dt, self.wavenumbers.to(u)
+    def step(self, x: Tensor, dw: Tensor, p: Values) -> Tensor:
+        h, k = self.dt, self.wavenumbers.to(x)
         rate = -(p["viscosity"] * k**2 + self.damping_of(p)) * h
         mean, spread = _mean_of_exp(rate), _mean_of_exp(2 * rate).sqrt()
         cell = self.length / self.n  # white noise on a grid has the variance 1 / cell
-        new = rate.exp() * torch.fft.rfft(u) + spread * torch.fft.rfft(p["noise"] * dw / cell**0.5)
-        extra = self.nonlinear(u, p)
+        new = rate.exp() * torch.fft.rfft(x) + spread * torch.fft.rfft(p["noise"] * dw / cell**0.5)
+        extra = self.nonlinear(x, p)
         if extra is not None:
             new = new + h * mean * torch.fft.rfft(extra)
         after: Tensor = torch.fft.irfft(new, self.n)
         return after
-
-    def observe(self, state: State) -> dict[str, Tensor]:
-        """u (paths, n)."""
-        return {"state": state.values}
 
     def plot(self, trajectory: Trajectory, path: Path) -> None:
         """One realisation in space and time, and profiles at the end."""
