@@ -45,21 +45,14 @@ def train(
     Returns:
         Root mean square of (dx/dt - f) / scale at the collocation points.
     """
-    tau = torch.linspace(0, 1, points, dtype=network.x0.dtype, device=network.x0.device)
-    tau = tau.expand(network.windows, -1)
-
-    def parts() -> tuple[Tensor, Tensor]:
-        x, dx = network(tau)
-        return (dx - field(x)) / network.scale, (x[:-1, -1] - x[1:, 0]) / network.scale
-
     weights = [*network.parameters(), *parameters]
     for number in range(rounds):
-        square = parts()[0].detach().square().mean(-1)
+        square = mismatches(network, field, points)[0].detach().square().mean(-1)
         causal = _causal(square, network.length / points, causality * 1.5**number)
         share = (causal / causal.numel()).sqrt().unsqueeze(-1)
 
         def residuals(share: Tensor = share) -> Tensor:
-            residual, jumps = parts()
+            residual, jumps = mismatches(network, field, points)
             rows = [(share * residual).flatten(), INTERFACE * jumps.flatten()]
             if data is not None:
                 off = (network.at(data[0]) - data[1]) / network.scale
@@ -67,7 +60,16 @@ def train(
             return torch.cat(rows)
 
         least_squares(residuals, weights, iterations)
-    return float(parts()[0].detach().square().mean().sqrt())
+    return float(mismatches(network, field, points)[0].detach().square().mean().sqrt())
+
+
+def mismatches(
+    network: Pinn, field: Callable[[Tensor], Tensor], points: int
+) -> tuple[Tensor, Tensor]:
+    """(dx/dt - f) / scale (W, points, d) at equal times, and jumps / scale (W - 1, d) of windows."""
+    tau = torch.linspace(0, 1, points, dtype=network.x0.dtype, device=network.x0.device)
+    x, dx = network(tau.expand(network.windows, -1))
+    return (dx - field(x)) / network.scale, (x[:-1, -1] - x[1:, 0]) / network.scale
 
 
 def _causal(residual: Tensor, step: float, epsilon: float) -> Tensor:

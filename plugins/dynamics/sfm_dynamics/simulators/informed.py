@@ -15,7 +15,7 @@ from sfm.quantity import Quantity
 from sfm.registry import find
 from sfm.simulate import Setting, Trajectory
 from sfm_dynamics.pinn.network import Pinn
-from sfm_dynamics.pinn.training import train
+from sfm_dynamics.pinn.training import mismatches, train
 from sfm_dynamics.quantities import RESIDUAL, STATE
 from sfm_dynamics.simulators.ode import Ode
 from sfm_dynamics.simulators.system import System
@@ -151,9 +151,7 @@ class Informed(System):
     def observe(self, state: Guess) -> dict[str, Tensor]:
         """The solution (101, d) at equal times of the span, and its residual ()."""
         network = self.network(state.weights)
-        tau = torch.linspace(0, 1, self.points, dtype=self.dtype).expand(self.windows, -1)
-        x, dx = network(tau)
-        residual = (dx - self._ode.field()(x)) / network.scale
+        residual, _ = mismatches(network, self._ode.field(), self.points)
         times = torch.linspace(0, self.span, SHOWN, dtype=self.dtype)
         return {"state": network.at(times), "residual": residual.square().mean().sqrt()}
 
