@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from sfm.errors import RunError
 from sfm.nn.descent import descend
 
 
@@ -51,12 +54,17 @@ def least_squares(
         iterations: Jacobians, at most.
         tolerance: sum of squares that is small enough.
 
+    Raises:
+        RunError: a residual is not finite at the start.
+
     Source: D. W. Marquardt, J. SIAM 11, 431 (1963), doi:10.1137/0111030; for networks that solve
     equations: J. Mueller, M. Zeinhofer, ICML (2023), arXiv:2302.13163.
     """
-    weights, damping = list(weights), 1e-2
+    place, damping = parameters_to_vector(weights).detach(), 1e-2
     values = residuals()
     total = float(values.detach().square().sum())
+    if not math.isfinite(total):
+        raise RunError("least squares: a residual is not finite at the start")
     for _ in range(iterations):
         eye = torch.eye(len(values), dtype=values.dtype, device=values.device)
         rows = torch.autograd.grad(values, weights, eye, is_grads_batched=True)
@@ -64,24 +72,16 @@ def least_squares(
         square, better = jacobian @ jacobian.T, False
         while not better and damping < 1e10:
             inner = torch.linalg.solve(square + damping * eye, values.detach())
-            step = jacobian.T @ inner
-            _move(weights, step, -1.0)
+            trial = place - jacobian.T @ inner
+            vector_to_parameters(trial, weights)
             now = residuals()
             size = float(now.detach().square().sum())
             better = size < total
             if better:
-                damping, total, values = max(damping / 4, 1e-14), size, now
+                damping, total, values, place = max(damping / 4, 1e-14), size, now, trial
             else:
-                _move(weights, step, 1.0)
+                vector_to_parameters(place, weights)
                 damping *= 5
         if not better or total < tolerance:
             break
     return total
-
-
-def _move(weights: Sequence[Tensor], step: Tensor, sign: float) -> None:
-    """Add `sign` times a step (P,) to the weights."""
-    parts = step.split([w.numel() for w in weights])
-    with torch.no_grad():
-        for weight, part in zip(weights, parts, strict=True):
-            weight += sign * part.reshape(weight.shape)

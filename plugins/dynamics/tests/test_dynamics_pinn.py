@@ -14,7 +14,7 @@ from sfm_dynamics.pinn.training import train
 from sfm_dynamics.simulators.chaos import Lorenz63
 from sfm_dynamics.simulators.informed import Informed
 
-from sfm.errors import InputError
+from sfm.errors import InputError, RunError
 
 OMEGA = 2 * math.pi * 5  # five periods in the unit of time
 
@@ -43,6 +43,15 @@ def test_least_squares_solves_rosenbrock():
     rest = least_squares(lambda: torch.stack((10 * (x[1] - x[0] ** 2), 1 - x[0])), [x], 50)
     torch.testing.assert_close(x.detach(), torch.ones(2, dtype=torch.float64), atol=1e-5, rtol=0)
     assert rest < 1e-12
+
+
+def test_steps_that_lead_nowhere_leave_the_weights_as_they_were():
+    """No step from 0 is better: beyond it a residual is not a number."""
+    x = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    assert least_squares(lambda: 1 + x.where(x.abs() < 1e-12, x / 0), [x], 5) == 1.0
+    assert torch.equal(x.detach(), torch.zeros(1, dtype=torch.float64))
+    with pytest.raises(RunError, match="not finite at the start"):
+        least_squares(lambda: x / 0, [x], 5)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def train(
 def mismatches(
     network: Pinn, field: Callable[[Tensor], Tensor], points: int
 ) -> tuple[Tensor, Tensor]:
-    """(dx/dt - f) / scale (W, points, d) at equal times, and jumps / scale (W - 1, d) of windows."""
+    """(dx/dt - f) / scale (W, points, d) at equal times, and the jumps (W - 1, d) of windows."""
     tau = torch.linspace(0, 1, points, dtype=network.x0.dtype, device=network.x0.device)
     x, dx = network(tau.expand(network.windows, -1))
     return (dx - field(x)) / network.scale, (x[:-1, -1] - x[1:, 0]) / network.scale
