@@ -47,26 +47,26 @@ SMALL, LARGE = "up to 8 atoms", "10 to 12 atoms"
 def small_molecules(count: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """Name, numbers and positions of displaced molecules of `dft-small`'s test split."""
     data = open_dataset(DFT_SMALL.folder, split="test", level=PBE)
-    found = [s for s in data if "/displaced" in s.id and len(s.types) > 2]
-    return [(s.id.split("/")[0], s.types, np.asarray(s.positions)) for s in found][:count]
+    displaced = [s for s in data if "/displaced" in s.id and len(s.types) > 2]
+    return [(s.id.split("/")[0], s.types, np.asarray(s.positions)) for s in displaced][:count]
 
 
 def large_molecules(count: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """Molecules of the test split that are larger than any of `dft-small`."""
     from rdkit import Chem
 
-    found: list[tuple[str, np.ndarray, np.ndarray]] = []
+    molecules: list[tuple[str, np.ndarray, np.ndarray]] = []
     for smiles in levels_building.candidates(0):
-        if len(found) == count:
+        if len(molecules) == count:
             break
         numbers = [a.GetAtomicNum() for a in Chem.AddHs(Chem.MolFromSmiles(smiles)).GetAtoms()]
-        wanted = 10 <= len(numbers) <= 12 and set(numbers) <= set(density_basis.ELEMENTS)
-        if not wanted or assign(smiles) != "test":
+        fits = 10 <= len(numbers) <= 12 and set(numbers) <= set(density_basis.ELEMENTS)
+        if not fits or assign(smiles) != "test":
             continue
-        made = levels_building.geometry(smiles, 0)
-        if not isinstance(made, str):
-            found.append((smiles, *made))
-    return found
+        geometry = levels_building.geometry(smiles, 0)
+        if not isinstance(geometry, str):
+            molecules.append((smiles, *geometry))
+    return molecules
 
 
 def run(molecule: Any, start: str | Callable[[Coulomb], np.ndarray]) -> dict[str, Any]:
@@ -152,7 +152,9 @@ def measure(
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation over molecules that converged from every start."""
-    good = [r for r in rows if all(c is not None for own in r["cycles"].values() for c in own)]
+    good = [
+        r for r in rows if all(c is not None for counts in r["cycles"].values() for c in counts)
+    ]
     cycles = {key: np.array([r["cycles"][key] for r in good], dtype=float) for key in WORDS}
     base = cycles["minao"].mean(0)
     return {
@@ -163,12 +165,12 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         ],
         "cycles": {
             key: {
-                "mean": own.mean(0).tolist(),
-                "std": own.std(0, ddof=1).tolist(),
-                "saved": (1.0 - own.mean(0) / base).tolist(),
-                "never more": float((own <= cycles["minao"]).all(1).mean()),
+                "mean": counts.mean(0).tolist(),
+                "std": counts.std(0, ddof=1).tolist(),
+                "saved": (1.0 - counts.mean(0) / base).tolist(),
+                "never more": float((counts <= cycles["minao"]).all(1).mean()),
             }
-            for key, own in cycles.items()
+            for key, counts in cycles.items()
         },
         **{
             kind: {key: float(np.mean([r[kind][key] for r in good])) for key in good[0][kind]}

@@ -74,8 +74,8 @@ class Run:
                     if task in self.tasks:
                         self.compare(case, task, workers)
             if "calls" in self.tasks:
-                found = workers[OURS].ask("calls", case="water", task="forces", count=CALLS)
-                self.results["calls"].append({"case": "water", "task": "forces", **found})
+                calls = workers[OURS].ask("calls", case="water", task="forces", count=CALLS)
+                self.results["calls"].append({"case": "water", "task": "forces", **calls})
         if "memory" in self.tasks:
             for engine in (OURS, PEER):
                 self.weigh(engine, "benzene", "forces")
@@ -86,15 +86,15 @@ class Run:
         """Agreement of energies and forces, then CPU and wall seconds in turns."""
         label = f"{case}, {task}"
         try:
-            found = {e: w.ask("result", case=case, task=task) for e, w in workers.items()}
+            answers = {e: w.ask("result", case=case, task=task) for e, w in workers.items()}
         except PeerError as error:
             self.results["failed"][label] = str(error)
             return
         row: dict[str, Any] = {"case": case, "task": task}
-        energies = [np.array(found[e]["energy"]) for e in (OURS, PEER)]
+        energies = [np.array(answers[e]["energy"]) for e in (OURS, PEER)]
         row["energy"] = float(np.abs(energies[0] - energies[1]).max())
         if task in TOLERANCES:
-            found_by = [np.array(found[e]["derivatives"]) for e in (OURS, PEER)]
+            found_by = [np.array(answers[e]["derivatives"]) for e in (OURS, PEER)]
             row[task] = float(np.abs(found_by[0] - found_by[1]).max())
         self.results["agreement"].append(row)
         if row["energy"] > ENERGY_TOLERANCE or (
@@ -103,7 +103,7 @@ class Run:
             self.results["failed"][label] = f"results differ: {row}"
             say(f"  {label} is left out: results differ by {row}")
             return
-        calls = {e: max(1, round(2.0 / found[e]["first"])) for e in found}
+        calls = {e: max(1, round(2.0 / answers[e]["first"])) for e in answers}
         times = take_turns(
             label,
             {
@@ -121,8 +121,8 @@ class Run:
         threads = self.options.threads
         worker = Worker(sys.executable, "dft_worker.py", engine, threads=threads)
         try:
-            found = worker.ask("memory", case=case, task=task)
-            self.results["memory"].append({"case": case, "task": task, "engine": engine, **found})
+            memory = worker.ask("memory", case=case, task=task)
+            self.results["memory"].append({"case": case, "task": task, "engine": engine, **memory})
         except PeerError as error:
             self.results["failed"][f"{engine}, memory"] = str(error)
         finally:

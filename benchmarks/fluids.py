@@ -152,19 +152,19 @@ class Run:
                 for scheme in SOLVERS[solver].equal:
                     for task in tasks:
                         label = f"{solver} {scheme}, {task}, {size}^2"
-                        made = self.asked(label, worker, "prepare", scheme=scheme, task=task)
-                        if made:
-                            ready[solver, scheme, task] = made
+                        prepared = self.asked(label, worker, "prepare", scheme=scheme, task=task)
+                        if prepared:
+                            ready[solver, scheme, task] = prepared
             self.compare(size, folder, workers, ready)
             for task in tasks:
-                jobs = {job: made for job, made in ready.items() if job[2] == task}
+                jobs = {job: prepared for job, prepared in ready.items() if job[2] == task}
                 if task == "forward":
                     for bound in BOUNDS:
-                        made = self.asked(
+                        prepared = self.asked(
                             bound, workers[OURS], "prepare", scheme="etdrk4", task=bound
                         )
-                        if made:
-                            jobs[OURS, "etdrk4", bound] = made
+                        if prepared:
+                            jobs[OURS, "etdrk4", bound] = prepared
                 self.time(size, task, workers, jobs)
         if "memory" in self.tasks and size == LONG_SIZE:
             for solver in self.solvers:
@@ -187,9 +187,9 @@ class Run:
         for job in list(ready):
             solver, scheme, task = job
             label = f"{solver} {scheme}, {task}, {size}^2"
-            found = self.array(label, workers[solver], folder, "result", scheme=scheme, task=task)
-            if found is not None:
-                arrays[job] = found
+            states = self.array(label, workers[solver], folder, "result", scheme=scheme, task=task)
+            if states is not None:
+                arrays[job] = states
         for job in list(ready):
             solver, scheme, task = job
             equal = (OURS, SOLVERS[solver].equal[scheme], task)
@@ -237,9 +237,9 @@ class Run:
                 continue
             solver, scheme, kind = job
             asked = {"scheme": scheme, "task": kind, "seconds": BLOCK_SECONDS}
-            found = self.asked(named(job), workers[solver], "warm", **asked)
-            if found:
-                warmed[job] = found
+            warm = self.asked(named(job), workers[solver], "warm", **asked)
+            if warm:
+                warmed[job] = warm
 
         def block(job: Job, calls: int) -> Callable[[], dict[str, Any]]:
             solver, scheme, kind = job
@@ -247,7 +247,7 @@ class Run:
 
         times = take_turns(
             f"{size}^2, {task}",
-            {job: block(job, found["calls"]) for job, found in warmed.items()},
+            {job: block(job, warm["calls"]) for job, warm in warmed.items()},
             rounds or self.rounds,
             lambda job, error: self.fail(named(job), error),
         )
@@ -290,9 +290,9 @@ class Run:
                 workers[solver] = worker
                 for task in both:
                     label = f"{solver} {scheme}, {task}, {LONG_STEPS} steps"
-                    made = self.asked(label, worker, "prepare", scheme=scheme, task=task)
-                    if made:
-                        jobs[solver, scheme, task] = made
+                    prepared = self.asked(label, worker, "prepare", scheme=scheme, task=task)
+                    if prepared:
+                        jobs[solver, scheme, task] = prepared
             self.time(LONG_SIZE, "long", workers, jobs, min(LONG_ROUNDS, self.rounds), "long")
 
     def __call__(self) -> dict[str, Any]:
@@ -306,6 +306,6 @@ class Run:
         return self.results
 
 
-def distance(found: np.ndarray, wanted: np.ndarray) -> float:
+def distance(field: np.ndarray, reference: np.ndarray) -> float:
     """Relative difference in the root mean square."""
-    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+    return float(np.linalg.norm(field - reference) / np.linalg.norm(reference))

@@ -117,8 +117,8 @@ def protocol_of(name: str) -> Protocol:
     """Reference flows (simulated once, then from the cache), compared on the LES grid."""
     case, kept, starts, samples, points = FLOWS[name]
     grid = Grid(points, points)
-    found = reference(case, kept, log=lambda text: note(f"{name}: {text}"))
-    return Protocol(found, starts, samples, grid, RATIO * grid.isotropic_spacing)
+    flows = reference(case, kept, log=lambda text: note(f"{name}: {text}"))
+    return Protocol(flows, starts, samples, grid, RATIO * grid.isotropic_spacing)
 
 
 def note(text: str) -> None:
@@ -160,16 +160,16 @@ def train_trunk() -> dict[str, str]:
     from sfm.recipe import load as load_recipe
     from sfm.train.pretrain import pretrain
 
-    found: dict[str, str] = {}
+    folders: dict[str, str] = {}
     for name, recipe, changes in TRUNK:
         folder = cache_dir() / "closures" / f"{recipe}-{changes[0].partition('=')[2]}"
         if not (folder / "report.json").is_file():
-            before = [f"start={path}" for path in list(found.values())[-1:]]
+            before = [f"start={path}" for path in list(folders.values())[-1:]]
             source = HERE.parent / "recipes" / f"{recipe}.yaml"
-            own = load_recipe(source, [*changes, *before])
-            pretrain(own, folder, resume=(folder / "run" / "last.ckpt").is_file())
-        found[name] = str(folder)
-    return found
+            plan = load_recipe(source, [*changes, *before])
+            pretrain(plan, folder, resume=(folder / "run" / "last.ckpt").is_file())
+        folders[name] = str(folder)
+    return folders
 
 
 def trunk_rows(stored: dict[str, Any], flows: str, trunks: dict[str, str]) -> dict[str, Any]:
@@ -283,15 +283,15 @@ def long_run(
     """Survival and band errors over many steps, of the first start's flows."""
     width = entry.ratio * 2 * math.pi / entry.points
     few = Protocol(protocol.reference, protocol.starts[:1], 1, protocol.compare, protocol.width)
-    found = stability(few, entry.points, dt, steps=steps, width=width, closure=closure,
+    run = stability(few, entry.points, dt, steps=steps, width=width, closure=closure,
                       closure_every="step")  # fmt: skip
-    result: dict[str, Any] = {"steps": steps, "survived": found.survived}
-    if np.isfinite(found.spectrum).all():
+    result: dict[str, Any] = {"steps": steps, "survived": run.survived}
+    if np.isfinite(run.spectrum).all():
         exact = exact_spectrum(protocol, width)
         scale = entry.points // 32
         bands = tuple(b * scale for b in BANDS[1:])
-        result["band errors"] = spectrum_error(found.spectrum, exact, (1, *bands))
-        result["energy ratio"] = float(found.spectrum.sum() / exact.sum())
+        result["band errors"] = spectrum_error(run.spectrum, exact, (1, *bands))
+        result["energy ratio"] = float(run.spectrum.sum() / exact.sum())
     return result
 
 
@@ -474,10 +474,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         results["studies"]["Re 1000"] = trunk_rows(stored, "Re 1000", trunks)
     for name in chosen:
         if name == VOLUMES:
-            found = finite_volumes(quick=arguments.quick)
+            rows = finite_volumes(quick=arguments.quick)
         else:
-            found = study(name, trunks, quick=arguments.quick, steps=arguments.steps)
-        results["studies"][name] = {**found, "load": load()}
+            rows = study(name, trunks, quick=arguments.quick, steps=arguments.steps)
+        results["studies"][name] = {**rows, "load": load()}
     if not arguments.only_trunk:
         results["cpu_seconds"] = time.process_time() - began
     arguments.out.write_text(json.dumps(results, indent=1) + "\n")

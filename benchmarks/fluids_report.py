@@ -89,13 +89,13 @@ def _aims(results: dict[str, Any]) -> list[str]:
     cost = share(results["long"], results["protocol"]["long_size"], {"task": "gradient"})
     rows.append((f"{longest} steps with backward / forward alone, below 5", cost))
     weight = _pick(results["memory"], solver=OURS, steps=longest)
-    found = f"{weight['rise']:.0f} MiB" if weight else "not measured"
-    rows.append((f"{longest} steps with backward, below 1 GB", found))
+    rise = f"{weight['rise']:.0f} MiB" if weight else "not measured"
+    rows.append((f"{longest} steps with backward, below 1 GB", rise))
     return ["### Aims", table(("aim", "measured, medians of CPU time"), rows)]
 
 
-def _pick(rows: list[dict[str, Any]], **wanted: Any) -> dict[str, Any] | None:
-    return next((r for r in rows if all(r[k] == v for k, v in wanted.items())), None)
+def _pick(rows: list[dict[str, Any]], **values: Any) -> dict[str, Any] | None:
+    return next((r for r in rows if all(r[k] == v for k, v in values.items())), None)
 
 
 def _times(rows: list[dict[str, Any]], task: str, steps: int) -> list[str]:
@@ -109,10 +109,10 @@ def _times(rows: list[dict[str, Any]], task: str, steps: int) -> list[str]:
         if r["solver"] == OURS:
             continue
         scheme = SOLVERS[r["solver"]].equal[r["scheme"]]
-        own = _pick(mine, size=r["size"], solver=OURS, scheme=scheme)
-        if own:
+        ours = _pick(mine, size=r["size"], solver=OURS, scheme=scheme)
+        if ours:
             label = f"{r['solver']} {r['scheme']} / {OURS} {scheme}"
-            both = [between(ratios(r[c], own[c])) for c in ("cpu", "wall")]
+            both = [between(ratios(r[c], ours[c])) for c in ("cpu", "wall")]
             compared.append((f"{r['size']}^2", label, *both))
     parts = [f"### {HEADINGS[task].format(steps=steps)}"]
     if compared:
@@ -174,8 +174,8 @@ def _long(rows: list[dict[str, Any]], steps: int) -> list[str]:
     for r in rows:
         forward = _pick(rows, solver=r["solver"], task="forward")
         cost = "" if forward is None or r is forward else between(ratios(r["cpu"], forward["cpu"]))
-        own = _pick(rows, solver=OURS, task="forward" if r["task"] == "forward" else "gradient")
-        beside = "" if own is None or r is own else between(ratios(r["cpu"], own["cpu"]))
+        ours = _pick(rows, solver=OURS, task="forward" if r["task"] == "forward" else "gradient")
+        beside = "" if ours is None or r is ours else between(ratios(r["cpu"], ours["cpu"]))
         times = between([1e3 * v for v in r["cpu"]])
         cells.append((f"{r['solver']} {r['scheme']}", r["task"], times, cost, beside))
     if not cells:

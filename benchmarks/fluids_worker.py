@@ -22,13 +22,13 @@ from solvers.base import Solver, Work
 
 def busy() -> dict[str, int]:
     """Nanoseconds that each thread of this process has run."""
-    found = {}
+    nanoseconds = {}
     for task in Path("/proc/self/task").iterdir():
         try:
-            found[task.name] = int((task / "schedstat").read_text().split()[0])
+            nanoseconds[task.name] = int((task / "schedstat").read_text().split()[0])
         except OSError:  # the thread has ended
             continue
-    return found
+    return nanoseconds
 
 
 class Bench:

@@ -31,10 +31,10 @@ def ensure(name: str) -> Path:
     Raises:
         PeerError: it cannot be installed.
     """
-    wanted = "\n".join(REQUIREMENTS[name])
+    requirements = "\n".join(REQUIREMENTS[name])
     folder = FOLDER / name
     python, stamp = folder / "bin" / "python", folder / "installed.txt"
-    if stamp.exists() and stamp.read_text() == wanted:
+    if stamp.exists() and stamp.read_text() == requirements:
         return python
     print(f"  installing {name}: {', '.join(REQUIREMENTS[name])}", file=sys.stderr, flush=True)
     _run(name, sys.executable, "-m", "venv", "--clear", str(folder))
@@ -50,7 +50,7 @@ def ensure(name: str) -> Path:
         except PeerError:
             if i + 1 == len(installers):
                 raise
-    stamp.write_text(wanted)
+    stamp.write_text(requirements)
     return python
 
 

@@ -72,9 +72,9 @@ def _times(rows: list[dict[str, Any]], task: str, workloads: dict[str, Any]) -> 
     for name in workloads:
         here = [r for r in mine if r["workload"] == name]
         for peer in (r for r in here if not _is_ours(r["model"])):
-            for own in (r for r in here if _is_ours(r["model"])):
-                cpu, wall = ratios(peer["cpu"], own["cpu"]), ratios(peer["wall"], own["wall"])
-                label = f"{peer['model']} / {own['model']}"
+            for ours in (r for r in here if _is_ours(r["model"])):
+                cpu, wall = ratios(peer["cpu"], ours["cpu"]), ratios(peer["wall"], ours["wall"])
+                label = f"{peer['model']} / {ours['model']}"
                 compared.append((name, label, between(cpu), between(wall)))
     if compared:
         parts.append(table(("workload", "ratio", "CPU", "wall"), compared))

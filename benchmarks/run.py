@@ -54,12 +54,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=HERE, help="folder of the results")
     options = parser.parse_args(argv)
     try:
-        wanted = families(options.only, {f: m.NAMES for f, (m, _) in FAMILIES.items()})
+        chosen = families(options.only, {f: m.NAMES for f, (m, _) in FAMILIES.items()})
     except ValueError as error:
         say(error)
         return 2
     complete = True
-    for family in wanted:
+    for family in chosen:
         measuring, reporting = FAMILIES[family]
         run = measuring.Run(options)
         results = run()

@@ -31,7 +31,7 @@ def families(only: str | None, names: dict[str, tuple[str, ...]]) -> list[str]:
         if not any(_named(word, known) for known in names.values()):
             everything = sorted({n for known in names.values() for n in known})
             raise ValueError(f"--only: '{word}' is none of {', '.join(everything)}")
-    found = [f for f, known in names.items() if all(_named(word, known) for word in given)]
-    if not found:
+    matching = [f for f, known in names.items() if all(_named(word, known) for word in given)]
+    if not matching:
         raise ValueError(f"--only: {', '.join(given)} belong to different families")
-    return found
+    return matching

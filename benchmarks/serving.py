@@ -34,28 +34,28 @@ def serve(start: Callable[[], tuple[Any, dict[str, Any]]]) -> None:
             reply = {"error": lines[0]}
         print(json.dumps(reply), file=answers)
 
-    made: list[Any] = []
+    servers: list[Any] = []
 
     def first() -> dict[str, Any]:
         server, description = start()
-        made.append(server)
+        servers.append(server)
         return description
 
     answer(first)
     for line in sys.stdin:
         name, arguments = json.loads(line)
-        answer(lambda name=name, arguments=arguments: getattr(made[0], name)(**arguments))
+        answer(lambda name=name, arguments=arguments: getattr(servers[0], name)(**arguments))
 
 
 def packages(names: tuple[str, ...]) -> dict[str, str]:
     """Versions of the installed distributions among `names`."""
-    found = {}
+    versions = {}
     for name in names:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return versions
 
 
 def resident() -> float:

@@ -95,9 +95,9 @@ class Run:
         for name, measured in transfer_fields.ROWS.items():
             if name in self.rows and not self.curves:
                 for seed in range(self.seeds):
-                    found = measured(base, seed, STEPS, TOKENS)
-                    self.results["fields"] += found
-                    for one in found:
+                    rows = measured(base, seed, STEPS, TOKENS)
+                    self.results["fields"] += rows
+                    for one in rows:
                         say(name, seed, one["of"], rounded(one["mae"]))
         self.results["cpu_seconds"] = time.process_time()
         return self.results
@@ -107,15 +107,15 @@ class Run:
         prepared = Prepared(base, row, controls=not self.curves)
         if not self.curves:
             for seed in range(self.seeds):
-                found = measure(prepared, base, seed, LABELS, controls=True)
-                self.results["rows"].append(found)
-                say(row.name, seed, rounded(found["mae"]))
+                result = measure(prepared, base, seed, LABELS, controls=True)
+                self.results["rows"].append(result)
+                say(row.name, seed, rounded(result["mae"]))
             return
         for labels in SIZES:
             for seed in range(CURVE_SEEDS):
-                found = measure(prepared, base, seed, labels, controls=False)
-                if found["labels"] == labels:
-                    self.results["curves"].append(found)
+                result = measure(prepared, base, seed, labels, controls=False)
+                if result["labels"] == labels:
+                    self.results["curves"].append(result)
             said = [f["mae"] for f in self.results["curves"] if f["row"] == row.name]
             say(row.name, labels, "labels", rounded(said[-1]) if said else "not so many")
 
@@ -211,12 +211,12 @@ def split(row: Any, pairs: Any, seed: int, labels: int) -> tuple[Any, list[int],
 
     names = sorted({group for group, _ in pairs})
     order = np.random.default_rng([seed, len(names)]).permutation(len(names))
-    wanted = min(TESTED, int(0.4 * len(pairs)))
+    most = min(TESTED, int(0.4 * len(pairs)))
     held: set[str] = set()
     size = {name: sum(g == name for g, _ in pairs) for name in names}
     for i in order:
         # a group that holds most of the data is for training
-        if sum(size[n] for n in held) + size[names[i]] <= wanted:
+        if sum(size[n] for n in held) + size[names[i]] <= most:
             held.add(names[i])
     test = [i for i, (group, _) in enumerate(pairs) if group in held]
     rest = [i for i, (group, _) in enumerate(pairs) if group not in held]

@@ -28,8 +28,8 @@ def forces(base: Any, seed: int, steps: int, tokens: int) -> list[dict[str, Any]
     drugs = {name: transfer_labels.conformers(name, 90) for name in ("paracetamol", "ibuprofen")}
     unseen = transfer_labels.conformers("naproxen", 40)[:UNSEEN]
     order = np.random.default_rng([seed, 90]).permutation(90)
-    train = [own[i] for own in drugs.values() for i in order[:CONFORMERS]]
-    test = [own[i] for own in drugs.values() for i in order[CONFORMERS : CONFORMERS + JUDGED]]
+    train = [frames[i] for frames in drugs.values() for i in order[:CONFORMERS]]
+    test = [frames[i] for frames in drugs.values() for i in order[CONFORMERS : CONFORMERS + JUDGED]]
     task = _task("xtb-forces", "molecules/atoms", ("energy", "forces"), train, [*test, *unseen])
     outcome = closed_forces(base, task, force_targets(task), "auto")
     models = {
@@ -37,19 +37,21 @@ def forces(base: Any, seed: int, steps: int, tokens: int) -> list[dict[str, Any]
         **trained(base, task, seed, steps, tokens),
     }
     rows = []
-    for of, own in (("conformers of the same molecules", test), ("another molecule", unseen)):
-        said = {name: _force_errors(m, own) for name, m in models.items()}
+    for of, judged in (("conformers of the same molecules", test), ("another molecule", unseen)):
+        said = {name: _force_errors(m, judged) for name, m in models.items()}
         for what, unit in (("forces", "eV/angstrom"), ("energy", "eV")):
-            mae = {name: found[what] for name, found in said.items()}
+            mae = {name: errors[what] for name, errors in said.items()}
             rows.append(_row("xtb-forces", f"{what}, {of}", unit, seed, mae))
     return rows
 
 
 def _force_errors(model: Any, samples: list[Sample]) -> dict[str, float]:
     level = "GFN1-xTB" if "GFN1-xTB" in {t.level for t in model.targets()} else None
-    found = model.predict(samples, level=level, quantities=["energy", "forces"], extrapolate=True)
+    predictions = model.predict(
+        samples, level=level, quantities=["energy", "forces"], extrapolate=True
+    )
     off, wrong = [], {}
-    for sample, said in zip(samples, found, strict=True):
+    for sample, said in zip(samples, predictions, strict=True):
         off.append(np.abs(said["forces"] - sample.labels["forces"]).ravel())
         drug = sample.id.rpartition("-")[0]
         wrong.setdefault(drug, []).append(float(said["energy"]) - float(sample.labels["energy"]))

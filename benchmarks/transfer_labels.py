@@ -59,7 +59,7 @@ def _conformers(drug: str, n: int) -> Iterable[Sample]:
         positions = displace(start, *soft, TEMPERATURE, np.random.default_rng(seed))
         engine = Calculator("GFN1-xTB", types, positions / bohr)
         engine.set("verbosity", 0)
-        found = engine.singlepoint()
+        results = engine.singlepoint()
         yield Sample(
             id=f"{drug}-{seed}",
             domain="molecules",
@@ -67,8 +67,8 @@ def _conformers(drug: str, n: int) -> Iterable[Sample]:
             types=types,
             positions=positions,
             labels={
-                "energy": np.asarray(float(found.get("energy")) * hartree),
-                "forces": -np.asarray(found.get("gradient")) * (hartree / bohr),
+                "energy": np.asarray(float(results.get("energy")) * hartree),
+                "forces": -np.asarray(results.get("gradient")) * (hartree / bohr),
             },
         )
 
@@ -83,9 +83,9 @@ def _hartree_fock(smiles: Iterable[str], n: int) -> Iterable[Sample]:
     from sfm_molecules.geometry.conformers import geometry
     from sfm_molecules.geometry.embedding import embed
 
-    hartree, made = factor("hartree", "eV"), 0
+    hartree, count = factor("hartree", "eV"), 0
     for line in smiles:
-        if made == n:
+        if count == n:
             return
         try:
             types, positions = geometry(embed(line))
@@ -97,7 +97,7 @@ def _hartree_fock(smiles: Iterable[str], n: int) -> Iterable[Sample]:
         if not solver.converged:
             continue
         homo = solver.mo_energy[solver.mo_occ > 0].max()
-        made += 1
+        count += 1
         yield Sample(
             id=line,
             domain="dft",

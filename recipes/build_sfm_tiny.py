@@ -45,13 +45,13 @@ LIMITS = [
 def alone(recipe: Recipe, domain: str, tasks: list[TaskData]) -> Recipe:
     """The recipe of one domain, seeing as much of it per step as the joint recipe."""
     share = np.array(probabilities(recipe, tasks))
-    own = [i for i, t in enumerate(tasks) if t.domain == domain]
+    rows = [i for i, t in enumerate(tasks) if t.domain == domain]
     # a share is one of tokens; one flow has 64, which is more than its share of a step
-    tokens = max(64.0, recipe.training.tokens_per_batch * share[own].sum())
+    tokens = max(64.0, recipe.training.tokens_per_batch * share[rows].sum())
     return recipe.model_copy(
         update={
             "name": f"{recipe.name}-{domain}-alone",
-            "tasks": tuple(recipe.tasks[i] for i in own),
+            "tasks": tuple(recipe.tasks[i] for i in rows),
             "training": recipe.training.model_copy(update={"tokens_per_batch": round(tokens)}),
         }
     )
@@ -92,11 +92,11 @@ def main() -> int:
     tasks = open_tasks(recipe)
     domains = list(dict.fromkeys(t.domain for t in tasks))
     for name in arguments.only if arguments.only is not None else ["joint", *domains]:
-        own = recipe if name == "joint" else alone(recipe, name, tasks)
-        print(name, own.training.tokens_per_batch, "tokens per batch", flush=True)
+        plan = recipe if name == "joint" else alone(recipe, name, tasks)
+        print(name, plan.training.tokens_per_batch, "tokens per batch", flush=True)
         target = arguments.out / name
         if not (target / "training.json").exists():
-            pretrain(own, target, resume=(target / "run" / "last.ckpt").exists())
+            pretrain(plan, target, resume=(target / "run" / "last.ckpt").exists())
     if arguments.card:
         card(arguments.out, tasks, arguments.card)
     return 0

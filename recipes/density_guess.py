@@ -65,12 +65,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         split: {spec.name: labelled(spec, split)[: options.max_samples] for spec in SOURCES}
         for split in ("train", "validation", "test")
     }
-    made = {
-        split: [example(model, sample, PBE) for own in splits[split].values() for sample in own]
+    examples = {
+        split: [
+            example(model, sample, PBE) for samples in splits[split].values() for sample in samples
+        ]
         for split in ("train", "validation")
     }
-    training = CoulombTraining(model, PBE, made["train"])
-    history = training.run(made["validation"], steps=options.steps, seed=options.seed)
+    training = CoulombTraining(model, PBE, examples["train"])
+    history = training.run(examples["validation"], steps=options.steps, seed=options.seed)
     model.eval()
     model.save_pretrained(options.out)
     record = {
@@ -131,7 +133,7 @@ def metrics(name: str, model: Any, base: Any, samples: Sequence[Sample]) -> list
     of the fit itself against the density is in the datasets' cards and in the plugin's README.
     """
     kinds = {"relative_error": "1", "electron_error": "e", "nmae": "1"}
-    found: dict[str, dict[str, list[float]]] = {kind: defaultdict(list) for kind in kinds}
+    errors: dict[str, dict[str, list[float]]] = {kind: defaultdict(list) for kind in kinds}
     for sample in samples:
         molecule = build_molecule(sample.types, sample.positions)
         target = np.array(sample.labels[QUANTITY])
@@ -140,12 +142,12 @@ def metrics(name: str, model: Any, base: Any, samples: Sequence[Sample]) -> list
             (BASE, predicted(molecule, base, PBE)),
             ("superposition of atomic densities", superposed(molecule)),
         ):
-            found["relative_error"][who].append(density_relative_error(values, target))
-            found["electron_error"][who].append(electron_error(values, target))
-            found["nmae"][who].append(density_nmae(sample.types, sample.positions, values, target))
+            errors["relative_error"][who].append(density_relative_error(values, target))
+            errors["electron_error"][who].append(electron_error(values, target))
+            errors["nmae"][who].append(density_nmae(sample.types, sample.positions, values, target))
     rows = []
     for kind, unit in kinds.items():
-        means = {who: float(np.mean(values)) for who, values in found[kind].items()}
+        means = {who: float(np.mean(values)) for who, values in errors[kind].items()}
         rows.append(
             {
                 "dataset": name,

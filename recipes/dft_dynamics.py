@@ -73,14 +73,14 @@ def one(name: str, closure: Functional | None, options: argparse.Namespace) -> d
         return path, observables(name, path, dt)
 
     began = time.perf_counter()
-    path, found = run()
+    path, values = run()
     middle = time.perf_counter()
     row: dict[str, Any] = {"molecule": name, "steps": options.steps, "dt_fs": dt}
-    row |= {key: value.item() for key, value in found.items()}
+    row |= {key: value.item() for key, value in values.items()}
     row["drift_meV"] = 1e3 * path.drift
     slopes = {
         key: torch.autograd.grad(value, list(parameters.values()), retain_graph=True)
-        for key, value in found.items()
+        for key, value in values.items()
     }
     for key, columns in slopes.items():
         # of one parameter its derivative, of many the derivative along a random direction

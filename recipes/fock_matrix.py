@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "level": LEVEL,
         "steps": options.steps,
         "cycles of every k-th": options.every,
-        "molecules": {split: len(own) for split, own in splits.items()},
+        "molecules": {split: len(molecules) for split, molecules in splits.items()},
         "hardware": hardware("cpu"),
         "versions": versions(),
         "rows": [],
@@ -113,15 +113,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     # molecules stand in the split's order, by formula: every k-th is a fair few
     few = [train[i] for i in np.linspace(0, len(train) - 1, options.few).astype(int)]
     runs = [
-        (f"{start}, {size}{'' if aligned else ', elements only'}", own, start == BASE, aligned)
-        for size, own, aligned in (("all", train, True), ("few", few, True), ("all", train, False))
+        (
+            f"{start}, {size}{'' if aligned else ', elements only'}",
+            molecules,
+            start == BASE,
+            aligned,
+        )
+        for size, molecules, aligned in (
+            ("all", train, True),
+            ("few", few, True),
+            ("all", train, False),
+        )
         for start in (BASE, "scratch")
         if aligned or start == BASE
     ]
     for seed in options.seeds:
-        for name, own, pretrained, aligned in runs:
+        for name, molecules, pretrained, aligned in runs:
             model, history = trained(
-                own,
+                molecules,
                 validation,
                 pretrained=pretrained,
                 aligned=aligned,
@@ -129,12 +138,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 seed=seed,
             )
             model.save(options.out / f"{name}, seed {seed}".replace(", ", "_").replace(" ", "-"))
-            found = evaluate(
+            errors = evaluate(
                 lambda x, model=model: model.predict(x.types, x.positions, x.overlap, x.start),
                 test,
                 every=options.every,
             )
-            add(name, found, seed=seed, train=len(own), losses=history)
+            add(name, errors, seed=seed, train=len(molecules), losses=history)
     for name, predict in untrained(train).items():
         add(name, evaluate(predict, test, every=options.every * (name != "zero")))
     record["time"] = time.perf_counter() - began

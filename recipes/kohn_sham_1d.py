@@ -90,7 +90,7 @@ def one(name: str, seed: int, options: argparse.Namespace) -> tuple[Row, dict[st
         tried.append((fit.validation, start, functional, fit))
     if not tried:
         raise RunError(f"{name}, seed {seed}: no start could be trained")
-    _, start, functional, fit = min(tried, key=lambda found: found[:2])  # NaN: one start only
+    _, start, functional, fit = min(tried, key=lambda attempt: attempt[:2])  # NaN: one start only
     seconds = time.perf_counter() - started
     curves = dict(table(functional))
     row = {
@@ -99,7 +99,7 @@ def one(name: str, seed: int, options: argparse.Namespace) -> tuple[Row, dict[st
         "start": start,
         "loss": fit.losses[-1],
         "validation": [round(1e3 * score, 3) for score, *_ in tried] if method.through else None,
-        "failures": sum(found.failures for *_, found in tried),
+        "failures": sum(attempt.failures for *_, attempt in tried),
         "seconds": round(seconds, 1),
         **summaries(curves, method.split),
     }
@@ -115,13 +115,13 @@ def summaries(curves: Mapping[str, Curve], split: str | None = None) -> dict[str
 
     `H2 to 6`: the whole curve but what this one method was trained and chosen on.
     """
-    found: dict[str, Any] = {name: c.summary(without=used(name)) for name, c in curves.items()}
-    own: set[float] = set()
+    errors: dict[str, Any] = {name: c.summary(without=used(name)) for name, c in curves.items()}
+    separations: set[float] = set()
     if split is not None:
         parts = SPLITS[split]
-        own = {*parts.train.get("H2", ()), *parts.validation.get("H2", ())}
-    found["H2 to 6"] = curves["H2"].summary(6.0, own)
-    return found
+        separations = {*parts.train.get("H2", ()), *parts.validation.get("H2", ())}
+    errors["H2 to 6"] = curves["H2"].summary(6.0, separations)
+    return errors
 
 
 @one_line_errors
@@ -188,7 +188,7 @@ def compare(options: argparse.Namespace) -> int:
         (options.out / "table.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
         shown = {name: drawn[name] for name in order if name in drawn}
         h2 = lda["H2"]
-        lines = {name: found["H2"].energy for name, found in shown.items()}
+        lines = {name: family["H2"].energy for name, family in shown.items()}
         sets = {METHODS[name].split for name in shown if name in METHODS}
         trained = SPLITS[sets.pop()].train["H2"] if len(sets) == 1 else ()
         plot_curves(h2.separations, h2.exact, lines, options.out / "h2.png", trained=trained)

@@ -90,12 +90,12 @@ def _pendulum_runs(rng: np.random.Generator, count: int) -> np.ndarray:
     """States of runs from moderate angles, 30 of each, 0.6 apart; the first `count`, mixed."""
     runs = max(10, -(-count // 30))
     x = torch.from_numpy(rng.uniform(-1, 1, (runs, 4)) * [1.0, 1.0, 0.5, 0.5])
-    rates, found = _pendulums()[1], []
+    rates, states = _pendulums()[1], []
     for _ in range(30):
-        found.append(x.detach().numpy())
+        states.append(x.detach().numpy())
         for _ in range(6):
             x = step(RK4, rates, x, 0.1).detach()
-    return np.concatenate(found)[:count]
+    return np.concatenate(states)[:count]
 
 
 def _classical(simulator: Any) -> tuple[Function, Function]:
@@ -153,12 +153,12 @@ def systems() -> dict[str, System]:
 
 def deviations(system: System, rates: Function, start: Tensor) -> Tensor:
     """(steps, n) of the true energy from its first value along runs from `start` (n, d)."""
-    first, x, found = system.energy(start), start, []
+    first, x, changes = system.energy(start), start, []
     with torch.no_grad():
         for _ in range(round(system.times[-1] / system.dt)):
             x = step(RK4, rates, x, system.dt)
-            found.append(system.energy(x) - first)
-    return torch.stack(found).detach()
+            changes.append(system.energy(x) - first)
+    return torch.stack(changes).detach()
 
 
 def judged(system: System, rates: Function, start: Tensor) -> dict[str, Any]:
@@ -183,21 +183,21 @@ def measured(name: str, seed: int) -> dict[str, Any]:
     with torch.no_grad():
         rates = system.rates(exact)
     start = torch.from_numpy(system.states(np.random.default_rng(1000 + seed), 10))
-    found: dict[str, Any] = {"system": name, "seed": seed}
+    errors: dict[str, Any] = {"system": name, "seed": seed}
     for kind, make in (("plain", system.plain), ("knowing", system.knowing)):
         begun = time.process_time()
         network = make(seed)
         loss = learn_rates(network, seen, rates, **system.fit)
         spent = time.process_time() - begun
-        found[kind] = judged(system, rates_of(network), start)
-        found[kind] |= {"loss": loss, "cpu_s": round(spent, 2)}
+        errors[kind] = judged(system, rates_of(network), start)
+        errors[kind] |= {"loss": loss, "cpu_s": round(spent, 2)}
     begun = time.process_time()
-    found["classical"] = judged(system, system.rates, start)
-    found["classical"]["cpu_s"] = round(time.process_time() - begun, 2)
-    pairs = zip(found["plain"]["energy_errors"], found["knowing"]["energy_errors"], strict=True)
-    found["times"], found["ratios"] = list(system.times), [a / b for a, b in pairs]
-    found["drift_ratio"] = found["plain"]["drift"] / found["knowing"]["drift"]
-    return found
+    errors["classical"] = judged(system, system.rates, start)
+    errors["classical"]["cpu_s"] = round(time.process_time() - begun, 2)
+    pairs = zip(errors["plain"]["energy_errors"], errors["knowing"]["energy_errors"], strict=True)
+    errors["times"], errors["ratios"] = list(system.times), [a / b for a, b in pairs]
+    errors["drift_ratio"] = errors["plain"]["drift"] / errors["knowing"]["drift"]
+    return errors
 
 
 @one_line_errors
@@ -218,12 +218,13 @@ def main() -> int:
             rows.append(measured(name, seed))
             print(json.dumps(rows[-1]), flush=True)
     for name in chosen:
-        own = [row for row in rows if row["system"] == name]
-        errors = [math.log(row["ratios"][-1]) for row in own]
-        drifts = [math.log(row["drift_ratio"]) for row in own]
+        runs = [row for row in rows if row["system"] == name]
+        errors = [math.log(row["ratios"][-1]) for row in runs]
+        drifts = [math.log(row["drift_ratio"]) for row in runs]
         print(
-            f"{name}: below a plain network's, geometric means: energy error "
-            f"{math.exp(sum(errors) / len(own)):.0f}, drift {math.exp(sum(drifts) / len(own)):.0f}"
+            f"{name}: below a plain network's, geometric means: "
+            f"energy error {math.exp(sum(errors) / len(runs)):.0f}, "
+            f"drift {math.exp(sum(drifts) / len(runs)):.0f}"
         )
     if arguments.out:
         arguments.out.write_text(json.dumps(rows, indent=1) + "\n")

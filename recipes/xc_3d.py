@@ -36,7 +36,7 @@ from sfm.hub.cards import write_model_card
 from sfm.nn.saving import load_module, save_module
 from sfm.train.report import finite, write_json
 
-Found = Mapping[str, SpeciesSpectra]
+Spectra = Mapping[str, SpeciesSpectra]
 
 
 def fitted(
@@ -44,7 +44,7 @@ def fitted(
     seed: int,
     label: str,
     chosen: Sequence[Reaction],
-    found: Found,
+    of_species: Spectra,
     out: Path,
     steps: int,
 ) -> NeuralFunctional:
@@ -54,7 +54,7 @@ def fitted(
     if path.exists():
         return load_module(path, lambda _: functional)
     started = time.perf_counter()
-    fit = train(functional, found, chosen, PLANS[kind].with_steps(steps), seed=seed)
+    fit = train(functional, of_species, chosen, PLANS[kind].with_steps(steps), seed=seed)
     save_module(functional, path, {"kind": kind, "seed": seed})
     report = {**asdict(fit), "seconds": round(time.perf_counter() - started, 1)}
     path.with_suffix(".json").write_text(json.dumps(report), encoding="utf-8")
@@ -91,7 +91,7 @@ def card(
 ) -> dict[str, Any]:
     """What the model card says."""
     one = members[0]
-    found = {n: summaries(e[None], test) for n, e in baselines.items() if n != "LDA"}
+    errors = {n: summaries(e[None], test) for n, e in baselines.items() if n != "LDA"}
     metrics = [
         {
             "dataset": "Kasim and Vinko 2021, 104 atomisation and 18 ionisation energies",
@@ -104,7 +104,7 @@ def card(
             "std": summary[what]["spread"],
             "seeds": len(members),
             "baselines": {
-                n: v[what]["mae"] for n, v in found.items() if not math.isnan(v[what]["mae"])
+                n: v[what]["mae"] for n, v in errors.items() if not math.isnan(v[what]["mae"])
             },
         }
         for what in ("atomisation", "ionisation")
@@ -156,7 +156,7 @@ def card(
 
 
 def across_folds(
-    kind: str, found: Found, every: Sequence[Reaction], options: argparse.Namespace
+    kind: str, of_species: Spectra, every: Sequence[Reaction], options: argparse.Namespace
 ) -> torch.Tensor:
     """(seeds, tests) errors of each test reaction by functionals that never saw its molecule."""
     test = [r for r in every if r.part == "test"]
@@ -167,8 +167,8 @@ def across_folds(
         chosen = [r for r in every if fold_of(r.subject, options.folds) != fold]
         for row, seed in enumerate(options.seeds):
             label = f"fold{fold}of{options.folds}"
-            one = fitted(kind, seed, label, chosen, found, options.out, options.steps)
-            errors[row, torch.tensor(inside)] = errors_of([one], found, held)[0]
+            one = fitted(kind, seed, label, chosen, of_species, options.out, options.steps)
+            errors[row, torch.tensor(inside)] = errors_of([one], of_species, held)[0]
     return errors
 
 
@@ -180,24 +180,26 @@ def one_kind(
 ) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
     """Train one kind both ways; summaries, and errors of the tests by column."""
     blank = KINDS[kind]()
-    found = {
+    of_species = {
         name: spectra(blank, load(options.densities / f"{name}.npz")) for name in names_of(every)
     }
     test = [r for r in every if r.part == "test"]
     external = [r for r in every if r.part == "external"]
     members = [
-        fitted(kind, seed, "external", external, found, options.out, options.steps)
+        fitted(kind, seed, "external", external, of_species, options.out, options.steps)
         for seed in options.seeds
     ]
-    errors = errors_of(members, found, test)
+    errors = errors_of(members, of_species, test)
     columns = {f"{kind} external": errors}
     if options.folds:
-        columns[f"{kind} folds"] = across_folds(kind, found, every, options)
+        columns[f"{kind} folds"] = across_folds(kind, of_species, every, options)
     found_rows = [
         {"functional": name, **summaries(values, test)} for name, values in columns.items()
     ]
     fitted_to = {"functional": f"{kind} on its training data"}
-    found_rows.append({**fitted_to, **summaries(errors_of(members, found, external), external)})
+    found_rows.append(
+        {**fitted_to, **summaries(errors_of(members, of_species, external), external)}
+    )
     folder = options.out / f"sfm-xc-{KINDS[kind].rung}"
     save(members, folder, densities=f"PBE/{BASIS}", reactions=[r.name for r in external])
     detail = {"PBE": baselines["PBE"], "r2SCAN": baselines["r2SCAN"], folder.name: errors.mean(0)}

@@ -56,12 +56,12 @@ def chosen(name: str, member: int) -> Functional | str:
     """The functional called `name`; of an ensemble one member, or its mean for -1."""
     if name in FUNCTIONALS:
         return name
-    found = load(name)
-    if isinstance(found, Ensemble) and member >= 0:
-        only = found.members[member]
+    functional = load(name)
+    if isinstance(functional, Ensemble) and member >= 0:
+        only = functional.members[member]
         assert isinstance(only, Functional)
         return only
-    return found
+    return functional
 
 
 def sample_of(name: str) -> Sample:
@@ -90,20 +90,20 @@ def evaluate(functional: Functional | str, name: str, options: Mapping[str, Any]
     diis = simulator(functional, solver="diis", **options)
     start = diis.state(sample_of(name))
     state = diis(start, MOST)
-    found: Record = {"diis": _outcome(state)}
+    record: Record = {"diis": _outcome(state)}
     if not state.converged or state.time > DIIS_CYCLES:
         state = simulator(functional, solver="auto", **options)(start, MOST)
-    found["auto"] = _outcome(state)
-    found["energy"] = energy(diis, state) if state.converged else None
+    record["auto"] = _outcome(state)
+    record["energy"] = energy(diis, state) if state.converged else None
     # a density that is not quite PBE's own changes the energy at it by less than 0.01 kcal/mol
     base = simulator("PBE", solver="diis", **{**options, "tolerance": 1e-4})
     again = replace(state, scf=start_state(state.system, state.scf.density_matrix))
     fixed = base(again, MOST)
     if fixed.converged:
-        found["energy_at_pbe_density"] = energy(diis, fixed)
-        found["energy_of_pbe"] = energy(base, fixed)
-    found["seconds"] = round(time.perf_counter() - started, 1)
-    return found
+        record["energy_at_pbe_density"] = energy(diis, fixed)
+        record["energy_of_pbe"] = energy(base, fixed)
+    record["seconds"] = round(time.perf_counter() - started, 1)
+    return record
 
 
 def _outcome(state: KohnShamState) -> Record:
@@ -111,11 +111,11 @@ def _outcome(state: KohnShamState) -> Record:
     return {"converged": state.converged, "cycles": int(state.time), "residual": residual}
 
 
-def summary(found: Mapping[str, Record], test: Sequence[Reaction]) -> Record:
+def summary(records: Mapping[str, Record], test: Sequence[Reaction]) -> Record:
     """Convergence by solver, and what self-consistency changes in reactions, kcal/mol."""
-    out: Record = {"species": len(found)}
+    out: Record = {"species": len(records)}
     for solver in ("diis", "auto"):
-        runs = [one[solver] for one in found.values()]
+        runs = [one[solver] for one in records.values()]
         cycles = [run["cycles"] for run in runs if run["converged"]]
         out[solver] = {
             "converged": len(cycles),
@@ -123,23 +123,23 @@ def summary(found: Mapping[str, Record], test: Sequence[Reaction]) -> Record:
             "mean_cycles": round(statistics.fmean(cycles), 2) if cycles else None,
             "median_cycles": statistics.median(cycles) if cycles else None,
             "most_cycles": max(cycles, default=None),
-            "failed": [n for n, one in found.items() if not one[solver]["converged"]],
+            "failed": [n for n, one in records.items() if not one[solver]["converged"]],
         }
     for kind in ("atomisation", "ionisation"):
         rows = [
             r
             for r in test
             if r.kind == kind
-            and all(n == "H+1" or _complete(found.get(n, {})) for n in r.coefficients)
+            and all(n == "H+1" or _complete(records.get(n, {})) for n in r.coefficients)
         ]
         changes, errors, at_pbe, of_pbe = [], [], [], []
         for r in rows:
-            own = _change(r, found, "energy")
-            fixed = _change(r, found, "energy_at_pbe_density")
-            changes.append(own - fixed)
-            errors.append(own - r.reference)
+            change = _change(r, records, "energy")
+            fixed = _change(r, records, "energy_at_pbe_density")
+            changes.append(change - fixed)
+            errors.append(change - r.reference)
             at_pbe.append(fixed - r.reference)
-            of_pbe.append(_change(r, found, "energy_of_pbe") - r.reference)
+            of_pbe.append(_change(r, records, "energy_of_pbe") - r.reference)
         out[kind] = {"reactions": len(rows), "of": sum(r.kind == kind for r in test)}
         if rows:
             out[kind] |= {
@@ -158,8 +158,8 @@ def _complete(one: Record) -> bool:
     return one.get("energy") is not None and "energy_at_pbe_density" in one
 
 
-def _change(reaction: Reaction, found: Mapping[str, Record], key: str) -> float:
-    return KCAL * sum(c * found[n][key] for n, c in reaction.coefficients.items() if n != "H+1")
+def _change(reaction: Reaction, records: Mapping[str, Record], key: str) -> float:
+    return KCAL * sum(c * records[n][key] for n, c in reaction.coefficients.items() if n != "H+1")
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -176,7 +176,7 @@ def curve(functional: Functional | str, options: Mapping[str, Any]) -> Record:
     """Energies of H2 in hartree beyond two atoms, restricted and with one spin on each atom."""
     atom = simulator(functional, **options)
     two = 2.0 * energy(atom, atom.solve(sample_of("H")))
-    found: Record = {"separation": list(SEPARATIONS), "atoms": two}
+    record: Record = {"separation": list(SEPARATIONS), "atoms": two}
     for spin in ("auto", "unrestricted"):
         one = simulator(functional, spin=spin, **options)
         energies, cycles = [], []
@@ -188,8 +188,8 @@ def curve(functional: Functional | str, options: Mapping[str, Any]) -> Record:
             energies.append(energy(one, state) - two if state.converged else None)
             cycles.append(int(state.time))
         key = "unrestricted" if spin == "unrestricted" else "restricted"
-        found[key] = {"energy": energies, "cycles": cycles}
-    return found
+        record[key] = {"energy": energies, "cycles": cycles}
+    return record
 
 
 def _one_spin_each(state: KohnShamState) -> torch.Tensor:
@@ -227,9 +227,9 @@ def draw(curves: Mapping[str, Record], reference: Sequence[float], path: Path) -
     figure, axes = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
     axes.axhline(0.0, color="0.8", lw=0.8)
     axes.plot(SEPARATIONS, np.array(reference) * unit, "k", lw=1.2, label="exact (FCI)")
-    for (name, found), colour in zip(curves.items(), ("C0", "C1", "C2"), strict=False):
+    for (name, record), colour in zip(curves.items(), ("C0", "C1", "C2"), strict=False):
         for kind, style in (("restricted", "-"), ("unrestricted", "--")):
-            values = np.array(found[kind]["energy"], dtype=float) * unit
+            values = np.array(record[kind]["energy"], dtype=float) * unit
             axes.plot(SEPARATIONS, values, style, color=colour, lw=1.4, label=f"{name}, {kind}")
     axes.set(xlabel="separation (angstrom)", ylabel="energy beyond two atoms (eV)", ylim=(-5.2, 4))
     axes.legend(frameon=False, fontsize=7)
@@ -261,21 +261,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     test = [r for r in reactions() if r.part == "test"]
     names = options.species or names_of(test)
     settings = {"basis": options.basis, "grid_level": options.grid_level}
-    found: dict[str, Record] = {}
+    records: dict[str, Record] = {}
     for name in names:
         path = options.out / f"{name}.json"
         if path.exists():
-            found[name] = json.loads(path.read_text(encoding="utf-8"))
+            records[name] = json.loads(path.read_text(encoding="utf-8"))
             continue
         try:
-            found[name] = evaluate(functional, name, settings)
+            records[name] = evaluate(functional, name, settings)
         except InputError as error:  # a basis without this element, say: counted, not hidden
             print(f"{name}: {error}", file=sys.stderr)
             continue
-        path.write_text(json.dumps(found[name]), encoding="utf-8")
-        print(name, found[name], file=sys.stderr, flush=True)
-        _write(options, settings, found, test)
-    _write(options, settings, found, test)
+        path.write_text(json.dumps(records[name]), encoding="utf-8")
+        print(name, records[name], file=sys.stderr, flush=True)
+        _write(options, settings, records, test)
+    _write(options, settings, records, test)
     print((options.out / "scf.json").read_text(encoding="utf-8"))
     return 0
 
@@ -283,7 +283,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _write(
     options: argparse.Namespace,
     settings: Mapping[str, Any],
-    found: Mapping[str, Record],
+    records: Mapping[str, Record],
     test: Sequence[Reaction],
 ) -> None:
     table = {
@@ -291,7 +291,7 @@ def _write(
         "member": options.member,
         "tolerance": TOLERANCE,
         **settings,
-        **summary(found, test),
+        **summary(records, test),
     }
     (options.out / "scf.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
 

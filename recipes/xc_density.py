@@ -89,7 +89,7 @@ def correlated(names: Sequence[str], folder: Path) -> list[Tensor]:
     """CCSD density matrices (n, n) of all electrons, unrelaxed, all of them correlated."""
     from pyscf import cc, gto, scf
 
-    found = []
+    matrices = []
     for name in names:
         path = folder / "ccsd" / f"{name}.npy"
         if not path.exists():
@@ -101,16 +101,16 @@ def correlated(names: Sequence[str], folder: Path) -> list[Tensor]:
                 raise RunError(f"{name}: CCSD did not converge")
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, solver.make_rdm1(ao_repr=True))
-        found.append(torch.tensor(np.load(path)))
-    return found
+        matrices.append(torch.tensor(np.load(path)))
+    return matrices
 
 
 def energy_loss(
-    found: Mapping[str, SpeciesSpectra], chosen: Sequence[Reaction]
+    of_species: Mapping[str, SpeciesSpectra], chosen: Sequence[Reaction]
 ) -> Callable[[NeuralFunctional], Tensor]:
     """That of the first training: softened errors of reactions, kcal/mol."""
     names, settings = names_of(chosen), Settings()
-    together = stack(found, names, torch.float64)
+    together = stack(of_species, names, torch.float64)
     asked = problem(chosen, names, together.base, settings)
 
     def loss(functional: NeuralFunctional) -> Tensor:
@@ -172,12 +172,14 @@ def pbe0_loss(functional: NeuralFunctional, folder: Path) -> Loss:
 
     def loss(step: int) -> Tensor:
         u = point.random(1, seed=step)
-        wanted = density_losses.hessian_products(
+        products = density_losses.hessian_products(
             hybrid.energy_functional(solved), point, u
         ).detach()
-        own = one.energy_functional(solved)
-        slopes = density_losses.gradient_loss(own, point).mean()
-        parts = torch.stack([slopes, density_losses.hessian_loss(own, point, u, wanted).mean()])
+        energy = one.energy_functional(solved)
+        slopes = density_losses.gradient_loss(energy, point).mean()
+        parts = torch.stack(
+            [slopes, density_losses.hessian_loss(energy, point, u, products).mean()]
+        )
         first[:] = first or [parts.detach()]
         return (parts / first[0]).mean()
 
@@ -243,16 +245,16 @@ def tested(label: str, functional: NeuralFunctional | str, out: Path) -> dict[st
     with torch.no_grad():
         state: KohnShamState = one.solve([sample_of(name) for name in names])
         reference = density_losses.packed(state.system, correlated(names, out))
-        own = one.energy_functional(state)
-        target = density_losses.Target.of(own, reference)
-        errors = density_losses.DensityErrors.of(own, state.scf.density_matrix, target)
-    found = {
+        energy = one.energy_functional(state)
+        target = density_losses.Target.of(energy, reference)
+        errors = density_losses.DensityErrors.of(energy, state.scf.density_matrix, target)
+    errors_by_kind = {
         "density_percent": (100.0 * errors.absolute).tolist(),
         "density_square": errors.square.tolist(),
         "dipole_debye": (DEBYE * errors.dipole.sqrt()).tolist(),
         "cycles": [float(cycles) for cycles in state.scf.cycles],
     }
-    rows = {n: {k: v[i] for k, v in found.items()} for i, n in enumerate(names)}
+    rows = {n: {k: v[i] for k, v in errors_by_kind.items()} for i, n in enumerate(names)}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(rows))
     print(f"{label}: {summary(rows, TEST)}", file=sys.stderr, flush=True)
@@ -296,8 +298,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     every = tuple(r for r in every if set(r.coefficients) <= {*kept, PROTON})
     first = members[0]
     assert isinstance(first, NeuralFunctional)
-    found = {name: spectra(first, load_density(options.densities / f"{name}.npz")) for name in kept}
-    energies = energy_loss(found, [r for r in every if r.part == "external"])
+    of_species = {
+        name: spectra(first, load_density(options.densities / f"{name}.npz")) for name in kept
+    }
+    energies = energy_loss(of_species, [r for r in every if r.part == "external"])
     test = [r for r in every if r.part == "test"]
 
     def report(label: str, runs: Mapping[int, NeuralFunctional]) -> dict[str, Any]:
@@ -306,7 +310,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for part, chosen in (("train", TRAIN), ("test", TEST)):
             each = [summary(row, chosen) for row in rows]
             table[part] = {key: spread([one[key] for one in each]) for key in each[0]}
-        errors = errors_of(list(runs.values()), found, test).abs()
+        errors = errors_of(list(runs.values()), of_species, test).abs()
         for kind in ("atomisation", "ionisation"):
             inside = torch.tensor([r.kind == kind for r in test])
             table[kind] = spread(errors[:, inside].mean(1).tolist())

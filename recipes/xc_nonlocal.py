@@ -41,7 +41,7 @@ from sfm.errors import InputError, one_line_errors
 from sfm.nn.saving import load_module, load_tensors, save_module, save_tensors
 from sfm.train.report import finite, write_json
 
-Found = Mapping[str, SpeciesSpots]
+AllSpots = Mapping[str, SpeciesSpots]
 TINY = {"channels": 64, "layers": 2, "experts": 1, "radial": 8, "carried": 16}
 ARMS: Mapping[str, Mapping[str, Any]] = {
     "blind": {"blind": True},
@@ -57,24 +57,24 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
 LEVEL = "PBE/def2-SVP"  # of what the joint trunk has learned of densities
 
 
-def prepared(folder: Path, cache: Path, every: Sequence[Reaction]) -> Found:
+def prepared(folder: Path, cache: Path, every: Sequence[Reaction]) -> AllSpots:
     """Packed atoms and spots of all species; from files of `cache` where they are there."""
-    found, blank = {}, NonlocalMetaGGA()
+    all_spots, blank = {}, NonlocalMetaGGA()
     cache.mkdir(parents=True, exist_ok=True)
     for name in names_of(every):
         path = cache / f"{name}.safetensors"
         if not path.exists():
             packed = spots(blank, located(load(folder / f"{name}.npz")))
             save_tensors(packed.tensors(), path, {"species": name})
-        found[name] = SpeciesSpots.of(load_tensors(path)[1])
-    return found
+        all_spots[name] = SpeciesSpots.of(load_tensors(path)[1])
+    return all_spots
 
 
-def new(arm: str, seed: int, chosen: Sequence[Reaction], found: Found) -> NonlocalMetaGGA:
+def new(arm: str, seed: int, chosen: Sequence[Reaction], all_spots: AllSpots) -> NonlocalMetaGGA:
     """An untrained functional of this arm, standardised on the training species."""
     one = NonlocalMetaGGA(seed=seed, **ARMS[arm])
-    names = [name for name in found if any(name in r.coefficients for r in chosen)]
-    one.messages.calibrate(torch.cat([found[name].packed for name in names]))
+    names = [name for name in all_spots if any(name in r.coefficients for r in chosen)]
+    one.messages.calibrate(torch.cat([all_spots[name].packed for name in names]))
     if arm.endswith("joint"):
         one.messages.adopt(sfm.load("sfm-tiny"), "dft/density", LEVEL)
     return one
@@ -85,7 +85,7 @@ def fitted(
     seed: int,
     label: str,
     chosen: Sequence[Reaction],
-    found: Found,
+    all_spots: AllSpots,
     settings: Settings,
     out: Path,
 ) -> NonlocalMetaGGA:
@@ -94,7 +94,7 @@ def fitted(
     Raises:
         InputError: it was, with other settings.
     """
-    one = new(arm, seed, chosen, found)
+    one = new(arm, seed, chosen, all_spots)
     path = out / "fits" / f"{arm}-{label}-{seed}.safetensors"
     record = path.with_suffix(".json")
     if path.exists() and record.exists():
@@ -103,13 +103,13 @@ def fitted(
             raise InputError(f"{path}: was trained with other settings; give another --out")
         return load_module(path, lambda _: one)
     if arm.startswith("on-"):
-        control = fitted("blind", seed, label, chosen, found, settings, out)
+        control = fitted("blind", seed, label, chosen, all_spots, settings, out)
         for name in ("exchange_gain", "correlation_gain"):
             gain = getattr(one, name)
             gain.load_state_dict(getattr(control, name).state_dict())
             gain.requires_grad_(False)
     started = time.process_time()
-    fit = train(one, found, chosen, settings, seed=seed)
+    fit = train(one, all_spots, chosen, settings, seed=seed)
     save_module(one, path, {"arm": arm, "seed": seed})
     seconds = round(time.process_time() - started, 1)
     record.write_text(json.dumps({**asdict(fit), "seconds": seconds}), encoding="utf-8")
@@ -123,7 +123,7 @@ def fitted(
 
 def across_folds(
     arm: str,
-    found: Found,
+    all_spots: AllSpots,
     pool: Sequence[Reaction],
     judged: Sequence[Reaction],
     settings: Settings,
@@ -137,8 +137,8 @@ def across_folds(
         chosen = [r for r in pool if fold_of(r.subject, options.folds) != fold]
         for row, seed in enumerate(options.seeds):
             label = f"fold{fold}of{options.folds}" + "-all" * options.with_test
-            one = fitted(arm, seed, label, chosen, found, settings, options.out)
-            errors[row, torch.tensor(inside)] = errors_of([one], found, held)[0]
+            one = fitted(arm, seed, label, chosen, all_spots, settings, options.out)
+            errors[row, torch.tensor(inside)] = errors_of([one], all_spots, held)[0]
     return errors
 
 
@@ -216,21 +216,21 @@ def compare(options: argparse.Namespace) -> int:
     external = [r for r in every if r.part == "external"]
     blind_to_test = bool(options.folds) and not options.with_test
     judged, pool = (external, external) if blind_to_test else (test, every)
-    found = prepared(options.densities, options.spots or options.out / "spots", pool)
-    base = errors_of([NonlocalMetaGGA()], found, judged)  # untrained it is r2SCAN
+    all_spots = prepared(options.densities, options.spots or options.out / "spots", pool)
+    base = errors_of([NonlocalMetaGGA()], all_spots, judged)  # untrained it is r2SCAN
     columns = {"r2SCAN": base[0]}
     rows: list[dict[str, Any]] = [{"functional": "r2SCAN", **summaries(base, judged)}]
     for arm in options.arms:
         if options.folds:
-            errors = across_folds(arm, found, pool, judged, settings, options)
+            errors = across_folds(arm, all_spots, pool, judged, settings, options)
         else:
             members = [
-                fitted(arm, seed, "external", external, found, settings, options.out)
+                fitted(arm, seed, "external", external, all_spots, settings, options.out)
                 for seed in options.seeds
             ]
-            errors = errors_of(members, found, test)
-            own = summaries(errors_of(members, found, external), external)
-            rows.append({"functional": f"{arm}, on its training data", **own})
+            errors = errors_of(members, all_spots, test)
+            training = summaries(errors_of(members, all_spots, external), external)
+            rows.append({"functional": f"{arm}, on its training data", **training})
             save(members, options.out / f"sfm-xc-nonlocal-{arm}", settings=asdict(settings))
         rows.append({"functional": arm, **summaries(errors, judged)})
         columns[arm] = errors.mean(0)

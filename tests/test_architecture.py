@@ -56,3 +56,9 @@ def test_files_are_small_and_no_module_is_called_utils():
         assert path.stem not in ("utils", "helpers", "misc", "common"), path
         lines = len(path.read_text(encoding="utf-8").splitlines())
         assert lines <= 600, f"{path}: {lines} lines"
+
+
+def test_names_say_what_they_hold():
+    paths = list(rules.outside_tests(ROOT))
+    assert len(paths) > 600
+    assert [line for path in paths for line in rules.vague(path)] == []

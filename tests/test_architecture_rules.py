@@ -164,3 +164,37 @@ def test_a_plugin_that_reaches_too_far_is_seen(tmp_path, text):
 def test_a_core_that_imports_a_plugin_is_seen(tmp_path, text):
     assert rules.trespassing(package(tmp_path, name="sfm", low_two=text))
     assert rules.trespassing(package(tmp_path / "more", name="sfm")) == []
+
+
+VAGUE = {
+    "variable": "found = 1",
+    "annotated": "found: int = 1",
+    "unpacked": "first, (own, *rest) = x",
+    "loop": "for made in x:\n    pass",
+    "comprehension": "y = [wanted for wanted in x]",
+    "walrus": "if own := x:\n    pass",
+    "context": "with x as made:\n    pass",
+    "argument": "def f(*, wanted): ...",
+    "collected arguments": "def f(**wanted): ...",
+    "lambda": "f = lambda own: own",
+    "attribute": "self.found = []",
+    "field": "class A:\n    own: int",
+    "method": "class A:\n    def own(self): ...",
+    "import": "import numpy as found",
+    "error": "try:\n    pass\nexcept ValueError as found:\n    pass",
+    "pattern": "match x:\n    case [made, *own]:\n        pass",
+}
+
+
+@pytest.mark.parametrize("text", VAGUE.values(), ids=VAGUE)
+def test_a_name_that_says_nothing_is_seen(tmp_path, text):
+    path = tmp_path / "one.py"
+    path.write_text(text, encoding="utf-8")
+    assert rules.vague(path)
+
+
+@pytest.mark.parametrize("text", ["founded = owner = 1", "x.own()", "f(wanted=1)", "# found"])
+def test_other_names_are_free(tmp_path, text):
+    path = tmp_path / "one.py"
+    path.write_text(text, encoding="utf-8")
+    assert rules.vague(path) == []

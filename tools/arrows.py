@@ -52,12 +52,12 @@ def _dotted(node: ast.AST) -> str | None:
 class _Reader(ast.NodeVisitor):
     def __init__(self, module: str, *, is_package: bool) -> None:
         self.package = module if is_package else module.rpartition(".")[0]
-        self.found: list[Import] = []
+        self.names: list[Import] = []
         self.bound: dict[str, str] = {}  # local name of an imported module: its dotted name
         self.depth = 0
 
     def _add(self, name: str, node: ast.AST, **flags: bool) -> None:
-        self.found.append(Import(name, node.lineno, local=self.depth > 0, **flags))  # type: ignore[attr-defined]
+        self.names.append(Import(name, node.lineno, local=self.depth > 0, **flags))  # type: ignore[attr-defined]
 
     def visit_If(self, node: ast.If) -> None:
         if not _for_types_only(node.test):
@@ -86,8 +86,8 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         name = _dotted(node)
-        if name and (own := self.bound.get(name.partition(".")[0])):
-            self._add(f"{own}.{name.partition('.')[2]}", node)
+        if name and (module := self.bound.get(name.partition(".")[0])):
+            self._add(f"{module}.{name.partition('.')[2]}", node)
         else:
             self.generic_visit(node)
 
@@ -119,7 +119,7 @@ def imports(path: Path, module: str) -> list[Import]:
     """What the file of `module` imports. Annotations are not read: they need no import to run."""
     reader = _Reader(module, is_package=path.stem == "__init__")
     reader.visit(ast.parse(path.read_text(encoding="utf-8")))
-    return reader.found
+    return reader.names
 
 
 @dataclass(frozen=True)
@@ -139,13 +139,13 @@ class Package:
     @staticmethod
     def read(folder: Path) -> Package:
         """All modules below `folder`, whose name is the package's."""
-        files, found = {}, {}
+        files, read = {}, {}
         for path in sorted(folder.rglob("*.py")):
             parts = (folder.name, *path.relative_to(folder).with_suffix("").parts)
             module = ".".join(parts)
             files[module] = path
-            found[module] = imports(path, module.removesuffix(".__init__"))
-        return Package(folder.name, files, found)
+            read[module] = imports(path, module.removesuffix(".__init__"))
+        return Package(folder.name, files, read)
 
     def module(self, name: str) -> str | None:
         """The module of this package that holds the dotted name; None for a name from outside."""
@@ -164,8 +164,8 @@ class Package:
     def arrows(self) -> dict[str, set[str]]:
         """Module -> the other modules of the package that it imports."""
         result: dict[str, set[str]] = {}
-        for module, found in self.imports.items():
-            targets = {self.module(i.name) for i in found}
+        for module, names in self.imports.items():
+            targets = {self.module(i.name) for i in names}
             result[module] = {t for t in targets if t and t != module}
         return result
 
@@ -183,10 +183,10 @@ class Package:
         """Room -> the rooms of the same folder that it imports, at any depth."""
         result: dict[str, set[str]] = {}
         for module, targets in self.arrows.items():
-            if (own := self.room(module, folder)) is None:
+            if (here := self.room(module, folder)) is None:
                 continue
             others = {self.room(t, folder) for t in targets}
-            result.setdefault(own, set()).update(o for o in others if o and o != own)
+            result.setdefault(here, set()).update(o for o in others if o and o != here)
         return result
 
 

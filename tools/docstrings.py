@@ -100,11 +100,11 @@ def _classes(trees: Mapping[Path, ast.Module]) -> dict[str, _Class]:
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 bases = tuple(ast.unparse(b).split("[")[0].rpartition(".")[2] for b in node.bases)
-                own = _Class(bases, ast.get_docstring(node) or "")
+                entry = _Class(bases, ast.get_docstring(node) or "")
                 for child in node.body:
                     if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                        own.methods[child.name] = ast.get_docstring(child) or ""
-                result[node.name] = own
+                        entry.methods[child.name] = ast.get_docstring(child) or ""
+                result[node.name] = entry
     return result
 
 
@@ -178,9 +178,9 @@ def _of_function(
     module_doc: str,
     classes: Mapping[str, _Class],
 ) -> Entry:
-    own = ast.get_docstring(node) or ""
+    text = ast.get_docstring(node) or ""
     notes = _annotations(node)
-    doc = own
+    doc = text
     if owner:
         doc += f"\n{classes[owner].doc}\n{_inherited(owner, node.name, classes)}"
     has = set()
@@ -192,7 +192,7 @@ def _of_function(
         has.add("source")
     of_arrays = bool(ARRAYS.search(notes))
     missing = [what for what in ("shape", "unit") if of_arrays and what not in has]
-    if FORMULA.search(own) and "source" not in has:
+    if FORMULA.search(text) and "source" not in has:
         missing.append("source")
     name = f"{owner}.{node.name}" if owner else node.name
     key = f"{place.partition('/')[0]}:{name}"
@@ -212,9 +212,9 @@ def gaps(root: Path = ROOT) -> dict[str, Gap]:
     result: dict[str, Gap] = {}
     for entry in read(packages(root)):
         if entry.missing:
-            own = result.setdefault(entry.key, Gap())
-            own.what.update(entry.missing)
-            own.places.append(entry.place)
+            gap = result.setdefault(entry.key, Gap())
+            gap.what.update(entry.missing)
+            gap.places.append(entry.place)
     return result
 
 
@@ -227,9 +227,9 @@ def listed(path: Path = EXCEPTIONS) -> dict[str, set[str]]:
 def new_gaps(now: Mapping[str, Gap], known: Mapping[str, set[str]]) -> list[str]:
     """What is missing and not listed, a line each."""
     return [
-        f"{' '.join(own.places)}: {key} names no {' and no '.join(sorted(rest))}"
-        for key, own in sorted(now.items())
-        if (rest := own.what - known.get(key, set()))
+        f"{' '.join(gap.places)}: {key} names no {' and no '.join(sorted(rest))}"
+        for key, gap in sorted(now.items())
+        if (rest := gap.what - known.get(key, set()))
     ]
 
 

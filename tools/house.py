@@ -58,7 +58,7 @@ def figures(folder: Path) -> dict[str, float]:
         "arrows between rooms": sum(map(len, rooms.values())),
         "files in circles": sum(map(len, loops)),
         "rooms in circles": sum(map(len, room_circles(package))),
-        "relative imports": sum(i.relative for own in package.imports.values() for i in own),
+        "relative imports": sum(i.relative for names in package.imports.values() for i in names),
         "lines of a file: median": statistics.median(sizes),
         "lines of a file: p90": sizes[int(0.9 * (len(sizes) - 1))],
         "lines of a file: most": sizes[-1],
@@ -105,11 +105,11 @@ def places(root: Path, what: str) -> Iterator[str]:  # noqa: C901
     for folder in packages(root):
         package = Package.read(folder)
         if what == "circles":
-            for kind, found in (
+            for kind, loops in (
                 ("files", circles(package.arrows)),
                 ("rooms", room_circles(package)),
             ):
-                yield from (f"{kind}: {', '.join(circle)}" for circle in found)
+                yield from (f"{kind}: {', '.join(circle)}" for circle in loops)
         elif what == "arrows":
             for room, targets in package.rooms().items():
                 yield f"{package.name}: {room} -> {' '.join(sorted(targets))}"

@@ -14,11 +14,17 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
-from arrows import Import, Package, circles, room_circles
+from arrows import Import, Package, circles, packages, room_circles
 
 # what a plugin does not reach: what is above the model, and models by name
 ABOVE_PLUGINS = ("cli", "demo", "hub", "load", "scaffold", "train")
+# names that say that a value is there, and not which one
+VAGUE = frozenset({"found", "made", "own", "wanted"})
+# code that no package holds, beside the packages
+OTHER_CODE = ("benchmarks", "conftest.py", "datasets", "docs", "examples", "model_cards", "recipes")
+OTHER_CODE += ("tools",)
 LINE = re.compile(r"^    (\w+(?:, \w+)*) {2,}\S", re.M)
 
 
@@ -40,27 +46,27 @@ def undeclared(package: Package) -> list[str]:
 
 def _each(package: Package) -> Iterator[tuple[str, Import, str]]:
     """Module, import, and the place in words."""
-    for module, found in package.imports.items():
-        for one in found:
+    for module, names in package.imports.items():
+        for one in names:
             yield module, one, f"{package.files[module].name}:{one.line} ({module})"
 
 
 def upward(package: Package) -> list[str]:
     """Imports of a room that does not stand below the own one, local imports too."""
     height = heights(package)
-    found = []
+    violations = []
     for module, one, place in _each(package):
         target = package.module(one.name)
-        own, other = package.room(module), package.room(target) if target else None
-        if own and other and own != other and height.get(other, 0) >= height.get(own, 0):
-            found.append(f"{place} imports {one.name}: {other} is not below {own}")
-    return found
+        room, other = package.room(module), package.room(target) if target else None
+        if room and other and room != other and height.get(other, 0) >= height.get(room, 0):
+            violations.append(f"{place} imports {one.name}: {other} is not below {room}")
+    return violations
 
 
 def circular(package: Package) -> list[str]:
     """Circles of files, and of rooms of the package or of a folder in it."""
-    found = [f"files import each other: {', '.join(c)}" for c in circles(package.arrows)]
-    return found + [f"rooms import each other: {', '.join(c)}" for c in room_circles(package)]
+    files = [f"files import each other: {', '.join(c)}" for c in circles(package.arrows)]
+    return files + [f"rooms import each other: {', '.join(c)}" for c in room_circles(package)]
 
 
 def styled(package: Package) -> list[str]:
@@ -74,11 +80,47 @@ def styled(package: Package) -> list[str]:
 
 def trespassing(package: Package, *, core: str = "sfm") -> list[str]:
     """The core reaches no plugin; a plugin reaches no other, and nothing above the models."""
-    found = []
+    violations = []
     for _, one, place in _each(package):
         top, _, rest = one.name.partition(".")
         other = top.startswith(f"{core}_") and top != package.name
         above = package.name != core and top == core and rest.split(".")[0] in ABOVE_PLUGINS
         if other or above:
-            found.append(f"{place} imports {one.name}")
-    return found
+            violations.append(f"{place} imports {one.name}")
+    return violations
+
+
+def _bound(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Names that code gives to values, and where: variables, attributes, arguments, functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id, node.lineno
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr, node.lineno
+        elif isinstance(node, ast.arg):
+            yield node.arg, node.lineno
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name, node.lineno
+        elif isinstance(node, ast.alias):
+            yield node.asname or "", node.lineno
+        elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
+            yield node.name or "", node.lineno
+
+
+def vague(path: Path) -> list[str]:
+    """Names that say nothing of the quantity that they hold (`VAGUE`)."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [
+        f"{path.name}:{line}: `{name}` does not say what it holds"
+        for name, line in _bound(tree)
+        if name in VAGUE
+    ]
+
+
+def outside_tests(root: Path) -> Iterator[Path]:
+    """Every file of code but the tests'."""
+    for folder in packages(root):
+        yield from sorted(folder.rglob("*.py"))
+    for name in OTHER_CODE:
+        files = [root / name] if name.endswith(".py") else sorted((root / name).rglob("*.py"))
+        yield from (p for p in files if "tests" not in p.parts and ".peers" not in p.parts)

@@ -73,8 +73,8 @@ class Sfm(Model):
         return batch[self.part].n_edges
 
     def energy_and_forces(self, batch: Any, *, training: bool) -> tuple[Tensor, Tensor]:
-        wanted = {self.part: ("energy", "forces")}
-        out = self.module(batch, wanted, create_graph=training)[self.part]
+        quantities = {self.part: ("energy", "forces")}
+        out = self.module(batch, quantities, create_graph=training)[self.part]
         return out["energy"], out["forces"]
 
 

@@ -36,8 +36,8 @@ def cases(pairs: int, seed: int) -> list[Case]:
         for level in range(len(RESOLUTIONS))
     ]
     return [
-        Case(nu, points, dt, 6.0, 0.1, pairs + 1, own)
-        for (nu, points, dt), own in zip(RESOLUTIONS, members, strict=True)
+        Case(nu, points, dt, 6.0, 0.1, pairs + 1, starts)
+        for (nu, points, dt), starts in zip(RESOLUTIONS, members, strict=True)
     ]
 
 

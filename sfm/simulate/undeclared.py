@@ -17,7 +17,7 @@ class _Watch(TorchFunctionMode):
     def __init__(self, known: Iterable[Tensor]) -> None:
         super().__init__()
         self.known = {id(t) for t in known}
-        self.found: list[Tensor] = []
+        self.leaves: list[Tensor] = []
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -25,7 +25,7 @@ class _Watch(TorchFunctionMode):
         for leaf in tree_leaves((args, kwargs)):
             if isinstance(leaf, Tensor) and leaf.requires_grad and id(leaf) not in self.known:
                 self.known.add(id(leaf))
-                self.found.append(leaf)
+                self.leaves.append(leaf)
         result = func(*args, **(kwargs or {}))
         # what the function makes is its own: a leaf that forces are taken at needs a gradient, too
         self.known.update(id(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
@@ -42,4 +42,4 @@ def undeclared(
     watch = _Watch(known)
     with torch.no_grad(), watch:
         function(*arguments)
-    return watch.found
+    return watch.leaves

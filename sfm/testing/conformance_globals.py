@@ -25,7 +25,7 @@ def state():
         "Python's random state": hash(random.getstate()),
     }
 
-own, changes = plugin(sys.argv[1]), {}
+tested, changes = plugin(sys.argv[1]), {}
 
 def watched(name, work):
     before = state()
@@ -35,20 +35,20 @@ def watched(name, work):
             changes.setdefault(key, name)
 
 def use(kind, name):
-    part = find(kind, f"{own.name}/{name}").load()
+    part = find(kind, f"{tested.name}/{name}").load()
     if kind == "simulators":
         simulator, start = part.conformance_case()
         simulator(start, 1)
     if kind == "encoders":
         with torch.random.fork_rng():
             encoder = part(channels=2)
-        for sample in encoder_samples(f"{own.name}/{name}")[:1]:
+        for sample in encoder_samples(f"{tested.name}/{name}")[:1]:
             encoder.tokenize(sample)
 
 for kind in ("datasets", "simulators", "encoders", "heads"):
-    for name in getattr(own, kind):
+    for name in getattr(tested, kind):
         try:
-            watched(f"{own.name}/{name}", lambda: use(kind, name))
+            watched(f"{tested.name}/{name}", lambda: use(kind, name))
         except CheckFailed:
             continue
 print(json.dumps(changes))

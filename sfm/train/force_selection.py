@@ -58,12 +58,12 @@ class ForceFits:
     Attributes:
         target: its energy.
         forms: the fitted ones.
-        own: errors of the model as it is, by quantity; none where it says no energy.
+        zero_shot: errors of the model as it is, by quantity; none where it says no energy.
     """
 
     target: Target
     forms: Sequence[ForceForm]
-    own: Mapping[str, float]
+    zero_shot: Mapping[str, float]
 
     def score(self, form: ForceForm) -> float:
         """Sum of its errors over the least of any form."""
@@ -193,7 +193,7 @@ def _rows(
     units = {name: q.unit for name, q in model.config.quantities.items()}
     rows = []
     for fit in fits:
-        zero_shot = [("zero-shot", fit.own, False)] if fit.own else []
+        zero_shot = [("zero-shot", fit.zero_shot, False)] if fit.zero_shot else []
         shown = [(f.name, f.maes, any(f is c for c in chosen)) for f in fit.forms]
         for name, maes, picked in (*zero_shot, *shown):
             for quantity, mae in maes.items():

@@ -43,8 +43,8 @@ def ewald(cells: Cells, charges: Tensor) -> Tensor:
         mine = slice(offset, offset + count)
         far.append(_waves(cells.positions[mine], cell, charges[mine], width))
         offset += count
-    found: Tensor = COULOMB * (energy + torch.stack(far))
-    return found
+    energies: Tensor = COULOMB * (energy + torch.stack(far))
+    return energies
 
 
 def _waves(positions: Tensor, cell: Tensor, charges: Tensor, width: float) -> Tensor:
@@ -62,5 +62,5 @@ def _waves(positions: Tensor, cell: Tensor, charges: Tensor, width: float) -> Te
     real, imaginary = torch.cos(phase) @ charges, torch.sin(phase) @ charges
     weight = torch.exp(-square / (4 * width**2)) / square
     volume = torch.linalg.det(cell).abs()
-    found: Tensor = 4 * math.pi / volume * (weight * (real.square() + imaginary.square())).sum()
-    return found
+    energy: Tensor = 4 * math.pi / volume * (weight * (real.square() + imaginary.square())).sum()
+    return energy

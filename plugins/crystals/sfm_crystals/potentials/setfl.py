@@ -122,17 +122,17 @@ class Setfl(EmbeddedAtom):
         return self.cutoff
 
     def density(self, r: Tensor, kind: Tensor) -> Tensor:
-        found: Tensor = self.electrons(r, kind)
-        return found
+        electrons: Tensor = self.electrons(r, kind)
+        return electrons
 
     def pair(self, r: Tensor, one: Tensor, two: Tensor) -> Tensor:
         low, high = torch.minimum(one, two), torch.maximum(one, two)
-        found: Tensor = self.pairs(r, high * (high + 1) // 2 + low) / r
-        return found
+        energies: Tensor = self.pairs(r, high * (high + 1) // 2 + low) / r
+        return energies
 
     def embedding(self, density: Tensor, kind: Tensor) -> Tensor:
-        found: Tensor = self.embedded(density, kind)
-        return found
+        energies: Tensor = self.embedded(density, kind)
+        return energies
 
 
 def _number(word: str) -> float:

@@ -104,8 +104,8 @@ def _eam(s: Classical) -> nn.Module:
 
 def _of_table(s: Classical, cells: Cells) -> Tensor:
     assert s.field is not None
-    found: Tensor = s.field(cells)
-    return found
+    energies: Tensor = s.field(cells)
+    return energies
 
 
 # Argon: N. Bernardes, Phys. Rev. 112, 1534 (1958); silicon: Stillinger & Weber (1985)
@@ -217,8 +217,8 @@ class Classical(Holder):
     def learned(self, cells: Cells) -> Tensor:
         """(S,) the closure's energy in eV."""
         assert self.closure is not None
-        found: Tensor = self.closure(cells.positions, cells.types, cells.cell, cells.system)
-        return found.to(cells.positions.dtype)
+        energies: Tensor = self.closure(cells.positions, cells.types, cells.cell, cells.system)
+        return energies.to(cells.positions.dtype)
 
     def known_crystal(self, *, liquid: bool = False) -> Sample:
         """The crystal that the potential's usual parameters are for, nearly at rest.

@@ -174,5 +174,5 @@ def frequencies(matrices: Tensor) -> Tensor:
     squares = torch.linalg.eigvalsh(matrices)
     moves = squares.abs() > 1e-12
     roots = torch.where(moves, squares.abs(), 1.0).sqrt()
-    found: Tensor = THZ * torch.where(moves, squares.sign() * roots, 0.0)
-    return found
+    in_thz: Tensor = THZ * torch.where(moves, squares.sign() * roots, 0.0)
+    return in_thz

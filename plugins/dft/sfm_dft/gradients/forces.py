@@ -62,8 +62,8 @@ def forces(energy: EnergyFunctional, density_matrix: Tensor, fock: Tensor | None
     parts = []
     for index in range(len(system)):
         one = energy.select([index])
-        d = system.own(density_matrix, index)
-        parts.append(-_gradient_of(one, d, system.own(weighted, index)))
+        d = system.block_of(density_matrix, index)
+        parts.append(-_gradient_of(one, d, system.block_of(weighted, index)))
     return torch.cat(parts)
 
 

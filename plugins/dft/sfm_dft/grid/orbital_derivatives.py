@@ -51,7 +51,7 @@ class _Group:
         """Functions in a shell, 2 l + 1."""
         return 2 * self.degree + 1
 
-    def own(self, of_atoms: Tensor) -> Tensor:
+    def of_shells(self, of_atoms: Tensor) -> Tensor:
         """The rows (S, ...) of something that all atoms have (A, ...)."""
         return of_atoms[self._place]
 
@@ -212,15 +212,15 @@ def _evaluate(out: Tensor, parts: Sequence[_Group], order: int, shift: Tensor) -
 
 def _fill(out: Tensor, group: _Group, angular: _Terms, square: Tensor) -> None:
     """The derivatives (S, c, width, g) of a group, from the polynomials of its degree."""
-    decay = group.own(square) * -group.exponents[..., None]
+    decay = group.of_shells(square) * -group.exponents[..., None]
     radial = (group.weights @ decay.exp_())[:, None]  # (S, 1, order + 1, g)
     for rows, terms in angular:
         part = out[:, rows]
         for place, (m, polynomials) in enumerate(terms):
             if place:
-                part.addcmul_(group.own(polynomials), radial[:, :, m, None])
+                part.addcmul_(group.of_shells(polynomials), radial[:, :, m, None])
             else:
-                torch.mul(group.own(polynomials), radial[:, :, m, None], out=part)
+                torch.mul(group.of_shells(polynomials), radial[:, :, m, None], out=part)
 
 
 class _Powers:

@@ -50,8 +50,12 @@ class _Fitted:
         total = occupied.share * occupied.density_matrix().sum(0)
         self.total = total
         self.c = self._raised(self.factors.flatten(1) @ total.flatten())
-        self.half = [self.factors @ c_occ for c_occ in occupied.own]  # L^-1 (P|m i), (P, n, o)
-        squares = [c_occ.mT @ h for c_occ, h in zip(occupied.own, self.half, strict=True)]
+        self.half = [
+            self.factors @ c_occ for c_occ in occupied.filled_orbitals
+        ]  # L^-1 (P|m i), (P, n, o)
+        squares = [
+            c_occ.mT @ h for c_occ, h in zip(occupied.filled_orbitals, self.half, strict=True)
+        ]
         self.pairs = [self._raised(x) for x in squares]  # c of each pair ij, (P, o, o)
 
     def _raised(self, x: Tensor) -> Tensor:
@@ -73,7 +77,7 @@ class _Fitted:
         second = self._two_centre()
         once, twice = zeros(atoms, atoms, 3, 3), zeros(atoms, atoms, atoms, 3, 3)
         slopes = [zeros(3 * atoms, count, o, o) for o in occupied.filled]
-        focks = [zeros(3 * atoms, *c.shape) for c in occupied.own]
+        focks = [zeros(3 * atoms, *c.shape) for c in occupied.filled_orbitals]
         for part, shells in self._parts():
             report("vibrations: auxiliary function", part.start, count)
             self._first(part, shells, slopes, focks)
@@ -126,7 +130,7 @@ class _Fitted:
         places, atoms = self.places[part], self.molecule.natm
         there = torch.nn.functional.one_hot(places, atoms).mT.to(gradient)  # (A, p)
         here = torch.nn.functional.one_hot(self.sites, atoms).mT.to(gradient)  # (A, n)
-        for row, c_occ in enumerate(self.occupied.own):
+        for row, c_occ in enumerate(self.occupied.filled_orbitals):
             right = torch.einsum("xmnp,ni->xmip", gradient, c_occ)
             left = torch.stack(
                 [
@@ -148,7 +152,7 @@ class _Fitted:
         atoms = self.molecule.natm
         weights = self.total[..., None] * self.c[part]
         if self.exchange:
-            for c_occ, pairs in zip(self.occupied.own, self.pairs, strict=True):
+            for c_occ, pairs in zip(self.occupied.filled_orbitals, self.pairs, strict=True):
                 spread = torch.einsum("mi,pij,nj->mnp", c_occ, pairs[part], c_occ)
                 weights = weights - self.exchange * self.occupied.share * spread
         there = torch.nn.functional.one_hot(self.places[part], atoms).to(weights)  # (p, A)

@@ -49,12 +49,12 @@ class _Sum:
         self.grid, self.positions = grid, positions
         self.channels, self.occupied = channels, occupied
         atoms, order = len(positions), grid.jets.order
-        self.own = [c[order] for c in occupied.own]
+        self.filled_orbitals = [c[order] for c in occupied.filled_orbitals]
         zeros = positions.new_zeros
         self.direct = zeros(3 * atoms, 3 * atoms)
         self.twice = zeros(atoms, atoms, 3, 3)  # atom of the orbital, owner of the point
-        self.here = [zeros(len(order), 3 * atoms, c.shape[1]) for c in self.own]
-        self.moved = [zeros(atoms, 3, len(order), c.shape[1]) for c in self.own]
+        self.here = [zeros(len(order), 3 * atoms, c.shape[1]) for c in self.filled_orbitals]
+        self.moved = [zeros(atoms, 3, len(order), c.shape[1]) for c in self.filled_orbitals]
 
     def add(self, block: Block, expansion: Expansion, weight_slopes: Tensor) -> None:
         """weight_slopes: (U, g)."""
@@ -70,7 +70,7 @@ class _Sum:
         curvature = weights * expansion.curvature[..., place]
         v = weights * slope
         each = []
-        for c in self.own:
+        for c in self.filled_orbitals:
             parts = jet.new_zeros(len(jet), atoms, c.shape[1], jet.shape[2])
             for atom in sites.unique().tolist():
                 index = (sites == atom).nonzero()[:, 0]

@@ -55,7 +55,7 @@ class _Kernel:
         self.channels = CHANNELS[energy.rung]
         self.curvature = molecule.grid.weights * expansion.curvature
         self.exchange = float(exact_exchange_scale(energy)) if energy.exact_exchange else 0.0
-        self.half = [self.factors @ c_occ for c_occ in occupied.own]  # (P, n, o)
+        self.half = [self.factors @ c_occ for c_occ in occupied.filled_orbitals]  # (P, n, o)
 
     def __call__(self, changes: list[Tensor]) -> list[Tensor]:
         moved = [c @ z for c, z in zip(self.occupied.orbitals, changes, strict=True)]
@@ -77,7 +77,7 @@ class _Kernel:
 
     def _exchange(self, row: int, moved: Tensor) -> Tensor:
         """sum_P L_P (C_o U^T + U C_o^T) L_P C_o, (B, n, o)."""
-        half, c_occ = self.half[row], self.occupied.own[row]
+        half, c_occ = self.half[row], self.occupied.filled_orbitals[row]
         square = c_occ.mT @ half  # (P, o, o)
         turned = torch.einsum("bmi,pmk->bpik", moved, half)
         first = torch.einsum("pmi,bpik->bmk", half, turned)
@@ -92,7 +92,7 @@ class _Kernel:
         grid, occupied = self.grid, self.occupied
         slopes = min(self.channels, 4)
         order, back = grid.jets.order, torch.argsort(grid.jets.order)
-        c_occ = [c[order] for c in occupied.own]
+        c_occ = [c[order] for c in occupied.filled_orbitals]
         wide = [u[:, order].permute(0, 2, 1) for u in moved]  # (B, o, n)
         out = [u.new_zeros(u.shape[1], u.shape[0] * u.shape[2]) for u in moved]
         for block in grid.blocks:

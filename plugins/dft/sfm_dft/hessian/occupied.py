@@ -42,13 +42,13 @@ class Occupied:
         return cls(tuple(orbitals), tuple(levels), tuple(filled), share)
 
     @property
-    def own(self) -> list[Tensor]:
+    def filled_orbitals(self) -> list[Tensor]:
         """The filled orbitals (n, o)."""
         return [c[:, :o] for c, o in zip(self.orbitals, self.filled, strict=True)]
 
     def density_matrix(self) -> Tensor:
         """(s, n, n)."""
-        return torch.stack([c @ c.mT for c in self.own])
+        return torch.stack([c @ c.mT for c in self.filled_orbitals])
 
     def between(self, matrices: Tensor) -> list[Tensor]:
         """C^T F C_o of symmetric matrices (B, s, n, n)."""
@@ -60,7 +60,7 @@ class Occupied:
     def matrices(self, changes: list[Tensor]) -> Tensor:
         """The changes (B, s, n, n) of the density matrix."""
         rows = []
-        for c, c_occ, z in zip(self.orbitals, self.own, changes, strict=True):
+        for c, c_occ, z in zip(self.orbitals, self.filled_orbitals, changes, strict=True):
             half = c @ z @ c_occ.mT
             rows.append(half + half.mT)
         return torch.stack(rows, 1)

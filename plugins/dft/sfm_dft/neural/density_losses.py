@@ -177,7 +177,7 @@ def electron_density(system: KohnShamSystem, density_matrix: Tensor) -> Tensor:
     """(G,) electrons per bohr^3 on the grids of all molecules, one after another."""
     total = system.total(density_matrix)
     rows = [
-        fields(system.own(total, index), molecule.grid, "lda")[0]
+        fields(system.block_of(total, index), molecule.grid, "lda")[0]
         for index, molecule in enumerate(system.molecules)
     ]
     return torch.cat(rows)

@@ -99,14 +99,14 @@ class EnergyFunctional:
         }
 
     def _hartree(self, total: Tensor, index: int) -> Tensor:
-        matrix = self.system.own(total, index)
+        matrix = self.system.block_of(total, index)
         return 0.5 * (matrix * self.system.molecules[index].hartree_matrix(matrix)).sum()
 
     def exact_exchange_energy(self, density_matrix: Tensor) -> Tensor:
         """-1/2 sum over spins of tr(D K[D]), (M,)."""
         system, energies = self.system, []
         for index, molecule in enumerate(system.molecules):
-            rows = system.own(density_matrix, index)
+            rows = system.block_of(density_matrix, index)
             traces = [(row * molecule.exchange_matrix(row)).sum() for row in rows]
             energies.append(-0.5 * system.share * torch.stack(traces).sum())
         return torch.stack(energies)
@@ -116,7 +116,7 @@ class EnergyFunctional:
         system = self.system
         parts = []
         for index, molecule in enumerate(system.molecules):
-            rows = system.own(density_matrix, index)
+            rows = system.block_of(density_matrix, index)
             parts.append(torch.stack([fields(row, molecule.grid, self.rung) for row in rows]))
         values = torch.cat(parts, -1)
         return GridDensity(
@@ -177,7 +177,7 @@ class EnergyFunctional:
         total, energies = self.system.total(density_matrix), []
         for index, molecule in enumerate(self.system.molecules):
             features = DensityFeatures(
-                molecule.projections(self.system.own(total, index)),
+                molecule.projections(self.system.block_of(total, index)),
                 molecule.numbers,
                 molecule.positions * factor("bohr", "angstrom"),
                 float(molecule.charge),

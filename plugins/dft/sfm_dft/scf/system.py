@@ -130,7 +130,7 @@ class KohnShamSystem:
         """(M, n, n) density matrix of all electrons."""
         return self.share * density_matrix.sum(1)
 
-    def own(self, matrix: Tensor, index: int) -> Tensor:
+    def block_of(self, matrix: Tensor, index: int) -> Tensor:
         """The part (..., n_m, n_m) of ``matrix[index]`` that belongs to molecule ``index``."""
         n = self.molecules[index].orbitals
         return matrix[index, ..., :n, :n]

@@ -45,7 +45,7 @@ class KohnShamState:
 
     def density_matrix(self, index: int = 0) -> Tensor:
         """(n, n) of all electrons of one molecule."""
-        return self.system.own(self.system.total(self.scf.density_matrix), index)
+        return self.system.block_of(self.system.total(self.scf.density_matrix), index)
 
     def density_at(self, points: np.ndarray, index: int = 0) -> np.ndarray:
         """Electron density (K,) of one molecule at points (K, 3) in angstrom, e / angstrom^3."""
