@@ -14,6 +14,7 @@ Rooms, lowest first; each imports only rooms before it:
     autograd                     torch's node of derivatives, typed
     hub, nn, simulate            models of others; layers; simulators
     model                        encoders, trunk and heads together; saving, predictions
+    engines                      a model inside torch-sim, OpenMM, i-PI
     auto                         the same through transformers' AutoModel
     train                        pretraining, fine-tuning, evaluation
     testing, scaffold            the conformance kit; what `sfm plugin new` writes

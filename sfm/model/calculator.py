@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,8 @@ import numpy as np
 
 from sfm.data import ase_atoms
 from sfm.data.sample import Sample
-from sfm.errors import InputError, InputWarning, PluginError
-from sfm.model.guard import Guard
-from sfm.model.readout import uncertainty
+from sfm.errors import PluginError
+from sfm.model.potential import Potential
 
 try:
     from ase.calculators.calculator import (
@@ -65,18 +63,15 @@ class SfmCalculator(Calculator):
         extrapolate: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # ASE has no annotations
-        self.extrapolate = extrapolate
-        self._guards: dict[tuple[str, str], Guard] = {}
         self.model, self.level, self.domain = model, level, domain
-        self._encoders = _encoders(model, level, domain)
-        encoders = self._encoders.values()
+        self._potential = Potential(model, level=level, domain=domain, extrapolate=extrapolate)
+        encoders = self._potential.encoders.values()
         known = {t.quantity for encoder in encoders for t in model.targets(encoder=encoder)}
         self.implemented_properties = [*ALWAYS, *(n for n in HEADS if n in known)]
         if all(hasattr(model.heads[f"{encoder}:energy"], "per_token") for encoder in encoders):
             self.implemented_properties.append("energies")
         if domain is None or domain == "crystals":
             self.implemented_properties.append("stress")
-        self._told: set[str] = set()
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -116,23 +111,10 @@ class SfmCalculator(Calculator):
             super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
             self.results.update(self._results(self.atoms, properties))
 
-    def _tell(self, text: str) -> None:
-        """Warn, once in the life of this calculator."""
-        if text not in self._told:
-            self._told.add(text)
-            warnings.warn(text, InputWarning, stacklevel=2)
-
-    def _guard(self, encoder: str, level: str) -> Guard:
-        if (encoder, level) not in self._guards:
-            guard = Guard(self.model, encoder, level, extrapolate=self.extrapolate)
-            self._guards[encoder, level] = guard
-        return self._guards[encoder, level]
-
     def _results(self, atoms: Any, properties: Collection[str]) -> dict[str, Any]:
-        domain = self.domain or ("crystals" if atoms.pbc.any() else "molecules")
-        encoder = self._encoders.get(domain) or self.model.encoder_for(domain, "energy")
-        level = self.model.level(encoder, self.level, "energy")
-        name = atoms.get_chemical_formula()
+        potential, name = self._potential, atoms.get_chemical_formula()
+        domain = potential.domain_of(bool(atoms.pbc.any()))
+        encoder, level = potential.place(domain)
         sample = Sample(
             id=name,
             domain=domain,
@@ -150,20 +132,15 @@ class SfmCalculator(Calculator):
             )
         names = ["energy", "forces", *from_heads]
         if "stress" in properties:
-            if not atoms.pbc.all():
-                raise InputError("stress needs a cell that is periodic in three directions")
             names.append("stress")
-        tokens = self.model.tokenize(encoder, [sample], level)
-        self._guard(encoder, level).check(tokens, [sample.conditions], names)
-        values, features = self.model.values_and_features({encoder: tokens}, {encoder: names})
+        answer = potential([sample], names)
         arrays = {
-            key: value.detach().cpu().numpy().astype(np.float64)
-            for key, value in values[encoder].items()
+            key: value.cpu().numpy().astype(np.float64) for key, value in answer.values.items()
         }
         results: dict[str, Any] = {"energy": float(arrays["energy"][0]), "forces": arrays["forces"]}
         results["free_energy"] = results["energy"]
         if "energies" in properties:
-            shares = _energy_shares(self.model, encoder, tokens, features[encoder])
+            shares = _energy_shares(self.model, encoder, answer.tokens, answer.features)
             # what belongs to no atom alone, and rounding: the sum is the energy
             results["energies"] = shares + (results["energy"] - shares.sum()) / len(shares)
         if "stress" in names:
@@ -172,9 +149,6 @@ class SfmCalculator(Calculator):
             results["dipole"] = arrays["dipole"][0]
         if "charges" in names:
             results["charges"] = arrays["charges"]
-        judged = uncertainty(self.model, encoder, "energy", tokens, features[encoder])
-        if judged is not None and bool(judged[1][0]):
-            self._tell(f"{name}: this system is unlike the training data at {level}")
         return results
 
 
@@ -194,27 +168,3 @@ def _energy_shares(
 def calculator(model: FoundationModel, **options: Any) -> SfmCalculator:
     """`SfmCalculator(model, ...)`; see there."""
     return SfmCalculator(model, **options)
-
-
-def _encoders(model: FoundationModel, level: str | None, domain: str | None) -> dict[str, str]:
-    """Encoder of each domain that can be meant, with an energy at the level.
-
-    Raises:
-        InputError: there is none.
-    """
-    if domain is not None:
-        encoder = model.encoder_for(domain, "energy")
-        model.level(encoder, level, "energy")
-        return {domain: encoder}
-    encoders, refusals = {}, []
-    for atomic in ("molecules", "crystals"):
-        try:
-            encoder = model.encoder_for(atomic, "energy")
-            model.level(encoder, level, "energy")
-        except InputError as error:
-            refusals.append(str(error))
-            continue
-        encoders[atomic] = encoder
-    if not encoders:
-        raise InputError("; ".join(refusals))
-    return encoders

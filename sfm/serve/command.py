@@ -1,4 +1,4 @@
-"""`sfm serve [MODEL ...]`: the hub as a local page."""
+"""`sfm serve [MODEL ...]`: the hub as a local page, or with `--socket` a model for an engine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sfm.serve import engine
+
 LOCAL = ("127.0.0.1", "localhost", "::1")
+PORT = 8321
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -15,9 +18,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "models", nargs="*", metavar="MODEL", help="models to try (default: sfm-tiny)"
     )
     parser.add_argument(
-        "--host", default=LOCAL[0], help="address to listen at (default: %(default)s)"
+        "--host", metavar="HOST", help=f"address to listen at (default: {LOCAL[0]})"
     )
-    parser.add_argument("--port", type=int, default=8321, help="0: any (default: %(default)s)")
+    parser.add_argument("--port", type=int, metavar="PORT", help=f"0: any (default: {PORT})")
     parser.add_argument(
         "--token", help="what a browser has to know; made up where --host is not this machine"
     )
@@ -34,7 +37,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=float, metavar="S", help="longest simulation (default: 300)"
     )
     parser.add_argument("--runs", type=int, metavar="N", help="simulations at a time (default: 2)")
-    parser.epilog = "example: sfm serve, then open the address that it prints; Ctrl-C ends it"
+    engine.configure(parser)
+    parser.epilog = (
+        "example: sfm serve, then open the address that it prints; Ctrl-C ends it; "
+        "sfm serve sfm-tiny --socket unix:water --input water.xyz answers i-PI"
+    )
     parser.set_defaults(handler=run)
 
 
@@ -47,6 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
     from sfm.errors import InputError, PluginError
     from sfm.serve.limits import Limits
 
+    _refuse_mixed(arguments)
+    if arguments.socket is not None:
+        return engine.run(arguments)
     if arguments.export_space is not None:
         from sfm.serve.space import export
 
@@ -65,8 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
         ) from None
     changes = {"run_seconds": arguments.seconds, "runs": arguments.runs}
     limits = replace(Limits(), **{k: _positive(k, v) for k, v in changes.items() if v is not None})
-    token = arguments.token
-    if token is None and arguments.host not in LOCAL and not arguments.public:
+    token, host = arguments.token, arguments.host or LOCAL[0]
+    if token is None and host not in LOCAL and not arguments.public:
         token = secrets.token_urlsafe(24)
     app = create_app(
         [_model(m) for m in arguments.models or ["sfm-tiny"]],
@@ -74,15 +84,35 @@ def run(arguments: argparse.Namespace) -> int:
         token=token,
         public=arguments.public,
     )
-    with _listen(arguments.host, arguments.port) as socket:
+    with _listen(host, PORT if arguments.port is None else arguments.port) as socket:
         port = socket.getsockname()[1]
-        host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+        host = f"[{host}]" if ":" in host else host
         emit(f"http://{host}:{port}/" + (f"?token={token}" if token else ""))
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, timeout_graceful_shutdown=2
         )
         uvicorn.Server(config).run(sockets=[socket])
     return 0
+
+
+OF_PAGE = ("port", "token", "public", "export_space", "seconds", "runs")
+OF_SOCKET = ("input", "level", "domain", "extrapolate")
+
+
+def _refuse_mixed(arguments: argparse.Namespace) -> None:
+    """What belongs to the page is not for `--socket`, and the other way round.
+
+    Raises:
+        InputError: something is stated that would not be used.
+    """
+    from sfm.errors import InputError
+
+    page = arguments.socket is None
+    for name in OF_SOCKET if page else ("host", *OF_PAGE):
+        value = getattr(arguments, name)
+        if value not in (None, False):
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(f"{flag}: {'goes with' if page else 'has no use with'} --socket")
 
 
 def _model(name: str) -> str:

@@ -1,0 +1,60 @@
+"""docs/howto/engines.md: its blocks run where the engine is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sfm
+
+PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "engines.md").read_text(encoding="utf-8")
+
+
+def blocks(kind):
+    return re.findall(rf"^```{kind}\n(.*?)^```", PAGE, re.M | re.S)
+
+
+def missing(code):
+    """The first package that a block imports and that is not installed."""
+    names = re.findall(r"^(?:import|from) (\w+)", code, re.M)
+    return next((n for n in names if importlib.util.find_spec(n) is None), None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "code", blocks("py"), ids=lambda code: re.findall(r"import (\w+)", code)[1]
+)
+def test_a_block_runs_where_its_engine_is_installed(code, tmp_path):
+    if name := missing(code):
+        pytest.skip(f"{name} is not installed")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_i_pi_conserves_energy(tmp_path):
+    """200 steps of 0.5 fs: the conserved energy stays within 5 meV."""
+    command = shutil.which("i-pi", path=f"{Path(sys.executable).parent}")
+    if command is None:
+        pytest.skip("i-pi is not installed")
+    name = f"sfm{tmp_path.parent.name}{tmp_path.name}".replace("-", "")
+    (tmp_path / "input.xml").write_text(blocks("xml")[0].replace(">ethanol<", f">{name}<"))
+    shutil.copy(sfm.example("ethanol.xyz"), tmp_path)
+    engine = subprocess.Popen([command, "input.xml"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    words = ["--socket", f"unix:{name}", "--input", "ethanol.xyz"]
+    served = subprocess.run(
+        [sys.executable, "-m", "sfm", "serve", *words], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert served.returncode == 0, served.stderr
+    assert engine.wait(60) == 0
+    conserved = np.loadtxt(tmp_path / "ethanol.md")[:, 2]
+    assert len(conserved) == 21
+    assert np.ptp(conserved) < 5e-3
