@@ -6,6 +6,7 @@ from __future__ import annotations
 COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("predict", "quantities of a file's systems, with units and uncertainty"),
     "embed": ("embed", "a model's features of a file's systems"),
+    "neighbours": ("neighbours", "structures of a dataset that are most like a file's systems"),
     "simulate": ("simulate", "run a differentiable simulator, with or without a learned closure"),
     "fit": ("fit", "estimate a simulator's parameters from observations"),
     "discover": ("discover", "the differential equation behind a time series"),

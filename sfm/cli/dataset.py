@@ -155,14 +155,11 @@ def show_one(arguments: argparse.Namespace) -> int:
 
 def preview_of(sample: Any) -> dict[str, Any]:
     """What a sample holds, short enough for a row of a table."""
-    from collections import Counter
-
-    from sfm.data.elements import SYMBOLS
+    from sfm.data.elements import formula
 
     row: dict[str, Any] = {"id": sample.id, "level": sample.level}
     if len(sample.types):
-        counts = Counter(SYMBOLS[z] for z in sample.types)
-        row["atoms"] = " ".join(f"{s}{n}" for s, n in sorted(counts.items()))
+        row["atoms"] = formula(sample.types)
     values = {**sample.fields, **sample.conditions}
     # a label may be the same quantity as an input: its value later, or a better one
     values |= {f"{k}@{sample.level}" if k in values else k: v for k, v in sample.labels.items()}

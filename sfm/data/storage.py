@@ -221,12 +221,16 @@ def cache_dir() -> Path:
     return Path(os.environ.get("SFM_CACHE") or Path.home() / ".cache" / "sfm")
 
 
+def stamp(paths: Sequence[Path]) -> str:
+    """What changes when one of the files does: their places, sizes and times."""
+    return "|".join(f"{p.resolve()}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in paths)
+
+
 def _memory_map(paths: Sequence[Path]) -> Any:
     """The rows of `paths` as one table backed by a memory-mapped Arrow file."""
     import pyarrow as pa
 
-    stamp = "|".join(f"{p.resolve()}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in paths)
-    name = hashlib.sha256(f"{FORMAT}|{stamp}".encode()).hexdigest()[:24] + ".arrow"
+    name = hashlib.sha256(f"{FORMAT}|{stamp(paths)}".encode()).hexdigest()[:24] + ".arrow"
     target = cache_dir() / "arrow" / name
     if not target.is_file():
         table = _read_tables(paths)
@@ -313,6 +317,7 @@ class Dataset:
                 f"{self.folder}: no data/*.parquet here; build it with "
                 f"`sfm dataset build {self.folder.name}`"
             )
+        self.paths = tuple(paths)
         self._table = _memory_map(paths)
         self.info, self.columns = explained(self._table.schema, paths[0])
         self.name: str = str(self.info.get("name", self.folder.name))
@@ -354,6 +359,12 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self._index)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(samples,) int64, the row of each sample: those of one row differ in level alone."""
+        numbers: np.ndarray = self._index[:, 0]
+        return numbers
 
     def _value(self, column: Column, row: int) -> Any:
         scalar = self._table.column(column.name)[row]

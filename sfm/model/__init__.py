@@ -1,7 +1,7 @@
 """The model: encoders, one shared trunk, heads; what users ask of it, and how it is kept.
 
 Lowest first: `guard`, `readout`, `network`, `growing`, `checkpoint`, `inputs`, `predict`, `embed`,
-`potential`, `calculator`, `foundation`; `pretrained`, of small modules.
+`indexed`, `similar`, `potential`, `calculator`, `foundation`; `pretrained`, of small modules.
 """
 
 from __future__ import annotations

@@ -95,6 +95,18 @@ def embed(
     return results if is_many(inputs, samples) else results[0]
 
 
+def encoder_of(model: FoundationModel, sample: Sample) -> str:
+    """Name of the first encoder of the sample's domain that takes it.
+
+    Raises:
+        InputError: there is none.
+    """
+    for name, domain in model.config.encoder_domains.items():
+        if domain == sample.domain and model.encoder(name).accepts(sample):
+            return name
+    raise InputError(f"{sample.id}: no encoder of '{model.config.name}' takes it")
+
+
 def _embedding(
     model: FoundationModel,
     sample: Sample,
@@ -104,16 +116,7 @@ def _embedding(
     layers: Literal["last", "all"],
     pooling: Pooling,
 ) -> Embedding:
-    encoder = next(
-        (
-            name
-            for name, domain in model.config.encoder_domains.items()
-            if domain == sample.domain and model.encoder(name).accepts(sample)
-        ),
-        None,
-    )
-    if encoder is None:
-        raise InputError(f"{sample.id}: no encoder of '{model.config.name}' takes it")
+    encoder = encoder_of(model, sample)
     chosen = level or model.targets(encoder=encoder)[0].level
     guards.setdefault((encoder, chosen), Guard(model, encoder, chosen, extrapolate=extrapolate))
     tokens = model.tokenize(encoder, [sample], chosen)

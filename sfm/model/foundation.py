@@ -24,6 +24,7 @@ from sfm.model.descriptors import described
 from sfm.model.embed import Embedding, embed
 from sfm.model.network import Network
 from sfm.model.predict import Prediction, predict
+from sfm.model.similar import Neighbourhood, neighbours
 from sfm.nn.encoder import Encoder, PointEncoder
 
 
@@ -101,6 +102,12 @@ class FoundationModel(Network):
     def embed(self, inputs: Any, **options: Any) -> Embedding | list[Embedding]:
         """The trunk's features of `inputs`; see `sfm.model.embed.embed`."""
         return embed(self, inputs, **options)
+
+    def neighbours(
+        self, inputs: Any, data: Any, **options: Any
+    ) -> Neighbourhood | list[Neighbourhood]:
+        """The structures of `data` nearest to `inputs`; see `sfm.model.similar.neighbours`."""
+        return neighbours(self, inputs, data, **options)
 
     def calculator(
         self, *, level: str | None = None, domain: str | None = None, extrapolate: bool = False

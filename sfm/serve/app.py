@@ -182,7 +182,7 @@ def _shelf(app: FastAPI, hub: Hub) -> None:
 
 
 def _trying(app: FastAPI, hub: Hub) -> None:
-    """Predictions."""
+    """Predictions, and what is like their inputs."""
 
     @app.post("/api/predict")
     async def predict(
@@ -200,6 +200,28 @@ def _trying(app: FastAPI, hub: Hub) -> None:
             name=name,
             content=await request.body(),
             domain=domain,
+            level=level,
+            extrapolate=extrapolate,
+        )
+
+    @app.post("/api/neighbours")
+    async def neighbours(
+        request: Request,
+        model: Annotated[str, Query(max_length=200)],
+        name: Annotated[str, Query(max_length=200)],
+        dataset: Annotated[str, Query(max_length=200)],
+        count: Annotated[int, Query(ge=1, le=50)] = 5,
+        level: Annotated[str | None, Query(max_length=200)] = None,
+        extrapolate: bool = False,
+    ) -> Any:
+        """Structures of an installed dataset nearest to the systems in the body."""
+        return await hub.ask(
+            "neighbours",
+            model=model,
+            name=name,
+            content=await request.body(),
+            dataset=dataset,
+            count=count,
             level=level,
             extrapolate=extrapolate,
         )

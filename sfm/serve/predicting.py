@@ -15,10 +15,8 @@ from sfm.registry import quantities
 from sfm.serve.desk import Desk
 from sfm.serve.limits import Limits
 from sfm.serve.numbers import picture, plain
-from sfm.serve.snippets import predict_command, predict_python
+from sfm.serve.snippets import predict_command, predict_python, typed
 from sfm.serve.uploads import as_file
-
-SMILES = "molecules.smi"  # the name of typed text
 
 
 def predict(
@@ -46,8 +44,7 @@ def predict(
         except OutsideError as error:  # the page has a box for what the command line has a flag for
             raise OutsideError(str(error).replace("--extrapolate", "'extrapolate'")) from None
     predictions = answers if isinstance(answers, list) else [answers]
-    typed = content.decode("utf-8", "replace").split() if name == SMILES else []
-    asked = typed[0] if len(typed) == 1 else path.name
+    asked = typed(name, content) or path.name
     return {
         "model": loaded.config.name,
         "systems": [_system(p, loaded.config.quantities) for p in predictions],
@@ -95,7 +92,7 @@ def _system(prediction: Any, known: Mapping[str, Quantity]) -> dict[str, Any]:
         "quantities": entries,
         "warnings": list(prediction.warnings),
         "atoms": atoms(sample),
-        "fields": _fields(sample),
+        "fields": fields(sample),
     }
 
 
@@ -113,7 +110,8 @@ def atoms(sample: Sample) -> dict[str, Any] | None:
     }
 
 
-def _fields(sample: Sample) -> dict[str, Any]:
+def fields(sample: Sample) -> dict[str, Any]:
+    """Pictures of the sample's fields, each in its quantity's unit."""
     known = dict(quantities())
     drawn = {name: picture(value, known.get(name)) for name, value in sample.fields.items()}
     return {name: p for name, p in drawn.items() if p is not None}

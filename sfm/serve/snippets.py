@@ -7,6 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+SMILES = "molecules.smi"  # the name of typed text
+
+
+def typed(name: str, content: bytes) -> str:
+    """The one SMILES that was typed; empty where it was a file."""
+    words = content.decode("utf-8", "replace").split() if name == SMILES else []
+    return words[0] if len(words) == 1 else ""
+
 
 def predict_command(
     model: str, asked: str, domain: str | None, level: str | None, extrapolate: bool
@@ -29,6 +37,32 @@ def predict_python(
         f"model = sfm.load({model!r})\n"
         f"answer = model.predict({asked!r}{given})\n"
         "print(answer)\n"
+    )
+
+
+def neighbours_command(
+    model: str, asked: str, dataset: str, count: int, level: str | None, extrapolate: bool
+) -> str:
+    """The line of `sfm neighbours` for a file or SMILES `asked`."""
+    words = ["sfm", "neighbours", model, asked, "--data", dataset, "--count", str(count)]
+    words += ["--level", level] if level else []
+    return shlex.join(words + (["--extrapolate"] if extrapolate else []))
+
+
+def neighbours_python(
+    model: str, asked: str, dataset: str, count: int, level: str | None, extrapolate: bool
+) -> str:
+    """Python that searches the same."""
+    options = {"count": count, "level": level, "extrapolate": extrapolate or None}
+    given = "".join(f", {k}={v!r}" for k, v in options.items() if v is not None)
+    return (
+        "import sfm\n\n"
+        f"model = sfm.load({model!r})\n"
+        f"found = model.neighbours({asked!r}, {dataset!r}{given})\n"
+        "for near in found.neighbours:\n"
+        "    print(near.id, near.distance)\n"
+        "    for label in near.labels:\n"
+        "        print(label.quantity, label.value, label.unit, label.level)\n"
     )
 
 

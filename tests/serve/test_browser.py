@@ -70,6 +70,23 @@ def test_a_molecule_is_predicted_and_seen(page):
     assert page.problems == []
 
 
+def test_what_is_like_it_is_found(page):
+    page.get_by_text("What a dataset holds that is like it").click()
+    page.get_by_label("Dataset", exact=True).select_option("dft/g2-atomisation")
+    page.get_by_label("Neighbours", exact=True).fill("4")
+    page.get_by_role("button", name="Search").press("Enter")
+    page.get_by_text("sfm neighbours sfm-tiny CCO").wait_for()
+    found = page.get_by_role("region", name="Nearest to CCO")
+    assert found.get_by_role("button").count() == 4
+    found.get_by_role("button").nth(1).press("Enter")
+    labels = page.get_by_role("region", name="Labels of")
+    labels.get_by_role("cell", name="eV", exact=True).first.wait_for()
+    page.get_by_role("img", name="of the dataset, in three dimensions").wait_for()
+    assert page.evaluate(UNNAMED) == []
+    assert page.evaluate(OVERFLOW) <= 0
+    assert page.problems == []
+
+
 def test_every_page_loads(page, address):
     for name in ("Models", "Datasets", "Plugins"):
         page.get_by_role("link", name=name, exact=True).click()

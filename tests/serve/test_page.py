@@ -137,6 +137,41 @@ def test_files_are_read_as_the_command_line_reads_them(page, tiny, name):
     assert answer["command"] == f"sfm predict sfm-tiny {name}"
 
 
+def test_neighbours_are_what_the_command_line_says(page, capsys):
+    from sfm.cli import main
+
+    def near(content: bytes, **query: object) -> tuple[int, dict]:
+        given = {"model": "sfm-tiny", "name": "molecules.smi", "dataset": "dft/g2-atomisation"}
+        return page.call("api/neighbours", content, **given | query)
+
+    status, answer = near(b"O", count=3)
+    assert status == 200, answer
+    (system,) = answer["systems"]
+    rows = system["neighbours"]
+    assert rows[0]["formula"] == "H2 O1"
+    assert rows[0]["atoms"]["symbols"].count("H") == 2
+    (measured,) = [x for x in rows[0]["labels"] if x["level"] == "experiment"]
+    assert (measured["quantity"], measured["unit"]) == ("atomisation_energy", "eV")
+    assert main([*shlex.split(answer["command"])[1:], "--json"]) == 0
+    typed = json.loads(capsys.readouterr().out)["systems"][0]["neighbours"]
+    assert [(n["id"], n["labels"]) for n in typed] == [(n["id"], n["labels"]) for n in rows]
+    distances = [n["distance"] for n in rows]
+    assert [n["distance"] for n in typed] == pytest.approx(distances, rel=1e-5)
+    space: dict = {}
+    exec(answer["python"], space)
+    assert [n.id for n in space["found"].neighbours] == [n["id"] for n in rows]
+    for query, status in (
+        ({"dataset": str(sfm.example("nacl.cif").parent)}, 404),
+        ({"dataset": "../datasets"}, 404),
+        ({"dataset": "molecules/nothing"}, 404),
+        ({"count": 0}, 400),
+        ({"level": "nothing"}, 400),
+    ):
+        got, answer = near(b"O", **query)
+        assert got == status, (query, answer)
+        assert "\n" not in answer["error"]
+
+
 def test_mistakes_are_one_line(page):
     for name, content, words in (
         ("molecules.smi", b"CC(O", "is not a SMILES string"),

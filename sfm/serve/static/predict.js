@@ -3,6 +3,7 @@
 import { call, get, numbers } from "./api.js";
 import { choice, copyable, error, field, h, short, table, warning } from "./dom.js";
 import { View } from "./molecule.js";
+import { search } from "./neighbours.js";
 import { drawField } from "./picture.js";
 
 // What pasted text is, by how it begins; readers go by the name.
@@ -73,7 +74,7 @@ function showSystem(system) {
   ];
 }
 
-function showAnswer(answer) {
+function showAnswer(answer, asked) {
   const place = h("div");
   const show = (i) => place.replaceChildren(...showSystem(answer.systems[i]));
   const many = answer.systems.length > 1;
@@ -82,7 +83,8 @@ function showAnswer(answer) {
   show(0);
   return h("section", {}, h("h2", {}, answer.model), ...answer.warnings.map(warning),
     many ? field(`System, of ${answer.systems.length}`, selector) : null, place,
-    copyable("Command line", answer.command), copyable("Python", answer.python));
+    copyable("Command line", answer.command), copyable("Python", answer.python),
+    search(asked, () => Number(selector.value), answer.systems[0].domain));
 }
 
 export default async function page() {
@@ -130,9 +132,11 @@ export default async function page() {
       for (const model of wanted) {
         const query = new URLSearchParams({ model, name, extrapolate: extrapolate.checked });
         if (level.value) query.set("level", level.value);
-        answers.push(await call(`api/predict?${query}`, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body }));
+        const asked = { model, name, body, level: level.value, extrapolate: extrapolate.checked };
+        const answer = await call(`api/predict?${query}`, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body });
+        answers.push(showAnswer(answer, asked));
       }
-      result.replaceChildren(h("div", { class: "panels" }, answers.map(showAnswer)));
+      result.replaceChildren(h("div", { class: "panels" }, answers));
     } catch (problem) {
       result.replaceChildren(error(problem.message));
     } finally {
