@@ -21,6 +21,7 @@ from ase.build import bulk, molecule
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.constraints import FixAtoms
 from ase.io import read, write
+from sfm_crystals.data.converters import from_ase as crystal_of
 from sfm_crystals.simulators.lattice import LatticeStatics
 from sfm_dft.simulators.kohn_sham import KohnSham
 from sfm_molecules.simulators.dynamics import MolecularDynamics
@@ -317,7 +318,9 @@ def _stated() -> Sample:
         conditions={"charge": 1.0, "spin": 1.0},
         masses=[15.999, 2.014, 1.008],
         fixed=[True, False, False],
-        velocities=[[0, 0, 0], [0.01, 0, 0], [0, 0.01, 0]],
+        velocities=[[0, 0, 0], [0.01, 0, 0], [0, 0, 0.01]],
+        rigid_pairs=[[1, 2]],
+        rigid_lengths=[1.52],
     )
 
 
@@ -330,6 +333,8 @@ def test_a_writer_keeps_everything_that_is_stated(tmp_path, suffix):
     np.testing.assert_array_equal(back.masses, sample.masses)
     np.testing.assert_array_equal(back.fixed, sample.fixed)
     np.testing.assert_allclose(back.velocities, sample.velocities, rtol=1e-14)
+    np.testing.assert_array_equal(back.rigid_pairs, sample.rigid_pairs)
+    np.testing.assert_array_equal(back.rigid_lengths, sample.rigid_lengths)
 
 
 def test_a_simulator_keeps_everything_that_is_stated(model, tmp_path):
@@ -375,12 +380,16 @@ def test_a_key_that_is_nearly_a_condition_is_said(tmp_path):
 
 
 def test_constraints_that_nothing_keeps_are_said(model):
-    from ase.constraints import FixBondLengths
+    from ase.constraints import FixBondLengths, FixCom
 
     atoms = molecule("H2O")
-    atoms.set_constraint([FixAtoms([0]), FixBondLengths([(0, 1)])])
-    with pytest.warns(InputWarning, match="constraint FixBondLengths is not kept"):
+    atoms.set_constraint([FixAtoms([0]), FixCom()])
+    with pytest.warns(InputWarning, match="constraint FixCom is not kept"):
         model.predict(atoms)
+    argon = Atoms("Ar3", 2 * atoms.positions, cell=9 * np.eye(3), pbc=True)
+    argon.set_constraint(FixBondLengths([(0, 1)]))
+    with pytest.warns(InputWarning, match="crystals/lattice does not keep the lengths of bonds"):
+        LatticeStatics().state(crystal_of(argon))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         atoms.set_constraint(FixAtoms([0]))

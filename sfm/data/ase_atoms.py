@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sfm.data.conditions import bare, is_moment, meaning, read_conditions
+from sfm.data.rigid import KEYS, stated_bonds
 from sfm.data.sample import Sample
 from sfm.errors import InputError, InputWarning
 from sfm.units import factor
@@ -30,12 +31,16 @@ class Said:
         masses: (n,) amu.
         fixed: (n, 3) whether an atom's Cartesian coordinate must not change.
         velocities: (n, 3) angstrom/fs.
+        rigid_pairs: (m, 2) atoms whose distance must not change.
+        rigid_lengths: (m,) angstrom, these distances.
     """
 
     conditions: dict[str, float]
     masses: np.ndarray | None = None
     fixed: np.ndarray | None = None
     velocities: np.ndarray | None = None
+    rigid_pairs: np.ndarray | None = None
+    rigid_lengths: np.ndarray | None = None
 
     def changes(self) -> dict[str, Any]:
         """The same as arguments of `Sample`."""
@@ -54,11 +59,14 @@ def said(atoms: Atoms, name: str) -> Said:
         InputError: as `read_conditions`; atoms fixed along lattice vectors that are no Cartesian
             axes; a unit that is none of velocities.
     """
+    bonds = stated_bonds(atoms, name) or (None, None)
     return Said(
         conditions=conditions(atoms, name),
         masses=atoms.get_masses() if atoms.has("masses") else None,
         fixed=_fixed(atoms, name),
         velocities=_velocities(atoms, name),
+        rigid_pairs=bonds[0],
+        rigid_lengths=bonds[1],
     )
 
 
@@ -128,7 +136,16 @@ _DESCRIBING = (
 )  # fmt: skip
 _VELOCITIES = ("v", "vel", "velo", "velocity", "velocities")
 _VELOCITY_UNITS = tuple(f"{v}{u}" for v in _VELOCITIES[1:] for u in ("unit", "units"))
-_INFO = ["level", "id", "key_value_pairs", "data", "unit_cell", "spacegroup", "residuenumbers"]
+_INFO = [
+    *KEYS,
+    "level",
+    "id",
+    "key_value_pairs",
+    "data",
+    "unit_cell",
+    "spacegroup",
+    "residuenumbers",
+]
 
 
 def extras(atoms: Atoms, used: Collection[str]) -> dict[str, np.ndarray]:
@@ -188,7 +205,7 @@ def _symmetric(stress: np.ndarray) -> np.ndarray:
 def write_to(atoms: Atoms, sample: Sample) -> None:
     """Put a sample's conditions, masses, constraints and velocities into `atoms`."""
     from ase import units
-    from ase.constraints import FixAtoms, FixCartesian
+    from ase.constraints import FixAtoms, FixBondLengths, FixCartesian
 
     for key, value in sample.conditions.items():
         atoms.info[key] = int(value) if float(value).is_integer() else float(value)
@@ -196,11 +213,18 @@ def write_to(atoms: Atoms, sample: Sample) -> None:
         atoms.set_masses(sample.masses)
     if sample.velocities is not None:
         atoms.set_velocities(sample.velocities / units.fs)
+    constraints: list[Any] = []
     if sample.fixed is not None and sample.fixed.any():
         whole = sample.fixed.all(1)
-        constraints: list[Any] = [FixAtoms(mask=whole)] if whole.any() else []
+        constraints += [FixAtoms(mask=whole)] if whole.any() else []
         for index in np.flatnonzero(sample.fixed.any(1) & ~whole):
             constraints.append(FixCartesian([int(index)], mask=tuple(sample.fixed[index])))
+    if sample.rigid_pairs is not None and sample.rigid_lengths is not None:
+        pairs, lengths = sample.rigid_pairs, sample.rigid_lengths
+        constraints.append(FixBondLengths(pairs, bondlengths=lengths))
+        # for files that keep no such constraint, or not its lengths
+        atoms.info |= {"rigid_pairs": pairs.ravel(), "rigid_lengths": lengths}
+    if constraints:
         atoms.set_constraint(constraints)
 
 
@@ -262,7 +286,13 @@ def velocity_column(atoms: Atoms) -> tuple[str, str] | None:
 
 
 def _fixed(atoms: Atoms, name: str) -> np.ndarray | None:
-    from ase.constraints import FixAtoms, FixCartesian, FixScaled
+    from ase.constraints import (
+        FixAtoms,
+        FixBondLengths,
+        FixCartesian,
+        FixInternals,
+        FixScaled,
+    )
 
     fixed = np.zeros((len(atoms), 3), dtype=bool)
     for constraint in atoms.constraints:
@@ -274,10 +304,10 @@ def _fixed(atoms: Atoms, name: str) -> np.ndarray | None:
             scaled = np.zeros_like(fixed)
             scaled[constraint.index] = constraint.mask
             fixed |= along_axes(scaled, np.asarray(atoms.cell.array), name)
-        else:
+        elif not isinstance(constraint, (FixBondLengths, FixInternals)):  # see `stated_bonds`
             warnings.warn(
-                f"{name}: constraint {type(constraint).__name__} is not kept; only fixed atoms "
-                "and coordinates are",
+                f"{name}: constraint {type(constraint).__name__} is not kept; only fixed atoms, "
+                "coordinates and bonds are",
                 InputWarning,
                 stacklevel=2,
             )

@@ -42,7 +42,14 @@ from sfm.errors import InputError
 from sfm.formats.npz import load_npz
 
 XYZ = (".extxyz", ".xyz")
-PER_ATOM = {"masses": ("amu", (-1,)), "fixed": ("1", (-1, 3)), "velocities": ("{}/fs", (-1, 3))}
+ATOMS = {
+    "masses": ("amu", (-1,)),
+    "fixed": ("1", (-1, 3)),
+    "velocities": ("{}/fs", (-1, 3)),
+    "rigid_pairs": ("1", (-1, 2)),
+    "rigid_lengths": ("{}", (-1,)),
+}
+KINDS = {"fixed": "bool", "rigid_pairs": "int64"}
 
 
 @dataclass(frozen=True)
@@ -215,7 +222,7 @@ def write_npz(path: Path, items: Sequence[Item]) -> None:
         }
         if item.sample.cell is not None:
             named["cell"] = item.sample.cell
-        for name in PER_ATOM:
+        for name in ATOMS:
             if getattr(item.sample, name) is not None:
                 named[name] = getattr(item.sample, name)
         named |= {f"fields/{k}": v for k, v in item.sample.fields.items()}
@@ -267,9 +274,9 @@ def _columns(samples: Sequence[Sample]) -> list[Column]:
         columns += [TYPES, positions_column(length, "float64")]
     if any(s.cell is not None for s in samples):
         columns += [cell_column(length), Column("pbc", shape=(3,), dtype="bool")]
-    for name, (unit, shape) in PER_ATOM.items():
+    for name, (unit, shape) in ATOMS.items():
         if any(getattr(s, name) is not None for s in samples):
-            kind = "bool" if name == "fixed" else "float64"
+            kind = KINDS.get(name, "float64")
             columns.append(Column(name, unit.format(length), "input", None, shape, kind))
     for field in dict.fromkeys(k for s in samples for k in s.fields):
         shape, dtype = _form(field, [s.fields[field] for s in samples if field in s.fields])
@@ -301,7 +308,7 @@ def _row(base: str, items: Sequence[Item], columns: Sequence[Column]) -> dict[st
         s = item.sample
         inputs = {"positions": s.positions, "types": s.types} if len(s.types) else {}
         inputs |= {"cell": s.cell, "pbc": s.pbc} if s.cell is not None else {}
-        inputs |= {k: getattr(s, k) for k in PER_ATOM if getattr(s, k) is not None}
+        inputs |= {k: getattr(s, k) for k in ATOMS if getattr(s, k) is not None}
         tables = {"input": inputs, "field": s.fields, "condition": s.conditions, "label": s.labels}
         for column in columns:
             if column.level in (None, s.level) and column.quantity in tables.get(column.role, {}):

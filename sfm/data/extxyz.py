@@ -27,7 +27,7 @@ MARK = "sfm"
 # what a damaged file of our own may raise on its way to a sample
 DAMAGED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 VERSION = "2"
-RESERVED = ("Properties", "Lattice", "pbc", "level")
+RESERVED = ("Properties", "Lattice", "pbc", "level", "rigid_pairs", "rigid_lengths")
 _PAIR = re.compile(r'("(?:\\.|[^"\\])*"|[^\s="]+)\s*=\s*("(?:\\.|[^"\\])*"|\S*)')
 _BARE = re.compile(r"[A-Za-z0-9_.+@/*-]+")
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_.+@/*-]*")
@@ -86,6 +86,9 @@ def _frame(sample: Sample, split: str | None) -> str:
                     "write .npz"
                 )
             keys[name] = _value(name, np.asarray(value), condition=group is sample.conditions)
+    if sample.rigid_pairs is not None and sample.rigid_lengths is not None:
+        keys["rigid_pairs"] = " ".join(map(str, sample.rigid_pairs.ravel().tolist()))
+        keys["rigid_lengths"] = " ".join(map(repr, sample.rigid_lengths.tolist()))
     keys |= _marks(sample, split, groups)
     lines = [
         str(len(sample.types)),
@@ -241,10 +244,16 @@ def _sample(comment: str, rows: list[list[str]]) -> tuple[Sample, str | None]:
         extras=values("extras"),
         masses=columns.get("masses"),
         fixed=~columns["move_mask"] if "move_mask" in columns else None,
+        **_bonds(keys),
     )
     if "momenta" in columns:
         sample = sample.replace(velocities=columns["momenta"] / _momentum(sample))
     return sample, keys.get(f"{MARK}_split")
+
+
+def _bonds(keys: Mapping[str, str]) -> dict[str, Any]:
+    """What `keys` say of bonds that keep their lengths."""
+    return {k: [float(x) for x in keys[k].split()] for k in RESERVED[4:] if k in keys}
 
 
 def _read_columns(properties: str, rows: list[list[str]]) -> dict[str, np.ndarray]:

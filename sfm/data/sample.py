@@ -46,6 +46,9 @@ class Sample:
         fixed: (n, 3) bool, Cartesian coordinates that relaxation and dynamics must not change; (n,)
             stands for whole atoms. None where all are free.
         velocities: (n, 3) float64 in the length unit per fs, where dynamics starts from them.
+        rigid_pairs: (m, 2) int64, pairs of atoms (of the nearest images, where periodic) whose
+            distance dynamics must not change; None where there are none.
+        rigid_lengths: (m,) float64, these distances, in the length unit.
         labels: targets by quantity name, in the quantity's canonical unit. Missing ones are absent.
         extras: numbers that its file states under names that are no quantity's (`REF_energy`), as
             they stand there; `sfm.data.label_names` makes labels of them.
@@ -69,6 +72,8 @@ class Sample:
     masses: np.ndarray | None = None
     fixed: np.ndarray | None = None
     velocities: np.ndarray | None = None
+    rigid_pairs: np.ndarray | None = None
+    rigid_lengths: np.ndarray | None = None
 
     def __post_init__(self) -> None:  # noqa: C901
         put = object.__setattr__
@@ -125,6 +130,27 @@ class Sample:
             put(self, "velocities", np.asarray(self.velocities, dtype=np.float64))
             if self.velocities.shape != (n, 3) or not np.isfinite(self.velocities).all():
                 raise InputError(f"{self.id}: velocities are not ({n}, 3) finite numbers")
+        if self.rigid_pairs is not None or self.rigid_lengths is not None:
+            self._check_rigid()
+
+    def _check_rigid(self) -> None:
+        put, n = object.__setattr__, len(self.types)
+        if self.rigid_pairs is None or self.rigid_lengths is None:
+            raise InputError(f"{self.id}: rigid_pairs and rigid_lengths go together")
+        pairs = np.asarray(self.rigid_pairs, dtype=np.int64).reshape(-1, 2)
+        lengths = np.asarray(self.rigid_lengths, dtype=np.float64).reshape(-1)
+        put(self, "rigid_pairs", pairs)
+        put(self, "rigid_lengths", lengths)
+        if len(lengths) != len(pairs):
+            raise InputError(f"{self.id}: {len(pairs)} rigid_pairs, {len(lengths)} rigid_lengths")
+        if len(pairs) and not (pairs.min() >= 0 and pairs.max() < n):
+            raise InputError(f"{self.id}: rigid_pairs name atoms that are none of its {n}, from 0")
+        if (pairs[:, 0] == pairs[:, 1]).any() or len(np.unique(np.sort(pairs, 1), axis=0)) < len(
+            pairs
+        ):
+            raise InputError(f"{self.id}: a rigid pair is of one atom, or stands there twice")
+        if not (np.isfinite(lengths) & (lengths > 0)).all():
+            raise InputError(f"{self.id}: rigid_lengths are not positive numbers")
 
     def __repr__(self) -> str:
         what = [f"{len(self.types)} atoms"] if len(self.types) else []

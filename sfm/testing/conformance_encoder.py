@@ -134,7 +134,9 @@ def on_atoms(sample: Sample, move: Callable[[np.ndarray], np.ndarray], **changes
     def moved(values: Mapping[str, Any]) -> dict[str, Any]:
         return {k: move(v) if np.ndim(v) and len(v) == n else v for k, v in values.items()}
 
-    whole = {"positions": move(sample.positions), **changes}
+    # bonds that dynamics keeps name atoms by number, and no encoder looks at them
+    unbound: dict[str, Any] = {"rigid_pairs": None, "rigid_lengths": None}
+    whole = {**unbound, "positions": move(sample.positions), **changes}
     for name in ("masses", "velocities", "fixed"):
         if (array := getattr(sample, name)) is not None:
             whole[name] = move(array)

@@ -46,6 +46,7 @@ def samples(draw) -> Sample:
     conditions = {"charge": float(charge), "spin": float(electrons % 2)}
     if electrons < 0 or draw(st.booleans()):
         conditions = {}
+    rigid = np.array([[0, n - 1]]) if n > 1 and draw(st.booleans()) else None
     return Sample(
         id=draw(NAMES),
         domain="crystals" if periodic else "molecules",
@@ -60,6 +61,8 @@ def samples(draw) -> Sample:
         masses=draw(st.none() | arrays(np.float64, n, elements=st.floats(0.1, 300.0))),
         fixed=draw(st.none() | arrays(np.bool_, (n, 3)).filter(np.any)),
         velocities=draw(st.none() | rows(n, 3)),
+        rigid_pairs=rigid,
+        rigid_lengths=None if rigid is None else draw(arrays(float, 1, elements=st.floats(0.5, 3))),
     )
 
 
@@ -71,7 +74,7 @@ def assert_same(a: Sample, b: Sample, tolerance: float = 0.0) -> None:
     close(a.positions, b.positions)
     np.testing.assert_array_equal(a.types, b.types)
     np.testing.assert_array_equal(a.pbc, b.pbc)
-    for name in ("cell", "masses", "fixed"):
+    for name in ("cell", "masses", "fixed", "rigid_pairs", "rigid_lengths"):
         mine, other = getattr(a, name), getattr(b, name)
         assert (mine is None) == (other is None)
         if mine is not None:

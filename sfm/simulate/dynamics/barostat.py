@@ -8,6 +8,16 @@ M. Bernetti, G. Bussi, J. Chem. Phys. 153, 114107 (2020), isotropic. With lambda
 whose noise does not depend on the volume. P is the pressure -d(K + E)/dV of scaling positions by s
 and velocities by 1/s, with s = V^(1/3). c counts whole bodies whose momentum is held at zero while
 their place still scales: 1 where the total momentum stays zero, else 0. Only beta / tau matters.
+
+Anisotropic: V. Del Tatto, P. Raiteri, M. Bernetti, G. Bussi, Appl. Sci. 12, 1139 (2022). The cell,
+rows h, follows (Ito; P now a tensor, W nine independent noises)
+
+    dh = h [(beta / 3 tau) (P - P0 + (1 + c) k_B T / V) dt + (2 beta k_B T / 3 tau V)^(1/2) dW]
+
+whose stationary density in h is V^(N - 2) exp(-(E + P0 V) / k_B T), so that volumes are distributed
+as in the isotropic ensemble. What turns the cell as a whole is no change of its shape and is left
+out: the noise is the symmetric part of dW, and a step multiplies by exp(e) of a symmetric e, which
+keeps volumes positive. exp contributes k_B T / V of the drift by Ito's rule, e holds the rest.
 """
 
 from __future__ import annotations
@@ -46,9 +56,31 @@ def stretch(
     return (moved / root).abs() ** (2 / 3)
 
 
+def strain(
+    volume: Tensor,
+    pressure: Tensor,
+    dt: float,
+    *,
+    target: Tensor,
+    temperature: Tensor,
+    rate: Tensor,
+    at_rest: Tensor,
+    noise: Tensor,
+) -> Tensor:
+    """(S, 3, 3) symmetric e of `dt` fs: the cell becomes h exp(e), momenta p exp(-e).
+
+    Arguments as in `stretch`, but pressure and noise (S, 3, 3).
+    """
+    heat = BOLTZMANN * temperature
+    unit = torch.eye(3, dtype=volume.dtype, device=volume.device)
+    excess = pressure - (target - at_rest * heat / volume)[:, None, None] * unit
+    width = (2 / 3 * heat * rate * dt / volume).sqrt()[:, None, None]
+    return (rate * dt / 3) * excess + width * (noise + noise.mT) / 2
+
+
 def pressure(kinetic: Tensor, virial: Tensor, volume: Tensor) -> Tensor:
-    """(S,) eV/angstrom^3: (2 K + W) / 3 V, W the trace of minus dE/dstrain."""
-    return (2 * kinetic + virial) / (3 * volume)
+    """(S, 3, 3) eV/angstrom^3: sums of m v v plus W, by the volume; W is minus dE/dstrain."""
+    return (kinetic + virial) / volume[:, None, None]
 
 
 def volume(cell: Tensor) -> Tensor:

@@ -4,10 +4,12 @@
     langevin            B A/2 O A/2 B  BAOAB
     nose-hoover         C B A B C      C: half a step of the chain
     velocity-rescaling  B A B R        R: stochastic velocity rescaling
-    npt                 B A/2 S A/2 B R  S: stochastic cell rescaling
+    npt                 B A/2 S A/2 B R  S: stochastic cell rescaling, all lengths by one factor
+    npt-anisotropic     B A/2 S A/2 B R  S: the same, lengths and angles each by themselves
 
-B kicks velocities by half a step, A drifts positions. Velocity Verlet: W. C. Swope et al., J. Chem.
-Phys. 76, 637 (1982). There is one evaluation of forces per step.
+B kicks velocities by half a step, A drifts positions; where bonds keep their lengths, A puts them
+back, and B and O leave out what would change them (`rigid`). Velocity Verlet: W. C. Swope et al.,
+J. Chem. Phys. 76, 637 (1982). There is one evaluation of forces per step.
 """
 
 from __future__ import annotations
@@ -15,16 +17,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from sfm.constants import ACCELERATION
 from sfm.data.tokens import system_sum
 from sfm.simulate.dynamics import barostat, noise, thermostats
 from sfm.simulate.dynamics.motion import Field, Motion, freedom, kinetic_energy
+from sfm.simulate.dynamics.rigid import Rigid
 
 OPEN = ("nve", "langevin", "nose-hoover", "velocity-rescaling")
-PERIODIC = (*OPEN, "npt")
-THERMAL = ("nose-hoover", "velocity-rescaling", "npt")  # a bath couples to the kinetic energy
+ISOBARIC = ("npt", "npt-anisotropic")
+PERIODIC = (*OPEN, *ISOBARIC)
+THERMAL = ("nose-hoover", "velocity-rescaling", *ISOBARIC)  # a bath couples to the kinetic energy
 
 
 class Bath(NamedTuple):
@@ -53,6 +58,7 @@ class Ensemble:
         free: (N, 3), false where a coordinate is fixed.
         degrees: (S,) degrees of freedom.
         at_rest: (S,) 1 where the total momentum stays zero, else 0.
+        rigid: bonds that keep their lengths, None where there are none (always in `ISOBARIC`).
     """
 
     name: str
@@ -62,10 +68,18 @@ class Ensemble:
     free: Tensor
     degrees: Tensor
     at_rest: Tensor
+    rigid: Rigid | None = None
 
     @staticmethod
     def of(
-        name: str, dt: float, seed: int, system: Tensor, free: Tensor, *, at_rest: bool
+        name: str,
+        dt: float,
+        seed: int,
+        system: Tensor,
+        free: Tensor,
+        *,
+        at_rest: bool,
+        rigid: Rigid | None = None,
     ) -> Ensemble:
         """For particles of systems `system` (N,), with `free` (N, 3) coordinates and `dt` in fs.
 
@@ -73,15 +87,23 @@ class Ensemble:
         """
         degrees = freedom(system, free, at_rest=at_rest)
         still = freedom(system, free, at_rest=False) > degrees
-        return Ensemble(name, dt, seed, system, free, degrees, still.double())
+        if rigid is not None:
+            degrees = (degrees - rigid.counts.to(degrees)).clamp_min(1.0)
+        return Ensemble(name, dt, seed, system, free, degrees, still.double(), rigid)
 
     @property
     def needs_virial(self) -> bool:
-        return self.name == "npt"
+        return self.name in ISOBARIC
 
     def kinetic(self, velocities: Tensor, masses: Tensor) -> Tensor:
         """(S,) eV."""
         return system_sum(kinetic_energy(velocities, masses), self.system, len(self.degrees))
+
+    def kinetic_tensor(self, velocities: Tensor, masses: Tensor) -> Tensor:
+        """(S, 3, 3) eV, sums of m v v: its trace is twice the kinetic energy."""
+        momenta = masses * velocities / ACCELERATION
+        each = momenta.unsqueeze(2) * velocities.unsqueeze(1)
+        return system_sum(each, self.system, len(self.degrees))
 
     def step(self, m: Motion, number: int, masses: Tensor, bath: Bath, field: Field) -> Motion:
         """The motion `dt` later, step `number`.
@@ -96,28 +118,43 @@ class Ensemble:
             m = self._chained(m, masses, bath)
         before = m
         half = (0.5 * self.dt * ACCELERATION) * m.forces / masses
-        m = m._replace(velocities=m.velocities + half)
+        m = self._held(m._replace(velocities=m.velocities + half), masses)
         if self.name == "langevin":
-            m = self._drift(m, 0.5 * self.dt)
+            m = self._drift(m, 0.5 * self.dt, masses)
             m = self._rubbed(m, number, masses, bath)
-            m = self._drift(m, 0.5 * self.dt)
-        elif self.name == "npt":
-            m = self._drift(m, 0.5 * self.dt)
+            m = self._drift(m, 0.5 * self.dt, masses)
+        elif self.name in ISOBARIC:
+            m = self._drift(m, 0.5 * self.dt, masses)
             m = self._stretched(m, before, number, masses, bath)
-            m = self._drift(m, 0.5 * self.dt)
+            m = self._drift(m, 0.5 * self.dt, masses)
         else:
-            m = self._drift(m, self.dt)
+            m = self._drift(m, self.dt, masses)
         forces, virial = field(m.positions, m.cell)
         half = (0.5 * self.dt * ACCELERATION) * forces / masses
         m = m._replace(velocities=m.velocities + half, forces=forces, virial=virial)
+        m = self._held(m, masses)
         if self.name == "nose-hoover":
             m = self._chained(m, masses, bath)
-        elif self.name in ("velocity-rescaling", "npt"):
+        elif self.name in ("velocity-rescaling", *ISOBARIC):
             m = self._rescaled(m, number, masses, bath)
         return m
 
-    def _drift(self, m: Motion, dt: float) -> Motion:
-        return m._replace(positions=m.positions + dt * m.velocities)
+    def _drift(self, m: Motion, dt: float, masses: Tensor) -> Motion:
+        positions = m.positions + dt * m.velocities
+        if self.rigid is None:
+            return m._replace(positions=positions)
+        along = self.rigid.bonds(m.positions, m.cell)
+        back = self.rigid.onto(positions, along, self.free / masses, m.cell)
+        velocities = m.velocities + back / dt
+        return self._held(m._replace(positions=positions + back, velocities=velocities), masses)
+
+    def _held(self, m: Motion, masses: Tensor) -> Motion:
+        """Without the part of the velocities that would change a bond."""
+        if self.rigid is None:
+            return m
+        mobility = self.free / masses
+        velocities = self.rigid.tangent(m.velocities, m.positions, mobility, m.cell)
+        return m._replace(velocities=velocities)
 
     def _rubbed(self, m: Motion, number: int, masses: Tensor, bath: Bath) -> Motion:
         drawn = noise.normals(tuple(m.velocities.shape), m.velocities, self.seed, number)
@@ -129,8 +166,9 @@ class Ensemble:
             temperature=bath.temperature,
             noise=self.free * drawn,
         )
-        given = self.kinetic(velocities, masses) - self.kinetic(m.velocities, masses)
-        return m._replace(velocities=velocities, heat=m.heat + given)
+        rubbed = self._held(m._replace(velocities=velocities), masses)
+        given = self.kinetic(rubbed.velocities, masses) - self.kinetic(m.velocities, masses)
+        return rubbed._replace(heat=m.heat + given)
 
     def _rescaled(self, m: Motion, number: int, masses: Tensor, bath: Bath) -> Motion:
         kinetic = self.kinetic(m.velocities, masses)
@@ -161,17 +199,21 @@ class Ensemble:
     ) -> Motion:
         """Cell and atoms, by the pressure at the beginning of the step, where it is known."""
         volume = barostat.volume(before.cell)
-        kinetic = self.kinetic(before.velocities, masses)
-        scale = barostat.stretch(
-            volume,
-            barostat.pressure(kinetic, before.virial, volume),
-            self.dt,
-            target=bath.pressure,
-            temperature=bath.temperature,
-            rate=bath.barostat_rate,
-            at_rest=self.at_rest.to(volume),
-            noise=self._draws(volume, number)[1],
-        )
+        kinetic = self.kinetic_tensor(before.velocities, masses)
+        pressure = barostat.pressure(kinetic, before.virial, volume)
+        surroundings = {
+            "target": bath.pressure,
+            "temperature": bath.temperature,
+            "rate": bath.barostat_rate,
+            "at_rest": self.at_rest.to(volume),
+        }
+        drawn = self._draws(volume, number)[1:]
+        if self.name == "npt-anisotropic":
+            normal = drawn.T.reshape(-1, 3, 3)
+            strain = barostat.strain(volume, pressure, self.dt, noise=normal, **surroundings)
+            return self._strained(m, strain)
+        mean = pressure.diagonal(dim1=1, dim2=2).mean(1)
+        scale = barostat.stretch(volume, mean, self.dt, noise=drawn[0], **surroundings)
         each = scale[self.system].unsqueeze(1)
         return m._replace(
             positions=m.positions * each,
@@ -179,12 +221,23 @@ class Ensemble:
             cell=m.cell * scale[:, None, None],
         )
 
+    def _strained(self, m: Motion, strain: Tensor) -> Motion:
+        """Cell and positions times exp(strain), velocities times its inverse; (S, 3, 3)."""
+        change, back = torch.linalg.matrix_exp(torch.stack([strain, -strain]))
+        return m._replace(
+            positions=(m.positions.unsqueeze(1) @ change[self.system]).squeeze(1),
+            velocities=(m.velocities.unsqueeze(1) @ back[self.system]).squeeze(1),
+            cell=m.cell @ change,
+        )
+
     def _draws(self, like: Tensor, number: int) -> Tensor:
-        """(2, S) standard normal numbers: for the thermostat, for the barostat."""
-        return noise.normals((2, len(self.degrees)), like, self.seed, number)
+        """(2, S) standard normal numbers: for the thermostat, for the barostat; of these nine rows
+        where it moves nine numbers."""
+        rows = 10 if self.name == "npt-anisotropic" else 2
+        return noise.normals((rows, len(self.degrees)), like, self.seed, number)
 
     def stored(self, m: Motion, bath: Bath) -> Tensor:
-        """(S,) eV that the bath holds: with the particles' energy it is conserved (not in npt)."""
+        """(S,) eV of the bath: with the particles' energy it is conserved, not in `ISOBARIC`."""
         if self.name != "nose-hoover":
             return -m.heat
         degrees = self.degrees.to(m.heat)

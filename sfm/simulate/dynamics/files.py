@@ -9,6 +9,7 @@ import numpy as np
 from sfm.data.ase_atoms import write_to
 from sfm.data.sample import Sample
 from sfm.simulate.base import Trajectory
+from sfm.simulate.dynamics.particles import Particles
 
 SUFFIXES = (".extxyz", ".xyz")
 
@@ -50,6 +51,7 @@ def write_trajectory(trajectory: Trajectory, path: Path, *, domain: str) -> None
                 fixed=fixed if fixed.any() else None,
                 velocities=state.velocities.detach().cpu().numpy()[mine],
             )
+            sample = _with_bonds(sample, state, s)
             time = {"time": float(trajectory.times[k]), "system": s}
             atoms = Atoms(types, sample.positions, cell=cell, pbc=cell.any(), info=time)
             write_to(atoms, sample)
@@ -57,4 +59,16 @@ def write_trajectory(trajectory: Trajectory, path: Path, *, domain: str) -> None
                 atoms, energy=float(seen["energy"][k][s]), forces=seen["forces"][k][mine]
             )
             frames.append(atoms)
+    # what extended XYZ has no constraint for stands among the keys
     write(str(path), frames, format="extxyz")
+
+
+def _with_bonds(sample: Sample, state: Particles, s: int) -> Sample:
+    """The sample of system s with the bonds that keep their lengths."""
+    pairs = state.rigid_pairs.cpu().numpy()
+    mine = state.system.cpu().numpy()[pairs[:, 0]] == s
+    if not mine.any():
+        return sample
+    first = int((state.system < s).sum())
+    lengths = state.rigid_lengths.detach().cpu().numpy()[mine]
+    return sample.replace(rigid_pairs=pairs[mine] - first, rigid_lengths=lengths)

@@ -18,8 +18,8 @@ class Motion(NamedTuple):
     """S systems of N particles in all; every entry is a tensor, so that rollouts can keep it.
 
     positions (N, 3) angstrom, not wrapped into the cell; velocities (N, 3) angstrom/fs; forces
-    (N, 3) eV/angstrom at the positions; virial (S,) eV, the trace of minus dE/dstrain, where the
-    ensemble needs it (else zero); cell (S, 3, 3) angstrom, zero for open boundaries; chain
+    (N, 3) eV/angstrom at the positions; virial (S, 3, 3) eV, minus dE/dstrain, where the ensemble
+    needs it (else zero); cell (S, 3, 3) angstrom, zero for open boundaries; chain
     (S, 2, CHAIN), coordinates and velocities (1/fs) of a Nose-Hoover chain; heat (S,) eV that
     thermostats have given so far.
     """
@@ -34,7 +34,7 @@ class Motion(NamedTuple):
 
 
 Field = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Forces (N, 3) and virials (S,) at positions (N, 3) in cells (S, 3, 3)."""
+"""Forces (N, 3) and virials (S, 3, 3) at positions (N, 3) in cells (S, 3, 3)."""
 
 
 def kinetic_energy(velocities: Tensor, masses: Tensor) -> Tensor:

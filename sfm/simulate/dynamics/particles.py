@@ -9,9 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sfm.data.rigid import nearest_shifts
 from sfm.data.sample import Sample
+from sfm.data.tokens import system_sum
 from sfm.errors import InputError
-from sfm.simulate.dynamics.motion import CHAIN, thermal_velocities
+from sfm.simulate.dynamics.motion import CHAIN, freedom, kinetic_energy, thermal_velocities
+from sfm.simulate.dynamics.rigid import Rigid
 
 
 class Particles(NamedTuple):
@@ -22,7 +25,9 @@ class Particles(NamedTuple):
     done; time in fs; charge (S,) e; spin (S,) number of unpaired electrons; free (N, 3), whether a
     coordinate may change; cell (S, 3, 3) angstrom, rows are lattice vectors, zero for open
     boundaries; chain (S, 2, M) of a Nose-Hoover thermostat; heat (S,) eV that other thermostats
-    gave; start (N, 3), positions at step 0.
+    gave; start (N, 3), positions at step 0; rigid_pairs (M, 2), particles whose distance is kept,
+    with the second's image rigid_shifts (M, 3), in lattice vectors, and that distance,
+    rigid_lengths (M,) angstrom.
     """
 
     positions: Tensor
@@ -39,11 +44,20 @@ class Particles(NamedTuple):
     chain: Tensor
     heat: Tensor
     start: Tensor
+    rigid_pairs: Tensor
+    rigid_shifts: Tensor
+    rigid_lengths: Tensor
 
     @property
     def conditions(self) -> dict[str, Tensor]:
         """What an energy may depend on besides elements and places, (S,) each."""
         return {"charge": self.charge, "spin": self.spin}
+
+    @property
+    def rigid(self) -> Rigid | None:
+        """The bonds that keep their lengths; None where there are none."""
+        bonds = (self.rigid_pairs, self.rigid_shifts, self.rigid_lengths)
+        return Rigid.of(*bonds, self.system, self.free)
 
 
 def system_of(samples: Sequence[Sample]) -> Tensor:
@@ -89,7 +103,7 @@ def particles_of(
         at_rest: whether the total momentum stays zero (`sfm.simulate.dynamics.motion.freedom`).
 
     Raises:
-        InputError: a type that is no element.
+        InputError: a type that is no element, or bonds to be kept that are not independent.
     """
     system, free = system_of(samples), free_of(samples)
     masses = masses_of(samples).to(dtype)
@@ -102,7 +116,8 @@ def particles_of(
     positions = torch.from_numpy(np.concatenate([s.positions for s in samples])).to(dtype)
     cells = [np.zeros((3, 3)) if s.cell is None else np.asarray(s.cell) for s in samples]
     count = len(samples)
-    return Particles(
+    pairs, shifts, lengths = _bonds(samples)
+    state = Particles(
         positions,
         velocities,
         torch.from_numpy(np.concatenate([one.types for one in samples])),
@@ -117,4 +132,50 @@ def particles_of(
         torch.zeros(count, 2, CHAIN, dtype=dtype),
         torch.zeros(count, dtype=dtype),
         positions.clone(),
+        pairs,
+        shifts.to(dtype),
+        lengths.to(dtype),
+    )
+    thermal = [one.velocities is None for one in samples]
+    return _constrained(state, thermal, at_rest=at_rest)
+
+
+def _bonds(samples: Sequence[Sample]) -> tuple[Tensor, Tensor, Tensor]:
+    """Bonds that keep their lengths: (M, 2) pairs, (M, 3) lattice vectors, (M,) angstrom."""
+    pairs, shifts, lengths, offset = [], [], [], 0
+    for one in samples:
+        if one.rigid_pairs is not None and one.rigid_lengths is not None:
+            pairs.append(one.rigid_pairs + offset)
+            shifts.append(nearest_shifts(one.positions, one.rigid_pairs, one.cell, one.pbc))
+            lengths.append(one.rigid_lengths)
+        offset += len(one.types)
+    if not pairs:
+        return torch.zeros(0, 2, dtype=torch.long), torch.zeros(0, 3), torch.zeros(0)
+    return (
+        torch.from_numpy(np.concatenate(pairs)),
+        torch.from_numpy(np.concatenate(shifts)),
+        torch.from_numpy(np.concatenate(lengths)),
+    )
+
+
+def _constrained(state: Particles, thermal: Sequence[bool], *, at_rest: bool) -> Particles:
+    """With bonds at their lengths and no velocity along them; thermal velocities (flags (S,)) keep
+    the kinetic energy of a degree of freedom."""
+    rigid = state.rigid
+    if rigid is None:
+        return state
+    mobility = state.free / state.masses
+    rigid.check(state.positions, mobility, state.cell)
+    along = rigid.bonds(state.positions, state.cell)
+    positions = state.positions + rigid.onto(state.positions, along, mobility, state.cell)
+    velocities = rigid.tangent(state.velocities, positions, mobility, state.cell)
+    count, system = len(state.cell), state.system
+    before = system_sum(kinetic_energy(state.velocities, state.masses), system, count)
+    after = system_sum(kinetic_energy(velocities, state.masses), system, count)
+    all_free = freedom(system, state.free, at_rest=at_rest)
+    share = (all_free - rigid.counts.to(all_free)).clamp_min(0.0) / all_free
+    scale = torch.where(after > 0, (before * share.to(after) / after).sqrt(), 1.0)
+    scale = torch.where(torch.tensor(thermal), scale, 1.0)
+    return state._replace(
+        positions=positions, velocities=velocities * scale[system].unsqueeze(1), start=positions
     )

@@ -23,7 +23,7 @@ from sfm.quantity import (
     Quantity,
 )
 from sfm.simulate.base import Parameter, Setting, Simulator, Trajectory
-from sfm.simulate.dynamics.ensembles import OPEN, THERMAL, Bath, Ensemble
+from sfm.simulate.dynamics.ensembles import ISOBARIC, OPEN, THERMAL, Bath, Ensemble
 from sfm.simulate.dynamics.files import SUFFIXES, write_trajectory
 from sfm.simulate.dynamics.motion import Motion
 from sfm.simulate.dynamics.particles import Particles, particles_of
@@ -51,6 +51,7 @@ CITATIONS = (
     "doi:10.1093/amrx/abs010",  # BAOAB
     "doi:10.1080/00268979600100761",  # Nose-Hoover chain
     "doi:10.1063/1.2408420",  # stochastic velocity rescaling
+    "doi:10.1016/0021-9991(83)90014-1",  # RATTLE
 )
 WARN_DRIFT = 0.05  # of the kinetic energy
 
@@ -98,7 +99,7 @@ class Dynamics(Simulator):
         """The samples as the state of this ensemble, with their velocities or thermal ones.
 
         Raises:
-            InputError: a type that is no element.
+            InputError: a type that is no element, or bonds to be kept that are not independent.
         """
         state = particles_of(
             samples,
@@ -131,9 +132,9 @@ class Dynamics(Simulator):
         conditions: Mapping[str, Tensor],
         virial: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Energies (S,) eV, forces (N, 3) eV/angstrom, virials (S,) eV.
+        """Energies (S,) eV, forces (N, 3) eV/angstrom, virials (S, 3, 3) eV.
 
-        A virial is the trace of minus dE/dstrain; zero unless `virial`. Differentiable where
+        A virial is minus dE/dstrain, symmetric; zero unless `virial`. Differentiable where
         gradients are recorded.
         """
         recording = torch.is_grad_enabled()
@@ -142,16 +143,16 @@ class Dynamics(Simulator):
             x = positions if followed else positions.detach().requires_grad_()
             h, variables, places = cell, [x], x
             if virial:
-                stretch = torch.zeros_like(cell[:, 0, 0], requires_grad=True)
-                places = x * (1 + stretch)[system].unsqueeze(1)
-                h = cell * (1 + stretch)[:, None, None]
-                variables.append(stretch)
+                strain = torch.zeros_like(cell, requires_grad=True)
+                places = x + (x.unsqueeze(1) @ strain[system]).squeeze(1)
+                h = cell + cell @ strain
+                variables.append(strain)
             energy = self.potential_energy(places, h, types, system, conditions)
             slopes = torch.autograd.grad(
                 energy.sum(), variables, create_graph=recording, materialize_grads=True
             )
         energy = energy if recording else energy.detach()
-        work = -slopes[1] if virial else torch.zeros_like(energy)
+        work = -0.5 * (slopes[1] + slopes[1].mT) if virial else torch.zeros_like(cell)
         return energy, -slopes[0], work
 
     def _recording(self, *tensors: Tensor) -> bool:
@@ -161,10 +162,18 @@ class Dynamics(Simulator):
 
     # ------------------------------------------------------------------ time
 
-    def motion_of(self, system: Tensor, free: Tensor) -> Ensemble:
-        """The ensemble of particles of systems `system` (N,), with `free` (N, 3) coordinates."""
-        at_rest = self.ensemble in self.resting
-        return Ensemble.of(self.ensemble, self.dt, self.seed, system, free, at_rest=at_rest)
+    def motion_of(self, state: Particles) -> Ensemble:
+        """The ensemble of these particles."""
+        at_rest, rigid = self.ensemble in self.resting, state.rigid
+        if rigid is not None and self.ensemble in ISOBARIC:
+            raise InputError(
+                f"{self.part}: {self.ensemble} scales bonds that are to keep their lengths; use "
+                "velocity-rescaling or langevin"
+            )
+        particles = (state.system, state.free)
+        return Ensemble.of(
+            self.ensemble, self.dt, self.seed, *particles, at_rest=at_rest, rigid=rigid
+        )
 
     def bath(self, table: Mapping[str, Tensor]) -> Bath:
         """The surroundings that parameters in `table`, () each, describe; eV/angstrom^3."""
@@ -175,10 +184,10 @@ class Dynamics(Simulator):
         """The state after `steps` time steps.
 
         Raises:
-            RunError: positions are no longer finite.
+            RunError: positions are no longer finite, or bonds cannot be put back.
         """
         parameters = dict(self.named_parameters())
-        ensemble = self.motion_of(state.system, state.free)
+        ensemble = self.motion_of(state)
         runner = _Evaluated(self)
         given = (state.masses, state.charge, state.spin)
 
@@ -234,12 +243,12 @@ class Dynamics(Simulator):
         return self.seen(state, virial=False)[0]
 
     def seen(self, state: Particles, *, virial: bool) -> tuple[dict[str, Tensor], Tensor]:
-        """`observe` of every system, and virials (S,) eV where asked for."""
+        """`observe` of every system, and virials (S, 3, 3) eV where asked for."""
         inputs = (state.positions, state.cell, state.types, state.system, state.conditions)
         places = (state.positions, state.cell, state.masses, state.velocities)
         with torch.set_grad_enabled(self._recording(*places)):
             energy, forces, work = self.evaluate(*inputs, virial)
-            ensemble = self.motion_of(state.system, state.free)
+            ensemble = self.motion_of(state)
             kinetic = ensemble.kinetic(state.velocities, state.masses)
             values = {
                 "energy": energy,
@@ -247,7 +256,7 @@ class Dynamics(Simulator):
                 "nuclear_kinetic_energy": kinetic,
                 "kinetic_temperature": 2 * kinetic / (ensemble.degrees.to(kinetic) * BOLTZMANN),
             }
-            if self.ensemble != "npt":
+            if self.ensemble not in ISOBARIC:
                 bath = self.bath(dict(self.named_parameters()))
                 stored = ensemble.stored(_motion(state), bath)
                 values["conserved_energy"] = energy + kinetic + stored
@@ -275,7 +284,7 @@ class Dynamics(Simulator):
 
 def _motion(state: Particles) -> Motion:
     """Without forces, which are not known yet."""
-    none, still = torch.zeros_like(state.positions), torch.zeros_like(state.heat)
+    none, still = torch.zeros_like(state.positions), torch.zeros_like(state.cell)
     return Motion(
         state.positions, state.velocities, none, still, state.cell, state.chain, state.heat
     )

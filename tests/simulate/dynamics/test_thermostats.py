@@ -10,9 +10,10 @@ import torch
 from scipy import stats
 
 from sfm.constants import ACCELERATION, BOLTZMANN
-from sfm.simulate.dynamics.ensembles import Bath, Ensemble
+from sfm.simulate.dynamics.ensembles import ISOBARIC, Bath, Ensemble
 from sfm.simulate.dynamics.motion import CHAIN, Motion, kinetic_energy, thermal_velocities
 from sfm.simulate.dynamics.noise import chi_squares
+from sfm.simulate.dynamics.rigid import Rigid
 
 KELVIN, MASS = 200.0, 20.0
 HEAT = BOLTZMANN * KELVIN
@@ -26,17 +27,27 @@ def bath() -> Bath:
 
 def quartic(positions, cell):
     """Forces of x^4/4 in each coordinate of each particle, eV/angstrom: no harmonic motion."""
-    return -(positions**3), positions.new_zeros(len(cell))
+    return -(positions**3), torch.zeros_like(cell)
 
 
 def nothing(positions, cell):
-    return torch.zeros_like(positions), positions.new_zeros(len(cell))
+    return torch.zeros_like(positions), torch.zeros_like(cell)
 
 
-def start(systems: int, particles: int, *, side: float = 0.0, at_rest: bool, name: str, dt: float):
+def start(
+    systems: int,
+    particles: int,
+    *,
+    side: float = 0.0,
+    at_rest: bool,
+    name: str,
+    dt: float,
+    bond: float | None = None,
+):
     system = torch.arange(systems).repeat_interleave(particles)
     free = torch.ones(len(system), 3, dtype=torch.bool)
-    ensemble = Ensemble.of(name, dt, 3, system, free, at_rest=at_rest)
+    rigid = None if bond is None else dimers(system, free, bond)
+    ensemble = Ensemble.of(name, dt, 3, system, free, at_rest=at_rest, rigid=rigid)
     masses = torch.full((len(system), 1), MASS, dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
     velocities = thermal_velocities(masses, system, KELVIN, generator, free, at_rest=at_rest)
@@ -45,7 +56,15 @@ def start(systems: int, particles: int, *, side: float = 0.0, at_rest: bool, nam
     cell = side * torch.eye(3, dtype=torch.float64).repeat(systems, 1, 1)
     chain = torch.zeros(systems, 2, CHAIN, dtype=torch.float64)
     zero = torch.zeros_like(positions)
-    return ensemble, masses, Motion(positions, velocities, zero, none, cell, chain, none)
+    virial = torch.zeros_like(cell)
+    return ensemble, masses, Motion(positions, velocities, zero, virial, cell, chain, none)
+
+
+def dimers(system, free, length: float) -> Rigid:
+    """Particles 0 and 1, 2 and 3, ... at a distance of `length`, angstrom."""
+    pairs = torch.arange(len(system)).reshape(-1, 2)
+    sizes = torch.full((len(pairs),), length, dtype=torch.float64)
+    return Rigid.of(pairs, torch.zeros(len(pairs), 3), sizes, system, free)
 
 
 @pytest.mark.parametrize("name", ["langevin", "nose-hoover", "velocity-rescaling"])
@@ -64,11 +83,31 @@ def test_kinetic_energies_have_the_canonical_distribution(name):
     assert float(m.positions.pow(4).mean()) == pytest.approx(HEAT, rel=0.25)
 
 
-def test_volumes_of_an_ideal_gas_have_the_isobaric_distribution():
+def test_rigid_dimers_have_the_distribution_of_five_degrees_of_freedom():
+    length = 0.5
+    ensemble, masses, m = start(100, 2, at_rest=False, name="langevin", dt=2.0, bond=length)
+    apart = torch.tensor([0.0, length, 0.0], dtype=torch.float64)
+    x = m.positions.reshape(-1, 2, 3)[:, :1] + torch.stack([0 * apart, apart])
+    m = m._replace(positions=x.reshape(-1, 3))
+    m = ensemble._held(m._replace(forces=quartic(m.positions, m.cell)[0]), masses)
+    seen, turned = [], []
+    for number in range(1400):
+        m = ensemble.step(m, number, masses, bath(), quartic)
+        if number >= 300 and number % 100 == 0:
+            seen.append(ensemble.kinetic(m.velocities, masses))
+            turned.append(m.positions.reshape(-1, 2, 3).diff(dim=1).squeeze(1))
+    kinetic, bonds = torch.cat(seen), torch.cat(turned)
+    assert ensemble.degrees.tolist() == [5.0] * 100
+    assert stats.kstest(kinetic, stats.gamma(2.5, scale=HEAT).cdf).pvalue > 0.01
+    torch.testing.assert_close(bonds.norm(dim=1), torch.full_like(bonds[:, 0], length))
+
+
+@pytest.mark.parametrize("name", ISOBARIC)
+def test_volumes_of_an_ideal_gas_have_the_isobaric_distribution(name):
     particles = 5
     side = (particles * HEAT / PRESSURE) ** (1 / 3)
     for at_rest in (True, False):
-        ensemble, masses, m = start(150, particles, side=side, at_rest=at_rest, name="npt", dt=1.0)
+        ensemble, masses, m = start(150, particles, side=side, at_rest=at_rest, name=name, dt=1.0)
         if not at_rest:  # their momentum is not zero
             size = (HEAT * ACCELERATION / MASS) ** 0.5
             drawn = torch.randn(m.velocities.shape, generator=torch.Generator().manual_seed(1))

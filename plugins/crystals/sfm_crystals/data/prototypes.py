@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sfm.data.rigid import nearest_shifts
 from sfm.data.sample import Sample
 
 FCC = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
@@ -60,8 +61,22 @@ def repeated(sample: Sample, times: int) -> Sample:
         masses=tiled(sample.masses),
         fixed=tiled(sample.fixed),
         velocities=tiled(sample.velocities),
+        rigid_pairs=_repeated_bonds(sample, times, steps),
+        rigid_lengths=tiled(sample.rigid_lengths),
         conditions={
             k: v * count if k in ("charge", "spin") else v for k, v in sample.conditions.items()
         },
         labels={},
     )
+
+
+def _repeated_bonds(sample: Sample, times: int, steps: np.ndarray) -> np.ndarray | None:
+    """Pairs of each copy, at `steps` (C, 3), of bonds that keep their lengths; some lead over."""
+    if sample.rigid_pairs is None:
+        return None
+    pairs, count = sample.rigid_pairs, len(sample.types)
+    shifts = nearest_shifts(sample.positions, pairs, sample.cell, sample.pbc).astype(np.int64)
+    place = (steps[:, None] + shifts[None]) % times  # (C, M, 3), of the second atom's copy
+    copy = (place * np.array([times**2, times, 1])).sum(-1)
+    first = pairs[:, 0] + count * np.arange(len(steps))[:, None]
+    return np.stack([first, pairs[:, 1] + count * copy], -1).reshape(-1, 2)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def plot_dynamics(simulator: MolecularDynamics, trajectory: Trajectory, path: Path) -> None:
-    """Energies; temperature and pressure; g(r) of the second half; displacement, or volume in npt.
+    """Energies; temperature and pressure; g(r) of the second half; displacement, or volume.
 
     Per atom, of each system.
     """

@@ -10,11 +10,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from sfm.data.rigid import say_not_kept
 from sfm.data.sample import Sample
 from sfm.errors import InputError, InputWarning
 from sfm.simulate.base import Parameter, Setting, Simulator
@@ -146,8 +147,10 @@ class Classical(Holder):
     Attributes:
         field: parameters by element, where the potential has such.
         chosen: whether the potential's parameters are the user's.
+        keeps_bonds: whether bonds whose length a sample fixes keep it.
     """
 
+    keeps_bonds: ClassVar[bool] = False
     potential: str
     table: str
     cutoff: float
@@ -250,6 +253,8 @@ class Classical(Holder):
                     "directions; molecules/molecular-dynamics takes open systems"
                 )
             self._check_conditions(sample)
+            if not self.keeps_bonds:
+                say_not_kept(sample, self.part)
             kinds = sorted({int(z) for z in sample.types})
             if usual is None:
                 continue

@@ -17,7 +17,7 @@ from sfm.errors import InputError
 from sfm.quantity import MEAN_SQUARE_DISPLACEMENT, RADIAL_DISTRIBUTION, Quantity
 from sfm.simulate.base import Parameter, Setting, Trajectory
 from sfm.simulate.dynamics import barostat
-from sfm.simulate.dynamics.ensembles import PERIODIC, Bath
+from sfm.simulate.dynamics.ensembles import ISOBARIC, PERIODIC, Bath
 from sfm.simulate.dynamics.neighbours import VerletList
 from sfm.simulate.dynamics.particles import Particles
 from sfm.simulate.dynamics.simulator import (
@@ -52,6 +52,7 @@ class MolecularDynamics(classical.Classical, Dynamics):
     | `nose-hoover` | volume, temperature | a chain of three thermostats, deterministic |
     | `velocity-rescaling` | volume, temperature | kinetic energy drawn from its distribution |
     | `npt` | pressure, temperature | stochastic cell rescaling, isotropic; velocity rescaling |
+    | `npt-anisotropic` | pressure, temperature | the same, the cell's lengths and angles free |
 
     E is a classical potential plus the closure's energy: `lennard-jones`, one kind of atom, pairs
     switched off before `cutoff`; `stillinger-weber`, silicon; `none`. `auto` is `none` with a
@@ -59,13 +60,16 @@ class MolecularDynamics(classical.Classical, Dynamics):
     that is rebuilt when atoms have moved half of `skin`.
 
     Pressure has the momentum of the atoms in it: n k_B T / V, with the kinetic temperature, less a
-    third of the trace of dE/dstrain / V. In `npt` atoms and cell scale about the origin, and there
-    is no mean-square displacement.
+    third of the trace of dE/dstrain / V. In both `npt` atoms and cell scale about the origin, and
+    there is no mean-square displacement. `npt-anisotropic` is for solids: a liquid does not hold
+    the shape of its cell, which becomes flat in the end.
 
     A sample's masses, fixed atoms or coordinates, and velocities are taken over; one without
-    velocities gets thermal ones. `npt` refuses fixed atoms. `repeat` copies the cell along each
-    lattice vector first. Without a sample: 108 atoms of argon on a lattice at the density of the
-    liquid at 94.4 K (64 of silicon for `stillinger-weber`).
+    velocities gets thermal ones. `npt` and `npt-anisotropic` refuse fixed atoms. Bonds whose
+    lengths a sample fixes (ASE's `FixBondLengths`, the bonds of `FixInternals`) keep them, by
+    RATTLE, and count for no degree of freedom; both `npt` refuse them. `repeat` copies the cell
+    along each lattice vector first. Without a sample: 108 atoms of argon on a lattice at the
+    density of the liquid at 94.4 K (64 of silicon for `stillinger-weber`).
 
     Units: angstrom, fs, amu, eV, kelvin, GPa.
 
@@ -80,14 +84,15 @@ class MolecularDynamics(classical.Classical, Dynamics):
     closure's parameters, the initial state and cell; steps are recomputed in the backward pass
     (`recompute=True`). Noise follows from `seed` and the step's number.
 
-    Limits: periodic in three directions; one kind of atom in classical potentials, no charges; the
-    cell keeps its shape; a chain of thermostats does not thermalise a harmonic crystal at low
-    temperature evenly; the momentum of the whole is zero except in `langevin`, or where atoms are
-    fixed, and is not counted among the degrees of freedom then.
+    Limits: periodic in three directions; one kind of atom in classical potentials, no charges; one
+    pressure, no stress, from outside; a chain of thermostats does not thermalise a harmonic crystal
+    at low temperature evenly; the momentum of the whole is zero except in `langevin`, or where
+    atoms are fixed, and is not counted among the degrees of freedom then.
 
     Sources: velocity Verlet: Swope et al. (1982). BAOAB: Leimkuhler and Matthews (2013).
     Nose-Hoover chain: Martyna et al. (1996). Velocity rescaling: Bussi et al. (2007). Cell
-    rescaling: Bernetti and Bussi (2020). Argon: Rahman (1964). Silicon: Stillinger, Weber (1985).
+    rescaling: Bernetti and Bussi (2020); Del Tatto, Raiteri, Bernetti and Bussi (2022). Argon:
+    Rahman (1964). Silicon: Stillinger, Weber (1985).
 
     Raises:
         InputError: potential `none` without a closure.
@@ -100,7 +105,7 @@ class MolecularDynamics(classical.Classical, Dynamics):
         FRICTION,
         TEMPERATURE,
         THERMOSTAT_TIME,
-        Parameter("pressure", "GPa", 0.0, -100.0, 1000.0, "of npt"),
+        Parameter("pressure", "GPa", 0.0, -100.0, 1000.0, "of npt, npt-anisotropic"),
         Parameter(
             "compressibility", "1/GPa", 2.0, 1e-6, 1e4, "isothermal, roughly; argon 2, Si 0.01"
         ),
@@ -127,9 +132,11 @@ class MolecularDynamics(classical.Classical, Dynamics):
     citations: ClassVar[tuple[str, ...]] = (
         *CITATIONS,
         "doi:10.1063/5.0020514",
+        "doi:10.3390/app12031139",
         "doi:10.1103/PhysRev.136.A405",
         "doi:10.1103/PhysRevB.31.5262",
     )
+    keeps_bonds: ClassVar[bool] = True
     default_steps: ClassVar[int] = 500
     plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
     order: ClassVar[tuple[str, int] | None] = ("dt", 2)
@@ -172,7 +179,7 @@ class MolecularDynamics(classical.Classical, Dynamics):
 
         Raises:
             InputError: a cell that is not periodic, several kinds of atom for a classical
-                potential, or atoms that are fixed in `npt`.
+                potential, or atoms or bonds that are fixed in `npt` or `npt-anisotropic`.
         """
         if sample is None:
             known = self.known_crystal(liquid=True)
@@ -182,9 +189,14 @@ class MolecularDynamics(classical.Classical, Dynamics):
             given = [sample] if isinstance(sample, Sample) else list(sample)
             self.check(given)
             for one in given:
-                if self.ensemble == "npt" and one.fixed is not None and one.fixed.any():
+                if self.ensemble in ISOBARIC and one.fixed is not None and one.fixed.any():
                     raise InputError(
-                        f"{one.id}: some atoms are fixed, which npt would move; use nve"
+                        f"{one.id}: some atoms are fixed, which {self.ensemble} would move; use nve"
+                    )
+                if self.ensemble in ISOBARIC and one.rigid_pairs is not None:
+                    raise InputError(
+                        f"{one.id}: {self.ensemble} scales bonds that are to keep their lengths; "
+                        "use velocity-rescaling or langevin"
                     )
             samples = [repeated(one, self.repeat) for one in given]
         return self.particles(samples)
@@ -228,9 +240,10 @@ class MolecularDynamics(classical.Classical, Dynamics):
         forces = torch.zeros_like(positions).index_add(0, pairs.first, pull)
         forces = forces.index_add(0, pairs.second, -pull)
         values = system_sum(energy, pairs.system, len(cell))
-        work = torch.zeros_like(values)
+        work = torch.zeros_like(cell)
         if virial:
-            work = -system_sum(2 * slope * r2, pairs.system, len(cell))
+            each = pull.unsqueeze(2) * v.unsqueeze(1)
+            work = -system_sum(each, pairs.system, len(cell))
         if self.closure is not None:
             more = super().evaluate(positions, cell, types, system, conditions, virial)
             return values + more[0], forces + more[1], work + more[2]
@@ -257,9 +270,10 @@ class MolecularDynamics(classical.Classical, Dynamics):
             volume = barostat.volume(state.cell)
             atoms = system_sum(torch.ones_like(state.positions[:, 0]), state.system, count)
             ideal = atoms * BOLTZMANN * values["kinetic_temperature"]
-            values["pressure"] = GPA * (ideal + work / 3) / volume
+            trace = work.diagonal(dim1=1, dim2=2).sum(1)
+            values["pressure"] = GPA * (ideal + trace / 3) / volume
             values["volume"] = volume
-            if self.ensemble != "npt":
+            if self.ensemble not in ISOBARIC:
                 moved = (state.positions - state.start).square().sum(1)
                 values["mean_square_displacement"] = system_sum(moved, state.system, count) / atoms
             values["radial_distribution"] = radial_distribution(

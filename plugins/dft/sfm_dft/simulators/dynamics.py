@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sfm.autograd import Function
+from sfm.data.rigid import say_not_kept
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 from sfm.units import factor
@@ -51,6 +52,7 @@ class Surface:
 
     def __init__(self, simulator: KohnSham, sample: Sample) -> None:
         self.simulator, self.sample = simulator, sample
+        say_not_kept(sample, f"{simulator.part}'s dynamics")
         self.numbers = torch.as_tensor(sample.types).to(simulator.exchange_scale.device)
         device = self.numbers.device
         self.masses = atomic_masses(self.numbers)

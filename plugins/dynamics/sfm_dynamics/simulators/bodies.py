@@ -159,6 +159,8 @@ class BodiesInSpace(Simulator):
         unused = [f"{k}={v:g}" for k, v in sample.conditions.items() if v]
         if sample.masses is None and sample.types.any():
             unused.append("elements (the masses are 1 amu: state a column `masses`)")
+        if sample.rigid_pairs is not None:
+            unused.append("lengths of bonds that are to be kept")
         if unused:
             line = f"{sample.id}: {', '.join(unused)} not used by {self.part}"
             warnings.warn(line, InputWarning, stacklevel=3)

@@ -52,3 +52,14 @@ def molecule_from_geometry(
                 "give the molecule as SMILES, or use a closure with potential=none"
             ) from None
     return molecule
+
+
+def bonds_of(molecule: Mol, *, hydrogens: bool) -> np.ndarray:
+    """(m, 2) indices of bonded atoms; those bonds alone that a hydrogen has, with `hydrogens`."""
+    pairs = [
+        (bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())
+        for bond in molecule.GetBonds()
+        if not hydrogens
+        or 1 in (bond.GetBeginAtom().GetAtomicNum(), bond.GetEndAtom().GetAtomicNum())
+    ]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)

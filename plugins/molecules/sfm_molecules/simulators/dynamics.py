@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sfm.data.rigid import with_rigid
 from sfm.data.sample import Sample
 from sfm.errors import InputError, InputWarning
 from sfm.simulate.base import Observations, Parameter, Setting, Trajectory
@@ -29,7 +30,7 @@ from sfm.simulate.dynamics.simulator import (
 from sfm_molecules.figures import plot_energies
 from sfm_molecules.geometry.conformers import geometry
 from sfm_molecules.geometry.embedding import embed
-from sfm_molecules.geometry.topology import molecule_from_geometry
+from sfm_molecules.geometry.topology import bonds_of, molecule_from_geometry
 from sfm_molecules.potentials import lennard_jones
 from sfm_molecules.potentials.uff import UniversalForceField
 from sfm_molecules.simulators.observations import predict_observations, read_observations
@@ -56,16 +57,20 @@ class MolecularDynamics(Dynamics):
     `conditions`, those of each system by name, (S,). Boundaries are open. Time steps: velocity
     Verlet with the thermostat around it, or BAOAB.
 
+    `constraints=hbonds` keeps the lengths of bonds of hydrogens, `allbonds` those of all bonds, as
+    they are at the start, by RATTLE; so are bonds kept that a sample fixes (ASE's `FixBondLengths`,
+    the bonds of `FixInternals`). They count for no degree of freedom.
+
     A sample's masses (isotopes), fixed atoms or coordinates, and velocities are taken over: what
     is fixed does not move, and a sample without velocities gets thermal ones. Charge and spin reach
     the closure; the classical potentials have no use for them and say so.
 
     Units: angstrom, fs, amu, eV, kelvin.
 
-    Good values: `dt` 0.5 fs with hydrogens (a C-H bond vibrates in 11 fs), 2 fs without, 10 fs for
-    argon. `friction` 0.01/fs thermalises in about 0.1 ps, 0.001/fs disturbs dynamics little. Argon:
-    epsilon = 119.8 k_B, sigma = 3.405 angstrom (the defaults). No bond breaks in UFF, and its
-    energies of reaction mean nothing.
+    Good values: `dt` 0.5 fs with hydrogens (a C-H bond vibrates in 11 fs), 1 fs with
+    `constraints=hbonds`, 2 fs without hydrogens, 10 fs for argon. `friction` 0.01/fs thermalises in
+    about 0.1 ps, 0.001/fs disturbs dynamics little. Argon: epsilon = 119.8 k_B, sigma = 3.405
+    angstrom (the defaults). No bond breaks in UFF, and its energies of reaction mean nothing.
 
     Without a sample, `state()` is the molecule of the setting `molecule`, and for `lennard-jones`
     the icosahedral cluster of 13 argon atoms (solid below about 35 K). With one, the bonds that UFF
@@ -76,15 +81,15 @@ class MolecularDynamics(Dynamics):
     (`recompute=True`, memory of one state per step). Second derivatives keep the graph of all steps
     either way.
 
-    Limits: no periodic cell (`crystals/molecular-dynamics` has one), no constraints but fixed atoms
-    and coordinates, no electrostatics beyond what the closure has. Noise comes from `seed` and the
-    step number, so a state determines its future. Away from `langevin` nothing thermalises a
-    molecule's rotation as a whole, and a chain of thermostats does not reach every state of a
-    single harmonic molecule.
+    Limits: no periodic cell (`crystals/molecular-dynamics` has one), no constraints but fixed
+    atoms, coordinates and lengths of bonds, no electrostatics beyond what the closure has. Noise
+    comes from `seed` and the step number, so a state determines its future. Away from `langevin`
+    nothing thermalises a molecule's rotation as a whole, and a chain of thermostats does not reach
+    every state of a single harmonic molecule.
 
     Sources: UFF: Rappé et al. (1992). Velocity Verlet: Swope et al. (1982). BAOAB: Leimkuhler and
     Matthews (2013). Nose-Hoover chain: Martyna et al. (1996). Stochastic velocity rescaling: Bussi
-    et al. (2007). Argon: Rahman (1964).
+    et al. (2007). Constraints: Ryckaert et al. (1977), Andersen (1983). Argon: Rahman (1964).
     """
 
     part: ClassVar[str] = "molecules/molecular-dynamics"
@@ -114,6 +119,12 @@ class MolecularDynamics(Dynamics):
         ),
         ENSEMBLE,
         Setting("dt", 0.5, unit="fs", summary="time step; 0.5 with hydrogens, 10 for argon"),
+        Setting(
+            "constraints",
+            "none",
+            ("none", "hbonds", "allbonds"),
+            summary="bonds that keep their lengths: none, those of hydrogens, all",
+        ),
         Setting("molecule", "CCO", summary="SMILES of the molecule if no sample is given"),
         SEED,
         RECOMPUTE,
@@ -130,6 +141,7 @@ class MolecularDynamics(Dynamics):
     conserved: ClassVar[Mapping[str, float]] = {"conserved_energy": 1e-3}
 
     potential: str
+    constraints: str
     molecule: str
     epsilon: Tensor
     sigma: Tensor
@@ -162,7 +174,8 @@ class MolecularDynamics(Dynamics):
         force field for these molecules.
 
         Raises:
-            InputError: a periodic sample, or a molecule that UFF cannot treat.
+            InputError: a periodic sample, a molecule that UFF cannot treat, or one whose bonds are
+                to be constrained and cannot be told from its geometry.
         """
         if sample is None:
             samples = [self._known_case()]
@@ -177,8 +190,14 @@ class MolecularDynamics(Dynamics):
         if self.potential == "auto" and self.closure is None:
             argon = all((one.types == ARGON).all() for one in samples)
             self.classical = "lennard-jones" if argon else "uff"
-        if self.classical == "uff":
-            self.field = UniversalForceField([self._bonded(one) for one in samples])
+        if self.classical == "uff" or self.constraints != "none":
+            bonded = [self._bonded(one) for one in samples]
+            if self.classical == "uff":
+                self.field = UniversalForceField(bonded)
+            if self.constraints != "none":
+                hydrogens = self.constraints == "hbonds"
+                kept = [bonds_of(one, hydrogens=hydrogens) for one in bonded]
+                samples = [with_rigid(*both) for both in zip(samples, kept, strict=True)]
         self._say_unused(samples)
         return self.particles([one.replace(cell=None) for one in samples])
 
