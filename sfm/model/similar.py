@@ -144,11 +144,11 @@ def neighbours(
             )
         encoder = encoder_of(model, sample)
         routed = level or model.targets(encoder=encoder)[0].level
-        own = embed(model, sample, level=routed, extrapolate=extrapolate)
+        here = embed(model, sample, level=routed, extrapolate=extrapolate)
         if (encoder, routed) not in tables:
             tables[encoder, routed] = _table(indexed(model, opened, encoder, routed))
         table, sigma, usual = tables[encoder, routed]
-        distances = _distances(own.invariant[None], table.features, sigma)[0]  # type: ignore[union-attr]
+        distances = _distances(here.invariant[None], table.features, sigma)[0]  # type: ignore[union-attr]
         nearest = np.argsort(distances, kind="stable")[:count]
         hits = tuple(_neighbour(opened, int(table.samples[i]), distances[i]) for i in nearest)
         results.append(

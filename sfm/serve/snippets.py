@@ -58,8 +58,8 @@ def neighbours_python(
     return (
         "import sfm\n\n"
         f"model = sfm.load({model!r})\n"
-        f"found = model.neighbours({asked!r}, {dataset!r}{given})\n"
-        "for near in found.neighbours:\n"
+        f"answer = model.neighbours({asked!r}, {dataset!r}{given})\n"
+        "for near in answer.neighbours:\n"
         "    print(near.id, near.distance)\n"
         "    for label in near.labels:\n"
         "        print(label.quantity, label.value, label.unit, label.level)\n"

@@ -159,7 +159,7 @@ def test_neighbours_are_what_the_command_line_says(page, capsys):
     assert [n["distance"] for n in typed] == pytest.approx(distances, rel=1e-5)
     space: dict = {}
     exec(answer["python"], space)
-    assert [n.id for n in space["found"].neighbours] == [n["id"] for n in rows]
+    assert [n.id for n in space["answer"].neighbours] == [n["id"] for n in rows]
     for query, status in (
         ({"dataset": str(sfm.example("nacl.cif").parent)}, 404),
         ({"dataset": "../datasets"}, 404),
