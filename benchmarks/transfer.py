@@ -136,6 +136,7 @@ def measure(prepared: Any, base: Any, seed: int, labels: int, controls: bool) ->
         controls: also train a new trunk, and fit the features of a random one.
     """
     from sfm.train.closed_form import all_forms, answers
+    from sfm.train.cross_fit import cross_fitted
 
     row = prepared.row
     task, train, test = split(row, prepared.pairs, seed, labels)
@@ -143,6 +144,7 @@ def measure(prepared: Any, base: Any, seed: int, labels: int, controls: bool) ->
     inputs = prepared.inputs.of(train)
     fits = all_forms(prepared.model, inputs, known=prepared.known)
     best = min(fits, key=lambda f: f.mae)
+    fits = [cross_fitted(prepared.model, f) if f is best else f for f in fits]
     seconds = time.process_time() - began
     truth = prepared.inputs.labels[test]
     errors, inside = {}, {}

@@ -32,6 +32,7 @@ from sfm.train.closed_form import (
     labelled,
     with_levels,
 )
+from sfm.train.cross_fit import cross_fitted
 from sfm.train.engine import FitResult
 from sfm.train.evaluate import evaluate
 from sfm.train.force_selection import closed_forces, compete_forces, enough, force_targets
@@ -131,8 +132,9 @@ def finish(
     note: str = "",
 ) -> Outcome:
     """The model with the chosen forms, and the table of all."""
-    model = install(grown, chosen)
     picked = {id(f) for f in chosen}
+    chosen = [cross_fitted(grown, f) for f in chosen]
+    model = install(grown, chosen)
     candidates = [
         Candidate(
             f.form.name,

@@ -17,6 +17,10 @@ from sfm.model import FoundationModel
 from sfm.nn.kernel import matern, squared_distances
 from sfm.recipe import MODES, FinetuneRecipe
 from sfm.train.closed_form import (
+    NORMAL,
+    Form,
+    Inputs,
+    answers,
     fit_form,
     forms_of,
     gather,
@@ -25,6 +29,7 @@ from sfm.train.closed_form import (
     labelled,
     with_levels,
 )
+from sfm.train.cross_fit import cross_fitted
 from sfm.train.finetune import finetune
 from sfm.train.finetune_task import make_task
 from sfm.train.gaussian import fit_gaussian
@@ -82,6 +87,30 @@ def test_ninety_per_cent_intervals_hold_ninety_per_cent():
     factor = interval_factor(ratios[:200])
     covered = (ratios[200:] < 1.645 * factor).double().mean()
     assert 0.85 < covered < 0.95
+
+
+def test_intervals_count_the_search_for_the_kernel(base):
+    """Few labels, many inputs: leave-one-out errors of a fitted kernel are too small."""
+    model = FoundationModel.from_pretrained(base)
+    task = make(base)
+    grown = with_levels(model, task, {})
+    target = Target(task.encoder, task.levels[0], "extent")
+    g = torch.Generator().manual_seed(3)
+    inside: dict[str, list[float]] = {"left out": [], "cross-fitted": []}
+    names = tuple("abcdef")
+    for _ in range(6):
+        raw = {n: torch.randn(340, 8, generator=g, dtype=torch.float64) for n in names}
+        x = raw["a"]
+        y = x[:, :3].sum(1) + torch.sin(2 * x[:, 3]) + torch.randn(340, generator=g)
+        whole = Inputs(target, raw, y, {}, {}, tuple(map(str, range(340))))
+        fitted = fit_form(Form("gp", names, smooth=True), whole.of(range(40)))
+        new = whole.of(range(40, 340))
+        for name, fit in {"left out": fitted, "cross-fitted": cross_fitted(grown, fitted)}.items():
+            values, sigma = answers(grown, fit, new)
+            covered = (values - new.labels).abs() < NORMAL * sigma
+            inside[name].append(float(covered.double().mean()))
+    left_out, crossed = (sum(v) / len(v) for v in inside.values())
+    assert left_out < 0.86 < crossed < 0.95, inside
 
 
 def test_a_closed_form_is_a_head_like_any_other(base, tmp_path):

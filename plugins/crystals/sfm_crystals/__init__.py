@@ -30,6 +30,7 @@ plugin = Plugin(
     datasets={
         "crystals-mp": "sfm_crystals.data.specs:CRYSTALS_MP",
         "crystals-forces": "sfm_crystals.data.specs:CRYSTALS_FORCES",
+        "crystals-elastic": "sfm_crystals.data.specs:CRYSTALS_ELASTIC",
         "formation-energy-exp": "sfm_crystals.data.specs:FORMATION_ENERGY_EXP",
     },
     simulators={
@@ -45,6 +46,7 @@ plugin = Plugin(
     heads={
         "energy": "sfm.nn.head:ScalarSum",
         "formation_energy": "sfm.nn.head:ScalarMean",
+        "log_clamped_bulk_modulus": "sfm.nn.head:ScalarMean",
     },
     metrics={
         "formation_energy.mae_mev": "sfm_crystals.model.metrics:mae_milli",

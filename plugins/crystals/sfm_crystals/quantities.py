@@ -23,6 +23,9 @@ ELASTIC_CONSTANTS = Quantity(
 CLAMPED_ELASTIC_CONSTANTS = Quantity(
     "clamped_elastic_constants", "GPa", summary="with atoms at their fractional coordinates"
 )
+LOG_CLAMPED_BULK_MODULUS = Quantity(
+    "log_clamped_bulk_modulus", "1", summary="log10 of Voigt's average in GPa, atoms clamped"
+)
 BULK_MODULUS = Quantity("bulk_modulus", "GPa", summary="of an elastic cell: Hill's average")
 BULK_MODULUS_DERIVATIVE = Quantity("bulk_modulus_derivative", "1", summary="dB/dP at P = 0")
 SHEAR_MODULUS = Quantity("shear_modulus", "GPa", summary="Hill's average over grains")
@@ -60,6 +63,7 @@ ALL = (
     PRESSURE,
     ELASTIC_CONSTANTS,
     CLAMPED_ELASTIC_CONSTANTS,
+    LOG_CLAMPED_BULK_MODULUS,
     BULK_MODULUS,
     BULK_MODULUS_DERIVATIVE,
     SHEAR_MODULUS,

@@ -8,13 +8,27 @@ from importlib import resources
 
 import numpy as np
 import pytest
-from sfm_crystals.data import building, experiments, materials_project, perturbation, specs, teacher
+from sfm_crystals.data import (
+    building,
+    experiments,
+    materials_project,
+    moduli,
+    perturbation,
+    specs,
+    teacher,
+)
 from sfm_crystals.data.converters import to_pymatgen
 
 from sfm.data.splits import assign
 from sfm.data.storage import open_dataset
+from sfm.errors import InputError
 
-ALL = (specs.CRYSTALS_MP, specs.CRYSTALS_FORCES, specs.FORMATION_ENERGY_EXP)
+ALL = (
+    specs.CRYSTALS_MP,
+    specs.CRYSTALS_FORCES,
+    specs.CRYSTALS_ELASTIC,
+    specs.FORMATION_ENERGY_EXP,
+)
 
 
 def formula(sample) -> str:
@@ -30,6 +44,7 @@ def test_counts_and_levels(data):
     assert {name: len(d) for name, d in data.items()} == {
         "crystals-mp": 3679,
         "crystals-forces": 12_000,
+        "crystals-elastic": 3434,
         "formation-energy-exp": 227,
     }
     for spec in ALL:
@@ -39,7 +54,7 @@ def test_counts_and_levels(data):
 
 def test_no_held_out_compound_is_ever_trained_on(data):
     held_out = {formula(s) for s in data["formation-energy-exp"]}
-    for name in ("crystals-mp", "crystals-forces"):
+    for name in ("crystals-mp", "crystals-forces", "crystals-elastic"):
         assert not held_out & {formula(s) for s in data[name]}
 
 
@@ -96,6 +111,42 @@ def toy() -> materials_project.Crystal:
         cell=2.8 * np.array([[0, 1.0, 1], [1, 0, 1], [1, 1, 0]]),
         formation_energy=-2.0,
     )
+
+
+def test_the_bulk_modulus_of_a_linear_solid_is_exact():
+    """Stress of any elastic constants and any stress at rest; K_Voigt = C_iijj / 9."""
+    rng = np.random.default_rng(0)
+    constants = rng.normal(size=(3, 3, 3, 3))
+    rest = rng.normal(size=(3, 3))
+    pulled, pressed = (
+        rest + np.einsum("ijkl,kl->ij", constants, e * np.eye(3)) for e in moduli.STRAINS.values()
+    )
+    voigt = np.einsum("iijj->", constants) / 9
+    assert moduli.bulk_modulus(pulled, pressed) == pytest.approx(voigt, rel=1e-10)
+
+
+def test_strained_copies_scale_edges_and_atoms_alike():
+    larger, smaller = perturbation.strained(toy())
+    assert [larger.id, smaller.id] == ["mp-0/+", "mp-0/-"]
+    for copy, scale in ((larger, 1.01), (smaller, 0.99)):
+        np.testing.assert_allclose(copy.cell, scale * toy().cell)
+        np.testing.assert_allclose(copy.positions, scale * toy().positions, rtol=1e-7)
+
+
+def test_soft_solids_are_soft_and_hard_ones_hard(data):
+    """The teacher against C. Kittel, Introduction to Solid State Physics: 2.0 GPa for caesium."""
+    modulus = {s.id: 10 ** float(s.labels["log_clamped_bulk_modulus"])
+               for s in data["crystals-elastic"]}  # fmt: skip
+    assert modulus["mp-3"] == pytest.approx(2.0, rel=0.15)
+    assert min(modulus.values()) >= building.SOFTEST
+    assert max(modulus.values()) < 450  # diamond and its like, the hardest of all, are left out
+
+
+def test_formulas_of_a_table_are_reduced_as_ours():
+    table = b"# comment\nid,formula\n1,Al(CoSi)2\n2,Si\n3,Ca3(AlSi)2\n"
+    assert materials_project.read_formulas(table) == {"AlCo2Si2", "Si", "Al2Ca3Si2"}
+    with pytest.raises(InputError, match="no column 'formula'"):
+        materials_project.read_formulas(b"a,b\n1,2\n")
 
 
 def test_perturbations_depend_on_seed_crystal_and_copy_only():

@@ -28,8 +28,9 @@ from sfm.data.storage import (
     write_dataset,
 )
 from sfm.errors import one_line_errors
-from sfm_crystals.data import experiments, materials_project, perturbation, teacher
+from sfm_crystals.data import experiments, materials_project, moduli, perturbation, teacher
 from sfm_crystals.data.specs import (
+    CRYSTALS_ELASTIC,
     CRYSTALS_FORCES,
     CRYSTALS_MP,
     DISTILLED,
@@ -62,6 +63,11 @@ FORCES_COLUMNS = (
     _label("forces", "eV/angstrom", DISTILLED, (-1, 3)),
     _label("stress", "eV/angstrom**3", DISTILLED, (3, 3)),
 )
+ELASTIC_COLUMNS = (
+    *HEAD,
+    _label("log_clamped_bulk_modulus", "1", DISTILLED),
+)
+SOFTEST = 1.0  # GPa; below it the teacher's rounding and unstable cells begin
 
 
 def sources() -> tuple[list[materials_project.Crystal], list[experiments.Experiment]]:
@@ -107,23 +113,45 @@ def experiment_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def forces_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Rows of `crystals-forces`; the teacher's answers are kept and taken up again."""
+    """Rows of `crystals-forces`."""
     crystals = experiments.training_crystals(*sources())
-    size = options.size
-    cells = perturbation.configurations(crystals, math.ceil(SPARE * size), options.seed)
-    work = Path(options.work or options.out / ".work")
-    work.mkdir(parents=True, exist_ok=True)
-    tasks, answers = work / f"tasks-{options.seed}.jsonl", work / f"answers-{options.seed}.jsonl"
-    write_text(tasks, "".join(_task(cell) for cell in cells))
-    teacher.run(options.teacher_python, tasks, answers)
-    labels = {row["id"]: row for row in map(json.loads, answers.read_text().splitlines())}
+    cells = perturbation.configurations(crystals, math.ceil(SPARE * options.size), options.seed)
+    labels = taught(cells, options)
     kept = (c for c in cells if np.abs(labels[c.id]["forces"]).max() <= LARGEST_FORCE)
-    for cell in itertools.islice(kept, size):
+    for cell in itertools.islice(kept, options.size):
         answer = labels[cell.id]
         yield {
             **head(cell),
             **{c.name: np.array(answer[c.quantity]) for c in FORCES_COLUMNS[len(HEAD) :]},
         }
+
+
+def elastic_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Rows of `crystals-elastic`: crystals whose compound has no computed moduli in the archive."""
+    crystals = experiments.training_crystals(*sources())
+    archive = fetch(materials_project.PACKAGE, materials_project.VERSION, materials_project.SHA256)
+    computed = materials_project.read_formulas(
+        read_member(archive, materials_project.ELASTIC_MEMBER)
+    )
+    chosen = [c for c in crystals if c.formula not in computed][: options.size]
+    labels = taught([cell for c in chosen for cell in perturbation.strained(c)], options)
+    for crystal in chosen:
+        larger, smaller = (np.array(labels[f"{crystal.id}/{n}"]["stress"]) for n in moduli.STRAINS)
+        modulus = moduli.bulk_modulus(larger, smaller) * teacher.GPA
+        if modulus >= SOFTEST:
+            yield {**head(crystal), ELASTIC_COLUMNS[-1].name: np.log10(modulus)}
+
+
+def taught(
+    cells: Sequence[perturbation.Configuration], options: argparse.Namespace
+) -> dict[str, dict[str, Any]]:
+    """The teacher's answers for `cells` by identifier; they are kept and taken up again."""
+    work = Path(options.work or options.out / ".work")
+    work.mkdir(parents=True, exist_ok=True)
+    tasks, answers = work / f"tasks-{options.seed}.jsonl", work / f"answers-{options.seed}.jsonl"
+    write_text(tasks, "".join(_task(cell) for cell in cells))
+    teacher.run(options.teacher_python, tasks, answers)
+    return {row["id"]: row for row in map(json.loads, answers.read_text().splitlines())}
 
 
 def _task(cell: perturbation.Configuration) -> str:
@@ -139,11 +167,12 @@ def _task(cell: perturbation.Configuration) -> str:
 RECIPES: dict[str, tuple[DatasetSpec, tuple[Column, ...], Callable[..., Any]]] = {
     "crystals-mp": (CRYSTALS_MP, MP_COLUMNS, formation_energy_rows),
     "crystals-forces": (CRYSTALS_FORCES, FORCES_COLUMNS, forces_rows),
+    "crystals-elastic": (CRYSTALS_ELASTIC, ELASTIC_COLUMNS, elastic_rows),
     "formation-energy-exp": (FORMATION_ENERGY_EXP, EXP_COLUMNS, experiment_rows),
 }
 
 
-TAUGHT = {"crystals-forces": 12_000}  # rows that a teacher labels
+TAUGHT = {"crystals-forces": 12_000, "crystals-elastic": None}  # a teacher labels; rows
 
 
 @one_line_errors

@@ -19,6 +19,7 @@ from sfm.errors import InputError
 
 PACKAGE, VERSION, SHA256 = "matminer", "0.4.1", "26d7e6c023e19bbd7ba5e87b9d4d299c"
 MEMBER = "matminer/datasets/flla_2015.csv"
+ELASTIC_MEMBER = "matminer/datasets/elastic_tensor.csv"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,18 +61,40 @@ def reduced_formula(types: np.ndarray) -> str:
     )
 
 
+def read_formulas(content: bytes) -> set[str]:
+    """Reduced formulas of a table of matminer with a column `formula`, as `reduced_formula`'s.
+
+    Raises:
+        InputError: the content has no such column.
+    """
+    from ase.data import atomic_numbers
+    from ase.formula import Formula
+
+    formulas = set()
+    for row in _rows(content, "formula"):
+        counts = Formula(row["formula"]).count()
+        formulas.add(
+            reduced_formula(np.repeat([atomic_numbers[s] for s in counts], [*counts.values()]))
+        )
+    return formulas
+
+
 def read_crystals(content: bytes) -> list[Crystal]:
     """All crystals of `flla_2015.csv`, in the file's order.
 
     Raises:
         InputError: the content is not that file.
     """
+    return [_crystal(row) for row in _rows(content, "structure")]
+
+
+def _rows(content: bytes, column: str) -> list[dict[str, str]]:
     csv.field_size_limit(10_000_000)
     lines = (line for line in content.decode().splitlines() if not line.startswith("#"))
     rows = list(csv.DictReader(lines))
-    if not rows or "structure" not in rows[0]:
-        raise InputError(f"{MEMBER}: no column 'structure'; this is not the file of {PACKAGE}")
-    return [_crystal(row) for row in rows]
+    if not rows or column not in rows[0]:
+        raise InputError(f"no column {column!r}; this is not a table of {PACKAGE} {VERSION}")
+    return rows
 
 
 def _crystal(row: dict[str, str]) -> Crystal:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sfm.data.neighbours import neighbour_list
+from sfm_crystals.data import moduli
 from sfm_crystals.data.materials_project import Crystal
 
 CLOSEST = 0.65  # smallest allowed distance, in sums of covalent radii
@@ -56,6 +57,18 @@ def perturb(crystal: Crystal, copy: int, seed: int) -> Configuration:
                 f"{crystal.id}/{copy}", crystal.formula, crystal.types, positions, cell
             )
         milder *= 0.8
+
+
+def strained(crystal: Crystal) -> list[Configuration]:
+    """A larger and a smaller copy, `mp-10/+` and `mp-10/-`; atoms move along."""
+    copies = []
+    for name, strain in moduli.STRAINS.items():
+        positions = (crystal.positions * (1 + strain)).astype(np.float32).astype(np.float64)
+        cell = crystal.cell * (1 + strain)
+        copies.append(
+            Configuration(f"{crystal.id}/{name}", crystal.formula, crystal.types, positions, cell)
+        )
+    return copies
 
 
 def closest_approach(types: np.ndarray, positions: np.ndarray, cell: np.ndarray) -> float:

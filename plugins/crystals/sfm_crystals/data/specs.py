@@ -35,6 +35,17 @@ CRYSTALS_FORCES = DatasetSpec(
     citation=("Deng et al. (2023), doi:10.1038/s42256-023-00716-3", _FLLA, _MP),
 )
 
+CRYSTALS_ELASTIC = DatasetSpec(
+    name="crystals-elastic",
+    domain="crystals",
+    summary="relaxed crystals with their bulk modulus distilled from CHGNet, atoms clamped",
+    quantities=("log_clamped_bulk_modulus",),
+    levels=(DISTILLED,),
+    licence=_MP_LICENCE + "; CHGNet 0.4.2, which made the labels, is under a modified BSD licence",
+    origin="cells of crystals-mp, strained; stresses by chgnet 0.4.2 (weights 0.3.0), not by DFT",
+    citation=("Deng et al. (2023), doi:10.1038/s42256-023-00716-3", _FLLA, _MP),
+)
+
 FORMATION_ENERGY_EXP = DatasetSpec(
     name="formation-energy-exp",
     domain="crystals",

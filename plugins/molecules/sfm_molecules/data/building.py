@@ -116,7 +116,7 @@ def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> int:
     """
     size, build = {
         "molecules-xtb": (10_000, build_xtb),
-        "molecules-xtb-wide": (5_100, build_wide),
+        "molecules-xtb-wide": (12_000, build_wide),
         "molecules-measured": (10_000, build_measured),
         "polarizability-dft": (1_500, build_polarizability),
     }[name]
