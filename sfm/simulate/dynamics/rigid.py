@@ -75,13 +75,13 @@ class Rigid:
             incidence[c, np.arange(len(group)), ends[:, 0]] = -1
             incidence[c, np.arange(len(group)), ends[:, 1]] = 1
         places = torch.from_numpy(where).to(pairs.device)
-        own = places >= 0
+        filled = places >= 0
         owner = torch.from_numpy(members).to(system.device)
         return Rigid(
             owner,
             torch.from_numpy(incidence).to(lengths),
-            torch.where(own[..., None], shifts[places], 0.0).to(lengths),
-            torch.where(own, lengths[places], 1.0),
+            torch.where(filled[..., None], shifts[places], 0.0).to(lengths),
+            torch.where(filled, lengths[places], 1.0),
             system[owner[:, 0]],
             system_sum(torch.ones_like(lengths), system[pairs[:, 0]], int(system[-1]) + 1),
         )
