@@ -8,6 +8,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from sfm.config import FORMAT, HeadSpec, ModelConfig, Target
 from sfm.errors import HubError, InputError, PluginError
@@ -75,6 +76,31 @@ def test_save_and_load_is_exact(samples, tmp_path):
     for (name, a), (_, b) in zip(model.named_buffers(), again.named_buffers(), strict=True):
         assert a.dtype == b.dtype, name
         assert torch.equal(a, b), name
+
+
+def test_only_calibrated_contexts_keep_their_matrices(toy, tmp_path):
+    """Files are smaller by the zeros; whole tables, as earlier versions wrote, are read, too."""
+    model = make()
+    key = next(k for k in model.uncertainties if k.endswith(":energy"))
+    unit = model.uncertainties[key]
+    g = torch.Generator().manual_seed(0)
+    rows = torch.randn(3, 40, unit.precision.shape[1], generator=g)
+    unit.calibrate(1, rows[0], rows[1], rows[2, :, 0])
+    model.save_pretrained(tmp_path / "m")
+    name = f"uncertainties.{key}.precision"
+    stored = load_file(tmp_path / "m" / "model.safetensors")
+    assert len(unit.precision) > 1
+    assert len(stored[name]) == 1
+    again = FoundationModel.from_pretrained(tmp_path / "m").state_dict()
+    for k, v in model.state_dict().items():
+        assert torch.equal(again[k], v), k
+    save_file(model.state_dict(), tmp_path / "m" / "model.safetensors")
+    assert torch.equal(
+        FoundationModel.from_pretrained(tmp_path / "m").state_dict()[name], unit.precision
+    )
+    save_file(stored | {name: stored[name].repeat(3, 1, 1)}, tmp_path / "m" / "model.safetensors")
+    with pytest.raises(HubError, match="for 1 calibrated contexts"):
+        FoundationModel.from_pretrained(tmp_path / "m")
 
 
 def test_a_float64_model_stays_float64(samples, tmp_path):

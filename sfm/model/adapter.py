@@ -20,7 +20,7 @@ from sfm.errors import HubError
 from sfm.formats.strict_json import read_object
 from sfm.hub.files import ADAPTER, ADAPTER_WEIGHTS, weight_files
 from sfm.hub.resolve import bundled, locate, resolve
-from sfm.model.weights import read_weights
+from sfm.model.weights import packed, read_weights
 
 if TYPE_CHECKING:
     from sfm.model.network import Network
@@ -59,7 +59,7 @@ def save_adapter(
 
     name, revision = named_base(base)
     source = resolve(base)
-    before, after = read_weights(source), model.state_dict()
+    before, after = packed(read_weights(source)), packed(model.state_dict())
     tensors: dict[str, Any] = {}
     for key, update in updates.items():
         tensors[f"{PREFIX}{key}.lora_A.weight"] = update.a.T

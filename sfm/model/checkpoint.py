@@ -14,7 +14,7 @@ from sfm.errors import HubError, InputError, PluginError
 from sfm.formats.strict_json import read_object
 from sfm.hub.files import INDEX
 from sfm.model.adapter import is_adapter, stacked
-from sfm.model.weights import read_weights
+from sfm.model.weights import packed, read_weights, unpacked
 from sfm.nn.bounded import BuiltWithin
 from sfm.registry import FIRST_PARTY, define, discover, quantities
 
@@ -49,7 +49,7 @@ def save(model: Network, folder: Path, *, max_shard_size: str = "5GB") -> Path:
     from huggingface_hub import save_torch_state_dict
 
     with replacing(folder, stale=("model*.safetensors", INDEX)) as scratch:
-        state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+        state = {k: v.detach().cpu().contiguous() for k, v in packed(model.state_dict()).items()}
         save_torch_state_dict(
             state, scratch, max_shard_size=max_shard_size, metadata={"format": "pt"}
         )
@@ -135,6 +135,7 @@ def load(cls: type[Model], folder: Path, *, domains: Collection[str] | None = No
     if domains is not None:
         known = model.state_dict()
         state = {k: v for k, v in state.items() if k in known or k.startswith("trunk.")}
+    state = unpacked(state, {k: v.shape for k, v in model.state_dict().items()}, folder)
     dtypes = {v.dtype for k, v in state.items() if k.startswith("trunk.types")}
     model.to(dtype=dtypes.pop() if dtypes else None)
     try:

@@ -1,7 +1,12 @@
-"""Reading the weights of a model folder: safetensors only, one file or shards."""
+"""The weights of a model folder: safetensors only, one file or shards.
+
+Of the matrices by which heads judge themselves (`sfm.nn.uncertainty`) only the rows of calibrated
+contexts are kept: a head answers for a few of a model's levels, and the others' are zeros.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +43,50 @@ def read_weights(folder: Path) -> dict[str, Any]:
                 f"{path}: damaged or truncated ({error}); download the model again"
             ) from None
     return state
+
+
+def packed(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors as files hold them: matrices (K, C, C) of the K calibrated contexts alone."""
+    kept = dict(state)
+    for key, value in state.items():
+        alpha = _calibration(key, state)
+        if alpha is not None and len(value) == len(alpha):
+            kept[key] = value[alpha > 0]
+    return kept
+
+
+def unpacked(
+    state: Mapping[str, Any], shapes: Mapping[str, Sequence[int]], folder: Path
+) -> dict[str, Any]:
+    """The tensors as a model holds them; files of earlier versions, which keep zeros, as they are.
+
+    Args:
+        state: as files hold them.
+        shapes: of the model's tensors, by name; nothing larger is made.
+        folder: for the message.
+
+    Raises:
+        HubError: there are not as many matrices as calibrated contexts.
+    """
+    whole = dict(state)
+    for key, value in state.items():
+        shape = tuple(shapes.get(key, ()))
+        alpha = _calibration(key, state)
+        if alpha is None or not shape or tuple(value.shape) == shape:
+            continue
+        rows = alpha > 0
+        if tuple(rows.shape) != shape[:1] or value.shape != (int(rows.sum()), *shape[1:]):
+            raise HubError(
+                f"{folder}: the weights do not fit config.json: {key} {tuple(value.shape)} for "
+                f"{int(rows.sum())} calibrated contexts"
+            )
+        whole[key] = value.new_zeros(shape)
+        whole[key][rows] = value
+    return whole
+
+
+def _calibration(key: str, state: Mapping[str, Any]) -> Any:
+    """Factors (contexts,) beside a matrix of an uncertainty; None for any other tensor."""
+    if not (key.startswith("uncertainties.") and key.endswith(".precision")):
+        return None
+    return state.get(key.removesuffix("precision") + "alpha")
