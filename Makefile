@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_DISABLE_TELEMETRY ?= 1
+# without .pyc files every process that a test starts compiles torch and lightning anew: 5 CPU s
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install demo test lint bench docs clean
 

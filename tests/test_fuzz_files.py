@@ -27,6 +27,7 @@ from sfm.data.sample import Sample
 from sfm.errors import SfmError
 
 CPU_SECONDS = 20  # of one file; the slowest takes a tenth of a second
+# a group of few operations: pymatgen takes half a second to make F m -3 m, at every misspelling
 TEXTS = {
     "a.smi": "CCO ethanol\nc1ccccc1 benzene\nO.O dimer\n[Na+] ion\n",
     "a.csv": 'id;smiles;energy[kcal/mol];charge\nw;O;-1.5;0\n"m";C;2.5;0\n',
@@ -39,8 +40,8 @@ _cell_length_c 5.64
 _cell_angle_alpha 90
 _cell_angle_beta 90
 _cell_angle_gamma 90
-_symmetry_space_group_name_H-M 'F m -3 m'
-_symmetry_Int_Tables_number 225
+_symmetry_space_group_name_H-M 'P m m m'
+_symmetry_Int_Tables_number 47
 loop_
 _atom_site_label
 _atom_site_type_symbol
