@@ -5,7 +5,7 @@ atom is, in hartree,
 
     E(Z) = -0.768745 Z^(7/3) + 0.5 Z^2 - 0.269900 Z^(5/3)
 
-(B.-G. Englert and J. Schwinger, Phys. Rev. A 26, 2322 (1982): the statistical atom; within 1 % of
+(J. Schwinger's semiclassical atom, as B.-G. Englert states it, arXiv:1907.04751; within 1 % of
 Hartree-Fock for Z > 4), and -0.5 for hydrogen; a bond adds some 0.08 hartree per atom. Levels that
 leave the core out have references of their own, which a model that knows the level supplies.
 """

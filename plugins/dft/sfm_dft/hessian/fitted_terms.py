@@ -3,11 +3,12 @@
 With c = V^-1 b the Coulomb energy is 1/2 b.c, and exact exchange the same sum over pairs of filled
 orbitals, so that for each (J: b_P = (P|T); K: b_P = (P|ij))
 
-    E_uv = c.b_uv - 1/2 c V_uv c + (b_u - V_u c) V^-1 (b_v - V_v c).
+    E_uv = c.b_uv - 1/2 c V_uv c + (b_u - V_u c) V^-1 (b_v - V_v c),
 
-Three-centre integrals depend on differences of positions only: moving P is moving both others back.
+derived here: V c = b is differentiated twice. Three-centre integrals depend on differences of
+positions only: moving P is moving both others back.
 
-Reference: Fruechtl, Kendall, Harrison, Dyall, Int. J. Quantum Chem. 64, 63 (1997).
+The fit: B. I. Dunlap, J. W. D. Connolly and J. R. Sabin, J. Chem. Phys. 71, 3396 (1979).
 """
 
 from __future__ import annotations

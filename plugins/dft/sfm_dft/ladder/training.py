@@ -77,6 +77,11 @@ def optimise(
 ) -> list[float]:
     """L-BFGS in float64, at most `steps` evaluations of the loss ().
 
+    Stays apart from `sfm.nn.descent`, whose optimisers are torch's: here every evaluation solves
+    for a self-consistent density, and scipy's L-BFGS-B has a line search by More and Thuente, which
+    needs about one evaluation a step, and takes a loss that is not finite as a wall to turn from,
+    where `descend` stops the training.
+
     Returns:
         The loss of each evaluation. The module keeps the weights of the smallest `score`, which
         is given the loss.
