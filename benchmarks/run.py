@@ -1,8 +1,9 @@
 """Side-by-side measurements of sfm against peers, in one run: `make bench`.
 
-Four families: `trunk`, our models beside MACE and TensorNet (`trunk.py`), `fluids`, our flow
+Five families: `trunk`, our models beside MACE and TensorNet (`trunk.py`), `fluids`, our flow
 solver beside Exponax, jax-cfd and torch-cfd (`fluids.py`), `dft`, our Kohn-Sham engine beside
-PySCF (`dft.py`), and `transfer`, fine-tuning on few labels beside simple rivals (`transfer.py`),
+PySCF (`dft.py`), `md`, our molecular dynamics beside LAMMPS, jax-md, torch-sim and ASE (`md.py`),
+and `transfer`, fine-tuning on few labels beside simple rivals (`transfer.py`),
 which is no matter of time and has one process. Every other package has a process of its own,
 with one thread. The processes take turns, forwards and then backwards (A B C, C B A, ...), so that
 drift of the machine cancels in the ratios, which are formed within a turn.
@@ -13,6 +14,7 @@ drift of the machine cancels in the ratios, which are formed within a turn.
     python benchmarks/run.py --only sfm-tiny,mace,silicon   some models, workloads or tasks
     python benchmarks/run.py --only fluids,exponax,256      some solvers, sizes or tasks
     python benchmarks/run.py --only dft,benzene             some molecules or tasks
+    python benchmarks/run.py --only md,4000,lammps          some sizes, engines or tasks
     python benchmarks/run.py --only transfer,solubility     some targets
 """
 
@@ -26,6 +28,8 @@ import dft
 import dft_report
 import fluids
 import fluids_report
+import md
+import md_report
 import report
 import transfer
 import transfer_report
@@ -38,6 +42,7 @@ FAMILIES: dict[str, tuple[ModuleType, ModuleType]] = {
     "trunk": (trunk, report),
     "fluids": (fluids, fluids_report),
     "dft": (dft, dft_report),
+    "md": (md, md_report),
     "transfer": (transfer, transfer_report),
 }
 

@@ -33,11 +33,66 @@ def neighbour_list(
     Raises:
         InputError: coordinates beyond `FAR`, or more pairs than `MAX_PAIRS`.
     """
+    receiver, sender, shift = _search(positions, cutoff, cell, pbc, full=True)
+    order = np.lexsort((shift[:, 2], shift[:, 1], shift[:, 0], sender, receiver))
+    return np.stack([sender[order], receiver[order]]), shift[order]
+
+
+def half_neighbour_list(
+    positions: np.ndarray,
+    cutoff: float,
+    cell: np.ndarray | None = None,
+    pbc: np.ndarray | tuple[bool, bool, bool] | bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs closer than `cutoff`, images included, each once, no self-pairs.
+
+    Arguments, units and errors are those of `neighbour_list`.
+
+    Returns:
+        pairs: (2, P) int64, `[first, second]`, first <= second, sorted by second - first, then
+            first, then shift, so that pairs in a row are of different atoms and sums over them
+            need not wait for each other; of an atom with its own images, one of each two opposite
+            ones.
+        shifts: (P, 3) int64; the second's image is at `positions[second] + shifts @ cell`.
+    """
+    first, second, shift = _search(positions, cutoff, cell, pbc, full=False)
+    x, y, z = shift.T
+    behind = (x < 0) | ((x == 0) & ((y < 0) | ((y == 0) & (z < 0))))
+    swap = (first > second) | ((first == second) & behind)
+    shift[swap] *= -1
+    first, second = np.where(swap, second, first), np.where(swap, first, second)
+    order = _order(first, second, shift, len(positions))
+    return np.stack([first[order], second[order]]), shift[order]
+
+
+def _order(first: np.ndarray, second: np.ndarray, shift: np.ndarray, n: int) -> np.ndarray:
+    """Indices that sort as `half_neighbour_list` says: by one number, where it fits (fast)."""
+    away = second - first
+    least = shift.min(0, initial=0)
+    spans = shift.max(0, initial=0) - least + 1
+    if n**2 * int(np.prod(spans.astype(object))) >= 2**62:
+        return np.lexsort((shift[:, 2], shift[:, 1], shift[:, 0], first, away))
+    key = away * n + first
+    for axis in range(3):
+        key = key * spans[axis] + (shift[:, axis] - least[axis])
+    return np.argsort(key)
+
+
+def _search(
+    positions: np.ndarray,
+    cutoff: float,
+    cell: np.ndarray | None,
+    pbc: np.ndarray | tuple[bool, bool, bool] | bool,
+    *,
+    full: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two atoms and the second's shift of every pair, in no order; see `neighbour_list`."""
     import vesin
 
     positions = np.ascontiguousarray(positions, dtype=np.float64)
     if len(positions) == 0:
-        return np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3), dtype=np.int64)
+        none = np.zeros(0, dtype=np.int64)
+        return none, none, np.zeros((0, 3), dtype=np.int64)
     pbc = np.broadcast_to(np.asarray(pbc, dtype=bool), (3,))
     box = np.zeros((3, 3)) if cell is None else np.ascontiguousarray(cell, dtype=np.float64)
     far = float(np.abs(positions).max())
@@ -45,15 +100,13 @@ def neighbour_list(
         raise InputError(f"an atom lies {far:.3g} from the origin: wrap the coordinates")
     positions = _without_gaps(positions, cutoff, box[pbc])
     _refuse(positions, cutoff, box, pbc)
-    finder = vesin.NeighborList(cutoff=float(cutoff), full_list=True)
+    finder = vesin.NeighborList(cutoff=float(cutoff), full_list=full)
     i, j, shift = finder.compute(
         points=positions, box=box, periodic=pbc.copy() if pbc.any() else False, quantities="ijS"
     )
     # vesin: r_ij = x_j - x_i + S @ box; i receives from j
-    receiver, sender = np.asarray(i, dtype=np.int64), np.asarray(j, dtype=np.int64)
-    shift = np.asarray(shift, dtype=np.int64).reshape(-1, 3)
-    order = np.lexsort((shift[:, 2], shift[:, 1], shift[:, 0], sender, receiver))
-    return np.stack([sender[order], receiver[order]]), shift[order]
+    first, second = np.asarray(i, dtype=np.int64), np.asarray(j, dtype=np.int64)
+    return first, second, np.array(shift, dtype=np.int64).reshape(-1, 3)
 
 
 def _without_gaps(positions: np.ndarray, cutoff: float, periodic: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sfm.data.neighbours import neighbour_list
+from sfm.data.neighbours import half_neighbour_list
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,14 +23,33 @@ class Pairs:
         first, second: (P,) indices of particles; the pair is of `first` and an image of `second`.
         shifts: (P, 3) that image, in lattice vectors, in the positions' dtype.
         system: (P,) the pair's system.
-        vectors: (P, 3) angstrom, from the first to the second's image; differentiable.
+        cell: (S, 3, 3) angstrom, when the list was built.
+        offsets: (3, P) angstrom, `shifts` in that cell.
     """
 
     first: Tensor
     second: Tensor
     shifts: Tensor
     system: Tensor
-    vectors: Tensor
+    cell: Tensor
+    offsets: Tensor
+
+    def offsets_in(self, cell: Tensor) -> Tensor:
+        """(3, P) angstrom, `shifts` in cells (S, 3, 3); differentiable."""
+        if not cell.requires_grad and torch.equal(cell, self.cell):
+            return self.offsets
+        return _offsets(self.shifts, cell, self.system)
+
+    def vectors(self, positions: Tensor, cell: Tensor) -> Tensor:
+        """(P, 3) angstrom, from the first to the second's image; differentiable."""
+        away = positions.index_select(0, self.second) - positions.index_select(0, self.first)
+        return away + self.offsets_in(cell).T
+
+
+def _offsets(shifts: Tensor, cell: Tensor, system: Tensor) -> Tensor:
+    if len(cell) == 1:
+        return cell[0].T @ shifts.T
+    return torch.einsum("pi,pij->jp", shifts, cell[system])
 
 
 def half_list(
@@ -48,13 +67,8 @@ def half_list(
     points, boxes = positions.detach().cpu().double().numpy(), cell.detach().cpu().double().numpy()
     counts = torch.bincount(system, minlength=len(cell)).tolist()
     for box, count in zip(boxes, counts, strict=True):
-        edges, shift = neighbour_list(points[offset : offset + count], cutoff, box, True)
-        second, first = edges
-        # of a particle with its own images, one of each two opposite ones
-        x, y, z = shift.T
-        ahead = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
-        once = (first < second) | ((first == second) & ahead)
-        parts.append((first[once] + offset, second[once] + offset, shift[once]))
+        pairs, shift = half_neighbour_list(points[offset : offset + count], cutoff, box, True)
+        parts.append((pairs[0] + offset, pairs[1] + offset, shift))
         offset += count
     first, second, shifts = (
         torch.cat([torch.from_numpy(part[k]) for part in parts]).to(positions.device)
@@ -74,6 +88,7 @@ class VerletList:
         self.skin = skin
         self.builds = 0
         self._reach = 0.0
+        self._pairs: Pairs | None = None
         self._origin: tuple[Tensor, Tensor, Tensor] | None = None
 
     def __call__(self, positions: Tensor, cell: Tensor, system: Tensor, cutoff: float) -> Pairs:
@@ -82,29 +97,19 @@ class VerletList:
         Args:
             positions: (N, 3) angstrom, not wrapped. cell: (S, 3, 3). system: (N,) ascending.
         """
-        if not self._serves(positions.detach(), cell.detach(), system, cutoff):
-            self._build(positions.detach(), cell.detach(), system, cutoff)
-        if cell.requires_grad or not self._same_cell(cell):
-            offsets = torch.einsum("pi,pij->pj", self._shifts, cell[self._system])
-        else:
-            offsets = self._offsets
-        first, second = self._first, self._second
-        vectors = positions.index_select(0, second) - positions.index_select(0, first) + offsets
-        return Pairs(first, second, self._shifts, self._system, vectors)
+        x, h = positions.detach(), cell.detach()
+        if self._pairs is None or not self._serves(x, h, system, cutoff):
+            self._pairs = self._build(x, h, system, cutoff)
+        return self._pairs
 
-    def _same_cell(self, cell: Tensor) -> bool:
-        assert self._origin is not None
-        return torch.equal(cell.detach(), self._origin[1])
-
-    def _build(self, positions: Tensor, cell: Tensor, system: Tensor, cutoff: float) -> None:
-        self._first, self._second, self._shifts = half_list(
-            positions, cell, system, cutoff + self.skin
-        )
-        self._system = system[self._first]
-        self._offsets = torch.einsum("pi,pij->pj", self._shifts, cell[self._system])
+    def _build(self, positions: Tensor, cell: Tensor, system: Tensor, cutoff: float) -> Pairs:
         self._reach = cutoff + self.skin
-        self._origin = (positions.clone(), cell.clone(), system)
+        first, second, shifts = half_list(positions, cell, system, self._reach)
+        owner, cell = system[first], cell.clone()
+        self._origin = (positions.clone(), cell, system)
         self.builds += 1
+        offsets = _offsets(shifts, cell, owner).contiguous()
+        return Pairs(first, second, shifts, owner, cell, offsets)
 
     def _serves(self, positions: Tensor, cell: Tensor, system: Tensor, cutoff: float) -> bool:
         if self._origin is None:

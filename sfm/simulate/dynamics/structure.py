@@ -32,7 +32,7 @@ def radial_distribution(
     """
     width = reach / points
     pairs = VerletList(0.0)(positions, cell, system, reach + width)
-    place = pairs.vectors.square().sum(1).sqrt() / width
+    place = pairs.vectors(positions, cell).square().sum(1).sqrt() / width
     lower = place.detach().floor().clamp_max(points + 1)
     upper = place - lower  # the share of the point above
     count, size = len(cell), points + 2

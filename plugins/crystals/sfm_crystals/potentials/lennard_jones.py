@@ -5,7 +5,6 @@ The cutoff is in units of sigma, so that every length scales with sigma exactly.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from sfm.data.tokens import system_sum
@@ -28,9 +27,9 @@ def pair_energy(
     energy = scaled * (sixth - 1)
     slope = scaled * (3 - 6 * sixth) * inverse
     if switch == "shift":
-        within = r2 < reach**2
+        within = (r2 < reach**2).to(r2)  # torch.where takes ten times as long
         rest = 4 * epsilon * (cutoff**-12 - cutoff**-6)
-        return torch.where(within, energy - rest, 0.0), torch.where(within, slope, 0.0)
+        return (energy - rest) * within, slope * within
     s, bend = SWITCHES[switch](r2, ONSET * reach, reach)
     return energy * s, slope * s + energy * bend
 

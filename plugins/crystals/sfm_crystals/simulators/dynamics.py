@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from sfm.simulate.base import Parameter, Setting, Trajectory
 from sfm.simulate.dynamics import barostat
 from sfm.simulate.dynamics.ensembles import ISOBARIC, PERIODIC, Bath
 from sfm.simulate.dynamics.neighbours import VerletList
+from sfm.simulate.dynamics.pairwise import pair_sums
 from sfm.simulate.dynamics.particles import Particles
 from sfm.simulate.dynamics.simulator import (
     CITATIONS,
@@ -231,19 +233,9 @@ class MolecularDynamics(classical.Classical, Dynamics):
         if self.potential != "lennard-jones":
             return super().evaluate(positions, cell, types, system, conditions, virial)
         pairs = self.neighbours(positions, cell, system, float((self.cutoff * self.sigma).detach()))
-        v = pairs.vectors
-        r2 = torch.einsum("pi,pi->p", v, v)
-        energy, slope = pair_energy(
-            r2, self.epsilon, self.sigma, cutoff=self.cutoff, switch=self.switch
-        )
-        pull = (2 * slope).unsqueeze(1) * v  # on the first, towards the second if positive
-        forces = torch.zeros_like(positions).index_add(0, pairs.first, pull)
-        forces = forces.index_add(0, pairs.second, -pull)
-        values = system_sum(energy, pairs.system, len(cell))
-        work = torch.zeros_like(cell)
-        if virial:
-            each = pull.unsqueeze(2) * v.unsqueeze(1)
-            work = -system_sum(each, pairs.system, len(cell))
+        radial = partial(pair_energy, cutoff=self.cutoff, switch=self.switch)
+        parameters = (self.epsilon, self.sigma)
+        values, forces, work = pair_sums(radial, pairs, positions, cell, parameters, virial=virial)
         if self.closure is not None:
             more = super().evaluate(positions, cell, types, system, conditions, virial)
             return values + more[0], forces + more[1], work + more[2]
