@@ -13,6 +13,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from sfm_crystals.cells import Cells
 from sfm_crystals.data.converters import from_ase
 from sfm_crystals.data.prototypes import diamond
+from sfm_crystals.potentials import lennard_jones
 from sfm_crystals.potentials.triplets import triplets
 from sfm_crystals.simulators.lattice import LatticeStatics
 
@@ -222,3 +223,24 @@ def test_triplets_are_all_pairs_of_bonds_at_one_atom():
         (1, 2),
         (3, 4),
     ]
+
+
+@pytest.mark.parametrize("switch", ["quintic", "xplor", "shift"])
+def test_the_closed_derivative_of_lennard_jones_is_that_of_autograd(switch):
+    generator = torch.Generator().manual_seed(0)
+    r2 = 8 + 110 * torch.rand(200, generator=generator, dtype=torch.float64)
+    share, weight = torch.randn(2, 200, generator=generator, dtype=torch.float64)
+    inputs = [r2, torch.tensor(0.011).double(), torch.tensor(3.3).double()]
+    radial = lennard_jones.LennardJones(3.0, switch)
+    assert float(r2.max()) > (3.0 * 3.3) ** 2
+    for given in (share, None):
+        at = [x.clone().requires_grad_() for x in inputs]
+        energy, slope = radial(*at)
+        loss = (weight * slope).sum() + (0.0 if given is None else (given * energy).sum())
+        exact = torch.autograd.grad(loss, at)
+        again, by_place, by_parameters = radial.pulled(r2, inputs[1:], given, weight)
+        torch.testing.assert_close(again, slope.detach(), rtol=1e-12, atol=0)
+        torch.testing.assert_close(by_place, exact[0], rtol=1e-9, atol=1e-18)
+        torch.testing.assert_close(
+            torch.stack(by_parameters), torch.stack(exact[1:]), rtol=1e-9, atol=0
+        )

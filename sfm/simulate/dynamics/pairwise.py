@@ -11,6 +11,7 @@ the geometry. Derivatives of the gradient, and function transforms, take the pla
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -38,7 +39,8 @@ def pair_sums(
     """Energies (S,) eV, forces (N, 3) eV/angstrom and virials (S, 3, 3) eV, zero unless `virial`.
 
     Args:
-        radial: elementwise, `radial(r2, *parameters)`, zero beyond the potential's cutoff.
+        radial: elementwise, `radial(r2, *parameters)`, zero beyond the potential's cutoff. One
+            with a method `pulled` (see `_radial_slopes`, whose place it takes) is faster.
         listed: all pairs within that cutoff.
         positions: (N, 3) angstrom. cell: (S, 3, 3) angstrom.
         parameters: whatever `radial` depends on, scalars or not, and may need gradients.
@@ -202,6 +204,7 @@ def _backward(
     g_forces = gradients[1].T.contiguous()
     ahead, back = torch.zeros_like(blocks.x), torch.zeros_like(blocks.x)
     g_cell = torch.zeros_like(cell) if needs[1] else None
+    idle = not bool(g_energy.any())
     totals = [
         torch.zeros_like(p) if n else None for p, n in zip(parameters, needs[2:], strict=True)
     ]
@@ -215,8 +218,9 @@ def _backward(
         if turned is not None:
             weight = weight - (turned * v).sum(0)
             w = w - turned
-        share = g_energy.expand_as(weight) if blocks.count == 1 else g_energy[owner]
-        slope, bend, more = _radial_slopes(radial, _square(v), parameters, share, weight, needs[2:])
+        share = None if idle else g_energy[owner]
+        pulled = getattr(radial, "pulled", None) or partial(_radial_slopes, radial, needs[2:])
+        slope, bend, more = pulled(_square(v), parameters, share, weight)
         for total, part in zip(totals, more, strict=True):
             if total is not None and part is not None:
                 total += part
@@ -224,7 +228,9 @@ def _backward(
             pull = torch.addcmul(bend * v[axis], slope, w[axis]).mul_(2)
             ahead[axis].scatter_add_(0, second, pull)
             back[axis].scatter_add_(0, first, pull)
-            if g_cell is not None:
+            if g_cell is not None and blocks.count == 1:
+                g_cell[0, :, axis] += pull @ listed.shifts[place]
+            elif g_cell is not None:
                 each = listed.shifts[place] * pull.unsqueeze(1)
                 g_cell[:, :, axis].index_add_(0, owner, each)
     return [(ahead - back).T if needs[0] else None, g_cell, *totals]
@@ -239,18 +245,22 @@ def _turned(g_work: Tensor, v: Tensor, owner: Tensor) -> Tensor:
 
 def _radial_slopes(
     radial: Radial,
+    needs: Sequence[bool],
     r2: Tensor,
     parameters: Sequence[Tensor],
-    share: Tensor,
+    share: Tensor | None,
     weight: Tensor,
-    needs: Sequence[bool],
 ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
-    """e' (B,); d(e share + e' weight)/d(r^2) (B,), and by the parameters that need it."""
+    """e' (B,); d(e share + e' weight)/d(r^2) (B,), and its sum's slopes in the parameters.
+
+    `share` None is 0; parameters that `needs` none have None.
+    """
     with torch.enable_grad():
         at = r2.requires_grad_()
         given = [p.requires_grad_(n) for p, n in zip(parameters, needs, strict=True)]
         energy, slope = radial(at, *given)
         asked = [at, *(p for p, n in zip(given, needs, strict=True) if n)]
+        share = torch.zeros_like(weight) if share is None else share
         slopes = torch.autograd.grad([energy, slope], asked, [share, weight], allow_unused=True)
     rest = iter(slopes[1:])
     bend = slopes[0] if slopes[0] is not None else torch.zeros_like(r2)

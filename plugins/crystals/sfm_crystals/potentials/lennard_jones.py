@@ -5,11 +5,14 @@ The cutoff is in units of sigma, so that every length scales with sigma exactly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from sfm.data.tokens import system_sum
 from sfm_crystals.cells import Cells, bonds
-from sfm_crystals.potentials.switching import ONSET, SWITCHES
+from sfm_crystals.potentials.switching import BENDS, ONSET, SWITCHES
 
 
 def pair_energy(
@@ -32,6 +35,59 @@ def pair_energy(
         return (energy - rest) * within, slope * within
     s, bend = SWITCHES[switch](r2, ONSET * reach, reach)
     return energy * s, slope * s + energy * bend
+
+
+@dataclass(frozen=True)
+class LennardJones:
+    """`pair_energy` with a derivative in closed form, for `sfm.simulate.dynamics.pairwise`.
+
+    Attributes:
+        cutoff: in units of sigma. switch: as in `lennard_jones`.
+    """
+
+    cutoff: float
+    switch: str
+
+    def __call__(self, r2: Tensor, epsilon: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """`pair_energy` (eV) at r2 (P,) angstrom^2."""
+        return pair_energy(r2, epsilon, sigma, cutoff=self.cutoff, switch=self.switch)
+
+    def pulled(
+        self, r2: Tensor, parameters: Sequence[Tensor], share: Tensor | None, weight: Tensor
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Slopes e' (P,), the slope of e share + e' weight in r^2 (P,), and of its sum in epsilon
+        and sigma; r2 (P,) angstrom^2, share (None: 0) and weight (P,).
+
+        e is epsilon f(r^2 / sigma^2), so that sigma de/dsigma = -2 r^2 e', and
+        sigma de'/dsigma = -2 (e' + r^2 e'').
+        """
+        epsilon, sigma = parameters
+        energy, slope = self(r2, epsilon, sigma)
+        bend = self._bend(r2, epsilon, sigma)
+        by_place, stretched = weight * bend, weight * slope
+        by_epsilon = stretched.sum()
+        by_sigma = by_epsilon + (r2 * by_place).sum()
+        if share is not None:
+            moved = share * slope
+            by_epsilon = by_epsilon + (share * energy).sum()
+            by_sigma = by_sigma + (r2 * moved).sum()
+            by_place = by_place + moved
+        return slope, by_place, [by_epsilon / epsilon, by_sigma * (-2 / sigma)]
+
+    def _bend(self, r2: Tensor, epsilon: Tensor, sigma: Tensor) -> Tensor:
+        """e'' (P,), eV/angstrom^4."""
+        reach = self.cutoff * sigma
+        inverse = 1 / r2
+        ratio = sigma**2 * inverse
+        sixth = ratio * ratio * ratio
+        scaled = 4 * epsilon * sixth
+        bend = scaled * (42 * sixth - 12) * (inverse * inverse)
+        if self.switch == "shift":
+            return bend * (r2 < reach**2).to(r2)
+        ends = (r2, ONSET * reach, reach)
+        (s, slope), curve = SWITCHES[self.switch](*ends), BENDS[self.switch](*ends)
+        falls = scaled * (6 - 12 * sixth) * inverse  # twice the slope
+        return bend * s + falls * slope + scaled * (sixth - 1) * curve
 
 
 def lennard_jones(

@@ -19,6 +19,19 @@ def _quintic(r2: Tensor, onset: Tensor, cutoff: Tensor) -> tuple[Tensor, Tensor]
     return 1 - square * t * (10 - 15 * t + 6 * square), slope
 
 
+def _quintic_bend(r2: Tensor, onset: Tensor, cutoff: Tensor) -> Tensor:
+    r, width = r2.sqrt(), cutoff - onset
+    t = ((r - onset) / width).clamp(0.0, 1.0)
+    rise = t * (1 - t)
+    return rise * ((30 / width) * rise / r - (60 / width**2) * (1 - 2 * t)) / (4 * r2)
+
+
+def _xplor_bend(r2: Tensor, onset: Tensor, cutoff: Tensor) -> Tensor:
+    o2, c2 = onset**2, cutoff**2
+    between = ((r2 >= o2) & (r2 < c2)).to(r2)
+    return between * (12 * r2 - 6 * (o2 + c2)) / (c2 - o2) ** 3
+
+
 def _xplor(r2: Tensor, onset: Tensor, cutoff: Tensor) -> tuple[Tensor, Tensor]:
     """(rc^2 - r^2)^2 (rc^2 + 2 r^2 - 3 ro^2) / (rc^2 - ro^2)^3: once, as X-PLOR and ase have it."""
     o2, c2 = onset**2, cutoff**2
@@ -31,6 +44,8 @@ def _xplor(r2: Tensor, onset: Tensor, cutoff: Tensor) -> tuple[Tensor, Tensor]:
 
 SWITCHES = {"quintic": _quintic, "xplor": _xplor}
 """s and ds/d(r^2) at r^2 (P,), from an onset to a cutoff."""
+BENDS = {"quintic": _quintic_bend, "xplor": _xplor_bend}
+"""d^2s/d(r^2)^2 of the same."""
 
 
 def ended(

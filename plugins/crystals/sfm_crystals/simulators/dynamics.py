@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -36,7 +35,7 @@ from sfm_crystals.cells import Cells
 from sfm_crystals.constants import GPA
 from sfm_crystals.data.prototypes import fcc, repeated
 from sfm_crystals.figures.dynamics import plot_dynamics
-from sfm_crystals.potentials.lennard_jones import pair_energy
+from sfm_crystals.potentials.lennard_jones import LennardJones
 from sfm_crystals.quantities import PRESSURE, VOLUME
 from sfm_crystals.simulators import classical
 
@@ -233,7 +232,7 @@ class MolecularDynamics(classical.Classical, Dynamics):
         if self.potential != "lennard-jones":
             return super().evaluate(positions, cell, types, system, conditions, virial)
         pairs = self.neighbours(positions, cell, system, float((self.cutoff * self.sigma).detach()))
-        radial = partial(pair_energy, cutoff=self.cutoff, switch=self.switch)
+        radial = LennardJones(self.cutoff, self.switch)
         parameters = (self.epsilon, self.sigma)
         values, forces, work = pair_sums(radial, pairs, positions, cell, parameters, virial=virial)
         if self.closure is not None:
