@@ -1,6 +1,7 @@
 """Lennard-Jones energy of periodic cells.
 
-The cutoff is in units of sigma, so that every length scales with sigma exactly.
+The cutoff is in units of sigma, so that every length scales with sigma exactly. J. E. Lennard-Jones,
+Proc. Phys. Soc. 43, 461 (1931).
 """
 
 from __future__ import annotations
