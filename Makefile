@@ -39,7 +39,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# both families, about an hour; make bench ONLY=fluids or ONLY=trunk for one
+# all families, hours; make bench ONLY=fluids, trunk, dft, md or transfer for one
 bench: install
 	$(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY))
 

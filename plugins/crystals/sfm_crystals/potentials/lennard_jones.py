@@ -1,6 +1,6 @@
 """Lennard-Jones energy of periodic cells.
 
-The cutoff is in units of sigma, so that every length scales with sigma exactly. J. E. Lennard-Jones,
+The cutoff is in units of sigma, so that every length scales with it exactly. J. E. Lennard-Jones,
 Proc. Phys. Soc. 43, 461 (1931).
 """
 
