@@ -136,7 +136,7 @@ def label_rows(
     if (
         array.size == 0
         or array.size % rows
-        or (rows > 1 and array.shape[0] not in (rows, array.size))
+        or (array.size != rows > 1 and array.shape[0] not in (rows, array.size))
     ):
         raise InputError(
             f"{sample.id}: the label '{quantity.name}' has shape {array.shape}, "

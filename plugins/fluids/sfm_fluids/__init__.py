@@ -12,10 +12,12 @@ The rooms, lowest first; each imports from those before it alone:
     periodic     pseudo-spectral simulators
     staggered    finite-volume simulators, with and without walls
     rans, darcy  profiles of a channel, porous media
+    elements     finite elements on triangles
     patches      encoders, heads, closure and surrogate of the foundation model
     learned      closures that are trained on their own
     data         the datasets and how they are built
     evaluation   how good a closure or a surrogate is
+    operators    operator learners that are no foundation model
 """
 
 from __future__ import annotations
@@ -51,14 +53,21 @@ plugin = Plugin(
         "shallow-water": "sfm_fluids.periodic.shallow_water:ShallowWater",
         "rans-channel": "sfm_fluids.rans.channel:RansChannel",
         "darcy": "sfm_fluids.darcy.flow:Darcy",
+        "advection-diffusion": "sfm_fluids.elements.advection_diffusion:AdvectionDiffusion",
+        "elasticity": "sfm_fluids.elements.elasticity:Elasticity",
+        "stokes": "sfm_fluids.elements.stokes:Stokes",
     },
     encoders={
         "patches": "sfm_fluids.patches.encoder:PatchEncoder",
         "flow": "sfm_fluids.patches.flow_encoder:FlowEncoder",
+        "medium": "sfm_fluids.patches.medium_encoder:MediumEncoder",
+        "line": "sfm_fluids.patches.line_encoder:LineEncoder",
     },
     heads={
         "sgs_stress": "sfm_fluids.patches.stress_head:StressHead",
         "velocity_change": "sfm_fluids.patches.change_head:ChangeHead",
+        "pore_pressure": "sfm_fluids.patches.pressure_head:PressureHead",
+        "velocity": "sfm_fluids.patches.line_head:LineHead",
     },
     metrics={
         "sgs_stress.relative_error": "sfm_fluids.evaluation.metrics:relative_error",

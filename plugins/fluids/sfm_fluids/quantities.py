@@ -83,6 +83,33 @@ DARCY_FLOW = (
     Quantity("darcy_velocity", "1", "1o", "grid", summary="-a grad p, at cell centres"),
     Quantity("boundary_flow", "1", summary="flow out through left, right, bottom, top, (4,)"),
 )
+# on the nodes of a mesh
+MESH_POINTS = Quantity("mesh_points", "1", "1o", "grid", summary="places of a mesh's nodes, (N, 2)")
+MESH_SOLUTION = Quantity("mesh_solution", "1", per="grid", summary="u of a scalar equation, (N,)")
+MESH_INTEGRAL = Quantity("mesh_integral", "1", summary="integral of u over the mesh")
+MESH_DISPLACEMENT = Quantity(
+    "mesh_displacement", "1", "1o", "grid", summary="displacement of an elastic body, (N, 2)"
+)
+STRAIN_ENERGY = Quantity("strain_energy", "1", summary="elastic energy per thickness")
+TIP_DISPLACEMENT = Quantity(
+    "tip_displacement", "1", "1o", summary="displacement of the middle of the loaded side, (2,)"
+)
+MESH_VELOCITY = Quantity("mesh_velocity", "1", "1o", "grid", summary="velocity, (N, 2)")
+MESH_PRESSURE = Quantity("mesh_pressure", "1", per="grid", summary="pressure at corners, (n,)")
+STOKES_DISSIPATION = Quantity(
+    "stokes_dissipation", "1", summary="nu times the integral of |grad u|^2"
+)
+ON_MESHES = (
+    MESH_POINTS,
+    MESH_SOLUTION,
+    MESH_INTEGRAL,
+    MESH_DISPLACEMENT,
+    STRAIN_ENERGY,
+    TIP_DISPLACEMENT,
+    MESH_VELOCITY,
+    MESH_PRESSURE,
+    STOKES_DISSIPATION,
+)
 
 ALL = (
     PORE_PRESSURE,
@@ -109,4 +136,5 @@ ALL = (
     POTENTIAL_ENSTROPHY,
     *CHANNEL_PROFILES,
     *DARCY_FLOW,
+    *ON_MESHES,
 )

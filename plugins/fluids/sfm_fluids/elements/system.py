@@ -1,0 +1,124 @@
+"""A x = b on the unknowns of a mesh: sparse LU, and derivatives by the adjoint.
+
+A is the sum of element matrices. The factors of a solve serve its adjoint (with A transposed), so
+a gradient costs two triangular solves; nothing of the factorisation is differentiated.
+
+Source of the adjoint: `sfm.simulate.fixed_point`. Any consistent system of units.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sfm.errors import RunError
+from sfm.simulate.fixed_point import implicit
+
+SINGULAR = 1e-14  # smallest pivot over the largest
+
+
+def product(
+    matrices: Float[Tensor, "m k k"], cells: Int[Tensor, "m k"], x: Float[Tensor, " n"]
+) -> Float[Tensor, " n"]:
+    """A x, element by element; differentiable to any order."""
+    local = torch.einsum("mij,mj->mi", matrices, x[cells])
+    return torch.zeros_like(x).index_add(0, cells.flatten(), local.flatten())
+
+
+def gathered(
+    vectors: Float[Tensor, "m k"], cells: Int[Tensor, "m k"], size: int
+) -> Float[Tensor, " n"]:
+    """The sum of element vectors."""
+    return vectors.new_zeros(size).index_add(0, cells.flatten(), vectors.flatten())
+
+
+def sparse(matrices: Tensor, cells: Tensor, size: int) -> Tensor:
+    """A as a coalesced `torch.sparse` matrix (n, n)."""
+    k = cells.shape[1]
+    rows = cells[:, :, None].expand(-1, k, k).reshape(-1)
+    columns = cells[:, None, :].expand(-1, k, k).reshape(-1)
+    indices = torch.stack((rows, columns))
+    return torch.sparse_coo_tensor(
+        indices, matrices.reshape(-1), (size, size), check_invariants=False
+    ).coalesce()
+
+
+def solution(
+    matrices: Float[Tensor, "m k k"],
+    cells: Int[Tensor, "m k"],
+    b: Float[Tensor, " n"],
+    fixed: Bool[Tensor, " n"],
+    values: Float[Tensor, " n"],
+    *,
+    where: str,
+    order: int = 2,
+) -> Float[Tensor, " n"]:
+    """x with A x = b where it is free and x = values where it is fixed.
+
+    Differentiable in matrices, b and values up to `order`, in forward and reverse mode.
+
+    Args:
+        matrices: of each triangle.
+        cells: the unknowns of each triangle.
+        b: right-hand side.
+        fixed: which unknowns are known.
+        values: what they are; the others are not read.
+        where: what is solved, for messages.
+        order: highest derivative that will be asked for.
+
+    Raises:
+        RunError: A is singular on what is free, as where nothing fixes the solution.
+    """
+    free = torch.nonzero(~fixed)[:, 0]
+    known = torch.where(fixed, values, torch.zeros_like(values))
+    whole = known.new_zeros(len(known))
+
+    def spread(x: Tensor) -> Tensor:
+        return known + whole.index_add(0, free, x)
+
+    def residual(x: Tensor) -> Tensor:
+        return (product(matrices, cells, spread(x)) - b)[free]
+
+    factors = _Factors(matrices.detach(), cells, free, where)
+    with torch.no_grad():
+        x = -factors.solve(residual(b.new_zeros(len(free))))
+        x = x - factors.solve(residual(x))  # one refinement
+    x = implicit(
+        x, residual, solve=factors.solve, adjoint=factors.adjoint, order=order, where=where
+    )
+    return spread(x)
+
+
+class _Factors:
+    """Sparse LU of the free part of A."""
+
+    def __init__(self, matrices: Tensor, cells: Tensor, free: Tensor, where: str) -> None:
+        from scipy.sparse import csc_matrix
+        from scipy.sparse.linalg import splu
+
+        size = int(cells.max()) + 1
+        whole = sparse(matrices.double().cpu(), cells.cpu(), size)
+        indices, entries = whole.indices().numpy(), whole.values().numpy()
+        a = csc_matrix((entries, (indices[0], indices[1])), shape=(size, size))
+        keep = free.cpu().numpy()
+        try:
+            self.lu: Any = splu(a[keep][:, keep].tocsc())
+        except RuntimeError as error:
+            raise RunError(f"{where}: {error}: fix the solution somewhere") from None
+        pivots = np.abs(self.lu.U.diagonal())  # of the equilibrated matrix
+        if pivots.min() < SINGULAR * pivots.max():
+            raise RunError(f"{where}: the system is singular: fix the solution somewhere")
+
+    def _back(self, r: Tensor, mode: str) -> Tensor:
+        x: np.ndarray = self.lu.solve(r.detach().double().cpu().numpy(), trans=mode)
+        return torch.from_numpy(x).to(r)
+
+    def solve(self, r: Tensor) -> Tensor:
+        return self._back(r, "N")
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        return self._back(r, "T")

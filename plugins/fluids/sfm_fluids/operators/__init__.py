@@ -1,0 +1,1 @@
+"""Operator learners that are no foundation model: Fourier operators and DeepONets."""

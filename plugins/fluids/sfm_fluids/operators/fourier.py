@@ -1,0 +1,81 @@
+"""The Fourier neural operator of the package `neuraloperator`, as a module of plain options.
+
+Source: Z. Li et al., Fourier Neural Operator for Parametric Partial Differential Equations, ICLR
+2021, arXiv:2010.08895; J. Kossaifi et al., arXiv:2412.10354 (the package).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sfm.errors import InputError
+
+
+class FourierOperator(nn.Module):
+    """(B, C, *grid) -> (B, K, *grid), dimensionless; takes any grid that holds its modes.
+
+    Args:
+        inputs: C, channels in.
+        outputs: K, channels out.
+        axes: of the grid.
+        periodic: else the field is padded by a quarter for the transforms, and told its place.
+        width: channels inside.
+        modes: Fourier modes along each axis.
+        layers: Fourier layers.
+
+    Raises:
+        InputError: the package `neuraloperator` is absent.
+    """
+
+    options: ClassVar[tuple[str, ...]] = (
+        "inputs",
+        "outputs",
+        "axes",
+        "periodic",
+        "width",
+        "modes",
+        "layers",
+    )
+
+    def __init__(
+        self,
+        *,
+        inputs: int,
+        outputs: int,
+        axes: int,
+        periodic: bool = False,
+        width: int = 32,
+        modes: int = 8,
+        layers: int = 4,
+    ) -> None:
+        super().__init__()
+        self.inputs, self.outputs, self.axes = inputs, outputs, axes
+        self.periodic, self.width, self.modes, self.layers = periodic, width, modes, layers
+        self.network = _fno()(
+            n_modes=(modes,) * axes,
+            in_channels=inputs,
+            out_channels=outputs,
+            hidden_channels=width,
+            n_layers=layers,
+            positional_embedding=None if periodic else "grid",
+            domain_padding=None if periodic else 0.25,
+        )
+
+    def forward(self, field: Float[Tensor, "B C *grid"]) -> Float[Tensor, "B K *grid"]:
+        values: Tensor = self.network(field)
+        return values
+
+
+def _fno() -> Any:
+    """The class `neuralop.models.FNO`."""
+    try:
+        from neuralop.models import FNO
+    except ImportError as error:
+        raise InputError(
+            f"a Fourier operator needs the package 'neuraloperator' ({error}); "
+            "pip install 'sfm-hub[operators]'"
+        ) from None
+    return FNO

@@ -1,0 +1,132 @@
+"""What the operator learners are asked: a sample's fields in, its label out, as arrays on the grid.
+
+    darcy       log permeability (and the solver's pressure)       -> pressure, (1, H, W)
+    burgers     velocity now (and the solver's 16 later states)    -> 16 later states, (16, N)
+    turbulence  velocity, force, interval, viscosity, drag (and
+                the solver's next state)                           -> velocity, (2, H, W)
+
+`known=True` gives a network the classical solver's answer on the same points, and has it learn what
+is missing of that; `known=False` is the operator learning of the literature. For `turbulence` the
+plain target is what the velocity changes by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sfm.data.sample import Sample
+from sfm.errors import InputError, did_you_mean
+from sfm_fluids.box import lengths
+from sfm_fluids.darcy.nodes import pressure
+from sfm_fluids.evaluation.forecast import coarse_solver
+from sfm_fluids.periodic.burgers_points import later_states
+
+
+@dataclass(frozen=True)
+class Example:
+    """One system: inputs (C, *grid); label and the base that answers add to (K, *grid)."""
+
+    inputs: Tensor
+    base: Tensor
+    label: Tensor | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A mapping between fields.
+
+    Attributes:
+        dataset: of the plugin. quantity: its label.
+        axes: of the grid. channels: (in, in with `known`, out). periodic: whether the grid is.
+        example: (sample, known) -> `Example`.
+    """
+
+    dataset: str
+    quantity: str
+    axes: int
+    channels: tuple[int, int, int]
+    periodic: bool
+    example: Callable[[Sample, bool], Example]
+
+
+def _label(sample: Sample, name: str) -> Tensor | None:
+    value = sample.labels.get(name)
+    return None if value is None else torch.from_numpy(np.array(value, dtype=np.float64))
+
+
+def _darcy(sample: Sample, known: bool) -> Example:
+    a = torch.from_numpy(np.array(sample.fields["permeability"], dtype=np.float64))
+    inputs, base = (a.log() + 2.5)[None] / 1.5, torch.zeros_like(a)[None]
+    if known:
+        length = lengths(sample, 2).get("x", 1.0)
+        base = pressure(a, a, length / a.shape[-1])[None]
+        inputs = torch.cat((inputs, base))
+    label = _label(sample, "pore_pressure")
+    return Example(inputs, base, None if label is None else label[None])
+
+
+def _burgers(sample: Sample, known: bool) -> Example:
+    u = torch.from_numpy(np.array(sample.fields["velocity"], dtype=np.float64))
+    inputs, base = u[None], torch.zeros(16, len(u), dtype=u.dtype)
+    if known:
+        base = later_states(
+            inputs,
+            length=lengths(sample, 1).get("x", 1.0),
+            viscosity=sample.conditions["viscosity"],
+            interval=sample.conditions["interval"],
+            steps=16,
+        )[0]
+        inputs = torch.cat((inputs, base))
+    return Example(inputs, base, _label(sample, "velocity"))
+
+
+def _turbulence(sample: Sample, known: bool) -> Example:
+    u = torch.from_numpy(np.array(sample.fields["velocity"], dtype=np.float64))
+    force = torch.from_numpy(np.array(sample.fields["force"], dtype=np.float64))
+    numbers = [10 * sample.conditions["interval"], 2 + np.log10(sample.conditions["viscosity"])]
+    numbers.append(sample.conditions.get("drag", 0.0))
+    flat = torch.tensor(numbers, dtype=u.dtype)[:, None, None].expand(3, *u.shape[1:])
+    inputs, base = torch.cat((u, force, flat)), u
+    if known:
+        base = coarse_solver(sample, 1)[0]
+        inputs = torch.cat((inputs, base - u))
+    change = _label(sample, "velocity_change")
+    return Example(inputs, base, None if change is None else u + change.T.reshape(u.shape))
+
+
+TASKS = {
+    "darcy": Task("darcy-neuraloperator", "pore_pressure", 2, (1, 2, 1), False, _darcy),
+    "burgers": Task("burgers-neuraloperator", "velocity", 1, (1, 17, 16), True, _burgers),
+    "turbulence": Task("turbulence-2d-steps", "velocity_change", 2, (7, 9, 2), True, _turbulence),
+}
+
+
+def task(name: str) -> Task:
+    """One of `TASKS`.
+
+    Raises:
+        InputError: there is no such task.
+    """
+    if name not in TASKS:
+        raise InputError(f"no task '{name}' ({', '.join(TASKS)}).{did_you_mean(name, TASKS)}")
+    return TASKS[name]
+
+
+def arrays(task: Task, samples: Sequence[Sample], *, known: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs (B, C, *grid), bases and labels (B, K, *grid), float32.
+
+    Raises:
+        InputError: a sample has no label.
+    """
+    examples = [task.example(sample, known) for sample in samples]
+    for sample, example in zip(samples, examples, strict=True):
+        if example.label is None:
+            raise InputError(f"{sample.id}: no label '{task.quantity}' to learn from")
+    stacks = ([e.inputs for e in examples], [e.base for e in examples], [e.label for e in examples])
+    inputs, bases, labels = (torch.stack(s).float() for s in stacks)  # type: ignore[arg-type]
+    return inputs, bases, labels

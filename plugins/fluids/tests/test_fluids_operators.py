@@ -1,0 +1,188 @@
+"""Operator learners, and the trunk's encoders and heads of the same tasks."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+from sfm_fluids.darcy.nodes import pressure
+from sfm_fluids.data.specs import BURGERS, DARCY, DARCY_32, TURBULENCE_2D_STEPS
+from sfm_fluids.evaluation.forecast import coarse_solver
+from sfm_fluids.operators.flow import FlowOperator
+from sfm_fluids.operators.operator import KINDS, Operator, fit, load, save
+from sfm_fluids.operators.symmetry import turned
+from sfm_fluids.operators.tasks import TASKS, arrays
+from sfm_fluids.patches.line_encoder import LineEncoder
+from sfm_fluids.patches.medium_encoder import MediumEncoder
+from sfm_fluids.periodic.burgers import Burgers
+from sfm_fluids.periodic.burgers_points import REFINED, later_states
+
+import sfm
+from sfm.errors import InputError
+
+SPECS = {"darcy": DARCY, "burgers": BURGERS, "turbulence": TURBULENCE_2D_STEPS}
+SMALL = {
+    "fourier": {"width": 6, "modes": 4, "layers": 2},
+    "deeponet": {"width": 8, "basis": 8},
+}
+
+
+def few(spec, split="train", count=4):
+    data = sfm.dataset(f"fluids/{spec.name}", split=split)
+    return [data[i] for i in range(count)]
+
+
+def made(name: str, kind: str, **options) -> Operator:
+    if kind == "fourier":
+        pytest.importorskip("neuralop", reason="the extra 'operators'")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Operator(name, kind, **SMALL[kind], **options)
+
+
+def test_points_of_the_benchmark_solve_a_smooth_medium_to_second_order():
+    """a = 1 + x y / 2, p = sin(pi x) sin(pi y): the error falls as h^2, by its source term."""
+    errors = []
+    for n in (16, 32):
+        x = torch.arange(n, dtype=torch.float64) / n
+        y, x = torch.meshgrid(x, x, indexing="ij")
+        exact = 4 * x * (1 - x) * y * (1 - y)
+        # a = 1: the discrete solution of -lap p = 1 against its Fourier series
+        series = torch.zeros_like(x)
+        for i in range(1, 60, 2):
+            for j in range(1, 60, 2):
+                waves = torch.sin(i * torch.pi * x) * torch.sin(j * torch.pi * y)
+                series += 16 / (torch.pi**4 * i * j * (i * i + j * j)) * waves
+        p = pressure(torch.ones_like(x), torch.ones_like(x), 1 / n)
+        errors.append(float((p - series).abs().max()))
+        assert exact.shape == p.shape
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.1)
+
+
+def test_the_pressure_at_points_differentiates():
+    a = (1 + torch.rand(2, 4, 5, generator=torch.Generator().manual_seed(1)).double()).log()
+    x, y = a.clone().requires_grad_(), (0.5 * a).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x, y: pressure(x.exp(), y.exp(), 0.25, tolerance=1e-13), (x, y)
+    )
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.3])
+def test_later_states_are_those_of_the_solver(mean):
+    start = mean + torch.stack([torch.tensor(s.fields["velocity"]) for s in few(BURGERS)])
+    states = later_states(start, length=1.0, viscosity=0.01, interval=1 / 16, steps=2)
+    hat = torch.fft.rfft(start.double())[:, :8] * REFINED
+    sim = Burgers(points=16 * REFINED, length=1.0, viscosity=0.01, dt=1 / 1024)
+    state = sim.from_field(torch.fft.irfft(hat, n=16 * REFINED))
+    for k in range(2):
+        with torch.no_grad():
+            state = sim(state, 64)
+        assert (state.velocity[:, ::REFINED] - states[:, k]).abs().max() < 1e-8
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("known", [False, True])
+def test_an_operator_learns_is_saved_and_loaded(name, kind, known, tmp_path):
+    operator, samples = made(name, kind, known=known), few(SPECS[name])
+    losses = fit(operator, samples, samples, steps=30, size=4, lr=1e-2).losses
+    assert min(losses[-5:]) < losses[0]
+    save(operator, tmp_path / "operator.safetensors")
+    again = load(tmp_path / "operator.safetensors").predict(samples)
+    assert torch.equal(again, operator.eval().predict(samples))
+    assert again.shape == arrays(TASKS[name], samples, known=known)[2].shape
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_darcy_transfers_to_a_finer_grid(kind):
+    operator = made("darcy", kind)
+    assert operator.predict(few(DARCY_32, None, 2)).shape == (2, 1, 32, 32)
+
+
+def test_a_deeponet_refuses_grids_between_its_sensors():
+    sample = few(DARCY, count=1)[0]
+    odd = sample.replace(
+        fields={"permeability": sample.fields["permeability"][:12, :12]}, labels={}
+    )
+    with pytest.raises(InputError, match="multiples"):
+        made("darcy", "deeponet").predict([odd])
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_symmetries_map_the_solver_to_itself(name):
+    """What a turned sample's solver says is what the sample's says, turned."""
+    samples = few(SPECS[name], count=2)
+    inputs, base, _ = arrays(TASKS[name], samples, known=True)
+    for seed in range(3):
+        moved = turned((inputs, base), name, torch.Generator().manual_seed(seed))
+        for row, sample in enumerate(samples):
+            fields = {
+                "darcy": lambda x: {"permeability": (x[0] * 1.5 - 2.5).double().exp().numpy()},
+                "burgers": lambda x: {"velocity": x[0].double().numpy()},
+                "turbulence": lambda x: {
+                    "velocity": x[:2].double().numpy(),
+                    "force": x[2:4].double().numpy(),
+                },
+            }[name](moved[0][row])
+            again = TASKS[name].example(sample.replace(fields=fields, labels={}), True)
+            assert (again.base - moved[1][row]).abs().max() < 2e-5 * moved[1].abs().max()
+
+
+def test_a_flow_operator_keeps_the_contract_of_the_surrogate():
+    """With a network that says nothing, a step is the coarse solver's; it has no divergence."""
+    operator = made("turbulence", "deeponet", known=True)
+    operator.scale.zero_()
+    sample = few(TURBULENCE_2D_STEPS, "test", 1)[0]
+    start = torch.tensor(sample.fields["velocity"], dtype=torch.float64)
+    run = FlowOperator(operator, sample).rollout(start, 2)
+    assert run.shape == (3, 2, 32, 32)
+    solved = coarse_solver(sample, 2)
+    assert (run[1:] - solved).abs().max() < 1e-5 * solved.abs().max()
+
+
+def test_a_flow_operator_refuses_what_it_is_not():
+    sample = few(TURBULENCE_2D_STEPS, "test", 1)[0]
+    with pytest.raises(InputError, match="no step of a flow"):
+        FlowOperator(made("darcy", "deeponet"), sample)
+    with pytest.raises(InputError, match="states no viscosity"):
+        FlowOperator(made("turbulence", "deeponet"), sample.replace(conditions={"interval": 0.1}))
+
+
+def test_the_extra_is_named_where_it_is_missing():
+    if importlib.util.find_spec("neuralop"):
+        pytest.skip("neuraloperator is installed")
+    with pytest.raises(InputError, match=r"sfm-hub\[operators\]"):
+        Operator("darcy", "fourier")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cell": None}, "states no box"),
+        ({"pbc": np.array([True, False, False])}, "periodic"),
+        ({"cell": np.diag([1.0, 2.0, 1.0])}, "spaced differently"),
+        ({"fields": {"permeability": np.zeros((4, 4))}}, "must be positive"),
+        ({"fields": {"permeability": np.ones((5, 5))}}, "does not divide into patches"),
+    ],
+)
+def test_a_medium_that_cannot_be_tokens_is_refused(change, message):
+    sample = few(DARCY, count=1)[0].replace(labels={}, **change)
+    with pytest.raises(InputError, match=message):
+        MediumEncoder(channels=4).tokenize(sample)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"conditions": {"interval": 0.1}}, "condition 'viscosity'"),
+        ({"cell": None, "pbc": np.zeros(3, dtype=bool)}, "states no box"),
+        ({"pbc": np.zeros(3, dtype=bool)}, "walls or open ends"),
+        ({"fields": {"velocity": np.zeros((2, 8))}}, "is not"),
+    ],
+)
+def test_a_line_that_cannot_be_tokens_is_refused(change, message):
+    sample = few(BURGERS, count=1)[0].replace(labels={}, **change)
+    with pytest.raises(InputError, match=message):
+        LineEncoder(channels=4).tokenize(sample)
