@@ -8,6 +8,7 @@ is learned on 16 x 16 points, on the same media at 32 x 32, too. Models (`--mode
     solver            the classical solver on the same points, nothing learned
     fourier           Fourier neural operator (package neuraloperator: the extra `operators`)
     deeponet          DeepONet
+    multipole         multipole graph operator
     fourier-known     the first, given the solver's answer: it learns what is missing of that
     trunk             the foundation model of recipes/fluids-darcy.yaml, -burgers.yaml and
                       -next-state.yaml, dense (one expert), which rests on the solver in all three
@@ -58,19 +59,23 @@ class Learner:
 
 # widths such that parameters are nearly those of the trunk, dense (0.17 to 0.18 million)
 LEARNERS = {
-    ("darcy", "fourier"): Learner("fourier", 1500, {"width": 23, "modes": 8}),
-    ("darcy", "deeponet"): Learner("deeponet", 4000, {"width": 192, "basis": 130}),
-    ("burgers", "fourier"): Learner("fourier", 3000, {"width": 58, "modes": 8}),
-    ("burgers", "deeponet"): Learner("deeponet", 4000, {"width": 156, "basis": 48}),
-    ("turbulence", "fourier"): Learner("fourier", 1500, {"width": 16, "modes": 12}),
-    ("turbulence", "deeponet"): Learner("deeponet", 4000, {"width": 24, "basis": 24}),
+    ("darcy", "fourier"): Learner("fourier", 300, {"width": 23, "modes": 8}),
+    ("darcy", "deeponet"): Learner("deeponet", 1500, {"width": 192, "basis": 130}),
+    ("darcy", "multipole"): Learner("multipole", 80, {"width": 52, "hidden": 32}),
+    ("burgers", "multipole"): Learner("multipole", 500, {"width": 60, "hidden": 32}),
+    ("turbulence", "multipole"): Learner("multipole", 30, {"width": 44, "hidden": 32}),
+    ("burgers", "fourier"): Learner("fourier", 800, {"width": 58, "modes": 8}),
+    ("burgers", "deeponet"): Learner("deeponet", 1500, {"width": 156, "basis": 48}),
+    ("turbulence", "fourier"): Learner("fourier", 300, {"width": 16, "modes": 12}),
+    ("turbulence", "deeponet"): Learner("deeponet", 1000, {"width": 24, "basis": 24}),
 }
+# recipe and optimiser steps
 TRUNKS = {
-    "darcy": "fluids-darcy",
-    "burgers": "fluids-burgers",
-    "turbulence": "fluids-next-state",
+    "darcy": ("fluids-darcy", 60),
+    "burgers": ("fluids-burgers", 120),
+    "turbulence": ("fluids-next-state", 120),
 }
-MODELS = ("solver", "fourier", "deeponet", "fourier-known", "trunk")
+MODELS = ("solver", "fourier", "deeponet", "multipole", "fourier-known", "trunk")
 
 
 def _split(name: str, split: str) -> list[Sample]:
@@ -142,9 +147,11 @@ def _learner(name: str, model: str, seed: int) -> dict[str, Any]:
 
 def _trunk(name: str, seed: int) -> dict[str, Any]:
     begun = time.process_time()
-    overrides = [f"training.seed={seed}", "model.experts=1"]
+    name_of, steps = TRUNKS[name]
+    overrides = [f"training.seed={seed}", "model.experts=1", f"training.steps={steps}"]
+    overrides += [f"training.validate_every={steps}", f"optimizer.warmup={steps // 6}"]
     with tempfile.TemporaryDirectory() as folder:
-        recipe = load_recipe(TRUNKS[name], overrides)
+        recipe = load_recipe(name_of, overrides)
         out = pretrain(recipe, Path(folder) / "model", test_samples=1, log=False)
         model = sfm.load(out)
     spent = time.process_time() - begun

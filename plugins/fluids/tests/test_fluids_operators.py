@@ -21,11 +21,14 @@ from sfm_fluids.periodic.burgers_points import REFINED, later_states
 
 import sfm
 from sfm.errors import InputError
+from sfm.model import FoundationModel
+from sfm.testing.models import config_for
 
 SPECS = {"darcy": DARCY, "burgers": BURGERS, "turbulence": TURBULENCE_2D_STEPS}
 SMALL = {
     "fourier": {"width": 6, "modes": 4, "layers": 2},
     "deeponet": {"width": 8, "basis": 8},
+    "multipole": {"width": 6, "hidden": 6, "cycles": 1},
 }
 
 
@@ -101,6 +104,17 @@ def test_darcy_transfers_to_a_finer_grid(kind):
     assert operator.predict(few(DARCY_32, None, 2)).shape == (2, 1, 32, 32)
 
 
+def test_a_multipole_operator_follows_shifts_and_reads_constant_fields_alike():
+    """Shifts by whole blocks of the coarsest level; a constant field looks the same on any grid."""
+    network = made("turbulence", "multipole").network.double()
+    field = torch.randn(1, 7, 32, 32, dtype=torch.float64)
+    moved = network(field.roll((16, 16), (2, 3)))
+    assert (moved - network(field).roll((16, 16), (2, 3))).abs().max() < 1e-12
+    flat = torch.ones(1, 7, 1, 1, dtype=torch.float64)
+    coarse, fine = (network(flat.expand(1, 7, n, n)) for n in (32, 64))
+    assert (coarse[0, :, 0, 0] - fine[0, :, 0, 0]).abs().max() < 0.1 * coarse.abs().max()
+
+
 def test_a_deeponet_refuses_grids_between_its_sensors():
     sample = few(DARCY, count=1)[0]
     odd = sample.replace(
@@ -155,6 +169,63 @@ def test_the_extra_is_named_where_it_is_missing():
         pytest.skip("neuraloperator is installed")
     with pytest.raises(InputError, match=r"sfm-hub\[operators\]"):
         Operator("darcy", "fourier")
+
+
+def around(part: str, quantity: str) -> FoundationModel:
+    """A small float64 model with one encoder and head."""
+    config = config_for({part: (quantity,)})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return FoundationModel(config).double()
+
+
+def said(model: FoundationModel, part: str, quantity: str, samples) -> torch.Tensor:
+    tokens = model.tokenize(part, samples)
+    values = model({part: tokens}, {part: (quantity,)})[part][quantity]
+    return values.detach().reshape(len(samples), -1)
+
+
+def test_a_pressure_head_that_says_nothing_is_the_solver():
+    samples = few(DARCY, count=2)
+    model = around("fluids/medium", "pore_pressure")
+    head = next(iter(model.heads.values()))
+    for layer in (head.coefficients.outer, head.slopes, head.shapes):
+        torch.nn.init.zeros_(layer.weight)
+    a = torch.stack([torch.tensor(s.fields["permeability"]) for s in samples]).double()
+    expected = pressure(a, a, 1 / 16).flatten(1)
+    assert (said(model, "fluids/medium", "pore_pressure", samples) - expected).abs().max() < 1e-8
+
+
+def test_a_pressure_head_differentiates_through_the_solver():
+    """Against a central difference along the gradient itself."""
+    samples = few(DARCY, count=1)
+    model = around("fluids/medium", "pore_pressure")
+    weight = next(iter(model.heads.values())).slopes.weight
+    tokens = model.tokenize("fluids/medium", samples)
+
+    def total():
+        out = model({"fluids/medium": tokens}, {"fluids/medium": ("pore_pressure",)})
+        return out["fluids/medium"]["pore_pressure"].square().sum()
+
+    (slope,) = torch.autograd.grad(total(), weight)
+    values, step = [], 1e-3 / slope.norm() * slope
+    for sign in (1, -1):
+        with torch.no_grad():
+            weight.add_(sign * step)
+            values.append(float(total()))
+            weight.sub_(sign * step)
+    assert (values[0] - values[1]) / 2 == pytest.approx(float((slope * step).sum()), rel=1e-4)
+
+
+def test_a_line_head_that_says_nothing_is_the_closed_form():
+    samples = few(BURGERS, count=2)
+    model = around("fluids/line", "velocity")
+    torch.nn.init.zeros_(next(iter(model.heads.values())).outer.weight)
+    start = torch.stack([torch.tensor(s.fields["velocity"]) for s in samples])
+    viscosity = samples[0].conditions["viscosity"]
+    states = later_states(start, length=1.0, viscosity=viscosity, interval=1 / 16, steps=16)
+    off = said(model, "fluids/line", "velocity", samples) - states.flatten(1)
+    assert off.abs().max() < 1e-12
 
 
 @pytest.mark.parametrize(

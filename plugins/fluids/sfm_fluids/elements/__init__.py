@@ -1,5 +1,6 @@
 """Finite elements on triangles.
 
-The rooms' files, lowest first: `mesh`, `triangle` (shape functions), `space` (nodes of a mesh),
-`forms` (element matrices), `system` (the solve and its adjoint), then one file per simulator.
+The rooms' files, lowest first: `mesh`, `files`, `triangle` (shape functions), `space` (nodes of a
+mesh), `forms` (element matrices), `system` (the solve and its adjoint), `eigen`, `simulator` (what
+all share), then one file per simulator.
 """

@@ -11,7 +11,7 @@ from sfm.data.sample import Sample
 from sfm.simulate import Parameter, Setting
 from sfm_fluids.elements.forms import advection, diffusion, integral, load, mass, triangles
 from sfm_fluids.elements.mesh import UNIT, Mesh, l_shape, quadrilateral
-from sfm_fluids.elements.simulator import MeshSimulator
+from sfm_fluids.elements.simulator import MESH_FILE, MeshSimulator
 from sfm_fluids.elements.system import gathered, solution
 from sfm_fluids.quantities import MESH_INTEGRAL, MESH_POINTS, MESH_SOLUTION
 
@@ -71,6 +71,7 @@ class AdvectionDiffusion(MeshSimulator):
     settings_spec: ClassVar[tuple[Setting, ...]] = (
         Setting("domain", "square", DOMAINS, summary="whose mesh is made"),
         Setting("cells", 16, summary="cells of two triangles to a unit length"),
+        MESH_FILE,
         Setting("degree", 2, (1, 2), summary="of the elements"),
         Setting("insulated", "", summary="sides without flux, as left,right"),
     )

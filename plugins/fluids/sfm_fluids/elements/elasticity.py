@@ -12,7 +12,7 @@ from sfm.errors import InputError
 from sfm.simulate import Parameter, Setting
 from sfm_fluids.elements.forms import elastic, load, triangles
 from sfm_fluids.elements.mesh import COOK, Mesh, quadrilateral
-from sfm_fluids.elements.simulator import MeshSimulator
+from sfm_fluids.elements.simulator import MESH_FILE, MeshSimulator
 from sfm_fluids.elements.system import gathered, product, solution
 from sfm_fluids.quantities import MESH_DISPLACEMENT, MESH_POINTS, STRAIN_ENERGY, TIP_DISPLACEMENT
 
@@ -66,6 +66,7 @@ class Elasticity(MeshSimulator):
     settings_spec: ClassVar[tuple[Setting, ...]] = (
         Setting("domain", "cook", ("cook", "beam"), summary="whose mesh is made"),
         Setting("cells", 16, summary="cells of two triangles to the shorter sides"),
+        MESH_FILE,
         Setting("degree", 2, (1, 2), summary="of the elements"),
         Setting("plane", "stress", ("stress", "strain"), summary="thin sheet, or long body"),
         Setting("clamped", "left", summary="sides that are held, as left,right"),

@@ -13,17 +13,20 @@ from torch import Tensor
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError
-from sfm.simulate import Simulator, Trajectory
+from sfm.simulate import Setting, Simulator, Trajectory
+from sfm_fluids.elements.files import read_mesh
 from sfm_fluids.elements.mesh import Mesh
 from sfm_fluids.elements.space import Space
 from sfm_fluids.figures.films import STILL
+
+MESH_FILE = Setting("mesh_file", "", summary="a file of triangles in the stead of the domain's")
 
 
 class MeshSimulator(Simulator):
     """A steady equation on a mesh of triangles.
 
     Args:
-        mesh: any mesh, in the stead of the setting `domain`.
+        mesh: any mesh, in the stead of the settings `domain` and `mesh_file`.
 
     Raises:
         InputError: a side is named that the mesh has not; elements of degree other than 1 and 2.
@@ -32,11 +35,18 @@ class MeshSimulator(Simulator):
     default_steps: ClassVar[int] = 1
     plots_to: ClassVar[tuple[str, ...]] = STILL
 
+    mesh_file: str
+
     def __init__(
         self, *, mesh: Mesh | None = None, dtype: torch.dtype = torch.float64, **values: Any
     ) -> None:
         super().__init__(dtype=dtype, **values)
-        self.space = Space.of(self.own_mesh() if mesh is None else mesh, self.element_degree())
+        self.given = mesh is not None or bool(self.mesh_file)
+        if mesh is not None and self.mesh_file:
+            raise InputError(f"{self.part}: give mesh or mesh_file='{self.mesh_file}', not both")
+        if mesh is None:
+            mesh = read_mesh(self.mesh_file) if self.mesh_file else self.own_mesh()
+        self.space = Space.of(mesh, self.element_degree())
 
     def own_mesh(self) -> Mesh:
         """The mesh of the setting `domain`."""

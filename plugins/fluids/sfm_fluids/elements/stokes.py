@@ -11,7 +11,7 @@ from sfm.data.sample import Sample
 from sfm.simulate import Parameter, Setting
 from sfm_fluids.elements.forms import diffusion, divergence, integral, load, triangles
 from sfm_fluids.elements.mesh import UNIT, Mesh, quadrilateral
-from sfm_fluids.elements.simulator import MeshSimulator
+from sfm_fluids.elements.simulator import MESH_FILE, MeshSimulator
 from sfm_fluids.elements.system import gathered, product, solution
 from sfm_fluids.elements.triangle import shapes
 from sfm_fluids.quantities import (
@@ -69,6 +69,7 @@ class Stokes(MeshSimulator):
     settings_spec: ClassVar[tuple[Setting, ...]] = (
         Setting("domain", "cavity", ("cavity", "channel"), summary="whose mesh is made"),
         Setting("cells", 16, summary="cells of two triangles to the height"),
+        MESH_FILE,
         Setting("outflow", "", summary="sides that flow leaves by; right in a channel"),
     )
     observables = (MESH_POINTS, MESH_VELOCITY, MESH_PRESSURE, STOKES_DISSIPATION)
@@ -82,7 +83,6 @@ class Stokes(MeshSimulator):
 
     def __init__(self, *, mesh: Mesh | None = None, **values: Any) -> None:
         super().__init__(mesh=mesh, **values)
-        self.given = mesh is not None
         if not self.given and self.domain == "channel" and "outflow" not in values:
             self.outflow = "right"
         open_sides = self.named("outflow")

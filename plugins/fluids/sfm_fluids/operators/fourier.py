@@ -63,10 +63,16 @@ class FourierOperator(nn.Module):
             positional_embedding=None if periodic else "grid",
             domain_padding=None if periodic else 0.25,
         )
+        self.register_state_dict_post_hook(_weights_alone)
 
     def forward(self, field: Float[Tensor, "B C *grid"]) -> Float[Tensor, "B K *grid"]:
         values: Tensor = self.network(field)
         return values
+
+
+def _weights_alone(module: nn.Module, state: dict[str, Any], *_: Any) -> None:
+    """Take out the package's note of its version, which is no tensor."""
+    state.pop("_metadata", None)
 
 
 def _fno() -> Any:

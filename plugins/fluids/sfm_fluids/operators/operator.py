@@ -24,10 +24,15 @@ from sfm.nn.descent import Descent, batches, cosine, descend
 from sfm.nn.saving import load_module, save_module
 from sfm_fluids.operators.deeponet import DeepONet
 from sfm_fluids.operators.fourier import FourierOperator
+from sfm_fluids.operators.multipole import MultipoleOperator
 from sfm_fluids.operators.symmetry import turned
 from sfm_fluids.operators.tasks import arrays, task
 
-KINDS: dict[str, type[nn.Module]] = {"fourier": FourierOperator, "deeponet": DeepONet}
+KINDS: dict[str, type[nn.Module]] = {
+    "fourier": FourierOperator,
+    "deeponet": DeepONet,
+    "multipole": MultipoleOperator,
+}
 GRIDS = {"darcy": (16, 16), "burgers": (16,), "turbulence": (32, 32)}
 
 
@@ -57,7 +62,7 @@ class Operator(nn.Module):
                 f"no operator '{kind}' ({', '.join(KINDS)}).{did_you_mean(kind, KINDS)}"
             )
         inputs, outputs = self.task.channels[int(known)], self.task.channels[2]
-        where = {"grid": GRIDS[task]} if kind == "deeponet" else {"axes": self.task.axes}
+        where = {"axes": self.task.axes} if kind == "fourier" else {"grid": GRIDS[task]}
         self.options = options
         self.network = KINDS[kind](
             inputs=inputs, outputs=outputs, periodic=self.task.periodic, **where, **options
