@@ -45,8 +45,9 @@ class AdvectionDiffusion(MeshSimulator):
         f = source_strength source(x)
 
     u is given on all sides but those in `insulated`, where k du/dn = 0. Galerkin finite elements of
-    degree 1 or 2 on triangles; sparse LU. Derivatives in points, coefficients, sources, boundary
-    values and parameters by the adjoint, which reuses the factors; second ones too.
+    degree 1 or 2 on triangles (Ciarlet 1978); sparse LU. Derivatives in points, coefficients,
+    sources, boundary values and parameters by the adjoint, which reuses the factors; second ones
+    too.
 
     The mesh is that of a `domain` (`square`: the unit square with sides `bottom`, `right`, `top`,
     `left`; `l-shape`: (-1, 1)^2 without a quadrant) or, in Python, any: `mesh=Mesh(points,

@@ -41,8 +41,9 @@ class Elasticity(MeshSimulator):
 
     with E = young_modulus factor(x) and g = (body_force_x, body_force_y). u = 0 on the sides in
     `clamped`, the traction sigma n = (traction_x, traction_y) acts on those in `loaded`, the others
-    are free. Finite elements of degree 1 or 2; sparse LU. Derivatives in points, factor and
-    parameters by the adjoint.
+    are free (L. D. Landau and E. M. Lifshitz, Theory of Elasticity, 3rd ed., Pergamon 1986,
+    sections 2 and 5). Finite elements of degree 1 or 2; sparse LU. Derivatives in points, factor
+    and parameters by the adjoint.
 
     The default is Cook's membrane (corners (0, 0), (48, 44), (48, 60), (0, 44), E = 1, nu = 1/3,
     plane stress, a shear load of 1 in all): the middle of its right side rises by 23.96. `beam` is
@@ -73,7 +74,7 @@ class Elasticity(MeshSimulator):
         Setting("loaded", "right", summary="sides that the traction acts on"),
     )
     observables = (MESH_POINTS, MESH_DISPLACEMENT, STRAIN_ENERGY, TIP_DISPLACEMENT)
-    citations = ("https://doi.org/10.1061/JSDEAG.0002877",)  # Cook 1974, the membrane
+    citations = ("https://doi.org/10.1061/JSDEAG.0003877",)  # Cook 1974, the membrane
 
     young_modulus: Tensor
     poisson_ratio: Tensor

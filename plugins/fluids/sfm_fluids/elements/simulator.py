@@ -95,7 +95,7 @@ class MeshSimulator(Simulator):
         return self.solve(state) if steps else state
 
     def points_of(self, state: Any) -> Tensor:
-        """The places of the mesh's points, float64.
+        """The places (n, 2) of the mesh's points, float64.
 
         Raises:
             InputError: a triangle has no area, or its corners go clockwise.
@@ -110,7 +110,7 @@ class MeshSimulator(Simulator):
         return points
 
     def check_positive(self, name: str, values: Tensor) -> None:
-        """Refuse coefficients of triangles that are not positive.
+        """Refuse coefficients (m,) of triangles that are not positive.
 
         Raises:
             InputError: one is not.
@@ -132,4 +132,4 @@ class MeshSimulator(Simulator):
         """The solution on the mesh."""
         from sfm_fluids.figures.mesh import draw
 
-        draw(self.space, trajectory, Path(path))
+        draw(self.space.mesh.triangles.numpy(), trajectory, Path(path))

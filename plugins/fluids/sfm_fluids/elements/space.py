@@ -63,7 +63,8 @@ class Space:
     def nodes(self, points: Float[Tensor, "n 2"] | None = None) -> Float[Tensor, "size 2"]:
         """Places of the nodes, for the mesh's points or for these in their stead."""
         points = self.mesh.points if points is None else points
-        return torch.cat((points, points[self.ends].mean(1)))
+        middles: Tensor = points[self.ends].mean(1)
+        return torch.cat((points, middles))
 
     def on(self, names: Iterable[str]) -> Bool[Tensor, " size"]:
         """Which nodes lie on any of these sides.

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from sfm.simulate import Trajectory
-from sfm_fluids.elements.space import Space
 from sfm_fluids.figures.films import STILL, moves
 
 
-def draw(space: Space, trajectory: Trajectory, path: Path) -> None:
-    """The last state on the mesh's corners: u, a displaced body, or speed and pressure.
+def draw(corners: np.ndarray, trajectory: Trajectory, path: Path) -> None:
+    """The last state on the triangles' corners (m, 3): u, a displaced body, or speed and pressure.
 
     Raises:
         InputError: another suffix than .png, .pdf, .svg.
@@ -25,7 +24,6 @@ def draw(space: Space, trajectory: Trajectory, path: Path) -> None:
     from matplotlib.figure import Figure
 
     last = {k: v[-1].detach().cpu().double().numpy() for k, v in trajectory.observables.items()}
-    corners = space.mesh.triangles.numpy()
     n = int(corners.max()) + 1
     points = last["mesh_points"][:n]
     panels: dict[str, tuple[np.ndarray, np.ndarray]] = {}

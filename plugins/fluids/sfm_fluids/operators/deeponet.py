@@ -89,7 +89,8 @@ class DeepONet(nn.Module):
             field = field.index_select(axis + 2, at)
         branch = self.branch(field.flatten(1)).unflatten(1, (self.outputs, self.basis))
         values = branch @ self.trunk(self._places(shape, field)).T / self.basis**0.5
-        return (values + self.bias[:, None]).unflatten(2, shape)
+        answers: Tensor = (values + self.bias[:, None]).unflatten(2, shape)
+        return answers
 
     def _places(self, shape: torch.Size, like: Tensor) -> Tensor:
         """(points, places) what the trunk network is told of each point."""

@@ -63,7 +63,7 @@ class FourierOperator(nn.Module):
             positional_embedding=None if periodic else "grid",
             domain_padding=None if periodic else 0.25,
         )
-        self.register_state_dict_post_hook(_weights_alone)
+        self.register_state_dict_post_hook(_weights_alone)  # type: ignore[no-untyped-call]
 
     def forward(self, field: Float[Tensor, "B C *grid"]) -> Float[Tensor, "B K *grid"]:
         values: Tensor = self.network(field)

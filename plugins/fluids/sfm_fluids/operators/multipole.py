@@ -108,7 +108,8 @@ class MultipoleOperator(nn.Module):
         for block in self.blocks:
             v = block(v, inputs, levels)
         values: Tensor = self.out(v)
-        return values.mT.unflatten(2, shape)
+        answers: Tensor = values.mT.unflatten(2, shape)
+        return answers
 
 
 class _Cycle(nn.Module):

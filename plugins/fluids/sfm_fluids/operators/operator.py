@@ -5,7 +5,7 @@
     save(operator, "fno.safetensors")
     pressure = operator.predict(test)            # (B, 1, H, W)
 
-Any consistent system of units; those of the data.
+The formulas hold by definition. Any consistent system of units; those of the data.
 """
 
 from __future__ import annotations
@@ -170,7 +170,8 @@ def _measure(operator: Operator, inputs: Tensor, base: Tensor, label: Tensor) ->
 def _error(operator: Operator, inputs: Tensor, base: Tensor, label: Tensor) -> Tensor:
     """() mean over the batch of each answer's root mean square error, in scales."""
     off = (operator(inputs, base) - label) / operator.scale
-    return (off.flatten(1).square().mean(1) + 1e-12).sqrt().mean()
+    errors: Tensor = (off.flatten(1).square().mean(1) + 1e-12).sqrt()
+    return errors.mean()
 
 
 def save(operator: Operator, path: str | Path) -> None:

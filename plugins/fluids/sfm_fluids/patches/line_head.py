@@ -1,6 +1,6 @@
 """Head of a line's later states: what the trunk adds to the classical forecast.
 
-Any consistent system of units.
+The formulas hold by definition. Any consistent system of units.
 """
 
 from __future__ import annotations

@@ -128,9 +128,8 @@ class MediumEncoder(Encoder):
         """(n, 3) centres of the patches, in spacings from the corner of the box."""
         size = self.patch
         y, x = np.meshgrid(np.arange(height // size), np.arange(width // size), indexing="ij")
-        centres = np.stack((x.ravel(), y.ravel(), np.zeros(x.size)), axis=1) * float(size)
-        centres[:, :2] += (size - 1) / 2
-        return torch.from_numpy(centres)
+        places = np.stack((x.ravel(), y.ravel()), axis=1) * float(size) + (size - 1) / 2
+        return nn.functional.pad(torch.from_numpy(places), (0, 1))
 
     def _features(self, log: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Moments of patches: (N, 5), (N, 3, 2), (N, 5, 3)."""

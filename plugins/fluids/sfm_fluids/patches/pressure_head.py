@@ -4,7 +4,8 @@
 
 What a grid's points do not say of the medium between them is local; what the pressure makes of it
 is not. So the trunk says A of every point, and the pressure comes out of the classical solve
-(`sfm_fluids.darcy.nodes`), whose adjoint trains the trunk. A starts at 0: the plain solver.
+(`sfm_fluids.darcy.nodes`), whose adjoint trains the trunk. A starts near 0, at the plain solver.
+The formulas hold by definition.
 
 Any consistent system of units.
 """
