@@ -85,4 +85,5 @@ class Space:
         side = self.sides[name]
         length = torch.linalg.vector_norm(points[side[:, 1]] - points[side[:, 0]], dim=1)
         shares = length[:, None] * torch.tensor(rule, dtype=length.dtype)
-        return length.new_zeros(self.size).index_add(0, side.flatten(), shares.flatten())
+        zeros: Tensor = length.new_zeros(self.size)
+        return zeros.index_add(0, side.flatten(), shares.flatten())
