@@ -59,21 +59,21 @@ class Learner:
 
 # widths such that parameters are nearly those of the trunk, dense (0.17 to 0.18 million)
 LEARNERS = {
-    ("darcy", "fourier"): Learner("fourier", 300, {"width": 23, "modes": 8}),
-    ("darcy", "deeponet"): Learner("deeponet", 1500, {"width": 192, "basis": 130}),
-    ("darcy", "multipole"): Learner("multipole", 80, {"width": 52, "hidden": 32}),
+    ("darcy", "fourier"): Learner("fourier", 600, {"width": 23, "modes": 8}),
+    ("darcy", "deeponet"): Learner("deeponet", 2500, {"width": 192, "basis": 130}),
+    ("darcy", "multipole"): Learner("multipole", 150, {"width": 52, "hidden": 32}),
     ("burgers", "multipole"): Learner("multipole", 500, {"width": 60, "hidden": 32}),
-    ("turbulence", "multipole"): Learner("multipole", 30, {"width": 44, "hidden": 32}),
-    ("burgers", "fourier"): Learner("fourier", 800, {"width": 58, "modes": 8}),
-    ("burgers", "deeponet"): Learner("deeponet", 1500, {"width": 156, "basis": 48}),
-    ("turbulence", "fourier"): Learner("fourier", 300, {"width": 16, "modes": 12}),
-    ("turbulence", "deeponet"): Learner("deeponet", 1000, {"width": 24, "basis": 24}),
+    ("turbulence", "multipole"): Learner("multipole", 60, {"width": 44, "hidden": 32}),
+    ("burgers", "fourier"): Learner("fourier", 1200, {"width": 58, "modes": 8}),
+    ("burgers", "deeponet"): Learner("deeponet", 2500, {"width": 156, "basis": 48}),
+    ("turbulence", "fourier"): Learner("fourier", 600, {"width": 16, "modes": 12}),
+    ("turbulence", "deeponet"): Learner("deeponet", 2000, {"width": 24, "basis": 24}),
 }
 # recipe and optimiser steps
 TRUNKS = {
-    "darcy": ("fluids-darcy", 60),
-    "burgers": ("fluids-burgers", 120),
-    "turbulence": ("fluids-next-state", 120),
+    "darcy": ("fluids-darcy", 90),
+    "burgers": ("fluids-burgers", 150),
+    "turbulence": ("fluids-next-state", 200),
 }
 MODELS = ("solver", "fourier", "deeponet", "multipole", "fourier-known", "trunk")
 
@@ -151,7 +151,7 @@ def _trunk(name: str, seed: int) -> dict[str, Any]:
     overrides = [f"training.seed={seed}", "model.experts=1", f"training.steps={steps}"]
     overrides += [f"training.validate_every={steps}", f"optimizer.warmup={steps // 6}"]
     with tempfile.TemporaryDirectory() as folder:
-        recipe = load_recipe(name_of, overrides)
+        recipe = load_recipe(Path(__file__).parent / f"{name_of}.yaml", overrides)
         out = pretrain(recipe, Path(folder) / "model", test_samples=1, log=False)
         model = sfm.load(out)
     spent = time.process_time() - begun

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from sfm_fluids.darcy.random_media import random_phase
 from sfm_fluids.elements.advection_diffusion import AdvectionDiffusion
 from sfm_fluids.elements.eigen import laplace_eigenvalues
 from sfm_fluids.elements.elasticity import Elasticity
@@ -14,8 +15,10 @@ from sfm_fluids.elements.mesh import UNIT, Mesh, boundary_edges, l_shape, quadri
 from sfm_fluids.elements.space import Space
 from sfm_fluids.elements.stokes import Stokes
 from sfm_fluids.elements.triangle import quadrature, shapes
+from sfm_fluids.learned.mesh_correction import MeshCorrection, medium
 
 from sfm.errors import InputError, RunError
+from sfm.nn.descent import descend
 
 PI = math.pi
 
@@ -367,3 +370,48 @@ def test_states_that_cannot_be_are_refused():
     free = AdvectionDiffusion(cells=2, insulated="left,right,top,bottom")
     with pytest.raises(RunError, match="fix the solution"):
         free(free.state())
+
+
+def test_a_coarse_mesh_learns_from_a_fine_one():
+    """Training through the solver lowers the error of media; the correction turns with the mesh."""
+    fine = AdvectionDiffusion(cells=16, degree=1).requires_grad_(False)
+    coarse = AdvectionDiffusion(cells=4, degree=1).requires_grad_(False)
+    centres = fine.space.mesh.points[fine.space.mesh.triangles].mean(1)
+    cases = []
+    for seed in range(3):
+        column, row = (16 * centres).long().unbind(1)
+        a = 1 + 19 * random_phase(16, 16, seed, 12.0)[row, column]
+        exact = fine(fine.state()._replace(factor=a)).solution.reshape(17, 17)[::4, ::4].flatten()
+        cases.append((medium(coarse.space.mesh, centres, a), exact))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = MeshCorrection(width=8, rounds=2)
+    assert torch.equal(network.factor(cases[0][0]), cases[0][0].log_mean.exp())  # it starts at 0
+
+    def loss(_):
+        off = [
+            (coarse(coarse.state()._replace(factor=network.factor(m))).solution - u).norm()
+            / u.norm()
+            for m, u in cases
+        ]
+        return torch.stack(off).mean()
+
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    losses = descend(network, loss, work="test", steps=40, optimizer=optimizer).losses
+    assert losses[-1] < 0.85 * losses[0]
+
+    turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]], dtype=torch.float64)
+    mesh = coarse.space.mesh
+    turned = Mesh(3 * mesh.points @ turn.T + 7, mesh.triangles, mesh.sides)
+    column, row = (16 * centres).long().unbind(1)
+    a = 1 + 19 * random_phase(16, 16, 0, 12.0)[row, column]
+    again = network(medium(turned, 3 * centres @ turn.T + 7, a))
+    assert (again - network(cases[0][0])).abs().max() < 1e-5
+
+
+def test_a_medium_that_a_mesh_cannot_hold_is_refused():
+    mesh = quadrilateral(UNIT, 2, 2)
+    with pytest.raises(InputError, match="holds no cell"):
+        medium(mesh, mesh.points[:1], torch.ones(1).double())
+    with pytest.raises(InputError, match="must be positive"):
+        medium(mesh, mesh.points[:1], torch.zeros(1).double())

@@ -142,6 +142,7 @@ class _Near(nn.Module):
     def __init__(self, seen: int, width: int, hidden: int) -> None:
         super().__init__()
         self.kernel = nn.Sequential(nn.Linear(seen, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.norm = nn.LayerNorm(width)
         self.own = nn.Linear(width, width)
         self.mix = nn.Linear(width, width, bias=False)
 
@@ -149,9 +150,10 @@ class _Near(nn.Module):
         sender, receiver = level.edges
         apart = level.apart.expand(len(a), -1, -1)
         k = self.kernel(torch.cat((apart, a[:, receiver], a[:, sender]), -1))
-        told = k * self.mix(v)[:, sender] * level.share[:, None]
+        known = self.norm(v)
+        told = k * self.mix(known)[:, sender] * level.share[:, None]
         mean = torch.zeros_like(v).index_add(1, receiver, told)
-        return v + nn.functional.gelu(self.own(v) + mean)
+        return v + nn.functional.gelu(self.own(known) + mean)
 
 
 def _pooled(v: Tensor, level: Level) -> Tensor:

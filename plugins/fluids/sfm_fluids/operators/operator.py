@@ -127,7 +127,7 @@ def fit(
     if len(train) < size:
         raise InputError(f"{len(train)} samples to learn from, and {size} are taken a step")
     data = arrays(operator.task, train, known=operator.known)
-    _measure(operator, *data)
+    _measure(operator, data)
     held = arrays(operator.task, validation, known=operator.known) if validation else None
     generator = torch.Generator().manual_seed(seed)
     order = batches(len(train), size, seed=seed)
@@ -160,10 +160,14 @@ def fit(
     )
 
 
-def _measure(operator: Operator, inputs: Tensor, base: Tensor, label: Tensor) -> None:
+def _measure(operator: Operator, data: tuple[Tensor, ...]) -> None:
+    """Means and deviations of the channels, over the data and its symmetries."""
+    generator = torch.Generator().manual_seed(0)
+    moved = [turned(data, operator.name, generator) for _ in range(8)]
+    inputs, base, label = (torch.cat(parts) for parts in zip(*moved, strict=True))
     axes = (0, *range(2, inputs.ndim))
     operator.mean.copy_(inputs.mean(axes, keepdim=True)[0])
-    operator.deviation.copy_(inputs.std(axes, keepdim=True)[0].clamp_min(1e-6))
+    operator.deviation.copy_(inputs.std(axes, keepdim=True)[0].clamp_min(1e-3))
     operator.scale.copy_((label - base).square().mean(axes, keepdim=True)[0].sqrt())
 
 
