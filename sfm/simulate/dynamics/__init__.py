@@ -2,6 +2,6 @@
 a barostat, neighbour lists with a skin, and what trajectories say.
 
 Rooms, lowest first: `motion`, `noise`, `thermostats`, `barostat`, `rigid`, `ensembles`;
-`particles`, `simulator`. Beside these, `neighbours` and `structure` upon it, and `transport`.
-Units: angstrom, fs, amu, eV, kelvin.
+`particles`, `simulator`. Beside these, `neighbours` and `structure` upon it, and `transport`,
+`spectra`, `reweighting`, `free_energy`. Units: angstrom, fs, amu, eV, kelvin.
 """
