@@ -26,6 +26,7 @@ from sfm.errors import InputError, SfmError
 from sfm.serve.doors import Doors
 from sfm.serve.limits import Limits
 from sfm.serve.runs import Busy, Run, Runs
+from sfm.serve.training import Training
 from sfm.serve.uploads import plain_name, readable
 from sfm.serve.workers import Worker
 
@@ -92,6 +93,7 @@ def create_app(
     limits: Limits | None = None,
     token: str | None = None,
     public: bool = False,
+    watch: Sequence[Path] = (),
 ) -> FastAPI:
     """The application.
 
@@ -100,6 +102,7 @@ def create_app(
         limits: how much a client may ask for.
         token: what a client has to know; without one only this machine's names are answered.
         public: answer everybody, without a token, under any name; see `Doors`.
+        watch: folders whose training runs are shown.
     """
     hub = Hub(models, limits or Limits())
 
@@ -120,6 +123,15 @@ def create_app(
     _shelf(app, hub)
     _trying(app, hub)
     _running(app, hub)
+    _training(app, Training(watch))
+
+    @app.get("/openchemlib.js", include_in_schema=False)
+    async def editor() -> FileResponse:
+        """The editor of molecules, a third of its size in the package and on the way."""
+        packed = {"content-encoding": "gzip"}
+        path = STATIC / "openchemlib.js.gz"
+        return FileResponse(path, media_type="text/javascript", headers=packed)
+
     app.mount("/", StaticFiles(directory=STATIC, html=True))
     return app
 
@@ -257,6 +269,21 @@ def _running(app: FastAPI, hub: Hub) -> None:
         """A result, as `done` names them."""
         path = hub.runs[key].file(name)
         return FileResponse(path, filename=plain_name(path.name))
+
+
+def _training(app: FastAPI, training: Training) -> None:
+    """Training runs of the folders that the server was opened with."""
+
+    @app.get("/api/training")
+    async def all_runs() -> dict[str, Any]:
+        """Every run: state, step, time left."""
+        rows = await asyncio.to_thread(training.rows)
+        return {"watching": bool(training.folders), "runs": rows}
+
+    @app.get("/api/training/{key}")
+    async def one_run(key: str) -> dict[str, Any]:
+        """A run's losses so far, by domain and by label, and its errors once it has some."""
+        return await asyncio.to_thread(training.one, key)
 
 
 async def _stream(run: Run) -> AsyncIterator[str]:

@@ -34,6 +34,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="write a Hugging Face Space that runs this page, and leave",
     )
     parser.add_argument(
+        "--watch",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="show the training runs in this folder, while they go and after; may be repeated",
+    )
+    parser.add_argument(
         "--seconds", type=float, metavar="S", help="longest simulation (default: 300)"
     )
     parser.add_argument("--runs", type=int, metavar="N", help="simulations at a time (default: 2)")
@@ -83,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         limits=limits,
         token=token,
         public=arguments.public,
+        watch=[_folder(path) for path in arguments.watch],
     )
     with _listen(host, PORT if arguments.port is None else arguments.port) as socket:
         port = socket.getsockname()[1]
@@ -125,6 +134,15 @@ def _model(name: str) -> str:
 
     folder = locate(name).folder
     return name if folder is None or name in bundled() else str(folder.resolve())
+
+
+def _folder(path: Path) -> Path:
+    """Raises InputError where it is none; one that a run will make is not there yet."""
+    from sfm.errors import InputError
+
+    if not path.is_dir():
+        raise InputError(f"--watch {path}: is no folder; name one that holds runs, or will")
+    return path.resolve()
 
 
 def _positive(name: str, value: Any) -> Any:

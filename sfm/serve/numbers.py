@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from sfm.data.elements import SYMBOLS
 from sfm.quantity import Quantity
+from sfm.simulate.volume import Volume
 
 LISTED = 10_000  # numbers of an array that still goes as a list
 PICTURE = 128  # points along an axis of a picture
+SOLID = 40  # points along an axis of a volume
+BOX = 10.0  # angstrom, longest side at which a field without atoms is drawn
 
 
 def plain(value: Any) -> dict[str, Any]:
@@ -68,6 +72,34 @@ def picture(value: Any, quantity: Quantity | None = None) -> dict[str, Any] | No
         shown.append(f"every {max(steps)}th point")
     small = array[tuple(slice(None, None, s) for s in steps)]
     return {"shape": list(small.shape), "f32": _packed(small), "shown": ", ".join(shown)}
+
+
+def volume(value: Volume) -> dict[str, Any]:
+    """A volume of at most 40 points a side, with its box and atoms in angstrom."""
+    thin = [math.ceil(n / SOLID) for n in value.values.shape]
+    small = value.values[tuple(slice(None, None, k) for k in thin)]
+    return {
+        "shape": list(small.shape),
+        "f32": _packed(small),
+        "unit": value.unit,
+        "origin": value.origin.tolist(),
+        "steps": (value.steps * np.array(thin)).tolist(),
+        "surface": value.surface,
+        "symbols": [SYMBOLS[z] for z in value.types],
+        "positions": value.positions.tolist(),
+    }
+
+
+def solid(value: Any, quantity: Quantity) -> Volume | None:
+    """A field in three dimensions as a volume: of a vector the magnitude; None of any other."""
+    array = as_array(value).astype(np.float64)
+    if quantity.irreps in ("1o", "1e") and array.ndim == 4 and array.shape[0] == 3:
+        array = np.sqrt((array**2).sum(0))
+    if array.ndim != 3 or min(array.shape) < 4:
+        return None
+    steps = np.full(3, BOX / max(array.shape))
+    largest = float(np.abs(array).max())
+    return Volume(array, quantity.unit, np.zeros(3), steps, 0.5 * largest)
 
 
 def _packed(array: np.ndarray) -> str:

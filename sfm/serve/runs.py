@@ -16,7 +16,7 @@ from sfm.errors import PluginError, RunError, SfmError
 from sfm.serve.limits import Limits
 from sfm.serve.workers import Message, Worker
 
-PICTURES = ("fields", "xyz")  # of a frame: what takes room
+PICTURES = ("fields", "volumes", "xyz")  # of a frame: what takes room
 
 
 class Busy(RunError):

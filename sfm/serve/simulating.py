@@ -15,10 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sfm.errors import InputError
 from sfm.quantity import Quantity
 from sfm.serve.desk import Desk
-from sfm.serve.numbers import as_array, listed, picture
+from sfm.serve.numbers import as_array, listed, picture, solid, volume
 from sfm.serve.predicting import check_size
 from sfm.serve.snippets import simulate_command, simulate_python
 from sfm.serve.uploads import as_file
@@ -26,6 +28,7 @@ from sfm.serve.uploads import as_file
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 SCALARS = 16  # numbers of an observable that still is a curve
 PAUSE = 0.1  # seconds between two pictures
+SHARE = 4.0  # a picture that took t seconds is followed by 4 t without one
 
 
 def simulate(
@@ -191,10 +194,10 @@ def numbers_of(state: Any) -> int:
 @contextlib.contextmanager
 def _watched(simulator: Any, say: Any, table: Mapping[str, Quantity]) -> Iterator[None]:
     """Have `say` told of each record: `observe` is what every run calls for one."""
-    observe, counted, last = simulator.observe, 0, 0.0
+    observe, counted, due = simulator.observe, 0, 0.0
 
     def told(state: Any) -> Any:
-        nonlocal counted, last
+        nonlocal counted, due
         observed = observe(state)
         body: dict[str, Any] = {"index": counted, "time": simulator.time(state)}
         body["scalars"] = {
@@ -202,9 +205,11 @@ def _watched(simulator: Any, say: Any, table: Mapping[str, Quantity]) -> Iterato
             for key, value in observed.items()
             if (array := as_array(value)).size <= SCALARS
         }
-        if counted == 0 or time.monotonic() - last > PAUSE:
+        began = time.monotonic()
+        if began >= due or _converged(simulator, state):
             body |= _pictures(simulator, state, observed, table)
-            last = time.monotonic()
+            ended = time.monotonic()
+            due = ended + max(PAUSE, SHARE * (ended - began))
         say("frame", body)
         counted += 1
         return observed
@@ -216,16 +221,27 @@ def _watched(simulator: Any, say: Any, table: Mapping[str, Quantity]) -> Iterato
         del simulator.observe
 
 
+def _converged(simulator: Any, state: Any) -> bool:
+    """Whether this is the answer of a search, which is always shown."""
+    with torch.no_grad():
+        return bool(simulator.converged(state))
+
+
 def _pictures(
     simulator: Any, state: Any, observed: Mapping[str, Any], table: Mapping[str, Quantity]
 ) -> dict[str, Any]:
     fields = {}
+    with torch.no_grad():
+        solids = dict(simulator.volumes(state))
     for key, value in observed.items():
         if key in table and table[key].per == "grid":
-            drawn = picture(value, table[key])
+            drawn, body = picture(value, table[key]), solid(value, table[key])
             if drawn is not None:
                 fields[key] = {**drawn, "unit": table[key].unit}
-    return {"fields": fields, "xyz": _xyz(simulator, state, observed)}
+            if body is not None:
+                solids[key] = body
+    volumes = {name: volume(body) for name, body in solids.items()}
+    return {"fields": fields, "volumes": volumes, "xyz": _xyz(simulator, state, observed)}
 
 
 def _xyz(simulator: Any, state: Any, observed: Mapping[str, Any]) -> str | None:
@@ -234,8 +250,6 @@ def _xyz(simulator: Any, state: Any, observed: Mapping[str, Any]) -> str | None:
 
     if ".extxyz" not in (simulator.writes_to or ()):
         return None
-    import torch
-
     one = Trajectory(
         times=torch.tensor([simulator.time(state)], dtype=torch.float64),
         time_unit=simulator.time_unit,

@@ -23,6 +23,7 @@ from sfm.errors import InputError, OutsideError, RunError, did_you_mean
 from sfm.progress import report
 from sfm.quantity import Quantity
 from sfm.simulate.through import Through
+from sfm.simulate.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -368,6 +369,10 @@ class Simulator(nn.Module, ABC):
             InputError: this simulator draws nothing.
         """
         raise InputError(f"{self.part}: draws no picture")
+
+    def volumes(self, state: Any) -> dict[str, Volume]:
+        """Fields in three dimensions besides the observables, by name, for isosurfaces."""
+        return {}
 
     def write(self, trajectory: Trajectory, path: Path) -> None:
         """Write the trajectory in the domain's own format (`.extxyz`, `.cif`, `.h5`).

@@ -29,6 +29,7 @@ from sfm.train.objective import Objective
 from sfm.train.schedule import checkpoint_for, decay_start
 from sfm.train.tasks import TaskData
 from sfm.train.through import ThroughTerm
+from sfm.train.watched import Watched
 
 # what may differ between a run and its resumption
 FREE = (
@@ -226,6 +227,7 @@ def fit(
         interrupt,
         SaveLast(run, settings.checkpoint_every, interrupt, stable),
         Progress(title),
+        Watched(run, title, history, interrupt),
     ]
     with quiet(), interrupt.listening():
         trainer = make_trainer(

@@ -15,6 +15,7 @@ from sfm.hub.files import WEIGHTS
 RUN = "run"
 LAST = "last.ckpt"
 STABLE = "stable.ckpt"  # before the last decay: where a longer run goes on from
+PROGRESS = "progress.json"  # how the run goes, for whoever watches it
 P = ParamSpec("P")
 
 

@@ -82,6 +82,31 @@ export class View {
     return said.join(" ");
   }
 
+  // {shape, f32, origin, steps, symbols, positions}: surfaces where the values are `level`, and -level
+  async volume(entry, values, level) {
+    await this.start();
+    if (!this.viewer) return;
+    const three = await library();
+    this.viewer.removeAllModels();
+    this.viewer.removeAllShapes();
+    const lines = entry.symbols.map((s, i) => `${s} ${entry.positions[i].join(" ")}`);
+    if (lines.length) {
+      this.viewer.addModel(`${lines.length}\n\n${lines.join("\n")}`, "xyz");
+      this.viewer.setStyle({}, { stick: { radius: 0.1 }, sphere: { scale: 0.2 } });
+    }
+    const [x, y, z] = entry.shape, [dx, dy, dz] = entry.steps, [ox, oy, oz] = entry.origin;
+    const data = Object.assign(new three.VolumeData("", "none"), {
+      size: { x, y, z }, unit: { x: dx, y: dy, z: dz }, origin: { x: ox, y: oy, z: oz }, data: values });
+    const surfaces = [[level, lines.length ? 0.65 : 1, "#c2410c"], [-level, lines.length ? 0.65 : 1, "#1f5f8b"]];
+    for (const [isoval, opacity, color] of surfaces) {
+      if (values.some((v) => (isoval > 0 ? v > isoval : v < isoval))) this.viewer.addIsosurface(data, { isoval, opacity, color, smoothness: 2 });
+    }
+    const ends = [[ox, oy, oz], [(x - 1) * dx, (y - 1) * dy, (z - 1) * dz]];
+    if (!lines.length) this.cell([[ends[1][0], 0, 0], [0, ends[1][1], 0], [0, 0, ends[1][2]]]);
+    if (!this.seen) this.viewer.rotate(lines.length ? 0 : 30, { x: 1, y: 1, z: 0 });
+    this.first();
+  }
+
   // one frame of a trajectory, extended XYZ
   async frame(text) {
     await this.start();

@@ -2,7 +2,7 @@
 
 import { error, h } from "./dom.js";
 
-const PAGES = { predict: "Predict", simulate: "Simulate", models: "Models", datasets: "Datasets", plugins: "Plugins" };
+const PAGES = { predict: "Predict", simulate: "Simulate", training: "Training", models: "Models", datasets: "Datasets", plugins: "Plugins" };
 const main = document.getElementById("main");
 let shown = 0;
 

@@ -53,8 +53,12 @@ export function drawField(canvas, name, entry) {
   return text;
 }
 
-// Curves [{x, y}] in one frame, with the ends of both axes written.
-export function drawLines(canvas, curves) {
+export const COLOURS = ["#1f5f8b", "#c2410c", "#14612f", "#6d28d9", "#8a6d00", "#be185d", "#0f766e", "#4b5563"];
+
+// Curves [{x, y}] in one frame, with the ends of both axes written; `log`: y logarithmic.
+export function drawLines(canvas, given, { log = false } = {}) {
+  const to = (y) => (!log ? y : y > 0 ? Math.log10(y) : NaN), from = (y) => (log ? 10 ** y : y);
+  const curves = given.map((c) => ({ x: c.x, y: [...c.y].map(to) }));
   canvas.className = "chart";
   const scale = window.devicePixelRatio || 1;
   const width = canvas.clientWidth || 320, height = canvas.clientHeight || 144;
@@ -70,17 +74,20 @@ export function drawLines(canvas, curves) {
   context.font = "11px system-ui";
   context.fillStyle = "#5a6675";
   context.textAlign = "right";
-  context.fillText(short(y1, 4), left - 6, top + 8);
-  context.fillText(short(y0, 4), left - 6, height - bottom);
+  context.fillText(short(from(y1), 4), left - 6, top + 8);
+  context.fillText(short(from(y0), 4), left - 6, height - bottom);
   context.fillText(short(x1, 4), width - right, height - 5);
   context.textAlign = "left";
   context.fillText(short(x0, 4), left, height - 5);
-  const colours = ["#1f5f8b", "#c2410c", "#14612f", "#6d28d9"];
   curves.forEach((curve, i) => {
-    context.strokeStyle = colours[i % colours.length];
+    context.strokeStyle = COLOURS[i % COLOURS.length];
     context.lineWidth = 1.5;
     context.beginPath();
     curve.y.forEach((y, k) => Number.isFinite(y) && context.lineTo(px(curve.x[k]), py(y)));
     context.stroke();
+    if (curve.y.length === 1) { // a line of one point is not seen
+      context.fillStyle = context.strokeStyle;
+      context.fillRect(px(curve.x[0]) - 3, py(curve.y[0]) - 3, 6, 6);
+    }
   });
 }

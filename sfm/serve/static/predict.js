@@ -2,6 +2,7 @@
 
 import { call, get, numbers } from "./api.js";
 import { choice, copyable, error, field, h, short, table, warning } from "./dom.js";
+import { drawer } from "./draw.js";
 import { View } from "./molecule.js";
 import { search } from "./neighbours.js";
 import { drawField } from "./picture.js";
@@ -145,7 +146,8 @@ export default async function page() {
   };
 
   const drop = h("div", { class: "drop" },
-    field("SMILES, or a file's text", text, "xyz, extxyz, sdf, mol, cif or POSCAR; or drop a file here"),
+    drawer(text),
+    field("SMILES, or a file's text", text, "xyz, extxyz, sdf, mol, cif or POSCAR; or draw it, or drop a file here"),
     field("File", file), chosen);
   for (const kind of ["dragover", "dragleave", "drop"]) {
     drop.addEventListener(kind, (event) => {

@@ -1,6 +1,6 @@
 // Simulate: a simulator's own parameters as sliders, its run watched live, its results to take away.
 
-import { base64, get, post } from "./api.js";
+import { base64, get, numbers, post } from "./api.js";
 import { choice, copyable, error, field, h, short, table, warning } from "./dom.js";
 import { View } from "./molecule.js";
 import { drawField, drawLines } from "./picture.js";
@@ -50,6 +50,50 @@ function setting(s) {
   return [field(`${s.name}${unit}`, control, s.summary + given), read];
 }
 
+// Surfaces of equal value in a volume: which of them, at which level, from all sides.
+class Solid {
+  constructor(label) {
+    this.label = label;
+    this.selector = choice([]);
+    this.range = h("input", { type: "range", min: "-5", max: "0", step: "any" });
+    this.caption = h("p", { class: "note" });
+    this.levels = {};
+    this.selector.addEventListener("change", () => this.paint());
+    this.range.addEventListener("input", () => { this.levels[this.selector.value] = this.chosen(); this.paint(); });
+    this.element = h("div", {}, field("Surface of", this.selector), field("At the level", this.range));
+  }
+
+  // the slider is the logarithm of the share of the largest value
+  chosen() { return this.largest() * 10 ** Number(this.range.value); }
+  largest() { return this.values.reduce((a, v) => Math.max(a, Math.abs(v)), 0) || 1; }
+
+  show(volumes) {
+    this.volumes = volumes;
+    const names = Object.keys(volumes);
+    if (this.selector.length !== names.length) {
+      this.selector.replaceChildren(...names.map((n) => h("option", { value: n }, n.replaceAll("_", " "))));
+    }
+    return this.paint();
+  }
+
+  async paint() {
+    const name = this.selector.value, entry = this.volumes[name];
+    this.values = numbers(entry);
+    const level = this.levels[name] ?? entry.surface;
+    this.range.value = String(Math.log10(level / this.largest()));
+    const unit = entry.unit === "1" ? "" : ` ${entry.unit}`;
+    const signed = this.values.some((v) => v < -level);
+    const text = `${name.replaceAll("_", " ")}: surface at ${short(level, 3)}${unit}${signed ? " (red), and at its negative (blue)" : ""}; largest ${short(this.largest(), 3)}`;
+    this.range.setAttribute("aria-valuetext", `${short(level, 3)}${unit}`);
+    if (!this.view) {
+      this.view = new View(`Surfaces of ${this.label}`);
+      this.element.append(this.view.element, this.caption);
+    }
+    this.caption.textContent = text;
+    await this.view.volume(entry, this.values, level);
+  }
+}
+
 // What is seen of a run: pictures, curves, atoms.
 class Screen {
   constructor(spec) {
@@ -62,10 +106,12 @@ class Screen {
     this.selector.addEventListener("change", () => this.paint());
     this.picture = h("div", { hidden: true }, field("Shown", this.selector), this.canvas, this.caption);
     this.atoms = h("div", { hidden: true });
+    this.solid = new Solid(spec.part);
+    this.solid.element.hidden = true;
     this.charts = h("div", { class: "panels" });
     this.end = h("div");
     this.text = h("div");
-    this.element = h("div", {}, this.status, this.bar, h("div", { class: "panels" }, this.picture, this.atoms), this.charts, this.end, this.text);
+    this.element = h("div", {}, this.status, this.bar, h("div", { class: "panels" }, this.picture, this.solid.element, this.atoms), this.charts, this.end, this.text);
     this.reset();
   }
 
@@ -99,6 +145,10 @@ class Screen {
         this.picture.hidden = false;
       }
       this.paint();
+    }
+    if (event.volumes && Object.keys(event.volumes).length) {
+      this.solid.element.hidden = false;
+      this.solid.show(event.volumes).catch((e) => { this.status.textContent = e.message; });
     }
     if (event.xyz) {
       if (!this.view) {

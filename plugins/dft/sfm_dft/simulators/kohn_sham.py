@@ -14,7 +14,7 @@ from torch import Tensor
 from sfm.data.sample import Sample
 from sfm.errors import RunError
 from sfm.progress import report
-from sfm.simulate import Observations, Trajectory
+from sfm.simulate import Observations, Trajectory, Volume
 from sfm.units import factor
 from sfm_dft.data.observations import read as read_observations
 from sfm_dft.scf.diis import start_state
@@ -26,6 +26,7 @@ from sfm_dft.simulators.kohn_sham_settings import KohnShamSettings
 from sfm_dft.simulators.kohn_sham_state import KohnShamState
 from sfm_dft.simulators.molecules import molecule_of
 from sfm_dft.simulators.observing import observe
+from sfm_dft.simulators.volumes import density_volumes
 
 WATER = (
     np.array([8, 1, 1]),
@@ -224,6 +225,10 @@ class KohnSham(KohnShamSettings):
         """The electron density of the last state in the plane of the molecule, and the change
         that bonding makes to it."""
         plot_density(trajectory.states[-1], path)
+
+    def volumes(self, state: KohnShamState) -> dict[str, Volume]:
+        """`density` and its change against free atoms, `density_change`, in e / angstrom^3."""
+        return {} if state.batched else density_volumes(state)
 
     def read_observations(self, path: Path) -> Observations:
         samples, values, units = read_observations(path)
