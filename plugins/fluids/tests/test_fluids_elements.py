@@ -302,6 +302,8 @@ def test_scikit_fem_says_the_same():
     ("make", "message"),
     [
         (lambda: AdvectionDiffusion(insulated="lid"), "no side 'lid'"),
+        (lambda: AdvectionDiffusion(insulated="left,right,top,bottom"), "up to a constant"),
+        (lambda: Stokes(outflow="left,right,top,bottom"), "all sides are outflows"),
         (lambda: Elasticity(clamped=""), "nothing holds"),
         (lambda: Elasticity(cells=0), "at least 1 x 1"),
         (lambda: Stokes(outflow="east"), "no side 'east'"),
@@ -367,7 +369,14 @@ def test_states_that_cannot_be_are_refused():
         sim(state._replace(factor=-state.factor))
     with pytest.raises(InputError, match="turned over"):
         sim(state._replace(points=-state.points.flip(1)))
-    free = AdvectionDiffusion(cells=2, insulated="left,right,top,bottom")
+
+
+@pytest.mark.parametrize("cells", [2, 16])
+def test_a_system_that_nothing_fixes_is_refused(cells):
+    """A reaction that vanishes after the sides were looked at: only the factors can tell."""
+    free = AdvectionDiffusion(cells=cells, insulated="left,right,top,bottom", reaction=1.0)
+    assert torch.allclose(free(free.state()).solution, torch.ones(1).double())
+    free.reaction.data.zero_()
     with pytest.raises(RunError, match="fix the solution"):
         free(free.state())
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sfm.data.sample import Sample
+from sfm.errors import InputError
 from sfm.simulate import Parameter, Setting
 from sfm_fluids.elements.forms import advection, diffusion, integral, load, mass, triangles
 from sfm_fluids.elements.mesh import UNIT, Mesh, l_shape, quadrilateral
@@ -94,6 +95,11 @@ class AdvectionDiffusion(MeshSimulator):
         super().__init__(**values)
         open_sides = self.named("insulated")
         self.fixed = self.space.on(s for s in self.space.sides if s not in open_sides)
+        if not bool(self.fixed.any()) and not bool(self.reaction.detach() > 0):
+            raise InputError(
+                f"{self.part}: all sides are insulated and reaction=0: u is known up to a constant "
+                "only; leave a side out of insulated"
+            )
 
     def own_mesh(self) -> Mesh:
         if self.domain == "square":

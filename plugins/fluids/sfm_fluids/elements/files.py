@@ -58,14 +58,14 @@ def read_mesh(path: str | Path) -> Mesh:
 
 def _read(path: Path) -> Any:
     """What meshio makes of a file; its complaints, which it prints, in one line."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
     try:
         import meshio
     except ImportError:
         raise InputError(
             f"{path}: reading it needs the package meshio: pip install meshio"
         ) from None
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sfm.data.sample import Sample
+from sfm.errors import InputError
 from sfm.simulate import Parameter, Setting
 from sfm_fluids.elements.forms import diffusion, divergence, integral, load, triangles
 from sfm_fluids.elements.mesh import UNIT, Mesh, quadrilateral
@@ -88,6 +89,8 @@ class Stokes(MeshSimulator):
         open_sides = self.named("outflow")
         space, n = self.space, len(self.space.mesh.points)
         walls = space.on(s for s in space.sides if s not in open_sides)
+        if not bool(walls.any()):
+            raise InputError(f"{self.part}: all sides are outflows: leave a wall out of outflow")
         pinned = torch.zeros(n, dtype=torch.bool)
         self.closed = not open_sides
         pinned[0] = self.closed

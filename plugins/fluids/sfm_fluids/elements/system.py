@@ -19,6 +19,7 @@ from sfm.errors import RunError
 from sfm.simulate.fixed_point import implicit
 
 SINGULAR = 1e-14  # smallest pivot over the largest
+LEFT = 1e-6  # residual over that of x = 0
 
 
 def product(
@@ -85,8 +86,11 @@ def solution(
 
     factors = _Factors(matrices.detach(), cells, free, where)
     with torch.no_grad():
-        x = -factors.solve(residual(b.new_zeros(len(free))))
+        first = residual(b.new_zeros(len(free)))
+        x = -factors.solve(first)
         x = x - factors.solve(residual(x))  # one refinement
+        if not bool(residual(x).norm() <= LEFT * first.norm()):
+            raise RunError(f"{where}: the system is singular: fix the solution somewhere")
     x = implicit(
         x, residual, solve=factors.solve, adjoint=factors.adjoint, order=order, where=where
     )
