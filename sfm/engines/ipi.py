@@ -1,7 +1,7 @@
 """i-PI's protocol: a model answers the engine that moves the atoms.
 
 i-PI, ASE's `SocketIOCalculator` and others that drive dynamics listen at a socket; what gives the
-forces connects to it (Kapil et al., Comput. Phys. Commun. 236, 214 (2019)). Positions and cells
+forces connects to it (Litman et al., J. Chem. Phys. 161, 062504 (2024)). Positions and cells
 come in bohr, energies, forces and virials (hartree) go back; ASE's `IPIProtocol` is the wire. The
 protocol names no elements: those, charge, spin and boundaries are those of a sample.
 """

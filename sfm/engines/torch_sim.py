@@ -1,6 +1,6 @@
 """torch-sim: a model as its `ModelInterface`, for batched dynamics and relaxation.
 
-Works with torch-sim 0.3 (Python 3.11) and 0.6 (Cohen et al., arXiv:2508.06628).
+Tested with torch-sim 0.3.0 (Python 3.11), and by hand with the source of 0.6.2.
 """
 
 from __future__ import annotations

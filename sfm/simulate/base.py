@@ -131,6 +131,7 @@ class Simulator(nn.Module, ABC):
             kit: halving the step divides the error by 2**order.
         conserved: observables that stay constant in `conformance_case`, and the largest relative
             change that is allowed.
+        needs: packages without which it does not run and that its plugin does not bring along.
         batched: whether states may carry a leading batch axis.
         plots_to: suffixes that `plot` takes, in lower case; `sfm simulate` refuses others before
             the run.
@@ -156,6 +157,7 @@ class Simulator(nn.Module, ABC):
     default_steps: ClassVar[int] = 100
     order: ClassVar[tuple[str, int] | None] = None
     conserved: ClassVar[Mapping[str, float]] = {}
+    needs: ClassVar[tuple[str, ...]] = ()
     batched: ClassVar[bool] = False
     plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg", ".gif", ".mp4")
     writes_to: ClassVar[tuple[str, ...] | None] = None

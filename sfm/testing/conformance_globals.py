@@ -11,6 +11,7 @@ from sfm.testing.checks import ensure
 
 _PROBE = """
 import json, random, sys
+from importlib.util import find_spec
 import numpy, torch
 from sfm.registry import find, plugin
 from sfm.testing.checks import CheckFailed
@@ -36,7 +37,7 @@ def watched(name, work):
 
 def use(kind, name):
     part = find(kind, f"{tested.name}/{name}").load()
-    if kind == "simulators":
+    if kind == "simulators" and all(map(find_spec, part.needs)):
         simulator, start = part.conformance_case()
         simulator(start, 1)
     if kind == "encoders":

@@ -58,6 +58,7 @@ plugin = Plugin(
         "poscar,contcar,.vasp,.poscar,.contcar": "sfm_crystals.data.readers:read_poscar",
         ".extxyz,.xyz,.traj,.xsf,.db": "sfm_crystals.data.readers:read_ase",
         "vasprun,.xml": "sfm_crystals.data.readers:read_vasprun",
+        ".yaml": "sfm_crystals.data.phonopy_cells:read_phonopy",
         "outcar": "sfm_crystals.data.readers:read_outcar",
         "object:ase.atoms.Atoms": "sfm_crystals.data.converters:from_ase",
         "object:pymatgen.core.structure.Structure": "sfm_crystals.data.converters:from_pymatgen",

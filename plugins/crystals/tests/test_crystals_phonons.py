@@ -161,3 +161,50 @@ def test_the_command_draws_and_writes(tmp_path, capsys):
 def test_grids_that_make_no_sums_are_refused(values, message):
     with pytest.raises(InputError, match=message):
         Phonons(**values)
+
+
+def test_phonopys_file_is_read_again(tmp_path, capsys):
+    """What `--output FILE.yaml` writes and phonopy saves goes into the next run, isotopes too."""
+    import phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    import sfm
+    from sfm.cli import main
+
+    first, again = tmp_path / "first.yaml", tmp_path / "again.npz"
+    words = ["simulate", "crystals/phonons", "--set", "potential=stillinger-weber"]
+    small = ["--set", "repeat=1", "--set", "mesh=2"]
+    assert main([*words, *small, "--output", str(first)]) == 0
+    assert main([*words, *small, "--input", str(first), "--output", str(again)]) == 0
+    assert (
+        "only its unit cell is used, not its force constants, supercell" in capsys.readouterr().err
+    )
+    (sample,) = sfm.read(first)
+    theirs = phonopy.load(first).unitcell
+    np.testing.assert_allclose(sample.positions, theirs.positions, atol=1e-8)
+    np.testing.assert_allclose(sample.cell, theirs.cell)
+    assert sample.masses is None
+
+    heavy = PhonopyAtoms(["Si"] * 2, cell=2.7 * (1 - np.eye(3)), masses=[30, 28.085],
+                         scaled_positions=[[0, 0, 0], [0.25] * 3])  # fmt: skip
+    phonopy.Phonopy(heavy, np.eye(3)).save(tmp_path / "heavy.yaml")
+    np.testing.assert_allclose(sfm.read(tmp_path / "heavy.yaml")[0].masses, [30, 28.085])
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a: 1\n", "only phonopy's, with a `unit_cell`"),
+        ("unit_cell: 3\n", "not a readable unit cell"),
+        ("unit_cell:\n  lattice: [[1,0,0],[0,1,0]]\n  points: []\n", "not a readable unit cell"),
+        ("unit_cell:\n  lattice: [[1,0,0],[0,1,0],[0,0,1]]\n  points:\n  - symbol: Xx\n", "'Xx'"),
+        ("unit_cell: [\n", "not YAML"),
+    ],
+)
+def test_another_yaml_is_refused_in_one_line(tmp_path, text, line):
+    import sfm
+
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(sfm.InputError, match=line):
+        sfm.read(path)

@@ -4,10 +4,10 @@ Rooms, lowest first; each imports only rooms before it:
 
     constants, quantities, figures    units; what is measured; figures of runs
     geometry                          conformers, topology, displacements
-    potentials                        UFF, Lennard-Jones
+    potentials                        UFF, Lennard-Jones, GFN1-xTB
     data                              specs, readers, writers, labels, builders
     model                             encoder, heads, closure, metrics
-    simulators                        `molecules/dynamics`
+    simulators                        molecular dynamics, on force fields and on tight binding
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ plugin = Plugin(
         "molecules-measured": "sfm_molecules.data.specs:MOLECULES_MEASURED",
         "polarizability-dft": "sfm_molecules.data.specs:POLARIZABILITY_DFT",
     },
-    simulators={"molecular-dynamics": "sfm_molecules.simulators.dynamics:MolecularDynamics"},
+    simulators={
+        "molecular-dynamics": "sfm_molecules.simulators.dynamics:MolecularDynamics",
+        "tight-binding": "sfm_molecules.simulators.tight_binding:TightBindingDynamics",
+    },
     encoders={"atoms": "sfm_molecules.model.encoder:MoleculeEncoder"},
     heads={
         "energy": "sfm.nn.head:ScalarSum",

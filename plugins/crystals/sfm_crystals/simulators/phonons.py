@@ -35,7 +35,8 @@ class Phonons(vibrating.Vibrating):
     of states (Gaussians of `dos_width`), free energy, entropy and heat capacity are sums over a
     mesh of `mesh`^3 wave vectors that avoids the origin.
 
-    `--output FILE.yaml` writes phonopy's file with the force constants, for `phonopy.load`.
+    `--output FILE.yaml` writes phonopy's file with the force constants, for `phonopy.load`;
+    `--input FILE.yaml` takes the unit cell of phonopy's files.
 
     Good values: a supercell of twice the potential's reach (10 angstrom and more); `mesh` 8 for
     heat capacities to a percent, 20 for densities of states of narrow `dos_width`. A primitive cell

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -17,12 +17,14 @@ from sfm_molecules.data.trajectories import read_frames
 if TYPE_CHECKING:
     from sfm.simulate.dynamics.particles import Particles
     from sfm_molecules.simulators.dynamics import MolecularDynamics
+    from sfm_molecules.simulators.tight_binding import TightBindingDynamics
 
+    Moving: TypeAlias = MolecularDynamics | TightBindingDynamics
 
 UNITS = {"energy": "eV", "forces": "eV/angstrom"}  # of the labels of frames
 
 
-def read_observations(simulator: MolecularDynamics, path: Path) -> Observations:
+def read_observations(simulator: Moving, path: Path) -> Observations:
     """Energies and forces of the file's frames; without these, the positions along its way.
 
     Raises:
@@ -71,7 +73,7 @@ def read_observations(simulator: MolecularDynamics, path: Path) -> Observations:
     )
 
 
-def predict_observations(simulator: MolecularDynamics, seen: Observations) -> dict[str, Tensor]:
+def predict_observations(simulator: Moving, seen: Observations) -> dict[str, Tensor]:
     """What the simulator says in place of `seen.values`, of the same shapes and units."""
     state: Particles = seen.state
     if "steps" in seen.options:

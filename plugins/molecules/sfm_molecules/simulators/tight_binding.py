@@ -1,0 +1,163 @@
+"""`molecules/tight-binding`: molecular dynamics on GFN1-xTB, differentiable to its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from sfm.data.sample import Sample
+from sfm.errors import InputError
+from sfm.simulate.base import Observations, Parameter, Setting, Trajectory
+from sfm.simulate.dynamics.ensembles import THERMAL
+from sfm.simulate.dynamics.particles import Particles
+from sfm.simulate.dynamics.simulator import (
+    CITATIONS,
+    ENSEMBLE,
+    FRICTION,
+    RECOMPUTE,
+    SEED,
+    TEMPERATURE,
+    THERMOSTAT_TIME,
+    Dynamics,
+)
+from sfm_molecules.figures import plot_energies
+from sfm_molecules.geometry.conformers import geometry
+from sfm_molecules.geometry.embedding import embed
+from sfm_molecules.potentials.tight_binding import PLACES, TightBinding
+from sfm_molecules.simulators.observations import predict_observations, read_observations
+
+
+class TightBindingDynamics(Dynamics):
+    """Newton's equations for atoms on the energy of GFN1-xTB, plus a closure's if there is one.
+
+        E = E_el[charges] + E_rep + E_D3 + E_XB,   H0_(mn) = K_(l l') (h_m + h_n)/2 S_mn Y Pi
+
+    Self-consistent charges of shells, at an electronic temperature of 300 K; repulsion of pairs,
+    D3(BJ) dispersion and a correction of halogen bonds (formulas in the first source). A closure
+    is the term that the theory lacks: its energy is added, as in `molecules/molecular-dynamics`.
+
+    The global parameters of the method are the simulator's, with their published values as
+    defaults: open to `sfm fit --param k_ss`, with energies, forces or trajectories as data. Those
+    of single elements stay as they are.
+
+    Charge and spin (unpaired electrons) are the sample's. Boundaries are open.
+
+    Units: angstrom, fs, amu, eV, kelvin.
+
+    Good values: `dt` 0.5 fs with hydrogens. Limits: elements up to radon; a second of computing
+    for a few energies of ten atoms, so runs are short; needs the package dxtb (extra
+    `tight-binding`, which cannot be installed beside the extra `dft`: they pin different versions
+    of tad-dftd3).
+
+    Sources: S. Grimme, C. Bannwarth, P. Shushkov, J. Chem. Theory Comput. 13, 1989 (2017);
+    M. Friede, C. Hoelzer, S. Ehlert, S. Grimme, J. Chem. Phys. 161, 062501 (2024).
+
+    Raises:
+        PluginError: in a call, dxtb is not installed.
+    """
+
+    part: ClassVar[str] = "molecules/tight-binding"
+    summary: ClassVar[str] = "molecular dynamics on GFN1-xTB, its parameters open to fits"
+    needs: ClassVar[tuple[str, ...]] = ("dxtb",)
+    parameters_spec: ClassVar[tuple[Parameter, ...]] = (
+        Parameter("k_ss", "1", 1.85, 0.5, 4.0, "scale of the Hamiltonian between s and s shells"),
+        Parameter("k_sp", "1", 2.08, 0.5, 4.0, "between s and p shells"),
+        Parameter("k_pp", "1", 2.25, 0.5, 4.0, "between p and p shells"),
+        Parameter("k_en", "1", -0.007, -0.1, 0.1, "its dependence on electronegativities"),
+        Parameter("k_rep", "1", 1.5, 1.0, 2.0, "exponent of the distance in the repulsion"),
+        Parameter("s8", "1", 2.4, 0.0, 10.0, "scale of the r^-8 term of the dispersion"),
+        Parameter("a1", "1", 0.63, 0.0, 2.0, "damping of the dispersion"),
+        Parameter("a2", "bohr", 5.0, 0.0, 20.0, "damping of the dispersion"),
+        FRICTION,
+        TEMPERATURE,
+        THERMOSTAT_TIME,
+    )
+    settings_spec: ClassVar[tuple[Setting, ...]] = (
+        ENSEMBLE,
+        Setting("dt", 0.5, unit="fs", summary="time step; 0.5 with hydrogens"),
+        Setting("molecule", "O", summary="SMILES of the molecule if no sample is given"),
+        SEED,
+        RECOMPUTE,
+    )
+    citations: ClassVar[tuple[str, ...]] = (
+        "doi:10.1021/acs.jctc.7b00118",
+        "doi:10.1063/5.0216715",
+        *CITATIONS,
+    )
+    resting: ClassVar[tuple[str, ...]] = THERMAL
+    default_steps: ClassVar[int] = 20
+    plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
+    order: ClassVar[tuple[str, int] | None] = ("dt", 2)
+    conserved: ClassVar[Mapping[str, float]] = {"conserved_energy": 1e-3}
+
+    molecule: str
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        self._gfn1 = TightBinding()
+
+    def state(self, sample: Sample | Sequence[Sample] | None = None) -> Particles:
+        """Positions of a sample (or of several, as a batch), with its velocities or thermal ones.
+
+        Raises:
+            InputError: a periodic sample.
+        """
+        if sample is None:
+            types, positions = geometry(embed(self.molecule, seed=self.seed))
+            sample = Sample(id=self.molecule, domain="molecules", positions=positions, types=types)
+        samples = [sample] if isinstance(sample, Sample) else list(sample)
+        for one in samples:
+            if one.pbc.any():
+                raise InputError(f"{one.id}: {self.part} has open boundaries, and no cell")
+        return self.particles([one.replace(cell=None) for one in samples])
+
+    def potential_energy(
+        self,
+        positions: Tensor,
+        cell: Tensor,
+        types: Tensor,
+        system: Tensor,
+        conditions: Mapping[str, Tensor],
+    ) -> Tensor:
+        """Energies (S,) in eV at positions (N, 3), of GFN1-xTB and of the closure; no cell."""
+        parameters = {name: getattr(self, name) for name in PLACES}
+        energy = self._gfn1(
+            positions, types, system, conditions["charge"], conditions["spin"], parameters
+        )
+        if self.closure is None:
+            return energy
+        known = getattr(self.closure, "conditions", ())
+        given = {"conditions": conditions} if known else {}
+        added: Tensor = self.closure(positions, types, system, **given)
+        return energy + added.to(energy)
+
+    def energy_and_forces(
+        self, positions: Tensor, types: Tensor, system: Tensor, conditions: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Energies (S,) in eV and forces (N, 3) in eV/angstrom.
+
+        Differentiable where gradients are recorded.
+        """
+        cell = positions.new_zeros(int(system[-1]) + 1, 3, 3)
+        with torch.set_grad_enabled(self._recording(positions)):
+            evaluated = self.evaluate(positions, cell, types, system, conditions, False)
+        return evaluated[0], evaluated[1]
+
+    def plot(self, trajectory: Trajectory, path: Path) -> None:
+        """Energies against time, of each system."""
+        plot_energies(trajectory, path)
+
+    def read_observations(self, path: Path) -> Observations:
+        """Frames with energies and forces, or a trajectory with times and velocities.
+
+        See `sfm_molecules.data.trajectories.read_frames` for the files.
+        """
+        return read_observations(self, path)
+
+    def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
+        """Energies (T,) and forces (T, n, 3) of the frames, or positions (T - 1, n, 3) at times."""
+        return predict_observations(self, observations)
