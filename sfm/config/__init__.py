@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sfm.config.baseline import BaselineSpec
 from sfm.config.model_config import (
     FORMAT,
     MODEL_TYPE,
@@ -12,4 +13,13 @@ from sfm.config.model_config import (
     upgrade,
 )
 
-__all__ = ["FORMAT", "MODEL_TYPE", "UPGRADES", "HeadSpec", "ModelConfig", "Target", "upgrade"]
+__all__ = [
+    "FORMAT",
+    "BaselineSpec",
+    "MODEL_TYPE",
+    "UPGRADES",
+    "HeadSpec",
+    "ModelConfig",
+    "Target",
+    "upgrade",
+]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from sfm.config.baseline import BaselineSpec
 from sfm.config.coverage import Coverage
 from sfm.config.schema import check
 from sfm.errors import HubError, InputError
@@ -69,6 +70,7 @@ class ModelConfig:
         name: a short name for messages and cards.
         repulsion: `zbl`, the screened nuclear repulsion of energies (`sfm.nn.repulsion`), or None.
         coverage: what the training data cover, per context; empty where nobody recorded it.
+        baselines: classical theories beneath the energies of some contexts.
     """
 
     trunk: Mapping[str, Any]
@@ -82,6 +84,7 @@ class ModelConfig:
     name: str = "sfm"
     repulsion: str | None = None
     coverage: tuple[Coverage, ...] = ()
+    baselines: tuple[BaselineSpec, ...] = ()
 
     def __post_init__(self) -> None:
         if self.repulsion not in (None, "zbl"):
@@ -169,6 +172,7 @@ class ModelConfig:
             targets=tuple(t for t in self.targets if t.encoder in keep),
             encoder_domains={e: d for e, d in self.encoder_domains.items() if e in keep},
             coverage=tuple(c for c in self.coverage if c.encoder in keep),
+            baselines=tuple(b for b in self.baselines if b.encoder in keep),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -217,6 +221,7 @@ class ModelConfig:
                 name=data.get("name", "sfm"),
                 repulsion=data["repulsion"],
                 coverage=tuple(Coverage.from_dict(c) for c in data["coverage"]),
+                baselines=tuple(BaselineSpec(**b) for b in data.get("baselines", ())),
             )
         except (KeyError, TypeError, ValueError, InputError) as error:
             raise HubError(f"config.json is damaged: {type(error).__name__}: {error}") from None

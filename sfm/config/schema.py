@@ -77,6 +77,13 @@ class _Coverage(_Strict):
     narrower: dict[Word, list[Symbol]] = {}
 
 
+class _Baseline(_Strict):
+    encoder: Part
+    level: Word
+    simulator: Part
+    values: dict[Word, bool | int | float | Word] = {}
+
+
 class _Config(BaseModel):
     """Keys that a newer format adds are its own business; `sfm.config.upgrade` knows the format."""
 
@@ -95,6 +102,7 @@ class _Config(BaseModel):
     name: Word = "sfm"
     repulsion: Word | None
     coverage: list[_Coverage]
+    baselines: list[_Baseline] = []
 
 
 def check(data: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The model: encoders, one shared trunk, heads; what users ask of it, and how it is kept.
 
-Lowest first: `guard`, `readout`, `network`, `growing`, `checkpoint`, `inputs`, `predict`, `embed`,
+Lowest first: `guard`, `readout`, `baselines`, `network`, `growing`, `checkpoint`, `inputs`,
+`predict`, `embed`,
 `indexed`, `similar`, `potential`, `calculator`, `foundation`; `pretrained`, of small modules.
 """
 

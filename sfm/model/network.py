@@ -17,6 +17,7 @@ from sfm.config import ModelConfig
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError, did_you_mean
 from sfm.model import readout
+from sfm.model.baselines import Baselines
 from sfm.nn.derive import DERIVED, attach, derive
 from sfm.nn.encoder import Encoder, PointEncoder
 from sfm.nn.head import Head
@@ -50,6 +51,7 @@ class Network(nn.Module):
             cls = find("encoders", name).load()
             self.encoders[name] = cls(channels=trunk.channels, **config.encoders[name])
         self.known = self._coverage_tables()
+        self.baselines = Baselines(config)
         self.heads = nn.ModuleDict()
         self.normalisers = nn.ModuleDict()
         self.uncertainties = nn.ModuleDict()
@@ -167,9 +169,9 @@ class Network(nn.Module):
                     value, varying = readout.value(
                         self, name, quantity, features[name], moved[name]
                     )
-                    push = repulsion(moved[name], close[name]) if quantity == "energy" else None
-                    if push is not None:
-                        value, varying = value + push, varying + push.to(varying.dtype)
+                    added = self._added(name, quantity, moved[name], close[name])
+                    if added is not None:
+                        value, varying = value + added, varying + added.to(varying.dtype)
                     values[name][quantity] = value
                     if quantity == "energy" and name in handles:
                         energies[name] = varying
@@ -194,6 +196,16 @@ class Network(nn.Module):
         """
         close = self._close(batch)
         return self._features({k: held(t, close[k]) for k, t in batch.items()}, invariants)
+
+    def _added(
+        self, name: str, quantity: str, tokens: Tokens, close: ClosePairs | None
+    ) -> Tensor | None:
+        """(S,) eV that no network makes: the repulsion of close pairs, and baselines; or None."""
+        if quantity != "energy":
+            return None
+        parts = [repulsion(tokens, close), self.baselines.energy(name, tokens)]
+        there = [part for part in parts if part is not None]
+        return torch.stack(there).sum(0) if there else None
 
     def _close(self, batch: Mapping[str, Tokens]) -> dict[str, ClosePairs | None]:
         """Pairs of atoms that are too close for the network, where it has a repulsion."""

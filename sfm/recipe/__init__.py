@@ -23,11 +23,12 @@ from sfm.recipe.recipes import (
     Recipe,
 )
 from sfm.recipe.sections import ModelSection, OptimizerSection, TrainingSection
-from sfm.recipe.tasks import Goal, Task, ThroughSection, loss_kinds
+from sfm.recipe.tasks import BaselineSection, Goal, Task, ThroughSection, loss_kinds
 from sfm.recipe.values import LossKind
 
 __all__ = [
     "MODES",
+    "BaselineSection",
     "FinetuneOptimizer",
     "FinetuneRecipe",
     "FinetuneTraining",

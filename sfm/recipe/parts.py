@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sfm.errors import PluginError, RecipeError, did_you_mean
 from sfm.recipe.recipes import Recipe
-from sfm.recipe.tasks import Task, ThroughSection, loss_kinds
+from sfm.recipe.tasks import BaselineSection, Task, ThroughSection, loss_kinds
 from sfm.registry import find, parts
 
 WORDS = {"quantities": "", "levels": "level "}  # what a name of each is called
@@ -56,7 +56,9 @@ def _check_task(where: str, task: Task) -> Task:
                     f"{', '.join(known)}).{did_you_mean(name, known)}"
                 )
     if task.through is not None:
-        _check_through(f"{where}.through", task.through, spec.domain)
+        _check_simulator(f"{where}.through", task.through, spec.domain)
+    if task.baseline is not None:
+        _check_simulator(f"{where}.baseline", task.baseline, spec.domain)
     return task.model_copy(update={"encoder": encoder.full_name, "dataset": dataset.full_name})
 
 
@@ -70,7 +72,7 @@ def _encoder(where: str, name: str | None, domain: str) -> str:
     return fitting[0]
 
 
-def _check_through(where: str, section: ThroughSection, domain: str) -> None:
+def _check_simulator(where: str, section: ThroughSection | BaselineSection, domain: str) -> None:
     try:
         part = find("simulators", section.simulator)
     except PluginError as error:

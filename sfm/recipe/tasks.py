@@ -54,6 +54,21 @@ class ThroughSection(Strict):
     closure: dict[str, Any] = Field(default_factory=dict)
 
 
+class BaselineSection(Strict):
+    """A classical theory beneath the energy: what is learned is the labels minus its energy.
+
+    Its forces and stress are subtracted likewise, and all are added wherever the model says an
+    energy at the task's levels. The model keeps it.
+
+    Attributes:
+        simulator: part name, `molecules/tight-binding`.
+        values: its parameters and settings, numbers and words; others have their defaults.
+    """
+
+    simulator: str
+    values: dict[str, bool | int | float | str] = Field(default_factory=dict)
+
+
 class Task(Strict):
     """One dataset, read through one encoder.
 
@@ -66,6 +81,7 @@ class Task(Strict):
         share: factor of its share of tokens, on top of the temperature's.
         max_samples: at most this many training samples.
         through: train through a simulator too; see `ThroughSection`.
+        baseline: learn the energy on top of a classical theory's; see `BaselineSection`.
     """
 
     dataset: str
@@ -76,12 +92,15 @@ class Task(Strict):
     share: float = Field(default=1.0, gt=0)
     max_samples: Count | None = Field(default=None, ge=1)
     through: ThroughSection | None = None
+    baseline: BaselineSection | None = None
 
     @model_validator(mode="after")
     def _derivatives_need_energy(self) -> Task:
         for name in ("forces", "stress"):
             if name in self.quantities and "energy" not in self.quantities:
                 raise ValueError(f"'{name}' is a derivative of the energy: add 'energy' too")
+        if self.baseline is not None and "energy" not in self.quantities:
+            raise ValueError("a baseline is of the energy: add 'energy' too, or leave it out")
         return self
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -290,6 +290,24 @@ class Simulator(nn.Module, ABC):
             InputError: this simulator cannot be trained through.
         """
         raise InputError(f"{cls.part}: cannot be trained through yet")
+
+    def baseline(
+        self,
+        positions: Float[Tensor, "N 3"],
+        cell: Float[Tensor, "S 3 3"],
+        types: Int[Tensor, " N"],
+        system: Int[Tensor, " N"],
+        conditions: Mapping[str, Tensor],
+    ) -> Float[Tensor, " S"]:
+        """(S,) eV: this theory's energy, beneath what a model learns (`baseline:` of a recipe).
+
+        Override it where the theory has an energy of atoms; differentiable in positions (angstrom)
+        and cells (zeros for open systems).
+
+        Raises:
+            InputError: it has none, or none of such systems.
+        """
+        raise InputError(f"{self.part}: gives no energy that could be a baseline")
 
     def time(self, state: Any) -> float:
         """Time of the state in `time_unit`; override where the state knows it."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sfm.config import HeadSpec, ModelConfig, Target
+from sfm.config import BaselineSpec, HeadSpec, ModelConfig, Target
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.model import FoundationModel
@@ -73,7 +73,31 @@ def model_config(tasks: Sequence[TaskData], section: ModelSection, name: str) ->
         quantities={n: q for task in tasks for n, q in task.definitions.items()},
         plugins=plugin_ranges(encoders),
         repulsion=None if section.repulsion == "none" else section.repulsion,
+        baselines=baselines_of(tasks),
     )
+
+
+def baselines_of(tasks: Sequence[TaskData]) -> tuple[BaselineSpec, ...]:
+    """The theories beneath the energies, one for each (encoder, level) that has one.
+
+    Raises:
+        InputError: two tasks of one level state different ones.
+    """
+    specs: dict[tuple[str, str], BaselineSpec | None] = {}
+    for task in tasks:
+        for level in task.levels:
+            if "energy" not in task.goals:
+                continue
+            key, spec = (task.encoder, level), None
+            if task.baseline is not None:
+                simulator, values = task.baseline
+                spec = BaselineSpec(*key, find("simulators", simulator).full_name, dict(values))
+            if specs.setdefault(key, spec) != spec:
+                raise InputError(
+                    f"{task.name}: another task of level '{level}' has another baseline or none; "
+                    "one level is one energy: give both the same"
+                )
+    return tuple(spec for spec in specs.values() if spec is not None)
 
 
 def new_model(config: ModelConfig, seed: int) -> FoundationModel:
@@ -131,8 +155,7 @@ def fit_normalisers(
     stresses: dict[str, dict[int, float]] = {}
     for (part, level), sources in _by_context(tasks).items():
         context = model.context(part, level)
-        encoder = model.encoder(part)
-        table = _collect(encoder, sources, level)
+        table = _collect(model, part, sources, level)
         rms = {
             name: float(np.sqrt(np.mean(np.concatenate([v.ravel() for v in values]) ** 2)))
             for name, (_, values) in table.items()
@@ -209,20 +232,29 @@ def _by_context(tasks: Iterable[TaskData]) -> dict[tuple[str, str], list[TaskDat
 Table = dict[str, tuple[list[np.ndarray], list[np.ndarray]]]
 
 
-def _collect(encoder: Encoder, tasks: Sequence[TaskData], level: str) -> Table:
-    """Types and labels of the training samples by quantity."""
+def _collect(model: FoundationModel, part: str, tasks: Sequence[TaskData], level: str) -> Table:
+    """Types and labels of the training samples by quantity, without the baseline's share."""
     table: Table = {}
+    encoder, based = model.encoder(part), model.baselines.knows(model.context(part, level))
     for task in tasks:
         for sample in subset(task.train, FIT_SAMPLES):
             if sample.level != level:
                 continue
             types = _types(encoder, sample)
+            known = sample.replace(labels=_remaining(model, part, sample)) if based else sample
             for name in task.goals:
-                if name in sample.labels:
+                if name in known.labels:
                     rows = table.setdefault(name, ([], []))
                     rows[0].append(types)
-                    rows[1].append(_rows(task, name, sample, len(types)))
+                    rows[1].append(_rows(task, name, known, len(types)))
     return table
+
+
+def _remaining(model: FoundationModel, part: str, sample: Sample) -> dict[str, np.ndarray]:
+    """The labels of a sample, those of its energy and derivatives without the baseline's share."""
+    tokens = model.tokenize(part, [sample]).to(dtype=torch.float64)
+    theirs = model.baselines.labels(part, tokens)
+    return {name: value - theirs.get(name, 0.0) for name, value in sample.labels.items()}
 
 
 def _rows(task: TaskData, name: str, sample: Sample, n_tokens: int) -> np.ndarray:

@@ -428,8 +428,9 @@ def baseline_of(
             name = f"composition reference ({references.kind}, on the training split)"
             return name, list((counts @ shift).reshape(-1, 1, 1))
         key = f"{part}:{quantity.name}"
-        if key in model.normalisers:
-            context = model.context(part, level)
+        context = model.context(part, level)
+        based = quantity.name == "energy" and model.baselines.knows(context)
+        if key in model.normalisers and not based:  # or its references are of what is left
             normaliser: Any = model.normalisers[key]
             shift = normaliser.shift[context, :, 0].cpu().numpy()
             name = "composition reference (stored in the model)"

@@ -36,6 +36,7 @@ def start_from(model: FoundationModel, name: str) -> list[str]:
         RecipeError: the trunk or an encoder has another shape; the first difference is named.
     """
     other = FoundationModel.from_pretrained(name)
+    _refuse_other_baselines(model.config, other.config, name)
     state, theirs = model.state_dict(), other.state_dict()
     for key in sorted(state.keys() & theirs.keys()):
         if key == "trunk.contexts":  # numbers of the contexts, which the config gives
@@ -54,6 +55,20 @@ def start_from(model: FoundationModel, name: str) -> list[str]:
             start_in_trunk(state, other.config, model.config, index, donors[:1])
     model.load_state_dict(state)
     return _unmatched(model.config, other.config, name)
+
+
+def _refuse_other_baselines(config: ModelConfig, other: ModelConfig, name: str) -> None:
+    shared = set(config.contexts) & set(other.contexts)
+    ours, theirs = (
+        {(b.encoder, b.level): b for b in c.baselines if (b.encoder, b.level) in shared}
+        for c in (config, other)
+    )
+    if ours != theirs:
+        level = next(k for k in shared if ours.get(k) != theirs.get(k))[1]
+        raise RecipeError(
+            f"start: '{name}' learned the energy at '{level}' on another baseline, or on none; "
+            "give its task the same"
+        )
 
 
 def _by_row(key: str) -> bool:

@@ -73,6 +73,7 @@ class TaskData:
         weight: factor in the loss.
         definitions: the quantities.
         facts: licence, origin, file hashes, how it was split.
+        baseline: the theory beneath the energy, by its simulator's part name and values.
     """
 
     name: str
@@ -87,6 +88,7 @@ class TaskData:
     weight: float = 1.0
     definitions: Mapping[str, Quantity] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    baseline: tuple[str, Mapping[str, Any]] | None = None
 
     def split(self, name: str) -> Sequence[Sample]:
         """Samples of one split."""
@@ -165,7 +167,9 @@ def open_folder(
         levels=used,
         goals=dict(goals),
         present=present,
-        **splits,
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
         weight=weight,
         definitions={q: table[q] for q in goals},
         facts={"revision": revision(folder), **(facts or {})},
@@ -194,6 +198,8 @@ def open_task(task: Task, *, where: str = "tasks") -> TaskData:
     )
     if not len(data.train):
         raise RecipeError(f"{where}: '{task.dataset}' has no training samples")
+    if task.baseline is not None:
+        data = replace(data, baseline=(task.baseline.simulator, task.baseline.values))
     return data
 
 

@@ -275,6 +275,29 @@ class MolecularDynamics(Dynamics):
         """`energy`; there is no cell."""
         return self.energy(positions, types, system, conditions)
 
+    def baseline(
+        self,
+        positions: Tensor,
+        cell: Tensor,
+        types: Tensor,
+        system: Tensor,
+        conditions: Mapping[str, Tensor],
+    ) -> Tensor:
+        """(S,) eV of `potential=lennard-jones`, open systems of one kind of atom.
+
+        Raises:
+            InputError: another potential (UFF needs bonds, which no batch states), several kinds
+                of atom, or a cell.
+        """
+        if self.classical != "lennard-jones":
+            raise InputError(
+                f"{self.part}: a baseline is potential=lennard-jones here; UFF needs bonds, which "
+                "are perceived from one geometry and would jump along a trajectory"
+            )
+        if bool(cell.any()) or len(types.unique()) > 1:
+            raise InputError(f"{self.part}: lennard-jones is for one kind of atom, without a cell")
+        return self.energy(positions, types, system)
+
     def energy_and_forces(
         self,
         positions: Tensor,

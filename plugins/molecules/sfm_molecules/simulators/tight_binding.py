@@ -135,6 +135,19 @@ class TightBindingDynamics(Dynamics):
         added: Tensor = self.closure(positions, types, system, **given)
         return energy + added.to(energy)
 
+    def baseline(
+        self,
+        positions: Tensor,
+        cell: Tensor,
+        types: Tensor,
+        system: Tensor,
+        conditions: Mapping[str, Tensor],
+    ) -> Tensor:
+        """(S,) eV of molecules; periodic ones are refused."""
+        if bool(cell.any()):
+            raise InputError(f"{self.part}: has open boundaries, and no cell")
+        return self.potential_energy(positions, cell, types, system, conditions)
+
     def energy_and_forces(
         self, positions: Tensor, types: Tensor, system: Tensor, conditions: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
