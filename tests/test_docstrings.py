@@ -66,6 +66,30 @@ def test_every_kind_of_gap_is_seen(tmp_path, text, lacks):
     assert found == set(lacks.split())
 
 
+def test_signatures_of_models_and_closures_state_shapes():
+    """Every `forward` of a plugin, and every public function of the rooms `docstrings.STATED`."""
+    assert docstrings.unstated() == []
+
+
+UNSTATED = {
+    "forward": ("flows/one.py", "class A:\n    def forward(self, x: Tensor) -> float: ...", 1),
+    "result": ("model/one.py", "def f(x: Float[Tensor, ' N']) -> Tensor: ...", 1),
+    "array": ("closures/one.py", "import numpy as np\ndef f(x: np.ndarray) -> float: ...", 1),
+    "stated": ("model/one.py", "def f(x: Float[Tensor, ' N']) -> float: ...", 0),
+    "another room": ("flows/one.py", "def f(x: Tensor) -> float: ...", 0),
+}
+
+
+@pytest.mark.parametrize(("place", "text", "count"), UNSTATED.values(), ids=UNSTATED)
+def test_a_signature_without_shapes_is_seen(tmp_path, place, text, count):
+    path = tmp_path / "plugins" / "small" / "sfm_small" / place
+    path.parent.mkdir(parents=True)
+    (tmp_path / "sfm").mkdir()
+    (path.parent.parent / "__init__.py").write_text("", encoding="utf-8")
+    path.write_text(TENSORS + text, encoding="utf-8")
+    assert len(docstrings.unstated(tmp_path)) == count
+
+
 def test_a_formula_of_a_module_has_a_source(tmp_path):
     (tmp_path / "sfm").mkdir()
     path = tmp_path / "sfm" / "one.py"

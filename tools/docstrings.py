@@ -27,7 +27,12 @@ EXCEPTIONS = ROOT / "tests" / "docstring_exceptions.txt"
 
 ARRAYS = re.compile(r"\b(Tensor|ndarray|NDArray|ArrayLike|Float|Int|Bool|Shaped|Complex|Inexact)\b")
 JAXTYPING = re.compile(r"\b(Float|Float64|Int|Int64|Bool|Shaped|Complex|Inexact|Num)\[")
-BARE = re.compile(r"(?<!\[)\b(Tensor|ndarray|NDArray|ArrayLike)\b")
+# rooms of plugins whose public signatures state every shape, beside every `forward`
+STATED = ("closures", "learned", "model", "patches")
+BARE = re.compile(r"(?<!\[)(?<!\[np\.)\b(Tensor|ndarray|NDArray|ArrayLike)\b")
+
+# a part of every encoder's `symmetries`: any quantity, of any shape
+SYMMETRY = "Callable[[str, Tensor], Tensor]"
 
 # one axis: N, 3, ..., *grid, dim, 2 n, N', n + 1; or a word beside one of those: (rows, 3)
 _AXIS = (
@@ -68,7 +73,7 @@ class Entry:
         key: `sfm_dft:Pbe.energy`, whatever the file, so that moving it changes no list.
         place: `sfm_dft/xc/gga.py`.
         of_arrays: takes or returns a tensor or array.
-        has: which of shape, unit, source it names.
+        has: which of shape, unit, source it names; `signature` if that states every shape.
         missing: which of them it ought to name and does not.
     """
 
@@ -184,13 +189,15 @@ def _of_function(
     if owner:
         doc += f"\n{classes[owner].doc}\n{_inherited(owner, node.name, classes)}"
     has = set()
-    if SHAPE.search(doc) or (JAXTYPING.search(notes) and not BARE.search(notes)):
+    if JAXTYPING.search(notes) and not BARE.search(notes.replace(SYMMETRY, "")):
+        has.add("signature")
+    if SHAPE.search(doc) or "signature" in has:
         has.add("shape")
     if UNIT.search(f"{doc}\n{module_doc}"):
         has.add("unit")
     if SOURCE.search(f"{doc}\n{module_doc}"):
         has.add("source")
-    of_arrays = bool(ARRAYS.search(notes))
+    of_arrays = bool(ARRAYS.search(notes.replace(SYMMETRY, "")))
     missing = [what for what in ("shape", "unit") if of_arrays and what not in has]
     if FORMULA.search(text) and "source" not in has:
         missing.append("source")
@@ -216,6 +223,17 @@ def gaps(root: Path = ROOT) -> dict[str, Gap]:
             gap.what.update(entry.missing)
             gap.places.append(entry.place)
     return result
+
+
+def unstated(root: Path = ROOT) -> list[str]:
+    """Signatures of plugins that ought to state every shape and do not (`STATED`)."""
+    return [
+        f"{entry.place}: {entry.key} states not every shape"
+        for entry in read(packages(root)[1:])
+        if entry.of_arrays
+        and "signature" not in entry.has
+        and (entry.key.endswith((".forward", ":forward")) or entry.place.split("/")[1] in STATED)
+    ]
 
 
 def listed(path: Path = EXCEPTIONS) -> dict[str, set[str]]:

@@ -51,6 +51,7 @@ def figures(folder: Path) -> dict[str, float]:
     sizes = sorted(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
     entries = [e for e in docstrings.read([folder]) if e.of_arrays]
     share = {w: sum(w in e.has for e in entries) for w in ("shape", "unit", "source")}
+    stated = [e for e in entries if "signature" in e.has]
     return {
         "files": len(files),
         "rooms": len(rooms),
@@ -64,6 +65,7 @@ def figures(folder: Path) -> dict[str, float]:
         "lines of a file: most": sizes[-1],
         f"functions over {LONG} lines": sum(n > LONG for p in files for *_, n in functions(p)),
         "public functions of arrays": len(entries),
+        "of these, shapes in the signature": len(stated),
         **{f"% that name {w}": round(100 * n / max(len(entries), 1)) for w, n in share.items()},
         "pairs of repeated blocks": len(copies(files)),
     }

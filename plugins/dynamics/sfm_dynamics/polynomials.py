@@ -12,6 +12,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.errors import InputError, did_you_mean
@@ -99,7 +100,7 @@ class PolynomialRates(nn.Module):
         self.coefficients = nn.Parameter(start)
         self.register_buffer("kept", (start != 0).to(start))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "*states d"]) -> Float[Tensor, "*states d"]:
         return self.library.of_tensor(x) @ (self.coefficients * self.kept).to(x)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sfm.data.tokens import Tokens
@@ -50,7 +51,13 @@ class CrystalClosure(nn.Module):
         self.double_precision = double
         self.guard = Guard(model, part, self.level, extrapolate=extrapolate)
 
-    def forward(self, positions: Tensor, types: Tensor, cell: Tensor, system: Tensor) -> Tensor:
+    def forward(
+        self,
+        positions: Float[Tensor, "N 3"],
+        types: Int[Tensor, " N"],
+        cell: Float[Tensor, "S 3 3"],
+        system: Int[Tensor, " N"],
+    ) -> Float[Tensor, " S"]:
         """Energies (S,) in eV.
 
         Args:
@@ -65,7 +72,13 @@ class CrystalClosure(nn.Module):
         values = self.model.in_precision(dtype, {self.part: tokens}, {self.part: ("energy",)})
         return values[self.part]["energy"]
 
-    def tokens(self, positions: Tensor, types: Tensor, cell: Tensor, system: Tensor) -> Tokens:
+    def tokens(
+        self,
+        positions: Float[Tensor, "N 3"],
+        types: Int[Tensor, " N"],
+        cell: Float[Tensor, "S 3 3"],
+        system: Int[Tensor, " N"],
+    ) -> Tokens:
         """A batch of tokens with the graph of positions and cell, routed to the level."""
         cells = Cells(positions=positions, types=types, cell=cell, system=system)
         cutoff = self.model.encoder(self.part).cutoff

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.tokens import system_sum
@@ -110,7 +111,7 @@ class Buckingham(nn.Module):
             raise InputError(f"{path}: holds no line 'ELEMENT ELEMENT A RHO C'")
         return cls(pairs, charges, where=str(path), **options)
 
-    def forward(self, cells: Cells) -> Tensor:
+    def forward(self, cells: Cells) -> Float[Tensor, " S"]:
         """(S,) energy in eV.
 
         Raises:

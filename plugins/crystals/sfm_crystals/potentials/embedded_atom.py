@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sfm.data.tokens import system_sum
@@ -29,22 +30,26 @@ class EmbeddedAtom(nn.Module, ABC):
     where: str
 
     @abstractmethod
-    def reach(self, kinds: Tensor) -> float:
+    def reach(self, kinds: Int[Tensor, " N"]) -> float:
         """Angstrom, beyond which atoms of `kinds` (N,) have no effect."""
 
     @abstractmethod
-    def density(self, r: Tensor, kind: Tensor) -> Tensor:
+    def density(self, r: Float[Tensor, " P"], kind: Int[Tensor, " P"]) -> Float[Tensor, " P"]:
         """(P,) electron density at distances r (P,) angstrom from atoms of kinds (P,)."""
 
     @abstractmethod
-    def pair(self, r: Tensor, one: Tensor, two: Tensor) -> Tensor:
+    def pair(
+        self, r: Float[Tensor, " P"], one: Int[Tensor, " P"], two: Int[Tensor, " P"]
+    ) -> Float[Tensor, " P"]:
         """(P,) eV of pairs of kinds `one` and `two` (P,) at distances r (P,) angstrom."""
 
     @abstractmethod
-    def embedding(self, density: Tensor, kind: Tensor) -> Tensor:
+    def embedding(
+        self, density: Float[Tensor, " N"], kind: Int[Tensor, " N"]
+    ) -> Float[Tensor, " N"]:
         """(N,) eV of atoms of kinds (N,) in electron densities (N,)."""
 
-    def forward(self, cells: Cells) -> Tensor:
+    def forward(self, cells: Cells) -> Float[Tensor, " S"]:
         """(S,) energy in eV.
 
         Raises:

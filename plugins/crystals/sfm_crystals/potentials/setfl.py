@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -44,7 +45,7 @@ class Splines(nn.Module):
         table = torch.from_numpy(np.moveaxis(spline.c, 2, 0)).to(dtype)  # (K, 4, T - 1)
         self.register_buffer("coefficients", table.transpose(1, 2).contiguous(), persistent=False)
 
-    def forward(self, x: Tensor, which: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, " P"], which: Int[Tensor, " P"]) -> Float[Tensor, " P"]:
         """(P,) values of functions `which` (P,) at x (P,); a straight line beyond the grid."""
         last = self.coefficients.shape[1] - 1
         place = x / self.spacing
@@ -121,16 +122,20 @@ class Setfl(EmbeddedAtom):
     def reach(self, kinds: Tensor) -> float:
         return self.cutoff
 
-    def density(self, r: Tensor, kind: Tensor) -> Tensor:
+    def density(self, r: Float[Tensor, " P"], kind: Int[Tensor, " P"]) -> Float[Tensor, " P"]:
         electrons: Tensor = self.electrons(r, kind)
         return electrons
 
-    def pair(self, r: Tensor, one: Tensor, two: Tensor) -> Tensor:
+    def pair(
+        self, r: Float[Tensor, " P"], one: Int[Tensor, " P"], two: Int[Tensor, " P"]
+    ) -> Float[Tensor, " P"]:
         low, high = torch.minimum(one, two), torch.maximum(one, two)
         energies: Tensor = self.pairs(r, high * (high + 1) // 2 + low) / r
         return energies
 
-    def embedding(self, density: Tensor, kind: Tensor) -> Tensor:
+    def embedding(
+        self, density: Float[Tensor, " N"], kind: Int[Tensor, " N"]
+    ) -> Float[Tensor, " N"]:
         energies: Tensor = self.embedded(density, kind)
         return energies
 

@@ -17,6 +17,7 @@ import math
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.tokens import system_sum
@@ -101,7 +102,7 @@ class Tersoff(nn.Module):
             entries[kinds] = numbers
         return cls(entries, where=str(path), dtype=dtype)
 
-    def forward(self, cells: Cells) -> Tensor:
+    def forward(self, cells: Cells) -> Float[Tensor, " S"]:
         """(S,) energy in eV.
 
         Raises:

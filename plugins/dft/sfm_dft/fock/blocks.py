@@ -24,6 +24,7 @@ Hartree and angstrom inside; the trunk's features are those of `sfm.nn.trunk`.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sfm.data.tokens import Tokens
@@ -35,13 +36,20 @@ from sfm_dft.fock.pairs import Pairs
 CLASSES = (0, 1, 2, 2, 2)  # 1s, 2s, 2p: blocks are scaled by class, so that p triples stay triples
 
 
-def assemble(scalars: Tensor, right: Tensor, left: Tensor, square: Tensor) -> Tensor:
+def assemble(
+    scalars: Float[Tensor, "N 2 2"],
+    right: Float[Tensor, "N 2 3"],
+    left: Float[Tensor, "N 3 2"],
+    square: Float[Tensor, "N 3 3"],
+) -> Float[Tensor, "N 5 5"]:
     """s-s (N, 2, 2), s-p (N, 2, 3), p-s (N, 3, 2) and p-p (N, 3, 3) -> (N, 5, 5)."""
     above, below = torch.cat([scalars, right], dim=2), torch.cat([left, square], dim=2)
     return torch.cat([above, below], dim=1)
 
 
-def traceless(left: Tensor, right: Tensor) -> Tensor:
+def traceless(
+    left: Float[Tensor, "*N 3 C"], right: Float[Tensor, "*N 3 C"]
+) -> Float[Tensor, "*N 3 3 C"]:
     """(..., 3, C) twice -> (..., 3, 3, C): symmetric traceless part of the outer product."""
     outer = left.unsqueeze(-2) * right.unsqueeze(-3)
     trace = (left * right).sum(-2, keepdim=True).unsqueeze(-3) / 3.0
@@ -49,7 +57,7 @@ def traceless(left: Tensor, right: Tensor) -> Tensor:
     return 0.5 * (outer + outer.transpose(-3, -2)) - trace * eye
 
 
-def cross_matrix(axial: Tensor) -> Tensor:
+def cross_matrix(axial: Float[Tensor, "*N 3"]) -> Float[Tensor, "*N 3 3"]:
     """(N, 3) axial vectors -> (N, 3, 3) antisymmetric, [b]_x u = b x u."""
     x, y, z = axial.unbind(-1)
     zero = torch.zeros_like(x)
@@ -68,7 +76,7 @@ class AtomBlock(nn.Module):
         self.vectors = nn.Linear(channels, 2, bias=False)
         self.tensors = nn.Linear(channels, 1, bias=False)
 
-    def forward(self, features: Tokens) -> Tensor:
+    def forward(self, features: Tokens) -> Float[Tensor, "N 5 5"]:
         first, mixed, second, trace = self.scalars(features.scalars).unbind(-1)
         ss = torch.stack([first, mixed, mixed, second], -1).reshape(-1, 2, 2)
         gated = features.vectors * self.gate_vectors(features.scalars).unsqueeze(1)
@@ -117,7 +125,9 @@ class PairBlock(nn.Module):
         self.axial = nn.Linear(4 * carried, 1, bias=False)
         self.tensors = nn.Linear(4 * carried, 1, bias=False)
 
-    def forward(self, features: Tokens, first: Tensor, second: Tensor) -> Tensor:
+    def forward(
+        self, features: Tokens, first: Int[Tensor, " E"], second: Int[Tensor, " E"]
+    ) -> Float[Tensor, "E 5 5"]:
         edge = features.positions[second] - features.positions[first]
         length = torch.linalg.vector_norm(edge, dim=-1, keepdim=True)
         n = (edge / length).unsqueeze(-1)  # (E, 3, 1)
@@ -187,12 +197,14 @@ class FockBlocks(nn.Module):
         self.register_buffer("atom_scale", torch.full((WIDTH, WIDTH), 0.1))
         self.register_buffer("pair_scale", torch.full((WIDTH, WIDTH), 0.1))
 
-    def mask(self, types: Tensor, pairs: Pairs) -> Tensor:
+    def mask(self, types: Int[Tensor, " N"], pairs: Pairs) -> Float[Tensor, "P 5 5"]:
         """(P, 5, 5) one where both functions exist, else zero."""
         inside = self.present[types]
         return inside[pairs.first].unsqueeze(2) * inside[pairs.second].unsqueeze(1)
 
-    def forward(self, features: Tokens, pairs: Pairs, overlap: Tensor) -> Tensor:
+    def forward(
+        self, features: Tokens, pairs: Pairs, overlap: Float[Tensor, "P 5 5"]
+    ) -> Float[Tensor, "P 5 5"]:
         """Features of N atoms, overlap (P, 5, 5) -> F - F0, (P, 5, 5) in hartree."""
         first, second = pairs.first, pairs.second
         on_site = self.mean[features.types] + self.atom_scale * self.atoms(features)

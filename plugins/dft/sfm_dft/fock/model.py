@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -49,7 +50,9 @@ class FockModel(nn.Module):
         tokens = self.base.encoder(ENCODER).tokenize(sample)  # context 0, the only one there is
         return tokens.to(self.base.device, self.base.dtype)
 
-    def forward(self, tokens: Tokens, pairs: Pairs, overlap: Tensor) -> Tensor:
+    def forward(
+        self, tokens: Tokens, pairs: Pairs, overlap: Float[Tensor, "P 5 5"]
+    ) -> Float[Tensor, "P 5 5"]:
         """F - F0 of a batch, (P, 5, 5) in hartree."""
         features = self.base.features({ENCODER: tokens})[ENCODER]
         correction: Tensor = self.blocks(features, pairs, overlap)
@@ -57,8 +60,12 @@ class FockModel(nn.Module):
 
     @torch.no_grad()
     def predict(
-        self, types: np.ndarray, positions: np.ndarray, overlap: np.ndarray, start: np.ndarray
-    ) -> np.ndarray:
+        self,
+        types: Int[np.ndarray, " A"],
+        positions: Float[np.ndarray, "A 3"],
+        overlap: Float[np.ndarray, "n n"],
+        start: Float[np.ndarray, "n n"],
+    ) -> Float[np.ndarray, "n n"]:
         """Fock matrix (n, n) in hartree, PySCF's order, from S and F0 (n, n) of the molecule."""
         tokens, atoms = self.tokens(types, positions), len(types)
         blocks = torch.from_numpy(to_blocks(overlap, types)).to(tokens.positions)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm_dft.ladder.grid import AMPLITUDE, RANGE
@@ -36,13 +37,13 @@ class ExponentialLDA(nn.Module):
         super().__init__()
         self.amplitude, self.kappa = amplitude, 1.0 / length
 
-    def exchange(self, density: Tensor) -> Tensor:
+    def exchange(self, density: Float[Tensor, "*points"]) -> Float[Tensor, "*points"]:
         """(...) hartree per bohr."""
         y = math.pi * density / self.kappa
         front = self.amplitude * self.kappa / (2.0 * math.pi**2)
         return front * (torch.log1p(y**2) - 2.0 * y * torch.arctan(y))
 
-    def correlation(self, density: Tensor) -> Tensor:
+    def correlation(self, density: Float[Tensor, "*points"]) -> Float[Tensor, "*points"]:
         """(...) hartree per bohr; zero where there is no density."""
         y = math.pi * density / self.kappa
         there = y > 1e-30
@@ -54,7 +55,7 @@ class ExponentialLDA(nn.Module):
         e = -self.amplitude * self.kappa * y**2 / math.pi**2 / below
         return torch.where(there, e, torch.zeros_like(e))
 
-    def forward(self, density: Tensor, dx: float) -> Tensor:
+    def forward(self, density: Float[Tensor, "B n"], dx: float) -> Float[Tensor, "B n"]:
         """(B, n) energy per length from the density (B, n); `dx` is not needed."""
         return self.exchange(density) + self.correlation(density)
 
@@ -72,5 +73,5 @@ class HartreeSelfInteraction(nn.Module):
 
     repulsion: Tensor
 
-    def forward(self, density: Tensor, dx: float) -> Tensor:
+    def forward(self, density: Float[Tensor, "B n"], dx: float) -> Float[Tensor, "B n"]:
         return -0.5 / self.electrons * density * (density @ self.repulsion) * dx

@@ -17,6 +17,7 @@ import math
 from itertools import pairwise
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -50,7 +51,7 @@ class LocalXC(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         self.network = _network(1, hidden, layers, generator)
 
-    def forward(self, density: Tensor, dx: float) -> Tensor:
+    def forward(self, density: Float[Tensor, "B n"], dx: float) -> Float[Tensor, "B n"]:
         """(B, n) energy per length, hartree per bohr, from the density (B, n)."""
         energy: Tensor = -density * self.network(density[..., None])[..., 0]
         return energy
@@ -111,7 +112,7 @@ class GlobalXC(nn.Module):
         self.gate = gate
         self.amplitude, self.length = amplitude, length
 
-    def averages(self, density: Tensor, dx: float) -> Tensor:
+    def averages(self, density: Float[Tensor, "B n"], dx: float) -> Float[Tensor, "B n channels"]:
         """(B, n, channels) weighted means of the density, electrons per bohr."""
         n = density.shape[-1]
         widths = self.narrow + (self.wide - self.narrow) * torch.sigmoid(self.eta)
@@ -120,7 +121,7 @@ class GlobalXC(nn.Module):
         kernel = (1.0 - ratio) / (1.0 + ratio) * torch.exp(-offset[:, None] * dx / widths)
         return convolve(density, kernel.mT).mT
 
-    def forward(self, density: Tensor, dx: float) -> Tensor:
+    def forward(self, density: Float[Tensor, "B n"], dx: float) -> Float[Tensor, "B n"]:
         """(B, n) energy per length, hartree per bohr, from the density (B, n)."""
         features = torch.cat([density[..., None], self.averages(density, dx)], dim=-1)
         learned: Tensor = self.network(features)[..., 0]
@@ -140,7 +141,7 @@ class GlobalXC(nn.Module):
         return gated
 
 
-def convolve(density: Tensor, kernel: Tensor) -> Tensor:
+def convolve(density: Float[Tensor, "B n"], kernel: Float[Tensor, "c n"]) -> Float[Tensor, "B c n"]:
     """(B, c, n) sum over y of kernel[c, |x - y|] density[b, y], zero outside; kernel is (c, n)."""
     n = density.shape[-1]
     size = 2 * n

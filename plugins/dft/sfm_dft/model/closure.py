@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -71,7 +72,7 @@ class DensityClosure(nn.Module):
             **raw_features(density.projections, density.numbers),
         )
 
-    def forward(self, density: DensityFeatures) -> Tensor:
+    def forward(self, density: DensityFeatures) -> Float[Tensor, ""]:
         tokens = self.tokens(density)
         self.guard.check(tokens, [{"charge": density.charge}], ["xc_correction"])
         # a float32 network is too noisy for self-consistency to 1e-8: its weights are cast for the

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -91,7 +92,7 @@ class DensityEncoder(PointEncoder):
     def accepts(self, sample: Sample) -> bool:
         return sample.domain == self.domain and _projections(sample) is not None
 
-    def features(self, sample: Sample) -> dict[str, Tensor]:
+    def features(self, sample: Sample) -> dict[str, Float[Tensor, "A ..."]]:
         values = _projections(sample)
         if values is None:
             raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.tokens import Tokens, system_sum
@@ -35,7 +36,7 @@ class AtomicDensity(Head):
         self.vectors = nn.Linear(channels, n_vectors, bias=False)
         self.tensors = nn.Linear(channels, n_tensors, bias=False)
 
-    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
+    def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, "N 45"]:
         vectors = features.vectors * self.gate_vectors(features.scalars).unsqueeze(1)
         tensors = features.tensors * self.gate_tensors(features.scalars).unsqueeze(1)
         return join_irreps(
@@ -58,7 +59,7 @@ class FrontierLevel(Head):
         super().__init__(quantity, channels, **options)
         self.readout = ScalarReadout(channels, 2)
 
-    def forward(self, features: Tokens, inputs: Tokens) -> Tensor:
+    def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, " S"]:
         level, attention = self.readout(features.scalars).unbind(-1)
         weight = torch.exp(4.0 * torch.tanh(attention))
         pairs = torch.stack([weight * level, weight], dim=-1)

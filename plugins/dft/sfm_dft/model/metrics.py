@@ -9,12 +9,13 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from sfm_dft.basis.density_basis import COUNTS, DIM, EXPONENTS, electrons_per_function
 
 
 @cache
-def onsite_overlap() -> np.ndarray:
+def onsite_overlap() -> Float[np.ndarray, "45 45"]:
     """Overlap of the density basis functions of one atom, (45, 45); functions are normalised."""
     matrix, start = np.zeros((DIM, DIM)), 0
     for degree, exponents in enumerate(EXPONENTS):
@@ -56,12 +57,12 @@ def dipole_vector_error(predicted: Any, target: Any) -> float:
 
 
 def density_nmae(
-    numbers: np.ndarray,
-    positions: np.ndarray,
-    predicted: np.ndarray,
-    reference: np.ndarray | None = None,
+    numbers: Int[np.ndarray, " A"],
+    positions: Float[np.ndarray, "A 3"],
+    predicted: Float[np.ndarray, "A 45"],
+    reference: Float[np.ndarray, "A 45"] | None = None,
     *,
-    density_matrix: np.ndarray | None = None,
+    density_matrix: Float[np.ndarray, "n n"] | None = None,
 ) -> float:
     """Integral of |rho - rho_ref| over the number of electrons, on a Becke grid (level 2).
 

@@ -26,6 +26,7 @@ from itertools import pairwise
 from typing import Any, ClassVar, Self
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -57,7 +58,7 @@ class Gain(nn.Module):
                 layer.weight.normal_(0.0, 1.0, generator=generator).mul_(std)
                 layer.bias.uniform_(-0.5, 0.5, generator=generator).mul_(0.0 if last else 1.0)
 
-    def forward(self, columns: Tensor) -> Tensor:
+    def forward(self, columns: Float[Tensor, "*points F"]) -> Float[Tensor, "*points"]:
         """(..., F) features to (...)."""
         h = 2.0 * columns - 1.0
         *inner, last = self.layers

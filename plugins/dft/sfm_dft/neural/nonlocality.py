@@ -29,6 +29,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.tokens import Tokens
@@ -136,7 +137,7 @@ class Messages(nn.Module):
         self.register_buffer("centre", torch.zeros(raw, dtype=torch.float64))
         self.register_buffer("spread", torch.ones(3, raw, dtype=torch.float64))
 
-    def calibrate(self, packed: Tensor) -> None:
+    def calibrate(self, packed: Float[Tensor, "T 9 KQ"]) -> None:
         """Standardise by the packed numbers (T, 9, K Q) of many atoms."""
         parts = averages(packed.detach()).split([1, 3, 5], 1)
         self.centre.copy_(parts[0].mean((0, 1)))
@@ -145,7 +146,7 @@ class Messages(nn.Module):
         # what hardly varies says hardly anything, and must not be blown up
         self.spread.copy_(torch.maximum(size, 0.02 * size.amax(1, keepdim=True)).clamp(min=1e-3))
 
-    def forward(self, packed: Tensor, tokens: Tokens) -> Tensor:
+    def forward(self, packed: Float[Tensor, "T 9 KQ"], tokens: Tokens) -> Float[Tensor, "T 9 KF"]:
         """(T, 9, K Q) to (T, 9, K 2F)."""
         scalars, vectors, tensors = averages(packed).split([1, 3, 5], 1)
         a = ((scalars[:, 0] - self.centre) / self.spread[0]) @ self.lift[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -46,7 +47,7 @@ class Slopes(nn.Module):
         nn.init.zeros_(self.outer.weight)
         nn.init.zeros_(self.outer.bias)
 
-    def forward(self, seen: Tensor) -> Tensor:
+    def forward(self, seen: Float[Tensor, "n variables"]) -> Float[Tensor, "n d"]:
         t, x = seen[:, :1], seen[:, 1:] / self.scale
         square = x.square().mean(-1, keepdim=True)
         spread = x.shape[-1] ** 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sfm.data.tokens import Tokens
@@ -46,8 +47,12 @@ class BodyClosure(nn.Module):
         self.guard = Guard(model, part, self.level, extrapolate=extrapolate)
 
     def forward(
-        self, positions: Tensor, types: Tensor, system: Tensor, masses: Tensor | None = None
-    ) -> Tensor:
+        self,
+        positions: Float[Tensor, "N 3"],
+        types: Int[Tensor, " N"],
+        system: Int[Tensor, " N"],
+        masses: Float[Tensor, " N"] | None = None,
+    ) -> Float[Tensor, " S"]:
         encoder = self.model.encoder(self.part)
         dtype, device = self.model.dtype, self.model.device
         positions, system = positions.to(device, dtype), system.to(device)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float
 
 
-def relative_error(predicted: np.ndarray, target: np.ndarray) -> float:
+def relative_error(
+    predicted: Float[np.ndarray, "*rows"], target: Float[np.ndarray, "*rows"]
+) -> float:
     """Root mean square of the difference over that of the target; 1 is as bad as zero.
 
     Of two arrays of the same shape and unit.

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.nn.descent import cosine, descend
@@ -28,7 +29,7 @@ class Energy(nn.Module):
         super().__init__()
         self.layers = _perceptron((d, width, width, 1), seed)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "*states d"]) -> Float[Tensor, "*states"]:
         energy: Tensor = self.layers(x).squeeze(-1)
         return energy
 
@@ -46,7 +47,7 @@ class Rates(nn.Module):
         self.angles = angles
         self.layers = _perceptron((d + angles, width, width, d), seed)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "*states d"]) -> Float[Tensor, "*states d"]:
         q = x[..., : self.angles]
         rates: Tensor = self.layers(torch.cat((q.sin(), q.cos(), x[..., self.angles :]), -1))
         return rates
@@ -73,7 +74,7 @@ class Mechanical(nn.Module):
         places[tuple(torch.tril_indices(n, n))] = torch.arange(count)
         self.register_buffer("places", places)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "*states d"]) -> Float[Tensor, "*states"]:
         q, v = x.chunk(2, -1)
         seen = torch.cat((q.sin(), q.cos()), -1) if self.periodic else q
         entries = torch.cat((self.mass(seen), torch.zeros_like(seen[..., :1])), -1)
@@ -95,7 +96,9 @@ def _perceptron(widths: tuple[int, ...], seed: int) -> nn.Sequential:
         return nn.Sequential(*layers[:-1]).double()
 
 
-def rates_of(network: nn.Module) -> Callable[[Tensor], Tensor]:
+def rates_of(
+    network: nn.Module,
+) -> Callable[[Float[Tensor, "*states d"]], Float[Tensor, "*states d"]]:
     """The rates (..., d) that a network means: of its Hamiltonian, its Lagrangian, or its own."""
     if isinstance(network, Energy):
         return lambda x: turned(slope(network, x))
@@ -106,8 +109,8 @@ def rates_of(network: nn.Module) -> Callable[[Tensor], Tensor]:
 
 def learn_rates(
     network: nn.Module,
-    x: Tensor,
-    rates: Tensor,
+    x: Float[Tensor, "n d"],
+    rates: Float[Tensor, "n d"],
     *,
     steps: int = 2000,
     lr: float = 3e-3,

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
@@ -30,13 +31,13 @@ from sfm_dynamics.simulators.ode import Ode
 
 def learn_trajectories(
     simulator: Ode,
-    times: Tensor,
-    states: Tensor,
+    times: Float[Tensor, " T"],
+    states: Float[Tensor, "T ... d"],
     *,
     iterations: int = 400,
     weight: float = 10.0,
     parameters: Sequence[torch.nn.Parameter] | None = None,
-) -> Tensor:
+) -> Float[Tensor, "T ... d"]:
     """Fit the closure of an `Ode` to a trajectory by L-BFGS, in place.
 
     Args:

@@ -15,6 +15,7 @@ import itertools
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -78,7 +79,9 @@ class Pinn(nn.Module):
         """Of a window."""
         return self.span / self.windows
 
-    def forward(self, tau: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, tau: Float[Tensor, "W m"]
+    ) -> tuple[Float[Tensor, "W m d"], Float[Tensor, "W m d"]]:
         """x and dx/dt (W, m, d) at places tau (W, m) in [0, 1] of each window."""
         at = 2 * tau.unsqueeze(-1) - 1
         slope = torch.full_like(at, 2 / self.length)  # of `at` by t
@@ -101,7 +104,7 @@ class Pinn(nn.Module):
         x = self.x0 + self.scale * grown * h
         return x, self.scale * (first / self.length * h + grown * dh)
 
-    def at(self, times: Tensor) -> Tensor:
+    def at(self, times: Float[Tensor, " T"]) -> Float[Tensor, "T d"]:
         """x (T, d) at times (T,) of the span."""
         windows = []
         for w in range(self.windows):

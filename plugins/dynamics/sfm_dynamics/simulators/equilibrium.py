@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -143,7 +144,7 @@ class EquilibriumLayer(nn.Module):
         self.cell, self.d = cell, d
         self.tolerance, self.iterations = tolerance, iterations
 
-    def forward(self, u: Tensor) -> Tensor:
+    def forward(self, u: Float[Tensor, "*rows k"]) -> Float[Tensor, "*rows d"]:
         start = u.new_zeros(*u.shape[:-1], self.d)
         return fixed_point(
             lambda x: self.cell(x, u), start, tolerance=self.tolerance, iterations=self.iterations

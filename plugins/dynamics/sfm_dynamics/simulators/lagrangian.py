@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -116,7 +117,7 @@ class TwoPendulums(nn.Module):
     H. Goldstein, Classical Mechanics (2002), in reduced units.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "*states 4"]) -> Float[Tensor, "*states"]:
         """L (...) at states (..., 4)."""
         a, b, da, db = x.unbind(-1)
         kinetic = da**2 + 0.5 * db**2 + da * db * torch.cos(a - b)

@@ -9,6 +9,7 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError, RunError
@@ -54,7 +55,9 @@ class Noisy(System):
         """All realisations (paths, d)."""
         return {"state": state.values}
 
-    def forward(self, state: State, steps: int = 1, noise: Tensor | None = None) -> State:
+    def forward(
+        self, state: State, steps: int = 1, noise: Float[Tensor, "steps *paths d"] | None = None
+    ) -> State:
         """The state after `steps` steps.
 
         Args:

@@ -5,6 +5,7 @@ Any consistent system of units.
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.simulate import Parameter, Setting
@@ -28,7 +29,9 @@ FILTER_RATIO = Parameter(
 )
 
 
-def built_in(name: str, constant: Tensor, ratio: Tensor | None = None) -> Stateless | None:
+def built_in(
+    name: str, constant: Float[Tensor, "*B"], ratio: Float[Tensor, "*B"] | None = None
+) -> Stateless | None:
     """The closure called `name`; None for "none".
 
     constant: C of Smagorinsky's model. ratio: filter width over spacing, of the gradient model.
@@ -41,7 +44,12 @@ def built_in(name: str, constant: Tensor, ratio: Tensor | None = None) -> Statel
     return Stateless(DynamicSmagorinsky()) if name == "dynamic-smagorinsky" else None
 
 
-def mean_flux(closure: Stateless | None, velocity: Tensor, spacing: float, axes: int) -> Tensor:
+def mean_flux(
+    closure: Stateless | None,
+    velocity: Float[Tensor, "*B 2 H W"] | Float[Tensor, "*B 3 D H W"],
+    spacing: float,
+    axes: int,
+) -> Float[Tensor, "*B"]:
     """Mean over the box of -tau_ij S_ij, (...): the energy that the closure takes."""
     if closure is None:
         return velocity.new_zeros(velocity.shape[: -axes - 1])

@@ -14,6 +14,7 @@ import math
 from functools import lru_cache
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -21,7 +22,7 @@ from sfm.errors import InputError
 DENSE = 128  # points of an axis up to which the matrix is faster
 
 
-def dimensions(velocity: Tensor) -> int:
+def dimensions(velocity: Float[Tensor, ...]) -> int:
     """2 for (..., 2, H, W), 3 for (..., 3, D, H, W).
 
     Raises:
@@ -36,13 +37,17 @@ def dimensions(velocity: Tensor) -> int:
     )
 
 
-def velocity_gradient(velocity: Tensor, spacing: float) -> Tensor:
+def velocity_gradient(
+    velocity: Float[Tensor, "*B 2 H W"] | Float[Tensor, "*B 3 D H W"], spacing: float
+) -> Float[Tensor, "*B 2 2 H W"] | Float[Tensor, "*B 3 3 D H W"]:
     """G[..., i, j] = d u_i / d x_j, (..., n, n, *grid) in n dimensions."""
     n = dimensions(velocity)
     return torch.stack([derivative(velocity, -1 - j, spacing) for j in range(n)], dim=-n - 1)
 
 
-def strain_rate(velocity: Tensor, spacing: float) -> Tensor:
+def strain_rate(
+    velocity: Float[Tensor, "*B 2 H W"] | Float[Tensor, "*B 3 D H W"], spacing: float
+) -> Float[Tensor, "*B 3 H W"] | Float[Tensor, "*B 6 D H W"]:
     """S_ij = (d u_i / d x_j + d u_j / d x_i) / 2 by definition, packed: (..., pairs, *grid)."""
     n = dimensions(velocity)
     slopes = [derivative(velocity, -1 - j, spacing).unbind(-n - 1) for j in range(n)]
@@ -56,7 +61,9 @@ def pairs(n: int) -> list[tuple[int, int]]:
     return [(i, i) for i in range(n)] + [(i, j) for i in range(n) for j in range(i + 1, n)]
 
 
-def unpacked(tensor: Tensor, n: int) -> Tensor:
+def unpacked(
+    tensor: Float[Tensor, "*B 3 H W"] | Float[Tensor, "*B 6 D H W"], n: int
+) -> Float[Tensor, "*B 2 2 H W"] | Float[Tensor, "*B 3 3 D H W"]:
     """(..., pairs, *grid) -> (..., n, n, *grid)."""
     place = {pair: number for number, pair in enumerate(pairs(n))}
     order = [place[min(i, j), max(i, j)] for i in range(n) for j in range(n)]
@@ -65,7 +72,9 @@ def unpacked(tensor: Tensor, n: int) -> Tensor:
     return full
 
 
-def contracted(a: Tensor, b: Tensor, n: int) -> Tensor:
+def contracted(
+    a: Float[Tensor, "*packed"], b: Float[Tensor, "*packed"], n: int
+) -> Float[Tensor, "*contracted"]:
     """a_ij b_ij of two packed tensors, (..., *grid)."""
     product = a * b
     diagonal, rest = product.split((n, n * (n - 1) // 2), dim=-n - 1)
@@ -73,19 +82,27 @@ def contracted(a: Tensor, b: Tensor, n: int) -> Tensor:
     return total
 
 
-def magnitude(strain: Tensor, n: int) -> Tensor:
+def magnitude(
+    strain: Float[Tensor, "*B 3 H W"] | Float[Tensor, "*B 6 D H W"], n: int
+) -> Float[Tensor, "*B 1 H W"] | Float[Tensor, "*B 1 D H W"]:
     """|S| = sqrt(2 S_ij S_ij) of a packed S, (..., 1, *grid); its derivative at S = 0 is 0."""
     tiny = torch.finfo(strain.dtype).tiny
     return torch.sqrt(2 * contracted(strain, strain, n) + tiny).unsqueeze(-n - 1)
 
 
-def subgrid_dissipation(velocity: Tensor, stress: Tensor, spacing: float) -> Tensor:
+def subgrid_dissipation(
+    velocity: Float[Tensor, "*B 2 H W"] | Float[Tensor, "*B 3 D H W"],
+    stress: Float[Tensor, "*B 2 2 H W"] | Float[Tensor, "*B 3 3 D H W"],
+    spacing: float,
+) -> Float[Tensor, "*B H W"] | Float[Tensor, "*B D H W"]:
     """Energy flux to the subgrid scales, -tau_ij S_ij, (..., *grid). Positive: forward transfer."""
     n = dimensions(velocity)
     return -(stress * velocity_gradient(velocity, spacing)).sum((-n - 1, -n - 2))
 
 
-def derivative(field: Tensor, axis: int, spacing: float) -> Tensor:
+def derivative(
+    field: Float[Tensor, "*shape"], axis: int, spacing: float
+) -> Float[Tensor, "*shape"]:
     """Spectral derivative (..., *grid) along an axis (-1, -2 or -3), per `spacing`.
 
     The unpaired Nyquist mode is dropped.
@@ -105,7 +122,9 @@ def derivative(field: Tensor, axis: int, spacing: float) -> Tensor:
     return slope
 
 
-def low_pass(field: Tensor, axes: int, cutoff: tuple[int, ...]) -> Tensor:
+def low_pass(
+    field: Float[Tensor, "*shape"], axes: int, cutoff: tuple[int, ...]
+) -> Float[Tensor, "*shape"]:
     """The modes of index <= cutoff[a] on each of the last axes, (z,) y, x: a sharp filter."""
     bases = [
         fourier_basis(field.shape[a - axes], cutoff[a], field.dtype, str(field.device))
@@ -118,7 +137,9 @@ def low_pass(field: Tensor, axes: int, cutoff: tuple[int, ...]) -> Tensor:
     return field
 
 
-def along(field: Tensor, axis: int, matrix: Tensor) -> Tensor:
+def along(
+    field: Float[Tensor, "*shape"], axis: int, matrix: Float[Tensor, "rows columns"]
+) -> Float[Tensor, ...]:
     """sum_j matrix[i, j] field[..., j, ...], (..., *grid), along an axis (negative)."""
     if axis == -1:
         return field @ matrix.mT
@@ -131,7 +152,9 @@ def along(field: Tensor, axis: int, matrix: Tensor) -> Tensor:
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve training too
-def derivative_matrix(points: int, dtype: torch.dtype, device: str) -> Tensor:
+def derivative_matrix(
+    points: int, dtype: torch.dtype, device: str
+) -> Float[Tensor, "points points"]:
     """Derivative of the trigonometric interpolant, for unit spacing (points, points).
 
     For even N: D_ij = (pi / N) (-1)^(i-j) cot(pi (i-j) / N), with csc for odd N.
@@ -148,7 +171,9 @@ def derivative_matrix(points: int, dtype: torch.dtype, device: str) -> Tensor:
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve training too
-def fourier_basis(points: int, cutoff: int, dtype: torch.dtype, device: str) -> Tensor:
+def fourier_basis(
+    points: int, cutoff: int, dtype: torch.dtype, device: str
+) -> Float[Tensor, "modes points"]:
     """Orthonormal rows (2 K + 1, n): the constant, then cosine and sine of modes 1 to K.
 
     Dimensionless; K is `cutoff`, below n / 2 of the n `points`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -53,14 +54,18 @@ class DynamicSmagorinsky(nn.Module):
             raise InputError(f"the test filter's ratio={ratio} must be above 1")
         self.ratio = ratio
 
-    def forward(self, velocity: Tensor, spacing: float) -> Tensor:
+    def forward(
+        self, velocity: Float[Tensor, ...], spacing: float
+    ) -> Float[Tensor, "*B 2 2 H W"] | Float[Tensor, "*B 3 3 D H W"]:
         n = dimensions(velocity)
         strain = strain_rate(velocity, spacing)
         scaled = magnitude(strain, n) * strain
         c = self._coefficient(velocity, scaled, spacing).clamp(min=0.0)
         return unpacked(-2 * per_flow(c, n) * spacing**2 * scaled, n)
 
-    def coefficient(self, velocity: Tensor, spacing: float) -> Tensor:
+    def coefficient(
+        self, velocity: Float[Tensor, "*B 2 H W"] | Float[Tensor, "*B 3 D H W"], spacing: float
+    ) -> Float[Tensor, "*B"]:
         """c of each flow, (...); may be negative."""
         n = dimensions(velocity)
         strain = strain_rate(velocity, spacing)
@@ -74,20 +79,27 @@ class DynamicSmagorinsky(nn.Module):
         along_model = contracted(resolved, model, n).mean(axes)
         return along_model / (contracted(model, model, n).mean(axes) + tiny)
 
-    def leonard(self, velocity: Tensor) -> Tensor:
+    def leonard(
+        self, velocity: Float[Tensor, "*B 2 H W"] | Float[Tensor, "*B 3 D H W"]
+    ) -> Float[Tensor, "*B 3 H W"] | Float[Tensor, "*B 6 D H W"]:
         """L_ij = ^(u_i u_j - ^u_i ^u_j), packed (..., pairs, *grid)."""
         n = dimensions(velocity)
         smooth = self.test_filter(velocity, n)
         return self.test_filter(_products(velocity, n) - _products(smooth, n), n)
 
-    def model_difference(self, velocity: Tensor, scaled: Tensor, spacing: float) -> Tensor:
+    def model_difference(
+        self,
+        velocity: Float[Tensor, "*B 2 H W"] | Float[Tensor, "*B 3 D H W"],
+        scaled: Float[Tensor, "*B 3 H W"] | Float[Tensor, "*B 6 D H W"],
+        spacing: float,
+    ) -> Float[Tensor, "*B 3 H W"] | Float[Tensor, "*B 6 D H W"]:
         """M_ij, packed (..., pairs, *grid); `scaled` is |S| S, packed."""
         n = dimensions(velocity)
         smooth = strain_rate(self.test_filter(velocity, n), spacing)
         coarse = self.ratio**2 * magnitude(smooth, n) * smooth
         return self.test_filter(-2 * spacing**2 * (coarse - scaled), n)
 
-    def test_filter(self, field: Tensor, n: int) -> Tensor:
+    def test_filter(self, field: Float[Tensor, "*shape"], n: int) -> Float[Tensor, "*shape"]:
         """The test-filtered field (..., *grid) in n dimensions."""
         return low_pass(field, n, tuple(self._cutoff(points) for points in field.shape[-n:]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm_fluids.closures.calculus import dimensions, pairs, unpacked, velocity_gradient
@@ -27,7 +28,9 @@ class GradientModel(nn.Module):
         super().__init__()
         self.ratio = ratio
 
-    def forward(self, velocity: Tensor, spacing: float) -> Tensor:
+    def forward(
+        self, velocity: Float[Tensor, ...], spacing: float
+    ) -> Float[Tensor, "*B 2 2 H W"] | Float[Tensor, "*B 3 3 D H W"]:
         n = dimensions(velocity)
         g = velocity_gradient(velocity, spacing).unbind(-n - 2)
         products = [(g[i] * g[j]).sum(-n - 1) for i, j in pairs(n)]

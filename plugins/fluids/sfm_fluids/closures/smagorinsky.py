@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm_fluids.closures.calculus import dimensions, magnitude, strain_rate, unpacked
@@ -27,14 +28,16 @@ class Smagorinsky(nn.Module):
         super().__init__()
         self.constant = constant
 
-    def forward(self, velocity: Tensor, spacing: float) -> Tensor:
+    def forward(
+        self, velocity: Float[Tensor, ...], spacing: float
+    ) -> Float[Tensor, "*B 2 2 H W"] | Float[Tensor, "*B 3 3 D H W"]:
         n = dimensions(velocity)
         strain = strain_rate(velocity, spacing)
         viscosity = per_flow(self.constant, n) ** 2 * spacing**2 * magnitude(strain, n)
         return unpacked(-2 * viscosity * strain, n)
 
 
-def per_flow(constant: float | Tensor, n: int) -> float | Tensor:
+def per_flow(constant: float | Float[Tensor, "*B"], n: int) -> float | Float[Tensor, ...]:
     """A number, or one number per flow (B,) for packed stresses (B, pairs, *grid)."""
     if isinstance(constant, Tensor) and constant.ndim:
         return constant.reshape(*constant.shape, *([1] * (n + 1)))

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -47,7 +48,9 @@ class ConvolutionalClosure(nn.Module):
             self.convolutions[-1].weight.mul_(0.1)  # type: ignore[operator]
             self.convolutions[-1].bias.zero_()  # type: ignore[operator]
 
-    def forward(self, velocity: Tensor, spacing: float) -> Tensor:
+    def forward(
+        self, velocity: Float[Tensor, "B 2 H W"], spacing: float
+    ) -> Float[Tensor, "B 2 2 H W"]:
         x = velocity - velocity.mean((-2, -1), keepdim=True)
         tiny = torch.finfo(velocity.dtype).tiny * 1e6
         scale = torch.sqrt(x.square().sum(1, keepdim=True).mean((-2, -1), keepdim=True) + tiny)

@@ -19,6 +19,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -77,7 +78,9 @@ class LearnedInterpolation(nn.Module):
         self.register_buffer("null", basis[1:].T.contiguous(), persistent=False)
         self.register_buffer("linear", linear.flatten(), persistent=False)
 
-    def forward(self, u: Tensor, v: Tensor, spacing: tuple[float, float]) -> FaceValues:
+    def forward(
+        self, u: Float[Tensor, "*B H W"], v: Float[Tensor, "*B H W"], spacing: tuple[float, float]
+    ) -> FaceValues:
         from sfm_fluids.staggered.interpolation import FaceValues
 
         weights = self.weights(u, v)
@@ -96,7 +99,9 @@ class LearnedInterpolation(nn.Module):
             values[name] = (weights[..., number, :, :, :] * points).sum(-3)
         return FaceValues(**values)
 
-    def weights(self, u: Tensor, v: Tensor) -> Tensor:
+    def weights(
+        self, u: Float[Tensor, "*B H W"], v: Float[Tensor, "*B H W"]
+    ) -> Float[Tensor, "*B 4 12 H W"]:
         """(..., 4, 12, H, W), each dozen with the sum 1."""
         x = torch.stack((u, v), -3)
         x = x - x.mean((-2, -1), keepdim=True)

@@ -24,6 +24,7 @@ from functools import lru_cache
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -88,11 +89,15 @@ class LocalClosure(nn.Module):
         with torch.no_grad():
             self.last.weight.mul_(0.1)
 
-    def forward(self, velocity: Tensor, spacing: float) -> Tensor:
+    def forward(
+        self, velocity: Float[Tensor, "B 2 H W"], spacing: float
+    ) -> Float[Tensor, "B 2 2 H W"]:
         p, q = self.deviator(velocity)
         return torch.stack((torch.stack((p, q), 1), torch.stack((q, -p), 1)), 1)
 
-    def gradients(self, velocity: Tensor) -> tuple[Tensor, Tensor]:
+    def gradients(
+        self, velocity: Float[Tensor, "B 2 H W"]
+    ) -> tuple[Float[Tensor, "B n 3 H W"], Float[Tensor, "B 1 1 1 1"]]:
         """(B, n, 3, H, W): a, b, w at every scale over g; and g (B, 1, 1, 1, 1)."""
         height, width = velocity.shape[-2:]
         grid = Grid(height, width)
@@ -108,7 +113,9 @@ class LocalClosure(nn.Module):
         scale = torch.sqrt(square + tiny)
         return fields / scale, scale
 
-    def deviator(self, velocity: Tensor) -> tuple[Tensor, Tensor]:
+    def deviator(
+        self, velocity: Float[Tensor, "B 2 H W"]
+    ) -> tuple[Float[Tensor, "B H W"], Float[Tensor, "B H W"]]:
         """((tau_xx - tau_yy) / 2, tau_xy), each (B, H, W)."""
         fields, scale = self.gradients(velocity)
         strain, w = fields[:, :, :2], fields[:, :, 2]

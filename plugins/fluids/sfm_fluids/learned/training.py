@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -48,7 +49,9 @@ class StressErrors(Through):
     def windows(self, samples: Sequence[Sample]) -> list[tuple[int, ...]]:
         return [(n,) for n in range(len(samples))]
 
-    def losses(self, closure: nn.Module | None, windows: Sequence[Sequence[Sample]]) -> Tensor:
+    def losses(
+        self, closure: nn.Module | None, windows: Sequence[Sequence[Sample]]
+    ) -> Float[Tensor, " B"]:
         samples = [w[0] for w in windows]
         dtype, device = placement(closure)
         velocity = torch.from_numpy(np.stack([s.fields["velocity"] for s in samples])).double()
@@ -65,7 +68,9 @@ class StressErrors(Through):
         return errors
 
 
-def sharp(velocity: Tensor, stress: Tensor) -> tuple[Tensor, Tensor]:
+def sharp(
+    velocity: Float[Tensor, "B 2 H W"], stress: Float[Tensor, "B 2 2 H W"]
+) -> tuple[Float[Tensor, "B 2 H W"], Float[Tensor, "B 2 2 H W"]]:
     """Filtered velocity (B, 2, H, W), stress (B, 2, 2, H, W) -> those of a sharp cut-off P alone.
 
     F[u u] = tau + P[F[u] F[u]] is the Gaussian of P[u u], and tau' = P[u u] - P[P[u] P[u]].
@@ -76,7 +81,7 @@ def sharp(velocity: Tensor, stress: Tensor) -> tuple[Tensor, Tensor]:
     return whole, flux - cut_off(outer(whole), COARSE)
 
 
-def deviator(stress: Tensor) -> Tensor:
+def deviator(stress: Float[Tensor, "B 2 2 H W"]) -> Float[Tensor, "B 2 H W"]:
     """(B, 2, 2, H, W) -> (B, 2, H, W): (xx - yy) / 2 and xy."""
     normal = 0.5 * (stress[:, 0, 0] - stress[:, 1, 1])
     return torch.stack((normal, 0.5 * (stress[:, 0, 1] + stress[:, 1, 0])), 1)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_fluids.spectral.grid_2d import Grid, laplacian, velocity_gradient
@@ -33,7 +34,7 @@ class CellTensors(NamedTuple):
     scale: Tensor
 
 
-def cell_tensors(velocity: Tensor) -> CellTensors:
+def cell_tensors(velocity: Float[Tensor, "B 2 H W"]) -> CellTensors:
     """From a periodic velocity (B, 2, H, W); differentiable. A uniform flow gives zeros.
 
     Derivatives are taken in float64 and cast: transforms along x and y round differently, which
@@ -66,14 +67,14 @@ class PatchFeatures(NamedTuple):
 N_SCALARS, N_VECTORS, N_MATRICES = 8, 5, 5
 
 
-def patches_of(field: Tensor, size: int) -> Tensor:
+def patches_of(field: Float[Tensor, "B H W ..."], size: int) -> Float[Tensor, "B n cells ..."]:
     """(B, H, W, ...) -> (B, n, size * size, ...): patches row-major, cells row-major in a patch."""
     batch, height, width, *rest = field.shape
     split = field.reshape(batch, height // size, size, width // size, size, *rest)
     return split.transpose(2, 3).reshape(batch, -1, size * size, *rest)
 
 
-def offsets(size: int, like: Tensor) -> Tensor:
+def offsets(size: int, like: Float[Tensor, ...]) -> Float[Tensor, "cells 2"]:
     """(size * size, 2): (x, y) of a patch's cells from its centre, in patch widths."""
     line = (torch.arange(size, dtype=like.dtype, device=like.device) - (size - 1) / 2) / size
     y, x = torch.meshgrid(line, line, indexing="ij")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -63,7 +64,9 @@ class PatchClosure(nn.Module):
         if not any(t.quantity == "sgs_stress" for t in model.targets(encoder=self.part)):
             raise InputError(f"model '{model.config.name}' was not trained on sgs_stress")
 
-    def forward(self, velocity: Tensor, spacing: float) -> Tensor:
+    def forward(
+        self, velocity: Float[Tensor, "B 2 H W"], spacing: float
+    ) -> Float[Tensor, "B 2 2 H W"]:
         """Stress of velocities (B, 2, H, W), in the square of their unit."""
         size = int(self.model.encoder(self.part).patch) if self.shifts == "all" else 1  # type: ignore[arg-type]
         if size == 1:
@@ -88,7 +91,9 @@ class PatchClosure(nn.Module):
         return tau
 
 
-def clip_backscatter(velocity: Tensor, stress: Tensor) -> Tensor:
+def clip_backscatter(
+    velocity: Float[Tensor, "B 2 H W"], stress: Float[Tensor, "B 2 2 H W"]
+) -> Float[Tensor, "B 2 2 H W"]:
     """The stress (B, 2, 2, H, W), in any unit, without its deviator where -tau_ij S_ij < 0.
 
     velocity: (B, 2, H, W).

@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -84,13 +85,13 @@ class FlowEncoder(PatchEncoder):
 
     def tokenize_flow(
         self,
-        velocity: Tensor,
-        force: Tensor | None,
+        velocity: Float[Tensor, "B 2 H W"],
+        force: Float[Tensor, "B 2 H W"] | None,
         *,
         spacing: float,
-        interval: Tensor,
-        viscosity: Tensor,
-        drag: Tensor,
+        interval: Float[Tensor, " B"],
+        viscosity: Float[Tensor, " B"],
+        drag: Float[Tensor, " B"],
     ) -> Tokens:
         """Tokens of B flows (B, 2, H, W); differentiable. Numbers are (B,), in box units."""
         tokens = self.tokenize_field(velocity)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -17,13 +18,13 @@ QUARTER = np.array([[0.0, 1.0], [-1.0, 0.0]])
 MIRROR = np.array([[-1.0, 0.0], [0.0, 1.0]])
 
 
-def quarter_turn(velocity: np.ndarray) -> np.ndarray:
+def quarter_turn(velocity: Float[np.ndarray, "*B 2 H W"]) -> Float[np.ndarray, "*B 2 W H"]:
     """u'(x) = Q u(Q^-1 x) with Q = [[0, 1], [-1, 0]], for (..., 2, H, W)."""
     moved = np.rot90(velocity, axes=(-2, -1))
     return np.stack((moved[..., 1, :, :], -moved[..., 0, :, :]), axis=-3)
 
 
-def mirror_x(velocity: np.ndarray) -> np.ndarray:
+def mirror_x(velocity: Float[np.ndarray, "*B 2 H W"]) -> Float[np.ndarray, "*B 2 H W"]:
     """u'(x, y) = (-u, v)(-x, y), for (..., 2, H, W)."""
     mirrored: np.ndarray = velocity[..., ::-1] * np.array([-1.0, 1.0])[:, None, None]
     return mirrored

@@ -31,7 +31,9 @@ START = (0.0, 0.0, -CLARK, 0.0, CLARK, CLARK, 0.0, 0.0)
 GAIN = 4.0
 
 
-def tensor_basis(strain: Tensor, laplacian: Tensor) -> Tensor:
+def tensor_basis(
+    strain: Float[Tensor, "*B 3"], laplacian: Float[Tensor, "*B 2"]
+) -> Float[Tensor, "*B 8 2 2"]:
     """T_k of cells: (..., 3), (..., 2) -> (..., K, 2, 2), symmetric, in the grid's frame.
 
     S, S|S|, S W - W S, dev(L L), and I times S:S/2, w^2, L^2, 1.
@@ -91,7 +93,7 @@ class StressHead(Head):
         return on_grid(stress, inputs)
 
 
-def on_grid(values: Tensor, inputs: Tokens) -> Tensor:
+def on_grid(values: Float[Tensor, "N cells ..."], inputs: Tokens) -> Float[Tensor, "rows ..."]:
     """(N, s^2, ...) values of patches' cells -> (cells, ...), row-major in each system."""
     cells = inputs.extras["grid_cells"].long()
     first = torch.cumsum(cells, 0) - cells

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -68,7 +69,7 @@ class FlowSurrogate(nn.Module):
         self.force: Tensor | None
         self.register_buffer("force", force)
 
-    def forward(self, field: Tensor) -> Tensor:
+    def forward(self, field: Float[Tensor, "B 2 H W"]) -> Float[Tensor, "B 2 H W"]:
         batch, _, height, width = field.shape
         encoder = self.model.encoder(self.part)
         grid = Grid(height, width, height * self.spacing, width * self.spacing)
@@ -109,7 +110,7 @@ class FlowSurrogate(nn.Module):
         omega: Tensor = torch.fft.irfft2(hat, s=grid.shape)
         return omega
 
-    def rollout(self, field: Tensor, steps: int) -> Tensor:
+    def rollout(self, field: Float[Tensor, "B 2 H W"], steps: int) -> Float[Tensor, "T B 2 H W"]:
         """(steps + 1, B, 2, H, W): the field and the states after each interval."""
         states = [field]
         for _ in range(steps):
@@ -153,7 +154,7 @@ def for_sample(model: FoundationModel, sample: Sample, **options: Any) -> FlowSu
     )
 
 
-def velocities(samples: Sequence[Sample]) -> Tensor:
+def velocities(samples: Sequence[Sample]) -> Float[Tensor, "T 2 H W"]:
     """(T + 1, 2, H, W) float64: consecutive samples of one trajectory, and the state after them."""
     fields = [torch.tensor(s.fields["velocity"], dtype=torch.float64) for s in samples]
     last = torch.tensor(samples[-1].labels[QUANTITY], dtype=torch.float64)

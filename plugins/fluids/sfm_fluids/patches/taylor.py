@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_fluids.spectral.grid_2d import Grid, derivative_factors, velocity_factors
@@ -34,7 +35,7 @@ class Motion(NamedTuple):
     drag: Tensor
 
 
-def derivatives(motion: Motion) -> tuple[Tensor, Tensor]:
+def derivatives(motion: Motion) -> tuple[Float[Tensor, "B 2 H W"], Float[Tensor, "B 2 H W"]]:
     """(T A_1, T^2/2 A_2), each (B, 2, H, W); differentiable, 2/3 rule, free of divergence."""
     height, width = motion.velocity.shape[-2:]
     grid = Grid(height, width, float(height), float(width))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -87,7 +88,7 @@ class EddyViscosityNetwork(nn.Module):
             self.last.weight.zero_()
             self.last.bias.zero_()
 
-    def forward(self, flow: LocalFlow) -> Tensor:
+    def forward(self, flow: LocalFlow) -> Float[Tensor, "*flows P"]:
         """(..., P) nu_t / nu."""
         y = flow.wall_distance
         features = torch.stack(

@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from sfm.autograd import Function
@@ -70,7 +71,9 @@ class Components(Function):
     """Vector spectra (B, 3, ...) to three fields (B, D, H, W), without joining them in memory."""
 
     @staticmethod
-    def forward(hat: Tensor, grid: Grid3D) -> tuple[Tensor, ...]:
+    def forward(
+        hat: Complex[Tensor, "B 3 kz ky kx"], grid: Grid3D
+    ) -> tuple[Float[Tensor, "B D H W"], ...]:
         if hat.shape[0] * 3 <= chunk(hat, grid):
             joined: Tensor = inverse(hat.flatten(0, 1), grid).unflatten(0, (-1, 3))
             return joined.unbind(1)
@@ -100,7 +103,13 @@ class FluxDivergence(Function):
     """Fields u, v, w (B, D, H, W) and stress (B, 5, D, H, W) or None to -P div(u u + tau)."""
 
     @staticmethod
-    def forward(u: Tensor, v: Tensor, w: Tensor, tau: Tensor | None, grid: Grid3D) -> Tensor:
+    def forward(
+        u: Float[Tensor, "B D H W"],
+        v: Float[Tensor, "B D H W"],
+        w: Float[Tensor, "B D H W"],
+        tau: Float[Tensor, "B 5 D H W"] | None,
+        grid: Grid3D,
+    ) -> Complex[Tensor, "B 3 kz ky kx"]:
         if len(u) * 5 <= chunk(u, grid):
             flux = torch.stack(_products(u, v, w), dim=1)
             flux = flux if tau is None else flux.add_(tau)

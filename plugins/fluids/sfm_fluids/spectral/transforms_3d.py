@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from sfm.autograd import Function
@@ -25,13 +26,13 @@ from sfm_fluids.spectral.grid_3d import Grid3D
 CHUNK = 2**20  # bytes of field that are transformed in one call on a CPU: a core's cache
 
 
-def to_field(hat: Tensor, grid: Grid3D) -> Tensor:
+def to_field(hat: Complex[Tensor, "*B kz ky kx"], grid: Grid3D) -> Float[Tensor, "*B D H W"]:
     """Spectra (..., *spectral_shape) to real fields (..., D, H, W)."""
     field: Tensor = ToField.apply(hat, grid)
     return field
 
 
-def to_spectrum(field: Tensor, grid: Grid3D) -> Tensor:
+def to_spectrum(field: Float[Tensor, "*B D H W"], grid: Grid3D) -> Complex[Tensor, "*B kz ky kx"]:
     """Real fields (..., D, H, W) to the spectra of their kept modes (..., *spectral_shape)."""
     hat: Tensor = ToSpectrum.apply(field, grid)
     return hat
@@ -41,7 +42,7 @@ class ToField(Function):
     """`to_field`, (..., *spectral_shape) -> (..., D, H, W), any derivative, both modes, vmap."""
 
     @staticmethod
-    def forward(hat: Tensor, grid: Grid3D) -> Tensor:
+    def forward(hat: Complex[Tensor, "*B kz ky kx"], grid: Grid3D) -> Float[Tensor, "*B D H W"]:
         return by_chunks(inverse, hat, grid)
 
     @staticmethod
@@ -65,7 +66,7 @@ class ToSpectrum(Function):
     """`to_spectrum`, (..., D, H, W) -> (..., *spectral_shape), likewise."""
 
     @staticmethod
-    def forward(field: Tensor, grid: Grid3D) -> Tensor:
+    def forward(field: Float[Tensor, "*B D H W"], grid: Grid3D) -> Complex[Tensor, "*B kz ky kx"]:
         return by_chunks(forward, field, grid)
 
     @staticmethod
@@ -117,7 +118,7 @@ def chunk(x: Tensor, grid: Grid3D) -> int:
     return max(1, CHUNK // (math.prod(grid.shape) * x.real.element_size()))
 
 
-def inverse(hat: Tensor, grid: Grid3D) -> Tensor:
+def inverse(hat: Complex[Tensor, "n kz ky kx"], grid: Grid3D) -> Float[Tensor, "n D H W"]:
     """Spectra (n, *spectral_shape) to fields (n, D, H, W), no gradient of its own."""
     kz, ky, _ = grid.cutoff
     hat = torch.fft.ifft(_pad(hat, -3, grid.depth, kz), dim=-3, norm="forward")
@@ -126,7 +127,7 @@ def inverse(hat: Tensor, grid: Grid3D) -> Tensor:
     return field
 
 
-def forward(field: Tensor, grid: Grid3D) -> Tensor:
+def forward(field: Float[Tensor, "n D H W"], grid: Grid3D) -> Complex[Tensor, "n kz ky kx"]:
     """Fields (n, D, H, W) to spectra (n, *spectral_shape), no gradient of its own."""
     kz, ky, kx = grid.cutoff
     hat = torch.fft.rfft(field, norm="forward")[..., : kx + 1]

@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -34,7 +35,9 @@ class FaceValues(NamedTuple):
 class Linear(nn.Module):
     """Means of the two neighbours: second order, conserves energy; wiggles where under-resolved."""
 
-    def forward(self, u: Tensor, v: Tensor, spacing: tuple[float, float]) -> FaceValues:
+    def forward(
+        self, u: Float[Tensor, "*B H W"], v: Float[Tensor, "*B H W"], spacing: tuple[float, float]
+    ) -> FaceValues:
         """u (..., H, W) on x-faces, v (..., H, W) on y-faces, spacing (dy, dx)."""
         return FaceValues(
             0.5 * (u + u.roll(-1, -1)),
@@ -55,7 +58,9 @@ class VanLeer(nn.Module):
         super().__init__()
         self.dt = dt
 
-    def forward(self, u: Tensor, v: Tensor, spacing: tuple[float, float]) -> FaceValues:
+    def forward(
+        self, u: Float[Tensor, "*B H W"], v: Float[Tensor, "*B H W"], spacing: tuple[float, float]
+    ) -> FaceValues:
         """u (..., H, W) on x-faces, v (..., H, W) on y-faces, spacing (dy, dx)."""
         dy, dx = spacing
         mean = advecting(u, v)

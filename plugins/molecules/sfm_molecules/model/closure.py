@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sfm.data.neighbours import neighbour_list
@@ -70,11 +71,11 @@ class MoleculeClosure(nn.Module):
 
     def forward(
         self,
-        positions: Tensor,
-        types: Tensor,
-        system: Tensor,
-        conditions: Mapping[str, Tensor] | None = None,
-    ) -> Tensor:
+        positions: Float[Tensor, "N 3"],
+        types: Int[Tensor, " N"],
+        system: Int[Tensor, " N"],
+        conditions: Mapping[str, Float[Tensor, " S"]] | None = None,
+    ) -> Float[Tensor, " S"]:
         encoder = self.model.encoder(self.part)
         dtype, device = self.model.dtype, self.model.device
         positions, system = positions.to(device, dtype), system.to(device)

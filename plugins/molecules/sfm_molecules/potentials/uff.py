@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -63,7 +64,9 @@ class UniversalForceField(nn.Module):
         self.register_buffer(f"{name}_system", torch.from_numpy(system).long(), persistent=False)
         self.register_buffer(f"{name}_values", torch.from_numpy(values), persistent=False)
 
-    def forward(self, positions: Tensor, types: Tensor, system: Tensor) -> Tensor:
+    def forward(
+        self, positions: Float[Tensor, "N 3"], types: Int[Tensor, " N"], system: Int[Tensor, " N"]
+    ) -> Float[Tensor, " S"]:
         """Energies (S,) in eV.
 
         Args:
@@ -84,7 +87,7 @@ class UniversalForceField(nn.Module):
             total = total.index_add(0, getattr(self, f"{name}_system"), energy)
         return total * KCAL_PER_MOL
 
-    def term(self, name: str, positions: Tensor) -> Tensor:
+    def term(self, name: str, positions: Float[Tensor, "N 3"]) -> Float[Tensor, " m"]:
         """Energies (m,) in kcal/mol of one kind of term: `bonds`, `angles`, ..."""
         atoms = getattr(self, f"{name}_atoms")
         values = getattr(self, f"{name}_values").to(positions.dtype)
