@@ -29,10 +29,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install
 	$(BIN)/python -m sfm.demo
 
-# one process per core, one thread each; files stay together
+# one process per core, one thread each; files stay together, in their order: else those of few tests,
+# which are the longest, come last, and one process ends alone
 WORKERS ?= 2
 test: install lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .
