@@ -48,7 +48,7 @@ def lilly_constant(kolmogorov: float = 1.5) -> float:
     """C = (2 / (3 C_K))^(3/4) / pi, per filter width Delta = pi / k_c, in three dimensions.
 
     The constant with which the eddy viscosity of a spectrum C_K eps^(2/3) k^(-5/3) that ends at
-    k_c drains the energy eps: 0.173 for C_K = 1.5. D. K. Lilly, NCAR report 123 (1966).
+    k_c drains the energy eps: 0.173 for C_K = 1.5. D. K. Lilly, NCAR manuscript 123 (1966).
     """
     constant: float = (2 / (3 * kolmogorov)) ** 0.75 / math.pi
     return constant
