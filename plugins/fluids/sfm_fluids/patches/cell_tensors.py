@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from sfm_fluids.spectral.grid_2d import Grid, laplacian, velocity_gradient
@@ -67,7 +67,7 @@ class PatchFeatures(NamedTuple):
 N_SCALARS, N_VECTORS, N_MATRICES = 8, 5, 5
 
 
-def patches_of(field: Float[Tensor, "B H W ..."], size: int) -> Float[Tensor, "B n cells ..."]:
+def patches_of(field: Shaped[Tensor, "B H W ..."], size: int) -> Shaped[Tensor, "B n cells ..."]:
     """(B, H, W, ...) -> (B, n, size * size, ...): patches row-major, cells row-major in a patch."""
     batch, height, width, *rest = field.shape
     split = field.reshape(batch, height // size, size, width // size, size, *rest)
