@@ -23,12 +23,12 @@ def crystals(count: int) -> list[Crystal]:
     """Face-centred cubic cells of four atoms, each strained and rattled in its own way."""
     rng = np.random.default_rng(0)
     basis = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
-    made = []
+    crystals = []
     for _ in range(count):
         strain = rng.uniform(-0.04, 0.04, (3, 3))
         cell = 5.3 * (np.eye(3) + (strain + strain.T) / 2)
-        made.append(Crystal(basis @ cell + rng.normal(0, 0.08, (4, 3)), cell))
-    return made
+        crystals.append(Crystal(basis @ cell + rng.normal(0, 0.08, (4, 3)), cell))
+    return crystals
 
 
 class Batch:

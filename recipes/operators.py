@@ -99,17 +99,17 @@ def _judged(
     if name == "turbulence":
         table = scores(test, {"it": step})["it"]["vrmse"]
         answers = len(trajectories(test)) * len(table)
-        found = {"error": float(table[0]), "error after 10": float(table[-1])}
+        errors = {"error": float(table[0]), "error after 10": float(table[-1])}
     else:
-        found = {"error": _relative(on_grid(test), arrays(task, test, known=False)[2])}
+        errors = {"error": _relative(on_grid(test), arrays(task, test, known=False)[2])}
         answers = len(test)
-    found["cpu_ms"] = 1e3 * (time.process_time() - begun) / answers
+    errors["cpu_ms"] = 1e3 * (time.process_time() - begun) / answers
     if name == "darcy":
         finer = _split("darcy-neuraloperator-32", "test") or _split(
             "darcy-neuraloperator-32", "all"
         )
-        found["error on 32"] = _relative(on_grid(finer), arrays(task, finer, known=False)[2])
-    return found
+        errors["error on 32"] = _relative(on_grid(finer), arrays(task, finer, known=False)[2])
+    return errors
 
 
 def _solver(name: str, seed: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Units are those of the data: lengths of a box of 2 pi, forces of amplitude 1.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -41,7 +42,7 @@ class FlowOperator(nn.Module):
         height, width = sample.fields["velocity"].shape[-2:]
         self.grid = Grid(height, width, box["y"], box["x"])
 
-    def forward(self, field: Tensor) -> Tensor:
+    def forward(self, field: Float[Tensor, "*B 2 H W"]) -> Float[Tensor, "*B 2 H W"]:
         here = self.sample.replace(
             fields={**self.sample.fields, "velocity": field.reshape(2, *self.grid.shape).numpy()}
         )

@@ -143,7 +143,7 @@ class _Near(nn.Module):
         super().__init__()
         self.kernel = nn.Sequential(nn.Linear(seen, hidden), nn.GELU(), nn.Linear(hidden, width))
         self.norm = nn.LayerNorm(width)
-        self.own = nn.Linear(width, width)
+        self.local = nn.Linear(width, width)
         self.mix = nn.Linear(width, width, bias=False)
 
     def forward(self, v: Tensor, a: Tensor, level: Level) -> Tensor:
@@ -153,7 +153,7 @@ class _Near(nn.Module):
         known = self.norm(v)
         told = k * self.mix(known)[:, sender] * level.share[:, None]
         mean = torch.zeros_like(v).index_add(1, receiver, told)
-        return v + nn.functional.gelu(self.own(known) + mean)
+        return v + nn.functional.gelu(self.local(known) + mean)
 
 
 def _pooled(v: Tensor, level: Level) -> Tensor:

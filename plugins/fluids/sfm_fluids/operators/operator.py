@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -72,7 +73,9 @@ class Operator(nn.Module):
         self.register_buffer("deviation", torch.ones(inputs, *ones))
         self.register_buffer("scale", torch.ones(outputs, *ones))
 
-    def forward(self, inputs: Tensor, base: Tensor) -> Tensor:
+    def forward(
+        self, inputs: Float[Tensor, "B C *grid"], base: Float[Tensor, "B K *grid"]
+    ) -> Float[Tensor, "B K *grid"]:
         """(B, C, *grid), (B, K, *grid) -> (B, K, *grid)."""
         scaled: Tensor = self.network((inputs - self.mean) / self.deviation)
         return base + self.scale * scaled
