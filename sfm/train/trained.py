@@ -35,7 +35,7 @@ def rate(mode: str, base: FoundationModel, task: TaskData) -> float:
     return NEW_QUANTITY.get(mode, LEARNING_RATE[mode])
 
 
-def optimizer_of(recipe: FinetuneRecipe, lr: float) -> OptimizerSection:
+def optimizer_settings(recipe: FinetuneRecipe, lr: float) -> OptimizerSection:
     """The recipe's optimiser, at `lr` where it names no rate."""
     return OptimizerSection(**{**recipe.optimizer.model_dump(), "lr": recipe.optimizer.lr or lr})
 
@@ -87,7 +87,7 @@ def train(
         grown,
         tasks,
         settings=settings,
-        optimizer=optimizer_of(recipe, rate(recipe.mode, base, task)),
+        optimizer=optimizer_settings(recipe, rate(recipe.mode, base, task)),
         stress_scales=stresses,
         run=run,
         recipe=resolved,
