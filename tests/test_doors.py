@@ -68,7 +68,7 @@ CASES = {
     f"{name}: {comment or 'nothing'}": (rows, comment, charge, spin)
     for name, rows, charge, spin, comments in (
         ("H3O+", HYDRONIUM, 1.0, 0.0, ("charge=1", "Charge=+1 mult=1", "1 1", '{"q": 1}')),
-        ("CH3", METHYL, 0.0, 1.0, ("spin=1", "0 2", "charge: 0 multiplicity: 2", "spin=2")),
+        ("CH3", METHYL, 0.0, 1.0, ("spin=1", "0 2", "charge: 0 multiplicity: 2", "spin=2", "")),
         ("CH3-", METHYL, -1.0, 0.0, ("total_charge=-1 total_spin=1",)),
     )
     for comment in comments
@@ -186,7 +186,8 @@ def test_one_energy_through_every_door(model, folder, tmp_path, capsys, case, do
         positions=[[float(x) for x in w[1:]] for w in words],
     )
     expected = _energy(model, plain.replace(conditions={"charge": charge, "spin": spin}))
-    assert abs(expected - _energy(model, plain)) > 100 * TOLERANCE
+    other = plain.replace(conditions={"charge": charge - 2, "spin": spin})
+    assert abs(expected - _energy(model, other)) > 100 * TOLERANCE
     assert DOORS[door](model, folder, path, capsys) == pytest.approx(expected, abs=TOLERANCE)
 
 
@@ -212,6 +213,25 @@ def test_one_energy_through_a_whole_fine_tuning(model, tmp_path, case):
     assert 1e3 - row["before_mae"] == pytest.approx(_energy(model, stated), abs=10 * TOLERANCE)
     tuned = FoundationModel.from_pretrained(out)
     assert _energy(tuned, stated) == pytest.approx(1e3, abs=1.0)
+
+
+def test_an_odd_number_of_electrons_leaves_one_unpaired(model):
+    """Where no file says so; the guard, coverage and several systems of one call know it too."""
+    methyl = Sample(id="CH3", domain="molecules", types=[6, 1, 1, 1], positions=np.eye(4, 3) * 2)
+    water = Sample(id="H2O+", domain="molecules", types=[8, 1, 1], positions=np.eye(3) * 2)
+    ion = water.replace(conditions={"charge": 1})
+    radicals = [methyl, ion, water]
+    told = [
+        methyl.replace(conditions={"spin": 1}),
+        ion.replace(conditions={"charge": 1, "spin": 1}),
+    ]
+    ours = [float(p["energy"]) for p in model.predict(radicals, quantities=["energy"])]
+    theirs = [float(p["energy"]) for p in model.predict([*told, water], quantities=["energy"])]
+    assert ours == theirs
+    closure = model.encoder("molecules/atoms").closure(model)
+    batch = MolecularDynamics(closure=closure, potential="none").state(radicals)
+    energies = closure(batch.positions, batch.types, batch.system, batch.conditions)
+    np.testing.assert_allclose(energies.detach().numpy(), theirs, atol=TOLERANCE)
 
 
 # ------------------------------------------------------------------ the calculator

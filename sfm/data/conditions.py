@@ -97,6 +97,21 @@ def read_conditions(
     return conditions
 
 
+def unpaired(conditions: Mapping[str, float], types: np.ndarray) -> float:
+    """Unpaired electrons of a system: as stated, else the fewest that its electrons allow.
+
+    >>> unpaired({"charge": 1.0}, np.array([8, 1, 1])), unpaired({"spin": 2.0}, np.array([8, 8]))
+    (1.0, 2.0)
+
+    Args:
+        conditions: `charge` in e and `spin`, where stated; of an odd number of electrons one is
+            unpaired whatever else was left out.
+        types: (N,) atomic numbers.
+    """
+    electrons = int(np.sum(types)) - round(conditions.get("charge", 0.0))
+    return float(conditions.get("spin", 0.0)) or float(electrons % 2)
+
+
 def length_factor(stated: Mapping[str, Any], name: str) -> float:
     """Angstrom in one unit of length that a `units=` states; 1 without one.
 

@@ -15,6 +15,7 @@ from functools import cache
 import numpy as np
 
 from sfm.config.coverage import Coverage
+from sfm.data.conditions import unpaired
 from sfm.data.elements import NUMBERS, SYMBOLS
 from sfm.data.neighbours import neighbour_list
 from sfm.data.radii import COVALENT_RADII
@@ -76,7 +77,7 @@ class Survey:
         self.systems += 1
         self.charges.add(float(sample.conditions.get("charge", 0.0)))
         if self.spins is not None:
-            self.spins.add(float(sample.conditions.get("spin", 0.0)))
+            self.spins.add(unpaired(sample.conditions, sample.types))
         self.elements[sample.types] = True
         for name in quantities:
             if name in sample.labels:

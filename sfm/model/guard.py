@@ -13,10 +13,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sfm.config.coverage import coverage_of
+from sfm.data.conditions import unpaired
 from sfm.data.elements import SYMBOLS
 from sfm.data.radii import COVALENT_RADII
 from sfm.data.tokens import Tokens
@@ -94,7 +96,8 @@ class Guard:
 
         Args:
             tokens: the systems; only elements and distances are looked at.
-            conditions: `Sample.conditions` of each; none are neutral closed shells.
+            conditions: `Sample.conditions` of each; none are neutral, with the fewest unpaired
+                electrons.
             quantities: what is asked for.
 
         Raises:
@@ -130,8 +133,9 @@ class Guard:
             )
         if self.coverage is not None:
             self._elements(tokens, results)
-            for findings, stated in zip(results, conditions, strict=False):
-                findings.extend(self._conditions(stated))
+            types = tokens.types.split(tokens.counts().tolist())
+            for findings, stated, atoms in zip(results, conditions, types, strict=False):
+                findings.extend(self._conditions(stated, atoms.cpu().numpy()))
         self._distances(tokens, results)
         if self.coverage is None:
             for findings in results:
@@ -160,11 +164,11 @@ class Guard:
                     )
                     findings.append(Finding(f"{quantity} {new}", text, quantity=quantity))
 
-    def _conditions(self, stated: Mapping[str, float]) -> list[Finding]:
+    def _conditions(self, stated: Mapping[str, float], types: np.ndarray) -> list[Finding]:
         assert self.coverage is not None
         findings = []
         at = f"not among the training data at {self.level}"
-        charge, spin = (float(stated.get(name, 0.0)) for name in ("charge", "spin"))
+        charge, spin = float(stated.get("charge", 0.0)), unpaired(stated, types)
         if self.coverage.charges and charge not in self.coverage.charges:
             known = ", ".join(f"{x:+g}" if x else "0" for x in self.coverage.charges)
             findings.append(Finding(f"charge {charge}", f"charge {charge:+g} is {at} ({known})"))

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sfm.data.conditions import unpaired
 from sfm.data.neighbours import neighbour_list
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
@@ -35,7 +36,8 @@ class Encoder(nn.Module, ABC):
         domain: domain of the samples that it takes.
         length_unit: unit of positions, cell and cutoff.
         raw: widths (F0, F1, F2) of the raw scalars, vectors and tensors that `tokenize` makes.
-        conditions: names of `Sample.conditions` that it uses; absent ones count as zero.
+        conditions: names of `Sample.conditions` that it uses; absent ones count as zero, but
+            `spin` as one where the number of electrons is odd.
         fields: names of `Sample.fields` that it needs.
         default_cutoff: interaction range if the recipe names none.
         largest_cutoff: no longer one is taken: every token would see every other.
@@ -103,7 +105,10 @@ class Encoder(nn.Module, ABC):
             InputError: the sample is charged, and this encoder does not know of charge.
         """
         self._check_conditions(sample)
-        values = [[float(sample.conditions.get(name, 0.0)) for name in self.conditions]]
+        stated = dict(sample.conditions)
+        if "spin" in self.conditions:
+            stated["spin"] = unpaired(stated, sample.types)
+        values = [[float(stated.get(name, 0.0)) for name in self.conditions]]
         return torch.tensor(values, dtype=torch.float64).reshape(1, len(self.conditions))
 
     def _check_conditions(self, sample: Sample) -> None:

@@ -34,7 +34,7 @@ class MoleculeClosure(nn.Module):
         part: the encoder.
         level: level of theory; the only one if None.
         charge: total charge of each system, e. spin: number of its unpaired electrons. None: what
-            the call says, else zero.
+            the call says, else zero, and the fewest that there can be.
         skin: angstrom; 0 makes the list at every call.
         extrapolate: warn of what lies outside the training data instead of refusing it.
 
@@ -81,7 +81,9 @@ class MoleculeClosure(nn.Module):
         positions, system = positions.to(device, dtype), system.to(device)
         n = int(system[-1]) + 1
         edges = self._neighbours(positions.detach(), types, system, encoder.cutoff)
-        columns = [self._condition(name, conditions or {}, n) for name in encoder.conditions]
+        known = {name: self._condition(name, conditions or {}, n) for name in ("charge", "spin")}
+        known["spin"] = _unpaired(known, types, system)
+        columns = [known[name] for name in encoder.conditions]
         tokens = Tokens.points(
             positions=positions,
             types=types.to(device),
@@ -129,6 +131,14 @@ class MoleculeClosure(nn.Module):
         sender, receiver = kept.edges
         near = (positions[sender] - positions[receiver]).square().sum(-1) < cutoff**2
         return kept.edges[:, near]
+
+
+def _unpaired(stated: Mapping[str, Tensor], types: Tensor, system: Tensor) -> Tensor:
+    """(S,) unpaired electrons: as stated, else 0 or 1, by parity (`sfm.data.conditions`)."""
+    charge, spin = (stated[name].to(system.device) for name in ("charge", "spin"))
+    atoms = torch.zeros(len(charge), dtype=torch.int64, device=system.device)
+    electrons = atoms.index_add(0, system, types.to(atoms)) - charge.round().long()
+    return torch.where(spin == 0, electrons % 2, spin)
 
 
 class _Neighbours(NamedTuple):

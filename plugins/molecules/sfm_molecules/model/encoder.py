@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class MoleculeEncoder(PointEncoder):
     """One token per atom; edges between atoms closer than `cutoff` (5 angstrom).
 
-    Conditions: `charge`, the total charge in e; `spin`, the number of unpaired electrons. Both are
-    zero where a sample names none.
+    Conditions: `charge`, the total charge in e, zero where a sample names none; `spin`, the number
+    of unpaired electrons, then the fewest that there can be.
     """
 
     part: ClassVar[str] = "molecules/atoms"
