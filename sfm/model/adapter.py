@@ -1,4 +1,4 @@
-"""Adapters: what a low-rank fine-tuning changed, in PEFT's layout, stacked on its base when loaded.
+"""Adapters: what a low-rank fine-tuning changed, in PEFT's layout; `sfm.model.stacking` reads them.
 
 `adapter_config.json` is a `peft.LoraConfig`: which maps have an update, of which rank, and the
 base with its revision. `adapter_model.safetensors` holds `base_model.model.<map>.lora_A.weight`
@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfm.data.replacing import replacing
-from sfm.errors import HubError
-from sfm.formats.strict_json import read_object
 from sfm.hub.files import ADAPTER, ADAPTER_WEIGHTS, weight_files
 from sfm.hub.resolve import bundled, locate, resolve
 from sfm.model.weights import packed, read_weights
@@ -105,70 +103,6 @@ def _layout(updates: Mapping[str, LowRank], changed: list[str]) -> dict[str, Any
         "bias": "none",
         "inference_mode": True,
     }
-
-
-def stacked(folder: Path) -> dict[str, Any]:
-    """All tensors of the model that an adapter and its base make.
-
-    Raises:
-        HubError: the base is missing, is an adapter itself, or has other weights than those that
-            the adapter was trained on; a file is damaged.
-    """
-    body = read_object(folder / ADAPTER)
-    name = body.get("base_model_name_or_path")
-    if body.get("peft_type") != "LORA" or not isinstance(name, str):
-        raise HubError(f"{folder / ADAPTER}: is no LoRA adapter that names its base")
-    base = resolve(name, revision=body.get("revision"))
-    if is_adapter(base):
-        raise HubError(f"{folder}: its base '{name}' is an adapter itself; merge that first")
-    changes, metadata = _read(folder / ADAPTER_WEIGHTS)
-    if metadata.get("base_sha256") != digest(base):
-        raise HubError(
-            f"{folder}: was trained on other weights than those of '{name}' here; "
-            "take the base at the revision that its card names"
-        )
-    state = read_weights(base)
-    for key in json.loads(metadata.get("without", "[]")):
-        state.pop(key, None)
-    return _applied(state, changes, body, folder)
-
-
-def _applied(
-    state: dict[str, Any], changes: dict[str, Any], body: Mapping[str, Any], folder: Path
-) -> dict[str, Any]:
-    from sfm.nn.lora import LowRank
-
-    alphas = body.get("alpha_pattern") or {}
-    for key, value in changes.items():
-        inner = key.removeprefix(PREFIX)
-        if inner.endswith(".lora_B.weight"):
-            continue
-        if not inner.endswith(".lora_A.weight"):
-            state[inner] = value
-            continue
-        name = inner.removesuffix(".lora_A.weight")
-        other, weight = changes.get(f"{PREFIX}{name}.lora_B.weight"), state.get(f"{name}.weight")
-        if other is None or weight is None or value.ndim != 2 or other.ndim != 2:
-            raise HubError(f"{folder / ADAPTER_WEIGHTS}: its update of '{name}' does not fit")
-        a, b = value.T, other.T
-        transposed = weight.ndim == 2  # as in nn.Linear; mixtures are (experts, in, out)
-        shape = tuple(weight.shape[-2:])
-        if (b.shape[1], a.shape[0])[:: 1 if transposed else -1] != shape or a.shape[1] != len(b):
-            raise HubError(f"{folder / ADAPTER_WEIGHTS}: its update of '{name}' does not fit")
-        factor = float(alphas.get(name, body.get("lora_alpha", 1.0))) / a.shape[1]
-        update = LowRank.of(a.contiguous(), b.contiguous(), factor, transposed)
-        state[f"{name}.weight"] = update(weight).detach()
-    return state
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise HubError(f"{path}: damaged or truncated ({error})") from None
 
 
 def digest(folder: Path) -> str:

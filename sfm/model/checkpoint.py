@@ -13,9 +13,11 @@ from sfm.data.replacing import replacing, settle
 from sfm.errors import HubError, InputError, PluginError
 from sfm.formats.strict_json import read_object
 from sfm.hub.files import INDEX
-from sfm.model.adapter import is_adapter, stacked
+from sfm.model.adapter import is_adapter
+from sfm.model.stacking import stacked
 from sfm.model.weights import packed, read_weights, unpacked
 from sfm.nn.bounded import BuiltWithin
+from sfm.nn.strict_state import FLOATS, check_kinds, load_strictly
 from sfm.registry import FIRST_PARTY, define, discover, quantities
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound="Network")
 
 CONFIG = "config.json"
+PRECISION = "trunk.types.weight"  # the tensor whose dtype is the model's
 
 
 def plugin_ranges(parts: Collection[str]) -> dict[str, dict[str, str]]:
@@ -135,14 +138,15 @@ def load(cls: type[Model], folder: Path, *, domains: Collection[str] | None = No
     if domains is not None:
         known = model.state_dict()
         state = {k: v for k, v in state.items() if k in known or k.startswith("trunk.")}
-    state = unpacked(state, {k: v.shape for k, v in model.state_dict().items()}, folder)
-    dtypes = {v.dtype for k, v in state.items() if k.startswith("trunk.types")}
-    model.to(dtype=dtypes.pop() if dtypes else None)
+    precision = state.get(PRECISION)
+    if precision is not None and precision.dtype in FLOATS:
+        model.to(dtype=precision.dtype)
     try:
-        model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        lines = " ".join(str(error).split())
-        raise HubError(f"{folder}: the weights do not fit {CONFIG}: {lines[:300]}") from None
+        check_kinds(model, state)
+        shapes = {key: value.shape for key, value in model.state_dict().items()}
+        load_strictly(model, unpacked(state, shapes, folder))
+    except ValueError as error:
+        raise HubError(f"{folder}: the weights do not fit {CONFIG}: {error}") from None
     known_names = quantities()
     for quantity in config.quantities.values():
         if quantity.name not in known_names:  # a user's own, which the model has learned

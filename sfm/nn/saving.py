@@ -27,6 +27,7 @@ from sfm.data.replacing import replacing, settle
 from sfm.errors import InputError, SfmError
 from sfm.formats.strict_json import parse, read_object
 from sfm.nn.bounded import BuiltWithin
+from sfm.nn.strict_state import load_strictly
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -67,7 +68,7 @@ def load_module(path: str | Path, build: Callable[[dict[str, Any]], Module]) -> 
     try:
         with BuiltWithin({key: tuple(x.shape) for key, x in tensors.items()}, str(path)):
             module = build(config)
-        module.load_state_dict(tensors)
+        load_strictly(module, tensors)
     except SfmError as error:
         raise InputError(str(error)) from error
     except Exception as error:  # whatever a constructor says of options that cannot be

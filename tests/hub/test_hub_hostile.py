@@ -138,6 +138,34 @@ def test_weights_that_cannot_be_are_one_line(tmp_path, name):
     refused(folder_of(tmp_path / "m", weights=HEADERS[name]))
 
 
+@pytest.mark.parametrize("key", ["trunk.types.weight", "trunk.types.projection", "trunk.contexts"])
+@pytest.mark.parametrize("kind", ["int64", "bool", "complex64", "float8_e4m3fn"])
+def test_weights_of_another_kind_are_refused(tmp_path, key, kind):
+    """PyTorch would round them, or drop half of them, and the model would answer."""
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load, save
+
+    tensors = load(WEIGHTS)
+    known = str(tensors[key].dtype).removeprefix("torch.")
+    if kind == known:
+        pytest.skip("is right")
+    tensors[key] = tensors[key].to(getattr(torch, kind))
+    said = refused(folder_of(tmp_path / "m", weights=save(tensors)))
+    assert f"'{key}' holds {kind} where {known} belongs" in said
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float64"])
+def test_weights_of_any_precision_are_read(tmp_path, kind):
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load, save
+
+    dtype = getattr(torch, kind)
+    tensors = {k: x.to(dtype) if x.is_floating_point() else x for k, x in load(WEIGHTS).items()}
+    model = sfm.load(folder_of(tmp_path / "m", weights=save(tensors)))
+    assert model.dtype == dtype
+    assert all(torch.equal(model.state_dict()[k], x) for k, x in tensors.items() if "trunk" in k)
+
+
 @pytest.mark.parametrize(
     "index",
     [

@@ -129,6 +129,10 @@ def test_a_wrong_config_or_wrong_shapes(name, tmp_path):
     assert "bias" in refused(path)
     save_tensors({**linear().state_dict(), "more": torch.zeros(1)}, path, CONFIG)
     assert "more" in refused(path)
+    for dtype in (torch.int64, torch.complex64, torch.float8_e4m3fn):
+        state = linear().state_dict()
+        save_tensors({**state, "weight": state["weight"].to(dtype)}, path, CONFIG)
+        assert f"'weight' holds {str(dtype)[6:]} where float32 belongs" in refused(path)
 
 
 @pytest.mark.parametrize(
