@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sfm.errors import HubError, InputError
-from sfm.hub.answers import bounded
-from sfm.hub.errors import hub_errors
+from sfm.hub.client import conversation
 from sfm.hub.files import read_config
-from sfm.hub.resolve import bundled, quiet
+from sfm.hub.resolve import bundled
 
 LARGEST_CARD = 1_000_000  # characters that are read of a card
 LONGEST = 100  # characters of a licence or tag
@@ -114,7 +113,7 @@ def _remote(
     limit: int,
     token: str | bool | None,
 ) -> list[Row]:
-    with hub_errors(author or "sfm", action="list"), quiet(), bounded():
+    with conversation(author or "sfm", action="list"):
         from huggingface_hub import HfApi, constants
         from huggingface_hub.utils import get_session
 

@@ -20,8 +20,8 @@ from typing import Any
 
 from sfm.data.atomic import write_text
 from sfm.errors import HubError, SfmError, SfmWarning
-from sfm.hub.answers import PATIENCE, SLOWEST, bounded
-from sfm.hub.errors import HubUnavailable, hub_errors, not_cached
+from sfm.hub.client import bounded_file, conversation
+from sfm.hub.errors import HubUnavailable, not_cached
 from sfm.hub.files import ALLOWED, digest_matches, is_plain_path
 from sfm.version import __version__
 
@@ -29,7 +29,6 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 MOST_FILES = 20_000
 WORKERS = 8
-SMALLEST = 100_000  # bytes that any answer may have
 
 
 @dataclass(frozen=True)
@@ -201,8 +200,7 @@ class Download:
         from huggingface_hub import hf_hub_download
 
         def one(path: str) -> None:
-            size = max(listed[path].size, SMALLEST)  # an error has a body of its own
-            with bounded(size, PATIENCE + size / SLOWEST, path):
+            with bounded_file(path, listed[path].size):
                 hf_hub_download(
                     self.repo_id,
                     path,
@@ -243,7 +241,7 @@ def download(request: Download, *, local_files_only: bool = False) -> Path:
         return request.cached()
     try:
         place: dict[str, Any] = {"revision": request.revision, "place": request.cache}
-        with hub_errors(request.repo_id, **place), bounded():
+        with conversation(request.repo_id, **place):
             return request.fetch()
     except SfmError as error:
         refused = isinstance(error, HubError) and not isinstance(error, HubUnavailable)

@@ -9,9 +9,9 @@ from typing import Any
 from sfm.errors import InputError, InputWarning
 from sfm.formats.strict_json import read_object
 from sfm.hub import croissant
-from sfm.hub.errors import hub_errors
+from sfm.hub.client import conversation
 from sfm.hub.files import ADAPTER, check_folder, repo_files
-from sfm.hub.resolve import locate, quiet, resolve
+from sfm.hub.resolve import locate, resolve
 from sfm.version import __version__
 
 
@@ -76,7 +76,7 @@ def push_folder(
     if create_pr and revision not in (None, "main"):
         raise InputError("a pull request goes to main: give either create_pr or a revision")
     files = {path.relative_to(folder).as_posix(): path for path in repo_files(folder, repo_type)}
-    with hub_errors(repo_id, revision=revision, action="write to"), quiet():
+    with conversation(repo_id, revision=revision, action="write to"):
         from huggingface_hub import HfApi
 
         api = HfApi(token=token, library_name="sfm", library_version=__version__)

@@ -15,22 +15,17 @@ every file is compared once with the size and hash that the Hub states for that 
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shutil
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from sfm.data.bundled import datasets_dir, models_dir
 from sfm.data.replacing import replacing
 from sfm.errors import HubError, InputError, did_you_mean
-from sfm.hub.answers import bounded
+from sfm.hub.client import conversation
 from sfm.hub.download import Download, download
-from sfm.hub.errors import hub_errors
 from sfm.hub.files import check_folder, is_plain_path
 
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^@\s]+))?")
@@ -136,7 +131,7 @@ def resolve(
     if place.folder is not None:
         return check_folder(place.folder / (subfolder or ""), repo_type)
     assert place.repo_id is not None
-    with hub_errors(place.repo_id, revision=place.revision), quiet(), bounded():
+    with conversation(place.repo_id, revision=place.revision):
         from huggingface_hub import constants
         from huggingface_hub.utils import validate_repo_id
 
@@ -195,28 +190,3 @@ def pull(
     with replacing(target, stale=stale) as scratch:
         shutil.copytree(source, scratch, symlinks=False, dirs_exist_ok=True)
     return target
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the client's own remarks off stderr: what matters comes back as one `HubError`.
-
-    The client sets its logger up when it is first imported, so it is imported before that. It also
-    makes its HTTP library warn about an argument of its own (`data=`), which is none of our user's
-    business. Its HTTP client is guarded from here on (`sfm.hub.guard`).
-    """
-    from huggingface_hub.utils import logging as client_logging
-
-    from sfm.hub.guard import install
-
-    install()
-    logger = logging.getLogger(client_logging.__name__.partition(".")[0])
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Use 'content=", DeprecationWarning)
-            warnings.filterwarnings("ignore", category=UserWarning, module=r"huggingface_hub\.")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import import_module
 
 import pytest
 
 from sfm.errors import HubError
-from sfm.hub.answers import bounded
+from sfm.hub import client as hub_client
+from sfm.hub import push_folder
+from sfm.hub.client import bounded
 from sfm.hub.errors import HubUnavailable, hub_errors
 from sfm.hub.resolve import resolve
 
@@ -25,11 +26,17 @@ class Endless(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._answer(b"")
 
+    def do_POST(self) -> None:
+        self._endless()
+
     def do_GET(self) -> None:
         if "/tree/" not in self.path and "/api/" in self.path:
             return self._answer(b'{"id": "a/b", "sha": "%s"}' % COMMIT.encode())
         if self.path == "/short":
             return self._answer(b"x" * 1000)
+        self._endless()
+
+    def _endless(self) -> None:
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
@@ -83,8 +90,13 @@ def test_what_never_ends_is_cut(endless):
 
 def test_a_listing_that_never_ends_is_one_line(endless, client, monkeypatch):
     client.point_at(endless)
-    for name in ("resolve", "download"):
-        short = lambda *_: bounded(1_000_000)  # noqa: E731
-        monkeypatch.setattr(import_module(f"sfm.hub.{name}"), "bounded", short)
+    monkeypatch.setattr(hub_client, "LARGEST", 1_000_000)
     with pytest.raises(HubError, match="beyond the 1000000 bytes"):
         resolve("a/b")
+
+
+def test_nor_may_an_answer_to_a_publication(endless, client, monkeypatch, model_folder):
+    client.point_at(endless)
+    monkeypatch.setattr(hub_client, "LARGEST", 1_000_000)
+    with pytest.raises(HubError, match="beyond the 1000000 bytes"):
+        push_folder(model_folder, "a/b", token="hf_x")
