@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sfm.data import extxyz
-from sfm.data.rows import rows_left_out
+from sfm.data.rows import RowError, Skipped, collecting, rows_left_out
 from sfm.data.sample import Sample
 from sfm.errors import InputError, WrongDomain, did_you_mean
 from sfm.registry import Part, parts
@@ -146,4 +146,23 @@ def _ask(readers: list[Part], value: Any, name: str) -> list[Sample]:
         if not samples:
             raise InputError(f"{name}: holds no system")
         return samples
-    raise InputError("; ".join(refusals))
+    if skipped and (samples := _of_one_domain(readers, value, skipped)):
+        return samples
+    raise RowError("; ".join(refusals))
+
+
+def _of_one_domain(readers: list[Part], value: Any, skipped: Skipped) -> list[Sample]:
+    """What the reader of most rows makes of a file of several domains; the rest is left out."""
+    best: tuple[list[Sample], Skipped] = ([], Skipped())
+    for part in readers:
+        rest = Skipped(others=True)
+        try:
+            with collecting(rest):
+                samples = list(part.load()(value))
+        except InputError:
+            continue
+        if len(samples) > len(best[0]):
+            best = (samples, rest)
+    for line in best[1].rows:
+        skipped.add(RowError(line))
+    return best[0]

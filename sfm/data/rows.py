@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from sfm.errors import InputError, WrongDomain
+from sfm.errors import InputError, RunError, WrongDomain
 
 HINT = "--skip-errors leaves such rows out"
 
@@ -28,10 +28,12 @@ class Skipped:
     Attributes:
         limit: at most so many; one more is an error. None: any number.
         rows: one line for each, with file and row.
+        others: whether rows of another domain are left out, too.
     """
 
     limit: int | None = None
     rows: list[str] = field(default_factory=list)
+    others: bool = False
 
     def add(self, error: InputError) -> None:
         """Note a row.
@@ -81,7 +83,10 @@ def row(where: str = "") -> Iterator[None]:
     try:
         yield
     except WrongDomain as error:
-        raise WrongDomain(f"{prefix}{error}") from None
+        skipped = _active.get()
+        if skipped is None or not skipped.others:
+            raise WrongDomain(f"{prefix}{error}") from None
+        leave_out(RowError(f"{prefix}{error}"))
     except InputError as error:
         kind = RowError if type(error) is InputError else type(error)
         leave_out(kind(f"{prefix}{error}"))
@@ -93,3 +98,14 @@ def leave_out(error: InputError) -> None:
     if skipped is None:
         raise error from None
     skipped.add(error)
+
+
+def not_finite(text: str) -> None:
+    """What a model said of a row is no number: the row is left out, or the run ends.
+
+    Raises:
+        RunError: nobody collects such rows.
+    """
+    if _active.get() is None:
+        raise RunError(text)
+    leave_out(RowError(text))

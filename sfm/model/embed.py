@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from sfm.data.rows import row, rows_left_out
+from sfm.data.rows import not_finite, row, rows_left_out
 from sfm.data.sample import Sample
 from sfm.errors import InputError, OutsideError
 from sfm.model.guard import Guard
@@ -73,6 +73,7 @@ def embed(
     Raises:
         InputError: unreadable input, or an unknown domain, level, `layers` or `pooling`.
         OutsideError: elements, charge, spin or distances of a system lie outside the training data.
+        RunError: features are not finite.
     """
     if pooling not in POOLINGS or layers not in ("last", "all"):
         raise InputError(
@@ -85,9 +86,11 @@ def embed(
     for sample in samples:
         try:
             with row():
-                results.append(
-                    _embedding(model, sample, level, guards, extrapolate, layers, pooling)
-                )
+                one = _embedding(model, sample, level, guards, extrapolate, layers, pooling)
+                if np.isfinite(one.invariant).all():
+                    results.append(one)
+                else:
+                    not_finite(f"{sample.id}: its features are not finite numbers")
         except OutsideError as error:
             refuse(error, samples)
     if not results and (skipped := rows_left_out()):

@@ -125,12 +125,7 @@ class Guard:
         results: list[list[Finding]] = [[] for _ in range(tokens.n_systems)]
         if not self.atoms:
             return results
-        if not bool(tokens.types.all()):
-            system, atom = _where(tokens, int(torch.nonzero(tokens.types == 0)[0]))
-            raise InputError(
-                f"{_name(tokens, system)}atom {atom} is 'X' (atomic number 0), which is no "
-                "element; remove it"
-            )
+        self.refuse_impossible(tokens)
         if self.coverage is not None:
             self._elements(tokens, results)
             types = tokens.types.split(tokens.counts().tolist())
@@ -141,6 +136,33 @@ class Guard:
             for findings in results:
                 findings.append(Finding("untold", UNTOLD, refused=False))
         return results
+
+    @torch.no_grad()
+    def refuse_impossible(self, tokens: Tokens) -> None:
+        """What no model answers, whatever it was trained on.
+
+        Raises:
+            InputError: a token that is no atom, or two atoms at one place.
+        """
+        if not self.atoms:
+            return
+        if not bool(tokens.types.all()):
+            system, atom = _where(tokens, int(torch.nonzero(tokens.types == 0)[0]))
+            raise InputError(
+                f"{_name(tokens, system)}atom {atom} is 'X' (atomic number 0), which is no "
+                "element; remove it"
+            )
+        near = self._lengths(tokens) < SAME_PLACE
+        if bool(near.any()):
+            edge = int(torch.nonzero(near)[0])
+            system, _ = _where(tokens, int(tokens.edges[0, edge]))
+            atoms = self._pair(tokens, tokens.edges[:, edge])
+            raise InputError(f"{_name(tokens, system)}{atoms} lie at the same place")
+
+    def _lengths(self, tokens: Tokens) -> Tensor:
+        """(E,) of the edges, in angstrom."""
+        lengths: Tensor = tokens.edge_vectors().norm(dim=1)
+        return lengths * self.model.known.angstrom[self.context]
 
     def _elements(self, tokens: Tokens, results: list[list[Finding]]) -> None:
         assert self.coverage is not None
@@ -183,12 +205,7 @@ class Guard:
             return
         sender, receiver = tokens.edges
         known = self.model.known
-        length = tokens.edge_vectors().norm(dim=1) * known.angstrom[self.context]
-        if bool((length < SAME_PLACE).any()):
-            edge = int(torch.nonzero(length < SAME_PLACE)[0])
-            system, _ = _where(tokens, int(sender[edge]))
-            atoms = self._pair(tokens, tokens.edges[:, edge])
-            raise InputError(f"{_name(tokens, system)}{atoms} lie at the same place")
+        length = self._lengths(tokens)
         if self.coverage is None:
             radii = torch.tensor(COVALENT_RADII, dtype=length.dtype, device=length.device)
             approach = CRUSHED / LINE * radii[tokens.types[tokens.edges]].sum(0)

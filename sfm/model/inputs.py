@@ -13,6 +13,7 @@ from sfm.data.rows import HINT, leave_out, row, rows_left_out
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError, InputWarning, OutsideError
+from sfm.model.guard import Guard
 
 if TYPE_CHECKING:
     from sfm.model.foundation import FoundationModel
@@ -63,13 +64,21 @@ def is_many(inputs: Any, samples: Sequence[Sample]) -> bool:
 def token_batches(
     model: FoundationModel, encoder: str, samples: Sequence[Sample], level: str
 ) -> Iterator[tuple[list[int], Tokens]]:
-    """Tokens of some samples and their indices, filled to a budget of tokens."""
+    """Tokens of some samples and their indices, filled to a budget of tokens.
+
+    Raises:
+        InputError: a sample that the encoder cannot take, or that is no system of atoms; inside
+            `sfm.data.rows.collecting` it is left out.
+    """
+    guard = Guard(model, encoder, level)
 
     def tokenized() -> Iterator[tuple[int, Tokens]]:
         for number, sample in enumerate(samples):
             tokens = None
             with row():
-                tokens = model.tokenize(encoder, [sample], level)
+                one = model.tokenize(encoder, [sample], level)
+                guard.refuse_impossible(one)
+                tokens = one
             if tokens is not None:
                 yield number, tokens
 

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from sfm.data.batching import row_counts
-from sfm.data.rows import rows_left_out
+from sfm.data.rows import not_finite, rows_left_out
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
-from sfm.errors import InputError, OutsideError, RunError
+from sfm.errors import InputError, OutsideError
 from sfm.model.guard import HOW, Finding, Guard
 from sfm.model.inputs import is_many, read_samples, refuse, token_batches
 from sfm.model.readout import uncertainty
@@ -231,7 +231,7 @@ def _ask(
             for answer, doubts, said in zip(batch, findings, values, strict=True):
                 left_out = answer.tell(doubts, quantities, extrapolate)
                 for name, value in said.items():
-                    if name not in left_out:
+                    if name not in left_out and _is_finite(answer.sample, name, value):
                         key = f"{name}@{level}" if levels[name] > 1 else name
                         answer.add(key, model.config.quantities[name].unit, level, value)
 
@@ -240,14 +240,18 @@ def _all_refused(findings: Sequence[Finding]) -> bool:
     return any(f.refused and f.quantity is None for f in findings)
 
 
+def _is_finite(sample: Sample, name: str, value: _Value) -> bool:
+    """Whether a predicted value is one; if not, an error, or a row that is left out."""
+    if np.isfinite(value.array).all():
+        return True
+    not_finite(f"{sample.id}: the predicted {name} is not a finite number")
+    return False
+
+
 def _predict_batch(
     model: FoundationModel, encoder: str, names: Sequence[str], tokens: Tokens
 ) -> list[dict[str, _Value]]:
-    """The values of each system by quantity.
-
-    Raises:
-        RunError: one is not finite.
-    """
+    """The values of each system by quantity."""
     with torch.no_grad():
         said, features = model.values_and_features({encoder: tokens}, {encoder: names})
     values: list[dict[str, _Value]] = [{} for _ in range(tokens.n_systems)]
@@ -255,8 +259,6 @@ def _predict_batch(
         rows = split_rows(model, name, said[encoder][name], tokens)
         judged = uncertainty(model, encoder, name, tokens, features[encoder])
         for i, array in enumerate(rows):
-            if not np.isfinite(array).all():
-                raise RunError(f"{tokens.ids[i]}: the predicted {name} is not a finite number")
             sigma = None if judged is None else float(judged[0][i])
             outside = judged is not None and bool(judged[1][i])
             values[i][name] = _Value(array, sigma, outside)

@@ -11,9 +11,9 @@ import torch
 
 from sfm.data.batching import row_counts
 from sfm.data.label_names import LabelNames
-from sfm.data.rows import RowError, leave_out, rows_left_out
+from sfm.data.rows import not_finite, rows_left_out
 from sfm.data.sample import Sample
-from sfm.errors import InputError, RunError
+from sfm.errors import InputError
 from sfm.model import FoundationModel
 from sfm.nn.normalise import design
 from sfm.nn.references import fit_references
@@ -332,7 +332,7 @@ def _predict(
                 if not bool(label.mask[i]):
                     continue
                 if not torch.isfinite(p).all():
-                    _not_finite(f"{tokens.ids[i]}: the predicted '{name}' is not a finite number")
+                    not_finite(f"{tokens.ids[i]}: the predicted '{name}' is not a finite number")
                     continue
                 predicted[name].append(p.cpu().numpy())
                 labels[name].append(y.cpu().numpy())
@@ -340,12 +340,6 @@ def _predict(
                 asked[name].append(samples[first + i])
         first += tokens.n_systems
     return predicted, labels, counts, asked
-
-
-def _not_finite(text: str) -> None:
-    if rows_left_out() is None:
-        raise RunError(text)
-    leave_out(RowError(text))
 
 
 def _metric(
