@@ -71,7 +71,9 @@ def _findings(
     faults: list[tuple[str, str]] = []
     if not samples:
         return faults
-    if "energy" in task.goals and (text := wrong_energy_unit(samples, references(model))):
+    if "energy" in task.goals and (
+        text := wrong_energy_unit(samples, references(model, task.encoder))
+    ):
         faults.append(("energy", text))
     faults += [f for f in consistency(samples) if f[0] in task.goals]
     compared = list(subset(samples, COMPARED))
@@ -87,19 +89,25 @@ def _findings(
     return faults
 
 
-def references(model: FoundationModel) -> dict[str, np.ndarray]:
-    """(119,) eV per element at every level of the model, by name; NaN for unknown elements."""
+def references(model: FoundationModel, encoder: str) -> dict[str, np.ndarray]:
+    """(119,) eV per element at every level of the encoder's domain, by name.
+
+    NaN for elements that the level's data do not hold, whose references were never fitted. Levels
+    of other domains would explain by chance what none of this one does.
+    """
     tables = {}
+    domains, taught = model.config.encoder_domains, model.config.targets
     for context, (part, level) in enumerate(model.config.contexts):
         key = f"{part}:energy"
-        if key in model.normalisers and any(
-            (t.encoder, t.level, t.quantity) == (part, level, "energy")
-            for t in model.config.targets
-        ):
-            shift = model.normalisers[key].shift[context, :, 0].cpu().numpy()  # type: ignore[index]
-            tables[f"the references of {model.config.name} at {level}"] = np.where(
-                shift == 0, np.nan, shift
-            )[:119]
+        if key not in model.normalisers or domains[part] != domains[encoder]:
+            continue
+        if not any((t.encoder, t.level, t.quantity) == (part, level, "energy") for t in taught):
+            continue
+        shift = model.normalisers[key].shift[context, :, 0].cpu().numpy()  # type: ignore[index]
+        known = model.known.elements[context].cpu().numpy() & (shift != 0)
+        tables[f"the references of {model.config.name} at {level}"] = np.where(
+            known, shift, np.nan
+        )[:119]
     return tables
 
 

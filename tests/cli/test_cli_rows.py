@@ -159,3 +159,46 @@ def test_keys_and_units_of_convert(tmp_path, capsys):
     assert float(item.sample.labels["energy"]) == pytest.approx(1.0, rel=1e-5)
     assert main([*words, "--key", "energy=REF_enrgy"]) == 2
     assert "Did you mean 'REF_energy'?" in capsys.readouterr().err
+
+
+def test_atoms_at_one_place_are_one_row_of_a_prediction(frames, tmp_path, capsys):
+    for words in (["predict"], ["embed", "--output", str(tmp_path / "x.npz")]):
+        command = [words[0], "sfm-tiny", str(frames), *words[1:], "--json", "--skip-errors"]
+        assert main(command) == 0
+        said = json.loads(capsys.readouterr().out)
+        rows = "; ".join(said["skipped"] if "skipped" in said else said["warnings"])
+        assert "atoms 1 (H) and 2 (H) lie at the same place" in rows
+        assert "element He is not among the training data" in rows
+
+
+def test_a_file_of_molecules_and_crystals(tmp_path, capsys):
+    """The reader of most rows has it; the rows of the other are left out, if asked for."""
+    path = tmp_path / "mixed.extxyz"
+    water = "3\n\n" + WATER.format(y=0.763)
+    salt = '2\nLattice="0 2.8 2.8 2.8 0 2.8 2.8 2.8 0" pbc="T T T"\nNa 0 0 0\nCl 2.8 0 0\n'
+    words = ["predict", "sfm-tiny", str(path), "--quantity", "energy", "--json"]
+    for rows, kept in ((water + salt + salt, "Na"), (salt + water + water, "H2O")):
+        path.write_text(rows)
+        assert main(words) == 2
+        assert "--skip-errors leaves such rows out" in capsys.readouterr().err
+        assert main([*words, "--skip-errors"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert len(said["systems"]) == 2
+        assert (kept == "H2O") == all("H2O" in s["id"] for s in said["systems"])
+        assert len(said["skipped"]) == 1
+        assert "periodic" in said["skipped"][0]
+        assert main([*words, "--max-errors", "0"]) == 2
+        assert "at most 0 are allowed" in capsys.readouterr().err
+
+
+def test_levels_of_molecules_do_not_explain_a_crystal(capsys):
+    """NaCl at -7.17 eV is no energy of GFN2-xTB in hartree: xTB never saw sodium."""
+    from sfm.model import FoundationModel
+    from sfm.train.label_checks import references
+
+    model = FoundationModel.from_pretrained("sfm-tiny")
+    molecules, crystals = (references(model, f"{d}/atoms") for d in ("molecules", "crystals"))
+    assert not any("xTB" in name for name in crystals)
+    table = molecules["the references of sfm-tiny at GFN2-xTB"]
+    assert np.isfinite(table[[1, 6, 7, 8]]).all()
+    assert np.isnan(table[[2, 11, 26]]).all()
