@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import sfm
 from sfm.data.bundled import EXAMPLES, example
-from sfm.errors import InputError, SfmError
+from sfm.errors import InputError, SfmError, did_you_mean
 from sfm.serve.doors import Doors
 from sfm.serve.limits import Limits
 from sfm.serve.runs import Busy, Run, Runs
@@ -115,7 +115,12 @@ def create_app(
 
     # its own pages of documentation would load scripts from elsewhere
     app = FastAPI(
-        title="sfm", version=sfm.__version__, docs_url=None, redoc_url=None, lifespan=life
+        title="sfm",
+        version=sfm.__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=life,
+        dependencies=[Depends(_all_known)],
     )
     app.add_middleware(Doors, body=hub.limits.body, token=token, public=public)
     app.add_exception_handler(SfmError, _refused)
@@ -134,6 +139,21 @@ def create_app(
 
     app.mount("/", StaticFiles(directory=STATIC, html=True))
     return app
+
+
+async def _all_known(request: Request) -> None:
+    """What a query states and its route does not take would be dropped.
+
+    Raises:
+        InputError: a name that the route does not know.
+    """
+    known = [one.alias for one in request.scope["route"].dependant.query_params]
+    for name in request.query_params:
+        if name not in (*known, "token"):  # the token is for the doors
+            raise InputError(
+                f"{request.url.path}: takes no {name[:80]!r} "
+                f"(known: {', '.join(known) or 'none'}).{did_you_mean(name, known)}"
+            )
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:

@@ -376,3 +376,11 @@ def test_limits_of_time_end_the_process():
         assert worker.ask("plugins", {}, seconds=600)  # a fresh process
     finally:
         worker.kill()
+
+
+def test_what_a_query_states_and_no_route_takes_is_refused(page):
+    status, said = page.predict("water.xyz", b"1\n\nO 0 0 0\n", quantiti="energy", charge=1)
+    assert (status, said["exit_code"]) == (400, 2)
+    assert "takes no 'quantiti'" in said["error"]
+    status, said = page.call("api/models", where="hub")
+    assert (status, said["error"]) == (400, "/api/models: takes no 'where' (known: none).")
