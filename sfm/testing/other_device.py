@@ -33,6 +33,13 @@ INDEXED = {
 RESHAPING = {"squeeze_", "unsqueeze_", "t_", "transpose_", "resize_", "as_strided_"}
 
 
+# views with a flag that tensors inside a shell would carry unseen
+EAGER = {
+    torch.ops.aten._conj.default: torch.ops.aten.conj_physical.default,
+    torch.ops.aten._neg_view.default: torch.ops.aten.neg.default,
+}
+
+
 class OtherTensor(Tensor):
     """A tensor whose device is `DEVICE` and whose numbers are in ``inside``."""
 
@@ -73,6 +80,7 @@ class _Everywhere(TorchDispatchMode):
 
 
 def _compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:  # noqa: C901
+    function = EAGER.get(function, function)
     target = kwargs.get("device")
     inputs = [x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)]
     away = any(isinstance(x, OtherTensor) for x in inputs)

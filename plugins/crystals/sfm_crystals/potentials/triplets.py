@@ -12,11 +12,12 @@ def triplets(receiver: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         receiver: (E,) ascending.
     """
+    device = receiver.device
     count = torch.bincount(receiver) if len(receiver) else receiver
     start = torch.cumsum(count, 0) - count
     partners = count[receiver]
-    first = torch.repeat_interleave(torch.arange(len(receiver)), partners)
+    first = torch.repeat_interleave(torch.arange(len(receiver), device=device), partners)
     begin = torch.cumsum(partners, 0) - partners
-    second = start[receiver[first]] + torch.arange(len(first)) - begin[first]
+    second = start[receiver[first]] + torch.arange(len(first), device=device) - begin[first]
     once = first < second
     return first[once], second[once]

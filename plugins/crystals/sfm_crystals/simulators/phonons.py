@@ -169,7 +169,7 @@ def band_path(state: Cells, points: int) -> tuple[Tensor, Tensor]:
     """
     path = _path(state, points)
     vectors = torch.from_numpy(path.kpts).to(state.cell)
-    goes_on = torch.from_numpy(np.diff(path.get_linear_kpoint_axis()[0]) > 0)  # no jump
+    goes_on = torch.from_numpy(np.diff(path.get_linear_kpoint_axis()[0]) > 0).to(vectors.device)
     steps = (vectors[1:] - vectors[:-1]) @ torch.linalg.inv(state.cell[0]).mT
     lengths = torch.where(goes_on, torch.where(goes_on, steps.square().sum(1), 1.0).sqrt(), 0.0)
     return vectors, torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
