@@ -64,7 +64,7 @@ class _Layout(BaseModel):
 
 
 def stacked(folder: Path) -> dict[str, Tensor]:
-    """All tensors of the model that an adapter and its base make.
+    """All tensors of the model that an adapter and its base make, of any shape and unit.
 
     Raises:
         HubError: the base is missing, is an adapter itself, or has other weights than those that

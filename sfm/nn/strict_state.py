@@ -15,7 +15,7 @@ FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Make `tensors`, of any shapes and units, the state of `module`, in the module's dtypes.
+    """Make `tensors`, of any shape and unit, the state of `module`, in the module's dtypes.
 
     Args:
         module: changed in place.
@@ -32,7 +32,7 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def check_kinds(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """`check_kind` of those tensors, of any shapes and units, that the module has by that name."""
+    """`check_kind` of those tensors, of any shape and unit, that the module has by that name."""
     for name, value in module.state_dict().items():
         if name in tensors:
             check_kind(name, tensors[name], value)
