@@ -156,6 +156,7 @@ class Run:
         first = [np.array(answers[0][e]["volumes"]) for e in workers]
         row = {
             "count": count,
+            "shown": len(first[1]),
             "volumes": float(np.abs(first[0] / first[1] - 1).max()),
             "batch": [a["relax batch"]["cpu"] for a in answers],
             "loop": [a["relax loop"]["cpu"] for a in answers],

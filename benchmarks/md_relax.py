@@ -10,6 +10,7 @@ import numpy as np
 EPSILON, SIGMA, CUTOFF = 0.0104, 3.4, 3.0  # eV, angstrom, sigma
 ONSET = 0.66  # of the cutoff, where both switch off as X-PLOR does
 TOLERANCE = 1e-4  # eV/angstrom
+SHOWN = 20  # crystals that the loop is measured on
 
 
 class Crystal(NamedTuple):

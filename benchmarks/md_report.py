@@ -46,8 +46,9 @@ def tables(results: dict[str, Any]) -> str:
             f"{row['count']} strained, rattled argon crystals of four atoms, atoms and cell "
             "relaxed to 1e-4 eV/angstrom: "
             f"{figures(median(row['batch']))} CPU s in one batch by `crystals/lattice`, "
-            f"{figures(median(row['loop']))} by ASE's BFGS one after another; ratio "
-            f"{between(ratios(row['loop'], row['batch']))}; volumes agree to {row['volumes']:.0e}."
+            f"{figures(median(row['loop']))} by ASE's BFGS one after another (of the first "
+            f"{row['shown']}, scaled); ratio {between(ratios(row['loop'], row['batch']))}; volumes "
+            f"agree to {row['volumes']:.0e}."
         )
     for name, reason in results["failed"].items():
         lines.append(f"Left out: {name}: {reason}.")
