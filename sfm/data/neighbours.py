@@ -56,11 +56,12 @@ def half_neighbour_list(
         shifts: (P, 3) int64; the second's image is at `positions[second] + shifts @ cell`.
     """
     first, second, shift = _search(positions, cutoff, cell, pbc, full=False)
-    x, y, z = shift.T
-    behind = (x < 0) | ((x == 0) & ((y < 0) | ((y == 0) & (z < 0))))
-    swap = (first > second) | ((first == second) & behind)
-    shift[swap] *= -1
-    first, second = np.where(swap, second, first), np.where(swap, first, second)
+    swap = first > second
+    alone = np.flatnonzero(first == second)  # images of one atom: few
+    x, y, z = shift[alone].T
+    swap[alone] = (x < 0) | ((x == 0) & ((y < 0) | ((y == 0) & (z < 0))))
+    shift *= (1 - 2 * swap.astype(np.int64))[:, None]  # faster than shift[swap] *= -1
+    first, second = np.minimum(first, second), np.maximum(first, second)
     order = _order(first, second, shift, len(positions))
     return np.stack([first[order], second[order]]), shift[order]
 
@@ -68,13 +69,14 @@ def half_neighbour_list(
 def _order(first: np.ndarray, second: np.ndarray, shift: np.ndarray, n: int) -> np.ndarray:
     """Indices that sort as `half_neighbour_list` says: by one number, where it fits (fast)."""
     away = second - first
-    least = shift.min(0, initial=0)
-    spans = shift.max(0, initial=0) - least + 1
-    if n**2 * int(np.prod(spans.astype(object))) >= 2**62:
+    least = int(shift.min(initial=0))
+    span = int(shift.max(initial=0)) - least + 1
+    if n**2 * span**3 >= 2**62:
         return np.lexsort((shift[:, 2], shift[:, 1], shift[:, 0], first, away))
     key = away * n + first
     for axis in range(3):
-        key = key * spans[axis] + (shift[:, axis] - least[axis])
+        key *= span
+        key += shift[:, axis]
     return np.argsort(key)
 
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from sfm.data.neighbours import neighbour_list
+from sfm.data.neighbours import half_neighbour_list, neighbour_list
 from sfm.errors import InputError
 
 
@@ -36,6 +36,19 @@ def test_it_equals_the_loop(pbc):
     found = {(j, i, *s) for j, i, s in zip(*edges, map(tuple, shifts), strict=True)}
     assert len(found) == edges.shape[1]
     assert found == loop(x, 3.1, CELL, pbc)
+
+
+@pytest.mark.parametrize("pbc", [(0, 0, 0), (1, 1, 1), (1, 0, 1)])
+def test_half_of_it_has_one_of_each_two_opposite_pairs_in_a_fixed_order(pbc):
+    rng = np.random.default_rng(0)
+    x = rng.random((5, 3)) @ CELL
+    (first, second), shifts = half_neighbour_list(x, 3.1, CELL, np.array(pbc, dtype=bool))
+    rows = [(i, j, *s) for i, j, s in zip(first, second, map(tuple, shifts), strict=True)]
+    assert rows == sorted(rows, key=lambda row: (row[1] - row[0], row[0], *row[2:]))
+    assert all(i < j or (i == j and tuple(s) > (0, 0, 0)) for i, j, *s in rows)
+    opposite = {(j, i, *(-k for k in s)) for i, j, *s in rows}
+    assert {*rows, *opposite} == {(i, j, *s) for j, i, *s in loop(x, 3.1, CELL, pbc)}
+    assert not opposite & {*rows}
 
 
 def test_atoms_outside_the_cell_have_the_same_distances():
