@@ -61,9 +61,9 @@ class Learner:
 LEARNERS = {
     ("darcy", "fourier"): Learner("fourier", 600, {"width": 23, "modes": 8}),
     ("darcy", "deeponet"): Learner("deeponet", 2500, {"width": 192, "basis": 130}),
-    ("darcy", "multipole"): Learner("multipole", 150, {"width": 52, "hidden": 32}),
-    ("burgers", "multipole"): Learner("multipole", 500, {"width": 60, "hidden": 32}),
-    ("turbulence", "multipole"): Learner("multipole", 60, {"width": 44, "hidden": 32}),
+    ("darcy", "multipole"): Learner("multipole", 150, {"width": 59, "hidden": 32}),
+    ("burgers", "multipole"): Learner("multipole", 500, {"width": 58, "hidden": 32}),
+    ("turbulence", "multipole"): Learner("multipole", 60, {"width": 50, "hidden": 32}),
     ("burgers", "fourier"): Learner("fourier", 1200, {"width": 58, "modes": 8}),
     ("burgers", "deeponet"): Learner("deeponet", 2500, {"width": 156, "basis": 48}),
     ("turbulence", "fourier"): Learner("fourier", 600, {"width": 16, "modes": 12}),

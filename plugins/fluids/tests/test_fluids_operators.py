@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -258,3 +260,37 @@ def test_a_line_that_cannot_be_tokens_is_refused(change, message):
     sample = few(BURGERS, count=1)[0].replace(labels={}, **change)
     with pytest.raises(InputError, match=message):
         LineEncoder(channels=4).tokenize(sample)
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    path = Path(__file__).resolve().parents[3] / "recipes" / "operators.py"
+    spec = importlib.util.spec_from_file_location("recipe_operators", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["recipe_operators"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_recipe_measures_the_solver_and_writes_its_table(recipe):
+    row = recipe.measured("burgers", "solver", 0)
+    assert row["error"] == pytest.approx(0.0132, abs=1e-4)  # what the published page says
+    again = recipe.table([row, row | {"seed": 1, "error": row["error"] + 0.02}])
+    assert "| solver | 0 | 0.0232 ± 0.0141 | 0 |" in again
+
+
+def test_learners_have_as_many_parameters_as_the_trunk(recipe):
+    """Within a tenth of those of the dense trunk on the same task."""
+    trunk = {"darcy": 176_259, "burgers": 169_475, "turbulence": 178_251}
+    for (name, kind), learner in recipe.LEARNERS.items():
+        if kind == "fourier" and importlib.util.find_spec("neuralop") is None:
+            continue
+        operator = Operator(name, learner.kind, **learner.options)
+        count = sum(p.numel() * (1 + p.is_complex()) for p in operator.parameters())
+        assert count == pytest.approx(trunk[name], rel=0.1), (name, kind)
+
+
+def test_an_unknown_model_is_one_line(recipe, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["operators.py", "--models", "furier"])
+    assert recipe.main() == 2
+    assert "no model 'furier'" in capsys.readouterr().err
