@@ -198,8 +198,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             cells = [model, f"{of_model[0]['parameters']:,}"]
             for key in errors:
                 values = [row[key] for row in of_model]
-                spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-                cells.append(f"{statistics.mean(values):.4f}{spread}")
+                spread = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
+                cells.append(f"{statistics.mean(values):.3g}{spread}")
             cells.append(f"{statistics.mean(row['train_s'] for row in of_model):.0f}")
             cells.append(f"{statistics.mean(row['cpu_ms'] for row in of_model):.1f}")
             lines.append("| " + " | ".join([*cells, str(len(of_model))]) + " |")

@@ -276,7 +276,7 @@ def test_the_recipe_measures_the_solver_and_writes_its_table(recipe):
     row = recipe.measured("burgers", "solver", 0)
     assert row["error"] == pytest.approx(0.0132, abs=1e-4)  # what the published page says
     again = recipe.table([row, row | {"seed": 1, "error": row["error"] + 0.02}])
-    assert "| solver | 0 | 0.0232 ± 0.0141 | 0 |" in again
+    assert "| solver | 0 | 0.0232 ± 0.014 | 0 |" in again
 
 
 def test_learners_have_as_many_parameters_as_the_trunk(recipe):
