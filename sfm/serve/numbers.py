@@ -93,6 +93,8 @@ def volume(value: Volume) -> dict[str, Any]:
 def solid(value: Any, quantity: Quantity) -> Volume | None:
     """A field in three dimensions as a volume: of a vector the magnitude; None of any other."""
     array = as_array(value).astype(np.float64)
+    while array.ndim > 3 and len(array) == 1:  # a batch of one
+        array = array[0]
     if quantity.irreps in ("1o", "1e") and array.ndim == 4 and array.shape[0] == 3:
         array = np.sqrt((array**2).sum(0))
     if array.ndim != 3 or min(array.shape) < 4:
