@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -25,9 +27,15 @@ OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clie
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory) -> Iterator[str]:
+def runs(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory, runs) -> Iterator[str]:
+    command = [sys.executable, "-m", "sfm", "serve", "--port", "0", "--seconds", "3000"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "sfm", "serve", "--port", "0", "--seconds", "3000"],
+        [*command, "--watch", str(runs)],
         stdout=subprocess.PIPE,
         text=True,
         cwd=tmp_path_factory.mktemp("serve"),
@@ -70,6 +78,24 @@ def test_a_molecule_is_predicted_and_seen(page):
     assert page.problems == []
 
 
+def test_a_molecule_is_drawn(page):
+    page.get_by_text("Draw a molecule").click()
+    box = page.get_by_role("application", name="Editor to draw a molecule")
+    page.locator(".editor > *").first.wait_for()
+    text = page.get_by_label("SMILES, or a file's text")
+    text.fill("c1ccccc1")
+    text.dispatch_event("change")  # what is typed is drawn
+    page.wait_for_timeout(500)
+    place = box.bounding_box()
+    box.click(position={"x": 0.85 * place["width"], "y": 40})  # one bond beside it
+    sync_api.expect(text).to_have_value(re.compile(r"\."), timeout=WAIT)
+    assert sorted(text.input_value().split(".")) == ["CC", "c1ccccc1"]
+    text.fill("CCO")
+    text.dispatch_event("change")
+    page.get_by_text("Draw a molecule").click()
+    assert page.problems == []
+
+
 def test_what_is_like_it_is_found(page):
     page.get_by_text("What a dataset holds that is like it").click()
     page.get_by_label("Dataset", exact=True).select_option("dft/g2-atomisation")
@@ -87,8 +113,48 @@ def test_what_is_like_it_is_found(page):
     assert page.problems == []
 
 
+def test_a_density_is_seen_from_all_sides(page, address):
+    page.goto(f"{address}#/simulate/dft/kohn-sham")
+    page.get_by_text("Settings", exact=True).click()
+    page.get_by_label("basis", exact=True).fill("sto-3g")
+    page.get_by_role("button", name="Run").click()
+    page.get_by_text("Done.").wait_for()
+    view = page.get_by_role("img", name="Surfaces of dft/kohn-sham, in three dimensions")
+    view.press("ArrowRight")
+    page.get_by_text("density: surface at 0.3 e/angstrom^3").wait_for()
+    level = page.get_by_label("At the level", exact=True)
+    level.press("Home")
+    assert level.get_attribute("aria-valuetext").endswith("e/angstrom^3")
+    page.get_by_label("Surface of", exact=True).select_option("density_change")
+    page.get_by_text("(red), and at its negative (blue)").wait_for()
+    assert page.evaluate(UNNAMED) == []
+    assert page.evaluate(OVERFLOW) <= 0
+    assert page.problems == []
+
+
+def test_a_training_run_is_watched(page, address, runs):
+    page.goto(f"{address}#/training")
+    page.get_by_text("No run yet").wait_for()
+    command = [sys.executable, "-m", "sfm", "pretrain", "demo", "--out", str(runs / "mine")]
+    settings = ["training.steps=40", "training.log_every=2", "training.accelerator=cpu"]
+    process = subprocess.Popen([*command, "--set", *settings], stderr=subprocess.DEVNULL)
+    table = page.get_by_role("region", name="Runs", exact=True)
+    table.get_by_role("link", name="mine").press("Enter")
+    table.get_by_role("cell", name="running").wait_for()
+    page.get_by_role("img", name="Training loss by domain").wait_for()
+    assert page.get_by_role("progressbar", name="Steps of mine").count() == 1
+    page.set_viewport_size({"width": 390, "height": 800})  # a telephone
+    assert page.evaluate(OVERFLOW) <= 0
+    page.set_viewport_size({"width": 1200, "height": 900})
+    assert process.wait(WAIT / 1000) == 0
+    table.get_by_role("cell", name="finished").wait_for()
+    page.get_by_role("region", name="Errors after training").wait_for()
+    assert page.evaluate(UNNAMED) == []
+    assert page.problems == []
+
+
 def test_every_page_loads(page, address):
-    for name in ("Models", "Datasets", "Plugins"):
+    for name in ("Training", "Models", "Datasets", "Plugins"):
         page.get_by_role("link", name=name, exact=True).click()
         page.get_by_role("heading", level=1, name=name).wait_for()
         page.locator("main details, main section").first.wait_for()
