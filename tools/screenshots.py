@@ -39,6 +39,20 @@ def flow(page: Page, address: str) -> None:
     page.evaluate("scrollTo(0, 0)")
 
 
+def density(page: Page, address: str) -> None:
+    """What bonding does to the density of water, as surfaces."""
+    page.goto(f"{address}#/simulate/dft/kohn-sham")
+    page.get_by_role("button", name="Run").click()
+    page.get_by_text("Done.").wait_for()
+    page.get_by_label("Surface of", exact=True).select_option("density_change")
+    page.get_by_text("at its negative (blue)").wait_for()
+    view = page.get_by_role("img", name="Surfaces of dft/kohn-sham")
+    for key in ("ArrowRight", "ArrowRight", "ArrowUp", "ArrowUp", "+", "+"):
+        view.press(key)
+    page.wait_for_timeout(1500)
+    page.evaluate("scrollTo(0, 0)")
+
+
 def models(page: Page, address: str) -> None:
     """Errors beside baselines."""
     page.goto(f"{address}#/models")
@@ -59,7 +73,7 @@ def main() -> None:
             browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
             page = browser.new_page(viewport={"width": 1200, "height": 850})
             page.set_default_timeout(WAIT)
-            for what in (molecule, flow, models):
+            for what in (molecule, flow, density, models):
                 what(page, address)
                 path = IMAGES / f"serve-{what.__name__}.png"
                 page.screenshot(path=path)
