@@ -167,7 +167,7 @@ class JaxMd:
         metric = space.canonicalize_displacement_or_metric(displacement)
         function = smap.pair_neighbor_list(ended, metric, sigma=1.0, epsilon=1.0)
         x = jnp.asarray(np.mod(start.positions, start.side))
-        self.nearby = self.neighbours.allocate(x, extra_capacity=len(x))
+        self.nearby = self.neighbours.allocate(x, extra_capacity=20 * len(x))
         self.force = jax.jit(lambda x, nearby: -jax.grad(function)(x, neighbor=nearby))
         init, apply = simulate.nve(function, shift, DT)
         self.state = init(jax.random.PRNGKey(0), x, 1.0, mass=1.0, neighbor=self.nearby)
@@ -187,7 +187,8 @@ class JaxMd:
         for _ in range(-(-steps // self.block)):
             state, nearby = self.loop((self.state, self.nearby))
             if bool(nearby.did_buffer_overflow):
-                self.nearby = self.neighbours.allocate(self.state.position)
+                x = self.state.position  # room, so that this, which compiles anew, is rare
+                self.nearby = self.neighbours.allocate(x, extra_capacity=20 * len(x))
                 state, nearby = self.loop((self.state, self.nearby))
             self.state, self.nearby = state, nearby
         self.state.position.block_until_ready()
