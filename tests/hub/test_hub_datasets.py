@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from sfm.data.bundled import datasets_dir
@@ -13,6 +14,16 @@ from sfm.hub import push, resolve
 from sfm.hub.croissant import croissant
 
 SMALL = "g2-atomisation"  # one file
+CARD = """---
+license: cc0-1.0
+configs:
+- config_name: default
+  data_files:
+  - split: full
+    path: data/*.parquet
+---
+# sharded
+"""
 
 
 @pytest.fixture(params=[SMALL, "molecules-xtb"])
@@ -59,3 +70,38 @@ def test_load_dataset_over_http(client, server, tmp_path, monkeypatch):
     assert set(found.column_names) == {column.name for column in ours.columns}
     assert found[0]["id"] == ours._table.column("id")[0].as_py()
     assert found.num_rows == ours._table.num_rows
+
+
+@pytest.mark.slow
+def test_a_sharded_dataset_is_streamed_and_not_downloaded(client, server, tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    from sfm.data.storage import ID, SPLIT, TYPES, Column, positions_column, write_dataset
+
+    columns = [ID, SPLIT, TYPES, positions_column(), Column("energy", "eV", "label", "PBE")]
+    rows = [
+        {
+            "id": f"row-{n}", "split": "train", "types[1]": np.full(9, 6),
+            "positions[angstrom]": np.random.default_rng(n).normal(size=(9, 3)),
+            "energy[eV]@PBE": float(n),
+        }
+        for n in range(400)
+    ]  # fmt: skip
+    folder = tmp_path / "sharded"
+    info = {"name": "sharded", "domain": "molecules", "licence": "CC0-1.0"}
+    paths = write_dataset(folder, columns, rows, info, max_rows_per_file=50)
+    assert len(paths) == 8
+    (folder / "README.md").write_text(CARD)
+    push(str(folder), "tester/sharded", repo_type="dataset")
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", server.url)
+    before = len(server.requests)
+    cache = tmp_path / "arrow"
+    stream = datasets.load_dataset(
+        "tester/sharded", split="full", streaming=True, cache_dir=str(cache)
+    )
+    first = [row for row, _ in zip(stream, range(60), strict=False)]
+    assert [row["id"] for row in first] == [f"row-{n}" for n in range(60)]
+    assert first[7]["energy[eV]@PBE"] == 7.0
+    requests = [request.path for request in server.requests[before:] if request.method == "GET"]
+    touched = {path.name for path in paths if any(path.name in request for request in requests)}
+    assert touched == {path.name for path in paths[:2]}  # where those 60 rows lie
+    assert not list(cache.rglob("*.arrow"))
