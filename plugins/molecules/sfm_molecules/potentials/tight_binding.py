@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sfm.data.conditions import BOHR_RADIUS
 from sfm.data.elements import SYMBOLS
 from sfm.errors import InputError, PluginError, RunError
+from sfm_molecules.constants import BOHR, HARTREE
 
-HARTREE = 27.211386245988  # eV, CODATA 2018
 LAST = 86  # radon: the last element that GFN1 has parameters of
 # where dxtb has the global parameters of GFN1
 PLACES: Mapping[str, tuple[str, ...]] = {
@@ -86,12 +85,10 @@ class TightBinding:
         for n, (x, z) in enumerate(zip(positions.split(counts), types.split(counts), strict=True)):
             calculator = dxtb.Calculator(z, tables, opts=dict(OPTIONS), **dd)
             try:
-                energy = calculator.get_energy(
-                    x / BOHR_RADIUS, chrg=charge[n].to(x), spin=spin[n].to(x)
-                )
+                energy = calculator.get_energy(x / BOHR, chrg=charge[n].to(x), spin=spin[n].to(x))
             except RuntimeError as error:
                 if "SCFConv" not in type(error).__name__:
-                    raise  # of autograd, which says so what it cannot do
+                    raise  # autograd says itself what it cannot do
                 text = " ".join(str(error).split())[:200]
                 raise RunError(f"molecule {n + 1}: no self-consistent charges ({text})") from None
             energies.append(energy * HARTREE)
@@ -115,6 +112,11 @@ class TightBinding:
 
 
 def _dxtb() -> Any:
+    """The package, which is optional.
+
+    Raises:
+        PluginError: it is not installed.
+    """
     try:
         import dxtb
     except ModuleNotFoundError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,8 +13,7 @@ from torch import Tensor
 from sfm.data.rigid import with_rigid
 from sfm.data.sample import Sample
 from sfm.errors import InputError, InputWarning
-from sfm.simulate.base import Observations, Parameter, Setting, Trajectory
-from sfm.simulate.dynamics.ensembles import THERMAL
+from sfm.simulate.base import Parameter, Setting
 from sfm.simulate.dynamics.particles import Particles
 from sfm.simulate.dynamics.simulator import (
     CITATIONS,
@@ -25,20 +23,18 @@ from sfm.simulate.dynamics.simulator import (
     SEED,
     TEMPERATURE,
     THERMOSTAT_TIME,
-    Dynamics,
 )
-from sfm_molecules.figures import plot_energies
 from sfm_molecules.geometry.conformers import geometry
 from sfm_molecules.geometry.embedding import embed
 from sfm_molecules.geometry.topology import bonds_of, molecule_from_geometry
 from sfm_molecules.potentials import lennard_jones
 from sfm_molecules.potentials.uff import UniversalForceField
-from sfm_molecules.simulators.observations import predict_observations, read_observations
+from sfm_molecules.simulators.open_dynamics import OpenDynamics
 
 ARGON = 18
 
 
-class MolecularDynamics(Dynamics):
+class MolecularDynamics(OpenDynamics):
     """Newton's equations for atoms on a classical or learned energy surface, alone or in a bath.
 
         m_i d2x_i/dt2 = -dE/dx_i                                              (ensemble nve)
@@ -134,11 +130,7 @@ class MolecularDynamics(Dynamics):
         *CITATIONS,
         "doi:10.1103/PhysRev.136.A405",
     )
-    resting: ClassVar[tuple[str, ...]] = THERMAL
     default_steps: ClassVar[int] = 500
-    plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
-    order: ClassVar[tuple[str, int] | None] = ("dt", 2)
-    conserved: ClassVar[Mapping[str, float]] = {"conserved_energy": 1e-3}
 
     potential: str
     constraints: str
@@ -259,9 +251,7 @@ class MolecularDynamics(Dynamics):
                 raise InputError(f"{self.part}: make the state with `state(sample)` first")
             parts.append(self.field.to(positions.device)(positions, types, system))
         if self.closure is not None:
-            known = getattr(self.closure, "conditions", ())
-            given = {"conditions": conditions} if known and conditions is not None else {}
-            parts.append(self.closure(positions, types, system, **given).to(positions.dtype))
+            parts.append(self.learned(positions, types, system, conditions))
         return torch.stack(parts).sum(0)
 
     def potential_energy(
@@ -297,40 +287,3 @@ class MolecularDynamics(Dynamics):
         if bool(cell.any()) or len(types.unique()) > 1:
             raise InputError(f"{self.part}: lennard-jones is for one kind of atom, without a cell")
         return self.energy(positions, types, system)
-
-    def energy_and_forces(
-        self,
-        positions: Tensor,
-        types: Tensor,
-        system: Tensor,
-        conditions: Mapping[str, Tensor] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Potential energies (S,) in eV and forces -dE/dx (N, 3) in eV/angstrom.
-
-        Differentiable where gradients are recorded. Forces on fixed atoms are there, too.
-        """
-        none = positions.new_zeros(int(system[-1]) + 1)
-        conditions = {"charge": none, "spin": none} if conditions is None else conditions
-        cell = none[:, None, None].expand(-1, 3, 3)
-        with torch.set_grad_enabled(self._recording(positions)):
-            evaluated = self.evaluate(positions, cell, types, system, conditions, False)
-        return evaluated[0], evaluated[1]
-
-    # ------------------------------------------------------------------ files
-
-    def plot(self, trajectory: Trajectory, path: Path) -> None:
-        """Energies against time, of each system."""
-        plot_energies(trajectory, path)
-
-    # ------------------------------------------------------------------ fitting
-
-    def read_observations(self, path: Path) -> Observations:
-        """Frames with energies and forces, or a trajectory with times and velocities.
-
-        See `sfm_molecules.data.trajectories.read_frames` for the files.
-        """
-        return read_observations(self, path)
-
-    def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
-        """Energies (T,) and forces (T, n, 3) of the frames, or positions (T - 1, n, 3) at times."""
-        return predict_observations(self, observations)

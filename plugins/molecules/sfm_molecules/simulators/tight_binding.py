@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError
-from sfm.simulate.base import Observations, Parameter, Setting, Trajectory
-from sfm.simulate.dynamics.ensembles import THERMAL
+from sfm.simulate.base import Parameter, Setting
 from sfm.simulate.dynamics.particles import Particles
 from sfm.simulate.dynamics.simulator import (
     CITATIONS,
@@ -22,16 +19,14 @@ from sfm.simulate.dynamics.simulator import (
     SEED,
     TEMPERATURE,
     THERMOSTAT_TIME,
-    Dynamics,
 )
-from sfm_molecules.figures import plot_energies
 from sfm_molecules.geometry.conformers import geometry
 from sfm_molecules.geometry.embedding import embed
 from sfm_molecules.potentials.tight_binding import PLACES, TightBinding
-from sfm_molecules.simulators.observations import predict_observations, read_observations
+from sfm_molecules.simulators.open_dynamics import OpenDynamics
 
 
-class TightBindingDynamics(Dynamics):
+class TightBindingDynamics(OpenDynamics):
     """Newton's equations for atoms on the energy of GFN1-xTB, plus a closure's if there is one.
 
         E = E_el[charges] + E_rep + E_D3 + E_XB,   H0_(mn) = K_(l l') (h_m + h_n)/2 S_mn Y Pi
@@ -88,11 +83,7 @@ class TightBindingDynamics(Dynamics):
         "doi:10.1063/5.0216715",
         *CITATIONS,
     )
-    resting: ClassVar[tuple[str, ...]] = THERMAL
     default_steps: ClassVar[int] = 20
-    plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
-    order: ClassVar[tuple[str, int] | None] = ("dt", 2)
-    conserved: ClassVar[Mapping[str, float]] = {"conserved_energy": 1e-3}
 
     molecule: str
 
@@ -130,10 +121,7 @@ class TightBindingDynamics(Dynamics):
         )
         if self.closure is None:
             return energy
-        known = getattr(self.closure, "conditions", ())
-        given = {"conditions": conditions} if known else {}
-        added: Tensor = self.closure(positions, types, system, **given)
-        return energy + added.to(energy)
+        return energy + self.learned(positions, types, system, conditions)
 
     def baseline(
         self,
@@ -143,34 +131,11 @@ class TightBindingDynamics(Dynamics):
         system: Tensor,
         conditions: Mapping[str, Tensor],
     ) -> Tensor:
-        """(S,) eV of molecules; periodic ones are refused."""
+        """(S,) eV of open systems.
+
+        Raises:
+            InputError: a cell.
+        """
         if bool(cell.any()):
             raise InputError(f"{self.part}: has open boundaries, and no cell")
         return self.potential_energy(positions, cell, types, system, conditions)
-
-    def energy_and_forces(
-        self, positions: Tensor, types: Tensor, system: Tensor, conditions: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Energies (S,) in eV and forces (N, 3) in eV/angstrom.
-
-        Differentiable where gradients are recorded.
-        """
-        cell = positions.new_zeros(int(system[-1]) + 1, 3, 3)
-        with torch.set_grad_enabled(self._recording(positions)):
-            evaluated = self.evaluate(positions, cell, types, system, conditions, False)
-        return evaluated[0], evaluated[1]
-
-    def plot(self, trajectory: Trajectory, path: Path) -> None:
-        """Energies against time, of each system."""
-        plot_energies(trajectory, path)
-
-    def read_observations(self, path: Path) -> Observations:
-        """Frames with energies and forces, or a trajectory with times and velocities.
-
-        See `sfm_molecules.data.trajectories.read_frames` for the files.
-        """
-        return read_observations(self, path)
-
-    def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
-        """Energies (T,) and forces (T, n, 3) of the frames, or positions (T - 1, n, 3) at times."""
-        return predict_observations(self, observations)

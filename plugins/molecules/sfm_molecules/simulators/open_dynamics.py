@@ -1,0 +1,78 @@
+"""What dynamics of molecules share: open boundaries, a closure's energy, figures, observations.
+
+Units: angstrom, fs, eV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from sfm.simulate.base import Observations, Trajectory
+from sfm.simulate.dynamics.ensembles import THERMAL
+from sfm.simulate.dynamics.simulator import Dynamics
+from sfm_molecules.figures import plot_energies
+from sfm_molecules.simulators.observations import predict_observations, read_observations
+
+
+class OpenDynamics(Dynamics):
+    """Newton's equations for molecules without a cell; a subclass says their energy."""
+
+    resting: ClassVar[tuple[str, ...]] = THERMAL
+    plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
+    order: ClassVar[tuple[str, int] | None] = ("dt", 2)
+    conserved: ClassVar[Mapping[str, float]] = {"conserved_energy": 1e-3}
+
+    def learned(
+        self,
+        positions: Tensor,
+        types: Tensor,
+        system: Tensor,
+        conditions: Mapping[str, Tensor] | None,
+    ) -> Tensor:
+        """(S,) eV of the closure; it gets the conditions if it has an attribute of that name."""
+        assert self.closure is not None
+        known = getattr(self.closure, "conditions", ())
+        given: dict[str, Any] = (
+            {"conditions": conditions} if known and conditions is not None else {}
+        )
+        energies: Tensor = self.closure(positions, types, system, **given)
+        return energies.to(positions)
+
+    def energy_and_forces(
+        self,
+        positions: Tensor,
+        types: Tensor,
+        system: Tensor,
+        conditions: Mapping[str, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Potential energies (S,) in eV and forces -dE/dx (N, 3) in eV/angstrom.
+
+        Differentiable where gradients are recorded. Forces on fixed atoms are there, too. Charge
+        and spin are zero where no `conditions` are given.
+        """
+        none = positions.new_zeros(int(system[-1]) + 1)
+        conditions = {"charge": none, "spin": none} if conditions is None else conditions
+        cell = none[:, None, None].expand(-1, 3, 3)
+        with torch.set_grad_enabled(self._recording(positions)):
+            energy, forces, _ = self.evaluate(positions, cell, types, system, conditions, False)
+        return energy, forces
+
+    def plot(self, trajectory: Trajectory, path: Path) -> None:
+        """Energies against time, of each system."""
+        plot_energies(trajectory, path)
+
+    def read_observations(self, path: Path) -> Observations:
+        """Frames with energies and forces, or a trajectory with times and velocities.
+
+        See `sfm_molecules.data.trajectories.read_frames` for the files.
+        """
+        return read_observations(self, path)
+
+    def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
+        """Energies (T,) and forces (T, n, 3) of the frames, or positions (T - 1, n, 3) at times."""
+        return predict_observations(self, observations)
