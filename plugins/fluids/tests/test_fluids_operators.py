@@ -22,7 +22,7 @@ from sfm_fluids.periodic.burgers import Burgers
 from sfm_fluids.periodic.burgers_points import REFINED, later_states
 
 import sfm
-from sfm.errors import InputError
+from sfm.errors import InputError, PluginError
 from sfm.model import FoundationModel
 from sfm.testing.models import LEVEL, config_for
 
@@ -170,7 +170,7 @@ def test_a_flow_operator_refuses_what_it_is_not():
 def test_the_extra_is_named_where_it_is_missing():
     if importlib.util.find_spec("neuralop"):
         pytest.skip("neuraloperator is installed")
-    with pytest.raises(InputError, match=r"sfm-hub\[operators\]"):
+    with pytest.raises(PluginError, match=r"sfm-hub\[operators\]"):
         Operator("darcy", "fourier")
 
 

@@ -23,6 +23,8 @@ from sfm.simulate.fixed_point import implicit
 from sfm_fluids.darcy.medium import Axis, Conductances, apply
 from sfm_fluids.darcy.solve import against
 
+EDGES = ("dirichlet", "dirichlet")
+
 
 def pressure(
     along_x: Float[Tensor, "*batch H W"],
@@ -56,9 +58,6 @@ def pressure(
         solve(b), lambda p: apply(p, c, x, y) - b, solve=solve, symmetric=True, order=order
     )
     return torch.nn.functional.pad(p, (1, 0, 1, 0)).to(along_x.dtype)
-
-
-EDGES = ("dirichlet", "dirichlet")
 
 
 def _between(a: Tensor) -> Tensor:

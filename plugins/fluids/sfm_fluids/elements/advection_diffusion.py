@@ -13,7 +13,7 @@ from sfm.simulate import Parameter, Setting
 from sfm_fluids.elements.forms import advection, diffusion, integral, load, mass, triangles
 from sfm_fluids.elements.mesh import UNIT, Mesh, l_shape, quadrilateral
 from sfm_fluids.elements.simulator import MESH_FILE, MeshSimulator
-from sfm_fluids.elements.system import gathered, solution
+from sfm_fluids.elements.system import assembled, solution
 from sfm_fluids.quantities import MESH_INTEGRAL, MESH_POINTS, MESH_SOLUTION
 
 DOMAINS = ("square", "l-shape")
@@ -101,7 +101,7 @@ class AdvectionDiffusion(MeshSimulator):
                 "only; leave a side out of insulated"
             )
 
-    def own_mesh(self) -> Mesh:
+    def domain_mesh(self) -> Mesh:
         if self.domain == "square":
             return quadrilateral(UNIT, self.cells, self.cells)
         return l_shape(self.cells)
@@ -137,7 +137,7 @@ class AdvectionDiffusion(MeshSimulator):
         u = solution(
             matrices,
             self.space.cells,
-            gathered(load(t, f[self.space.cells]), self.space.cells, self.space.size),
+            assembled(load(t, f[self.space.cells]), self.space.cells, self.space.size),
             self.fixed,
             (state.boundary + self.boundary_value).double(),
             where=self.part,

@@ -13,7 +13,7 @@ from sfm.simulate import Parameter, Setting
 from sfm_fluids.elements.forms import elastic, load, triangles
 from sfm_fluids.elements.mesh import COOK, Mesh, quadrilateral
 from sfm_fluids.elements.simulator import MESH_FILE, MeshSimulator
-from sfm_fluids.elements.system import gathered, product, solution
+from sfm_fluids.elements.system import assembled, product, solution
 from sfm_fluids.quantities import MESH_DISPLACEMENT, MESH_POINTS, STRAIN_ENERGY, TIP_DISPLACEMENT
 
 
@@ -91,13 +91,13 @@ class Elasticity(MeshSimulator):
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
-        held, self.pushed = self.named("clamped"), self.named("loaded")
+        held, self.loaded_sides = self.named("clamped"), self.named("loaded")
         if not held:
             raise InputError(f"{self.part}: clamped is empty: a body that nothing holds drifts")
         self.fixed = self.space.on(held)[:, None].expand(-1, 2).flatten()
         self.unknowns = (2 * self.space.cells[..., None] + torch.arange(2)).flatten(1)
 
-    def own_mesh(self) -> Mesh:
+    def domain_mesh(self) -> Mesh:
         if self.domain == "cook":
             return quadrilateral(COOK, self.cells, self.cells)
         corners = ((0.0, 0.0), (10.0, 0.0), (10.0, 1.0), (0.0, 1.0))
@@ -134,10 +134,12 @@ class Elasticity(MeshSimulator):
         points, n = self.points_of(state), self.space.size
         traction = torch.stack((self.traction_x, self.traction_y)).double()
         body = torch.stack((self.body_force_x, self.body_force_y)).double()
-        share = sum((self.space.weights(side, points) for side in self.pushed), points.new_zeros(n))
+        share = sum(
+            (self.space.weights(side, points) for side in self.loaded_sides), points.new_zeros(n)
+        )
         t = triangles(self.space, points)
         ones = torch.ones(self.space.cells.shape, dtype=torch.float64)
-        volume = gathered(load(t, ones), self.space.cells, n)
+        volume = assembled(load(t, ones), self.space.cells, n)
         force = share[:, None] * traction + volume[:, None] * body
         u = solution(
             self._stiffness(state),
@@ -162,9 +164,9 @@ class Elasticity(MeshSimulator):
 
     def _tip(self) -> int:
         """The node that is nearest to the middle of the first loaded side (node 0 if none is)."""
-        if not self.pushed:
+        if not self.loaded_sides:
             return 0
         nodes = self.space.nodes()
-        side = nodes[self.space.sides[self.pushed[0]].unique()]
+        side = nodes[self.space.sides[self.loaded_sides[0]].unique()]
         middle = (side.amin(0) + side.amax(0)) / 2
         return int(torch.linalg.vector_norm(nodes - middle, dim=1).argmin())

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfm.errors import InputError
+from sfm.errors import InputError, PluginError
 from sfm_fluids.elements.mesh import Mesh
 
 
@@ -28,7 +28,8 @@ def read_mesh(path: str | Path) -> Mesh:
         path: whatever meshio reads.
 
     Raises:
-        InputError: meshio is absent, the file is missing or unreadable, holds no triangles, others
+        PluginError: meshio is not installed.
+        InputError: the file is missing or unreadable, holds no triangles, others
             than those of three or six corners, or is no plane.
     """
     data = _read(Path(path))
@@ -63,8 +64,9 @@ def _read(path: Path) -> Any:
     try:
         import meshio
     except ImportError:
-        raise InputError(
-            f"{path}: reading it needs the package meshio: pip install meshio"
+        raise PluginError(
+            f"{path}: reading it needs the package 'meshio'; install it with: "
+            "pip install 'sfm-hub[fluids]'"
         ) from None
     said = io.StringIO()
     try:

@@ -41,14 +41,15 @@ class MeshSimulator(Simulator):
         self, *, mesh: Mesh | None = None, dtype: torch.dtype = torch.float64, **values: Any
     ) -> None:
         super().__init__(dtype=dtype, **values)
-        self.given = mesh is not None or bool(self.mesh_file)
+        # no mesh of `domain`: its lid or inflow does not apply
+        self.external = mesh is not None or bool(self.mesh_file)
         if mesh is not None and self.mesh_file:
             raise InputError(f"{self.part}: give mesh or mesh_file='{self.mesh_file}', not both")
         if mesh is None:
-            mesh = read_mesh(self.mesh_file) if self.mesh_file else self.own_mesh()
+            mesh = read_mesh(self.mesh_file) if self.mesh_file else self.domain_mesh()
         self.space = Space.of(mesh, self.element_degree())
 
-    def own_mesh(self) -> Mesh:
+    def domain_mesh(self) -> Mesh:
         """The mesh of the setting `domain`."""
         raise NotImplementedError
 

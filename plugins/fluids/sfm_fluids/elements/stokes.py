@@ -13,7 +13,7 @@ from sfm.simulate import Parameter, Setting
 from sfm_fluids.elements.forms import diffusion, divergence, integral, load, triangles
 from sfm_fluids.elements.mesh import UNIT, Mesh, quadrilateral
 from sfm_fluids.elements.simulator import MESH_FILE, MeshSimulator
-from sfm_fluids.elements.system import gathered, product, solution
+from sfm_fluids.elements.system import assembled, product, solution
 from sfm_fluids.elements.triangle import shapes
 from sfm_fluids.quantities import (
     MESH_POINTS,
@@ -84,7 +84,7 @@ class Stokes(MeshSimulator):
 
     def __init__(self, *, mesh: Mesh | None = None, **values: Any) -> None:
         super().__init__(mesh=mesh, **values)
-        if not self.given and self.domain == "channel" and "outflow" not in values:
+        if not self.external and self.domain == "channel" and "outflow" not in values:
             self.outflow = "right"
         open_sides = self.named("outflow")
         space, n = self.space, len(self.space.mesh.points)
@@ -98,7 +98,7 @@ class Stokes(MeshSimulator):
         velocity = (2 * space.cells[..., None] + torch.arange(2)).flatten(1)
         self.unknowns = torch.cat((velocity, 2 * space.size + space.mesh.triangles), 1)
 
-    def own_mesh(self) -> Mesh:
+    def domain_mesh(self) -> Mesh:
         if self.domain == "cavity":
             return quadrilateral(UNIT, self.cells, self.cells)
         corners = ((0.0, 0.0), (4.0, 0.0), (4.0, 1.0), (0.0, 1.0))
@@ -113,10 +113,10 @@ class Stokes(MeshSimulator):
         self.refuse(sample)
         space, boundary = self.space, torch.zeros(self.space.size, 2, dtype=self.dtype)
         y = space.nodes()[:, 1].to(self.dtype)
-        if not self.given and self.domain == "cavity":
+        if not self.external and self.domain == "cavity":
             lid = space.on(["top"]) & ~space.on(["left", "right"])
             boundary[lid, 0] = 1.0
-        elif not self.given:
+        elif not self.external:
             inflow = space.on(["left"])
             boundary[inflow, 0] = (4 * y * (1 - y))[inflow]
         rest = torch.zeros_like(boundary)
@@ -146,7 +146,7 @@ class Stokes(MeshSimulator):
         space, points = self.space, self.points_of(state)
         t, n = triangles(space, points), 2 * space.size
         forces = [
-            gathered(load(t, f[space.cells]), space.cells, space.size)
+            assembled(load(t, f[space.cells]), space.cells, space.size)
             for f in state.force.double().unbind(1)
         ]
         rest = points.new_zeros(len(points))

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.sparse import coo_matrix, csc_matrix
+from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from sfm.errors import RunError
 from sfm.simulate.fixed_point import implicit
 
 SINGULAR = 1e-14  # smallest pivot over the largest
-LEFT = 1e-6  # residual over that of x = 0
+RESIDUAL = 1e-6  # largest residual of a solve, over that of x = 0
 
 
 def product(
@@ -30,22 +32,21 @@ def product(
     return torch.zeros_like(x).index_add(0, cells.flatten(), local.flatten())
 
 
-def gathered(
+def assembled(
     vectors: Float[Tensor, "m k"], cells: Int[Tensor, "m k"], size: int
 ) -> Float[Tensor, " n"]:
-    """The sum of element vectors."""
+    """The vector (n,) that element vectors (m, k) add up to."""
     return vectors.new_zeros(size).index_add(0, cells.flatten(), vectors.flatten())
 
 
-def sparse(matrices: Tensor, cells: Tensor, size: int) -> Tensor:
-    """A as a coalesced `torch.sparse` matrix (n, n)."""
-    k = cells.shape[1]
-    rows = cells[:, :, None].expand(-1, k, k).reshape(-1)
-    columns = cells[:, None, :].expand(-1, k, k).reshape(-1)
-    indices = torch.stack((rows, columns))
-    return torch.sparse_coo_tensor(
-        indices, matrices.reshape(-1), (size, size), check_invariants=False
-    ).coalesce()
+def sparse(matrices: Float[Tensor, "m k k"], cells: Int[Tensor, "m k"], size: int) -> csc_matrix:
+    """A (n, n), detached, float64; what several triangles say of a pair is summed."""
+    numbers = cells.cpu().numpy()
+    k = numbers.shape[1]
+    rows = np.repeat(numbers, k, axis=1).ravel()
+    columns = np.tile(numbers, (1, k)).ravel()
+    entries = matrices.detach().double().cpu().numpy().ravel()
+    return coo_matrix((entries, (rows, columns)), shape=(size, size)).tocsc()
 
 
 def solution(
@@ -84,12 +85,12 @@ def solution(
     def residual(x: Tensor) -> Tensor:
         return (product(matrices, cells, spread(x)) - b)[free]
 
-    factors = _Factors(matrices.detach(), cells, free, where)
+    factors = _Factors(matrices, cells, free, where)
     with torch.no_grad():
         first = residual(b.new_zeros(len(free)))
         x = -factors.solve(first)
         x = x - factors.solve(residual(x))  # one refinement
-        if not bool(residual(x).norm() <= LEFT * first.norm()):
+        if not bool(residual(x).norm() <= RESIDUAL * first.norm()):
             raise RunError(f"{where}: the system is singular: fix the solution somewhere")
     x = implicit(
         x, residual, solve=factors.solve, adjoint=factors.adjoint, order=order, where=where
@@ -101,13 +102,7 @@ class _Factors:
     """Sparse LU of the free part of A."""
 
     def __init__(self, matrices: Tensor, cells: Tensor, free: Tensor, where: str) -> None:
-        from scipy.sparse import csc_matrix
-        from scipy.sparse.linalg import splu
-
-        size = int(cells.max()) + 1
-        whole = sparse(matrices.double().cpu(), cells.cpu(), size)
-        indices, entries = whole.indices().numpy(), whole.values().numpy()
-        a = csc_matrix((entries, (indices[0], indices[1])), shape=(size, size))
+        a = sparse(matrices, cells, int(cells.max()) + 1)
         keep = free.cpu().numpy()
         try:
             self.lu: Any = splu(a[keep][:, keep].tocsc())

@@ -1,8 +1,9 @@
 """DeepONet on a grid: a branch network reads the field at sensors, a trunk network the place.
 
-    out_k(x) = sum_j branch_kj(fields at the sensors) trunk_j(x) + bias_k
+    out_k(x) = p^(-1/2) sum_j branch_kj(fields at the sensors) trunk_j(x) + bias_k
 
-The sensors are the training grid's points; a field on a finer grid whose sides are multiples is
+with p products; the root, which the source has not, keeps answers at the size of their factors. The
+sensors are the training grid's points; a field on a finer grid whose sides are multiples is
 read at every so many points, and the answer is given at all of its own.
 
 Source: L. Lu, P. Jin, G. Pang, Z. Zhang, G. E. Karniadakis, Nature Machine Intelligence 3, 218
@@ -32,7 +33,7 @@ class DeepONet(nn.Module):
         grid: points of the training grid along each axis.
         periodic: whether places are told by sines and cosines alone.
         width: of the hidden layers.
-        basis: how many products are summed.
+        basis: p, how many products are summed.
 
     Raises:
         InputError: (call) a grid that is no multiple of the sensors'.
@@ -96,6 +97,8 @@ class DeepONet(nn.Module):
         """(points, places) what the trunk network is told of each point."""
         axes = [torch.arange(n, dtype=like.dtype, device=like.device) / n for n in shape]
         x = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(shape), 1)
-        waves = 2 * math.pi * torch.arange(1, FREQUENCIES + 1, dtype=like.dtype) * x
+        waves = (
+            2 * math.pi * torch.arange(1, FREQUENCIES + 1, dtype=like.dtype, device=like.device) * x
+        )
         told = [waves.sin(), waves.cos()] + ([] if self.periodic else [x])
         return torch.cat(told, -1).flatten(1)

@@ -5,6 +5,8 @@ Units are those of the data: lengths of a box of 2 pi, forces of amplitude 1.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,14 +21,16 @@ from sfm_fluids.spectral.grid_2d import Grid, velocity, vorticity
 class FlowOperator(nn.Module):
     """velocity (2, H, W) or (1, 2, H, W) -> velocity one interval later, free of divergence.
 
-    As `sfm_fluids.patches.surrogate.FlowSurrogate`: the same modes are kept, and `rollout` goes on.
+    One flow, without gradients. As in `sfm_fluids.patches.surrogate.FlowSurrogate` the same modes
+    are kept, and `rollout` goes on.
 
     Args:
         operator: of the task `turbulence`.
         sample: its force, interval, viscosity, drag and box.
 
     Raises:
-        InputError: an operator of another task; a sample with walls, without a box or conditions.
+        InputError: an operator of another task; a sample with walls, without a box or conditions;
+            in a call, several flows, or another grid than the sample's.
     """
 
     def __init__(self, operator: Operator, sample: Sample) -> None:
@@ -43,8 +47,16 @@ class FlowOperator(nn.Module):
         self.grid = Grid(height, width, box["y"], box["x"])
 
     def forward(self, field: Float[Tensor, "*B 2 H W"]) -> Float[Tensor, "*B 2 H W"]:
+        if field.numel() != 2 * math.prod(self.grid.shape):
+            raise InputError(
+                f"a velocity {tuple(field.shape)}: an operator moves one flow, (2, H, W) or "
+                f"(1, 2, H, W), on {self.grid.shape} cells"
+            )
         here = self.sample.replace(
-            fields={**self.sample.fields, "velocity": field.reshape(2, *self.grid.shape).numpy()}
+            fields={
+                **self.sample.fields,
+                "velocity": field.detach().cpu().reshape(2, *self.grid.shape).numpy(),
+            }
         )
         answer = self.operator.predict([here]).to(field)
         hat = torch.fft.rfft2(vorticity(answer, self.grid)) * self.grid.dealias_mask()
@@ -53,7 +65,7 @@ class FlowOperator(nn.Module):
         return moved.reshape(field.shape) + mean
 
     def rollout(self, field: Tensor, steps: int) -> Tensor:
-        """(steps + 1, B, 2, H, W): the field and the states after each interval."""
+        """(steps + 1, ...) of a field (...): it and the states after each interval."""
         states = [field]
         for _ in range(steps):
             states.append(self(states[-1]))

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sfm.errors import InputError
+from sfm.errors import PluginError
 
 
 class FourierOperator(nn.Module):
@@ -27,7 +27,7 @@ class FourierOperator(nn.Module):
         layers: Fourier layers.
 
     Raises:
-        InputError: the package `neuraloperator` is absent.
+        PluginError: the package `neuraloperator` is not installed.
     """
 
     options: ClassVar[tuple[str, ...]] = (
@@ -76,12 +76,16 @@ def _weights_alone(module: nn.Module, state: dict[str, Any], *_: Any) -> None:
 
 
 def _fno() -> Any:
-    """The class `neuralop.models.FNO`."""
+    """The class `neuralop.models.FNO`.
+
+    Raises:
+        PluginError: its package is not installed.
+    """
     try:
         from neuralop.models import FNO
     except ImportError as error:
-        raise InputError(
-            f"a Fourier operator needs the package 'neuraloperator' ({error}); "
+        raise PluginError(
+            f"a Fourier operator needs the package 'neuraloperator' ({error}); install it with: "
             "pip install 'sfm-hub[operators]'"
         ) from None
     return FNO

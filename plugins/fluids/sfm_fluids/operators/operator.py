@@ -23,11 +23,11 @@ from sfm.errors import InputError, did_you_mean
 from sfm.nn.bounded import checked_options
 from sfm.nn.descent import Descent, batches, cosine, descend
 from sfm.nn.saving import load_module, save_module
+from sfm_fluids.operators import tasks
 from sfm_fluids.operators.deeponet import DeepONet
 from sfm_fluids.operators.fourier import FourierOperator
 from sfm_fluids.operators.multipole import MultipoleOperator
 from sfm_fluids.operators.symmetry import turned
-from sfm_fluids.operators.tasks import arrays, task
 
 KINDS: dict[str, type[nn.Module]] = {
     "fourier": FourierOperator,
@@ -47,7 +47,8 @@ class Operator(nn.Module):
         options: of the network: `width`, `modes`, ...
 
     Raises:
-        InputError: no such task or kind, or the network's package is absent.
+        InputError: no such task or kind.
+        PluginError: the network's package is not installed.
     """
 
     mean: Tensor
@@ -57,7 +58,7 @@ class Operator(nn.Module):
     def __init__(self, task: str, kind: str, *, known: bool = False, **options: Any) -> None:
         super().__init__()
         self.name, self.kind, self.known = task, kind, known
-        self.task = _task(task)
+        self.task = tasks.task(task)
         if kind not in KINDS:
             raise InputError(
                 f"no operator '{kind}' ({', '.join(KINDS)}).{did_you_mean(kind, KINDS)}"
@@ -90,9 +91,6 @@ class Operator(nn.Module):
             bases = torch.stack([e.base for e in examples]).to(self.mean)
             answers.append(self(inputs, bases))
         return torch.cat(answers)
-
-
-_task = task
 
 
 def fit(
@@ -129,9 +127,9 @@ def fit(
     """
     if len(train) < size:
         raise InputError(f"{len(train)} samples to learn from, and {size} are taken a step")
-    data = arrays(operator.task, train, known=operator.known)
+    data = tasks.arrays(operator.task, train, known=operator.known)
     _measure(operator, data)
-    held = arrays(operator.task, validation, known=operator.known) if validation else None
+    held = tasks.arrays(operator.task, validation, known=operator.known) if validation else None
     generator = torch.Generator().manual_seed(seed)
     order = batches(len(train), size, seed=seed)
 

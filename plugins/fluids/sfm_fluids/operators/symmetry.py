@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 Fields = tuple[Tensor, ...]
+VECTORS = (0, 2, 7)  # first channels of velocity, force, and of what the solver changes it by
 
 
 def turned(fields: Fields, name: str, generator: torch.Generator) -> Fields:
@@ -30,11 +31,12 @@ def turned(fields: Fields, name: str, generator: torch.Generator) -> Fields:
 
 
 def _pairs(field: Tensor) -> list[int]:
-    return [i for i in (0, 2, 7) if i + 1 < field.shape[1]]
+    """First channels of the vectors that the field (B, channels, H, W) has."""
+    return [i for i in VECTORS if i + 1 < field.shape[1]]
 
 
 def _quarter(field: Tensor) -> Tensor:
-    """As `sfm_fluids.patches.grid_symmetry.quarter_turn`."""
+    """Every vector as `sfm_fluids.patches.grid_symmetry.quarter_turn`, in torch."""
     moved = torch.rot90(field, dims=(-2, -1))
     new = moved.clone()
     for i in _pairs(field):
@@ -43,6 +45,7 @@ def _quarter(field: Tensor) -> Tensor:
 
 
 def _mirrored(field: Tensor) -> Tensor:
+    """Every vector as `sfm_fluids.patches.grid_symmetry.mirror_x`, in torch."""
     moved = field.flip(-1)
     for i in _pairs(field):
         moved[:, i] = -moved[:, i]

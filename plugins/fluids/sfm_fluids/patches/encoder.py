@@ -22,7 +22,6 @@ from sfm.data.neighbours import neighbour_list
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError
-from sfm.nn.encoder import Encoder
 from sfm.nn.harmonics import from_matrix
 from sfm_fluids.box import check_periodic, say_dropped, square_spacing
 from sfm_fluids.patches.cell_tensors import (
@@ -34,6 +33,7 @@ from sfm_fluids.patches.cell_tensors import (
     patch_features,
     patches_of,
 )
+from sfm_fluids.patches.square_patches import SquarePatches
 from sfm_fluids.spectral.energy_shares import energy_shares
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _layout(rows: int, columns: int, size: int, cutoff: float) -> tuple[Tensor, 
     )
 
 
-class PatchEncoder(Encoder):
+class PatchEncoder(SquarePatches):
     """Periodic velocity (2, H, W) on square cells -> (H/s) (W/s) tokens with moments as features.
 
     Raw features of a patch: 8 scalars (mean S:S, w^2, L^2, their contrast and spread, and two
@@ -77,23 +77,8 @@ class PatchEncoder(Encoder):
     """
 
     part: ClassVar[str] = "fluids/patches"
-    domain: ClassVar[str] = "fluids"
-    length_unit: ClassVar[str] = "1"
     raw: ClassVar[tuple[int, int, int]] = (N_SCALARS, N_VECTORS, N_MATRICES + 1)
     fields: ClassVar[tuple[str, ...]] = ("velocity",)
-    default_cutoff: ClassVar[float] = 5.0
-    largest_cutoff: ClassVar[float] = 1000.0
-    token: ClassVar[str] = "patch"
-
-    def __init__(self, *, channels: int, cutoff: float | None = None, patch: int = 2) -> None:
-        if not 1 <= patch <= 256:
-            raise InputError(f"encoder '{self.part}': patch={patch} is not from 1 to 256")
-        super().__init__(channels=channels, cutoff=2.5 * patch if cutoff is None else cutoff)
-        self.patch = int(patch)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return {"cutoff": self.cutoff, "patch": self.patch}
 
     def tokenize(self, sample: Sample) -> Tokens:
         if "velocity" not in sample.fields:
@@ -122,12 +107,7 @@ class PatchEncoder(Encoder):
         """
         batch, _, height, width = velocity.shape
         size = self.patch
-        if height % size or width % size:
-            names = f"{ids[0]}: " if ids else ""
-            raise InputError(
-                f"{names}a field of {height} x {width} cells does not divide into patches of "
-                f"{size} x {size}; crop or interpolate it"
-            )
+        self.check_divides(ids[0] if ids else "", height, width)
         layout = _layout(height // size, width // size, size, self.cutoff)
         positions, box, edges, shifts, numbers = (t.to(velocity.device) for t in layout)
         n, dtype = len(positions), velocity.dtype

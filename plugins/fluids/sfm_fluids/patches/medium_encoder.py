@@ -9,7 +9,7 @@ as for `fluids/patches`. Exchange of x and y, the one symmetry of the points, ac
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,13 +19,13 @@ from sfm.data.neighbours import neighbour_list
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError
-from sfm.nn.encoder import Encoder
 from sfm.nn.harmonics import from_matrix
 from sfm_fluids.box import SAME, lengths
 from sfm_fluids.patches.cell_tensors import offsets, patches_of
+from sfm_fluids.patches.square_patches import SquarePatches
 
 
-class MediumEncoder(Encoder):
+class MediumEncoder(SquarePatches):
     """Permeability (H, W) between walls -> (H/s) (W/s) tokens.
 
     Raw features of a patch: 5 scalars (mean and mean square of the logarithm, those of a and of
@@ -43,23 +43,8 @@ class MediumEncoder(Encoder):
     """
 
     part: ClassVar[str] = "fluids/medium"
-    domain: ClassVar[str] = "fluids"
-    length_unit: ClassVar[str] = "1"
     raw: ClassVar[tuple[int, int, int]] = (5, 2, 3)
     fields: ClassVar[tuple[str, ...]] = ("permeability",)
-    default_cutoff: ClassVar[float] = 5.0
-    largest_cutoff: ClassVar[float] = 1000.0
-    token: ClassVar[str] = "patch"
-
-    def __init__(self, *, channels: int, cutoff: float | None = None, patch: int = 2) -> None:
-        if not 1 <= patch <= 256:
-            raise InputError(f"encoder '{self.part}': patch={patch} is not from 1 to 256")
-        super().__init__(channels=channels, cutoff=2.5 * patch if cutoff is None else cutoff)
-        self.patch = int(patch)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return {"cutoff": self.cutoff, "patch": self.patch}
 
     def tokenize(self, sample: Sample) -> Tokens:
         """Tokens; their extras hold what a solver on the points needs.
@@ -69,11 +54,7 @@ class MediumEncoder(Encoder):
         """
         field, spacing = self._medium(sample)
         (height, width), size = field.shape, self.patch
-        if height % size or width % size:
-            raise InputError(
-                f"{sample.id}: a field of {height} x {width} points does not divide into patches "
-                f"of {size} x {size}; crop or interpolate it"
-            )
+        self.check_divides(sample.id, height, width)
         log = field.log()
         points = self._points(height, width)
         edges, shifts = neighbour_list(points.numpy(), self.cutoff)
