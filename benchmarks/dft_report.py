@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from report import between, figures, ratios, table
+from report import between, figures, opening, ratios, table
 
 OURS, PEER = "sfm", "pyscf"
 TEXT, NUMBERS = "RESULTS_DFT.md", "results_dft.json"
@@ -27,17 +27,7 @@ PROTOCOL = (
 
 def tables(results: dict[str, Any]) -> str:
     """The report as markdown."""
-    versions = {
-        name: number
-        for engine in results["engines"].values()
-        for name, number in engine["packages"].items()
-    }
-    lines = [
-        "# Kohn-Sham theory beside PySCF",
-        f"{results['date']}; {results['machine']['processor']}; "
-        + ", ".join(f"{name} {number}" for name, number in versions.items()),
-        PROTOCOL.format(**results["protocol"]),
-    ]
+    lines = opening("Kohn-Sham theory beside PySCF", results, PROTOCOL)
     timings: dict[tuple[str, str], dict[str, Any]] = {}
     for row in results["timings"]:
         timings.setdefault((row["case"], row["task"]), {})[row["engine"]] = row

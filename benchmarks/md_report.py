@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from report import between, figures, ratios, table
+from report import between, figures, opening, ratios, table
 
 TEXT, NUMBERS = "RESULTS_MD.md", "results_md.json"
 PROTOCOL = (
@@ -22,17 +22,8 @@ PROTOCOL = (
 
 def tables(results: dict[str, Any]) -> str:
     """The report as markdown."""
-    versions = {
-        name: number
-        for engine in results["engines"].values()
-        for name, number in engine["packages"].items()
-    }
-    lines = [
-        "# Molecular dynamics beside LAMMPS, jax-md, torch-sim and ASE",
-        f"{results['date']}; {results['machine']['processor']}; "
-        + ", ".join(f"{name} {number}" for name, number in versions.items()),
-        PROTOCOL.format(**results["protocol"]),
-    ]
+    title = "Molecular dynamics beside LAMMPS, jax-md, torch-sim and ASE"
+    lines = opening(title, results, PROTOCOL)
     if results["timings"]:
         lines.append(_fluids(results))
     if results["gradient"]:

@@ -56,6 +56,21 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
+def opening(title: str, results: dict[str, Any], protocol: str) -> list[str]:
+    """Title, date, processor, versions of the engines' packages, and how it was measured."""
+    versions = {
+        name: number
+        for engine in results["engines"].values()
+        for name, number in engine["packages"].items()
+    }
+    return [
+        f"# {title}",
+        f"{results['date']}; {results['machine']['processor']}; "
+        + ", ".join(f"{name} {number}" for name, number in versions.items()),
+        protocol.format(**results["protocol"]),
+    ]
+
+
 def _is_ours(name: str) -> bool:
     return name.startswith(OURS)
 
