@@ -94,8 +94,11 @@ def entry(hood: Any) -> dict[str, Any]:
                 "labels": labels,
             }
         )
-    lines = hood.left_out
-    left = f"{hood.data}: {len(lines)} systems cannot be read as {hood.encoder}; {lines[:1]}"
+    told = []
+    if lines := hood.left_out:
+        told.append(
+            f"{hood.data}: systems that {hood.encoder} cannot read: {len(lines)} ({lines[0]})"
+        )
     return {
         "id": hood.id,
         "data": hood.data,
@@ -104,7 +107,7 @@ def entry(hood: Any) -> dict[str, Any]:
         "searched": hood.searched,
         "usual_distance": hood.usual,
         "neighbours": rows,
-        "warnings": [left] if lines else [],
+        "warnings": told,
     }
 
 

@@ -30,7 +30,7 @@ class Values:
     """What a model says of S systems with N atoms in one pass.
 
     Attributes:
-        encoder, level: that answered.
+        encoder, level: names of those that answered.
         values: detached, by quantity: `energy` (S,) eV, `forces` (N, 3) eV/angstrom, `stress`
             (S, 3, 3) eV/angstrom^3, positive under tension, and others in their units.
         tokens: of the systems. features: the trunk's, of the same pass.
@@ -97,9 +97,14 @@ class Potential:
             tokenize: `(encoder, level) -> tokens` of the samples, for engines that keep neighbours.
 
         Raises:
-            InputError: stress without three periodic directions, an impossible charge or spin.
+            InputError: samples of several domains, stress without three periodic directions, an
+                impossible charge or spin.
             OutsideError: elements, charge, spin or distances outside the training data.
         """
+        if len(domains := {sample.domain for sample in samples}) != 1:
+            raise InputError(
+                f"samples of {sorted(domains) or 'no domain'}: give those of one domain"
+            )
         encoder, level = self.place(samples[0].domain)
         if "stress" in names and not all(s.pbc.all() for s in samples):
             raise InputError("stress needs a cell that is periodic in three directions")

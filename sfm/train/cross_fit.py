@@ -26,10 +26,14 @@ def cross_fitted(model: FoundationModel, fitted: Fitted, seed: int = 0) -> Fitte
         model: with the target's level.
         fitted: to all labels.
         seed: of the folds.
+
+    Returns:
+        With `sigma`, in the target's unit, and `factor` calibrated anew; the fit itself where its
+        form searches for nothing, or fewer than ten labels are left to search with.
     """
     inputs, n = fitted.inputs, len(fitted.inputs.labels)
     if not fitted.standards or n < 2 * FOLDS:
-        return fitted  # nothing was searched for, or too little is left to search with
+        return fitted
     fold = np.random.default_rng([seed, n]).permutation(n) % FOLDS
     ratios = torch.zeros_like(inputs.labels)
     for k in range(FOLDS):

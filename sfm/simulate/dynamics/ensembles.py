@@ -81,9 +81,11 @@ class Ensemble:
         at_rest: bool,
         rigid: Rigid | None = None,
     ) -> Ensemble:
-        """For particles of systems `system` (N,), with `free` (N, 3) coordinates and `dt` in fs.
+        """The ensemble of these particles; degrees of freedom are counted here.
 
-        `at_rest` says whether their total momentum stays zero.
+        Args:
+            name, dt, seed, system, free, rigid: as in the class.
+            at_rest: whether the total momentum stays zero where no coordinate is fixed.
         """
         degrees = freedom(system, free, at_rest=at_rest)
         still = freedom(system, free, at_rest=False) > degrees
@@ -93,6 +95,7 @@ class Ensemble:
 
     @property
     def needs_virial(self) -> bool:
+        """Whether a step reads virials: at constant pressure."""
         return self.name in ISOBARIC
 
     def kinetic(self, velocities: Tensor, masses: Tensor) -> Tensor:
@@ -231,8 +234,8 @@ class Ensemble:
         )
 
     def _draws(self, like: Tensor, number: int) -> Tensor:
-        """(2, S) standard normal numbers: for the thermostat, for the barostat; of these nine rows
-        where it moves nine numbers."""
+        """(2, S) standard normal numbers: the thermostat's, then the barostat's; (10, S) where the
+        barostat moves nine numbers."""
         rows = 10 if self.name == "npt-anisotropic" else 2
         return noise.normals((rows, len(self.degrees)), like, self.seed, number)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sfm.data.tokens import system_sum
-from sfm.errors import InputError
+from sfm.errors import InputError, PluginError
 
 
 class Coupled(nn.Module):
@@ -98,12 +98,15 @@ def mbar(reduced: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
         counts: (K,) samples drawn from each; they have to be independent.
 
     Raises:
-        InputError: pymbar is missing, or the counts do not add up to T.
+        PluginError: pymbar is not installed.
+        InputError: the counts do not add up to T.
     """
     try:
         from pymbar import MBAR
     except ImportError:
-        raise InputError("MBAR needs pymbar: pip install 'sfm-hub[free-energy]'") from None
+        raise PluginError(
+            "MBAR needs the package 'pymbar'; install it with: pip install 'sfm-hub[free-energy]'"
+        ) from None
     if sum(counts) != reduced.shape[1]:
         raise InputError(f"MBAR: counts add up to {sum(counts)}, not {reduced.shape[1]} samples")
     solved = MBAR(

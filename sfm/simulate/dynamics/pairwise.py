@@ -170,7 +170,7 @@ class _PairSums(Function):
 def _again(
     ctx: Any, inputs: Sequence[Tensor], needs: Sequence[bool], gradients: Sequence[Tensor]
 ) -> list[Tensor | None]:
-    """The same gradients with a graph: of them derivatives are wanted."""
+    """The gradients of `_backward` from `plain_sums`; with a graph where one is being recorded."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
         views = [x.view_as(x) for x in inputs]

@@ -30,7 +30,7 @@ INDEPENDENT = 1e-8  # smallest eigenvalue of a cluster's matrix, by its largest
 
 @dataclass(frozen=True, eq=False)
 class Rigid:
-    """Constraints |x_second + shift - x_first| = length, in C clusters of up to K bonds.
+    """Constraints |x_second + shift - x_first| = length: C clusters, up to K bonds of A particles.
 
     Attributes:
         members: (C, A) indices of particles, 0 beyond a cluster's own.
@@ -173,6 +173,7 @@ class Rigid:
         return multipliers - change, (excess / square).abs()
 
     def _moved(self, multipliers: Tensor, along: Tensor, mobility: Tensor) -> Tensor:
+        """(N, 3) by which multipliers (C, K) along bonds (C, K, 3) move the particles."""
         pull = self.incidence.mT @ (multipliers.unsqueeze(2) * along)
         each = torch.zeros_like(mobility).index_add(0, self.members.flatten(), pull.flatten(0, 1))
         return mobility * each
