@@ -102,9 +102,8 @@ class Potential:
             OutsideError: elements, charge, spin or distances outside the training data.
         """
         if len(domains := {sample.domain for sample in samples}) != 1:
-            raise InputError(
-                f"samples of {sorted(domains) or 'no domain'}: give those of one domain"
-            )
+            given = ", ".join(sorted(domains)) or "none"
+            raise InputError(f"domains of the samples: {given}; give those of one at a time")
         encoder, level = self.place(samples[0].domain)
         if "stress" in names and not all(s.pbc.all() for s in samples):
             raise InputError("stress needs a cell that is periodic in three directions")
