@@ -64,6 +64,7 @@ class SfmCalculator(Calculator):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # ASE has no annotations
         self.model, self.level, self.domain = model, level, domain
+        self.extrapolate = extrapolate
         self._potential = Potential(model, level=level, domain=domain, extrapolate=extrapolate)
         encoders = self._potential.encoders.values()
         known = {t.quantity for encoder in encoders for t in model.targets(encoder=encoder)}

@@ -165,6 +165,9 @@ def test_a_flow_operator_refuses_what_it_is_not():
         FlowOperator(made("darcy", "deeponet"), sample)
     with pytest.raises(InputError, match="states no viscosity"):
         FlowOperator(made("turbulence", "deeponet"), sample.replace(conditions={"interval": 0.1}))
+    flow = FlowOperator(made("turbulence", "deeponet"), sample)
+    with pytest.raises(InputError, match=r"moves one flow.*\(32, 32\) cells"):
+        flow(torch.zeros(2, 2, 32, 32, dtype=torch.float64))
 
 
 def test_the_extra_is_named_where_it_is_missing():

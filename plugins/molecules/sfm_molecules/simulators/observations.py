@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,15 +16,12 @@ from sfm_molecules.data.trajectories import read_frames
 
 if TYPE_CHECKING:
     from sfm.simulate.dynamics.particles import Particles
-    from sfm_molecules.simulators.dynamics import MolecularDynamics
-    from sfm_molecules.simulators.tight_binding import TightBindingDynamics
-
-    Moving: TypeAlias = MolecularDynamics | TightBindingDynamics
+    from sfm_molecules.simulators.open_dynamics import OpenDynamics
 
 UNITS = {"energy": "eV", "forces": "eV/angstrom"}  # of the labels of frames
 
 
-def read_observations(simulator: Moving, path: Path) -> Observations:
+def read_observations(simulator: OpenDynamics, path: Path) -> Observations:
     """Energies and forces of the file's frames; without these, the positions along its way.
 
     Raises:
@@ -73,7 +70,7 @@ def read_observations(simulator: Moving, path: Path) -> Observations:
     )
 
 
-def predict_observations(simulator: Moving, seen: Observations) -> dict[str, Tensor]:
+def predict_observations(simulator: OpenDynamics, seen: Observations) -> dict[str, Tensor]:
     """What the simulator says in place of `seen.values`, of the same shapes and units."""
     state: Particles = seen.state
     if "steps" in seen.options:
