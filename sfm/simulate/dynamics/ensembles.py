@@ -84,7 +84,7 @@ class Ensemble:
         """The ensemble of these particles; degrees of freedom are counted here.
 
         Args:
-            name, dt, seed, system, free, rigid: as in the class.
+            name, dt, seed: as in the class, `dt` in fs; so are system (N,), free (N, 3) and rigid.
             at_rest: whether the total momentum stays zero where no coordinate is fixed.
         """
         degrees = freedom(system, free, at_rest=at_rest)
