@@ -5,15 +5,18 @@ Units: angstrom, fs, eV.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from sfm.data.sample import Sample
 from sfm.simulate.base import Observations, Trajectory
 from sfm.simulate.dynamics.ensembles import THERMAL
+from sfm.simulate.dynamics.particles import Particles
 from sfm.simulate.dynamics.simulator import Dynamics
 from sfm_molecules.figures import plot_energies
 from sfm_molecules.simulators.observations import predict_observations, read_observations
@@ -26,6 +29,14 @@ class OpenDynamics(Dynamics):
     plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
     order: ClassVar[tuple[str, int] | None] = ("dt", 2)
     conserved: ClassVar[Mapping[str, float]] = {"conserved_energy": 1e-3}
+
+    @abstractmethod
+    def state(self, sample: Sample | Sequence[Sample] | None = None) -> Particles:
+        """Positions of a sample (or of several, as a batch), with its velocities or thermal ones.
+
+        Raises:
+            InputError: a periodic sample, or one that the energy is not for.
+        """
 
     def learned(
         self,
