@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from sfm.errors import HubError
 
 LARGEST = 64_000_000  # bytes
+MOST_DIGITS = 1_000  # of a whole number
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def parse(text: str) -> Any:
         ValueError: it is not JSON, or has what `read_object` refuses.
         RecursionError: nested too deeply.
     """
-    return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+    return json.loads(text, object_pairs_hook=_object, parse_int=_integer, parse_constant=_constant)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -56,6 +57,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the key {twice[:80]!r} is given twice")
     return values
+
+
+def _integer(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits, at most {MOST_DIGITS} are read")
+    return int(text)
 
 
 def _constant(text: str) -> NoReturn:

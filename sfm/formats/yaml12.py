@@ -17,6 +17,7 @@ import yaml
 from sfm.errors import RecipeError
 
 LARGEST_TEXT = 1_000_000  # bytes
+MOST_DIGITS = 1_000  # of a whole number
 MOST_VALUES = 100_000  # with every alias written out
 
 _TAG = "tag:yaml.org,2002:"
@@ -65,6 +66,12 @@ class _Loader(yaml.SafeLoader):
 
     def construct_int(self, node: Any) -> int:
         text = self.construct_scalar(node)
+        if len(text) > MOST_DIGITS:
+            mark = node.start_mark
+            raise RecipeError(
+                f"line {mark.line + 1}, column {mark.column + 1}: a number of {len(text)} digits, "
+                f"at most {MOST_DIGITS} are read"
+            )
         base = _BASES.get(text[:2], 10)
         return int(text if base == 10 else text[2:], base)
 
@@ -118,7 +125,7 @@ def read(text: str | bytes, where: str) -> Any:
         raise NotYaml(f"{where}:{place} not YAML: {problem[:200]}") from None
     except RecursionError:
         raise RecipeError(f"{where}: nested too deeply") from None
-    except (ValueError, TypeError) as error:  # a number of 5,000 digits; a list as a key
+    except (ValueError, TypeError) as error:  # a list as a key
         raise RecipeError(f"{where}: {' '.join(str(error).split())[:200]}") from None
 
 

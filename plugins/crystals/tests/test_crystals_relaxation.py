@@ -179,6 +179,14 @@ def test_fire_converges_and_differentiates_to_the_implicit_derivative():
     assert "not relaxed" in simulator.warnings(start)[0]
 
 
+def test_a_run_names_the_settings_that_it_does_not_use():
+    simulator = LatticeStatics(potential="stillinger-weber", max_steps=20, tolerance=0.05)
+    start = simulator.state(diamond(14, 5.5, primitive=True))
+    assert simulator.run(start, 2).warnings[-1].startswith("tolerance and max_steps: of `relax`")
+    plain = LatticeStatics(potential="stillinger-weber").run(start, 2)
+    assert not any("max_steps" in line for line in plain.warnings)
+
+
 def test_one_fire_step_passes_gradcheck():
     simulator = LatticeStatics(potential="stillinger-weber")
     start = simulator.state(diamond(14, 5.5, primitive=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -137,6 +138,22 @@ class LatticeStatics(relaxing.Relaxing):
     ) -> equation_of_state.EquationOfState:
         """Birch-Murnaghan fit to `energy_volume`."""
         return equation_of_state.fit(*self.energy_volume(state, points, width))
+
+    def run(self, state: Cells, steps: int, *, every: int | None = None) -> Trajectory:
+        """As the base class; names settings of `relax` that were given and mean nothing here."""
+        trajectory = super().run(state, steps, every=every)
+        idle = [
+            setting.name
+            for setting in (relaxing.TOLERANCE, relaxing.MAX_STEPS)
+            if getattr(self, setting.name) != setting.default
+        ]
+        if not idle:
+            return trajectory
+        line = (
+            f"{' and '.join(idle)}: of `relax` in Python; a run takes {steps} steps (--steps N) "
+            f"and has converged below {relaxing.RELAXED:g} eV/angstrom"
+        )
+        return replace(trajectory, warnings=(*trajectory.warnings, line))
 
     def converged(self, state: Cells) -> bool:
         """Whether nothing pulls harder than `relaxing.RELAXED`; `relax` goes on to `tolerance`."""
