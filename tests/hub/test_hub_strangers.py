@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 
 from sfm.errors import HubError, InputError, SfmError, SfmWarning
@@ -237,7 +238,8 @@ def test_a_full_disk_is_one_line(client, model_folder, tmp_path):
         with pytest.raises(SfmError, match="No space left on device") as caught:
             resolve("tester/tiny", cache_dir=disk / "cache")
         assert "\n" not in str(caught.value)
-        assert not list(disk.rglob("*.incomplete*"))
+        if int(huggingface_hub.__version__.partition(".")[0]) >= 2:  # older ones keep it, to resume
+            assert not list(disk.rglob("*.incomplete*"))
         subprocess.run(["rm", "-r", str(disk / "cache")], check=True)
         (disk / "copy").mkdir()
         (disk / "copy" / "model.safetensors").write_text("old")

@@ -132,6 +132,16 @@ def test_a_density_is_seen_from_all_sides(page, address):
     assert page.problems == []
 
 
+def test_a_flow_in_three_dimensions_is_seen(page, address):
+    page.goto(f"{address}#/simulate/fluids/navier-stokes-3d")
+    page.get_by_label("Steps", exact=True).fill("3")
+    page.get_by_role("button", name="Run").click()
+    page.get_by_text("Done.").wait_for()
+    page.get_by_role("img", name="Surfaces of fluids/navier-stokes-3d").wait_for()
+    assert page.evaluate(UNNAMED) == []
+    assert page.problems == []
+
+
 def test_a_training_run_is_watched(page, address, runs):
     page.goto(f"{address}#/training")
     page.get_by_text("No run yet").wait_for()
