@@ -134,7 +134,6 @@ class MolecularDynamics(OpenDynamics):
 
     potential: str
     constraints: str
-    molecule: str
     epsilon: Tensor
     sigma: Tensor
 
@@ -173,12 +172,7 @@ class MolecularDynamics(OpenDynamics):
             samples = [self._known_case()]
         else:
             samples = [sample] if isinstance(sample, Sample) else list(sample)
-        for one in samples:
-            if one.pbc.any():
-                raise InputError(
-                    f"{one.id}: {self.part} has open boundaries; use a simulator of crystals for "
-                    "a periodic cell"
-                )
+        samples = self.without_cells(samples)
         if self.potential == "auto" and self.closure is None:
             argon = all((one.types == ARGON).all() for one in samples)
             self.classical = "lennard-jones" if argon else "uff"
@@ -191,7 +185,7 @@ class MolecularDynamics(OpenDynamics):
                 kept = [bonds_of(one, hydrogens=hydrogens) for one in bonded]
                 samples = [with_rigid(*both) for both in zip(samples, kept, strict=True)]
         self._say_unused(samples)
-        return self.particles([one.replace(cell=None) for one in samples])
+        return self.particles(samples)
 
     def _say_unused(self, samples: Sequence[Sample]) -> None:
         """One line on charge and spin where no part of the energy depends on them."""
@@ -215,8 +209,7 @@ class MolecularDynamics(OpenDynamics):
             positions = lennard_jones.icosahedron(float(self.sigma.detach()))
             types = np.full(len(positions), ARGON)
             return Sample(id="Ar13", domain="molecules", positions=positions, types=types)
-        types, positions = geometry(embed(self.molecule, seed=self.seed))
-        return Sample(id=self.molecule, domain="molecules", positions=positions, types=types)
+        return self.named_molecule()
 
     def _bonded(self, sample: Sample) -> Any:
         """The sample's molecule; that of the setting `molecule` if it is this one."""

@@ -14,11 +14,14 @@ import torch
 from torch import Tensor
 
 from sfm.data.sample import Sample
+from sfm.errors import InputError
 from sfm.simulate.base import Observations, Trajectory
 from sfm.simulate.dynamics.ensembles import THERMAL
 from sfm.simulate.dynamics.particles import Particles
 from sfm.simulate.dynamics.simulator import Dynamics
 from sfm_molecules.figures import plot_energies
+from sfm_molecules.geometry.conformers import geometry
+from sfm_molecules.geometry.embedding import embed
 from sfm_molecules.simulators.observations import predict_observations, read_observations
 
 
@@ -30,6 +33,8 @@ class OpenDynamics(Dynamics):
     order: ClassVar[tuple[str, int] | None] = ("dt", 2)
     conserved: ClassVar[Mapping[str, float]] = {"conserved_energy": 1e-3}
 
+    molecule: str
+
     @abstractmethod
     def state(self, sample: Sample | Sequence[Sample] | None = None) -> Particles:
         """Positions of a sample (or of several, as a batch), with its velocities or thermal ones.
@@ -37,6 +42,25 @@ class OpenDynamics(Dynamics):
         Raises:
             InputError: a periodic sample, or one that the energy is not for.
         """
+
+    def named_molecule(self) -> Sample:
+        """The molecule of the setting `molecule`, relaxed by RDKit; angstrom."""
+        types, positions = geometry(embed(self.molecule, seed=self.seed))
+        return Sample(id=self.molecule, domain="molecules", positions=positions, types=types)
+
+    def without_cells(self, samples: Sequence[Sample]) -> list[Sample]:
+        """The samples without the boxes that open ones may have around them.
+
+        Raises:
+            InputError: a periodic sample.
+        """
+        for one in samples:
+            if one.pbc.any():
+                raise InputError(
+                    f"{one.id}: {self.part} has open boundaries; use a simulator of crystals for "
+                    "a periodic cell"
+                )
+        return [one.replace(cell=None) for one in samples]
 
     def learned(
         self,

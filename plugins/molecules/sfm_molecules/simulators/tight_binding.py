@@ -20,8 +20,6 @@ from sfm.simulate.dynamics.simulator import (
     TEMPERATURE,
     THERMOSTAT_TIME,
 )
-from sfm_molecules.geometry.conformers import geometry
-from sfm_molecules.geometry.embedding import embed
 from sfm_molecules.potentials.tight_binding import PLACES, TightBinding
 from sfm_molecules.simulators.open_dynamics import OpenDynamics
 
@@ -85,8 +83,6 @@ class TightBindingDynamics(OpenDynamics):
     )
     default_steps: ClassVar[int] = 20
 
-    molecule: str
-
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
         self._gfn1 = TightBinding()
@@ -97,14 +93,9 @@ class TightBindingDynamics(OpenDynamics):
         Raises:
             InputError: a periodic sample.
         """
-        if sample is None:
-            types, positions = geometry(embed(self.molecule, seed=self.seed))
-            sample = Sample(id=self.molecule, domain="molecules", positions=positions, types=types)
-        samples = [sample] if isinstance(sample, Sample) else list(sample)
-        for one in samples:
-            if one.pbc.any():
-                raise InputError(f"{one.id}: {self.part} has open boundaries, and no cell")
-        return self.particles([one.replace(cell=None) for one in samples])
+        sample = self.named_molecule() if sample is None else sample
+        samples = [sample] if isinstance(sample, Sample) else sample
+        return self.particles(self.without_cells(samples))
 
     def potential_energy(
         self,
