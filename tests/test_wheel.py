@@ -34,7 +34,7 @@ def test_wheel_works_outside_the_clone(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(built)]
     subprocess.run([*build, str(ROOT)], check=True, capture_output=True)
     (wheel,) = built.glob("*.whl")
-    assert wheel.stat().st_size < 40e6
+    assert wheel.stat().st_size < 50e6
     install = [
         sys.executable,
         "-m",

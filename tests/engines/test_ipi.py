@@ -177,7 +177,14 @@ def test_ctrl_c_ends_it(tmp_path):
         engine.bind(path)
         engine.listen(1)
         try:
-            process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+            process = subprocess.Popen(
+                command,
+                cwd=tmp_path,
+                stderr=subprocess.PIPE,
+                text=True,
+                # what a shell starts in the background ignores Ctrl-C, and so would its children
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
             connection, _ = engine.accept()
             with connection:
                 process.send_signal(signal.SIGINT)

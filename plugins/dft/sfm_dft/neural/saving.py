@@ -76,6 +76,8 @@ def save(members: Sequence[NeuralFunctional], folder: str | Path, **info: Any) -
 
 def _narrow(values: torch.Tensor) -> torch.Tensor:
     """In single precision where that loses nothing, as after training in it."""
+    if not values.is_floating_point():
+        return values
     short = values.float()
     return short if bool((short.double() == values).all()) else values
 
