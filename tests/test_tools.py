@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import copies
 import house
 import pytest
+import versions
 import yaml
 
 ROOT = Path(__file__).parent.parent
@@ -45,3 +47,23 @@ def test_the_figures_need_nothing_but_the_standard_library(tmp_path):
     command = [sys.executable, "-S", "-E", str(ROOT / "tools" / "house.py"), "--list", "circles"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_the_matrix_of_versions_comes_from_pyproject(capsys, monkeypatch):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    bounds = versions.lower_bounds()
+    assert set(bounds) == {"torch", "transformers", "huggingface-hub"}
+    assert {f"{name}>={bound}" for name, bound in bounds.items()} <= set(project["dependencies"])
+    matrix = {cell.name: cell for cell in versions.cells()}
+    lowest = {f"{name}=={bound}" for name, bound in bounds.items()}
+    assert set(matrix["lowest-torch"].pins) == lowest
+    assert lowest - set(matrix["lowest"].pins) == {f"torch=={bounds['torch']}"}
+    assert matrix["plain"].pins == ()
+    assert [cell.name for cell in matrix.values() if cell.unasked] == ["lowest", "highest"]
+    assert all("torch==2.7" in cell.pins for cell in versions.cells("2.7"))
+    monkeypatch.setattr(sys, "argv", ["versions.py", "--list", "--cell", "lowest"])
+    assert versions.main() == 0
+    assert capsys.readouterr().out.count("\n") == 1
+    monkeypatch.setattr(sys, "argv", ["versions.py", "--cell", "newest"])
+    assert versions.main() == 2
+    assert "no cell newest; there are lowest, highest" in capsys.readouterr().err
