@@ -89,7 +89,7 @@ def test_utf_16_and_other_encodings(tmp_path):
         ("training.steps=1_000", "training.steps: input should be a valid integer"),
         ("training.steps=1.5", "training.steps: input should be a valid integer"),
         ("training.steps=" + "9" * 40, "training.steps: input should be less than or equal to"),
-        ("training.steps=" + "9" * 5000, "line 1, column 4: a number of 5000 digits, at most 1000"),
+        ("training.steps=" + "9" * 5000, "line 1, column 1: a number of 5000 digits, at most 1000"),
         ("optimizer.lr=true", "optimizer.lr: input should be a valid number (given: True)"),
         ("optimizer.lr='1'", "optimizer.lr: input should be a valid number (given: '1')"),
         ("tasks.0.quantities.energy=true", "input should be a valid number (given: True)"),

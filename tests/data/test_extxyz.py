@@ -138,7 +138,10 @@ def test_ase_reads_the_same_numbers(tmp_path, sample):
 def test_what_ase_writes_again_is_still_ours(tmp_path, sample):
     """ASE writes eight decimals, and knows nothing of velocities beyond momenta."""
     # commas alone ASE reads as an empty array, which it then writes as nothing
-    assume(all(t is None or t.strip(",") for t in (sample.id, sample.dataset, sample.level)))
+    texts = [t for t in (sample.id, sample.dataset, sample.level) if t is not None]
+    assume(all(t.strip(",") for t in texts))
+    # of a text in an opening brace ASE's writer leaves a backslash bare, which eats what follows
+    assume(not any("{" in t and "\\" in t for t in texts))
     path, again = tmp_path / "a.extxyz", tmp_path / "b.extxyz"
     write_extxyz(path, [sample])
     write(again, read(path), format="extxyz")
