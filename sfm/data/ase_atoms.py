@@ -223,7 +223,7 @@ def write_to(atoms: Atoms, sample: Sample) -> None:
         pairs, lengths = sample.rigid_pairs, sample.rigid_lengths
         constraints.append(FixBondLengths(pairs, bondlengths=lengths))
         # for files that keep no such constraint, or not its lengths
-        atoms.info |= {"rigid_pairs": pairs.ravel(), "rigid_lengths": lengths}
+        atoms.info |= zip(KEYS, (pairs.ravel(), lengths), strict=True)
     if constraints:
         atoms.set_constraint(constraints)
 

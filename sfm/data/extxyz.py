@@ -20,6 +20,7 @@ import numpy as np
 
 from sfm.data.atomic import atomic
 from sfm.data.elements import NUMBERS, SYMBOLS
+from sfm.data.rigid import KEYS
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 
@@ -27,7 +28,7 @@ MARK = "sfm"
 # what a damaged file of our own may raise on its way to a sample
 DAMAGED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 VERSION = "2"
-RESERVED = ("Properties", "Lattice", "pbc", "level", "rigid_pairs", "rigid_lengths")
+RESERVED = ("Properties", "Lattice", "pbc", "level", *KEYS)
 _PAIR = re.compile(r'("(?:\\.|[^"\\])*"|[^\s="]+)\s*=\s*("(?:\\.|[^"\\])*"|\S*)')
 _BARE = re.compile(r"[A-Za-z0-9_.+@/*-]+")
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_.+@/*-]*")
@@ -87,8 +88,8 @@ def _frame(sample: Sample, split: str | None) -> str:
                 )
             keys[name] = _value(name, np.asarray(value), condition=group is sample.conditions)
     if sample.rigid_pairs is not None and sample.rigid_lengths is not None:
-        keys["rigid_pairs"] = " ".join(map(str, sample.rigid_pairs.ravel().tolist()))
-        keys["rigid_lengths"] = " ".join(map(repr, sample.rigid_lengths.tolist()))
+        for key, values in zip(KEYS, (sample.rigid_pairs, sample.rigid_lengths), strict=True):
+            keys[key] = " ".join(map(repr, values.ravel().tolist()))
     keys |= _marks(sample, split, groups)
     lines = [
         str(len(sample.types)),
@@ -253,7 +254,7 @@ def _sample(comment: str, rows: list[list[str]]) -> tuple[Sample, str | None]:
 
 def _bonds(keys: Mapping[str, str]) -> dict[str, Any]:
     """What `keys` say of bonds that keep their lengths."""
-    return {k: [float(x) for x in keys[k].split()] for k in RESERVED[4:] if k in keys}
+    return {k: [float(x) for x in keys[k].split()] for k in KEYS if k in keys}
 
 
 def _read_columns(properties: str, rows: list[list[str]]) -> dict[str, np.ndarray]:
