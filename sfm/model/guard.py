@@ -125,13 +125,14 @@ class Guard:
         results: list[list[Finding]] = [[] for _ in range(tokens.n_systems)]
         if not self.atoms:
             return results
-        self.refuse_impossible(tokens)
+        lengths = self._lengths(tokens)
+        self._refuse_impossible(tokens, lengths)
         if self.coverage is not None:
             self._elements(tokens, results)
-            types = tokens.types.split(tokens.counts().tolist())
+            types = tokens.types.cpu().split(tokens.counts().tolist())
             for findings, stated, atoms in zip(results, conditions, types, strict=False):
-                findings.extend(self._conditions(stated, atoms.cpu().numpy()))
-        self._distances(tokens, results)
+                findings.extend(self._conditions(stated, atoms.numpy()))
+        self._distances(tokens, lengths, results)
         if self.coverage is None:
             for findings in results:
                 findings.append(Finding("untold", UNTOLD, refused=False))
@@ -144,15 +145,17 @@ class Guard:
         Raises:
             InputError: a token that is no atom, or two atoms at one place.
         """
-        if not self.atoms:
-            return
+        if self.atoms:
+            self._refuse_impossible(tokens, self._lengths(tokens))
+
+    def _refuse_impossible(self, tokens: Tokens, lengths: Tensor) -> None:
         if not bool(tokens.types.all()):
             system, atom = _where(tokens, int(torch.nonzero(tokens.types == 0)[0]))
             raise InputError(
                 f"{_name(tokens, system)}atom {atom} is 'X' (atomic number 0), which is no "
                 "element; remove it"
             )
-        near = self._lengths(tokens) < SAME_PLACE
+        near = lengths < SAME_PLACE
         if bool(near.any()):
             edge = int(torch.nonzero(near)[0])
             system, _ = _where(tokens, int(tokens.edges[0, edge]))
@@ -200,12 +203,11 @@ class Guard:
             findings.append(Finding(f"spin {spin}", f"{spin:g} unpaired {many} {at} ({known})"))
         return findings
 
-    def _distances(self, tokens: Tokens, results: list[list[Finding]]) -> None:
+    def _distances(self, tokens: Tokens, length: Tensor, results: list[list[Finding]]) -> None:
         if not tokens.n_edges:
             return
         sender, receiver = tokens.edges
         known = self.model.known
-        length = self._lengths(tokens)
         if self.coverage is None:
             radii = torch.tensor(COVALENT_RADII, dtype=length.dtype, device=length.device)
             approach = CRUSHED / LINE * radii[tokens.types[tokens.edges]].sum(0)
