@@ -144,7 +144,7 @@ def load(cls: type[Model], folder: Path, *, domains: Collection[str] | None = No
     try:
         check_kinds(model, state)
         shapes = {key: value.shape for key, value in model.state_dict().items()}
-        load_strictly(model, unpacked(state, shapes, folder))
+        load_strictly(model, unpacked(state, shapes))
     except ValueError as error:
         raise HubError(f"{folder}: the weights do not fit {CONFIG}: {error}") from None
     known_names = quantities()

@@ -55,18 +55,15 @@ def packed(state: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def unpacked(
-    state: Mapping[str, Any], shapes: Mapping[str, Sequence[int]], folder: Path
-) -> dict[str, Any]:
+def unpacked(state: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     """The tensors as a model holds them; files of earlier versions, which keep zeros, as they are.
 
     Args:
         state: as files hold them.
         shapes: of the model's tensors, by name; nothing larger is made.
-        folder: for the message.
 
     Raises:
-        HubError: there are not as many matrices as calibrated contexts.
+        ValueError: there are not as many matrices as calibrated contexts.
     """
     whole = dict(state)
     for key, value in state.items():
@@ -76,9 +73,8 @@ def unpacked(
             continue
         rows = alpha > 0
         if tuple(rows.shape) != shape[:1] or value.shape != (int(rows.sum()), *shape[1:]):
-            raise HubError(
-                f"{folder}: the weights do not fit config.json: {key} {tuple(value.shape)} for "
-                f"{int(rows.sum())} calibrated contexts"
+            raise ValueError(
+                f"{key} {tuple(value.shape)} for {int(rows.sum())} calibrated contexts"
             )
         whole[key] = value.new_zeros(shape)
         whole[key][rows] = value
