@@ -15,6 +15,7 @@ Newton steps from there, recorded, have their first and second derivatives.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -63,15 +64,16 @@ class Rigid:
         pairs, shifts, lengths = pairs[moving], shifts[moving], lengths[moving]
         if not len(pairs):
             return None
-        groups = _clusters(pairs.cpu().numpy(), len(system))
-        atoms = [np.unique(pairs.cpu().numpy()[group]) for group in groups]
+        bonded = pairs.cpu().numpy()
+        groups = _clusters(bonded, len(system))
+        atoms = [np.unique(bonded[group]) for group in groups]
         count, k, a = len(groups), max(map(len, groups)), max(map(len, atoms))
         members = np.zeros((count, a), dtype=np.int64)
         incidence, where = np.zeros((count, k, a)), np.full((count, k), -1)
         for c, (group, mine) in enumerate(zip(groups, atoms, strict=True)):
             members[c, : len(mine)] = mine
             where[c, : len(group)] = group
-            ends = np.searchsorted(mine, pairs.cpu().numpy()[group])
+            ends = np.searchsorted(mine, bonded[group])
             incidence[c, np.arange(len(group)), ends[:, 0]] = -1
             incidence[c, np.arange(len(group)), ends[:, 1]] = 1
         places = torch.from_numpy(where).to(pairs.device)
@@ -86,7 +88,7 @@ class Rigid:
             system_sum(torch.ones_like(lengths), system[pairs[:, 0]], int(system[-1]) + 1),
         )
 
-    @property
+    @cached_property
     def _padding(self) -> Tensor:
         """(C, K) 1 where there is no bond."""
         return 1.0 - self.incidence.abs().amax(2)
@@ -160,14 +162,14 @@ class Rigid:
 
     def _matrix(self, one: Tensor, other: Tensor, weights: Tensor) -> Tensor:
         """(C, K, K): of the bonds' changes, 1 on the diagonal where there is no bond."""
-        matrix = torch.einsum("cpx,cpqx,cqx->cpq", one, weights, other)
+        matrix = (one.unsqueeze(2) * weights * other.unsqueeze(1)).sum(3)
         return matrix + torch.diag_embed(self._padding)
 
     def _newton(
         self, multipliers: Tensor, start: Tensor, along: Tensor, weights: Tensor, square: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The next multipliers (C, K), and the relative error (C, K) of these."""
-        pulled = start + torch.einsum("cpqx,cq,cqx->cpx", weights, multipliers, along)
+        pulled = start + (weights * (multipliers.unsqueeze(2) * along).unsqueeze(1)).sum(2)
         excess = (pulled.square().sum(2) - square) * (1 - self._padding)
         change = _solved(2 * self._matrix(pulled, along, weights), excess)
         return multipliers - change, (excess / square).abs()
