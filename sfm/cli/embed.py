@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sfm.cli.inputs import add_extrapolate, add_model_and_input
 from sfm.cli.rows import add_skip, skipping
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `sfm embed`."""
-    parser.add_argument("model", metavar="MODEL", help="bundled name, folder or Hub id")
-    parser.add_argument(
-        "input", metavar="INPUT", help="a file that an installed plugin reads, or a SMILES string"
-    )
+    add_model_and_input(parser)
     add_skip(parser)
     parser.add_argument("--output", type=Path, metavar="FILE", required=True, help=".npz or .h5")
     parser.add_argument("--domain", help="treat the systems as this domain's")
@@ -30,11 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="mean",
         help="over the tokens of a system; cumulants: means, then deviations",
     )
-    parser.add_argument(
-        "--extrapolate",
-        action="store_true",
-        help="answer outside the training data too: elements, charges, atoms that come too close",
-    )
+    add_extrapolate(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.set_defaults(handler=run)
 

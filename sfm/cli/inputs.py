@@ -1,8 +1,26 @@
-"""Input files: those that are not there are refused early."""
+"""What commands ask a model about; input files that are not there are refused early."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
+
+
+def add_model_and_input(parser: argparse.ArgumentParser) -> None:
+    """MODEL, and INPUT: the systems that it is asked about."""
+    parser.add_argument("model", metavar="MODEL", help="bundled name, folder or Hub id")
+    parser.add_argument(
+        "input", metavar="INPUT", help="a file that an installed plugin reads, or a SMILES string"
+    )
+
+
+def add_extrapolate(parser: argparse.ArgumentParser) -> None:
+    """`--extrapolate`, of commands whose model refuses what lies outside its training data."""
+    parser.add_argument(
+        "--extrapolate",
+        action="store_true",
+        help="answer outside the training data too: elements, charges, atoms that come too close",
+    )
 
 
 def refuse_missing(path: str | Path | None) -> None:

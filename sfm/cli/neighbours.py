@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from sfm.cli.inputs import add_extrapolate, add_model_and_input
 from sfm.cli.rows import add_skip, skipping
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `sfm neighbours`."""
-    parser.add_argument("model", metavar="MODEL", help="bundled name, folder or Hub id")
-    parser.add_argument(
-        "input", metavar="INPUT", help="a file that an installed plugin reads, or a SMILES string"
-    )
+    add_model_and_input(parser)
     parser.add_argument(
         "--data",
         required=True,
@@ -27,11 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--domain", help="treat the input as this domain's (default: the data's)")
     parser.add_argument("--level", help="level of theory that routes the experts")
-    parser.add_argument(
-        "--extrapolate",
-        action="store_true",
-        help="answer outside the training data too: elements, charges, atoms that come too close",
-    )
+    add_extrapolate(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.epilog = "example: sfm neighbours sfm-tiny CCO --data molecules/molecules-measured"
     parser.set_defaults(handler=run)

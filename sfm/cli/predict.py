@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sfm.cli.inputs import add_extrapolate, add_model_and_input
 from sfm.cli.rows import add_skip, skipping
 
 XYZ = (".extxyz", ".xyz")
@@ -13,10 +14,7 @@ XYZ = (".extxyz", ".xyz")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `sfm predict`."""
-    parser.add_argument("model", metavar="MODEL", help="bundled name, folder or Hub id")
-    parser.add_argument(
-        "input", metavar="INPUT", help="a file that an installed plugin reads, or a SMILES string"
-    )
+    add_model_and_input(parser)
     add_skip(parser)
     parser.add_argument("--domain", help="treat the systems as this domain's")
     parser.add_argument("--level", help="only this level of theory")
@@ -24,11 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--quantity", action="append", metavar="NAME", help="only this quantity; may be repeated"
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help=".npz, .h5 or .extxyz")
-    parser.add_argument(
-        "--extrapolate",
-        action="store_true",
-        help="answer outside the training data too: elements, charges, atoms that come too close",
-    )
+    add_extrapolate(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.epilog = "example: sfm predict sfm-tiny molecule.xyz --json"
     parser.set_defaults(handler=run)
