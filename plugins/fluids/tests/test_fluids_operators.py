@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from sfm.errors import InputError, PluginError
 from sfm.model import FoundationModel
 from sfm.testing.models import LEVEL, config_for
 
+ROOT = Path(__file__).resolve().parents[3]
 SPECS = {"darcy": DARCY, "burgers": BURGERS, "turbulence": TURBULENCE_2D_STEPS}
 SMALL = {
     "fourier": {"width": 6, "modes": 4, "layers": 2},
@@ -265,14 +267,10 @@ def test_a_line_that_cannot_be_tokens_is_refused(change, message):
         LineEncoder(channels=4).tokenize(sample)
 
 
-@pytest.fixture(scope="module")
-def recipe():
-    path = Path(__file__).resolve().parents[3] / "recipes" / "operators.py"
-    spec = importlib.util.spec_from_file_location("recipe_operators", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["recipe_operators"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def recipe(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "recipes")
+    return importlib.import_module("operators")
 
 
 def test_the_recipe_measures_the_solver_and_writes_its_table(recipe):
@@ -280,6 +278,12 @@ def test_the_recipe_measures_the_solver_and_writes_its_table(recipe):
     assert row["error"] == pytest.approx(0.0132, abs=1e-4)  # what the published page says
     again = recipe.table([row, row | {"seed": 1, "error": row["error"] + 0.02}])
     assert "| solver | 0 | 0.0232 ± 0.014 | 0 |" in again
+
+
+def test_the_published_table_is_that_of_the_published_rows(recipe):
+    rows = json.loads((ROOT / "benchmarks" / "results_operators.json").read_text())
+    text = (ROOT / "benchmarks" / "RESULTS_OPERATORS.md").read_text()
+    assert recipe.table(rows) in text
 
 
 def test_learners_have_as_many_parameters_as_the_trunk(recipe):
