@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from sfm_dft.simulators.dynamics import LIGHT, Path, Surface, frequency, move, peak, spectrum
+from sfm_dft.simulators.dynamics import Path, Surface, frequency, move, peak, spectrum
 from sfm_dft.simulators.kohn_sham import KohnSham
 from sfm_dft.xc import Functional, GridDensity, XcEnergy
 from torch import nn
 
+from sfm.constants import LIGHT
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
 

@@ -13,10 +13,8 @@ import math
 import torch
 from torch import Tensor
 
-from sfm.constants import ACCELERATION
+from sfm.constants import ACCELERATION, LIGHT
 from sfm.errors import InputError
-
-LIGHT = 2.99792458e-5  # cm/fs
 
 
 def wavenumbers(records: int, interval: float) -> Tensor:

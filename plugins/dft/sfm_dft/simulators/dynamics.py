@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sfm.autograd import Function
+from sfm.constants import ACCELERATION, LIGHT
 from sfm.data.rigid import say_not_kept
 from sfm.data.sample import Sample
 from sfm.errors import InputError, RunError
@@ -36,10 +37,6 @@ from sfm_dft.scf.diis import Orbitals, finish, nearest_idempotent, start_state
 from sfm_dft.scf.energy import EnergyFunctional
 from sfm_dft.scf.occupation import entropy_energy
 from sfm_dft.simulators.kohn_sham import KohnSham
-
-# 1 eV/(angstrom amu) in angstrom/fs^2 (CODATA 2018)
-ACCELERATION = 9.648533212331e-3
-LIGHT = 2.99792458e-5  # cm/fs
 
 
 class Surface:
