@@ -65,6 +65,7 @@ def _sample(body: Mapping[str, Any], name: str) -> Sample:
     symbols = [str(point["symbol"]) for point in points]
     if unknown := [symbol for symbol in symbols if not NUMBERS.get(symbol)]:
         raise ValueError(f"unknown element '{unknown[0]}'")
+    types = np.array([NUMBERS[symbol] for symbol in symbols], dtype=np.int64)
     unit = str((body.get("physical_unit") or {}).get("length", "angstrom")).lower()
     if unit not in (*ANGSTROM, *BOHR):
         raise ValueError(f"unknown unit of length '{unit}'")
@@ -75,14 +76,14 @@ def _sample(body: Mapping[str, Any], name: str) -> Sample:
         id=name,
         domain="crystals",
         positions=fractional @ box,
-        types=np.array([NUMBERS[symbol] for symbol in symbols]),
+        types=types,
         cell=box,
         pbc=np.ones(3, dtype=bool),
-        masses=_masses(points, [NUMBERS[symbol] for symbol in symbols]),
+        masses=_masses(points, types),
     )
 
 
-def _masses(points: list[Any], types: list[int]) -> np.ndarray | None:
+def _masses(points: list[Any], types: np.ndarray) -> np.ndarray | None:
     """(n,) amu where they are not the elements'; None where they are, or none is stated."""
     from ase.data import atomic_masses
 
