@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,15 @@ def predict_command(
     model: str, asked: str, domain: str | None, level: str | None, extrapolate: bool
 ) -> str:
     """The line of `sfm predict` for a file or SMILES `asked`."""
-    words = ["sfm", "predict", model, asked]
-    words += ["--domain", domain] if domain else []
-    words += ["--level", level] if level else []
-    return shlex.join(words + (["--extrapolate"] if extrapolate else []))
+    options = {"domain": domain, "level": level, "extrapolate": extrapolate}
+    return _line(["sfm", "predict", model, asked], options)
 
 
 def predict_python(
     model: str, asked: str, domain: str | None, level: str | None, extrapolate: bool
 ) -> str:
     """Python that predicts the same."""
-    options = {"domain": domain, "level": level, "extrapolate": extrapolate or None}
-    given = "".join(f", {k}={v!r}" for k, v in options.items() if v is not None)
+    given = _keywords({"domain": domain, "level": level, "extrapolate": extrapolate})
     return (
         "import sfm\n\n"
         f"model = sfm.load({model!r})\n"
@@ -44,17 +42,15 @@ def neighbours_command(
     model: str, asked: str, dataset: str, count: int, level: str | None, extrapolate: bool
 ) -> str:
     """The line of `sfm neighbours` for a file or SMILES `asked`."""
-    words = ["sfm", "neighbours", model, asked, "--data", dataset, "--count", str(count)]
-    words += ["--level", level] if level else []
-    return shlex.join(words + (["--extrapolate"] if extrapolate else []))
+    options = {"data": dataset, "count": count, "level": level, "extrapolate": extrapolate}
+    return _line(["sfm", "neighbours", model, asked], options)
 
 
 def neighbours_python(
     model: str, asked: str, dataset: str, count: int, level: str | None, extrapolate: bool
 ) -> str:
     """Python that searches the same."""
-    options = {"count": count, "level": level, "extrapolate": extrapolate or None}
-    given = "".join(f", {k}={v!r}" for k, v in options.items() if v is not None)
+    given = _keywords({"count": count, "level": level, "extrapolate": extrapolate})
     return (
         "import sfm\n\n"
         f"model = sfm.load({model!r})\n"
@@ -64,6 +60,21 @@ def neighbours_python(
         "    for label in near.labels:\n"
         "        print(label.quantity, label.value, label.unit, label.level)\n"
     )
+
+
+def _line(words: Sequence[str], options: Mapping[str, Any]) -> str:
+    """A command line with those options that are given."""
+    flags = [
+        [f"--{name}"] if value is True else [f"--{name}", str(value)]
+        for name, value in options.items()
+        if value
+    ]
+    return shlex.join([*words, *chain.from_iterable(flags)])
+
+
+def _keywords(options: Mapping[str, Any]) -> str:
+    """Those options that are given, as they stand behind the arguments of a call."""
+    return "".join(f", {name}={value!r}" for name, value in options.items() if value)
 
 
 def _text(value: Any) -> str:
