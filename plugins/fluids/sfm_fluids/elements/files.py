@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sfm.errors import InputError, PluginError
-from sfm_fluids.elements.mesh import Mesh
+from sfm_fluids.elements.mesh import Mesh, doubled_areas
 
 
 def read_mesh(path: str | Path) -> Mesh:
@@ -43,9 +43,9 @@ def read_mesh(path: str | Path) -> Mesh:
     corners = np.concatenate(
         [b.data[:, :3] for b in data.cells if b.type.startswith("triangle")]
     ).astype(np.int64)
-    a, b, c = (points[corners[:, i], :2] for i in range(3))
-    area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
-    corners[area < 0] = corners[area < 0][:, [0, 2, 1]]
+    area = doubled_areas(torch.from_numpy(points[:, :2]), torch.from_numpy(corners))
+    clockwise = area.numpy() < 0
+    corners[clockwise] = corners[clockwise][:, [0, 2, 1]]
     used, number = np.unique(corners, return_inverse=True)
     place = np.full(len(points), -1, dtype=np.int64)
     place[used] = np.arange(len(used))

@@ -44,8 +44,7 @@ class Mesh:
             )
         if not len(corners) or int(corners.min()) < 0 or int(corners.max()) >= len(points):
             raise InputError(f"a mesh's triangles must name some of its {len(points)} points")
-        a, b, c = points[corners].unbind(1)
-        area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+        area = doubled_areas(points, corners)
         if not bool((area > 0).all()):
             worst = int(area.argmin())
             raise InputError(
@@ -61,6 +60,14 @@ class Mesh:
         rest = outer[~torch.isin(keys, taken)]
         if len(rest):
             object.__setattr__(self, "sides", {**self.sides, "other": rest})
+
+
+def doubled_areas(
+    points: Float[Tensor, "n 2"], triangles: Int[Tensor, "m 3"]
+) -> Float[Tensor, " m"]:
+    """Twice the area of each triangle; negative where its corners go clockwise."""
+    a, b, c = points[triangles].unbind(1)
+    return (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
 
 
 def edges(triangles: Int[Tensor, "m 3"]) -> tuple[Int[Tensor, "e 2"], Int[Tensor, "m 3"]]:

@@ -15,7 +15,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.simulate import Setting, Simulator, Trajectory
 from sfm_fluids.elements.files import read_mesh
-from sfm_fluids.elements.mesh import Mesh
+from sfm_fluids.elements.mesh import Mesh, doubled_areas
 from sfm_fluids.elements.space import Space
 from sfm_fluids.figures.films import STILL
 
@@ -102,8 +102,7 @@ class MeshSimulator(Simulator):
             InputError: a triangle has no area, or its corners go clockwise.
         """
         points: Tensor = state.points.double()
-        a, b, c = points.detach()[self.space.mesh.triangles].unbind(1)
-        area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+        area = doubled_areas(points.detach(), self.space.mesh.triangles)
         if not bool((area > 0).all()):
             raise InputError(
                 f"{self.part}: triangle {int(area.argmin())} is turned over: points moved too far"
