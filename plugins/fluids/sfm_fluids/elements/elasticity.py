@@ -10,7 +10,7 @@ from torch import Tensor
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.simulate import Parameter, Setting
-from sfm_fluids.elements.forms import elastic, load, triangles
+from sfm_fluids.elements.forms import Triangles, elastic, load, triangles
 from sfm_fluids.elements.mesh import COOK, Mesh, quadrilateral
 from sfm_fluids.elements.simulator import MESH_FILE, MeshSimulator
 from sfm_fluids.elements.system import assembled, product, solution
@@ -121,13 +121,12 @@ class Elasticity(MeshSimulator):
         simulator = cls(**{**case, **values})
         return simulator, simulator.state()
 
-    def _stiffness(self, state: ElasticState) -> Tensor:
+    def _stiffness(self, state: ElasticState, t: Triangles) -> Tensor:
         """(m, K, K) element matrices."""
         e = (self.young_modulus * state.factor).double()
         self.check_positive("Young's modulus", e)
         nu = self.poisson_ratio.double()
         inner = 1 - nu**2 if self.plane == "stress" else (1 + nu) * (1 - 2 * nu)
-        t = triangles(self.space, self.points_of(state))
         return elastic(t, e * nu / inner, e / (2 * (1 + nu)))
 
     def solve(self, state: ElasticState) -> ElasticState:
@@ -142,7 +141,7 @@ class Elasticity(MeshSimulator):
         volume = assembled(load(t, ones), self.space.cells, n)
         force = share[:, None] * traction + volume[:, None] * body
         u = solution(
-            self._stiffness(state),
+            self._stiffness(state, t),
             self.unknowns,
             force.flatten(),
             self.fixed,
@@ -154,7 +153,8 @@ class Elasticity(MeshSimulator):
     def observe(self, state: ElasticState) -> dict[str, Tensor]:
         """mesh_points, mesh_displacement (N, 2), strain_energy (), tip_displacement (2,)."""
         u = state.displacement.double().flatten()
-        energy = 0.5 * u @ product(self._stiffness(state), self.unknowns, u)
+        t = triangles(self.space, self.points_of(state))
+        energy = 0.5 * u @ product(self._stiffness(state, t), self.unknowns, u)
         return {
             "mesh_points": self.space.nodes(state.points),
             "mesh_displacement": state.displacement,

@@ -1,10 +1,13 @@
 """Element matrices and vectors: integrals over each triangle, differentiable in points and data.
 
-    grads     grad phi_i, det J        what all forms need of a triangle
-    diffusion int k grad phi_i . grad phi_j
-    advection int phi_i b . grad phi_j
-    mass      int c phi_i phi_j
-    load      int f phi_i
+    triangles   phi_i, grad phi_i, weights   what all forms need of a triangle
+    diffusion   int k grad phi_i . grad phi_j
+    advection   int phi_i b . grad phi_j
+    mass        int c phi_i phi_j
+    elastic     int lambda div u div v + 2 mu eps(u) : eps(v)
+    divergence  -int psi_l div phi
+    load        int f phi_i
+    integral    int u
 
 Source: P. G. Ciarlet, The Finite Element Method for Elliptic Problems (North-Holland, 1978),
 chapter 2. Any consistent system of units.

@@ -36,6 +36,7 @@ class MeshSimulator(Simulator):
     plots_to: ClassVar[tuple[str, ...]] = STILL
 
     mesh_file: str
+    degree: int = 2  # of the elements, where it is no setting
 
     def __init__(
         self, *, mesh: Mesh | None = None, dtype: torch.dtype = torch.float64, **values: Any
@@ -47,15 +48,11 @@ class MeshSimulator(Simulator):
             raise InputError(f"{self.part}: give mesh or mesh_file='{self.mesh_file}', not both")
         if mesh is None:
             mesh = read_mesh(self.mesh_file) if self.mesh_file else self.domain_mesh()
-        self.space = Space.of(mesh, self.element_degree())
+        self.space = Space.of(mesh, self.degree)
 
     def domain_mesh(self) -> Mesh:
         """The mesh of the setting `domain`."""
         raise NotImplementedError
-
-    def element_degree(self) -> int:
-        """Of the functions: the setting `degree`."""
-        return int(getattr(self, "degree", 2))
 
     def named(self, setting: str) -> list[str]:
         """Sides in a setting, written `left,right`; all of them must be the mesh's.

@@ -10,7 +10,7 @@ from torch import Tensor
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.simulate import Parameter, Setting
-from sfm_fluids.elements.forms import diffusion, divergence, integral, load, triangles
+from sfm_fluids.elements.forms import Triangles, diffusion, divergence, integral, load, triangles
 from sfm_fluids.elements.mesh import UNIT, Mesh, quadrilateral
 from sfm_fluids.elements.simulator import MESH_FILE, MeshSimulator
 from sfm_fluids.elements.system import assembled, product, solution
@@ -131,11 +131,13 @@ class Stokes(MeshSimulator):
         nodes = simulator.space.nodes(state.points)
         return simulator, state._replace(force=torch.sin(nodes.flip(1)))
 
-    def _matrices(self, state: StokesState) -> Tensor:
+    def _viscous(self, t: Triangles) -> Tensor:
+        """(m, 6, 6): nu K of one component."""
+        return diffusion(t, self.viscosity.double().expand(len(self.space.cells)))
+
+    def _matrices(self, t: Triangles) -> Tensor:
         """(m, 15, 15): [[nu K, B^T], [B, 0]], unknowns velocity (node, component), pressure."""
-        t = triangles(self.space, self.points_of(state))
-        m = len(self.space.cells)
-        viscous = diffusion(t, self.viscosity.double().expand(m))
+        m, viscous = len(self.space.cells), self._viscous(t)
         eye = torch.eye(2, dtype=viscous.dtype)
         k = torch.einsum("mij,xy->mixjy", viscous, eye).reshape(m, 12, 12)
         b = divergence(t, shapes(1).values)  # (m, 3, 12)
@@ -151,7 +153,7 @@ class Stokes(MeshSimulator):
         ]
         rest = points.new_zeros(len(points))
         x = solution(
-            self._matrices(state),
+            self._matrices(t),
             self.unknowns,
             torch.cat((torch.stack(forces, 1).flatten(), rest)),
             self.fixed,
@@ -168,8 +170,7 @@ class Stokes(MeshSimulator):
 
     def observe(self, state: StokesState) -> dict[str, Tensor]:
         """mesh_points, mesh_velocity (N, 2), mesh_pressure (n,), stokes_dissipation ()."""
-        t = triangles(self.space, self.points_of(state))
-        k = diffusion(t, self.viscosity.double().expand(len(self.space.cells)))
+        k = self._viscous(triangles(self.space, self.points_of(state)))
         parts = [v @ product(k, self.space.cells, v) for v in state.velocity.double().unbind(1)]
         return {
             "mesh_points": self.space.nodes(state.points),
