@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -39,10 +40,8 @@ def predict(
     with as_file(name, content) as path:
         samples = read_file(path)
         check_size(samples, desk.limits, path.name)
-        try:
+        with names_box():
             answers = loaded.predict(samples, domain=domain, level=level, extrapolate=extrapolate)
-        except OutsideError as error:  # the page has a box for what the command line has a flag for
-            raise OutsideError(str(error).replace("--extrapolate", "'extrapolate'")) from None
     predictions = answers if isinstance(answers, list) else [answers]
     asked = typed(name, content) or path.name
     return {
@@ -52,6 +51,19 @@ def predict(
         "command": predict_command(model, asked, domain, level, extrapolate),
         "python": predict_python(model, asked, domain, level, extrapolate),
     }
+
+
+@contextmanager
+def names_box() -> Iterator[None]:
+    """A refusal names the page's box, where the command line has a flag.
+
+    Raises:
+        OutsideError: as the block does.
+    """
+    try:
+        yield
+    except OutsideError as error:
+        raise OutsideError(str(error).replace("--extrapolate", "'extrapolate'")) from None
 
 
 def check_size(samples: Sequence[Sample], limits: Limits, name: str) -> None:

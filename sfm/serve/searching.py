@@ -6,7 +6,7 @@ from typing import Any
 
 from sfm.data.readers import read_file
 from sfm.serve.desk import Desk
-from sfm.serve.predicting import atoms, check_size, fields
+from sfm.serve.predicting import atoms, check_size, fields, names_box
 from sfm.serve.snippets import neighbours_command, neighbours_python, typed
 from sfm.serve.uploads import as_file
 
@@ -36,20 +36,20 @@ def neighbours(
     Raises:
         PluginError: no such dataset.
         InputError: as `FoundationModel.neighbours`; more systems or atoms than this page takes.
+        OutsideError: outside the model's training data.
     """
+    import sfm
     from sfm.cli.neighbours import entry
-    from sfm.data.storage import open_dataset
-    from sfm.registry import find
 
     loaded = desk.model(model)
-    spec = find("datasets", dataset).load()
-    data = open_dataset(spec.folder, length_unit=spec.length_unit)
+    data = sfm.dataset(dataset)
     with as_file(name, content) as path:
         samples = read_file(path)
         check_size(samples, desk.limits, path.name)
         asked = typed(name, content) or path.name
     samples = [s.replace(domain=data.domain) for s in samples]
-    hoods = loaded.neighbours(samples, data, count=count, level=level, extrapolate=extrapolate)
+    with names_box():
+        hoods = loaded.neighbours(samples, data, count=count, level=level, extrapolate=extrapolate)
     systems = []
     for hood in hoods:
         body = entry(hood)

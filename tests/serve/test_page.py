@@ -170,6 +170,9 @@ def test_neighbours_are_what_the_command_line_says(page, capsys):
         got, answer = near(b"O", **query)
         assert got == status, (query, answer)
         assert "\n" not in answer["error"]
+    status, answer = near(b"[Au]")
+    assert (status, answer["exit_code"]) == (400, 2)
+    assert "('extrapolate') gives" in answer["error"]  # the page's box, not the command line's flag
 
 
 def test_mistakes_are_one_line(page):
