@@ -128,3 +128,11 @@ def client(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     yield ours
     huggingface_hub.close_session()
     enable_progress_bars()
+
+
+@pytest.fixture
+def benchmarks(monkeypatch) -> Path:
+    """The folder `benchmarks`, whose modules import each other by their plain names."""
+    folder = Path(__file__).resolve().parent.parent / "benchmarks"
+    monkeypatch.syspath_prepend(folder)
+    return folder

@@ -3,54 +3,43 @@
 import json
 import subprocess
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+pytestmark = pytest.mark.usefixtures("benchmarks")
 
 
-def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    spec = spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_ratio_is_taken_turn_by_turn(monkeypatch):
-    report = load("report", monkeypatch)
+def test_ratio_is_taken_turn_by_turn():
+    report = import_module("report")
     # the machine gets three times slower after the first turn: each ratio is still 4
     assert report.ratios([4.0, 12.0, 12.0], [1.0, 3.0, 3.0]) == [4.0, 4.0, 4.0]
     assert report.spread([3.0, 1.0, 2.0]) == (1.0, 2.0, 3.0)
 
 
-def test_silicon_has_28_neighbours_per_atom_within_five_angstrom(monkeypatch):
+def test_silicon_has_28_neighbours_per_atom_within_five_angstrom():
     """4 + 12 + 12 atoms in the first three shells of diamond (2.35, 3.84, 4.50 angstrom)."""
     from sfm.data.neighbours import neighbour_list
 
-    systems = load("systems", monkeypatch)
+    systems = import_module("systems")
     (cell,) = systems.silicon().structures
     edges, _ = neighbour_list(cell.positions, systems.CUTOFF, cell.cell, (True, True, True))
     assert len(cell.numbers) == 64
     assert edges.shape == (2, 64 * 28)
 
 
-def test_published_tables_are_those_of_the_published_numbers(monkeypatch):
-    report = load("report", monkeypatch)
+def test_published_tables_are_those_of_the_published_numbers():
+    report = import_module("report")
     if not (FOLDER / "results.json").exists():
         pytest.skip("not measured yet: make bench")
     results = json.loads((FOLDER / "results.json").read_text())
     assert (FOLDER / "RESULTS.md").read_text() == report.render(results)
 
 
-def test_a_block_that_breaks_is_left_out_and_the_others_go_on(monkeypatch):
-    turns, processes = load("turns", monkeypatch), sys.modules["processes"]
+def test_a_block_that_breaks_is_left_out_and_the_others_go_on():
+    turns, processes = import_module("turns"), import_module("processes")
     order, failed = [], []
 
     def block(name, last=99):
@@ -83,8 +72,8 @@ def test_a_block_that_breaks_is_left_out_and_the_others_go_on(monkeypatch):
         ("256,exponax", ["fluids"]),
     ],
 )
-def test_only_names_families_or_what_belongs_to_them(only, found, monkeypatch):
-    selection = load("selection", monkeypatch)
+def test_only_names_families_or_what_belongs_to_them(only, found):
+    selection = import_module("selection")
     known = {
         "trunk": ("trunk", "sfm-tiny", "sfm-tiny dense", "silicon", "memory"),
         "fluids": ("fluids", "sfm", "exponax", "256", "memory"),
@@ -120,9 +109,8 @@ def test_measures_our_model(tmp_path):
     assert "sfm-tiny dense" in (tmp_path / "RESULTS.md").read_text()
 
 
-def test_learning_curves_are_means_over_seeds_and_get_a_figure(tmp_path, monkeypatch):
-    load("report", monkeypatch)
-    report = load("transfer_report", monkeypatch)
+def test_learning_curves_are_means_over_seeds_and_get_a_figure(tmp_path):
+    report = import_module("transfer_report")
     curves = [
         {"row": "heat", "unit": "eV", "labels": n, "seed": seed, "rivals": ["mean", "elemental"],
          "mae": {"auto": (1 + seed) / n, "mean": 9.0, "elemental": 2 / n}}

@@ -5,29 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+pytestmark = pytest.mark.usefixtures("benchmarks")
 
 
-def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    spec = spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_our_forces_are_those_of_ase_on_the_fluid(monkeypatch):
-    cases, engines = load("md_cases", monkeypatch), load("md_engines", monkeypatch)
+def test_our_forces_are_those_of_ase_on_the_fluid():
+    cases, engines = import_module("md_cases"), import_module("md_engines")
     start = cases.fluid("500", rattle=engines.RATTLE)
     assert len(start.positions) == 500
     assert 500 / start.side**3 == pytest.approx(cases.DENSITY)
@@ -36,15 +25,15 @@ def test_our_forces_are_those_of_ase_on_the_fluid(monkeypatch):
     np.testing.assert_allclose(ours, ase, atol=1e-9 * np.abs(ase).max())
 
 
-def test_a_batch_relaxes_to_the_volumes_of_the_loop(monkeypatch):
-    relax = load("md_relax", monkeypatch)
+def test_a_batch_relaxes_to_the_volumes_of_the_loop():
+    relax = import_module("md_relax")
     given = relax.crystals(1)
     volumes = [engine().relax(given) for engine in relax.ENGINES.values()]
     np.testing.assert_allclose(*volumes, rtol=1e-3)
 
 
-def test_published_tables_are_those_of_the_published_numbers(monkeypatch):
-    report = load("md_report", monkeypatch)
+def test_published_tables_are_those_of_the_published_numbers():
+    report = import_module("md_report")
     if not (FOLDER / "results_md.json").exists():
         pytest.skip("not measured yet: make bench ONLY=md")
     results = json.loads((FOLDER / "results_md.json").read_text())
