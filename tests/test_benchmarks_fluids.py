@@ -59,14 +59,6 @@ def test_the_bound_is_of_sixteen_transforms_a_step(monkeypatch):
     assert sum(done) == 3 * 16
 
 
-def test_published_tables_are_those_of_the_published_numbers():
-    report = import_module("fluids_report")
-    if not (FOLDER / report.NUMBERS).exists():
-        pytest.skip("not measured yet: make bench")
-    results = json.loads((FOLDER / report.NUMBERS).read_text())
-    assert (FOLDER / report.TEXT).read_text() == report.render(results)
-
-
 @pytest.mark.slow
 def test_measures_our_solver(tmp_path):
     only = "fluids,sfm,64,forward,gradient"

@@ -32,14 +32,6 @@ def test_a_batch_relaxes_to_the_volumes_of_the_loop():
     np.testing.assert_allclose(*volumes, rtol=1e-3)
 
 
-def test_published_tables_are_those_of_the_published_numbers():
-    report = import_module("md_report")
-    if not (FOLDER / "results_md.json").exists():
-        pytest.skip("not measured yet: make bench ONLY=md")
-    results = json.loads((FOLDER / "results_md.json").read_text())
-    assert (FOLDER / "RESULTS_MD.md").read_text() == report.tables(results)
-
-
 @pytest.mark.slow
 def test_measures_our_dynamics(tmp_path):
     only = "sfm,500,nve,gradient"
