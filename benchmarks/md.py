@@ -23,7 +23,6 @@ from selection import chosen
 from turns import say, take_turns
 
 OURS = ("sfm", "sfm float32")
-ENVIRONMENTS = {"lammps": "lammps", "jax-md": "jax-md", "torch-sim": "torch-sim"}
 TASKS = ("nve", "gradient", "relax")
 NAMES = ("md", *md_engines.ENGINES, *md_cases.SIZES, *TASKS)
 FORCES = 1e-5  # of the largest; float32 1e-4
@@ -34,6 +33,8 @@ class Run:
     """One run of all measurements; `results` is what is written."""
 
     def __init__(self, options: argparse.Namespace) -> None:
+        if options.threads != 1:
+            say(f"md: every engine has one thread; --threads {options.threads} is not used")
         self.quick = options.quick
         self.rounds = options.rounds or (1 if options.quick else 5)
         self.engines = chosen(options.only, tuple(md_engines.ENGINES))
@@ -80,8 +81,7 @@ class Run:
     def start(self, engine: str, workers: dict[str, Worker], stack: ExitStack) -> None:
         """The process of an engine, if it can be had."""
         try:
-            name = ENVIRONMENTS.get(engine)
-            python = sys.executable if name is None else peers.ensure(name)
+            python = peers.ensure(engine) if engine in peers.REQUIREMENTS else sys.executable
             worker = Worker(python, "md_worker.py", engine)
         except PeerError as error:
             self.fail(engine, error)

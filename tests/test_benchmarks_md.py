@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from importlib import import_module
 from pathlib import Path
 
@@ -30,6 +31,12 @@ def test_a_batch_relaxes_to_the_volumes_of_the_loop():
     given = relax.crystals(1)
     volumes = [engine().relax(given) for engine in relax.ENGINES.values()]
     np.testing.assert_allclose(*volumes, rtol=1e-3)
+
+
+def test_more_threads_are_said_not_to_be_used(capsys):
+    options = Namespace(quick=True, rounds=None, only="md", threads=4)
+    assert not import_module("md").Run(options).measured
+    assert "--threads 4 is not used" in capsys.readouterr().err
 
 
 @pytest.mark.slow
