@@ -173,6 +173,19 @@ def test_the_command_line(folder, capsys):
     assert "--extrapolate" in capsys.readouterr().err
 
 
+def test_rows_that_cannot_be_used_are_left_out_of_a_file(folder, tmp_path, capsys):
+    path = tmp_path / "three.smi"
+    path.write_text("CCO\n[Au]\nO\n")
+    words = ["neighbours", "sfm-tiny", str(path), "--data", str(folder), "--count", "1", "--json"]
+    assert main(words) == 2
+    assert "--skip-errors leaves such rows out" in capsys.readouterr().err
+    assert main([*words, "--skip-errors"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [s["neighbours"][0]["id"] for s in report["systems"]] == ["CCO", "O"]
+    assert "1 row left out" in report["warnings"][0]
+    assert "element Au" in report["warnings"][0]
+
+
 def test_an_input_outside_the_training_data_is_refused(folder):
     tiny = sfm.load("sfm-tiny")
     with pytest.raises(OutsideError, match="extrapolate"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -81,21 +82,42 @@ def embed(
             f"{', '.join(POOLINGS)}"
         )
     samples = read_samples(model, inputs, domain)
-    results: list[Embedding] = []
+    pairs = embedded(
+        model, samples, level=level, extrapolate=extrapolate, layers=layers, pooling=pooling
+    )
+    results = [one for _, one in pairs]
+    return results if is_many(inputs, samples) else results[0]
+
+
+def embedded(
+    model: FoundationModel,
+    samples: Sequence[Sample],
+    *,
+    level: str | None = None,
+    extrapolate: bool = False,
+    layers: Literal["last", "all"] = "last",
+    pooling: Pooling = "mean",
+) -> list[tuple[Sample, Embedding]]:
+    """Every sample beside its features; without those that `sfm.data.rows.collecting` leaves out.
+
+    Raises:
+        InputError, OutsideError, RunError: as `embed`; no sample can be used.
+    """
+    results: list[tuple[Sample, Embedding]] = []
     guards: dict[tuple[str, str], Guard] = {}
     for sample in samples:
         try:
             with row():
                 one = _embedding(model, sample, level, guards, extrapolate, layers, pooling)
                 if np.isfinite(one.invariant).all():
-                    results.append(one)
+                    results.append((sample, one))
                 else:
                     not_finite(f"{sample.id}: its features are not finite numbers")
         except OutsideError as error:
             refuse(error, samples)
     if not results and (skipped := rows_left_out()):
         raise InputError(f"no row of the input can be used; {skipped.rows[0]}")
-    return results if is_many(inputs, samples) else results[0]
+    return results
 
 
 def encoder_of(model: FoundationModel, sample: Sample) -> str:

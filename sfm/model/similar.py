@@ -27,7 +27,7 @@ from sfm.data.readers import read_object
 from sfm.data.sample import Sample
 from sfm.data.storage import Dataset, open_dataset
 from sfm.errors import InputError
-from sfm.model.embed import embed, encoder_of
+from sfm.model.embed import embedded
 from sfm.model.indexed import Indexed, indexed
 from sfm.model.inputs import is_many, read_samples
 from sfm.quantity import Quantity
@@ -135,26 +135,24 @@ def neighbours(
     name, opened = open_data(data, split)
     searched = opened[0].domain
     samples = read_samples(model, inputs, domain or searched)
-    results = []
-    tables: dict[tuple[str, str], tuple[Indexed, np.ndarray, float | None]] = {}
     for sample in samples:
         if sample.domain != searched:
             raise InputError(
                 f"{sample.id} is of domain '{sample.domain}', the data '{name}' of '{searched}'"
             )
-        encoder = encoder_of(model, sample)
-        routed = level or model.targets(encoder=encoder)[0].level
-        here = embed(model, sample, level=routed, extrapolate=extrapolate)
-        if (encoder, routed) not in tables:
-            tables[encoder, routed] = _table(indexed(model, opened, encoder, routed))
-        table, sigma, usual = tables[encoder, routed]
-        distances = _distances(here.invariant[None], table.features, sigma)[0]  # type: ignore[union-attr]
+    results = []
+    tables: dict[tuple[str, str], tuple[Indexed, np.ndarray, float | None]] = {}
+    for sample, here in embedded(model, samples, level=level, extrapolate=extrapolate):
+        place = here.encoder, here.level
+        if place not in tables:
+            tables[place] = _table(indexed(model, opened, *place))
+        table, sigma, usual = tables[place]
+        distances = _distances(here.invariant[None], table.features, sigma)[0]
         nearest = np.argsort(distances, kind="stable")[:count]
         hits = tuple(_neighbour(opened, int(table.samples[i]), distances[i]) for i in nearest)
         results.append(
             Neighbourhood(
-                sample.id, sample, name, encoder, routed, len(distances), usual, hits,
-                table.left_out,
+                sample.id, sample, name, *place, len(distances), usual, hits, table.left_out
             )
         )  # fmt: skip
     return results if is_many(inputs, samples) else results[0]
