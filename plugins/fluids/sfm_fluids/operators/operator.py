@@ -5,7 +5,8 @@
     save(operator, "fno.safetensors")
     pressure = operator.predict(test)            # (B, 1, H, W)
 
-The formulas hold by definition. Any consistent system of units; those of the data.
+The sources of the networks stand in their modules; how `Operator` scales what goes in and out is
+its own choice, by definition. Any consistent system of units; those of the data.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Head of a line's later states: what the trunk adds to the classical forecast.
 
-The formulas hold by definition. Any consistent system of units.
+The forecast is the closed form of E. Hopf, Comm. Pure Appl. Math. 3, 201 (1950) and J. D. Cole, Q.
+Appl. Math. 9, 225 (1951), in `sfm_fluids.periodic.burgers_points`; that what is missing is a vector
+along the line is this head's ansatz. Any consistent system of units.
 """
 
 from __future__ import annotations

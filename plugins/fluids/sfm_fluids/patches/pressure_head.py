@@ -5,7 +5,8 @@
 What a grid's points do not say of the medium between them is local; what the pressure makes of it
 is not. So the trunk says A of every point, and the pressure comes out of the classical solve
 (`sfm_fluids.darcy.nodes`), whose adjoint trains the trunk. A starts near 0, at the plain solver.
-The formulas hold by definition.
+The equation is Darcy's law with a source of 1, as in `darcy-neuraloperator` (arXiv:2412.10354); the
+form of A, the lowest moments of each patch, is this head's ansatz.
 
 Any consistent system of units.
 """
