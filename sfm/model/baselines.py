@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sfm.config import ModelConfig
+from sfm.data.systems import Systems
 from sfm.data.tokens import Tokens
 from sfm.nn.derive import attach, derive
 from sfm.registry import find
@@ -78,11 +79,13 @@ class Baselines:
         stated = {name: columns.get(name, none)[systems] for name in ("charge", "spin")}
         simulator = self._simulators[context].to(tokens.positions.device)
         energies: Tensor = simulator.baseline(
-            tokens.positions[rows].double(),
-            tokens.cell[systems].double(),
-            tokens.types[rows],
-            place[tokens.system[rows]],
-            stated,
+            Systems(
+                tokens.positions[rows].double(),
+                tokens.cell[systems].double(),
+                tokens.types[rows],
+                place[tokens.system[rows]],
+                stated,
+            )
         )
         return energies.double()
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
+from sfm.data.systems import Systems
 from sfm.errors import InputError, OutsideError, RunError, did_you_mean
 from sfm.progress import report
 from sfm.quantity import Quantity
@@ -291,18 +292,10 @@ class Simulator(nn.Module, ABC):
         """
         raise InputError(f"{cls.part}: cannot be trained through yet")
 
-    def baseline(
-        self,
-        positions: Float[Tensor, "N 3"],
-        cell: Float[Tensor, "S 3 3"],
-        types: Int[Tensor, " N"],
-        system: Int[Tensor, " N"],
-        conditions: Mapping[str, Tensor],
-    ) -> Float[Tensor, " S"]:
+    def baseline(self, systems: Systems) -> Float[Tensor, " S"]:
         """(S,) eV: this theory's energy, beneath what a model learns (`baseline:` of a recipe).
 
-        Override it where the theory has an energy of atoms; differentiable in positions (angstrom)
-        and cells (zeros for open systems).
+        Override it where the theory has an energy of atoms; differentiable in positions and cells.
 
         Raises:
             InputError: it has none, or none of such systems.

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sfm.data.neighbours import neighbour_list
 from sfm.data.sample import Sample
+from sfm.data.systems import Systems
 
 EnergyFunction = Callable[["Cells"], Tensor]
 
@@ -36,6 +37,12 @@ class Cells:
     system: Tensor
     free: Tensor | None = None
     samples: tuple[Sample, ...] = ()
+
+    @staticmethod
+    def of(systems: Systems) -> Cells:
+        """Of systems that are periodic in three directions."""
+        x, cell, types, system, _ = systems
+        return Cells(positions=x, types=types, cell=cell, system=system)
 
     @property
     def n_systems(self) -> int:

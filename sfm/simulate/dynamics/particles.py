@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sfm.data.rigid import nearest_shifts
 from sfm.data.sample import Sample
+from sfm.data.systems import Systems
 from sfm.data.tokens import system_sum
 from sfm.errors import InputError
 from sfm.simulate.dynamics.motion import CHAIN, freedom, kinetic_energy, thermal_velocities
@@ -52,6 +53,11 @@ class Particles(NamedTuple):
     def conditions(self) -> dict[str, Tensor]:
         """What an energy may depend on besides elements and places, (S,) each."""
         return {"charge": self.charge, "spin": self.spin}
+
+    @property
+    def systems(self) -> Systems:
+        """What an energy depends on."""
+        return Systems(self.positions, self.cell, self.types, self.system, self.conditions)
 
     @property
     def rigid(self) -> Rigid | None:

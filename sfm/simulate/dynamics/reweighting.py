@@ -35,8 +35,7 @@ def reduced_energy(simulator: Dynamics, state: Particles) -> Tensor:
             f"{simulator.part}: ensemble=nve has no temperature; reweighting needs samples of a "
             "bath: langevin, velocity-rescaling, nose-hoover, npt"
         )
-    inputs = (state.positions, state.cell, state.types, state.system, state.conditions)
-    energy = simulator.evaluate(*inputs, False)[0]
+    energy = simulator.evaluate(state.systems, False)[0]
     bath = simulator.bath(dict(simulator.named_parameters()))
     if simulator.ensemble in ISOBARIC:
         energy = energy + bath.pressure * barostat.volume(state.cell)

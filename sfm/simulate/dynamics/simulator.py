@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sfm.constants import BOLTZMANN
 from sfm.data.sample import Sample
+from sfm.data.systems import Systems
 from sfm.errors import InputError, RunError
 from sfm.quantity import (
     CONSERVED_ENERGY,
@@ -113,25 +114,10 @@ class Dynamics(Simulator):
     # ------------------------------------------------------------------ energy and forces
 
     @abstractmethod
-    def potential_energy(
-        self,
-        positions: Tensor,
-        cell: Tensor,
-        types: Tensor,
-        system: Tensor,
-        conditions: Mapping[str, Tensor],
-    ) -> Tensor:
-        """(S,) eV at positions (N, 3) in cells (S, 3, 3); differentiable in both."""
+    def potential_energy(self, systems: Systems) -> Tensor:
+        """(S,) eV; differentiable in positions and cells."""
 
-    def evaluate(
-        self,
-        positions: Tensor,
-        cell: Tensor,
-        types: Tensor,
-        system: Tensor,
-        conditions: Mapping[str, Tensor],
-        virial: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate(self, systems: Systems, virial: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Energies (S,) eV, forces (N, 3) eV/angstrom, virials (S, 3, 3) eV.
 
         A virial is minus dE/dstrain, symmetric; zero unless `virial`. Differentiable where
@@ -139,15 +125,15 @@ class Dynamics(Simulator):
         """
         recording = torch.is_grad_enabled()
         with torch.enable_grad():
-            followed = recording and positions.requires_grad
-            x = positions if followed else positions.detach().requires_grad_()
-            h, variables, places = cell, [x], x
+            x, cell = systems.positions, systems.cell
+            x = x if recording and x.requires_grad else x.detach().requires_grad_()
+            variables, moved = [x], systems._replace(positions=x)
             if virial:
                 strain = torch.zeros_like(cell, requires_grad=True)
-                places = x + (x.unsqueeze(1) @ strain[system]).squeeze(1)
-                h = cell + cell @ strain
+                places = x + (x.unsqueeze(1) @ strain[systems.system]).squeeze(1)
+                moved = moved._replace(positions=places, cell=cell + cell @ strain)
                 variables.append(strain)
-            energy = self.potential_energy(places, h, types, system, conditions)
+            energy = self.potential_energy(moved)
             slopes = torch.autograd.grad(
                 energy.sum(), variables, create_graph=recording, materialize_grads=True
             )
@@ -199,8 +185,8 @@ class Dynamics(Simulator):
             conditions = {"charge": charge, "spin": spin}
 
             def field(positions: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-                inputs = (positions, cell, state.types, state.system, conditions)
-                arguments = (*inputs, ensemble.needs_virial)
+                systems = Systems(positions, cell, state.types, state.system, conditions)
+                arguments = (systems, ensemble.needs_virial)
                 if changed:
                     named = {f"simulator.{k}": v for k, v in changed.items()}
                     evaluated = torch.func.functional_call(runner, named, arguments)
@@ -244,10 +230,9 @@ class Dynamics(Simulator):
 
     def seen(self, state: Particles, *, virial: bool) -> tuple[dict[str, Tensor], Tensor]:
         """`observe` of every system, and virials (S, 3, 3) eV where asked for."""
-        inputs = (state.positions, state.cell, state.types, state.system, state.conditions)
         places = (state.positions, state.cell, state.masses, state.velocities)
         with torch.set_grad_enabled(self._recording(*places)):
-            energy, forces, work = self.evaluate(*inputs, virial)
+            energy, forces, work = self.evaluate(state.systems, virial)
             ensemble = self.motion_of(state)
             kinetic = ensemble.kinetic(state.velocities, state.masses)
             values = {

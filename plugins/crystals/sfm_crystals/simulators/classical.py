@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sfm.data.rigid import say_not_kept
 from sfm.data.sample import Sample
+from sfm.data.systems import Systems
 from sfm.errors import InputError, InputWarning
 from sfm.simulate.base import Parameter, Setting, Simulator
 from sfm_crystals.cells import Cells
@@ -223,38 +224,25 @@ class Classical(Holder):
         energies: Tensor = self.closure(cells.positions, cells.types, cells.cell, cells.system)
         return energies.to(cells.positions.dtype)
 
-    def baseline(
-        self,
-        positions: Tensor,
-        cell: Tensor,
-        types: Tensor,
-        system: Tensor,
-        conditions: Mapping[str, Tensor],
-    ) -> Tensor:
+    def baseline(self, systems: Systems) -> Tensor:
         """(S,) eV of the classical potential, beneath what a model learns.
 
-        Args:
-            positions: (N, 3) angstrom.
-            cell: (S, 3, 3) angstrom.
-            types: (N,). system: (N,).
-            conditions: of which it uses none; charged cells are refused.
-
         Raises:
-            InputError: cells that this potential is not for.
+            InputError: cells that this potential is not for, charged ones among them.
         """
-        usual, kinds = POTENTIALS[self.potential].element, types.unique().tolist()
-        if not bool((torch.linalg.det(cell) != 0).all()):
+        usual, kinds = POTENTIALS[self.potential].element, systems.types.unique().tolist()
+        if not bool((torch.linalg.det(systems.cell) != 0).all()):
             raise InputError(
                 f"{self.part}: a baseline here is for cells periodic in three directions"
             )
-        if bool(conditions["charge"].any()):
+        if bool(systems.conditions["charge"].any()):
             raise InputError(f"{self.part}: knows nothing of the charge of a cell")
         if usual is not None and (len(kinds) > 1 or (kinds != [usual] and not self.chosen)):
             raise InputError(
                 f"{self.part}: potential={self.potential} is for one kind of atom, element {usual} "
                 f"unless its parameters are given; these cells have {kinds}"
             )
-        return self.energy(Cells(positions=positions, types=types, cell=cell, system=system))
+        return self.energy(Cells.of(systems))
 
     def known_crystal(self, *, liquid: bool = False) -> Sample:
         """The crystal that the potential's usual parameters are for, nearly at rest.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sfm.constants import BOLTZMANN
 from sfm.data.sample import Sample
+from sfm.data.systems import Systems
 from sfm.data.tokens import system_sum
 from sfm.errors import InputError
 from sfm.quantity import MEAN_SQUARE_DISPLACEMENT, RADIAL_DISTRIBUTION, Quantity
@@ -204,39 +205,26 @@ class MolecularDynamics(classical.Classical, Dynamics):
 
     # ------------------------------------------------------------------ energy and forces
 
-    def potential_energy(
-        self,
-        positions: Tensor,
-        cell: Tensor,
-        types: Tensor,
-        system: Tensor,
-        conditions: Mapping[str, Tensor],
-    ) -> Tensor:
+    def potential_energy(self, systems: Systems) -> Tensor:
         """(S,) eV of what has no forces in closed form."""
-        none = 0 * cell[:, 0, 0] + 0 * system_sum(positions[:, 0], system, len(cell))
-        cells = Cells(positions=positions, types=types, cell=cell, system=system)
+        cells = Cells.of(systems)
+        x, h = cells.positions[:, 0], cells.cell[:, 0, 0]
+        none = 0 * h + 0 * system_sum(x, cells.system, cells.n_systems)
         if self.potential != "lennard-jones":
             return none + self.energy(cells)
         return none if self.closure is None else none + self.learned(cells)
 
-    def evaluate(
-        self,
-        positions: Tensor,
-        cell: Tensor,
-        types: Tensor,
-        system: Tensor,
-        conditions: Mapping[str, Tensor],
-        virial: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate(self, systems: Systems, virial: bool) -> tuple[Tensor, Tensor, Tensor]:
         """As `Dynamics.evaluate`; Lennard-Jones in closed form."""
         if self.potential != "lennard-jones":
-            return super().evaluate(positions, cell, types, system, conditions, virial)
-        pairs = self.neighbours(positions, cell, system, float((self.cutoff * self.sigma).detach()))
+            return super().evaluate(systems, virial)
+        x, cell, reach = systems.positions, systems.cell, self.cutoff * self.sigma
+        pairs = self.neighbours(x, cell, systems.system, float(reach.detach()))
         radial = LennardJones(self.cutoff, self.switch)
         parameters = (self.epsilon, self.sigma)
-        values, forces, work = pair_sums(radial, pairs, positions, cell, parameters, virial=virial)
+        values, forces, work = pair_sums(radial, pairs, x, cell, parameters, virial=virial)
         if self.closure is not None:
-            more = super().evaluate(positions, cell, types, system, conditions, virial)
+            more = super().evaluate(systems, virial)
             return values + more[0], forces + more[1], work + more[2]
         return values, forces, work
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sfm.data.rigid import with_rigid
 from sfm.data.sample import Sample
+from sfm.data.systems import Systems
 from sfm.errors import InputError, InputWarning
 from sfm.simulate.base import Parameter, Setting
 from sfm.simulate.dynamics.particles import Particles
@@ -247,25 +248,11 @@ class MolecularDynamics(OpenDynamics):
             parts.append(self.learned(positions, types, system, conditions))
         return torch.stack(parts).sum(0)
 
-    def potential_energy(
-        self,
-        positions: Tensor,
-        cell: Tensor,
-        types: Tensor,
-        system: Tensor,
-        conditions: Mapping[str, Tensor],
-    ) -> Tensor:
-        """`energy`; there is no cell."""
-        return self.energy(positions, types, system, conditions)
+    def potential_energy(self, systems: Systems) -> Tensor:
+        """(S,) eV: `energy`; there is no cell."""
+        return self.energy(systems.positions, systems.types, systems.system, systems.conditions)
 
-    def baseline(
-        self,
-        positions: Tensor,
-        cell: Tensor,
-        types: Tensor,
-        system: Tensor,
-        conditions: Mapping[str, Tensor],
-    ) -> Tensor:
+    def baseline(self, systems: Systems) -> Tensor:
         """(S,) eV of `potential=lennard-jones`, open systems of one kind of atom.
 
         Raises:
@@ -277,6 +264,6 @@ class MolecularDynamics(OpenDynamics):
                 f"{self.part}: a baseline is potential=lennard-jones here; UFF needs bonds, which "
                 "are perceived from one geometry and would jump along a trajectory"
             )
-        if bool(cell.any()) or len(types.unique()) > 1:
+        if bool(systems.cell.any()) or len(systems.types.unique()) > 1:
             raise InputError(f"{self.part}: lennard-jones is for one kind of atom, without a cell")
-        return self.energy(positions, types, system)
+        return self.energy(systems.positions, systems.types, systems.system)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sfm.data.sample import Sample
+from sfm.data.systems import Systems
 from sfm.errors import InputError
 from sfm.simulate.base import Observations, Trajectory
 from sfm.simulate.dynamics.ensembles import THERMAL
@@ -93,8 +94,9 @@ class OpenDynamics(Dynamics):
         none = positions.new_zeros(int(system[-1]) + 1)
         conditions = {"charge": none, "spin": none} if conditions is None else conditions
         cell = none[:, None, None].expand(-1, 3, 3)
+        systems = Systems(positions, cell, types, system, conditions)
         with torch.set_grad_enabled(self._recording(positions)):
-            energy, forces, _ = self.evaluate(positions, cell, types, system, conditions, False)
+            energy, forces, _ = self.evaluate(systems, False)
         return energy, forces
 
     def plot(self, trajectory: Trajectory, path: Path) -> None:

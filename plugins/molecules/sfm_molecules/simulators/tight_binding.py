@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from sfm.data.sample import Sample
+from sfm.data.systems import Systems
 from sfm.errors import InputError
 from sfm.simulate.base import Parameter, Setting
 from sfm.simulate.dynamics.particles import Particles
@@ -97,36 +98,21 @@ class TightBindingDynamics(OpenDynamics):
         samples = [sample] if isinstance(sample, Sample) else sample
         return self.particles(self.without_cells(samples))
 
-    def potential_energy(
-        self,
-        positions: Tensor,
-        cell: Tensor,
-        types: Tensor,
-        system: Tensor,
-        conditions: Mapping[str, Tensor],
-    ) -> Tensor:
-        """Energies (S,) in eV at positions (N, 3), of GFN1-xTB and of the closure; no cell."""
+    def potential_energy(self, systems: Systems) -> Tensor:
+        """Energies (S,) in eV, of GFN1-xTB and of the closure; there is no cell."""
+        x, _, types, system, conditions = systems
         parameters = {name: getattr(self, name) for name in PLACES}
-        energy = self._gfn1(
-            positions, types, system, conditions["charge"], conditions["spin"], parameters
-        )
+        energy = self._gfn1(x, types, system, conditions["charge"], conditions["spin"], parameters)
         if self.closure is None:
             return energy
-        return energy + self.learned(positions, types, system, conditions)
+        return energy + self.learned(x, types, system, conditions)
 
-    def baseline(
-        self,
-        positions: Tensor,
-        cell: Tensor,
-        types: Tensor,
-        system: Tensor,
-        conditions: Mapping[str, Tensor],
-    ) -> Tensor:
+    def baseline(self, systems: Systems) -> Tensor:
         """(S,) eV of open systems.
 
         Raises:
             InputError: a cell.
         """
-        if bool(cell.any()):
+        if bool(systems.cell.any()):
             raise InputError(f"{self.part}: has open boundaries, and no cell")
-        return self.potential_energy(positions, cell, types, system, conditions)
+        return self.potential_energy(systems)
