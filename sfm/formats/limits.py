@@ -1,4 +1,4 @@
-"""How much memory a file may ask for: what it claims is held against what it is long."""
+"""How much memory a file may ask for, by its length, and how many digits a number may have."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sfm.errors import InputError
 
 BASE = 2**26  # bytes for any file
 RATIO = 1100  # bytes per byte of the file: deflate packs at most 1032 into one
+MOST_DIGITS = 1_000  # of a whole number in JSON or YAML
 
 
 class Budget:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sfm.errors import HubError
+from sfm.formats.limits import MOST_DIGITS
 
 LARGEST = 64_000_000  # bytes
-MOST_DIGITS = 1_000  # of a whole number
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 import yaml
 
 from sfm.errors import RecipeError
+from sfm.formats.limits import MOST_DIGITS
 
 LARGEST_TEXT = 1_000_000  # bytes
-MOST_DIGITS = 1_000  # of a whole number
 MOST_VALUES = 100_000  # with every alias written out
 
 _TAG = "tag:yaml.org,2002:"
