@@ -1,8 +1,8 @@
 """The model: encoders, one shared trunk, heads; what users ask of it, and how it is kept.
 
 Lowest first: `guard`, `readout`, `baselines`, `network`, `growing`, `checkpoint`, `inputs`,
-`predict`, `embed`,
-`indexed`, `similar`, `potential`, `calculator`, `foundation`; `pretrained`, of small modules.
+`predict`, `embed`, `indexed`, `similar`, `potential`, `calculator`, `foundation`; `pretrained`, of
+small modules.
 """
 
 from __future__ import annotations

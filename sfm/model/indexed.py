@@ -27,6 +27,7 @@ from sfm.progress import report
 
 if TYPE_CHECKING:
     from sfm.model.foundation import FoundationModel
+    from sfm.nn.encoder import Encoder
 
 FORMAT = 1
 CHUNK = 512  # structures between two words of progress
@@ -96,8 +97,8 @@ def _computed(
     return Indexed(np.concatenate(features), np.array(kept), tuple(skipped.rows))
 
 
-def _readable(encoder: object, sample: Sample, skipped: Skipped) -> bool:
-    if encoder.accepts(sample):  # type: ignore[attr-defined]
+def _readable(encoder: Encoder, sample: Sample, skipped: Skipped) -> bool:
+    if encoder.accepts(sample):
         return True
     skipped.add(InputError(f"{sample.id}: the encoder does not take it"))
     return False

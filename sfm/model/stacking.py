@@ -37,7 +37,7 @@ Alpha = Annotated[float, Field(ge=-1e6, le=1e6)]
 
 
 class _Layout(BaseModel):
-    """What counts of `adapter_config.json`; see `_unread` for the rest."""
+    """What counts of `adapter_config.json`; `_layout` refuses other keys that say something."""
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
