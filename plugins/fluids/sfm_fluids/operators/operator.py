@@ -35,7 +35,6 @@ KINDS: dict[str, type[nn.Module]] = {
     "deeponet": DeepONet,
     "multipole": MultipoleOperator,
 }
-GRIDS = {"darcy": (16, 16), "burgers": (16,), "turbulence": (32, 32)}
 
 
 class Operator(nn.Module):
@@ -65,7 +64,7 @@ class Operator(nn.Module):
                 f"no operator '{kind}' ({', '.join(KINDS)}).{did_you_mean(kind, KINDS)}"
             )
         inputs, outputs = self.task.channels[int(known)], self.task.channels[2]
-        where = {"axes": self.task.axes} if kind == "fourier" else {"grid": GRIDS[task]}
+        where = {"axes": self.task.axes} if kind == "fourier" else {"grid": self.task.grid}
         self.options = options
         self.network = KINDS[kind](
             inputs=inputs, outputs=outputs, periodic=self.task.periodic, **where, **options

@@ -42,16 +42,21 @@ class Task:
 
     Attributes:
         dataset: of the plugin. quantity: its label.
-        axes: of the grid. channels: (in, in with `known`, out). periodic: whether the grid is.
+        grid: of training. channels: (in, in with `known`, out). periodic: whether the grid is.
         example: (sample, known) -> `Example`.
     """
 
     dataset: str
     quantity: str
-    axes: int
+    grid: tuple[int, ...]
     channels: tuple[int, int, int]
     periodic: bool
     example: Callable[[Sample, bool], Example]
+
+    @property
+    def axes(self) -> int:
+        """Of the grid."""
+        return len(self.grid)
 
 
 def _label(sample: Sample, name: str) -> Tensor | None:
@@ -100,9 +105,11 @@ def _turbulence(sample: Sample, known: bool) -> Example:
 
 
 TASKS = {
-    "darcy": Task("darcy-neuraloperator", "pore_pressure", 2, (1, 2, 1), False, _darcy),
-    "burgers": Task("burgers-neuraloperator", "velocity", 1, (1, 17, 16), True, _burgers),
-    "turbulence": Task("turbulence-2d-steps", "velocity_change", 2, (7, 9, 2), True, _turbulence),
+    "darcy": Task("darcy-neuraloperator", "pore_pressure", (16, 16), (1, 2, 1), False, _darcy),
+    "burgers": Task("burgers-neuraloperator", "velocity", (16,), (1, 17, 16), True, _burgers),
+    "turbulence": Task(
+        "turbulence-2d-steps", "velocity_change", (32, 32), (7, 9, 2), True, _turbulence
+    ),
 }
 
 
