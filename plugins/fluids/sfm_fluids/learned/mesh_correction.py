@@ -18,7 +18,6 @@ arXiv:2007.04439. Any consistent system of units.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -125,11 +124,8 @@ class MeshCorrection(nn.Module):
         rounds: of messages.
     """
 
-    options: ClassVar[tuple[str, ...]] = ("width", "rounds")
-
     def __init__(self, *, width: int = 24, rounds: int = 3) -> None:
         super().__init__()
-        self.width, self.rounds = width, rounds
         self.lift = nn.Linear(FACTS, width)
         self.message = nn.ModuleList(
             nn.Sequential(nn.Linear(2 * width + 3, width), nn.SiLU(), nn.Linear(width, width))

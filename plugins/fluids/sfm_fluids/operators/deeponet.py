@@ -13,7 +13,6 @@ Source: L. Lu, P. Jin, G. Pang, Z. Zhang, G. E. Karniadakis, Nature Machine Inte
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -39,15 +38,6 @@ class DeepONet(nn.Module):
         InputError: (call) a grid that is no multiple of the sensors'.
     """
 
-    options: ClassVar[tuple[str, ...]] = (
-        "inputs",
-        "outputs",
-        "grid",
-        "periodic",
-        "width",
-        "basis",
-    )
-
     def __init__(
         self,
         *,
@@ -59,8 +49,8 @@ class DeepONet(nn.Module):
         basis: int = 64,
     ) -> None:
         super().__init__()
-        self.inputs, self.outputs, self.grid = inputs, outputs, tuple(grid)
-        self.periodic, self.width, self.basis = periodic, width, basis
+        self.outputs, self.grid = outputs, tuple(grid)
+        self.periodic, self.basis = periodic, basis
         sensors = inputs * math.prod(self.grid)
         places = len(self.grid) * (2 * FREQUENCIES + (not periodic))
         self.branch = nn.Sequential(

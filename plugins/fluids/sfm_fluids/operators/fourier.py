@@ -6,7 +6,7 @@ Source: Z. Li et al., Fourier Neural Operator for Parametric Partial Differentia
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -30,16 +30,6 @@ class FourierOperator(nn.Module):
         PluginError: the package `neuraloperator` is not installed.
     """
 
-    options: ClassVar[tuple[str, ...]] = (
-        "inputs",
-        "outputs",
-        "axes",
-        "periodic",
-        "width",
-        "modes",
-        "layers",
-    )
-
     def __init__(
         self,
         *,
@@ -52,8 +42,6 @@ class FourierOperator(nn.Module):
         layers: int = 4,
     ) -> None:
         super().__init__()
-        self.inputs, self.outputs, self.axes = inputs, outputs, axes
-        self.periodic, self.width, self.modes, self.layers = periodic, width, modes, layers
         self.network = _fno()(
             n_modes=(modes,) * axes,
             in_channels=inputs,

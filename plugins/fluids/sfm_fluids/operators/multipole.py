@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -60,16 +60,6 @@ class MultipoleOperator(nn.Module):
         InputError: (call) a grid that is no multiple of the training grid.
     """
 
-    options: ClassVar[tuple[str, ...]] = (
-        "inputs",
-        "outputs",
-        "grid",
-        "periodic",
-        "width",
-        "hidden",
-        "cycles",
-    )
-
     def __init__(
         self,
         *,
@@ -82,8 +72,7 @@ class MultipoleOperator(nn.Module):
         cycles: int = 2,
     ) -> None:
         super().__init__()
-        self.inputs, self.outputs, self.grid = inputs, outputs, tuple(grid)
-        self.periodic, self.width, self.hidden, self.cycles = periodic, width, hidden, cycles
+        self.grid, self.periodic = tuple(grid), periodic
         levels = len(_sizes(self.grid))
         self.lift = nn.Linear(inputs, width)
         seen = 2 * inputs + len(self.grid)
