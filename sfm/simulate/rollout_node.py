@@ -12,7 +12,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
-from sfm.autograd import Function
+from sfm.autograd import Function, pulled_back
 from sfm.simulate import schedule
 from sfm.simulate.budget import BUDGET
 from sfm.simulate.function_transforms import several
@@ -210,18 +210,7 @@ def _differentiable(
         views = [t.view_as(t) for t in inputs]
         state = tree_unflatten(views[: plan.count], plan.start)
         end = plain(plan.step, state, views[plan.count :], plan.first, plan.steps, None)
-    watched = [t for t in views if t.requires_grad]
-    pairs = [(e, g) for e, g in zip(tree_leaves(end), gradients, strict=True) if e.requires_grad]
-    slopes = iter(
-        torch.autograd.grad(
-            [e for e, _ in pairs],
-            watched,
-            [g for _, g in pairs],
-            create_graph=again,
-            allow_unused=True,
-        )
-    )
-    return tuple(next(slopes) if t.requires_grad else None for t in views)
+    return tuple(pulled_back(tree_leaves(end), gradients, views, create_graph=again))
 
 
 def like(u: Shaped[Tensor, "*shape"], count: int) -> Shaped[Tensor, "count ..."]:

@@ -10,6 +10,8 @@ from jaxtyping import Shaped
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
+from sfm.autograd import pulled_back
+
 State = TypeVar("State")
 """A tensor, or tuples, NamedTuples, lists and dicts of tensors."""
 
@@ -77,25 +79,14 @@ def by_autograd(
         given = [t.detach().requires_grad_(w) for t, w in zip(tensors, needs_grad, strict=True)]
         value = function(start, *given)
     inputs, ends = tree_leaves(start), tree_leaves(value)
-    watched = [x for x in inputs if x.requires_grad]
-    watched += [t for t, w in zip(given, needs_grad, strict=True) if w]
+    count = len(inputs)
 
     def pull(grad: Any, totals: Totals) -> Any:
-        pairs = [(e, g) for e, g in zip(ends, tree_leaves(grad), strict=True) if e.requires_grad]
-        gradients: Sequence[Tensor | None] = [None] * len(watched)
-        if pairs:
-            gradients = torch.autograd.grad(
-                [e for e, _ in pairs],
-                watched,
-                [g for _, g in pairs],
-                retain_graph=True,
-                allow_unused=True,
-            )
-        slopes = iter(gradients)
-        back = [_or_zeros(next(slopes) if x.requires_grad else None, x) for x in inputs]
-        for total, more in zip([t for t in totals if t is not None], slopes, strict=True):
-            if more is not None:
+        slopes = pulled_back(ends, tree_leaves(grad), [*inputs, *given], retain_graph=True)
+        for total, more in zip(totals, slopes[count:], strict=True):
+            if total is not None and more is not None:
                 total += more
+        back = [_or_zeros(slope, x) for slope, x in zip(slopes[:count], inputs, strict=True)]
         return _shaped(back, start)
 
     return tree_map(Tensor.detach, value), pull

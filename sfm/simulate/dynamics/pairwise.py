@@ -20,7 +20,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from sfm.autograd import Function
+from sfm.autograd import Function, pulled_back
 from sfm.data.tokens import system_sum
 from sfm.simulate.dynamics.neighbours import Pairs
 from sfm.simulate.function_transforms import several, traced
@@ -176,17 +176,8 @@ def _again(
         views = [x.view_as(x) for x in inputs]
         x, cell, values = views[0], views[1], views[2:]
         sums = plain_sums(ctx.radial, ctx.listed, x, cell, values, virial=ctx.virial)
-        pairs = [(y, g) for y, g in zip(sums, gradients, strict=True) if y.requires_grad]
         asked = [x for x, need in zip(views, needs, strict=True) if need]
-        slopes = iter(
-            torch.autograd.grad(
-                [y for y, _ in pairs],
-                asked,
-                [g for _, g in pairs],
-                create_graph=again,
-                allow_unused=True,
-            )
-        )
+        slopes = iter(pulled_back(sums, gradients, asked, create_graph=again))
     return [next(slopes) if need else None for need in needs]
 
 
