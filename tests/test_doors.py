@@ -237,6 +237,16 @@ def test_an_odd_number_of_electrons_leaves_one_unpaired(model):
 # ------------------------------------------------------------------ the calculator
 
 
+@pytest.mark.parametrize("name", ["level", "domain", "extrapolate"])
+def test_a_calculator_stays_what_it_was_made_for(model, name):
+    """Encoders and guards are chosen when it is made; a later word would change half of it."""
+    calculator = model.calculator(level="conformance", domain="molecules")
+    with pytest.raises(AttributeError, match=name):
+        setattr(calculator, name, None)
+    assert (calculator.level, calculator.domain) == ("conformance", "molecules")
+    assert not calculator.extrapolate
+
+
 def test_the_calculator_reads_info_at_every_call(model):
     atoms = _with(Atoms("OH3", np.random.default_rng(0).normal(size=(4, 3))), model)
     seen = [atoms.get_potential_energy()]

@@ -63,8 +63,7 @@ class SfmCalculator(Calculator):
         extrapolate: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # ASE has no annotations
-        self.model, self.level, self.domain = model, level, domain
-        self.extrapolate = extrapolate
+        self.model = model
         self._potential = Potential(model, level=level, domain=domain, extrapolate=extrapolate)
         encoders = self._potential.encoders.values()
         known = {t.quantity for encoder in encoders for t in model.targets(encoder=encoder)}
@@ -74,6 +73,21 @@ class SfmCalculator(Calculator):
         if domain is None or domain == "crystals":
             self.implemented_properties.append("stress")
         self._lock = threading.RLock()
+
+    @property
+    def level(self) -> str | None:
+        """Level of theory, as it was named; another one needs another calculator."""
+        return self._potential.level
+
+    @property
+    def domain(self) -> str | None:
+        """Domain, as it was named."""
+        return self._potential.domain
+
+    @property
+    def extrapolate(self) -> bool:
+        """Whether what lies outside the training data is answered."""
+        return self._potential.extrapolate
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in vars(self).items() if k != "_lock"}
