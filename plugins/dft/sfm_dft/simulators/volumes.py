@@ -34,10 +34,7 @@ def density_volumes(
     molecule = state.molecule
     positions = molecule.positions.detach().cpu().numpy() * factor("bohr", "angstrom")
     origin, steps, shape = box_points(positions, margin=MARGIN, step=step, most=most)
-    axes = [
-        start + width * np.arange(n) for start, width, n in zip(origin, steps, shape, strict=True)
-    ]
-    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    points = origin + steps * np.indices(shape).reshape(3, -1).T
     bohr = factor("angstrom", "bohr")
     density = state.density_at(points)
     atoms = molecule.superposed_atoms()
