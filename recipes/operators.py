@@ -110,7 +110,7 @@ def _judged(
     return errors
 
 
-def _solver(name: str, seed: int) -> dict[str, Any]:
+def _solver(name: str) -> dict[str, Any]:
     task = TASKS[name]
 
     def on_grid(samples: Sequence[Sample]) -> Tensor:
@@ -178,8 +178,12 @@ def _trunk(name: str, seed: int) -> dict[str, Any]:
 
 def measured(name: str, model: str, seed: int) -> dict[str, Any]:
     """One row of the table."""
-    run = _solver if model == "solver" else _trunk if model == "trunk" else None
-    row = run(name, seed) if run else _learner(name, model, seed)
+    if model == "solver":
+        row = _solver(name)
+    elif model == "trunk":
+        row = _trunk(name, seed)
+    else:
+        row = _learner(name, model, seed)
     return {"task": name, "model": model, "seed": seed} | row
 
 
