@@ -127,6 +127,20 @@ def test_a_deeponet_refuses_grids_between_its_sensors():
         made("darcy", "deeponet").predict([odd])
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("darcy", {"fields": {}}, "no field 'permeability'"),
+        ("burgers", {"conditions": {"interval": 0.1}}, "no positive condition 'viscosity'"),
+        ("turbulence", {"conditions": {"viscosity": 0.1}}, "no positive condition 'interval'"),
+    ],
+)
+def test_a_sample_that_lacks_what_a_task_reads_is_refused(name, change, message):
+    sample = few(SPECS[name], count=1)[0].replace(labels={}, **change)
+    with pytest.raises(InputError, match=message):
+        made(name, "deeponet", known=True).predict([sample])
+
+
 @pytest.mark.parametrize("name", list(TASKS))
 def test_symmetries_map_the_solver_to_itself(name):
     """What a turned sample's solver says is what the sample's says, turned."""

@@ -83,7 +83,11 @@ class Operator(nn.Module):
 
     @torch.no_grad()
     def predict(self, samples: Sequence[Sample], *, size: int = 32) -> Tensor:
-        """(B, K, *grid): answers to samples of one grid, `size` at a time."""
+        """(B, K, *grid): answers to samples of one grid, `size` at a time.
+
+        Raises:
+            InputError: a sample lacks a field or a condition.
+        """
         answers = []
         for first in range(0, len(samples), size):
             examples = [self.task.example(s, self.known) for s in samples[first : first + size]]

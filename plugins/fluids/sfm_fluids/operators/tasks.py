@@ -64,8 +64,21 @@ def _label(sample: Sample, name: str) -> Tensor | None:
     return None if value is None else torch.from_numpy(np.array(value, dtype=np.float64))
 
 
+def _field(sample: Sample, name: str) -> Tensor:
+    if name not in sample.fields:
+        raise InputError(f"{sample.id}: no field '{name}'")
+    return torch.from_numpy(np.array(sample.fields[name], dtype=np.float64))
+
+
+def _condition(sample: Sample, name: str) -> float:
+    value = sample.conditions.get(name, 0.0)
+    if not value > 0:
+        raise InputError(f"{sample.id}: no positive condition '{name}'")
+    return value
+
+
 def _darcy(sample: Sample, known: bool) -> Example:
-    a = torch.from_numpy(np.array(sample.fields["permeability"], dtype=np.float64))
+    a = _field(sample, "permeability")
     inputs, base = (a.log() + 2.5)[None] / 1.5, torch.zeros_like(a)[None]
     if known:
         length = lengths(sample, 2).get("x", 1.0)
@@ -76,14 +89,14 @@ def _darcy(sample: Sample, known: bool) -> Example:
 
 
 def _burgers(sample: Sample, known: bool) -> Example:
-    u = torch.from_numpy(np.array(sample.fields["velocity"], dtype=np.float64))
+    u = _field(sample, "velocity")
     inputs, base = u[None], torch.zeros(16, len(u), dtype=u.dtype)
     if known:
         base = later_states(
             inputs,
             length=lengths(sample, 1).get("x", 1.0),
-            viscosity=sample.conditions["viscosity"],
-            interval=sample.conditions["interval"],
+            viscosity=_condition(sample, "viscosity"),
+            interval=_condition(sample, "interval"),
             steps=16,
         )[0]
         inputs = torch.cat((inputs, base))
@@ -91,9 +104,8 @@ def _burgers(sample: Sample, known: bool) -> Example:
 
 
 def _turbulence(sample: Sample, known: bool) -> Example:
-    u = torch.from_numpy(np.array(sample.fields["velocity"], dtype=np.float64))
-    force = torch.from_numpy(np.array(sample.fields["force"], dtype=np.float64))
-    numbers = [10 * sample.conditions["interval"], 2 + np.log10(sample.conditions["viscosity"])]
+    u, force = _field(sample, "velocity"), _field(sample, "force")
+    numbers = [10 * _condition(sample, "interval"), 2 + np.log10(_condition(sample, "viscosity"))]
     numbers.append(sample.conditions.get("drag", 0.0))
     flat = torch.tensor(numbers, dtype=u.dtype)[:, None, None].expand(3, *u.shape[1:])
     inputs, base = torch.cat((u, force, flat)), u
@@ -128,7 +140,7 @@ def arrays(task: Task, samples: Sequence[Sample], *, known: bool) -> tuple[Tenso
     """Inputs (B, C, *grid), bases and labels (B, K, *grid), float32.
 
     Raises:
-        InputError: a sample has no label.
+        InputError: a sample has no label, or lacks a field or a condition.
     """
     examples = [task.example(sample, known) for sample in samples]
     for sample, example in zip(samples, examples, strict=True):
