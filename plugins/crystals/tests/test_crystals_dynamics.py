@@ -167,6 +167,8 @@ def test_bonds_across_the_boundary_are_kept_in_each_copy():
     for isobaric in ISOBARIC:
         with pytest.raises(InputError, match="bonds that are to keep"):
             MolecularDynamics(ensemble=isobaric).state(bent)
+        with pytest.raises(InputError, match="bonds that are to keep"):
+            MolecularDynamics(ensemble=isobaric)(state, 1)
 
 
 def test_recomputed_and_kept_steps_have_the_same_gradient():
@@ -195,6 +197,8 @@ def test_fixed_atoms_and_coordinates_stay(ensemble):
     for isobaric in ISOBARIC:
         with pytest.raises(InputError, match="some atoms are fixed"):
             MolecularDynamics(ensemble=isobaric).state(sample.replace(fixed=fixed))
+        with pytest.raises(InputError, match="some atoms are fixed"):
+            MolecularDynamics(ensemble=isobaric)(state, 1)
 
 
 @pytest.mark.parametrize("ensemble", ["nve", "nose-hoover"])

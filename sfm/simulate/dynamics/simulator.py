@@ -100,7 +100,8 @@ class Dynamics(Simulator):
         """The samples as the state of this ensemble, with their velocities or thermal ones.
 
         Raises:
-            InputError: a type that is no element, or bonds to be kept that are not independent.
+            InputError: a type that is no element, bonds to be kept that are not independent, or
+                fixed atoms or bonds where the ensemble would not keep them.
         """
         state = particles_of(
             samples,
@@ -109,7 +110,22 @@ class Dynamics(Simulator):
             seed=self.seed,
             at_rest=self.ensemble in self.resting,
         )
+        self._check_kept(state)
         return Particles(*(tensor.to(self.temperature.device) for tensor in state))
+
+    def _check_kept(self, state: Particles) -> None:
+        """Refuses what scaling with the cell would not leave as it is to stay."""
+        if self.ensemble not in ISOBARIC:
+            return
+        if not bool(state.free.all()):
+            raise InputError(
+                f"{self.part}: some atoms are fixed, which {self.ensemble} would move; use nve"
+            )
+        if len(state.rigid_pairs):
+            raise InputError(
+                f"{self.part}: {self.ensemble} scales bonds that are to keep their lengths; use "
+                "velocity-rescaling or langevin"
+            )
 
     # ------------------------------------------------------------------ energy and forces
 
@@ -149,16 +165,20 @@ class Dynamics(Simulator):
     # ------------------------------------------------------------------ time
 
     def motion_of(self, state: Particles) -> Ensemble:
-        """The ensemble of these particles."""
-        at_rest, rigid = self.ensemble in self.resting, state.rigid
-        if rigid is not None and self.ensemble in ISOBARIC:
-            raise InputError(
-                f"{self.part}: {self.ensemble} scales bonds that are to keep their lengths; use "
-                "velocity-rescaling or langevin"
-            )
-        particles = (state.system, state.free)
+        """The ensemble of these particles.
+
+        Raises:
+            InputError: fixed atoms or bonds that it would not keep.
+        """
+        self._check_kept(state)
         return Ensemble.of(
-            self.ensemble, self.dt, self.seed, *particles, at_rest=at_rest, rigid=rigid
+            self.ensemble,
+            self.dt,
+            self.seed,
+            state.system,
+            state.free,
+            at_rest=self.ensemble in self.resting,
+            rigid=state.rigid,
         )
 
     def bath(self, table: Mapping[str, Tensor]) -> Bath:

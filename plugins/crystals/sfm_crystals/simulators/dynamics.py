@@ -190,16 +190,6 @@ class MolecularDynamics(classical.Classical, Dynamics):
         else:
             given = [sample] if isinstance(sample, Sample) else list(sample)
             self.check(given)
-            for one in given:
-                if self.ensemble in ISOBARIC and one.fixed is not None and one.fixed.any():
-                    raise InputError(
-                        f"{one.id}: some atoms are fixed, which {self.ensemble} would move; use nve"
-                    )
-                if self.ensemble in ISOBARIC and one.rigid_pairs is not None:
-                    raise InputError(
-                        f"{one.id}: {self.ensemble} scales bonds that are to keep their lengths; "
-                        "use velocity-rescaling or langevin"
-                    )
             samples = [repeated(one, self.repeat) for one in given]
         return self.particles(samples)
 
