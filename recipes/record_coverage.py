@@ -18,12 +18,12 @@ from typing import Any
 
 from sfm.errors import InputError, one_line_errors
 from sfm.hub import check_folder, write_model_card
+from sfm.hub.files import TRAINING
 from sfm.model import FoundationModel
 from sfm.model.checkpoint import CONFIG
 from sfm.recipe import Goal, parse
 from sfm.registry import find
 from sfm.train.cover import cover
-from sfm.train.report import TRAINING
 from sfm.train.tasks import TaskData, open_folder, open_tasks
 
 

@@ -27,7 +27,7 @@ from sfm.data.replacing import replacing
 from sfm.errors import InputError
 from sfm.formats.strict_json import read_object
 from sfm.hub.bibtex import references
-from sfm.hub.files import read_config
+from sfm.hub.files import TRAINING, read_config
 from sfm.hub.markdown import (
     Report,
     assemble,
@@ -107,7 +107,7 @@ def write_model_card(folder: str | Path, report: Report | None = None) -> Path:
 def report_of(folder: Path, *, name: str | None = None) -> dict[str, Any]:
     """The report that a model folder carries: `training.json`, completed from `config.json`."""
     config = read_config(folder)
-    path = folder / "training.json"
+    path = folder / TRAINING
     training = read_object(path) if path.is_file() else {}
     report: dict[str, Any] = dict(training.get("report") or training)
     report.setdefault("name", name or config.get("name") or folder.resolve().name)

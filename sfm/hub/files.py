@@ -17,6 +17,7 @@ from sfm.formats.strict_json import read_object
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+TRAINING = "training.json"  # how a model was trained, and its errors
 ADAPTER = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")

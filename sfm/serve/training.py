@@ -16,9 +16,9 @@ from typing import Any
 
 from sfm.errors import HubError, PluginError
 from sfm.formats.strict_json import read_object
+from sfm.hub.files import TRAINING
 from sfm.train.folders import PROGRESS, RUN
 
-RECORD = "training.json"
 DEEPEST, FOLDERS, RUNS = 4, 5_000, 200  # how far and how much is searched and shown
 SILENT = 600.0  # seconds without a word after which a run elsewhere may have died
 FACTS = ("title", "state", "error", "step", "steps", "seconds_left", "updated")
@@ -64,7 +64,7 @@ class Training:
         body: dict[str, Any] = {"name": name}
         try:
             progress = _read(path / RUN / PROGRESS)
-            record = _read(path / RECORD)
+            record = _read(path / TRAINING)
         except HubError as error:  # it may be half a copy
             return {**body, "state": "unreadable", "error": error.args[0].replace(str(path), name)}
         if progress:
@@ -74,7 +74,7 @@ class Training:
                 body["seconds_left"] = None
         if record and (not progress or body["state"] == "trained"):
             cost = record.get("cost") or {}
-            written = (path / RECORD).stat().st_mtime
+            written = (path / TRAINING).stat().st_mtime
             body |= {"state": "finished", "updated": written, "steps": cost.get("steps")}
             body["step"] = cost.get("steps")
         return body
@@ -85,7 +85,7 @@ def _search(top: Path) -> Iterator[Path]:
     for visited, (place, folders, files) in enumerate(os.walk(top)):
         path = Path(place)
         depth = len(path.relative_to(top).parts)
-        is_run = (path / RUN / PROGRESS).is_file() or RECORD in files
+        is_run = (path / RUN / PROGRESS).is_file() or TRAINING in files
         if is_run:
             yield path
         keep = [] if is_run or depth >= DEEPEST or visited > FOLDERS else folders
@@ -119,7 +119,7 @@ def _state(progress: Mapping[str, Any]) -> str:
 def _curves(path: Path) -> dict[str, Any]:
     """Losses, validation losses and metrics, whichever were written."""
     try:
-        progress, record = _read(path / RUN / PROGRESS), _read(path / RECORD)
+        progress, record = _read(path / RUN / PROGRESS), _read(path / TRAINING)
     except HubError:
         return {"losses": [], "validation": [], "metrics": []}
     source = progress if progress.get("losses") else record

@@ -12,6 +12,7 @@ from typing import Any
 from sfm.data.label_names import LabelNames
 from sfm.errors import InputError, did_you_mean
 from sfm.formats.strict_json import read_object
+from sfm.hub.files import TRAINING
 from sfm.hub.resolve import resolve
 from sfm.model import FoundationModel
 from sfm.model.adapter import named_base, save_adapter
@@ -25,7 +26,7 @@ from sfm.train.label_checks import check_labels
 from sfm.train.loggers import check_loggers
 from sfm.train.losses import forgotten, pretraining_tasks
 from sfm.train.outcome import Outcome
-from sfm.train.report import TRAINING, write_json
+from sfm.train.report import write_json
 from sfm.train.scratch import scratch_model
 from sfm.train.selection import CLOSED, closed_form, compete
 from sfm.train.sources import open_source

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sfm.data.mixing import shares
+from sfm.hub.files import TRAINING
 from sfm.model import FoundationModel
 from sfm.recipe import Recipe
 from sfm.train.build import Fitted, fit_normalisers, measure_neighbours, model_config, new_model
@@ -21,7 +22,6 @@ from sfm.train.folders import RUN, one_run
 from sfm.train.loggers import check_loggers
 from sfm.train.report import (
     REPORT,
-    TRAINING,
     card_metrics,
     finite,
     hardware,

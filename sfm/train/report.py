@@ -15,7 +15,6 @@ import numpy as np
 from sfm.data.atomic import atomic, write_text
 from sfm.model.checkpoint import distribution_version
 
-TRAINING = "training.json"
 REPORT = "report.json"
 PACKAGES = ("torch", "pytorch-lightning", "numpy", "e3nn", "safetensors", "sfm-hub")
 
