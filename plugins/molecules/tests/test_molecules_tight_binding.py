@@ -65,7 +65,7 @@ def test_a_batch_is_its_molecules():
 
 @with_dxtb
 def test_gradients_of_forces_in_every_parameter():
-    """Against central differences, 1e-5 of the largest: the charges are converged to 1e-9."""
+    """Against central differences, to 1e-4: the charges are converged to 1e-9."""
     simulator = sfm.simulator("molecules/tight-binding")
     state = simulator.state(sfm.read(atoms_of("H2O")))
     weights = torch.linspace(-1, 1, 9, dtype=torch.float64).reshape(3, 3)
