@@ -93,7 +93,7 @@ def check_periodic(sample: Sample, dimensions: int, who: str) -> None:
         )
 
 
-def square_spacing(sample: Sample, who: str) -> float | None:
+def square_spacing(sample: Sample, who: str, field: str = "velocity") -> float | None:
     """Size of the cells of a plane field; None if the sample states no box.
 
     Raises:
@@ -102,7 +102,7 @@ def square_spacing(sample: Sample, who: str) -> float | None:
     box = lengths(sample, 2)
     if not box:
         return None
-    height, width = sample.fields["velocity"].shape[-2:]
+    height, width = sample.fields[field].shape[-2:]
     dx: float = box["x"] / width
     dy: float = box["y"] / height
     if abs(dx / dy - 1) > SAME:

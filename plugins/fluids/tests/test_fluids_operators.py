@@ -131,6 +131,9 @@ def test_a_deeponet_refuses_grids_between_its_sensors():
     ("name", "change", "message"),
     [
         ("darcy", {"fields": {}}, "no field 'permeability'"),
+        ("darcy", {"cell": None}, "states no box"),
+        ("darcy", {"cell": np.diag([1.0, 2.0, 1.0])}, "needs square ones"),
+        ("burgers", {"cell": None, "pbc": np.zeros(3, dtype=bool)}, "states no box"),
         ("burgers", {"conditions": {"interval": 0.1}}, "no positive condition 'viscosity'"),
         ("turbulence", {"conditions": {"viscosity": 0.1}}, "no positive condition 'interval'"),
     ],

@@ -86,7 +86,7 @@ class Operator(nn.Module):
         """(B, K, *grid): answers to samples of one grid, `size` at a time.
 
         Raises:
-            InputError: a sample lacks a field or a condition.
+            InputError: a sample lacks a field, a condition or a box.
         """
         answers = []
         for first in range(0, len(samples), size):

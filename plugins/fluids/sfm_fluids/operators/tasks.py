@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError, did_you_mean
-from sfm_fluids.box import lengths
+from sfm_fluids.box import lengths, square_spacing
 from sfm_fluids.darcy.nodes import pressure
 from sfm_fluids.evaluation.forecast import coarse_solver
 from sfm_fluids.periodic.burgers_points import later_states
@@ -77,12 +77,18 @@ def _condition(sample: Sample, name: str) -> float:
     return value
 
 
+def _stated(length: float | None, sample: Sample) -> float:
+    if length is None:
+        raise InputError(f"{sample.id}: states no box, which the solver needs; give one")
+    return length
+
+
 def _darcy(sample: Sample, known: bool) -> Example:
     a = _field(sample, "permeability")
     inputs, base = (a.log() + 2.5)[None] / 1.5, torch.zeros_like(a)[None]
     if known:
-        length = lengths(sample, 2).get("x", 1.0)
-        base = pressure(a, a, length / a.shape[-1])[None]
+        spacing = _stated(square_spacing(sample, "Darcy flow on points", "permeability"), sample)
+        base = pressure(a, a, spacing)[None]
         inputs = torch.cat((inputs, base))
     label = _label(sample, "pore_pressure")
     return Example(inputs, base, None if label is None else label[None])
@@ -94,7 +100,7 @@ def _burgers(sample: Sample, known: bool) -> Example:
     if known:
         base = later_states(
             inputs,
-            length=lengths(sample, 1).get("x", 1.0),
+            length=_stated(lengths(sample, 1).get("x"), sample),
             viscosity=_condition(sample, "viscosity"),
             interval=_condition(sample, "interval"),
             steps=16,
@@ -140,7 +146,7 @@ def arrays(task: Task, samples: Sequence[Sample], *, known: bool) -> tuple[Tenso
     """Inputs (B, C, *grid), bases and labels (B, K, *grid), float32.
 
     Raises:
-        InputError: a sample has no label, or lacks a field or a condition.
+        InputError: a sample has no label, or lacks a field, a condition or a box.
     """
     examples = [task.example(sample, known) for sample in samples]
     for sample, example in zip(samples, examples, strict=True):
