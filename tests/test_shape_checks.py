@@ -17,7 +17,7 @@ MODULES = sorted(shape_checks.stating())
 def test_every_module_that_states_shapes_is_checked(package):
     for name in MODULES:
         if name.startswith(f"{package}."):
-            assert type(import_module(name).__loader__).__module__.startswith("jaxtyping")
+            assert isinstance(import_module(name).__loader__, shape_checks.Loader)
 
 
 def test_a_wrong_shape_is_refused():
@@ -27,6 +27,36 @@ def test_a_wrong_shape_is_refused():
     assert attach(value, source, lambda g: g).shape == (3,)
     with pytest.raises(jaxtyping.TypeCheckError, match="attach"):
         attach(value.long(), source, lambda g: g)
+
+
+def test_calls_are_sampled():
+    """The first ones of a test, and then one in `EVERY`."""
+    from sfm.data.tokens import system_sum
+
+    def refused():
+        with pytest.raises(jaxtyping.TypeCheckError, match="system_sum"):
+            system_sum(torch.ones(3), torch.ones(3, dtype=torch.long), 2.0)
+
+    for _ in range(shape_checks.FIRST):
+        refused()
+    passed = 0
+    for _ in range(shape_checks.EVERY):
+        try:
+            system_sum(torch.ones(2, 1), torch.zeros(3, dtype=torch.long), 2)
+        except jaxtyping.TypeCheckError:
+            passed += 1
+        except RuntimeError:
+            pass
+    assert passed == 1
+    shape_checks.begin_test()
+    refused()
+
+
+def test_fields_of_a_dataclass_are_held():
+    from sfm.nn.derive import Handle
+
+    with pytest.raises(jaxtyping.TypeCheckError, match="Handle"):
+        Handle(torch.zeros(4, 2), None, torch.zeros(1))
 
 
 def test_what_is_imported_already_is_told(monkeypatch):
