@@ -253,18 +253,13 @@ def _items(arguments: argparse.Namespace) -> Any:
 
 def convert_one(arguments: argparse.Namespace) -> int:
     """Read, name the level if need be, write."""
-    from dataclasses import replace
-
     from sfm.cli.output import emit, emit_json
-    from sfm.data.convert import refuse_target, write_items
+    from sfm.data.convert import refuse_target, with_level, write_items
 
     refuse_target(arguments.output)
     items = _items(arguments)
     if arguments.level:
-        items = [
-            replace(i, sample=i.sample.replace(level=i.sample.level or arguments.level))
-            for i in items
-        ]
+        items = with_level(items, arguments.level, arguments.input)
     write_items(arguments.output, items)
     if arguments.json:
         emit_json({"samples": len(items), "path": arguments.output})

@@ -8,8 +8,9 @@ Any other file comes in through the plugins' readers. Numbers are in canonical u
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from sfm.data.storage import (
     write_dataset,
 )
 from sfm.data.xyz import first_line
-from sfm.errors import InputError
+from sfm.errors import InputError, InputWarning
 from sfm.formats.npz import load_npz
 
 XYZ = (".extxyz", ".xyz")
@@ -50,6 +51,7 @@ ATOMS = {
     "rigid_lengths": ("{}", (-1,)),
 }
 KINDS = {"fixed": "bool", "rigid_pairs": "int64"}
+UNSTATED = (None, "unknown")  # the level of labels whose file names none, as readers say it
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,21 @@ def read_items(source: str | Path, *, domain: str | None = None, **options: Any)
     from sfm.data.readers import read_file
 
     return [Item(sample) for sample in read_file(path, domain=domain)]
+
+
+def with_level(items: Sequence[Item], level: str, source: str) -> list[Item]:
+    """The items, with the level of theory `level` where `source` names none.
+
+    Warns where it names one itself, which stays.
+    """
+    kept = sorted({str(i.sample.level) for i in items} - {str(v) for v in (*UNSTATED, level)})
+    if kept:
+        text = f"{source}: labels at {', '.join(kept)} keep that level, not '{level}'"
+        warnings.warn(text, InputWarning, stacklevel=2)
+    return [
+        replace(i, sample=i.sample.replace(level=level)) if i.sample.level in UNSTATED else i
+        for i in items
+    ]
 
 
 def _read_marked(path: Path) -> Iterator[Item]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from sfm.errors import InputError, InputWarning
 from sfm.formats.strict_json import read_object
 from sfm.hub import croissant
 from sfm.hub.client import conversation
+from sfm.hub.dataset_card import published_card
 from sfm.hub.files import ADAPTER, check_folder, repo_files
 from sfm.hub.resolve import locate, resolve
 from sfm.version import __version__
@@ -44,7 +46,8 @@ def push_folder(
 
     Unchanged files are not sent again. Weights (or parquet files) that the folder no longer has are
     deleted in the same commit, so that a repository never mixes two models. Without a README.md a
-    card is made from config.json and training.json; a dataset gets Croissant metadata.
+    card is made from config.json and training.json. A dataset gets Croissant metadata, and a card
+    with the `configs` that `datasets.load_dataset` and the Hub's viewer go by.
 
     Args:
         folder: checked first: complete, undamaged, safetensors only.
@@ -107,22 +110,35 @@ def _operations(
     """Additions, a generated card where there is none, and deletions of stale weights."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    operations: list[Any] = [CommitOperationAdd(name, str(path)) for name, path in files.items()]
-    if "README.md" not in files and repo_type == "model":
+    texts: dict[str, str] = {}
+    if repo_type == "dataset":
+        texts = _explained(folder, files, f"{api.endpoint}/datasets/{repo_id}")
+    elif "README.md" not in files:
         from sfm.hub.cards import model_card, report_of
 
-        card = model_card({**report_of(folder, name=repo_id.split("/")[1]), "repo": repo_id})
-        operations.append(CommitOperationAdd("README.md", card.encode()))
-    if repo_type == "dataset" and croissant.NAME not in files:
-        try:
-            text = croissant.text(folder, url=f"{api.endpoint}/datasets/{repo_id}")
-            operations.append(CommitOperationAdd(croissant.NAME, text.encode()))
-        except InputError as error:
-            warnings.warn(
-                f"published without Croissant metadata: {error}", InputWarning, stacklevel=3
-            )
+        report = {**report_of(folder, name=repo_id.split("/")[1]), "repo": repo_id}
+        texts = {"README.md": model_card(report)}
+    operations: list[Any] = [
+        CommitOperationAdd(name, str(path)) for name, path in files.items() if name not in texts
+    ]
+    operations += [CommitOperationAdd(name, text.encode()) for name, text in texts.items()]
     stale = (".safetensors", ".safetensors.index.json", ".parquet")
     for name in api.list_repo_files(repo_id, repo_type=repo_type, revision=revision):
         if name.endswith(stale) and name not in files:
             operations.append(CommitOperationDelete(name, is_folder=False))
     return operations
+
+
+def _explained(folder: Path, files: Mapping[str, Path], url: str) -> dict[str, str]:
+    """Text of the files that say what a dataset holds: its card, and Croissant metadata.
+
+    Raises:
+        InputError: the head of the card cannot be read.
+    """
+    try:
+        data = croissant.text(folder, url=url)
+    except InputError as error:  # not written by sfm: its card is its author's affair
+        warnings.warn(f"published without Croissant metadata: {error}", InputWarning, stacklevel=4)
+        return {}
+    texts = {"README.md": published_card(folder)}
+    return texts if croissant.NAME in files else {**texts, croissant.NAME: data}

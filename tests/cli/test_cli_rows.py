@@ -161,6 +161,21 @@ def test_keys_and_units_of_convert(tmp_path, capsys):
     assert "Did you mean 'REF_energy'?" in capsys.readouterr().err
 
 
+def test_a_level_is_given_to_labels_that_have_none(tmp_path, capsys):
+    from sfm.data.convert import read_items
+
+    path, out = tmp_path / "a.extxyz", str(tmp_path / "b.npz")
+    path.write_text("2\nenergy=-3\nH 0 0 0\nH 0 0 1\n" * 2)
+    words = ["dataset", "convert", str(path), out, "--level"]
+    assert main([*words, "mine"]) == 0
+    assert {item.sample.level for item in read_items(out)} == {"mine"}
+    path.write_text(f"{path.read_text()}2\nenergy=-3 level=PBE\nH 0 0 0\nH 0 0 1\n")
+    capsys.readouterr()
+    assert main([*words, "mine"]) == 0
+    assert {item.sample.level for item in read_items(out)} == {"mine", "PBE"}
+    assert "labels at PBE keep that level, not 'mine'" in capsys.readouterr().err
+
+
 def test_atoms_at_one_place_are_one_row_of_a_prediction(frames, tmp_path, capsys):
     for words in (["predict"], ["embed", "--output", str(tmp_path / "x.npz")]):
         command = [words[0], "sfm-tiny", str(frames), *words[1:], "--json", "--skip-errors"]

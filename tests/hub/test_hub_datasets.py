@@ -8,10 +8,13 @@ import shutil
 
 import numpy as np
 import pytest
+from huggingface_hub import DatasetCard
 
 from sfm.data.bundled import datasets_dir
+from sfm.errors import InputError
 from sfm.hub import push, resolve
 from sfm.hub.croissant import croissant
+from sfm.hub.dataset_card import published_card
 
 SMALL = "g2-atomisation"  # one file
 CARD = """---
@@ -70,6 +73,57 @@ def test_load_dataset_over_http(client, server, tmp_path, monkeypatch):
     assert set(found.column_names) == {column.name for column in ours.columns}
     assert found[0]["id"] == ours._table.column("id")[0].as_py()
     assert found.num_rows == ours._table.num_rows
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """A user's dataset: a file, converted."""
+    from sfm.data.bundled import example
+    from sfm.data.convert import read_items, with_level, write_items
+
+    folder = tmp_path / "mine"
+    path = str(example("paracetamol.extxyz"))
+    write_items(folder, with_level(read_items(path), "GFN2-xTB", path))
+    return folder
+
+
+MINE = "---\nlicense: mit\ntags: [mine]\n---\n# My molecules\n\nBy me.\n"
+
+
+@pytest.mark.parametrize("card", [None, MINE], ids=["no card", "no configs"])
+def test_a_dataset_of_a_user_loads_without_arguments(
+    card, client, server, mine, tmp_path, monkeypatch
+):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", server.url)
+    datasets.disable_progress_bars()
+    if card is not None:
+        (mine / "README.md").write_text(card)
+    push(str(mine), "tester/mine", repo_type="dataset")
+    loaded = datasets.load_dataset("tester/mine", cache_dir=str(tmp_path / "arrow"))
+    assert {split: len(rows) for split, rows in loaded.items()} == {"full": 60}
+    assert "energy[eV]@GFN2-xTB" in loaded["full"].column_names
+    published = DatasetCard.load("tester/mine")
+    assert published.data.configs[0]["data_files"][0]["path"] == "data/*.parquet"
+    if card is not None:
+        assert published.data.license == "mit"
+        assert "By me." in published.content
+        assert (mine / "README.md").read_text() == card  # theirs stays as it is
+
+
+def test_a_card_that_is_none_is_refused_and_one_with_configs_left(client, mine):
+    (mine / "README.md").write_text("---\nlicense: [mit\n---\n# x\n")
+    with pytest.raises(InputError, match=r"README.md: its head cannot be read: .*flow sequence"):
+        push(str(mine), "tester/mine", repo_type="dataset")
+    (mine / "README.md").write_text(CARD + "<!-- as it was -->\n")
+    assert published_card(mine) == CARD + "<!-- as it was -->\n"
+
+
+def test_a_card_is_made_from_what_the_files_say(mine):
+    card = DatasetCard(published_card(mine))
+    assert card.data.tags == ["sfm", "molecules", "energy", "forces"]
+    assert "| energy[eV]@GFN2-xTB | eV | GFN2-xTB |" in card.content
+    assert "| train | 48 |" in card.content
 
 
 @pytest.mark.slow
