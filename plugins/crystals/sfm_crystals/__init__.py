@@ -31,6 +31,7 @@ plugin = Plugin(
         "crystals-mp": "sfm_crystals.data.specs:CRYSTALS_MP",
         "crystals-forces": "sfm_crystals.data.specs:CRYSTALS_FORCES",
         "crystals-elastic": "sfm_crystals.data.specs:CRYSTALS_ELASTIC",
+        "crystals-properties": "sfm_crystals.data.specs:CRYSTALS_PROPERTIES",
         "formation-energy-exp": "sfm_crystals.data.specs:FORMATION_ENERGY_EXP",
     },
     simulators={

@@ -26,6 +26,13 @@ CLAMPED_ELASTIC_CONSTANTS = Quantity(
 LOG_CLAMPED_BULK_MODULUS = Quantity(
     "log_clamped_bulk_modulus", "1", summary="log10 of Voigt's average in GPa, atoms clamped"
 )
+BAND_GAP = Quantity("band_gap", "eV", summary="smallest, direct or not; 0 for metals")
+LOG_BULK_MODULUS = Quantity(
+    "log_bulk_modulus", "1", summary="log10 of the average of Voigt and Reuss in GPa"
+)
+LOG_SHEAR_MODULUS = Quantity(
+    "log_shear_modulus", "1", summary="log10 of the average of Voigt and Reuss in GPa"
+)
 BULK_MODULUS = Quantity("bulk_modulus", "GPa", summary="of an elastic cell: Hill's average")
 BULK_MODULUS_DERIVATIVE = Quantity("bulk_modulus_derivative", "1", summary="dB/dP at P = 0")
 SHEAR_MODULUS = Quantity("shear_modulus", "GPa", summary="Hill's average over grains")
@@ -64,6 +71,9 @@ ALL = (
     ELASTIC_CONSTANTS,
     CLAMPED_ELASTIC_CONSTANTS,
     LOG_CLAMPED_BULK_MODULUS,
+    BAND_GAP,
+    LOG_BULK_MODULUS,
+    LOG_SHEAR_MODULUS,
     BULK_MODULUS,
     BULK_MODULUS_DERIVATIVE,
     SHEAR_MODULUS,

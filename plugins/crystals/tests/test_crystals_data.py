@@ -15,7 +15,8 @@ from sfm_crystals.data import (
     moduli,
     perturbation,
     specs,
-    teacher,
+    substitution,
+    teaching,
 )
 from sfm_crystals.data.converters import to_pymatgen
 
@@ -27,6 +28,7 @@ ALL = (
     specs.CRYSTALS_MP,
     specs.CRYSTALS_FORCES,
     specs.CRYSTALS_ELASTIC,
+    specs.CRYSTALS_PROPERTIES,
     specs.FORMATION_ENERGY_EXP,
 )
 
@@ -45,6 +47,7 @@ def test_counts_and_levels(data):
         "crystals-mp": 3679,
         "crystals-forces": 12_000,
         "crystals-elastic": 3434,
+        "crystals-properties": 15_237,
         "formation-energy-exp": 227,
     }
     for spec in ALL:
@@ -54,7 +57,7 @@ def test_counts_and_levels(data):
 
 def test_no_held_out_compound_is_ever_trained_on(data):
     held_out = {formula(s) for s in data["formation-energy-exp"]}
-    for name in ("crystals-mp", "crystals-forces", "crystals-elastic"):
+    for name in ("crystals-mp", "crystals-forces", "crystals-elastic", "crystals-properties"):
         assert not held_out & {formula(s) for s in data[name]}
 
 
@@ -142,6 +145,49 @@ def test_soft_solids_are_soft_and_hard_ones_hard(data):
     assert max(modulus.values()) < 450  # diamond and its like, the hardest of all, are left out
 
 
+def test_relatives_are_neighbours_in_a_column_and_cells_grow_with_them():
+    assert substitution.relatives(17) == [9, 35]
+    assert substitution.relatives(18) == []  # argon
+    fresh = [substitution.substitute(toy(), copy, 0) for copy in range(20)]
+    names = {f.id for f in fresh if f is not None}
+    assert names == {"mp-0/Na>Li", "mp-0/Na>K", "mp-0/Cl>F", "mp-0/Cl>Br"}
+    grown = next(f for f in fresh if f is not None and f.id == "mp-0/Cl>Br")
+    scale = (1.66 + 1.20) / (1.66 + 1.02)  # covalent radii, B. Cordero et al., Dalton Trans. (2008)
+    np.testing.assert_allclose(grown.cell, scale * toy().cell, rtol=1e-6)
+    assert grown.formula == "BrNa"
+
+
+def test_no_substituted_crystal_is_a_known_or_a_held_out_compound():
+    chosen = substitution.substitutions([toy()], {"BrNa"}, 10, 0)
+    assert {c.formula for c in chosen} <= {"ClLi", "ClK", "FNa"}
+    assert len({c.formula for c in chosen}) == len(chosen) > 0
+
+
+def test_gaps_of_the_teacher_are_none_for_metals_and_wider_by_hse(data):
+    """HSE opens the gaps of PBE, +U and 4f shells aside; metals have none."""
+    gaps: dict[str, dict[str, float]] = {}
+    elements: dict[str, str] = {}
+    for sample in data["crystals-properties"]:
+        if "band_gap" in sample.labels:
+            crystal = sample.id.partition("@")[0]
+            elements[crystal] = formula(sample)
+            gaps.setdefault(crystal, {})[sample.level] = float(sample.labels["band_gap"])
+    both = np.array([
+        (g[specs.MEGNET_PBE], g[specs.MEGNET_HSE]) for g in gaps.values() if len(g) == 3
+    ])  # fmt: skip
+    insulators = both[:, 0] > 1.0
+    assert np.mean(both[insulators, 1] > both[insulators, 0]) > 0.9
+    metals = {crystal for crystal, name in elements.items() if name in {"La", "Gd", "Np"}}
+    assert metals
+    assert all(gaps[metal][specs.MEGNET_PBE] < 0.1 for metal in metals)
+    assert min(g for each in gaps.values() for g in each.values()) == 0.0
+
+
+def test_a_table_with_an_unnamed_index_is_read_by_its_names():
+    table = b"# comment\nid,formula\n0,7,CdCl2\n1,8,Rb2Te\n"
+    assert materials_project.read_formulas(table) == {"CdCl2", "Rb2Te"}
+
+
 def test_formulas_of_a_table_are_reduced_as_ours():
     table = b"# comment\nid,formula\n1,Al(CoSi)2\n2,Si\n3,Ca3(AlSi)2\n"
     assert materials_project.read_formulas(table) == {"AlCo2Si2", "Si", "Al2Ca3Si2"}
@@ -175,7 +221,7 @@ def test_polymorphs_of_held_out_compounds_leave_training():
 def test_a_cut_off_answer_of_the_teacher_is_done_again(tmp_path):
     path = tmp_path / "answers.jsonl"
     path.write_text('{"id": "a", "energy": 1.0}\n{"id": "b", "ene')
-    assert teacher.labelled_ids(path) == {"a"}
+    assert teaching.labelled_ids(path) == {"a"}
     assert path.read_text() == '{"id": "a", "energy": 1.0}\n'
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from sfm.data.atomic import write_text
 from sfm.data.sources import fetch, read_member
 from sfm.data.spec import DatasetSpec
 from sfm.data.splits import assign
@@ -28,14 +26,27 @@ from sfm.data.storage import (
     write_dataset,
 )
 from sfm.errors import one_line_errors
-from sfm_crystals.data import experiments, materials_project, moduli, perturbation, teacher
+from sfm_crystals.data import (
+    chgnet,
+    experiments,
+    materials_project,
+    megnet,
+    moduli,
+    perturbation,
+    substitution,
+    teaching,
+)
 from sfm_crystals.data.specs import (
     CRYSTALS_ELASTIC,
     CRYSTALS_FORCES,
     CRYSTALS_MP,
+    CRYSTALS_PROPERTIES,
     DISTILLED,
     EXPERIMENT,
     FORMATION_ENERGY_EXP,
+    MEGNET_EXPERIMENT,
+    MEGNET_HSE,
+    MEGNET_PBE,
     PBE,
 )
 
@@ -49,6 +60,10 @@ HEAD = (ID, SPLIT, GROUP, positions_column(), TYPES, cell_column())
 
 def _label(quantity: str, unit: str, level: str, shape: tuple[int, ...] = ()) -> Column:
     return Column(quantity, unit, "label", level, shape, "float32" if shape else "float64")
+
+
+def _not_negative(gap: float) -> float:
+    return max(gap, 0.0)
 
 
 MP_COLUMNS = (*HEAD, _label("formation_energy", "eV", PBE))
@@ -67,6 +82,14 @@ ELASTIC_COLUMNS = (
     *HEAD,
     _label("log_clamped_bulk_modulus", "1", DISTILLED),
 )
+PROPERTIES: tuple[tuple[Column, str, Callable[[float], float]], ...] = (
+    (_label("band_gap", "eV", MEGNET_PBE), "gap_pbe", _not_negative),
+    (_label("band_gap", "eV", MEGNET_HSE), "gap_hse", _not_negative),
+    (_label("band_gap", "eV", MEGNET_EXPERIMENT), "gap_experiment", _not_negative),
+    (_label("log_bulk_modulus", "1", MEGNET_PBE), "log_bulk_modulus", float),
+    (_label("log_shear_modulus", "1", MEGNET_PBE), "log_shear_modulus", float),
+)
+PROPERTY_COLUMNS = (*HEAD, *(column for column, _, _ in PROPERTIES))
 SOFTEST = 1.0  # GPa; below it the teacher's rounding and unstable cells begin
 
 
@@ -137,42 +160,94 @@ def elastic_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     labels = taught([cell for c in chosen for cell in perturbation.strained(c)], options)
     for crystal in chosen:
         larger, smaller = (np.array(labels[f"{crystal.id}/{n}"]["stress"]) for n in moduli.STRAINS)
-        modulus = moduli.bulk_modulus(larger, smaller) * teacher.GPA
+        modulus = moduli.bulk_modulus(larger, smaller) * chgnet.GPA
         if modulus >= SOFTEST:
             yield {**head(crystal), ELASTIC_COLUMNS[-1].name: np.log10(modulus)}
+
+
+def property_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Rows of `crystals-properties`: real crystals first, then substituted ones.
+
+    Compounds of the tables of computed elastic, dielectric and piezoelectric constants are left
+    out, so that those can be a test.
+    """
+    archive = fetch(materials_project.PACKAGE, materials_project.VERSION, materials_project.SHA256)
+    known = set[str]().union(
+        *(
+            materials_project.read_formulas(read_member(archive, member))
+            for member in materials_project.COMPUTED_MEMBERS
+        )
+    )
+    crystals, measured = sources()
+    known |= {crystal.formula for crystal, _ in experiments.join(crystals, measured)}
+    real = [c for c in crystals if c.formula not in known][: options.size]
+    fresh = substitution.substitutions(real, known, options.size - len(real), options.seed)
+    work = _work(options)
+    tasks = [
+        *({**_task(c), "fidelities": True} for c in real),
+        *({**_task(c), "fidelities": False} for c in fresh),
+    ]
+    labels = teaching.taught(
+        megnet.__file__,
+        options.teacher_python,
+        tasks,
+        work / f"answers-{options.seed}.jsonl",
+        requires=megnet.REQUIRES,
+        arguments=(str(megnet.weights(work)),),
+    )
+    both: list[materials_project.Crystal | perturbation.Configuration] = [*real, *fresh]
+    for crystal in both:
+        row = {
+            column.name: bound(labels[crystal.id][answer])
+            for column, answer, bound in PROPERTIES
+            if answer in labels[crystal.id]
+        }
+        if row:
+            yield {**head(crystal), **row}
 
 
 def taught(
     cells: Sequence[perturbation.Configuration], options: argparse.Namespace
 ) -> dict[str, dict[str, Any]]:
-    """The teacher's answers for `cells` by identifier; they are kept and taken up again."""
+    """CHGNet's answers for `cells` by identifier; they are kept and taken up again."""
+    return teaching.taught(
+        chgnet.__file__,
+        options.teacher_python,
+        map(_task, cells),
+        _work(options) / f"answers-{options.seed}.jsonl",
+        requires=chgnet.REQUIRES,
+    )
+
+
+def _work(options: argparse.Namespace) -> Path:
     work = Path(options.work or options.out / ".work")
     work.mkdir(parents=True, exist_ok=True)
-    tasks, answers = work / f"tasks-{options.seed}.jsonl", work / f"answers-{options.seed}.jsonl"
-    write_text(tasks, "".join(_task(cell) for cell in cells))
-    teacher.run(options.teacher_python, tasks, answers)
-    return {row["id"]: row for row in map(json.loads, answers.read_text().splitlines())}
+    return work
 
 
-def _task(cell: perturbation.Configuration) -> str:
-    task = {
+def _task(cell: materials_project.Crystal | perturbation.Configuration) -> dict[str, Any]:
+    return {
         "id": cell.id,
         "types": cell.types.tolist(),
         "positions": cell.positions.tolist(),
         "cell": cell.cell.tolist(),
     }
-    return json.dumps(task) + "\n"
 
 
 RECIPES: dict[str, tuple[DatasetSpec, tuple[Column, ...], Callable[..., Any]]] = {
     "crystals-mp": (CRYSTALS_MP, MP_COLUMNS, formation_energy_rows),
     "crystals-forces": (CRYSTALS_FORCES, FORCES_COLUMNS, forces_rows),
     "crystals-elastic": (CRYSTALS_ELASTIC, ELASTIC_COLUMNS, elastic_rows),
+    "crystals-properties": (CRYSTALS_PROPERTIES, PROPERTY_COLUMNS, property_rows),
     "formation-energy-exp": (FORMATION_ENERGY_EXP, EXP_COLUMNS, experiment_rows),
 }
 
 
-TAUGHT = {"crystals-forces": 12_000, "crystals-elastic": None}  # a teacher labels; rows
+TAUGHT: dict[str, tuple[int | None, tuple[str, ...]]] = {  # a teacher labels: rows, what it needs
+    "crystals-forces": (12_000, chgnet.REQUIRES),
+    "crystals-elastic": (None, chgnet.REQUIRES),
+    "crystals-properties": (9_000, megnet.REQUIRES),
+}
 
 
 @one_line_errors
@@ -183,7 +258,7 @@ def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--size",
         type=int,
-        default=TAUGHT.get(name),
+        default=TAUGHT.get(name, (None,))[0],
         help="number of rows (default: %(default)s; None: all of them)",
     )
     parser.add_argument("--workers", type=int, default=1, help="unused: one process is enough")
@@ -192,7 +267,9 @@ def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> int:
     if name in TAUGHT:
         parser.add_argument("--work", type=Path, help="folder of the teacher's answers")
         parser.add_argument(
-            "--teacher-python", default=sys.executable, help="a Python that has chgnet 0.4.2"
+            "--teacher-python",
+            default=sys.executable,
+            help="a Python that has " + " ".join(TAUGHT[name][1]),
         )
     options = parser.parse_args(argv)
     info = spec.info(seed=options.seed)

@@ -20,6 +20,11 @@ from sfm.errors import InputError
 PACKAGE, VERSION, SHA256 = "matminer", "0.4.1", "26d7e6c023e19bbd7ba5e87b9d4d299c"
 MEMBER = "matminer/datasets/flla_2015.csv"
 ELASTIC_MEMBER = "matminer/datasets/elastic_tensor.csv"
+COMPUTED_MEMBERS = (
+    ELASTIC_MEMBER,
+    "matminer/datasets/dielectric_constant.csv",
+    "matminer/datasets/piezoelectric_tensor.csv",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +96,11 @@ def read_crystals(content: bytes) -> list[Crystal]:
 def _rows(content: bytes, column: str) -> list[dict[str, str]]:
     csv.field_size_limit(10_000_000)
     lines = (line for line in content.decode().splitlines() if not line.startswith("#"))
-    rows = list(csv.DictReader(lines))
-    if not rows or column not in rows[0]:
+    header, *rows = list(csv.reader(lines)) or [[]]
+    if not rows or column not in header:
         raise InputError(f"no column {column!r}; this is not a table of {PACKAGE} {VERSION}")
-    return rows
+    # some tables carry one more index in front than their header names
+    return [dict(zip(header, row[len(row) - len(header) :], strict=True)) for row in rows]
 
 
 def _crystal(row: dict[str, str]) -> Crystal:

@@ -5,6 +5,9 @@ from sfm.data.spec import DatasetSpec
 PBE = "PBE+U (Materials Project)"
 DISTILLED = "CHGNet-0.4.2 (distilled)"
 EXPERIMENT = "experiment"
+MEGNET_PBE = "PBE by MEGNet-1.3.2 (distilled)"
+MEGNET_HSE = "HSE by MEGNet-1.3.2 (distilled)"
+MEGNET_EXPERIMENT = "experiment by MEGNet-1.3.2 (distilled)"
 
 _MP_LICENCE = (
     "LicenseRef-see-card: the archive (matminer 0.4.1) is under a modified BSD licence and states "
@@ -44,6 +47,22 @@ CRYSTALS_ELASTIC = DatasetSpec(
     licence=_MP_LICENCE + "; CHGNet 0.4.2, which made the labels, is under a modified BSD licence",
     origin="cells of crystals-mp, strained; stresses by chgnet 0.4.2 (weights 0.3.0), not by DFT",
     citation=("Deng et al. (2023), doi:10.1038/s42256-023-00716-3", _FLLA, _MP),
+)
+
+CRYSTALS_PROPERTIES = DatasetSpec(
+    name="crystals-properties",
+    domain="crystals",
+    summary="crystals, real and substituted, with band gaps and moduli distilled from MEGNet",
+    quantities=("band_gap", "log_bulk_modulus", "log_shear_modulus"),
+    levels=(MEGNET_PBE, MEGNET_HSE, MEGNET_EXPERIMENT),
+    licence=_MP_LICENCE + "; MEGNet 1.3.2, which made the labels, is under a modified BSD licence",
+    origin="cells of crystals-mp, as they are and with one element replaced; by megnet 1.3.2",
+    citation=(
+        "Chen, Ye, Zuo, Zheng, Ong (2019), doi:10.1021/acs.chemmater.9b01294",
+        "Chen, Zuo, Ye, Li, Ong (2021), doi:10.1038/s43588-020-00002-x",
+        _FLLA,
+        _MP,
+    ),
 )
 
 FORMATION_ENERGY_EXP = DatasetSpec(

@@ -4,7 +4,7 @@ These labels are distilled: they carry CHGNet's errors, and no density-functiona
 run for them. The script half of this module needs neither sfm nor this plugin, so that it can run
 in an environment of its own:
 
-    python teacher.py INPUT.jsonl OUTPUT.jsonl
+    python chgnet.py INPUT.jsonl OUTPUT.jsonl
 
 CHGNet gives the energy per atom in eV, forces in eV/angstrom and the stress (1/V) dE/dstrain,
 positive in tension, in GPa (checked against finite differences of its energy: largest difference
@@ -14,16 +14,15 @@ positive in tension, in GPa (checked against finite differences of its energy: l
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
-PACKAGE, VERSION = "chgnet", "0.4.2"
+REQUIRES = ("chgnet==0.4.2", "torch==2.13.0")
 GPA = 160.21766208  # GPa in one eV/angstrom^3, the number that CHGNet multiplies by
 
 
 def label(source: Path, target: Path, report_every: int = 100) -> None:
-    """Label each line of `source` that `target` lacks, appending to `target`.
+    """Label each line of `source`, appending to `target`.
 
     A line holds `id`, `types`, `positions` (angstrom) and `cell` (angstrom); the answer holds `id`,
     `energy` (eV per cell), `forces` (eV/angstrom) and `stress` (eV/angstrom^3).
@@ -37,9 +36,7 @@ def label(source: Path, target: Path, report_every: int = 100) -> None:
 
     torch.set_num_threads(1)
     model = CHGNet.load(use_device="cpu", verbose=False)
-    done = labelled_ids(target)
     tasks = [json.loads(line) for line in source.read_text().splitlines()]
-    tasks = [task for task in tasks if task["id"] not in done]
     start = time.monotonic()
     with target.open("a") as sink:
         for number, task in enumerate(tasks, 1):
@@ -58,36 +55,6 @@ def label(source: Path, target: Path, report_every: int = 100) -> None:
                 sink.flush()
                 rate = number / (time.monotonic() - start)
                 print(f"{number}/{len(tasks)} labelled, {rate:.1f} per second", flush=True)
-
-
-def labelled_ids(target: Path) -> set[str]:
-    """Identifiers that `target` holds; a line that a crash cut off is removed from the file."""
-    if not target.exists():
-        return set()
-    lines = target.read_text().splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("}\n")]
-    if len(whole) < len(lines):
-        fresh = target.with_suffix(".new")
-        fresh.write_text("".join(whole))
-        fresh.replace(target)
-    return {json.loads(line)["id"] for line in whole}
-
-
-def run(python: str, source: Path, target: Path) -> None:
-    """Run `label` under another Python, one that has CHGNet.
-
-    Raises:
-        RunError: it failed; the message says how to make such an environment.
-    """
-    from sfm.errors import RunError
-
-    done = subprocess.run([python, "-W", "ignore", __file__, str(source), str(target)])
-    if done.returncode:
-        raise RunError(
-            f"the teacher failed under {python}; make an environment for it with "
-            f"`python -m venv teacher && teacher/bin/pip install {PACKAGE}=={VERSION}` "
-            "and pass --teacher-python teacher/bin/python"
-        )
 
 
 if __name__ == "__main__":
