@@ -155,8 +155,6 @@ def _small() -> list[str]:
 
 HYDRATION = Quantity("hydration_free_energy", "kcal/mol", summary="in water, measured")
 SOLUBILITY = Quantity("log_solubility", "1", summary="log10 of mol/l, measured")
-BULK = Quantity("log_bulk_modulus", "1", summary="log10 of K_VRH in GPa")
-GAP = Quantity("band_gap", "eV", summary="PBE")
 INDEX = Quantity("log_refractive_index", "1", summary="log10 of n")
 
 
@@ -172,10 +170,11 @@ def rows() -> Iterator[Row]:
     yield Row("solubility", molecules, SOLUBILITY, lambda: smiles("R_1291_LOGS.csv", SOLUBILITY))
     yield Row("formation", crystals, table["formation_energy"],
               lambda: bundled("crystals/formation-energy-exp", "formation_energy"))  # fmt: skip
-    yield Row("bulk-modulus", crystals, BULK,
-              lambda: matminer("elastic_tensor.csv", "K_VRH", BULK, log=True))  # fmt: skip
-    yield Row("band-gap", crystals, GAP,
-              lambda: matminer("dielectric_constant.csv", "band_gap", GAP, log=False))  # fmt: skip
+    bulk, gap = table["log_bulk_modulus"], table["band_gap"]
+    yield Row("bulk-modulus", crystals, bulk,
+              lambda: matminer("elastic_tensor.csv", "K_VRH", bulk, log=True))  # fmt: skip
+    yield Row("band-gap", crystals, gap,
+              lambda: matminer("dielectric_constant.csv", "band_gap", gap, log=False))  # fmt: skip
     yield Row("refractive-index", crystals, INDEX,
               lambda: matminer("dielectric_constant.csv", "n", INDEX, log=True))  # fmt: skip
     for name in ("homo", "energy"):
