@@ -13,13 +13,13 @@ from sfm.config import BaselineSpec, ModelConfig
 from sfm.data.sample import Sample
 from sfm.errors import HubError, InputError
 from sfm.model import FoundationModel
-from sfm.model.baselines import Baselines
-from sfm.recipe import Goal, ModelSection
+from sfm.recipe import BaselineSection, Goal, ModelSection
 from sfm.train.build import fit_normalisers, model_config, new_model
 from sfm.train.tasks import TaskData
 
 ENCODER, LEVEL = "crystals/atoms", "toy"
 SILICON = ("crystals/lattice", {"potential": "stillinger-weber"})
+SECTION = BaselineSection(simulator=SILICON[0], values=SILICON[1])
 
 
 def cells(count=6, seed=0):
@@ -49,7 +49,7 @@ def _shape(name, sample):
     return {"energy": (), "forces": (len(sample.types), 3), "stress": (3, 3)}[name]
 
 
-def task(samples, baseline=SILICON, **changes):
+def task(samples, baseline=SECTION, **changes):
     from sfm.registry import quantities
 
     names = ("energy", "forces")
@@ -102,7 +102,7 @@ def test_a_batch_with_other_levels_has_it_at_its_own_only(samples):
     )
     model = made([task(samples), other])
     mixed = [samples[0], samples[1].replace(level="other"), samples[2]]
-    energies = model.baselines.energy(ENCODER, model.tokenize(ENCODER, mixed))
+    energies = model.baselines.energy(model.tokenize(ENCODER, mixed))
     expected = [float(samples[0].labels["energy"]), 0.0, float(samples[2].labels["energy"])]
     assert energies.tolist() == pytest.approx(expected)
 
@@ -150,15 +150,14 @@ def test_what_does_not_fit_is_refused(samples):
             config, baselines=(BaselineSpec(ENCODER, LEVEL, SILICON[0], values),)
         )
         with pytest.raises(InputError, match=words):
-            Baselines(wrong)
+            FoundationModel(wrong)
     fluid = dataclasses.replace(config, baselines=(BaselineSpec(ENCODER, LEVEL, "fluids/burgers"),))
-    model = FoundationModel(fluid)
     with pytest.raises(InputError, match="no energy that could be a baseline"):
-        model.baselines.energy(ENCODER, model.tokenize(ENCODER, samples[:1]))
+        FoundationModel(fluid)
     germanium = samples[0].replace(types=np.full_like(samples[0].types, 32))
     model = made([task(samples)])
     with pytest.raises(InputError, match="one kind of atom"):
-        model.baselines.energy(ENCODER, model.tokenize(ENCODER, [germanium]))
+        model.baselines.energy(model.tokenize(ENCODER, [germanium]))
 
 
 def test_a_damaged_config_is_one_line(samples):
@@ -181,7 +180,6 @@ def test_molecules_have_lennard_jones():
     argon = Sample(id="Ar2", domain="molecules", positions=[[0, 0, 0], [3.8, 0, 0]], types=[18, 18])
     model = FoundationModel(config)
     energy = model.baselines.energy(
-        "molecules/atoms",
         model.tokenize("molecules/atoms", [argon], "GFN2-xTB").to(dtype=torch.float64),
     )
     simulator = sfm.simulator("molecules/molecular-dynamics", potential="lennard-jones")

@@ -42,6 +42,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode", choices=MODES, help="how to learn; auto (the default) lets all compete"
     )
+    parser.add_argument(
+        "--baseline",
+        metavar="THEORY[,NAME=VALUE...]",
+        help="learn the energy less that of a theory: uff, tight-binding, a model, ...",
+    )
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="a YAML file with settings")
     parser.add_argument("--steps", type=int, help="short for --set training.steps=N")
     parser.add_argument(
@@ -93,6 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
             resume=arguments.resume,
             names=names,
             trust_labels=arguments.trust_labels,
+            baseline=arguments.baseline,
         )
     except KeyboardInterrupt:
         note("sfm: stopped; go on with the same command and --resume")

@@ -70,7 +70,7 @@ class ModelConfig:
         name: a short name for messages and cards.
         repulsion: `zbl`, the screened nuclear repulsion of energies (`sfm.nn.repulsion`), or None.
         coverage: what the training data cover, per context; empty where nobody recorded it.
-        baselines: classical theories beneath the energies of some contexts.
+        baselines: theories, or other models, beneath the energies of some contexts.
     """
 
     trunk: Mapping[str, Any]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sfm.config.baseline import LARGEST_FILE
 from sfm.errors import HubError
 
 Word = Annotated[str, Field(min_length=1, max_length=300)]
@@ -80,8 +81,12 @@ class _Coverage(_Strict):
 class _Baseline(_Strict):
     encoder: Part
     level: Word
-    simulator: Part
+    simulator: Part | Literal[""] = ""
     values: dict[Word, bool | int | float | Word] = {}
+    files: dict[Word, Annotated[str, Field(max_length=LARGEST_FILE)]] = {}
+    model: Annotated[str, Field(max_length=200)] = ""
+    model_level: Annotated[str, Field(max_length=300)] = ""
+    model_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 
 
 class _Config(BaseModel):

@@ -6,6 +6,7 @@ A report is a dict of JSON values; every key is optional, and a section without 
     base_model, base_relation (`finetune` or `adapter`)
     encoders  [{part, domain, cutoff, length_unit, ...}]
     coverage  [{encoder, level, systems, elements, charges, unpaired electrons}]
+    beneath   [{encoder, level, theory}]  what the model's energy is added to
     heads     [{quantity, unit, per, domain, levels [..]}]
     data      [{name, repo, revision, levels [..], licence, origin, samples}]
     metrics   [{dataset, split, level, quantity, metric, value, unit, std, seeds,
@@ -76,6 +77,7 @@ def model_card(report: Report) -> str:
         f"# {text(line(name))}",
         text(report.get("summary", "")),
         section("What is inside", _inside(report)),
+        section("What lies beneath", _beneath(rows_of(report, "beneath"))),
         section("What it covers", _covered(rows_of(report, "coverage"))),
         section("How to use it", _snippet(report)),
         section("Training data", _data_table(data)),
@@ -117,6 +119,8 @@ def report_of(folder: Path, *, name: str | None = None) -> dict[str, Any]:
         report["heads"] = _heads(config)
     if not report.get("coverage"):
         report["coverage"] = _coverage(config)
+    if not report.get("beneath"):
+        report["beneath"] = _theories(config)
     if not report.get("limits") and not report.get("metrics"):
         report["limits"] = ["Errors and limits were not measured when this card was made."]
     return report
@@ -150,6 +154,19 @@ def _coverage(config: Report) -> list[dict[str, Any]]:
                     "elements": elements,
                 }
             )
+    return rows
+
+
+def _theories(config: Report) -> list[dict[str, Any]]:
+    """One row per theory beneath an energy."""
+    rows = []
+    for spec in config.get("baselines") or ():
+        simulator, model = spec.get("simulator"), spec.get("model")
+        values = ", ".join(f"{k}={v}" for k, v in (spec.get("values") or {}).items())
+        files = ", ".join(f"{k} in config.json" for k in spec.get("files") or {})
+        words = [simulator or f"{model} at {spec.get('model_level')}", values, files]
+        theory = "; ".join(w for w in words if w)
+        rows.append({"encoder": spec["encoder"], "level": spec["level"], "theory": theory})
     return rows
 
 
@@ -225,6 +242,13 @@ def _covered(rows: Sequence[Report]) -> str:
         "0.9 of the closest approach in these data (`config.json`), are refused unless one asks to "
         "extrapolate."
     )
+
+
+def _beneath(rows: Sequence[Report]) -> str:
+    if not rows:
+        return ""
+    said = "The energy, its forces and its stress are those of a theory plus what the model learned"
+    return f"{said}; both are always there.\n\n{table(rows)}"
 
 
 def _snippet(report: Report) -> str:

@@ -11,14 +11,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from sfm.config import HeadSpec, Target
+from sfm.config import BaselineSpec, HeadSpec, Target
 from sfm.config.coverage import Coverage
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
-from sfm.errors import InputError
+from sfm.errors import HubError, InputError
 from sfm.hub.publish import push_folder
 from sfm.hub.resolve import resolve
 from sfm.model import growing
+from sfm.model.adapter import digest
 from sfm.model.checkpoint import load, save
 from sfm.model.descriptors import described
 from sfm.model.embed import Embedding, embed
@@ -72,6 +73,21 @@ class FoundationModel(Network):
             InputError: the model was not trained there.
         """
         return self.config.context(encoder, level)
+
+    @classmethod
+    def beneath(cls, spec: BaselineSpec) -> FoundationModel:
+        """The model that a baseline names, if it has the weights that were there in training.
+
+        Raises:
+            HubError: it has others, or cannot be had.
+        """
+        folder = resolve(spec.model)
+        if digest(folder) != spec.model_sha256:
+            raise HubError(
+                f"the model beneath the energy at '{spec.level}', '{spec.model}', has other "
+                "weights here than when this model was trained; take the revision of that time"
+            )
+        return load(cls, folder)
 
     def cover(self, coverage: Iterable[Coverage]) -> None:
         """State what the training data cover: in the config, and in what is repelled."""

@@ -8,12 +8,13 @@ through the trunk updates them all. Forces and stress are derivatives of the ene
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from sfm.config import ModelConfig
+from sfm.config import BaselineSpec, ModelConfig
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError, did_you_mean
 from sfm.model import readout
@@ -51,7 +52,7 @@ class Network(nn.Module):
             cls = find("encoders", name).load()
             self.encoders[name] = cls(channels=trunk.channels, **config.encoders[name])
         self.known = self._coverage_tables()
-        self.baselines = Baselines(config)
+        self.baselines = Baselines(config, type(self).beneath)
         self.heads = nn.ModuleDict()
         self.normalisers = nn.ModuleDict()
         self.uncertainties = nn.ModuleDict()
@@ -67,6 +68,24 @@ class Network(nn.Module):
                 self.uncertainties[spec.key] = LastLayerUncertainty(
                     len(config.contexts), trunk.channels
                 )
+
+    @classmethod
+    def beneath(cls, spec: BaselineSpec) -> Network:
+        """The model that a baseline names.
+
+        Raises:
+            InputError: here, always; `FoundationModel` knows how to load one.
+        """
+        raise InputError(f"a bare network loads no model '{spec.model}'")
+
+    def stand_on(self, baselines: Iterable[BaselineSpec]) -> None:
+        """Put these theories, and no others, beneath the energies: in the config too.
+
+        Raises:
+            InputError, PluginError: as the constructor.
+        """
+        self.config = dataclasses.replace(self.config, baselines=tuple(baselines))
+        self.baselines = Baselines(self.config, type(self).beneath)
 
     def _coverage_tables(self) -> Known:
         units = {
@@ -203,7 +222,7 @@ class Network(nn.Module):
         """(S,) eV that no network makes: the repulsion of close pairs, and baselines; or None."""
         if quantity != "energy":
             return None
-        parts = [repulsion(tokens, close), self.baselines.energy(name, tokens)]
+        parts = [repulsion(tokens, close), self.baselines.energy(tokens)]
         there = [part for part in parts if part is not None]
         return torch.stack(there).sum(0) if there else None
 

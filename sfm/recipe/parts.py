@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sfm.errors import PluginError, RecipeError, did_you_mean
 from sfm.recipe.recipes import Recipe
-from sfm.recipe.tasks import BaselineSection, Task, ThroughSection, loss_kinds
+from sfm.recipe.tasks import Task, loss_kinds
 from sfm.registry import find, parts
 
 WORDS = {"quantities": "", "levels": "level "}  # what a name of each is called
@@ -56,9 +56,9 @@ def _check_task(where: str, task: Task) -> Task:
                     f"{', '.join(known)}).{did_you_mean(name, known)}"
                 )
     if task.through is not None:
-        _check_simulator(f"{where}.through", task.through, spec.domain)
-    if task.baseline is not None:
-        _check_simulator(f"{where}.baseline", task.baseline, spec.domain)
+        _check_simulator(f"{where}.through", task.through.simulator, spec.domain)
+    if task.baseline is not None and task.baseline.simulator is not None:
+        _check_simulator(f"{where}.baseline", task.baseline.simulator, spec.domain)
     return task.model_copy(update={"encoder": encoder.full_name, "dataset": dataset.full_name})
 
 
@@ -72,13 +72,12 @@ def _encoder(where: str, name: str | None, domain: str) -> str:
     return fitting[0]
 
 
-def _check_simulator(where: str, section: ThroughSection | BaselineSection, domain: str) -> None:
+def _check_simulator(where: str, simulator: str, domain: str) -> None:
     try:
-        part = find("simulators", section.simulator)
+        part = find("simulators", simulator)
     except PluginError as error:
         raise PluginError(f"{where}: {error}") from None
     if part.domain != domain:
         raise RecipeError(
-            f"{where}.simulator: '{section.simulator}' is for {part.domain}, the dataset for "
-            f"{domain}"
+            f"{where}.simulator: '{simulator}' is for {part.domain}, the dataset for {domain}"
         )

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from sfm.formats import yaml12
 from sfm.recipe.sections import ModelSection, OptimizerSection, TrainingSection
-from sfm.recipe.tasks import Goals, Task
+from sfm.recipe.tasks import BaselineSection, Goals, Task
 from sfm.recipe.values import Count, Strict
 
 
@@ -75,12 +75,13 @@ class FinetuneRecipe(Strict):
     Attributes:
         mode: `auto` lets all that fit compete; in closed form on frozen features `ridge`, `gp`
             (a Gaussian process) and `delta` (either, of the difference to what the model says
-            already); `head` trains only the target's heads, `full` everything, `lora` low-rank
-            updates and those heads.
+            already, or to the baseline); `head` trains only the target's heads, `full`
+            everything, `lora` low-rank updates and those heads.
         budget: CPU seconds that `auto` may spend on competing and training, for up to a hundred
             training systems; with more of them in proportion.
         weights: loss weights by quantity; left-out ones have those of `sfm.train.finetune_task`.
         replay: share of tokens that come from the pretraining tasks.
+        baseline: learn the energy on top of a theory's; see `sfm.recipe.BaselineSection`.
     """
 
     mode: Literal["auto", "ridge", "gp", "delta", "head", "full", "lora"] = "auto"
@@ -88,5 +89,6 @@ class FinetuneRecipe(Strict):
     weights: Goals = Field(default_factory=dict)
     lora: Lora = Lora()
     replay: float = Field(default=0.0, ge=0, lt=1)
+    baseline: BaselineSection | None = None
     optimizer: FinetuneOptimizer = FinetuneOptimizer()
     training: FinetuneTraining = FinetuneTraining()

@@ -55,18 +55,33 @@ class ThroughSection(Strict):
 
 
 class BaselineSection(Strict):
-    """A classical theory beneath the energy: what is learned is the labels minus its energy.
+    """A theory beneath the energy: what is learned is the labels minus its energy.
 
     Its forces and stress are subtracted likewise, and all are added wherever the model says an
-    energy at the task's levels. The model keeps it.
+    energy at the task's levels. The model keeps it. It is a simulator or another model.
 
     Attributes:
         simulator: part name, `molecules/tight-binding`.
-        values: its parameters and settings, numbers and words; others have their defaults.
+        values: its parameters and settings, numbers and words, and files of parameters; others have
+            their defaults.
+        model: bundled name or Hub id of another model with the same encoder.
+        level: level of theory that the other model is asked for, where it knows several.
     """
 
-    simulator: str
+    simulator: str | None = None
     values: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    model: str | None = None
+    level: str | None = None
+
+    @model_validator(mode="after")
+    def _one_theory(self) -> BaselineSection:
+        if (self.simulator is None) == (self.model is None):
+            raise ValueError("give a simulator or a model, one of the two")
+        if self.model is None and self.level is not None:
+            raise ValueError("level goes with a model")
+        if self.model is not None and self.values:
+            raise ValueError("values go with a simulator")
+        return self
 
 
 class Task(Strict):
@@ -81,7 +96,7 @@ class Task(Strict):
         share: factor of its share of tokens, on top of the temperature's.
         max_samples: at most this many training samples.
         through: train through a simulator too; see `ThroughSection`.
-        baseline: learn the energy on top of a classical theory's; see `BaselineSection`.
+        baseline: learn the energy on top of a theory's; see `BaselineSection`.
     """
 
     dataset: str

@@ -21,7 +21,9 @@ from sfm.nn.normalise import fit
 from sfm.nn.trunk import SIZES
 from sfm.recipe import ModelSection
 from sfm.registry import find, plugins
+from sfm.train.remainder import without_theory
 from sfm.train.tasks import TaskData, subset
+from sfm.train.theory import spec_of
 
 FIT_SAMPLES = 20_000
 NEIGHBOUR_SAMPLES = 200
@@ -90,8 +92,7 @@ def baselines_of(tasks: Sequence[TaskData]) -> tuple[BaselineSpec, ...]:
                 continue
             key, spec = (task.encoder, level), None
             if task.baseline is not None:
-                simulator, values = task.baseline
-                spec = BaselineSpec(*key, find("simulators", simulator).full_name, dict(values))
+                spec = spec_of(task.baseline, *key)
             if specs.setdefault(key, spec) != spec:
                 raise InputError(
                     f"{task.name}: another task of level '{level}' has another baseline or none; "
@@ -241,20 +242,13 @@ def _collect(model: FoundationModel, part: str, tasks: Sequence[TaskData], level
             if sample.level != level:
                 continue
             types = _types(encoder, sample)
-            known = sample.replace(labels=_remaining(model, part, sample)) if based else sample
+            known = without_theory(model, part, sample) if based else sample
             for name in task.goals:
                 if name in known.labels:
                     rows = table.setdefault(name, ([], []))
                     rows[0].append(types)
                     rows[1].append(_rows(task, name, known, len(types)))
     return table
-
-
-def _remaining(model: FoundationModel, part: str, sample: Sample) -> dict[str, np.ndarray]:
-    """The labels of a sample, those of its energy and derivatives without the baseline's share."""
-    tokens = model.tokenize(part, [sample]).to(dtype=torch.float64)
-    theirs = model.baselines.labels(part, tokens)
-    return {name: value - theirs.get(name, 0.0) for name, value in sample.labels.items()}
 
 
 def _rows(task: TaskData, name: str, sample: Sample, n_tokens: int) -> np.ndarray:

@@ -72,7 +72,7 @@ def _batch(model: FoundationModel, part: str, name: str, batch: Batch) -> tuple[
     head = model.heads[f"{part}:{name}"]
     raw = head(features, tokens)
     value = model.normalisers[f"{part}:{name}"](raw, tokens)
-    base = model.baselines.energy(part, tokens) if name == "energy" else None
+    base = model.baselines.energy(tokens) if name == "energy" else None
     value = value if base is None else value + base
     labels = batch.labels[part][name].values.to(value.device)
     last = head.last_layer(features)  # type: ignore[operator]

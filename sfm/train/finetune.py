@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sfm.config import BaselineSpec
 from sfm.data.label_names import LabelNames
 from sfm.errors import InputError, did_you_mean
 from sfm.formats.strict_json import read_object
@@ -26,11 +27,13 @@ from sfm.train.label_checks import check_labels
 from sfm.train.loggers import check_loggers
 from sfm.train.losses import forgotten, pretraining_tasks
 from sfm.train.outcome import Outcome
+from sfm.train.remainder import remaining, standing
 from sfm.train.report import write_json
 from sfm.train.scratch import scratch_model
 from sfm.train.selection import CLOSED, closed_form, compete
 from sfm.train.sources import open_source
 from sfm.train.tasks import TaskData
+from sfm.train.theory import section_of, theories_of
 from sfm.train.trained import train
 from sfm.train.transfer import grow
 
@@ -53,6 +56,7 @@ def finetune(
     log: bool = True,
     names: LabelNames | None = None,
     trust_labels: bool = False,
+    baseline: str | None = None,
 ) -> Path:
     """Fine-tune `model` on `data`, and save the result with its report into `out`.
 
@@ -77,6 +81,8 @@ def finetune(
         log: use the recipe's loggers.
         names: what a file calls its labels, and their units there.
         trust_labels: train on labels that look like another unit or sign, too.
+        baseline: theory beneath the energy (`sfm.train.theory.section_of`), in the place of the
+            recipe's; the model keeps it.
 
     Returns:
         The folder. With `lora`, its folder `adapter` holds the updates alone, in PEFT's layout
@@ -96,18 +102,25 @@ def finetune(
     check_labels(base, task, trust=trust_labels)
     task = task.limited(recipe.training.max_samples, recipe.training.seed)
     old_tasks, note = pretraining_tasks(record)
+    if baseline is not None:
+        section = section_of(baseline, task.domain)
+        recipe = recipe.model_copy(update={"baseline": section})
+    beneath = theories_of(base, task, recipe.baseline)
+    bare, learned, theories = standing(base, task, beneath)
     resolved = {**recipe.to_dict(), "base_model": base_name, "data": source.name,
                 "quantities": list(task.goals)}  # fmt: skip
 
-    def errors(model: FoundationModel) -> Evaluation:
+    def errors(model: FoundationModel, theories: Sequence[BaselineSpec] = theories) -> Evaluation:
+        model.stand_on(theories)
         return evaluate(model, task, split="test", max_samples=test_samples)
 
-    before = errors(grow(base, task, recipe.training.seed)[0])
+    before = errors(grow(bare, learned, recipe.training.seed)[0])
     outcome = _outcome(
-        base, task, recipe, run=out / RUN, resolved=resolved, old_tasks=old_tasks, note=note,
-        resume=resume, log=log,
+        bare, learned, recipe, on_theory=bool(beneath), run=out / RUN, resolved=resolved,
+        old_tasks=[remaining(old, base) for old in old_tasks], note=note, resume=resume, log=log,
     )  # fmt: skip
     grown = outcome.model
+    grown.stand_on(theories)
     if not outcome.result.is_main:
         return out
     name = name or f"{base.config.name}-{_slug(task)}"
@@ -123,7 +136,7 @@ def finetune(
         before=before,
         after=errors(grown),
         forgetting=forgotten(base, grown, old_tasks, note, moved=outcome.result.steps > 0),
-        scratch=errors(scratch_model(task, base, recipe, out)) if scratch else None,
+        scratch=errors(scratch_model(learned, bare, recipe, out), beneath) if scratch else None,
     )
     finetuned.write(out, total_seconds=time.perf_counter() - began)
     if outcome.updates and not isinstance(model, FoundationModel):
@@ -138,11 +151,18 @@ def _write_adapter(outcome: Outcome, base: str | Path, out: Path) -> None:
 
 
 def _outcome(
-    base: FoundationModel, task: TaskData, recipe: FinetuneRecipe, **options: Any
+    base: FoundationModel,
+    task: TaskData,
+    recipe: FinetuneRecipe,
+    *,
+    on_theory: bool,
+    **options: Any,
 ) -> Outcome:
-    """What the recipe's mode makes of the task."""
+    """What the recipe's mode makes of the task; on a theory every closed form is a difference."""
     if recipe.mode in CLOSED:
-        return closed_form(base, task, recipe.mode)
+        return closed_form(
+            base, task, "auto" if on_theory and recipe.mode == "delta" else recipe.mode
+        )
     return (compete if recipe.mode == "auto" else train)(base, task, recipe, **options)
 
 

@@ -58,13 +58,6 @@ def make_task(
         relabel = dict.fromkeys(levels, level)
     goals = {q: recipe.weights.get(q, Goal(weight=WEIGHTS.get(q, 1.0))) for q in quantities}
     task = source.task(name, present, goals=goals, relabel=relabel)
-    based = {(b.encoder, b.level) for b in model.config.baselines}
-    if "energy" in task.goals and based & {(name, v) for v in task.levels}:
-        raise InputError(
-            f"{source.name}: the energy of '{model.config.name}' at this level has a baseline, "
-            "which fine-tuning does not subtract yet; name another level with --level, or pretrain "
-            "with the data in the recipe"
-        )
     for split in ("train", "test"):
         if not len(task.split(split)):
             raise InputError(f"{source.name}: no samples in the split '{split}'")

@@ -101,6 +101,8 @@ def references(model: FoundationModel, encoder: str) -> dict[str, np.ndarray]:
         key = f"{part}:energy"
         if key not in model.normalisers or domains[part] != domains[encoder]:
             continue
+        if model.baselines.knows(context):  # its references are of what is left
+            continue
         if not any((t.encoder, t.level, t.quantity) == (part, level, "energy") for t in taught):
             continue
         shift = model.normalisers[key].shift[context, :, 0].cpu().numpy()  # type: ignore[index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import sys
 import time
@@ -20,6 +21,7 @@ from sfm.train.engine import FitResult, fit
 from sfm.train.evaluate import Evaluation, evaluate
 from sfm.train.folders import RUN, one_run
 from sfm.train.loggers import check_loggers
+from sfm.train.remainder import remaining
 from sfm.train.report import (
     REPORT,
     card_metrics,
@@ -83,9 +85,14 @@ def pretrain(
     terms = through_terms(recipe, tasks)
     for term in terms:
         term.check(model)
+    theories = model.config.baselines
+    learned = tasks
+    if not terms:  # a simulator needs the whole energy of its closure
+        learned = [remaining(task, copy.copy(model)) for task in tasks]
+        model.stand_on(())
     result = fit(
         model,
-        tasks,
+        learned,
         settings=training,
         optimizer=recipe.optimizer,
         stress_scales=stresses,
@@ -99,7 +106,8 @@ def pretrain(
     )
     if result.is_main:
         model.to("cpu")
-        calibrated = calibrate(model, tasks)
+        calibrated = calibrate(model, learned)
+        model.stand_on(theories)
         model.save_pretrained(out)
         evaluation = evaluate_tasks(model, tasks, max_samples=test_samples)
         record = training_record(recipe, model, tasks, fitted, result, evaluation, calibrated)

@@ -15,7 +15,7 @@ from sfm.data.splits import SPLITS
 from sfm.data.storage import Dataset, open_dataset
 from sfm.errors import InputError, RecipeError, did_you_mean
 from sfm.quantity import Quantity
-from sfm.recipe import Goal, Recipe, Task
+from sfm.recipe import BaselineSection, Goal, Recipe, Task
 from sfm.registry import find, quantities
 
 
@@ -73,7 +73,7 @@ class TaskData:
         weight: factor in the loss.
         definitions: the quantities.
         facts: licence, origin, file hashes, how it was split.
-        baseline: the theory beneath the energy, by its simulator's part name and values.
+        baseline: the theory beneath the energy.
     """
 
     name: str
@@ -88,7 +88,7 @@ class TaskData:
     weight: float = 1.0
     definitions: Mapping[str, Quantity] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
-    baseline: tuple[str, Mapping[str, Any]] | None = None
+    baseline: BaselineSection | None = None
 
     def split(self, name: str) -> Sequence[Sample]:
         """Samples of one split."""
@@ -198,9 +198,7 @@ def open_task(task: Task, *, where: str = "tasks") -> TaskData:
     )
     if not len(data.train):
         raise RecipeError(f"{where}: '{task.dataset}' has no training samples")
-    if task.baseline is not None:
-        data = replace(data, baseline=(task.baseline.simulator, task.baseline.values))
-    return data
+    return replace(data, baseline=task.baseline)
 
 
 def open_tasks(recipe: Recipe) -> list[TaskData]:

@@ -29,17 +29,8 @@ def molecule_from_geometry(
     """
     from rdkit import Chem, rdBase
     from rdkit.Chem import rdDetermineBonds
-    from rdkit.Geometry import Point3D
 
-    editable = Chem.RWMol()
-    conformer = Chem.Conformer(len(types))
-    for i, (number, x) in enumerate(zip(types, positions, strict=True)):
-        atom = Chem.Atom(int(number))
-        atom.SetNoImplicit(True)
-        editable.AddAtom(atom)
-        conformer.SetAtomPosition(i, Point3D(*map(float, x)))
-    editable.AddConformer(conformer)
-    molecule = editable.GetMol()
+    molecule = _atoms(types, positions)
     molecule.SetProp("_Name", name)
     with rdBase.BlockLogs():
         try:
@@ -52,6 +43,36 @@ def molecule_from_geometry(
                 "give the molecule as SMILES, or use a closure with potential=none"
             ) from None
     return molecule
+
+
+def bonded_pairs(types: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """(m, 2) indices of atoms that are near enough to be bonded: what bond orders follow from.
+
+    types: (n,) atomic numbers. positions: (n, 3), angstrom.
+    """
+    from rdkit import rdBase
+    from rdkit.Chem import rdDetermineBonds
+
+    molecule = _atoms(types, positions)
+    with rdBase.BlockLogs():
+        rdDetermineBonds.DetermineConnectivity(molecule)
+    return bonds_of(molecule, hydrogens=False)
+
+
+def _atoms(types: np.ndarray, positions: np.ndarray) -> Mol:
+    """A molecule of atoms at their places, without bonds."""
+    from rdkit import Chem
+    from rdkit.Geometry import Point3D
+
+    editable = Chem.RWMol()
+    conformer = Chem.Conformer(len(types))
+    for i, (number, x) in enumerate(zip(types, positions, strict=True)):
+        atom = Chem.Atom(int(number))
+        atom.SetNoImplicit(True)
+        editable.AddAtom(atom)
+        conformer.SetAtomPosition(i, Point3D(*map(float, x)))
+    editable.AddConformer(conformer)
+    return editable.GetMol()
 
 
 def bonds_of(molecule: Mol, *, hydrogens: bool) -> np.ndarray:

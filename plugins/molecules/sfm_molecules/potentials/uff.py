@@ -26,11 +26,12 @@ from torch import Tensor, nn
 
 from sfm.errors import InputError
 from sfm_molecules.constants import KCAL_PER_MOL
-from sfm_molecules.potentials.uff_terms import GENERAL, LINEAR, terms
+from sfm_molecules.potentials.uff_terms import GENERAL, LINEAR, Terms, terms
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
+KINDS = ("bonds", "angles", "torsions", "inversions", "pairs")
 NARROW = math.cos(math.radians(30))
 
 
@@ -41,16 +42,27 @@ class UniversalForceField(nn.Module):
         molecules: rdkit molecules with explicit hydrogens, one per system of the batch and in its
             order; their conformers are not used.
 
+        known: their terms, where they have been looked up already.
+
     Raises:
         InputError: UFF has no type for an atom, or hydrogens are missing.
     """
 
     def __init__(self, molecules: Sequence[Mol]) -> None:
         super().__init__()
-        self.counts = [molecule.GetNumAtoms() for molecule in molecules]
+        self._set_up([m.GetNumAtoms() for m in molecules], [terms(m) for m in molecules])
+
+    @classmethod
+    def of_terms(cls, counts: Sequence[int], every: Sequence[Terms]) -> UniversalForceField:
+        """The force field of molecules with these numbers of atoms and these terms."""
+        field = cls([])
+        field._set_up(counts, every)
+        return field
+
+    def _set_up(self, counts: Sequence[int], every: Sequence[Terms]) -> None:
+        self.counts = list(counts)
         starts = np.cumsum([0, *self.counts[:-1]])
-        every = [terms(molecule) for molecule in molecules]
-        for name in ("bonds", "angles", "torsions", "inversions", "pairs"):
+        for name in KINDS if every else ():
             self._keep(name, [getattr(one, name) for one in every], starts)
 
     def _keep(
@@ -82,7 +94,7 @@ class UniversalForceField(nn.Module):
                 f"UFF was set up for {sum(self.counts)} atoms, given {positions.shape[0]}"
             )
         total = positions.new_zeros(len(self.counts))
-        for name in ("bonds", "angles", "torsions", "inversions", "pairs"):
+        for name in KINDS:
             energy = self.term(name, positions)
             total = total.index_add(0, getattr(self, f"{name}_system"), energy)
         return total * KCAL_PER_MOL

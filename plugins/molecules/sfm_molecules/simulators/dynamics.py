@@ -29,6 +29,7 @@ from sfm_molecules.geometry.conformers import geometry
 from sfm_molecules.geometry.embedding import embed
 from sfm_molecules.geometry.topology import bonds_of, molecule_from_geometry
 from sfm_molecules.potentials import lennard_jones
+from sfm_molecules.potentials.perceived import PerceivedForceField
 from sfm_molecules.potentials.uff import UniversalForceField
 from sfm_molecules.simulators.open_dynamics import OpenDynamics
 
@@ -146,6 +147,7 @@ class MolecularDynamics(OpenDynamics):
                 "or potential=lennard-jones"
             )
         self.field: UniversalForceField | None = None
+        self.perceived = PerceivedForceField()
         # what `auto` means; without a closure it depends on the atoms, so `state` decides
         automatic = "none" if self.closure is not None else None
         self.classical = automatic if self.potential == "auto" else self.potential
@@ -253,17 +255,21 @@ class MolecularDynamics(OpenDynamics):
         return self.energy(systems.positions, systems.types, systems.system, systems.conditions)
 
     def baseline(self, systems: Systems) -> Tensor:
-        """(S,) eV of `potential=lennard-jones`, open systems of one kind of atom.
+        """(S,) eV of `potential=uff` or `lennard-jones`, open systems.
+
+        UFF's bonds are those of each geometry: the energy is smooth as long as no bond forms or
+        breaks, and jumps there. Its terms are kept by bonding pattern.
 
         Raises:
-            InputError: another potential (UFF needs bonds, which no batch states), several kinds
-                of atom, or a cell.
+            InputError: another potential, a cell, several kinds of atom with lennard-jones; with
+                uff, a molecule whose bonds cannot be told or that it has no type for.
         """
-        if self.classical != "lennard-jones":
-            raise InputError(
-                f"{self.part}: a baseline is potential=lennard-jones here; UFF needs bonds, which "
-                "are perceived from one geometry and would jump along a trajectory"
-            )
-        if bool(systems.cell.any()) or len(systems.types.unique()) > 1:
-            raise InputError(f"{self.part}: lennard-jones is for one kind of atom, without a cell")
+        if self.classical not in ("lennard-jones", "uff"):
+            raise InputError(f"{self.part}: a baseline is potential=uff or potential=lennard-jones")
+        if bool(systems.cell.any()):
+            raise InputError(f"{self.part}: has open boundaries, and no cell")
+        if self.classical == "uff":
+            return self.perceived(systems)
+        if len(systems.types.unique()) > 1:
+            raise InputError(f"{self.part}: lennard-jones is for one kind of atom")
         return self.energy(systems.positions, systems.types, systems.system)
