@@ -59,6 +59,6 @@ def test_files_are_small_and_no_module_is_called_utils():
 
 
 def test_names_say_what_they_hold():
-    paths = list(rules.outside_tests(ROOT))
+    paths = list(rules.named(ROOT))
     assert len(paths) > 600
     assert [line for path in paths for line in rules.vague(path)] == []

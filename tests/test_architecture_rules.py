@@ -70,9 +70,9 @@ UPWARD = {
 
 @pytest.mark.parametrize("text", UPWARD.values(), ids=UPWARD)
 def test_an_import_of_a_room_above_is_seen(tmp_path, text):
-    found = rules.upward(package(tmp_path, low_two=text))
-    assert found
-    assert all("two.py:" in line for line in found)
+    violations = rules.upward(package(tmp_path, low_two=text))
+    assert violations
+    assert all("two.py:" in line for line in violations)
 
 
 TYPES_ONLY = {

@@ -69,7 +69,7 @@ def task(samples, baseline=SECTION, **changes):
     )
 
 
-def made(tasks, seed=0):
+def model_of(tasks, seed=0):
     section = ModelSection(channels=8, layers=1, experts=1, radial=4, carried=4)
     model = new_model(model_config(tasks, section, "toy"), seed)
     return model.double()
@@ -81,7 +81,7 @@ def samples():
 
 
 def test_energy_forces_and_stress_are_the_sum(samples):
-    with_one, without = made([task(samples)]), made([task(samples, None)])
+    with_one, without = model_of([task(samples)]), model_of([task(samples, None)])
     without.load_state_dict(with_one.state_dict())
     names = ["energy", "forces", "stress"]
     tokens = with_one.tokenize(ENCODER, samples)
@@ -100,7 +100,7 @@ def test_a_batch_with_other_levels_has_it_at_its_own_only(samples):
     other = dataclasses.replace(
         other, name="other", levels=("other",), present=(("other", "energy"), ("other", "forces"))
     )
-    model = made([task(samples), other])
+    model = model_of([task(samples), other])
     mixed = [samples[0], samples[1].replace(level="other"), samples[2]]
     energies = model.baselines.energy(model.tokenize(ENCODER, mixed))
     expected = [float(samples[0].labels["energy"]), 0.0, float(samples[2].labels["energy"])]
@@ -109,17 +109,17 @@ def test_a_batch_with_other_levels_has_it_at_its_own_only(samples):
 
 def test_references_are_fitted_to_what_is_left(samples):
     """Labels that are the baseline's leave nothing: no reference, and no scale to speak of."""
-    model = made([task(samples)])
+    model = model_of([task(samples)])
     fitted, _ = fit_normalisers(model, [task(samples)])
     assert float(model.normalisers[f"{ENCODER}:energy"].shift.abs().max()) < 1e-6
-    plain = made([task(samples, None)])
+    plain = model_of([task(samples, None)])
     fit_normalisers(plain, [task(samples, None)])
     assert float(plain.normalisers[f"{ENCODER}:energy"].shift.abs().max()) > 4  # eV per atom
     assert {f.quantity for f in fitted} == {"energy"}
 
 
 def test_it_is_kept_with_the_model_and_reaches_every_door(samples, tmp_path):
-    model = made([task(samples)])
+    model = model_of([task(samples)])
     model.save_pretrained(tmp_path)
     again = FoundationModel.from_pretrained(tmp_path)
     assert again.config.baselines == (BaselineSpec(ENCODER, LEVEL, *SILICON),)
@@ -144,7 +144,7 @@ def test_what_does_not_fit_is_refused(samples):
         model_config([task(samples), task(samples, None)], ModelSection(), "toy")
     with pytest.raises(InputError, match="is no word"):
         BaselineSpec(ENCODER, LEVEL, "crystals/lattice", {"table": "/etc/passwd"})
-    config = made([task(samples)]).config
+    config = model_of([task(samples)]).config
     for values, words in (({"potential": "uff"}, "not one of"), ({"depth": 1.0}, "depth")):
         wrong = dataclasses.replace(
             config, baselines=(BaselineSpec(ENCODER, LEVEL, SILICON[0], values),)
@@ -155,13 +155,13 @@ def test_what_does_not_fit_is_refused(samples):
     with pytest.raises(InputError, match="no energy that could be a baseline"):
         FoundationModel(fluid)
     germanium = samples[0].replace(types=np.full_like(samples[0].types, 32))
-    model = made([task(samples)])
+    model = model_of([task(samples)])
     with pytest.raises(InputError, match="one kind of atom"):
         model.baselines.energy(model.tokenize(ENCODER, [germanium]))
 
 
 def test_a_damaged_config_is_one_line(samples):
-    body = made([task(samples)]).config.to_dict()
+    body = model_of([task(samples)]).config.to_dict()
     body["baselines"][0]["values"] = {"table": "../../x"}
     with pytest.raises(HubError, match="damaged"):
         ModelConfig.from_dict(body)
@@ -217,7 +217,7 @@ def test_the_uncertainty_is_of_what_is_left(samples):
     from sfm.train.calibrate import calibrate
 
     many = cells(count=12, seed=1)
-    model = made([task(many)])
+    model = model_of([task(many)])
     for parameter in model.heads.parameters():
         parameter.data.zero_()
     factors = calibrate(model, [task(many)])

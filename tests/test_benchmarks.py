@@ -65,7 +65,7 @@ def test_a_block_that_breaks_is_left_out_and_the_others_go_on():
 
 
 @pytest.mark.parametrize(
-    ("only", "found"),
+    ("only", "families"),
     [
         (None, ["trunk", "fluids"]),
         ("fluids", ["fluids"]),
@@ -75,13 +75,13 @@ def test_a_block_that_breaks_is_left_out_and_the_others_go_on():
         ("256,exponax", ["fluids"]),
     ],
 )
-def test_only_names_families_or_what_belongs_to_them(only, found):
+def test_only_names_families_or_what_belongs_to_them(only, families):
     selection = import_module("selection")
     known = {
         "trunk": ("trunk", "sfm-tiny", "sfm-tiny dense", "silicon", "memory"),
         "fluids": ("fluids", "sfm", "exponax", "256", "memory"),
     }
-    assert selection.families(only, known) == found
+    assert selection.families(only, known) == families
     assert selection.chosen("sfm-tiny", known["trunk"]) == ["sfm-tiny", "sfm-tiny dense"]
     with pytest.raises(ValueError, match="different families"):
         selection.families("silicon,256", known)

@@ -62,8 +62,8 @@ CASES = {
 def test_every_kind_of_gap_is_seen(tmp_path, text, lacks):
     (tmp_path / "sfm").mkdir()
     (tmp_path / "sfm" / "one.py").write_text(TENSORS + text, encoding="utf-8")
-    found = {word for own in docstrings.gaps(tmp_path).values() for word in own.what}
-    assert found == set(lacks.split())
+    lacking = {word for gap in docstrings.gaps(tmp_path).values() for word in gap.what}
+    assert lacking == set(lacks.split())
 
 
 def test_signatures_of_models_and_closures_state_shapes():

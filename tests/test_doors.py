@@ -49,10 +49,10 @@ TOLERANCE = 2e-5  # eV: float32 weights, in float32 and in float64
 def model() -> FoundationModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = FoundationModel(config_for(PARTS))
-    for normaliser in made.normalisers.values():
+        fresh = FoundationModel(config_for(PARTS))
+    for normaliser in fresh.normalisers.values():
         normaliser.shift[:] = torch.randn(normaliser.shift.shape, generator=_generator()).double()
-    return made.eval()
+    return fresh.eval()
 
 
 def _generator() -> torch.Generator:

@@ -71,25 +71,25 @@ def test_one_energy_through_every_door(model, stated, tmp_path, capsys):
     if sample.conditions["charge"]:
         assert abs(expected - _energy(model, sample.replace(conditions={}))) > 100 * TOLERANCE
     folder = model.save_pretrained(tmp_path / "model")
-    (own,) = read_file(path, domain="dft")
-    found = {"predict": _energy(model, path, domain="dft"), "read": _energy(model, own)}
+    (molecule,) = read_file(path, domain="dft")
+    energies = {"predict": _energy(model, path, domain="dft"), "read": _energy(model, molecule)}
     words = ("predict", str(folder), str(path), "--domain", "dft")
-    found["sfm predict"] = _said(capsys, *words)["energy"]["value"]
+    energies["sfm predict"] = _said(capsys, *words)["energy"]["value"]
     for suffix in (".extxyz", ".npz"):
-        write_items(tmp_path / f"a{suffix}", [Item(own)])
+        write_items(tmp_path / f"a{suffix}", [Item(molecule)])
         (item,) = read_items(tmp_path / f"a{suffix}")
-        found[suffix] = _energy(model, item.sample)
-    labelled = [own.replace(id=str(i), level=LEVEL, labels={"energy": 1e3}) for i in range(3)]
-    found["evaluate"] = 1e3 - evaluate(model, labelled).of("energy").mae
-    assert found == pytest.approx(dict.fromkeys(found, expected), abs=TOLERANCE)
+        energies[suffix] = _energy(model, item.sample)
+    labelled = [molecule.replace(id=str(i), level=LEVEL, labels={"energy": 1e3}) for i in range(3)]
+    energies["evaluate"] = 1e3 - evaluate(model, labelled).of("energy").mae
+    assert energies == pytest.approx(dict.fromkeys(energies, expected), abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("stated", CASES, indirect=True)
 def test_kohn_sham_counts_the_electrons_that_are_stated(stated):
     path, sample = stated
     simulator = KohnSham(basis="sto-3g")
-    (own,) = read_file(path, domain="dft")
-    for one in (own, sample):
+    (first,) = read_file(path, domain="dft")
+    for one in (first, sample):
         (molecule,) = simulator.state(one).system.molecules
         assert (molecule.charge, molecule.spin) == (
             sample.conditions["charge"],

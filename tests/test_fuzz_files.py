@@ -85,7 +85,7 @@ def seeds(folder: Path) -> list[tuple[str, bytes]]:
     salt.calc = SinglePointCalculator(
         salt, energy=-27.0, forces=np.zeros((8, 3)), stress=np.arange(6) * 1e-3
     )
-    made = {
+    files = {
         "w.extxyz": ([water, water], "extxyz"),
         "s.extxyz": (salt, "extxyz"),
         "w.traj": ([water, water], "traj"),
@@ -97,7 +97,7 @@ def seeds(folder: Path) -> list[tuple[str, bytes]]:
         "w.sdf": (water, "sdf"),
         "w.db": (water, "db"),
     }
-    for name, (atoms, kind) in made.items():
+    for name, (atoms, kind) in files.items():
         write(folder / name, atoms, format=kind)
     for name, text in TEXTS.items():
         (folder / name).write_text(text)
@@ -152,17 +152,17 @@ def outcome(path: Path) -> str:
     """What reading the file came to; anything but samples or one line fails the test."""
     with warnings.catch_warnings(), cpu_limit(CPU_SECONDS):
         warnings.simplefilter("ignore")
-        found, refusal = None, None
+        content, refusal = None, None
         try:
-            found = READERS.get(path.name, read_file)(path)
+            content = READERS.get(path.name, read_file)(path)
         except SfmError as error:
             refusal = error
     if refusal is not None:
         assert refusal.exit_code == 2, refusal
         assert str(refusal).strip()
         return "refused"
-    assert found
-    for sample in found if isinstance(found, list) else ():
+    assert content
+    for sample in content if isinstance(content, list) else ():
         assert np.isfinite(sample.positions).all()
         for group in (sample.labels, sample.fields):
             assert all(np.isfinite(v).all() for v in group.values())
@@ -212,20 +212,20 @@ def arrays(folder: Path) -> list[tuple[str, bytes]]:
 def fuzz(folder: Path, count: int, seed: int, make: Any = seeds) -> dict[str, int]:
     (folder / "seeds").mkdir()
     (folder / "fuzzed").mkdir()
-    own = make(folder / "seeds")
+    seeds_of = make(folder / "seeds")
     rng = np.random.default_rng(seed)
-    found = {"read": 0, "refused": 0}
+    outcomes = {"read": 0, "refused": 0}
     for number in range(count):
-        name, data = own[number % len(own)]
+        name, data = seeds_of[number % len(seeds_of)]
         path = folder / "fuzzed" / name
         path.write_bytes(damaged(data, rng))
         try:
-            found[outcome(path)] += 1
+            outcomes[outcome(path)] += 1
         except Exception as error:
             kept = path.with_name(f"failed-{number}-{name}")
             path.rename(kept)
             raise AssertionError(f"{kept}: {type(error).__name__}: {error}") from error
-    return found
+    return outcomes
 
 
 @pytest.mark.parametrize("make", [seeds, arrays])
@@ -235,27 +235,27 @@ def test_whole_files_are_read(tmp_path, make):
 
 
 def test_damaged_files_give_samples_or_one_line(tmp_path):
-    found = fuzz(tmp_path, 160, seed=1)
-    assert min(found.values()) > 10
+    outcomes = fuzz(tmp_path, 160, seed=1)
+    assert min(outcomes.values()) > 10
 
 
 def test_damaged_arrays_give_samples_or_one_line(tmp_path):
-    found = fuzz(tmp_path, 150, seed=3, make=arrays)
-    assert min(found.values()) > 3
+    outcomes = fuzz(tmp_path, 150, seed=3, make=arrays)
+    assert min(outcomes.values()) > 3
 
 
 @pytest.mark.slow
 def test_ten_thousand_damaged_files(tmp_path):
-    found = fuzz(tmp_path, 10_000, seed=2)
-    assert sum(found.values()) == 10_000
-    assert min(found.values()) > 500
+    outcomes = fuzz(tmp_path, 10_000, seed=2)
+    assert sum(outcomes.values()) == 10_000
+    assert min(outcomes.values()) > 500
 
 
 @pytest.mark.slow
 def test_three_thousand_damaged_arrays(tmp_path):
-    found = fuzz(tmp_path, 3_000, seed=4, make=arrays)
-    assert sum(found.values()) == 3_000
-    assert min(found.values()) > 100
+    outcomes = fuzz(tmp_path, 3_000, seed=4, make=arrays)
+    assert sum(outcomes.values()) == 3_000
+    assert min(outcomes.values()) > 100
 
 
 WORD = st.one_of(

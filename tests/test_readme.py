@@ -30,10 +30,10 @@ MADE = {
 def test_a_page_runs(page: Path, tmp_path: Path) -> None:
     from sfm.testing.hub_server import HubServer
 
-    found = [(kind, code) for kind, code in snippets(page) if "make demo" not in code]
-    assert found
+    blocks = [(kind, code) for kind, code in snippets(page) if "make demo" not in code]
+    assert blocks
     with HubServer(user="your-name") as hub:
-        for kind, code in found:
+        for kind, code in blocks:
             run_snippet(kind, code, tmp_path, hub.environment(home=tmp_path / "hf"))
     assert {p.name for p in tmp_path.iterdir()} >= MADE.get(page.stem, set())
 

@@ -79,10 +79,11 @@ def test_a_structure_finds_itself_with_its_labels_at_all_levels(model, folder):
 def test_distances_are_those_of_single_embeddings(model, folder):
     names = ("CCO", "CCN", "CCC", "O", "C", "c1ccccc1", "CC(=O)O", "CO", "N")
     rows = np.array([model.embed(name).invariant for name in names], dtype=np.float64)
-    own = model.embed("CCCO").invariant.astype(np.float64)
+    embedding = model.embed("CCCO").invariant.astype(np.float64)
     sigma = np.maximum(rows.std(0), 1e-3 * rows.std(0).max())
     expected = {
-        n: np.sqrt((((r - own) / sigma) ** 2).mean()) for n, r in zip(names, rows, strict=True)
+        n: np.sqrt((((r - embedding) / sigma) ** 2).mean())
+        for n, r in zip(names, rows, strict=True)
     }
     hood = model.neighbours("CCCO", folder, count=100)
     assert [n.id for n in hood.neighbours] == sorted(expected, key=expected.__getitem__)

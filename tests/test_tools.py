@@ -25,13 +25,13 @@ def test_pre_commit_has_the_versions_of_the_constraints():
     assert revisions == {"ruff-pre-commit": f"v{pinned[1]}", "local": None}
 
 
-@pytest.mark.parametrize(("lines", "found"), [(6, 1), (5, 0)])
-def test_a_repeated_block_is_counted_once(tmp_path, lines, found):
+@pytest.mark.parametrize(("lines", "count"), [(6, 1), (5, 0)])
+def test_a_repeated_block_is_counted_once(tmp_path, lines, count):
     one, two = tmp_path / "one.py", tmp_path / "two.py"
     body = "".join(f"    y{i} = x * {i}\n" for i in range(lines))
     one.write_text(f"def f(x):\n{body}", encoding="utf-8")
     two.write_text(f"import os\n\n\ndef g(x):\n    # other\n{body}", encoding="utf-8")
-    assert len(copies.copies([one, two])) == found
+    assert len(copies.copies([one, two])) == count
 
 
 def test_the_docstring_does_not_make_a_function_long(tmp_path):

@@ -19,17 +19,17 @@ def test_pages_are_listed_and_their_pictures_are_there_and_small():
     for page in PAGES:
         assert f"tutorials/{page.name}" in index
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
-            found = (page.parent / target).resolve()
-            assert found.exists(), f"{page.name}: {target}"
-            if found.suffix == ".png":
-                assert found.stat().st_size < 100_000, target
+            picture = (page.parent / target).resolve()
+            assert picture.exists(), f"{page.name}: {target}"
+            if picture.suffix == ".png":
+                assert picture.stat().st_size < 100_000, target
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_tutorial_runs(page: Path, tmp_path: Path) -> None:
     """Each page holds at least one block, and asserts what it claims."""
-    found = snippets(page)
-    assert found
-    for kind, code in found:
+    blocks = snippets(page)
+    assert blocks
+    for kind, code in blocks:
         run_snippet(kind, code, tmp_path)

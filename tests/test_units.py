@@ -16,7 +16,7 @@ HARTREE = constants.physical_constants["Hartree energy"][0]
 
 
 @pytest.mark.parametrize(
-    ("unit", "to", "wanted"),
+    ("unit", "to", "ratio"),
     [
         ("hartree", "eV", HARTREE / EV),
         ("bohr", "angstrom", BOHR * 1e10),
@@ -29,8 +29,8 @@ HARTREE = constants.physical_constants["Hartree energy"][0]
         ("1", "1", 1.0),
     ],
 )
-def test_factors_equal_codata(unit, to, wanted):
-    assert factor(unit, to) == pytest.approx(wanted, rel=1e-8)
+def test_factors_equal_codata(unit, to, ratio):
+    assert factor(unit, to) == pytest.approx(ratio, rel=1e-8)
 
 
 @pytest.mark.parametrize("unit", ["eV", "angstrom", "1"])

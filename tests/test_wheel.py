@@ -56,10 +56,10 @@ def test_wheel_works_outside_the_clone(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert Path(found["file"]).is_relative_to(site)
-    assert set(found["plugins"]) == {"molecules", "crystals", "fluids", "dft", "dynamics"}
-    assert not any(found["plugins"].values())
-    assert found["sizes"]["molecules/molecules-xtb"] == 10_000
+    printed = json.loads(done.stdout)
+    assert Path(printed["file"]).is_relative_to(site)
+    assert set(printed["plugins"]) == {"molecules", "crystals", "fluids", "dft", "dynamics"}
+    assert not any(printed["plugins"].values())
+    assert printed["sizes"]["molecules/molecules-xtb"] == 10_000
     here = float(sfm.load("sfm-tiny").predict(str(example))["energy"])
-    assert found["energy"] == pytest.approx(here, abs=1e-6)
+    assert printed["energy"] == pytest.approx(here, abs=1e-6)

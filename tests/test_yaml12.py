@@ -33,9 +33,9 @@ BOMB = "a0: &a0 [1, 1]\n" + "".join(
     ],
 )  # fmt: skip
 def test_plain_scalars_follow_the_core_schema(text, value):
-    found = yaml12.read(text, "text")
-    assert found == value
-    assert type(found) is type(value)
+    scalar = yaml12.read(text, "text")
+    assert scalar == value
+    assert type(scalar) is type(value)
     assert parse_value(text) == value
 
 

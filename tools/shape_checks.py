@@ -92,9 +92,9 @@ class _Decorator(ast.NodeTransformer):
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
         fields = [n.annotation for n in node.body if isinstance(n, ast.AnnAssign)]
-        made = any("dataclass" in ast.unparse(d) for d in node.decorator_list)
+        is_dataclass = any("dataclass" in ast.unparse(d) for d in node.decorator_list)
         self.generic_visit(node)
-        if made and any(SHAPE.search(ast.unparse(n)) for n in fields):
+        if is_dataclass and any(SHAPE.search(ast.unparse(n)) for n in fields):
             node.decorator_list.insert(0, _mark(node))
         return node
 

@@ -75,8 +75,8 @@ def test_exit_codes(capsys, monkeypatch, error, code):
         raise error
 
     monkeypatch.setattr("sfm.cli.doctor.run", fail)
-    found, out, err = run(capsys, "doctor")
-    assert (found, out) == (code, "")
+    status, out, err = run(capsys, "doctor")
+    assert (status, out) == (code, "")
     assert err.count("\n") == 1
     assert "Traceback" not in err
     if isinstance(error, ZeroDivisionError):
@@ -137,9 +137,9 @@ def test_what_a_c_library_prints_does_not_reach_stdout(tmp_path):
     ],
 )
 def test_values(text, value):
-    found = parse_value(text)
-    assert found == value
-    assert type(found) is type(value)
+    parsed = parse_value(text)
+    assert parsed == value
+    assert type(parsed) is type(value)
 
 
 def test_settings():

@@ -163,8 +163,8 @@ def test_simulate_describes(toy, capsys):
     ],
 )
 def test_simulate_mistakes(toy, capsys, words, code, said):
-    found, out, err = run(capsys, "simulate", *words, "--steps", 1)
-    assert (found, out) == (code, "")
+    status, out, err = run(capsys, "simulate", *words, "--steps", 1)
+    assert (status, out) == (code, "")
     assert said in err
 
 
@@ -282,9 +282,9 @@ def test_predict(model, capsys):
 
     report = as_json(capsys, "predict", "./model", "a.toy")
     assert {"part", "quantities", "warnings"} <= set(report)
-    wanted = sfm.load(model).predict("a.toy")
+    expected = sfm.load(model).predict("a.toy")
     energy = report["quantities"]["energy"]
-    assert energy["value"] == pytest.approx(float(wanted["energy"]))
+    assert energy["value"] == pytest.approx(float(expected["energy"]))
     assert (energy["unit"], energy["shape"], energy["level"]) == ("eV", [], LEVEL)
     assert report["quantities"]["forces"]["shape"] == [3, 3]
     code, out, _ = run(capsys, "predict", "./model", "a.toy")
@@ -333,8 +333,8 @@ def test_evaluate(model, capsys):
     ],
 )
 def test_model_mistakes(model, capsys, words, code, said):
-    found, out, err = run(capsys, *words)
-    assert (found, out) == (code, "")
+    status, out, err = run(capsys, *words)
+    assert (status, out) == (code, "")
     assert said in err
 
 

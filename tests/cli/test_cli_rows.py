@@ -25,11 +25,11 @@ def test_one_bad_row_no_longer_loses_a_file(listed, capsys):
     assert "list.smi, line 2: 'C1CC' is not a SMILES" in error
     assert "--skip-errors leaves such rows out" in error
     assert main(["predict", "sfm-tiny", listed, "--skip-errors", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert [s["id"] for s in found["systems"]] == ["ethanol", "water"]
-    assert "line 2" in found["skipped"][0]
-    assert found["skipped"][1].startswith("helium: ")  # an element that the model never saw
-    assert any(w.startswith("2 rows left out") for w in found["warnings"])
+    printed = json.loads(capsys.readouterr().out)
+    assert [s["id"] for s in printed["systems"]] == ["ethanol", "water"]
+    assert "line 2" in printed["skipped"][0]
+    assert printed["skipped"][1].startswith("helium: ")  # an element that the model never saw
+    assert any(w.startswith("2 rows left out") for w in printed["warnings"])
 
 
 def test_at_most_so_many(listed, capsys):
@@ -61,13 +61,13 @@ def test_evaluate_leaves_out_what_the_model_cannot_be_asked_for(frames, capsys):
     assert "'Qq'" in error
     assert "--skip-errors leaves such rows out" in error
     assert main([*words, "--skip-errors"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    (row,) = [m for m in found["metrics"] if m["quantity"] == "energy"]
+    printed = json.loads(capsys.readouterr().out)
+    (row,) = [m for m in printed["metrics"] if m["quantity"] == "energy"]
     assert row["n"] == 4
     assert {name.partition(":")[0] for name, _ in row["worst"]} <= {
         f"frames-{k}" for k in (1, 5, 6, 7)
     }
-    (said,) = [w for w in found["warnings"] if "left out" in w]
+    (said,) = [w for w in printed["warnings"] if "left out" in w]
     assert said.startswith("3 rows left out: ")
     for row in ("frame 3: ", "frames-2: He: element He is not among", "frames-4: H2: atoms 1 (H)"):
         assert row in said

@@ -61,8 +61,8 @@ def roots(monkeypatch, tmp_path):
 
 def run(capsys, *words):
     code = main(["simulate", "roots/two", *map(str, words)])
-    found = capsys.readouterr()
-    return code, found.out, found.err
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
 
 
 def test_the_answer_comes_first(roots, capsys):

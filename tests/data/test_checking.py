@@ -156,14 +156,14 @@ def test_a_single_bad_sample_is_named():
     )
     samples[13] = samples[13].replace(labels={**labels, "energy": np.array(np.nan)})
     samples.append(samples[3].replace(id="copy"))
-    found = {(f.check, f.where) for f in check_samples(samples)}
+    findings = {(f.check, f.where) for f in check_samples(samples)}
     assert {
         ("distance", "argon-7"),
         ("energy-outlier", "argon-9"),
         ("net-force", "argon-11"),
         ("finite", "argon-13"),
         ("duplicate", "copy"),
-    } <= found
+    } <= findings
 
 
 def test_a_duplicate_with_another_energy_is_an_error():

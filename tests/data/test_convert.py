@@ -86,8 +86,8 @@ def test_fields_go_to_npz_and_folders_but_not_to_xyz(tmp_path):
     items = make_items(True, fields=True)
     for name in ("a.npz", "folder"):
         write_items(tmp_path / name, items)
-        found = {i.sample.id: i.sample for i in read_items(tmp_path / name)}
-        same(items[0].sample, found[items[0].sample.id], dataset=False)
+        by_id = {i.sample.id: i.sample for i in read_items(tmp_path / name)}
+        same(items[0].sample, by_id[items[0].sample.id], dataset=False)
     with pytest.raises(InputError, match="do not fit into extended XYZ"):
         write_items(tmp_path / "a.extxyz", items)
 
@@ -98,8 +98,8 @@ def test_two_levels_of_one_system_are_one_row(tmp_path):
         Item(base.replace(id=f"x@{level}", level=level), "train") for level in ("PBE", "GFN2-xTB")
     ]
     write_items(tmp_path / "both", items)
-    found = read_items(tmp_path / "both")
-    assert [i.sample.id for i in found] == ["x@PBE", "x@GFN2-xTB"]
+    back = read_items(tmp_path / "both")
+    assert [i.sample.id for i in back] == ["x@PBE", "x@GFN2-xTB"]
 
 
 def test_ase_reads_what_we_write(tmp_path):
@@ -165,8 +165,8 @@ def test_lengths_are_in_the_unit_of_the_domain(site, tmp_path, capsys, unit):
     write_items(folder, items)
     units = {c.quantity: c.unit for c in open_dataset(folder).columns}
     assert (units["positions"], units["cell"]) == (unit, unit)
-    for item, found in zip(items[::3], read_items(folder)[:2], strict=True):
-        same(item.sample, found.sample, dataset=False)
+    for item, back in zip(items[::3], read_items(folder)[:2], strict=True):
+        same(item.sample, back.sample, dataset=False)
     assert main(["dataset", "show", str(folder), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)["columns"]
     assert {c["quantity"]: c["unit"] for c in shown} == units

@@ -22,20 +22,20 @@ def hydride(r: float, *, charge: float = 0.0, energy: bool = True) -> Sample:
 
 
 def survey(samples, quantities=("energy",), before=None, said=()) -> Coverage:
-    own = Survey("molecules/atoms", "X", cutoff=5.0, spins=True)
+    seen = Survey("molecules/atoms", "X", cutoff=5.0, spins=True)
     for sample in samples:
-        own.add(sample, quantities)
-    return own.coverage(before, said)
+        seen.add(sample, quantities)
+    return seen.coverage(before, said)
 
 
 def test_a_pair_that_is_met_often_has_its_shortest_distance():
-    found = survey([hydride(1.5 + 0.01 * n) for n in range(MANY)])
-    assert found.elements == ("H", "O")
-    assert found.systems == MANY
-    assert found.charges == (0.0,)
-    assert found.spins == (1.0,)  # none is stated, and OH has an odd number of electrons
-    assert found.closest == {"H-O": 1.5}
-    assert approaches(found)[1, 8] == approaches(found)[8, 1] == 1.5
+    coverage = survey([hydride(1.5 + 0.01 * n) for n in range(MANY)])
+    assert coverage.elements == ("H", "O")
+    assert coverage.systems == MANY
+    assert coverage.charges == (0.0,)
+    assert coverage.spins == (1.0,)  # none is stated, and OH has an odd number of electrons
+    assert coverage.closest == {"H-O": 1.5}
+    assert approaches(coverage)[1, 8] == approaches(coverage)[8, 1] == 1.5
 
 
 def test_a_pair_that_is_met_rarely_has_at_most_08_of_the_covalent_radii():
@@ -47,9 +47,9 @@ def test_a_pair_that_is_met_rarely_has_at_most_08_of_the_covalent_radii():
 
 
 def test_a_system_without_a_label_teaches_nothing():
-    found = survey([hydride(1.5), hydride(0.5, energy=False)])
-    assert found.systems == 1
-    assert found.closest == {}
+    coverage = survey([hydride(1.5), hydride(0.5, energy=False)])
+    assert coverage.systems == 1
+    assert coverage.closest == {}
 
 
 def test_periodic_images_count():
@@ -61,10 +61,10 @@ def test_periodic_images_count():
 
 
 def test_lengths_in_another_unit_are_counted_in_angstrom():
-    own = Survey("a/b", "X", cutoff=5.0, spins=False)
-    own.add(hydride(1.0), ["energy"], 0.529177)
-    assert own.coverage().closest == {"H-O": 0.5291}
-    assert own.coverage().spins == ()
+    seen = Survey("a/b", "X", cutoff=5.0, spins=False)
+    seen.add(hydride(1.0), ["energy"], 0.529177)
+    assert seen.coverage().closest == {"H-O": 0.5291}
+    assert seen.coverage().spins == ()
 
 
 def test_new_data_of_a_known_level_add_to_it():

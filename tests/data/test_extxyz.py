@@ -98,9 +98,9 @@ SETTINGS = settings(
 def test_our_own_reader_gets_it_back_exactly(tmp_path, written):
     path = tmp_path / "a.extxyz"
     write_extxyz(path, written, ["test", *[None] * (len(written) - 1)])
-    found = list(read_extxyz(path))
-    assert found[0][1] == "test"
-    for sample, (back, _) in zip(written, found, strict=True):
+    frames = list(read_extxyz(path))
+    assert frames[0][1] == "test"
+    for sample, (back, _) in zip(written, frames, strict=True):
         assert (sample.id, sample.level, sample.dataset) == (back.id, back.level, back.dataset)
         assert_same(sample, back)
     for sample, back in zip(written, read_file(path), strict=True):

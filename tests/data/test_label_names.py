@@ -62,13 +62,13 @@ def test_other_spellings_are_recognised():
 
 
 def test_the_refusal_lists_the_keys_with_the_flags():
-    own = sample(REF_energy=1.0, dft_forces=np.ones((2, 3)), config_weight=1.0)
-    assert flags_for([own]) == ["--key energy=REF_energy", "--key forces=dft_forces"]
-    error = no_labels([own], "a.xyz")
+    labelled = sample(REF_energy=1.0, dft_forces=np.ones((2, 3)), config_weight=1.0)
+    assert flags_for([labelled]) == ["--key energy=REF_energy", "--key forces=dft_forces"]
+    error = no_labels([labelled], "a.xyz")
     assert "a.xyz: no labels, but it has REF_energy, dft_forces, config_weight" in str(error)
     assert "--key energy=REF_energy --key forces=dft_forces" in str(error)
     assert "column `quantity[unit]`" in str(no_labels([sample()], "a.csv"))
-    assert unused([own.replace(labels={"energy": np.array(1.0)})]) == (
+    assert unused([labelled.replace(labels={"energy": np.array(1.0)})]) == (
         "not used: REF_energy, dft_forces, config_weight "
         "(--key forces=dft_forces would take them as labels)"
     )
@@ -89,6 +89,6 @@ def test_the_refusal_lists_the_keys_with_the_flags():
     ],
 )
 def test_mistakes_are_explained(keys, units, message):
-    own = sample(REF_energy=1.0, F=np.ones((2, 3)), text="none")
+    labelled = sample(REF_energy=1.0, F=np.ones((2, 3)), text="none")
     with pytest.raises(InputError, match=message):
-        LabelNames.parse(keys, units).apply([own], "a.xyz")
+        LabelNames.parse(keys, units).apply([labelled], "a.xyz")

@@ -18,8 +18,8 @@ def half(number: int) -> float:
 
 def test_results_are_in_order_and_progress_is_reported():
     lines: list[str] = []
-    found = label_all(half, [4, 2, 0], ["a", "b", "c"], report=lines.append)
-    assert found == [2.0, 1.0, 0.0]
+    results = label_all(half, [4, 2, 0], ["a", "b", "c"], report=lines.append)
+    assert results == [2.0, 1.0, 0.0]
     assert lines == ["[1/3] a: done", "[2/3] b: done", "[3/3] c: done"]
     assert label_all(half, [], []) == []
 

@@ -33,9 +33,9 @@ def test_it_equals_the_loop(pbc):
     rng = np.random.default_rng(0)
     x = rng.random((5, 3)) @ CELL
     edges, shifts = neighbour_list(x, 3.1, CELL, np.array(pbc, dtype=bool))
-    found = {(j, i, *s) for j, i, s in zip(*edges, map(tuple, shifts), strict=True)}
-    assert len(found) == edges.shape[1]
-    assert found == loop(x, 3.1, CELL, pbc)
+    pairs = {(j, i, *s) for j, i, s in zip(*edges, map(tuple, shifts), strict=True)}
+    assert len(pairs) == edges.shape[1]
+    assert pairs == loop(x, 3.1, CELL, pbc)
 
 
 @pytest.mark.parametrize("pbc", [(0, 0, 0), (1, 1, 1), (1, 0, 1)])

@@ -85,7 +85,7 @@ def test_a_missing_file(two, tmp_path):
 def test_objects_are_known_by_their_class_and_its_bases(two):
     import mod_waves
 
-    found = read_object([mod_waves.Thing(), mod_waves.Child(), Sample(id="s", domain="d")])
-    assert [s.id for s in found] == ["thing", "thing", "s"]
+    samples = read_object([mod_waves.Thing(), mod_waves.Child(), Sample(id="s", domain="d")])
+    assert [s.id for s in samples] == ["thing", "thing", "s"]
     with pytest.raises(InputError, match=r"builtins.dict.*known: mod_tides.Thing"):
         read_object({})

@@ -73,9 +73,9 @@ def test_edge_vectors_go_from_receiver_to_the_senders_image():
     t = one(2)
     cell = torch.diag(torch.tensor([5.0, 6.0, 7.0], dtype=torch.float64)).unsqueeze(0)
     t = t.replace(cell=cell, shifts=torch.tensor([[1.0, 0, 0], [-1.0, 0, 0]], dtype=torch.float64))
-    wanted = t.positions[1] + torch.tensor([5.0, 0, 0]) - t.positions[0]
-    torch.testing.assert_close(t.edge_vectors()[0], wanted)
-    torch.testing.assert_close(t.edge_vectors()[1], -wanted)
+    vector = t.positions[1] + torch.tensor([5.0, 0, 0]) - t.positions[0]
+    torch.testing.assert_close(t.edge_vectors()[0], vector)
+    torch.testing.assert_close(t.edge_vectors()[1], -vector)
 
 
 def test_it_is_immutable_and_nothing_cannot_be_concatenated():

@@ -47,15 +47,15 @@ def test_croissant_is_valid_and_its_records_can_be_read(folder):
 
     path = folder / "croissant.json"
     path.write_text(json.dumps(croissant(folder, url="https://example.org/x")))
-    found = croissants.Dataset(jsonld=str(path))
-    assert not found.metadata.ctx.issues.errors
+    dataset = croissants.Dataset(jsonld=str(path))
+    assert not dataset.metadata.ctx.issues.errors
     ours, files = open_dataset(folder), sorted(folder.glob("data/*"))
-    fields = {field.name for field in found.metadata.record_sets[0].fields}
+    fields = {field.name for field in dataset.metadata.record_sets[0].fields}
     assert fields == {column.name for column in ours.columns}
-    hashes = {one.sha256 for one in found.metadata.distribution if hasattr(one, "sha256")}
+    hashes = {one.sha256 for one in dataset.metadata.distribution if hasattr(one, "sha256")}
     assert {hashlib.sha256(path.read_bytes()).hexdigest() for path in files} <= hashes
     if len(files) == 1:  # several are read from a repository only
-        first = next(iter(found.records("systems")))
+        first = next(iter(dataset.records("systems")))
         assert first["systems/id"].decode() == ours._table.column("id")[0].as_py()
 
 
@@ -66,13 +66,13 @@ def test_load_dataset_over_http(client, server, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_ENDPOINT", server.url)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "arrow")
     datasets.disable_progress_bars()
-    found = datasets.load_dataset("tester/g2", split="full", cache_dir=str(tmp_path / "arrow"))
+    loaded = datasets.load_dataset("tester/g2", split="full", cache_dir=str(tmp_path / "arrow"))
     from sfm.data.storage import open_dataset
 
     ours = open_dataset(datasets_dir() / SMALL)
-    assert set(found.column_names) == {column.name for column in ours.columns}
-    assert found[0]["id"] == ours._table.column("id")[0].as_py()
-    assert found.num_rows == ours._table.num_rows
+    assert set(loaded.column_names) == {column.name for column in ours.columns}
+    assert loaded[0]["id"] == ours._table.column("id")[0].as_py()
+    assert loaded.num_rows == ours._table.num_rows
 
 
 @pytest.fixture

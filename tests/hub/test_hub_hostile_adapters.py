@@ -168,14 +168,14 @@ def test_an_adapter_of_an_adapter_is_refused(tuned, tmp_path):
 
 def test_an_honest_one_is_applied_as_it_states(tuned, tmp_path):
     folder, model = tuned
-    wanted = model.state_dict()
+    expected = model.state_dict()
     idle = stating(peft_version="0.18.0", use_dora=False, loftq_config={}, layers_pattern=None)
     loaded = sfm.load(altered(folder, tmp_path / "same", idle)).state_dict()
-    assert all(torch.equal(loaded[key], value) for key, value in wanted.items())
+    assert all(torch.equal(loaded[key], value) for key, value in expected.items())
     # alpha / sqrt(r) instead of alpha / r, r = 2: the updates grow by sqrt(2)
     stable = sfm.load(altered(folder, tmp_path / "stable", stating(use_rslora=True))).state_dict()
     base = FoundationModel.from_pretrained(MUSEUM).state_dict()
     for name in json.loads((folder / CONFIG).read_text())["target_modules"]:
         key = f"{name}.weight"
-        once, more = wanted[key] - base[key], stable[key] - base[key]
+        once, more = expected[key] - base[key], stable[key] - base[key]
         assert torch.allclose(more, 2**0.5 * once, rtol=1e-4, atol=1e-6)

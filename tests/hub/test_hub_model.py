@@ -73,12 +73,12 @@ def model(toy_plugin):
         plugins=plugin_ranges([part]),
         name="toy",
     )
-    made = FoundationModel(config).eval()
+    fresh = FoundationModel(config).eval()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for parameter in made.parameters():
+        for parameter in fresh.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
-    return made
+    return fresh
 
 
 @pytest.fixture

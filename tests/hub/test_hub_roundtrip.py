@@ -161,8 +161,8 @@ def test_dataset_repository(client, tmp_path):
     assert set(contents(pulled)) == {"README.md", "data/train.parquet"}
     assert pyarrow.parquet.read_table(pulled / "data" / "train.parquet").equals(table)
     listed = list_models(repo_type="dataset", remote=True, tags=["fluids"])
-    found = [(row.name, row.where) for row in listed if row.where != "bundled"]
-    assert found == [("tester/waves", "cached"), ("tester/waves", "hub")]
+    places = [(row.name, row.where) for row in listed if row.where != "bundled"]
+    assert places == [("tester/waves", "cached"), ("tester/waves", "hub")]
 
 
 def test_listing(client, server, model_folder):

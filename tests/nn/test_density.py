@@ -67,13 +67,13 @@ def test_forward_mode_and_vmap():
     plus, minus = (
         density(*(x + s * m for x, m in zip(tensors, moves, strict=True))) for s in (step, -step)
     )
-    for found, p, m in zip(slow(*moves), plus, minus, strict=True):
-        torch.testing.assert_close(found, (p - m) / (2 * step), rtol=1e-6, atol=1e-6)
+    for value, p, m in zip(slow(*moves), plus, minus, strict=True):
+        torch.testing.assert_close(value, (p - m) / (2 * step), rtol=1e-6, atol=1e-6)
     both = torch.func.vmap(density)(*(torch.stack([x, 2 * x]) for x in tensors))
-    for found, one, two in zip(
+    for value, one, two in zip(
         both, density(*tensors), density(*(2 * x for x in tensors)), strict=True
     ):
-        torch.testing.assert_close(found, torch.stack([one, two]))
+        torch.testing.assert_close(value, torch.stack([one, two]))
 
 
 def test_blocks_hold_all_tokens_and_pad_little():

@@ -16,17 +16,17 @@ def directions(n: int = 50) -> torch.Tensor:
 
 def test_harmonics_equal_e3nn(e3nn_o3):
     x = directions()
-    wanted = e3nn_o3.spherical_harmonics([0, 1, 2], x, True, "component")
+    reference = e3nn_o3.spherical_harmonics([0, 1, 2], x, True, "component")
     # e3nn keeps its constants in float32
-    torch.testing.assert_close(spherical_harmonics(x), wanted, rtol=0, atol=1e-6)
+    torch.testing.assert_close(spherical_harmonics(x), reference, rtol=0, atol=1e-6)
 
 
 def test_tensor_rotation_equals_wigner_d(e3nn_o3):
     generator = torch.Generator().manual_seed(1)
     for _ in range(5):
         turn = random_rotation(generator)
-        wanted = e3nn_o3.Irrep("2e").D_from_matrix(turn)
-        torch.testing.assert_close(tensor_rotation(turn), wanted, rtol=0, atol=1e-6)
+        reference = e3nn_o3.Irrep("2e").D_from_matrix(turn)
+        torch.testing.assert_close(tensor_rotation(turn), reference, rtol=0, atol=1e-6)
         torch.testing.assert_close(tensor_rotation(-turn), tensor_rotation(turn))
 
 
@@ -34,8 +34,8 @@ def test_rank_two_harmonics_turn_with_tensor_rotation():
     generator = torch.Generator().manual_seed(2)
     turn, x = random_rotation(generator), directions()
     turned = spherical_harmonics(x @ turn.T)[:, 4:]
-    wanted = spherical_harmonics(x)[:, 4:] @ tensor_rotation(turn).T
-    torch.testing.assert_close(turned, wanted, rtol=0, atol=1e-13)
+    rotated = spherical_harmonics(x)[:, 4:] @ tensor_rotation(turn).T
+    torch.testing.assert_close(turned, rotated, rtol=0, atol=1e-13)
 
 
 def test_matrices_and_components_are_inverse_and_keep_the_norm():

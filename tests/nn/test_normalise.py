@@ -54,10 +54,10 @@ def test_casting_the_model_keeps_references_in_float64():
 def test_references_are_the_least_squares_solution():
     rng = np.random.default_rng(0)
     types = [rng.choice([1, 6, 8], size=rng.integers(2, 9)) for _ in range(60)]
-    own = {1: -13.6, 6: -1030.0, 8: -2041.0}
-    energies = [np.array(sum(own[t] for t in ts) + 0.01 * rng.normal()) for ts in types]
+    atomic = {1: -13.6, 6: -1030.0, 8: -2041.0}
+    energies = [np.array(sum(atomic[t] for t in ts) + 0.01 * rng.normal()) for ts in types]
     result = fit(ENERGY, "references", types, energies)
-    for kind, value in own.items():
+    for kind, value in atomic.items():
         assert result["shift"][kind, 0] == pytest.approx(value, abs=0.02)
     assert result["scale"][0] == pytest.approx(result["residual"], rel=1e-9)
 

@@ -15,8 +15,8 @@ def crystals(n: int, elements: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     fractions = np.zeros((n, elements))
     for row in fractions:
-        own = rng.choice(elements, size=rng.integers(2, 4), replace=False)
-        row[own] = rng.dirichlet(np.ones(len(own)))
+        chosen = rng.choice(elements, size=rng.integers(2, 4), replace=False)
+        row[chosen] = rng.dirichlet(np.ones(len(chosen)))
     return fractions
 
 
@@ -26,22 +26,22 @@ def test_leave_one_out_is_what_leaving_one_out_gives(noise):
     rng = np.random.default_rng(1)
     x = rng.integers(1, 6, size=(30, 3)).astype(float)
     y = x @ [-3.0, 5.0, 7.0] + noise * rng.normal(size=30)
-    found = fit_references(x, y)
-    assert found.kind == "least squares"
+    fitted = fit_references(x, y)
+    assert fitted.kind == "least squares"
     errors = []
     for i in range(30):
         rest = np.arange(30) != i
-        own = np.linalg.lstsq(x[rest], y[rest], rcond=None)[0]
-        errors.append(y[i] - x[i] @ own)
-    assert found.error == pytest.approx(np.sqrt(np.mean(np.square(errors))), rel=1e-9)
-    np.testing.assert_allclose(found.values, np.linalg.lstsq(x, y, rcond=None)[0], rtol=1e-9)
+        solution = np.linalg.lstsq(x[rest], y[rest], rcond=None)[0]
+        errors.append(y[i] - x[i] @ solution)
+    assert fitted.error == pytest.approx(np.sqrt(np.mean(np.square(errors))), rel=1e-9)
+    np.testing.assert_allclose(fitted.values, np.linalg.lstsq(x, y, rcond=None)[0], rtol=1e-9)
 
 
 def test_noise_is_not_fitted():
     rng = np.random.default_rng(2)
     x = crystals(100, 60)
-    found = fit_references(x, rng.normal(size=100))
-    assert found.kind in ("none", "mean")
+    fitted = fit_references(x, rng.normal(size=100))
+    assert fitted.kind in ("none", "mean")
     shifted = fit_references(x, 5 + 0.1 * rng.normal(size=100))
     assert shifted.kind == "mean"
     assert shifted.values[0] == pytest.approx(5, abs=0.05)
@@ -49,20 +49,20 @@ def test_noise_is_not_fitted():
 
 def test_few_labels_of_many_elements_generalise_better_than_least_squares():
     rng = np.random.default_rng(3)
-    own = rng.normal(size=60)
+    truth = rng.normal(size=60)
     x = crystals(700, 60)
-    y = x @ own + 0.3 * rng.normal(size=700)
-    found = fit_references(x[:100], y[:100])
-    assert found.kind == "ridge"
+    y = x @ truth + 0.3 * rng.normal(size=700)
+    fitted = fit_references(x[:100], y[:100])
+    assert fitted.kind == "ridge"
     plain = np.linalg.lstsq(x[:100], y[:100], rcond=1e-6)[0]
-    error, before = (np.abs(x[100:] @ c - y[100:]).mean() for c in (found.values, plain))
+    error, before = (np.abs(x[100:] @ c - y[100:]).mean() for c in (fitted.values, plain))
     assert error < 0.8 * before
 
 
 def test_an_element_that_was_never_seen_has_the_common_number():
     x = np.array([[1.0, 1, 0], [2, 1, 0], [1, 3, 0], [4, 1, 0]])
-    found = fit_references(x, x @ [2.0, 2.0, 0.0])
-    assert found.values == pytest.approx([2, 2, 2])
+    fitted = fit_references(x, x @ [2.0, 2.0, 0.0])
+    assert fitted.values == pytest.approx([2, 2, 2])
 
 
 def test_how_references_were_made_is_a_word_for_every_kind_of_quantity():

@@ -176,10 +176,10 @@ def test_forces_and_stress_are_derivatives_of_the_repelled_energy(model, part, d
         pbc=np.full(3, crystal),
     )
     names = ("energy", "forces", "stress") if crystal else ("energy", "forces")
-    own = sfm.load("sfm-tiny").to(dtype)
-    tokens = own.tokenize(part, [sample], level)
-    assert own.known.close(tokens) is not None
-    said = own({part: tokens}, {part: names})[part]
+    precise = sfm.load("sfm-tiny").to(dtype)
+    tokens = precise.tokenize(part, [sample], level)
+    assert precise.known.close(tokens) is not None
+    said = precise({part: tokens}, {part: names})[part]
     step = 1e-4
     force = said["forces"].double()
     for atom, axis in ((0, 0), (2, 1)):
@@ -201,8 +201,8 @@ def test_forces_and_stress_are_derivatives_of_the_repelled_energy(model, part, d
             )
         up, down = energies(model, part, level, strained)
         volume = float(np.linalg.det(sample.cell))
-        wanted = float(up - down) / (2 * step) / volume
-        assert float(said["stress"][0, 0, 1]) == pytest.approx(wanted, rel=2e-4, abs=1e-4)
+        difference = float(up - down) / (2 * step) / volume
+        assert float(said["stress"][0, 0, 1]) == pytest.approx(difference, rel=2e-4, abs=1e-4)
 
 
 def test_forces_are_smooth_where_the_repulsion_begins(model):
@@ -251,13 +251,13 @@ def test_nothing_in_the_training_data_is_repelled(dataset, part):
 
 def test_stretched_edges_survive_batching():
     def one(stretch: torch.Tensor | None) -> Tokens:
-        made = Tokens.make(
+        tokens = Tokens.make(
             positions=torch.tensor([[0.0, 0, 0], [1.0, 0, 0]]),
             types=torch.tensor([1, 1]),
             edges=torch.tensor([[0, 1], [1, 0]]),
             cutoff=5.0,
         )
-        return made.replace(stretch=stretch)
+        return tokens.replace(stretch=stretch)
 
     both = Tokens.cat([one(None), one(torch.tensor([2.0, 2.0]))])
     assert both.edge_vectors()[:, 0].tolist() == [-1.0, 1.0, -2.0, 2.0]

@@ -143,15 +143,15 @@ def test_the_densitys_gradients_equal_those_of_its_twin():
     """First of positions, then, of a loss on those, of positions and of all weights."""
     model, tokens = trunk(), system(n=4)
     weights = [p for n, p in model.layers[0].named_parameters() if "norm" in n or "s" in n]
-    found = []
+    slopes = []
     for make in (fast_density, twin):
         x = tokens.positions.clone().requires_grad_()
         out = make(model, tokens.replace(positions=x))
         (slope,) = torch.autograd.grad(sum((a**2).sum() for a in out), x, create_graph=True)
         second = torch.autograd.grad((slope**2).sum(), [x, *weights], allow_unused=True)
-        found.append([slope.detach(), *(g for g in second if g is not None)])
-    assert len(found[0]) == len(found[1]) > 8
-    for a, b in zip(*found, strict=True):
+        slopes.append([slope.detach(), *(g for g in second if g is not None)])
+    assert len(slopes[0]) == len(slopes[1]) > 8
+    for a, b in zip(*slopes, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 

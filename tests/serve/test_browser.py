@@ -102,9 +102,9 @@ def test_what_is_like_it_is_found(page):
     page.get_by_label("Neighbours", exact=True).fill("4")
     page.get_by_role("button", name="Search").press("Enter")
     page.get_by_text("sfm neighbours sfm-tiny CCO").wait_for()
-    found = page.get_by_role("region", name="Nearest to CCO")
-    assert found.get_by_role("button").count() == 4
-    found.get_by_role("button").nth(1).press("Enter")
+    nearest = page.get_by_role("region", name="Nearest to CCO")
+    assert nearest.get_by_role("button").count() == 4
+    nearest.get_by_role("button").nth(1).press("Enter")
     labels = page.get_by_role("region", name="Labels of")
     labels.get_by_role("cell", name="eV", exact=True).first.wait_for()
     page.get_by_role("img", name="of the dataset, in three dimensions").wait_for()

@@ -60,8 +60,8 @@ def test_a_page_of_another_site_is_refused(headers):
 
 
 def test_the_page_itself_may_call_and_a_link_may_open_it():
-    own = {"origin": HERE, "sec-fetch-site": "same-origin"}
-    assert client().post("/api/echo", headers=own).status_code == 200
+    headers = {"origin": HERE, "sec-fetch-site": "same-origin"}
+    assert client().post("/api/echo", headers=headers).status_code == 200
     assert client().get("/", headers={"sec-fetch-site": "cross-site"}).status_code == 200
 
 

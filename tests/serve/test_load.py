@@ -57,9 +57,9 @@ def resident(pid: int) -> int:
             parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
         except OSError:  # it has ended
             continue
-    ours, found = {pid}, 0
-    while len(ours) > found:
-        found = len(ours)
+    ours, count = {pid}, 0
+    while len(ours) > count:
+        count = len(ours)
         ours |= {child for child, parent in parents.items() if parent in ours}
     pages = [int(Path(f"/proc/{p}/statm").read_text().split()[1]) for p in ours]
     return 4096 * sum(pages)

@@ -12,14 +12,14 @@ from sfm.serve.space import export
 def test_a_space_names_its_models_and_how_it_is_run(tmp_path):
     from sfm.data.bundled import models_dir
 
-    own = tmp_path / "mine"
-    own.mkdir()
+    mine = tmp_path / "mine"
+    mine.mkdir()
     source = models_dir() / "sfm-tiny"
     files = [*source.glob("*.json"), *source.glob("*.safetensors")]
     for path in files:
-        (own / path.name).write_bytes(path.read_bytes())
-    (own / "secrets.txt").write_text("stays here")
-    folder = export(["sfm-tiny", "owner/name", str(own)], tmp_path / "space")
+        (mine / path.name).write_bytes(path.read_bytes())
+    (mine / "secrets.txt").write_text("stays here")
+    folder = export(["sfm-tiny", "owner/name", str(mine)], tmp_path / "space")
     card = SpaceCard.load(folder / "README.md")
     assert (card.data.sdk, card.data.app_port, card.data.models) == ("docker", 7860, ["owner/name"])
     last = (folder / "Dockerfile").read_text().splitlines()[-1]

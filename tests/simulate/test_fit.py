@@ -46,10 +46,10 @@ class Oscillator(Simulator):
         rate = self.damping / 2
         omega = torch.sqrt(self.stiffness - rate**2)
         x = torch.exp(-rate * t) * (torch.cos(omega * t) + rate / omega * torch.sin(omega * t))
-        found = {"position": x}
+        values = {"position": x}
         if "energy" in observations.values:
-            found["energy"] = 1e3 * self.stiffness * x**2
-        return found
+            values["energy"] = 1e3 * self.stiffness * x**2
+        return values
 
 
 class Once(torch.autograd.Function):
@@ -67,8 +67,8 @@ class Once(torch.autograd.Function):
 
 class OnceOscillator(Oscillator):
     def predict_observations(self, observations):
-        found = super().predict_observations(observations)
-        return {name: Once.apply(value) for name, value in found.items()}
+        predicted = super().predict_observations(observations)
+        return {name: Once.apply(value) for name, value in predicted.items()}
 
 
 TIMES = torch.linspace(0, 5, 40, dtype=torch.float64)
@@ -113,8 +113,8 @@ def test_estimates_and_errors_equal_scipy():
         model, TIMES.numpy(), data.values["position"].numpy(), p0=(4.0, 0.2), xtol=1e-14, ftol=1e-14
     )
     result = fit(Oscillator(), data, ["stiffness", "damping"])
-    found = [result.estimates[n] for n in ("stiffness", "damping")]
-    assert [float(e.value) for e in found] == pytest.approx(best, rel=1e-6)
+    estimates = [result.estimates[n] for n in ("stiffness", "damping")]
+    assert [float(e.value) for e in estimates] == pytest.approx(best, rel=1e-6)
     assert result.covariance == pytest.approx(covariance, rel=1e-3)
 
 

@@ -72,7 +72,7 @@ class Coupled:
     def residual(self, x: Tensor) -> Tensor:
         return x - torch.tanh((self.a @ x[..., None])[..., 0] + self.b)
 
-    def found(self) -> Tensor:
+    def detached(self) -> Tensor:
         with torch.no_grad():
             x = torch.zeros_like(self.b)
             for _ in range(60):
@@ -80,7 +80,7 @@ class Coupled:
         return x
 
     def solution(self, **options) -> Tensor:
-        return implicit(self.found(), self.residual, batch_axes=1, **options)
+        return implicit(self.detached(), self.residual, batch_axes=1, **options)
 
     def dense(self, x: Tensor) -> Tensor:
         slope = 1 - (x - self.residual(x)).square()
@@ -98,7 +98,7 @@ def given(a: Tensor, b: Tensor) -> Tensor:
     """The same with the caller's own dense solves."""
     problem = Coupled(a, b)
     with torch.no_grad():
-        j = problem.dense(problem.found())
+        j = problem.dense(problem.detached())
 
     def by(matrix: Tensor, v: Tensor) -> Tensor:
         return torch.linalg.solve(matrix, v[..., None])[..., 0]
@@ -118,12 +118,12 @@ def test_gradcheck_and_gradgradcheck_matrix_free_and_with_given_solves():
 @forward_mode
 def test_function_transforms_take_given_solves():
     a, b = (x.detach() for x in coupled())
-    wanted = torch.autograd.functional.jacobian(lambda b: Coupled(a, b).solution(), b)
+    jacobian = torch.autograd.functional.jacobian(lambda b: Coupled(a, b).solution(), b)
     eye = torch.eye(4).double().reshape(4, 2, 2)
     rows = [torch.func.vjp(lambda b: given(a, b), b)[1](row)[0] for row in eye]
-    torch.testing.assert_close(torch.stack(rows).view(2, 2, 2, 2), wanted)
+    torch.testing.assert_close(torch.stack(rows).view(2, 2, 2, 2), jacobian)
     column = torch.func.jvp(lambda b: given(a, b), (b,), (eye[3],))[1]
-    torch.testing.assert_close(column, wanted[..., 1, 1])
+    torch.testing.assert_close(column, jacobian[..., 1, 1])
     with pytest.raises(InputError, match=r"torch\.func"):
         torch.func.grad(lambda b: Coupled(a, b).solution().sum())(b)
 
@@ -148,9 +148,9 @@ def test_a_minimum_with_a_symmetric_hessian_and_parameters_in_a_module():
         calls.append(1)
         return torch.linalg.solve(hessian, v)
 
-    found = implicit(x, slope, adjoint=inverse, symmetric=True)
-    assert torch.equal(found.detach(), x)
-    (row,) = torch.autograd.grad(found[1], w)
+    minimum = implicit(x, slope, adjoint=inverse, symmetric=True)
+    assert torch.equal(minimum.detach(), x)
+    (row,) = torch.autograd.grad(minimum[1], w)
     torch.testing.assert_close(row, torch.linalg.inv(hessian)[1])
     assert len(calls) == 1
 
@@ -232,9 +232,9 @@ def test_linear_solves_pass_gradcheck_and_gradgradcheck(symmetric):
     assert gradcheck(answer, inputs, check_forward_ad=True, fast_mode=True)
     assert gradgradcheck(answer, inputs, fast_mode=True)
     weights = torch.linspace(-1, 1, 6).double().view(2, 3)
-    wanted = torch.autograd.grad((weights * exact).sum(), inputs)
-    found = torch.autograd.grad((weights * answer(*inputs, order=1)).sum(), inputs)
-    for x, y in zip(found, wanted, strict=True):
+    dense = torch.autograd.grad((weights * exact).sum(), inputs)
+    slopes = torch.autograd.grad((weights * answer(*inputs, order=1)).sum(), inputs)
+    for x, y in zip(slopes, dense, strict=True):
         torch.testing.assert_close(x, y)
 
 

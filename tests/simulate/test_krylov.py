@@ -39,23 +39,25 @@ def test_a_batch_equals_dense_solves_and_singles(name, dtype):
     def product(v):
         return (a @ v.flatten(1)[..., None])[..., 0].view_as(v)
 
-    found = METHODS[name](product, b, batch_axes=1, tolerance=1e-12)
+    solution = METHODS[name](product, b, batch_axes=1, tolerance=1e-12)
     exact = torch.linalg.solve(a, b.flatten(1)[..., None]).view_as(b)
-    torch.testing.assert_close(found.x, exact, rtol=1e-8, atol=1e-8)
-    assert found.residual <= 1e-12
+    torch.testing.assert_close(solution.x, exact, rtol=1e-8, atol=1e-8)
+    assert solution.residual <= 1e-12
     for k in range(4):
         alone = METHODS[name](lambda v, k=k: (a[k] @ v.flatten()).view_as(v), b[k], tolerance=1e-12)
-        torch.testing.assert_close(alone.x, found.x[k], rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(alone.x, solution.x[k], rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_scales_of_right_hand_sides_differ_and_zero_is_solved_by_zero(name):
     a, b = matrices(3, 8), right(3, 8) * torch.tensor([1e-30, 0.0, 1e20]).double()[:, None]
-    found = METHODS[name](lambda v: (a @ v[..., None])[..., 0], b, batch_axes=1)
+    solution = METHODS[name](lambda v: (a @ v[..., None])[..., 0], b, batch_axes=1)
     exact = torch.linalg.solve(a, b[..., None])[..., 0]
-    assert torch.equal(found.x[1], torch.zeros(8).double())
+    assert torch.equal(solution.x[1], torch.zeros(8).double())
     for k in (0, 2):
-        torch.testing.assert_close(found.x[k] / exact[k], torch.ones(8).double(), rtol=1e-6, atol=0)
+        torch.testing.assert_close(
+            solution.x[k] / exact[k], torch.ones(8).double(), rtol=1e-6, atol=0
+        )
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -74,8 +76,8 @@ def test_conjugate_gradients_in_another_inner_product():
     k, w = matrices(1, 9)[0], torch.linspace(0, 2, 9, dtype=torch.float64)
     a = torch.eye(9).double() + k * w
     b = right(9)
-    found = conjugate_gradients(lambda v: a @ v, b, inner=lambda v: w * v, tolerance=1e-13)
-    torch.testing.assert_close(w * found.x, w * torch.linalg.solve(a, b), rtol=1e-9, atol=1e-10)
+    solution = conjugate_gradients(lambda v: a @ v, b, inner=lambda v: w * v, tolerance=1e-13)
+    torch.testing.assert_close(w * solution.x, w * torch.linalg.solve(a, b), rtol=1e-9, atol=1e-10)
 
 
 def test_a_null_space_is_projected_out():
@@ -88,10 +90,10 @@ def test_a_null_space_is_projected_out():
         return v - v.mean(-1, keepdim=True)
 
     b = torch.stack([right(9), torch.full((9,), 0.1, dtype=torch.float64)])
-    found = conjugate_gradients(springs, b, project=centred, batch_axes=1, tolerance=1e-13).x
-    torch.testing.assert_close(springs(found[0]), centred(b)[0])
-    assert float(found.mean(-1).abs().max()) < 1e-15
-    assert float(found[1].abs().max()) < 1e-15
+    x = conjugate_gradients(springs, b, project=centred, batch_axes=1, tolerance=1e-13).x
+    torch.testing.assert_close(springs(x[0]), centred(b)[0])
+    assert float(x.mean(-1).abs().max()) < 1e-15
+    assert float(x[1].abs().max()) < 1e-15
 
 
 def test_restarts_bound_the_memory_and_reach_the_same():
@@ -112,9 +114,9 @@ def test_restarts_bound_the_memory_and_reach_the_same():
 
 def test_gmres_ends_early_where_the_krylov_space_is_small():
     a = torch.diag(torch.tensor([1.0, 1.0, 5.0, 5.0, 7.0]).double())
-    found = gmres(lambda v: a @ v, torch.ones(5).double())
-    assert found.iterations == 3
-    torch.testing.assert_close(found.x, 1 / a.diagonal())
+    solution = gmres(lambda v: a @ v, torch.ones(5).double())
+    assert solution.iterations == 3
+    torch.testing.assert_close(solution.x, 1 / a.diagonal())
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -145,5 +147,5 @@ def test_what_rounding_leaves_may_be_accepted():
     options = {"tolerance": 1e-30, "max_iterations": 400}
     with pytest.raises(NotConverged):
         conjugate_gradients(lambda v: a.float() @ v, torch.ones(12), tolerance=0.0)
-    found = gmres(lambda v: a @ v, torch.ones(12).double(), accept=1e-8, **options)
-    torch.testing.assert_close(found.x, 1 / a.diagonal(), rtol=1e-3, atol=1e-8)
+    solution = gmres(lambda v: a @ v, torch.ones(12).double(), accept=1e-8, **options)
+    torch.testing.assert_close(solution.x, 1 / a.diagonal(), rtol=1e-3, atol=1e-8)

@@ -14,8 +14,8 @@ def slope(x: Tensor, a: Tensor, unused: Tensor) -> Tensor:
     with torch.enable_grad():
         y = x if x.requires_grad else x.detach().requires_grad_()
         energy = ((a * y).sin() * y.square()).sum()
-        (found,) = torch.autograd.grad(energy, y, create_graph=torch.is_grad_enabled())
-    return found
+        (derivative,) = torch.autograd.grad(energy, y, create_graph=torch.is_grad_enabled())
+    return derivative
 
 
 def test_first_second_and_third_derivatives():

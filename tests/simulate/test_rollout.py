@@ -55,7 +55,7 @@ def plain(state, tensors, steps: int):
 @pytest.mark.parametrize("options", PATHS.values(), ids=PATHS)
 def test_a_chaotic_map_has_the_gradients_of_the_plain_graph(options):
     """States to the bit; the parameter's sum over 20 steps is added in another order."""
-    found = []
+    runs = []
     for way in (None, options):
         state, strength = start()
         inputs = (state.angle, state.momentum, strength)
@@ -66,11 +66,11 @@ def test_a_chaotic_map_has_the_gradients_of_the_plain_graph(options):
         assert isinstance(end, Pendulum)
         assert int(end.kicks) == 20
         loss = end.angle.sin().sum() + end.momentum.square().sum()
-        found.append((end.angle.detach(), *torch.autograd.grad(loss, inputs)))
-    for a, b in zip(found[0][:3], found[1][:3], strict=True):
+        runs.append((end.angle.detach(), *torch.autograd.grad(loss, inputs)))
+    for a, b in zip(runs[0][:3], runs[1][:3], strict=True):
         assert torch.equal(a, b)
-    assert torch.allclose(found[0][3], found[1][3], rtol=1e-12)
-    assert found[0][1].abs().max() > 1e3  # chaos: a small error would show
+    assert torch.allclose(runs[0][3], runs[1][3], rtol=1e-12)
+    assert runs[0][1].abs().max() > 1e3  # chaos: a small error would show
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
@@ -136,10 +136,10 @@ def test_records_on_the_way_have_one_backward_pass(options):
     at = [0, 2, 7, 7, 12]
     states = recorded(kick, state, (strength,), at, **options)
     assert [int(s.kicks) for s in states] == at
-    found = torch.autograd.grad(sum(s.angle.square().sum() for s in states), inputs)
+    slopes = torch.autograd.grad(sum(s.angle.square().sum() for s in states), inputs)
     ends = [plain(state, (strength,), n) for n in at]
-    wanted = torch.autograd.grad(sum(s.angle.square().sum() for s in ends), inputs)
-    for a, b in zip(found, wanted, strict=True):
+    expected = torch.autograd.grad(sum(s.angle.square().sum() for s in ends), inputs)
+    for a, b in zip(slopes, expected, strict=True):
         assert torch.allclose(a, b, rtol=1e-12)
     with pytest.raises(InputError, match="ascending"):
         recorded(kick, state, (strength,), [3, 1])

@@ -136,8 +136,8 @@ def test_forces_that_are_no_derivative_are_caught(monkeypatch):
 
     right = FoundationModel.forward
 
-    def wrong(self, batch, wanted, **options):
-        out = right(self, batch, wanted, **options)
+    def wrong(self, batch, quantities, **options):
+        out = right(self, batch, quantities, **options)
         for values in out.values():
             if "forces" in values:
                 values["forces"] = 1.001 * values["forces"]

@@ -67,7 +67,7 @@ def springs(n: int = 24) -> list[Sample]:
     """Rattled and strained periodic lattices with nearest-neighbour springs, exact labels."""
     rng = np.random.default_rng(0)
     grid = np.stack(np.meshgrid(*[np.arange(3)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    found = []
+    samples = []
     for i in range(n):
         e = rng.normal(size=(3, 3))
         cell = 9.0 * (np.eye(3) + 0.006 * (e + e.T))
@@ -85,7 +85,7 @@ def springs(n: int = 24) -> list[Sample]:
             virial += pull.T @ d
         labels = {"energy": np.array(energy), "forces": forces}
         labels["stress"] = virial / abs(np.linalg.det(cell))
-        found.append(
+        samples.append(
             Sample(
                 id=f"springs-{i}",
                 domain="crystals",
@@ -97,7 +97,7 @@ def springs(n: int = 24) -> list[Sample]:
                 labels=labels,
             )
         )
-    return found
+    return samples
 
 
 def of_samples(monkeypatch, change):

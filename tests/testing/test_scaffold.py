@@ -89,5 +89,5 @@ def test_it_installs_and_passes(tmp_path, capsys):
     failed = [c for c in report["checks"] if c["status"] == "failed"]
     assert done.returncode == 0, failed
     assert report["passed"] >= 48
-    own = [sys.executable, "-m", "pytest", "-q", "-x", "tests/test_oscillator.py"]
-    subprocess.run(own, cwd=folder, env=env, check=True, capture_output=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "tests/test_oscillator.py"]
+    subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True)

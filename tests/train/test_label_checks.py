@@ -103,10 +103,10 @@ def test_names_are_for_files():
 
 
 def test_numbers_that_nobody_uses_are_said(molecules):
-    own = [s.replace(extras={"REF_energy": np.array(1.0)}) for s in molecules[:5]]
+    named = [s.replace(extras={"REF_energy": np.array(1.0)}) for s in molecules[:5]]
     with pytest.warns(InputWarning, match="not used: REF_energy"):
-        open_source(own)
-    bare = [s.replace(labels={}) for s in own]
+        open_source(named)
+    bare = [s.replace(labels={}) for s in named]
     with (
         pytest.warns(InputWarning, match="not used"),
         pytest.raises(InputError, match="--key energy=REF_energy"),

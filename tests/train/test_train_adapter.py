@@ -26,8 +26,8 @@ def base(make_recipe, tmp_path_factory):
 
 def tuned(base, out):
     recipe = {"mode": "lora", "training": {"steps": 8, "accelerator": "cpu"}, "lora": {"rank": 2}}
-    made = validate(FinetuneRecipe, recipe, [])
-    return finetune(base, "spiders/held-webs", "extent", out=out, recipe=made, log=False)
+    options = validate(FinetuneRecipe, recipe, [])
+    return finetune(base, "spiders/held-webs", "extent", out=out, recipe=options, log=False)
 
 
 def same(one: FoundationModel, other: FoundationModel) -> bool:
@@ -64,16 +64,16 @@ def test_an_adapter_travels_and_is_stacked_on_the_pinned_base(base, tmp_path, cl
 
 
 def test_another_base_is_refused(base, tmp_path):
-    own = tmp_path / "base"
-    shutil.copytree(base, own)
-    out = tuned(own, tmp_path / "tuned")
+    copy = tmp_path / "base"
+    shutil.copytree(base, copy)
+    out = tuned(copy, tmp_path / "tuned")
     with pytest.raises(InputError, match="base is a folder of this machine"):
         push(out / "adapter", "tester/adapter")
-    model = FoundationModel.from_pretrained(own)
+    model = FoundationModel.from_pretrained(copy)
     with torch.no_grad():
         next(model.parameters()).add_(1.0)
-    shutil.rmtree(own)
-    model.save_pretrained(own)
+    shutil.rmtree(copy)
+    model.save_pretrained(copy)
     with pytest.raises(HubError, match="trained on other weights than those of"):
         FoundationModel.from_pretrained(out / "adapter")
     text = (out / "adapter" / "adapter_config.json").read_text()

@@ -15,32 +15,32 @@ from sfm.train.tasks import open_tasks
 
 
 @pytest.fixture
-def made(recipe):
-    own = recipe()
-    tasks = open_tasks(own)
-    model = new_model(model_config(tasks, own.model, "toy"), 0)
+def opened(recipe):
+    settled = recipe()
+    tasks = open_tasks(settled)
+    model = new_model(model_config(tasks, settled.model, "toy"), 0)
     fit_normalisers(model, tasks)
-    return own, tasks, model
+    return settled, tasks, model
 
 
-def test_a_batch_mixes_domains_within_budgets(made):
-    own, tasks, model = made
-    data = MixedData(model, tasks, own.training)
-    stream = BatchStream(data.tokenizer, data.mixture, own.training, 0, 1)
+def test_a_batch_mixes_domains_within_budgets(opened):
+    settled, tasks, model = opened
+    data = MixedData(model, tasks, settled.training)
+    stream = BatchStream(data.tokenizer, data.mixture, settled.training, 0, 1)
     seen = set()
     for _ in range(20):
         batch = stream.next_batch()
-        assert batch.n_tokens <= own.training.tokens_per_batch
-        assert batch.n_edges <= own.training.edges_per_batch
+        assert batch.n_tokens <= settled.training.tokens_per_batch
+        assert batch.n_edges <= settled.training.edges_per_batch
         seen |= set(batch.tokens)
         for tokens in batch.tokens.values():
             assert (torch.diff(tokens.context) >= 0).all()
     assert seen == {"spiders/points", "birds/points"}
 
 
-def test_missing_labels_are_masks(made):
-    own, tasks, model = made
-    tokenizer = MixedData(model, tasks, own.training).tokenizer
+def test_missing_labels_are_masks(opened):
+    settled, tasks, model = opened
+    tokenizer = MixedData(model, tasks, settled.training).tokenizer
     samples = [tasks[0].train[i] for i in range(9)]
     items = [tokenizer.make(0, s) for s in samples]
     batch = collate(items, tokenizer.quantities)
@@ -54,12 +54,12 @@ def test_missing_labels_are_masks(made):
     )
 
 
-def test_ranks_share_a_global_batch(made):
-    own, tasks, model = made
+def test_ranks_share_a_global_batch(opened):
+    settled, tasks, model = opened
 
     def ids(rank: int, world: int) -> list[set[str]]:
-        data = MixedData(model, tasks, own.training)
-        stream = BatchStream(data.tokenizer, data.mixture, own.training, rank, world)
+        data = MixedData(model, tasks, settled.training)
+        stream = BatchStream(data.tokenizer, data.mixture, settled.training, rank, world)
         return [set(stream.next_batch().ids) for _ in range(5)]
 
     for whole, first, second in zip(ids(0, 1), ids(0, 2), ids(1, 2), strict=True):
@@ -67,11 +67,11 @@ def test_ranks_share_a_global_batch(made):
         assert not first & second
 
 
-def test_the_cache_is_bounded_and_gives_the_same_batches(made):
-    own, tasks, model = made
+def test_the_cache_is_bounded_and_gives_the_same_batches(opened):
+    settled, tasks, model = opened
     streams = []
     for megabytes in (1, 1024):
-        settings = own.training.model_copy(update={"cache_mb": megabytes})
+        settings = settled.training.model_copy(update={"cache_mb": megabytes})
         data = MixedData(model, tasks, settings)
         if megabytes == 1:
             data.tokenizer.limit = 50_000
@@ -82,9 +82,9 @@ def test_the_cache_is_bounded_and_gives_the_same_batches(made):
     assert streams[0].tokenizer.used <= 50_000 < streams[1].tokenizer.used
 
 
-def test_labels_that_are_wrong_name_the_sample(made):
-    own, tasks, model = made
-    tokenizer = MixedData(model, tasks, own.training).tokenizer
+def test_labels_that_are_wrong_name_the_sample(opened):
+    settled, tasks, model = opened
+    tokenizer = MixedData(model, tasks, settled.training).tokenizer
     sample = tasks[0].train[0]
     tokens = tokenizer.make(0, sample).tokens
     nan = sample.replace(labels={"energy": np.array(np.nan)})

@@ -65,8 +65,8 @@ def test_left_out_predictions_are_those_of_a_fit_without_the_label():
         covariance = kernel(x[rest], x[rest]) + fit.noise * torch.eye(len(y) - 1)
         cross = kernel(x[i : i + 1], x[rest])
         mean = fit.offset + cross @ torch.linalg.solve(covariance, y[rest] - fit.offset)
-        own = kernel(x[i : i + 1], x[i : i + 1])[0, 0] + fit.noise
-        variance = own - cross[0] @ torch.linalg.solve(covariance, cross[0])
+        alone = kernel(x[i : i + 1], x[i : i + 1])[0, 0] + fit.noise
+        variance = alone - cross[0] @ torch.linalg.solve(covariance, cross[0])
         assert float(fit.left_out[i]) == pytest.approx(float(mean), rel=1e-8)
         assert float(fit.left_out_sigma[i]) == pytest.approx(float(variance.sqrt()), rel=1e-8)
 
@@ -146,12 +146,12 @@ def test_an_energy_in_closed_form_has_its_own_forces(base, toy):
                for s in open_dataset(toy / "held-webs")]  # fmt: skip
     task = make_task(model, open_source(samples, whole=False), "energy", FinetuneRecipe())
     outcome = closed_form(model, task, "delta")
-    found = outcome.model
+    fitted = outcome.model
     assert outcome.mode.startswith("delta")
     sample = task.test[0]
-    tokens = found.tokenize(PART, [sample], "better")
-    wanted = {PART: ["energy", "forces"]}
-    forces = found({PART: tokens}, wanted)[PART]["forces"].detach()
+    tokens = fitted.tokenize(PART, [sample], "better")
+    asked = {PART: ["energy", "forces"]}
+    forces = fitted({PART: tokens}, asked)[PART]["forces"].detach()
     step = 1e-4
     for atom, axis in ((0, 0), (1, 2)):
         energies = []
@@ -159,7 +159,7 @@ def test_an_energy_in_closed_form_has_its_own_forces(base, toy):
             moved = tokens.positions.clone()
             moved[atom, axis] += sign * step
             with torch.no_grad():
-                energies.append(found({PART: tokens.replace(positions=moved)}, {PART: ["energy"]}))
+                energies.append(fitted({PART: tokens.replace(positions=moved)}, {PART: ["energy"]}))
         up, down = (float(e[PART]["energy"][0]) for e in energies)
         assert float(forces[atom, axis]) == pytest.approx(-(up - down) / (2 * step), abs=2e-5)
 
@@ -170,12 +170,12 @@ def test_levels_of_one_quantity_do_not_mix(base, toy):
     samples = [s.replace(level="other", labels={"energy": s.labels["energy"] + 9.0})
                for s in open_dataset(toy / "held-webs")]  # fmt: skip
     task = make_task(model, open_source(samples, whole=False), "energy", FinetuneRecipe())
-    found = closed_form(model, task, "delta").model
+    fitted = closed_form(model, task, "delta").model
     sample = task.test[0]
-    tokens = [found.tokenize(PART, [sample], level) for level in ("pair", "other")]
+    tokens = [fitted.tokenize(PART, [sample], level) for level in ("pair", "other")]
     with torch.no_grad():
-        apart = [found({PART: t}, {PART: ["energy"]})[PART]["energy"] for t in tokens]
-        both = found({PART: Tokens.cat(tokens)}, {PART: ["energy"]})[PART]["energy"]
+        apart = [fitted({PART: t}, {PART: ["energy"]})[PART]["energy"] for t in tokens]
+        both = fitted({PART: Tokens.cat(tokens)}, {PART: ["energy"]})[PART]["energy"]
         old = model({PART: model.tokenize(PART, [sample], "pair")}, {PART: ["energy"]})
     torch.testing.assert_close(torch.cat(apart), both, rtol=1e-9, atol=1e-4)
     assert float(apart[0]) == pytest.approx(float(old[PART]["energy"]), abs=1e-4)

@@ -176,16 +176,16 @@ def test_merged_updates_predict_the_same(base, toy):
     tokens = model.tokenize(part, samples, "pair")
     plain = copy.deepcopy(model)
     assert add_lora(model.trunk, Lora(rank=2), seed=0) > 0
-    wanted = {part: ["energy", "forces"]}
+    asked = {part: ["energy", "forces"]}
     with torch.no_grad():
         for p in (p for n, p in model.named_parameters() if n.endswith(".b")):
             p.normal_(std=0.3, generator=torch.Generator().manual_seed(2))
-    updated = model({part: tokens}, wanted)[part]
+    updated = model({part: tokens}, asked)[part]
     merge_lora(model)
-    merged = model({part: tokens}, wanted)[part]
-    untouched = plain({part: tokens}, wanted)[part]
+    merged = model({part: tokens}, asked)[part]
+    untouched = plain({part: tokens}, asked)[part]
     assert model.state_dict().keys() == plain.state_dict().keys()
-    for name in wanted[part]:
+    for name in asked[part]:
         assert torch.allclose(updated[name], merged[name], rtol=1e-12, atol=1e-12)
         assert not torch.allclose(updated[name], untouched[name], rtol=1e-4)
 
@@ -206,16 +206,16 @@ def test_evaluation_is_in_physical_units_beside_baselines(base, toy):
     tokens = model.tokenize("spiders/points", task_samples, "pair")
     with torch.no_grad():
         said = model({"spiders/points": tokens}, {"spiders/points": ["energy"]})
-    wanted = torch.tensor([float(s.labels["energy"]) for s in task_samples], dtype=torch.float64)
-    by_hand = float((said["spiders/points"]["energy"] - wanted).abs().mean())
+    truth = torch.tensor([float(s.labels["energy"]) for s in task_samples], dtype=torch.float64)
+    by_hand = float((said["spiders/points"]["energy"] - truth).abs().mean())
     whole = evaluate(model, "spiders/webs", split="test").of("energy")
     assert whole.mae == pytest.approx(by_hand, rel=1e-4)
     # the points of the picture are the labels as they are; the worst systems stand by name
     every = evaluate(model, "spiders/webs", split="test")
     labels, predicted = every.points[f"spiders/points:energy@{whole.level}"]
-    assert np.allclose(np.sort(labels), np.sort(wanted.numpy()), rtol=1e-6)
+    assert np.allclose(np.sort(labels), np.sort(truth.numpy()), rtol=1e-6)
     assert float(np.abs(predicted - labels).mean()) == pytest.approx(by_hand, rel=1e-4)
-    error = (said["spiders/points"]["energy"] - wanted).abs().flatten() / tokens.counts()
+    error = (said["spiders/points"]["energy"] - truth).abs().flatten() / tokens.counts()
     first = int(error.argmax())
     assert len(whole.worst) == 5
     assert whole.worst[0][0] == task_samples[first].id
@@ -318,8 +318,8 @@ def test_a_quantity_of_the_users_own(base, toy, tmp_path):
 
     with pytest.raises(InputError, match="no labels"):
         open_source([s.replace(labels={"fame": 1.0}) for s in open_dataset(toy / "held-webs")])
-    own = Quantity("fame", "eV", summary="user's own")
-    registry.define(own)
+    fame = Quantity("fame", "eV", summary="user's own")
+    registry.define(fame)
     try:
         samples = [
             s.replace(labels={"fame": np.asarray(float((s.types == 6).mean()))})
@@ -329,8 +329,8 @@ def test_a_quantity_of_the_users_own(base, toy, tmp_path):
     finally:
         registry._defined.clear()
     model = FoundationModel.from_pretrained(out)
-    assert model.config.quantities["fame"] == own
-    assert registry.quantities()["fame"] == own
+    assert model.config.quantities["fame"] == fame
+    assert registry.quantities()["fame"] == fame
     said = model.predict([samples[0]], quantities=["fame"])[0]
     assert float(said["fame"]) == pytest.approx(float(samples[0].labels["fame"]), abs=0.05)
     assert said.units["fame"] == "eV"

@@ -47,13 +47,13 @@ def problem(base, toy):
 def rows_of(form, systems):
     """Every row of the regression by hand: matrix, labels, whether it is an energy."""
     head, matrix, labels = form.head, [], []
-    own = form.spec.options["baseline"] is None
+    alone = form.spec.options["baseline"] is None
     for s in systems:
         matrix.append(head.per_token(s.invariants, s.types).sum(0, keepdim=True))
-        rest = s.energy + own * s.own_energy - float(head.references[s.types].sum())
+        rest = s.energy + alone * s.own_energy - float(head.references[s.types].sum())
         labels.append(torch.tensor([rest], dtype=torch.float64))
         matrix.append(head.slopes(s.invariants, s.types, s.moved))
-        labels.append(s.slopes + own * s.own_slopes)
+        labels.append(s.slopes + alone * s.own_slopes)
     energy = torch.cat([torch.arange(1 + len(s.slopes)) == 0 for s in systems])
     return torch.cat(matrix).numpy(), torch.cat(labels).numpy(), energy.numpy()
 
@@ -75,10 +75,10 @@ def test_the_fit_is_least_squares_of_energies_and_forces_and_leaves_systems_out(
     # the ratio of the noises is one of few: the one that the normal equations hold for
     from sfm.train.force_forms import RATIOS
 
-    found = [ridge(matrix, labels, energy, noise, noise / r, size) for r in RATIOS]
-    errors = [np.abs(f - form.head.coefficients.numpy()).max() for f in found]
+    solutions = [ridge(matrix, labels, energy, noise, noise / r, size) for r in RATIOS]
+    errors = [np.abs(f - form.head.coefficients.numpy()).max() for f in solutions]
     which = int(np.argmin(errors))
-    assert errors[which] < 1e-6 * np.abs(found[which]).max()
+    assert errors[which] < 1e-6 * np.abs(solutions[which]).max()
     # the first fold, refitted without it
     system = np.repeat(np.arange(len(systems)), [1 + len(s.slopes) for s in systems])
     out = system % FOLDS == 0
@@ -93,10 +93,10 @@ def test_forces_are_minus_the_gradient_of_the_energy(problem, against):
     """Of the installed head: by autograd, against finite differences and the rows of the fit."""
     model, _, train, systems, reduced = problem
     form = fit_force_form(model, TARGET, systems, reduced, smooth=True, against=against)
-    found = install_forces(model, form, [TARGET, Target(PART, LEVEL, "forces")])
+    fitted = install_forces(model, form, [TARGET, Target(PART, LEVEL, "forces")])
     sample = train[0]
-    tokens = found.tokenize(PART, [sample], LEVEL)
-    said = found({PART: tokens}, {PART: ["energy", "forces"]})[PART]
+    tokens = fitted.tokenize(PART, [sample], LEVEL)
+    said = fitted({PART: tokens}, {PART: ["energy", "forces"]})[PART]
     step = 1e-4
     for atom, axis in ((0, 0), (1, 2)):
         energies = []
@@ -104,7 +104,7 @@ def test_forces_are_minus_the_gradient_of_the_energy(problem, against):
             moved = tokens.positions.clone()
             moved[atom, axis] += sign * step
             with torch.no_grad():
-                there = found({PART: tokens.replace(positions=moved)}, {PART: ["energy"]})
+                there = fitted({PART: tokens.replace(positions=moved)}, {PART: ["energy"]})
             energies.append(float(there[PART]["energy"][0]))
         slope = (energies[0] - energies[1]) / (2 * step)
         assert float(said["forces"][atom, axis]) == pytest.approx(-slope, abs=2e-5)
@@ -112,8 +112,10 @@ def test_forces_are_minus_the_gradient_of_the_energy(problem, against):
     rows = form.head.slopes(systems[0].invariants, systems[0].types, systems[0].moved)
     linear = rows @ form.head.coefficients
     forces = torch.tensor(np.array(sample.labels["forces"])).reshape(-1)
-    own = forces + systems[0].slopes if against else torch.zeros_like(linear)
-    torch.testing.assert_close(said["forces"].detach().reshape(-1), own - linear, atol=2e-4, rtol=0)
+    labels = forces + systems[0].slopes if against else torch.zeros_like(linear)
+    torch.testing.assert_close(
+        said["forces"].detach().reshape(-1), labels - linear, atol=2e-4, rtol=0
+    )
 
 
 def test_slopes_of_strain_are_the_virial_of_the_model(problem):
@@ -125,16 +127,16 @@ def test_slopes_of_strain_are_the_virial_of_the_model(problem):
     (system,) = gather_rows(model, TARGET, [box], lambda h: (h - reduced[0]) @ reduced[1])
     tokens = model.tokenize(PART, [box], LEVEL)
     stress = model({PART: tokens}, {PART: ["stress"]})[PART]["stress"][0].detach()
-    wanted = torch.stack([stress[a, b] for a, b in STRAINS]) * 12.0**3
-    torch.testing.assert_close(system.own_slopes[system.strained], wanted, rtol=1e-9, atol=1e-9)
+    virial = torch.stack([stress[a, b] for a, b in STRAINS]) * 12.0**3
+    torch.testing.assert_close(system.own_slopes[system.strained], virial, rtol=1e-9, atol=1e-9)
     # and the features move as the linear part of the energy does
     form = fit_force_form(model, TARGET, problem[3], reduced, smooth=True, against=False)
     head = install_forces(model, form, [TARGET, Target(PART, LEVEL, "stress")])
     said = head({PART: tokens}, {PART: ["stress"]})[PART]["stress"][0].detach() * 12.0**3
     rows = head.heads[form.spec.key].slopes(system.invariants, system.types, system.moved)
     linear = (rows @ form.head.coefficients)[system.strained]
-    wanted = torch.stack([said[a, b] for a, b in STRAINS])
-    torch.testing.assert_close(linear, wanted, rtol=1e-3, atol=2e-3)
+    virial = torch.stack([said[a, b] for a, b in STRAINS])
+    torch.testing.assert_close(linear, virial, rtol=1e-3, atol=2e-3)
 
 
 def test_a_closed_form_of_forces_is_a_head_like_any_other(base, tmp_path):

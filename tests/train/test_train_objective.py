@@ -21,28 +21,28 @@ from sfm.train.tasks import open_tasks
 
 
 @pytest.fixture
-def made(recipe):
-    own = recipe()
-    tasks = open_tasks(own)
-    model = new_model(model_config(tasks, own.model, "toy"), 0).double()
+def first_batch(recipe):
+    chosen = recipe()
+    tasks = open_tasks(chosen)
+    model = new_model(model_config(tasks, chosen.model, "toy"), 0).double()
     _, stresses = fit_normalisers(model, tasks)
     objective = Objective(model, tasks, stresses)
-    data = MixedData(model, tasks, own.training)
-    stream = BatchStream(data.tokenizer, data.mixture, own.training, 0, 1)
+    data = MixedData(model, tasks, chosen.training)
+    stream = BatchStream(data.tokenizer, data.mixture, chosen.training, 0, 1)
     # one that lacks some labels
     batch = next(b for b in stream if not b.labels["spiders/points"]["arrow"].mask.all())
     return tasks, model, objective, batch
 
 
-def test_the_loss_is_what_its_docstring_says(made):
-    tasks, model, objective, batch = made
+def test_the_loss_is_what_its_docstring_says(first_batch):
+    tasks, model, objective, batch = first_batch
     losses = objective(model, batch)
     total = 0.0
-    for part, own in batch.labels.items():
+    for part, by_name in batch.labels.items():
         tokens = batch.tokens[part]
-        values = model({part: tokens}, {part: list(own)})[part]
+        values = model({part: tokens}, {part: list(by_name)})[part]
         starts = np.cumsum([0, *tokens.counts().tolist()])
-        for name, labels in own.items():
+        for name, labels in by_name.items():
             scale = float(
                 model.normalisers[f"{part}:{'energy' if name == 'forces' else name}"].scale[
                     tokens.context[0], 0
@@ -73,8 +73,8 @@ def test_huber_is_smooth_at_one():
     assert slope.tolist() == pytest.approx([1, 1])
 
 
-def test_missing_labels_have_no_gradient(made):
-    _, model, objective, batch = made
+def test_missing_labels_have_no_gradient(first_batch):
+    _, model, objective, batch = first_batch
     part = "spiders/points"
     labels = batch.labels[part]["arrow"]
     missing = int(torch.nonzero(~labels.mask)[0])
@@ -90,8 +90,8 @@ def test_missing_labels_have_no_gradient(made):
     assert objective(model, batch).total.item() == objective(model, other).total.item()
 
 
-def test_a_diverged_prediction_names_sample_and_quantity(made):
-    _, model, objective, batch = made
+def test_a_diverged_prediction_names_sample_and_quantity(first_batch):
+    _, model, objective, batch = first_batch
     with torch.no_grad():
         model.heads["birds/points:extent"].readout.outer.weight.fill_(torch.nan)
     first = batch.tokens["birds/points"].ids[0]
@@ -99,8 +99,8 @@ def test_a_diverged_prediction_names_sample_and_quantity(made):
         objective(model, batch)
 
 
-def test_planted_references_and_force_scale_are_recovered(made):
-    tasks, model, _, _ = made
+def test_planted_references_and_force_scale_are_recovered(first_batch):
+    tasks, model, _, _ = first_batch
     samples = list(tasks[0].train)
     normaliser = model.normalisers["spiders/points:energy"]
     forces = np.concatenate([s.labels["forces"].ravel() for s in samples])
@@ -112,8 +112,8 @@ def test_planted_references_and_force_scale_are_recovered(made):
     assert normaliser.scale.dtype == torch.float64
 
 
-def test_mean_neighbours_are_measured(made):
-    tasks, model, _, _ = made
+def test_mean_neighbours_are_measured(first_batch):
+    tasks, model, _, _ = first_batch
     before = model.trunk.neighbours.clone()
     measure_neighbours(model, tasks)
     assert (model.trunk.neighbours != before).all()
@@ -147,8 +147,8 @@ def test_learning_rate_warms_up_and_decays():
     assert rates[4:] == sorted(rates[4:], reverse=True)
 
 
-def test_embeddings_biases_and_norms_have_no_weight_decay(made):
-    _, model, _, _ = made
+def test_embeddings_biases_and_norms_have_no_weight_decay(first_batch):
+    _, model, _, _ = first_batch
     groups = parameter_groups(model, 0.1)
     free = {id(p) for g in groups if g["weight_decay"] == 0 for p in g["params"]}
     assert id(model.trunk.types.weight) in free
@@ -157,9 +157,9 @@ def test_embeddings_biases_and_norms_have_no_weight_decay(made):
     assert sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
 
 
-def test_two_kinds_of_loss_for_one_quantity_are_refused(made, recipe):
+def test_two_kinds_of_loss_for_one_quantity_are_refused(first_batch, recipe):
     """Errors of one encoder's quantity are measured together, so there is one kind."""
-    tasks, model, _, _ = made
+    tasks, model, _, _ = first_batch
     other = dict(tasks[0].goals) | {"energy": Goal(loss="square")}
     again = dataclasses.replace(tasks[0], name="again", goals=other)
     said = r"'energy' through 'spiders/points' is 'norm' for .*spiders/.* and 'square' for "

@@ -88,17 +88,17 @@ def test_checkpoints_load_without_pickled_code(recipe, tmp_path):
 
 
 def test_killed_and_resumed_equals_unbroken(recipe, start, tmp_path):
-    own = recipe(steps=60, checkpoint_every=5)
+    planned = recipe(steps=60, checkpoint_every=5)
     broken = tmp_path / "broken"
     checkpoint = broken / "run" / "last.ckpt"
-    process = start(write(tmp_path, own), broken)
+    process = start(write(tmp_path, planned), broken)
     wait_for(checkpoint, process)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     saved = torch.load(checkpoint, weights_only=True)
     assert 0 < saved["global_step"] < 60
-    unbroken = pretrain(own, tmp_path / "unbroken", log=False)
-    pretrain(own, broken, resume=True, log=False)
+    unbroken = pretrain(planned, tmp_path / "unbroken", log=False)
+    pretrain(planned, broken, resume=True, log=False)
     whole, resumed = weights(unbroken), weights(broken)
     assert whole.keys() == resumed.keys()
     for name, value in whole.items():
@@ -115,13 +115,13 @@ def test_killed_and_resumed_equals_unbroken(recipe, start, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_sigterm_save_a_checkpoint(recipe, start, tmp_path, number):
-    own = recipe(steps=100_000, checkpoint_every=5, validate_every=100_000)
+    planned = recipe(steps=100_000, checkpoint_every=5, validate_every=100_000)
     checkpoint = tmp_path / "out" / "run" / "last.ckpt"
-    process = start(write(tmp_path, own), tmp_path / "out")
+    process = start(write(tmp_path, planned), tmp_path / "out")
     wait_for(checkpoint, process)
     before = checkpoint.stat().st_mtime_ns
     with pytest.raises(InputError, match=f"in use by process {process.pid} on"):
-        pretrain(own, tmp_path / "out", resume=True)
+        pretrain(planned, tmp_path / "out", resume=True)
     os.kill(process.pid, number)
     process.join()
     assert process.exitcode == 130
@@ -137,7 +137,7 @@ def test_a_full_disk_at_a_checkpoint_is_one_line(recipe, tmp_path, monkeypatch):
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("cannot mount a file system here")
     try:
-        own, out, filler = recipe(steps=4, checkpoint_every=2), disk / "model", disk / "filler"
+        planned, out, filler = recipe(steps=4, checkpoint_every=2), disk / "model", disk / "filler"
         with monkeypatch.context() as patch:
             save = SaveLast.on_train_batch_end
 
@@ -150,13 +150,13 @@ def test_a_full_disk_at_a_checkpoint_is_one_line(recipe, tmp_path, monkeypatch):
 
             patch.setattr(SaveLast, "on_train_batch_end", fill_then_save)
             with pytest.raises(RunError, match=r"last.ckpt: cannot be written \(No space left"):
-                pretrain(own, out, log=False)
+                pretrain(planned, out, log=False)
         kept = sorted(p.name for p in (out / "run").iterdir())
         assert kept == ["last.ckpt", "progress.json"]
         saved = torch.load(out / "run" / "last.ckpt", weights_only=True)
         assert saved["global_step"] == 2
         filler.unlink()
-        pretrain(own, out, resume=True, log=False)
+        pretrain(planned, out, resume=True, log=False)
         assert (out / "model.safetensors").is_file()
     finally:
         subprocess.run(["umount", str(disk)], check=True)
@@ -176,9 +176,9 @@ def two_ranks(start, path, out):
 def test_sigterm_to_any_of_two_processes_stops_both_with_a_checkpoint(
     recipe, start, tmp_path, told
 ):
-    own = recipe(steps=100_000, checkpoint_every=5, validate_every=100_000, devices=2)
+    planned = recipe(steps=100_000, checkpoint_every=5, validate_every=100_000, devices=2)
     checkpoint = tmp_path / "out" / "run" / "last.ckpt"
-    ranks = two_ranks(start, write(tmp_path, own), tmp_path / "out")
+    ranks = two_ranks(start, write(tmp_path, planned), tmp_path / "out")
     wait_for(checkpoint, ranks[0])
     before = checkpoint.stat().st_mtime_ns
     for rank in told:
@@ -217,13 +217,13 @@ def test_a_bad_label_stops_the_run_with_its_id(recipe, tmp_path, monkeypatch):
             return sample.replace(labels=labels)
         return sample
 
-    own = recipe(steps=40)
+    planned = recipe(steps=40)
     from sfm.train.tasks import open_tasks
 
-    victim = open_tasks(own)[0].train[4].id
+    victim = open_tasks(planned)[0].train[4].id
     monkeypatch.setattr(storage.Dataset, "__getitem__", spoiled)
     with pytest.raises(RunError, match=f"{victim}: the label 'forces' is not a finite number"):
-        pretrain(own, tmp_path / "model", log=False)
+        pretrain(planned, tmp_path / "model", log=False)
 
 
 def test_a_plan_says_what_it_measured(recipe):
@@ -236,9 +236,9 @@ def test_a_plan_says_what_it_measured(recipe):
 
 
 def test_a_start_gives_its_rows_by_name_whatever_the_order_of_tasks(recipe, tmp_path):
-    own = recipe(steps=2)
-    first = pretrain(own, tmp_path / "first", log=False)
-    turned = own.model_copy(update={"tasks": own.tasks[::-1]})
+    planned = recipe(steps=2)
+    first = pretrain(planned, tmp_path / "first", log=False)
+    turned = planned.model_copy(update={"tasks": planned.tasks[::-1]})
     tasks = open_tasks(turned)
     model = new_model(model_config(tasks, turned.model, "turned"), seed=5)
     fit_normalisers(model, tasks)
@@ -255,18 +255,18 @@ def test_a_start_gives_its_rows_by_name_whatever_the_order_of_tasks(recipe, tmp_
 
 
 def test_a_start_may_lack_tasks_and_have_others(recipe, tmp_path, capsys):
-    own = recipe(steps=2)
-    spiders = own.model_copy(update={"tasks": own.tasks[:1]})
-    birds = own.model_copy(update={"tasks": own.tasks[1:]})
+    planned = recipe(steps=2)
+    spiders = planned.model_copy(update={"tasks": planned.tasks[:1]})
+    birds = planned.model_copy(update={"tasks": planned.tasks[1:]})
     first = pretrain(spiders, tmp_path / "first", log=False)
     capsys.readouterr()
-    wide = pretrain(own.model_copy(update={"start": str(first)}), tmp_path / "wide", log=False)
+    wide = pretrain(planned.model_copy(update={"start": str(first)}), tmp_path / "wide", log=False)
     said = capsys.readouterr().err
     assert "start: head birds/points:extent is new" in said
     assert "left out" not in said
     # a checkpoint holds what the start gave: the run can be resumed without it
     (first / "model.safetensors").unlink()
-    again = own.model_copy(update={"start": str(first)})
+    again = planned.model_copy(update={"start": str(first)})
     assert pretrain(again, wide, log=False, resume=True) == wide
     narrow = birds.model_copy(update={"start": str(wide)})
     pretrain(narrow, tmp_path / "narrow", log=False)
@@ -302,10 +302,10 @@ def test_the_record_has_the_scales_that_a_start_gave(recipe, tmp_path):
 
 
 def test_a_start_of_another_architecture_is_refused(recipe, tmp_path):
-    own = recipe(steps=1)
-    first = pretrain(own, tmp_path / "first", log=False)
-    wider = own.model.model_copy(update={"channels": 12})
-    other = own.model_copy(update={"start": str(first), "model": wider})
+    planned = recipe(steps=1)
+    first = pretrain(planned, tmp_path / "first", log=False)
+    wider = planned.model.model_copy(update={"channels": 12})
+    other = planned.model_copy(update={"start": str(first), "model": wider})
     with pytest.raises(RecipeError, match=r"is of another architecture: '.*' is .* take the same"):
         pretrain(other, tmp_path / "other", log=False)
 
@@ -319,9 +319,9 @@ def test_held_out_data_is_refused(toy):
 
 
 def stable(recipe, steps: int, **training):
-    own = recipe(steps=steps, ema=0.9, **training)
+    planned = recipe(steps=steps, ema=0.9, **training)
     schedule = {"schedule": "stable", "decay": 0.5, "warmup": 2}
-    return own.model_copy(update={"optimizer": own.optimizer.model_copy(update=schedule)})
+    return planned.model_copy(update={"optimizer": planned.optimizer.model_copy(update=schedule)})
 
 
 def test_a_finished_stable_run_goes_on_as_if_it_had_never_been_finished(recipe, tmp_path):
@@ -364,10 +364,13 @@ def test_rates_of_a_stable_schedule():
 
 
 def test_a_checkpoint_from_before_a_setting_has_its_default(recipe, tmp_path):
-    own = recipe(steps=3).to_dict()
-    before = {**own, "optimizer": {k: v for k, v in own["optimizer"].items() if k != "decay"}}
+    planned = recipe(steps=3).to_dict()
+    before = {
+        **planned,
+        "optimizer": {k: v for k, v in planned["optimizer"].items() if k != "decay"},
+    }
     torch.save({"sfm": {"recipe": before}, "global_step": 2}, tmp_path / "last.ckpt")
-    assert read_checkpoint(tmp_path / "last.ckpt", own) == (2, 3)
-    changed = {**own, "optimizer": {**own["optimizer"], "decay": 0.5}}
+    assert read_checkpoint(tmp_path / "last.ckpt", planned) == (2, 3)
+    changed = {**planned, "optimizer": {**planned["optimizer"], "decay": 0.5}}
     with pytest.raises(RecipeError, match=r"optimizer.decay was 0.2 and is now 0.5"):
         read_checkpoint(tmp_path / "last.ckpt", changed)

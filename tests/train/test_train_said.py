@@ -33,12 +33,16 @@ def model() -> FoundationModel:
 def samples(model):
     from sfm.data.readers import read_object
 
-    found = read_object(["CCO", "CO", "CCN", "CC(=O)O", "c1ccccc1", "CCl", "CC#N", "COC", "CCC"])
-    homo = [float(p["homo"]) for p in model.predict(found, quantities=["homo"], extrapolate=True)]
+    molecules = read_object(
+        ["CCO", "CO", "CCN", "CC(=O)O", "c1ccccc1", "CCl", "CC#N", "COC", "CCC"]
+    )
+    homo = [
+        float(p["homo"]) for p in model.predict(molecules, quantities=["homo"], extrapolate=True)
+    ]
     # something that the model's orbital level says, and hardly anything else
     return [
         s.replace(level=LEVEL, labels={"oxidation": np.asarray(3 * h + 1)})
-        for s, h in zip(found, homo, strict=True)
+        for s, h in zip(molecules, homo, strict=True)
     ]
 
 
@@ -51,8 +55,8 @@ def test_it_says_what_it_predicts(model, samples):
     values = said(model, ATOMS, names, tokens)
     for name, column in zip(names, values.T, strict=True):
         quantity, level = name.split(" at ")
-        found = model.predict(samples, level=level, quantities=[quantity], extrapolate=True)
-        expected = [float(p[quantity]) for p in found]
+        predictions = model.predict(samples, level=level, quantities=[quantity], extrapolate=True)
+        expected = [float(p[quantity]) for p in predictions]
         # one system or nine in a pass of the trunk: single precision
         assert column.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
@@ -68,10 +72,10 @@ def test_it_is_stored_with_the_head_and_cannot_be_taken_from_it(model, samples, 
     fitted = fit_form(Form("ridge", ("composition", SAID)), inputs)
     plain = fit_form(Form("ridge", ("composition",)), inputs)
     assert fitted.mae < 0.5 * plain.mae
-    found = install(grown, [fitted])
+    installed = install(grown, [fitted])
     options = {"level": LEVEL, "quantities": ["oxidation"], "extrapolate": True}
-    before = [float(p["oxidation"]) for p in found.predict(samples, **options)]
-    again = FoundationModel.from_pretrained(found.save_pretrained(tmp_path / "model"))
+    before = [float(p["oxidation"]) for p in installed.predict(samples, **options)]
+    again = FoundationModel.from_pretrained(installed.save_pretrained(tmp_path / "model"))
     assert [float(p["oxidation"]) for p in again.predict(samples, **options)] == before
     alone = [float(again.predict([s], **options)[0]["oxidation"]) for s in samples[:2]]
     assert alone == pytest.approx(before[:2], rel=1e-5)

@@ -24,8 +24,8 @@ def broken(chosen):
 
 
 def violation(chosen, name):
-    (found,) = [c for c in check(chosen) if c.name == name]
-    return found.violation
+    (condition,) = [c for c in check(chosen) if c.name == name]
+    return condition.violation
 
 
 @pytest.mark.parametrize("name", ["LDA", "LDA-VWN5", "PBE", "r2SCAN", "PBE0"])
@@ -59,8 +59,8 @@ def test_self_interaction_of_the_hydrogen_atom():
     for name, (correlation, exchange) in expected.items():
         conditions = {c.name: c for c in check(functional(name))}
         assert {n for n, c in conditions.items() if not c.required} == REPORTED
-        found = [conditions[n].violation for n in sorted(REPORTED)]
-        assert found == pytest.approx([correlation, exchange], abs=6e-5)
+        violations = [conditions[n].violation for n in sorted(REPORTED)]
+        assert violations == pytest.approx([correlation, exchange], abs=6e-5)
 
 
 def test_model_atoms_have_their_electrons_and_kinetic_energies():

@@ -102,7 +102,7 @@ def test_relatives_share_a_split():
     for split in ("train", "validation", "test"):
         for sample in open_dataset(DFT_SMALL.folder, split=split, level=LDA):
             splits.setdefault(sample.id.split("/")[0], set()).add(split)
-    assert all(len(found) == 1 for found in splits.values())
+    assert all(len(names) == 1 for names in splits.values())
 
 
 def test_schedule_is_deterministic_and_cheap_first():
@@ -118,9 +118,9 @@ def test_candidates_are_small_and_closed_shell():
     import json
 
     text = ["CCO", "C[CH2]", "[Na+].[Cl-]", "O=C=O", "C1CC1", "[2H]O", "[C-]#[O+]", "[CH2+][O-]"]
-    found = small_molecules(gzip.compress(json.dumps(dict.fromkeys(text)).encode()))
-    assert {"O=C=O", "[C-]#[O+]", "[HH]"} <= set(found)
-    assert not {"C[CH2]", "[2H]O", "CCO", "C1CC1", "O=O", "[CH2+][O-]"} & set(found)
+    candidates = small_molecules(gzip.compress(json.dumps(dict.fromkeys(text)).encode()))
+    assert {"O=C=O", "[C-]#[O+]", "[HH]"} <= set(candidates)
+    assert not {"C[CH2]", "[2H]O", "CCO", "C1CC1", "O=O", "[CH2+][O-]"} & set(candidates)
 
 
 def test_geometry_is_a_minimum_and_displacement_is_seeded():

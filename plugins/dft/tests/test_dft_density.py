@@ -48,11 +48,11 @@ def test_evaluation_equals_pyscf():
     molecule = build_molecule(NUMBERS, POSITIONS)
     points, c = 1.5 * rng.standard_normal((60, 3)), rng.standard_normal((3, density_basis.DIM))
     values = dft.numint.eval_ao(density_basis.auxiliary_molecule(molecule), points, deriv=1)
-    wanted = values @ density_basis.from_e3nn(c)
-    found = density_basis.evaluate(molecule.atom_coords(), c, points, gradient=True, chunk=25)
-    np.testing.assert_allclose(found, wanted, atol=1e-12 * np.abs(wanted).max())
+    reference = values @ density_basis.from_e3nn(c)
+    density = density_basis.evaluate(molecule.atom_coords(), c, points, gradient=True, chunk=25)
+    np.testing.assert_allclose(density, reference, atol=1e-12 * np.abs(reference).max())
     alone = density_basis.evaluate(molecule.atom_coords(), c, points)
-    np.testing.assert_allclose(alone, wanted[0], atol=1e-12)
+    np.testing.assert_allclose(alone, reference[0], atol=1e-12)
 
 
 def test_normalisation_and_electron_counts():
@@ -67,9 +67,9 @@ def test_normalisation_and_electron_counts():
 def test_projections_are_linear_in_the_density(water):
     molecule = build_molecule(NUMBERS, POSITIONS)
     integrals = density_basis.overlap_integrals(molecule)
-    found = np.einsum("akij,ij->ak", integrals, water.density_matrix)
+    projections = np.einsum("akij,ij->ak", integrals, water.density_matrix)
     np.testing.assert_allclose(
-        found, density_basis.project(molecule, water.density_matrix), atol=1e-10
+        projections, density_basis.project(molecule, water.density_matrix), atol=1e-10
     )
 
 
@@ -87,9 +87,9 @@ def test_descriptions_turn_with_the_molecule(water, describe):
     assert straight is not None
     before = describe(build_molecule(NUMBERS, POSITIONS), straight["LDA"].density_matrix)
     after = describe(build_molecule(NUMBERS, turned), labels["LDA"].density_matrix)
-    wanted = rotate_irreps(torch.from_numpy(before), rotation).numpy()
+    turned_after = rotate_irreps(torch.from_numpy(before), rotation).numpy()
     # the Becke grid does not turn with the molecule
-    np.testing.assert_allclose(after, wanted, atol=2e-3)
+    np.testing.assert_allclose(after, turned_after, atol=2e-3)
     assert np.abs(after - before).max() > 0.05
 
 

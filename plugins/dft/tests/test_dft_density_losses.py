@@ -92,12 +92,12 @@ def test_mean_square_is_the_block_between_empty_and_filled_orbitals(pbe):
     functional = simulator("LDA").energy_functional(state)
     fock = functional.fock(state.scf.density_matrix)
     for index, molecule in enumerate(state.system.molecules):
-        own = m.finish(one.energy_functional(state), state.scf)
+        solution = m.finish(one.energy_functional(state), state.scf)
         n, filled = molecule.orbitals, int(state.system.electrons[index, 0])
-        c = own.coefficients[index, 0][:n, :n]
+        c = solution.coefficients[index, 0][:n, :n]
         block = c[:, filled:].mT @ fock[index, 0, :n, :n] @ c[:, :filled]
-        found = m.gradient_loss(functional, point)[index]
-        torch.testing.assert_close(found, block.square().mean(), rtol=1e-9, atol=0)
+        loss = m.gradient_loss(functional, point)[index]
+        torch.testing.assert_close(loss, block.square().mean(), rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("samples", [[WATER, FLUORIDE], [HYDROXYL, WATER]])
@@ -115,14 +115,14 @@ def test_derivatives_are_those_of_the_energy_along_the_manifold(samples):
 
     first = (8.0 * (energy(1, 0) - energy(-1, 0)) - (energy(2, 0) - energy(-2, 0))) / (12.0 * TURN)
     g = m.gradient(functional, point).detach()
-    found = 2.0 * system.share * (g * u).sum((1, 2, 3))
-    torch.testing.assert_close(found, first, rtol=1e-8, atol=1e-8)
+    derivative = 2.0 * system.share * (g * u).sum((1, 2, 3))
+    torch.testing.assert_close(derivative, first, rtol=1e-8, atol=1e-8)
     mixed = energy(1, 1) - energy(1, -1) - energy(-1, 1) + energy(-1, -1)
     products = m.hessian_products(functional, point, torch.stack([u, v])).detach()
-    found = 2.0 * system.share * (products[0] * v).sum((1, 2, 3))
-    torch.testing.assert_close(found, mixed / (4.0 * TURN**2), rtol=1e-5, atol=1e-5)
+    derivative = 2.0 * system.share * (products[0] * v).sum((1, 2, 3))
+    torch.testing.assert_close(derivative, mixed / (4.0 * TURN**2), rtol=1e-5, atol=1e-5)
     turned_round = 2.0 * system.share * (products[1] * u).sum((1, 2, 3))
-    torch.testing.assert_close(found, turned_round, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(derivative, turned_round, rtol=1e-11, atol=1e-11)
 
 
 def test_weights_feel_both_derivatives(pbe):
@@ -139,45 +139,45 @@ def test_weights_feel_both_derivatives(pbe):
         lambda: m.gradient_loss(functional, point, g).sum(),
         lambda: m.hessian_loss(functional, point, u, h).sum(),
     ):
-        measured, found = slope(network, loss)
-        torch.testing.assert_close(found, measured, rtol=1e-7, atol=0)
+        measured, gradient = slope(network, loss)
+        torch.testing.assert_close(gradient, measured, rtol=1e-7, atol=0)
 
 
 def test_weights_feel_density_and_dipole_through_the_whole_scf(pbe):
-    base, wanted = pbe
+    base, reference = pbe
     network, one = learned()
     start = one.state([WATER, FLUORIDE])
-    target = m.Target.of(base.energy_functional(wanted), wanted.scf.density_matrix)
+    target = m.Target.of(base.energy_functional(reference), reference.scf.density_matrix)
 
     def loss():
         state = one(start, one.max_cycles)
         errors = m.self_consistent_errors(one.energy_functional(state), state.scf, target)
         return (errors.square + errors.dipole).sum()
 
-    measured, found = slope(network, loss)
-    torch.testing.assert_close(found, measured, rtol=5e-6, atol=0)
+    measured, gradient = slope(network, loss)
+    torch.testing.assert_close(gradient, measured, rtol=5e-6, atol=0)
 
 
 def test_batch_is_its_molecules(pbe):
-    base, wanted = pbe
+    base, reference = pbe
     _, one = learned()
-    target = m.Target.of(base.energy_functional(wanted), wanted.scf.density_matrix)
+    target = m.Target.of(base.energy_functional(reference), reference.scf.density_matrix)
     both = one.solve([WATER, FLUORIDE])
     errors = m.self_consistent_errors(one.energy_functional(both), both.scf, target)
     sizes = [len(molecule.grid.weights) for molecule in both.system.molecules]
-    points = m.Point.of(wanted.system, wanted.scf.density_matrix)
-    together = m.gradient_loss(one.energy_functional(wanted), points)
+    points = m.Point.of(reference.system, reference.scf.density_matrix)
+    together = m.gradient_loss(one.energy_functional(reference), points)
     for index, atoms in enumerate([WATER, FLUORIDE]):
         alone = one.solve([atoms])
-        own = m.Target(target.density.split(sizes)[index], target.dipole[index : index + 1])
-        found = m.self_consistent_errors(one.energy_functional(alone), alone.scf, own)
+        part = m.Target(target.density.split(sizes)[index], target.dipole[index : index + 1])
+        deviation = m.self_consistent_errors(one.energy_functional(alone), alone.scf, part)
         for name in ("square", "absolute", "dipole"):
             want = getattr(errors, name)[index]
-            torch.testing.assert_close(getattr(found, name)[0], want, rtol=1e-7, atol=1e-12)
+            torch.testing.assert_close(getattr(deviation, name)[0], want, rtol=1e-7, atol=1e-12)
         n = alone.system.size
-        point = m.Point.of(alone.system, wanted.scf.density_matrix[index : index + 1, :, :n, :n])
-        found = m.gradient_loss(one.energy_functional(alone), point)[0]
-        torch.testing.assert_close(found, together[index], rtol=1e-9, atol=0)
+        point = m.Point.of(alone.system, reference.scf.density_matrix[index : index + 1, :, :n, :n])
+        deviation = m.gradient_loss(one.energy_functional(alone), point)[0]
+        torch.testing.assert_close(deviation, together[index], rtol=1e-9, atol=0)
 
 
 def test_own_density_has_no_error(pbe):

@@ -64,19 +64,19 @@ def calculate(sample, settings, device, closure=None):
     # forces have derivatives too, which take longer: only those with a closure
     whole = [x for name, x in observed.items() if name != "forces" or closure is not None]
     sum(x.sum() for x in whole if x.requires_grad).backward()
-    found = {name: x.detach().cpu().numpy() for name, x in observed.items()}
-    found["derivative"] = simulator.exchange_scale.grad.cpu().numpy()
+    values = {name: x.detach().cpu().numpy() for name, x in observed.items()}
+    values["derivative"] = simulator.exchange_scale.grad.cpu().numpy()
     if closure is not None:
-        found["weight"] = closure.weight.grad.cpu().numpy()
-    return found
+        values["weight"] = closure.weight.grad.cpu().numpy()
+    return values
 
 
-def assert_equal(found, wanted):
-    assert found.keys() == wanted.keys()
-    for name, value in wanted.items():
+def assert_equal(values, expected):
+    assert values.keys() == expected.keys()
+    for name, value in expected.items():
         # an SCF to 1e-9 hartree; libcint's integrals against torch's
         scale = max(1.0, np.nanmax(np.abs(value)))
-        np.testing.assert_allclose(found[name], value, atol=2e-7 * scale, err_msg=name)
+        np.testing.assert_allclose(values[name], value, atol=2e-7 * scale, err_msg=name)
 
 
 SLOW = "second derivatives"
@@ -87,18 +87,18 @@ SLOW = "second derivatives"
 )
 def test_nothing_is_left_on_the_cpu(case):
     sample, settings = CASES[case]
-    wanted = calculate(sample, settings, "cpu")
+    here = calculate(sample, settings, "cpu")
     with other_device() as device:
-        found = calculate(sample, settings, device)
-    assert_equal(found, wanted)
+        there = calculate(sample, settings, device)
+    assert_equal(there, here)
 
 
 def test_nor_by_a_closure():
     settings = {"functional": "PBE", "forces": True}
-    wanted = calculate(PAIR, settings, "cpu", Correction())
+    here = calculate(PAIR, settings, "cpu", Correction())
     with other_device() as device:
-        found = calculate(PAIR, settings, device, Correction().to(device))
-    assert_equal(found, wanted)
+        there = calculate(PAIR, settings, device, Correction().to(device))
+    assert_equal(there, here)
 
 
 def travel(device):
@@ -111,16 +111,16 @@ def travel(device):
     state = simulator.solve(PAIR)
     functional = simulator.energy_functional(state)
     seen = sensitivities(functional, finish(functional, state.scf))
-    found = [bond.detach(), simulator.exchange_scale.grad, *spectrum(path), seen.charges]
-    return [x.detach().cpu() for x in (*found, *seen.exponents)]
+    results = [bond.detach(), simulator.exchange_scale.grad, *spectrum(path), seen.charges]
+    return [x.detach().cpu() for x in (*results, *seen.exponents)]
 
 
 @pytest.mark.slow
 def test_nor_by_dynamics_and_sensitivities():
-    wanted = travel("cpu")
+    here = travel("cpu")
     with other_device() as device:
-        found = travel(device)
-    for one, other in zip(found, wanted, strict=True):
+        there = travel(device)
+    for one, other in zip(there, here, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-9)
 
 
@@ -144,8 +144,8 @@ def test_a_prepared_molecule_moves():
             blocks = zip(one.grid.blocks, other.grid.blocks, strict=False)
             assert all(a.orbitals.device == b.orbitals.device == device for a, b in blocks)
         functional = moved.energy_functional(there)
-        found = functional.total(there.scf.density_matrix).cpu()
-    torch.testing.assert_close(found, energy, rtol=0, atol=1e-9)
+        moved_energy = functional.total(there.scf.density_matrix).cpu()
+    torch.testing.assert_close(moved_energy, energy, rtol=0, atol=1e-9)
 
 
 def test_the_pretended_device_tells():
@@ -194,9 +194,9 @@ def with_pyscf():
 def test_the_engine_needs_no_pyscf(with_pyscf, no_pyscf):
     simulator = KohnSham(**PYSCF_FREE)
     state = simulator.solve(PAIR)
-    found = simulator.observe(state)
+    observed = simulator.observe(state)
     for name, value in with_pyscf.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-7, atol=1e-6, msg=name)
+        torch.testing.assert_close(observed[name], value, rtol=1e-7, atol=1e-6, msg=name)
     state.density_at(np.zeros((1, 3)))
     with pytest.raises(InputError, match="needs PySCF"):
         state.density_coefficients()
@@ -219,13 +219,13 @@ def test_tables_of_the_basis_set_exchange_are_pyscfs(monkeypatch):
     pytest.importorskip("basis_set_exchange")
     for name in ("def2-svp", "def2-universal-jfit", "def2-universal-jkfit", "ano"):
         for number in (1, 8, 16):
-            found = Shells.of_tables(
+            shells = Shells.of_tables(
                 {number: basis._by_exchange(name, number)},
                 torch.tensor([number]),
                 torch.zeros(1, 3, dtype=torch.float64),
             )
             molecule = gto.M(atom=[(number, (0, 0, 0))], basis=name, spin=None, verbose=0)
-            for ours, theirs in zip(found.blocks, Shells.of(molecule).blocks, strict=True):
+            for ours, theirs in zip(shells.blocks, Shells.of(molecule).blocks, strict=True):
                 torch.testing.assert_close(ours.exponents, theirs.exponents, rtol=1e-12, atol=0)
                 torch.testing.assert_close(ours.weights(), theirs.weights(), rtol=1e-9, atol=0)
     for name, number, what in (("no-such", 1, "no basis"), ("def2-svp", 53, "pseudopotential")):
@@ -238,10 +238,10 @@ def test_tables_of_the_basis_set_exchange_are_pyscfs(monkeypatch):
 )
 def test_shells_of_tables_are_those_of_a_pyscf_molecule(name):
     molecule = gto.M(atom="C 0 0 0; H 0 0 1; H 0 1 0.2", basis=name, verbose=0)
-    wanted = Shells.of(molecule)
-    found = basis.shells(name, torch.tensor([6, 1, 1]), wanted.positions)
-    assert found.size == wanted.size == molecule.nao
-    for ours, theirs in zip(found.blocks, wanted.blocks, strict=True):
+    reference = Shells.of(molecule)
+    shells = basis.shells(name, torch.tensor([6, 1, 1]), reference.positions)
+    assert shells.size == reference.size == molecule.nao
+    for ours, theirs in zip(shells.blocks, reference.blocks, strict=True):
         assert ours.degree == theirs.degree
         for key in ("atoms", "shell", "offsets", "exponents"):
             assert torch.equal(getattr(ours, key), getattr(theirs, key))
@@ -252,15 +252,15 @@ def test_shells_of_tables_are_those_of_a_pyscf_molecule(name):
 def test_the_minimal_density_is_pyscfs(symbol):
     molecule = gto.M(atom=f"{symbol} 0 0 0; H 0.1 0.2 1.7", basis="3-21g", spin=None, verbose=0)
     shells, numbers = Shells.of(molecule), torch.tensor(molecule.atom_charges(), dtype=torch.int64)
-    wanted = scf.hf.init_guess_by_minao(molecule)
-    found = minimal_density(shells, numbers).numpy()
-    np.testing.assert_allclose(found, wanted, atol=1e-9)
+    reference = scf.hf.init_guess_by_minao(molecule)
+    density = minimal_density(shells, numbers).numpy()
+    np.testing.assert_allclose(density, reference, atol=1e-9)
 
 
 def test_the_density_basis_is_its_pyscf_molecules():
     molecule = prepare(PAIR.types, PAIR.positions, basis="sto-3g", grid_level=0)
-    wanted = Shells.of(density_basis.auxiliary_molecule(molecule.pyscf()))
-    found = Gaussians.of(molecule).projectors
-    for ours, theirs in zip(found.blocks, wanted.blocks, strict=True):
+    reference = Shells.of(density_basis.auxiliary_molecule(molecule.pyscf()))
+    projectors = Gaussians.of(molecule).projectors
+    for ours, theirs in zip(projectors.blocks, reference.blocks, strict=True):
         assert torch.equal(ours.exponents, theirs.exponents)
         torch.testing.assert_close(ours.weights(), theirs.weights(), rtol=1e-13, atol=0)

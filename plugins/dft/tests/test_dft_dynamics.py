@@ -63,11 +63,11 @@ def test_gradient_of_bond_length_and_frequency_equals_differences_of_whole_traje
 
     chosen = [one.simulator.exchange_scale, closure.weight]
     values = observables()
-    found = [torch.autograd.grad(value, chosen, retain_graph=True) for value in values]
+    gradients = [torch.autograd.grad(value, chosen, retain_graph=True) for value in values]
     for index, parameter in enumerate(chosen):
-        wanted = centred(observables, parameter, 2e-3)
-        assert wanted.abs().min() > 1e-3
-        for row, value in zip(found, wanted, strict=True):
+        differences = centred(observables, parameter, 2e-3)
+        assert differences.abs().min() > 1e-3
+        for row, value in zip(gradients, differences, strict=True):
             assert row[index].item() == pytest.approx(value.item(), rel=1e-6)
 
 
@@ -92,12 +92,12 @@ def test_gradient_by_the_initial_state_and_the_energy_of_a_bent_molecule():
 
         def along(t=t, tensor=tensor, original=original, way=way):
             tensor.detach().copy_(original + t * way)
-            found = value()
+            energy = value()
             tensor.detach().copy_(original)
-            return found
+            return energy
 
-        wanted = centred(along, t, 1e-3)
-        assert float((slope * way).sum()) == pytest.approx(wanted.item(), rel=1e-6)
+        difference = centred(along, t, 1e-3)
+        assert float((slope * way).sum()) == pytest.approx(difference.item(), rel=1e-6)
     assert by_scale.item() == pytest.approx(centred(value, scale, 1e-3).item(), rel=1e-6)
 
 
@@ -122,17 +122,17 @@ def test_small_oscillations_have_the_frequency_of_the_hessian():
     with torch.no_grad():
         # first to the minimum, where the Hessian's frequency is that of small oscillations
         for _ in range(4):
-            found = vibrating.observe(vibrating.solve(one.sample.replace(positions=positions)))
-            stiffness = float(found["hessian"][5, 5])
+            observed = vibrating.observe(vibrating.solve(one.sample.replace(positions=positions)))
+            stiffness = float(observed["hessian"][5, 5])
             positions = positions.copy()
             positions[1, 2] += float(one(torch.tensor(positions))[1][1, 2]) / stiffness
         stretched = torch.tensor(positions) + torch.tensor([[0.0] * 3, [0.0, 0.0, 2e-3]])
         path = move(one, stretched, dt=dt, steps=30)
         found_frequency = float(frequency(path.bond(0, 1), dt))
     # velocity Verlet: sin(w' dt / 2) = w dt / 2; the rest is anharmonicity
-    omega = 2 * math.pi * LIGHT * float(found["frequencies"][0])
-    wanted = 2 * math.asin(omega * dt / 2) / dt / (2 * math.pi * LIGHT)
-    assert found_frequency == pytest.approx(wanted, rel=3e-4)
+    omega = 2 * math.pi * LIGHT * float(observed["frequencies"][0])
+    discrete = 2 * math.asin(omega * dt / 2) / dt / (2 * math.pi * LIGHT)
+    assert found_frequency == pytest.approx(discrete, rel=3e-4)
 
 
 def test_frequency_and_spectrum_of_known_signals():

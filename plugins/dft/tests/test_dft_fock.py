@@ -110,8 +110,8 @@ def test_the_whole_matrix_is_equivariant(base, improper):
 def test_every_irrep_takes_part(base):
     """A p-p block of two different atoms has a scalar, an axial and a symmetric part."""
     overlap, _ = integrals(TYPES, POSITIONS)
-    found = fresh(base).predict(TYPES, POSITIONS, overlap, np.zeros_like(overlap))
-    square = to_blocks(found, TYPES)[0, 1, 2:, 2:]
+    matrix = fresh(base).predict(TYPES, POSITIONS, overlap, np.zeros_like(overlap))
+    square = to_blocks(matrix, TYPES)[0, 1, 2:, 2:]
     scalar = np.trace(square) / 3 * np.eye(3)
     axial = 0.5 * (square - square.T)
     for part in (scalar, axial, square - scalar - axial):
@@ -138,12 +138,12 @@ def test_far_fragments_do_not_feel_each_other(base):
     overlap = integrals(types, positions)[0]
     together = model.predict(types, positions, overlap, np.zeros_like(overlap))
     n = 16
-    for part, own in (
+    for part, fragment in (
         (slice(0, n), (types[:4], positions[:4])),
         (slice(n, None), (types[4:], water)),
     ):
-        alone_overlap = integrals(*own)[0]
-        alone = model.predict(*own, alone_overlap, np.zeros_like(alone_overlap))
+        alone_overlap = integrals(*fragment)[0]
+        alone = model.predict(*fragment, alone_overlap, np.zeros_like(alone_overlap))
         np.testing.assert_allclose(together[part, part], alone, atol=1e-10)
     np.testing.assert_allclose(together[:n, n:], 0.0, atol=1e-10)
 
@@ -153,10 +153,10 @@ def test_a_batch_is_its_molecules_one_by_one(base, truth):
     water = label(
         np.array([8, 1, 1]), np.array([[0, 0, 0], [0, 0.76, 0.59], [0, -0.76, 0.59]]) * 1.0
     )
-    made = [example(model, truth), example(model, water)]
+    examples = [example(model, truth), example(model, water)]
     pairs = Pairs.of(torch.tensor([4, 3]))
     blocks = model(
-        Tokens.cat([x.tokens for x in made]), pairs, torch.cat([x.overlap for x in made])
+        Tokens.cat([x.tokens for x in examples]), pairs, torch.cat([x.overlap for x in examples])
     )
     whole = pairs.whole(blocks.detach()).numpy()
     for matrix, one in zip(whole, (truth, water), strict=True):
@@ -173,16 +173,16 @@ def test_a_constant_potential_needs_no_pair_block(base, truth):
     model.blocks.atom_scale.zero_()
     model.blocks.pair_scale.zero_()
     model.blocks.mean[:] = 0.3 * torch.eye(5, dtype=torch.float64)
-    found = model.predict(TYPES, POSITIONS, truth.overlap, np.zeros_like(truth.overlap))
-    np.testing.assert_allclose(found, 0.3 * truth.overlap, atol=1e-12)
+    matrix = model.predict(TYPES, POSITIONS, truth.overlap, np.zeros_like(truth.overlap))
+    np.testing.assert_allclose(matrix, 0.3 * truth.overlap, atol=1e-12)
 
 
 def test_a_label_is_self_consistent(truth):
     """Its orbitals fill to the density that gives it, so no cycle but the check is left."""
     assert cycles(truth.fock, truth) <= 2
-    own = orbital_errors(truth.fock, truth)
-    assert own["similarity"] == pytest.approx(1.0, abs=1e-12)
-    assert max(own[k] for k in ("elements", "occupied", "homo", "lumo", "gap")) < 1e-9
+    errors = orbital_errors(truth.fock, truth)
+    assert errors["similarity"] == pytest.approx(1.0, abs=1e-12)
+    assert max(errors[k] for k in ("elements", "occupied", "homo", "lumo", "gap")) < 1e-9
     start = orbital_errors(truth.start, truth)
     assert start["similarity"] < 1.0
     assert start["elements"] > 1.0
@@ -228,12 +228,12 @@ def test_the_loss_is_first_order_perturbation_theory(base, truth):
 def test_scales_reproduce_single_molecules(base, truth):
     """With the fitted mean, an element that occurs once keeps the invariant part of its block."""
     model = fresh(base)
-    made = example(model, truth)
-    normalise(model.blocks, [made])
-    own = model.blocks.mean[1][0, 0]  # hydrogen: S_ii = 1, one number
+    one = example(model, truth)
+    normalise(model.blocks, [one])
+    mean = model.blocks.mean[1][0, 0]  # hydrogen: S_ii = 1, one number
     pairs = Pairs.of(torch.tensor([4]))
     hydrogen = (pairs.first == 2) & (pairs.second == 2)
-    assert own == pytest.approx(float(made.difference[hydrogen][0, 0, 0]), rel=1e-9)
+    assert mean == pytest.approx(float(one.difference[hydrogen][0, 0, 0]), rel=1e-9)
     assert (model.blocks.pair_scale > 0).all()
     torch.testing.assert_close(model.blocks.pair_scale, model.blocks.pair_scale.T)
     assert len(torch.unique(model.blocks.atom_scale[2:, 2:])) == 1  # p triples share a scale
@@ -243,19 +243,19 @@ def test_training_lowers_the_error_and_is_saved(base, truth, tmp_path):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = FockModel(single_context(base, PBE, "test"))
-    made = [example(model, truth)]
-    training = FockTraining(model, made)
-    before = training.mean_loss(made)
-    history = training.run(made, steps=40, batch=1, lr=3e-3, report=lambda _: None)
+    examples = [example(model, truth)]
+    training = FockTraining(model, examples)
+    before = training.mean_loss(examples)
+    history = training.run(examples, steps=40, batch=1, lr=3e-3, report=lambda _: None)
     assert history[-1]["validation"] < 0.5 * before
-    found = model.predict(TYPES, POSITIONS, truth.overlap, truth.start)
+    matrix = model.predict(TYPES, POSITIONS, truth.overlap, truth.start)
     assert (
-        orbital_errors(found, truth)["elements"]
+        orbital_errors(matrix, truth)["elements"]
         < 0.2 * orbital_errors(truth.start, truth)["elements"]
     )
     again = FockModel.load(model.save(tmp_path / "fock"))
     np.testing.assert_array_equal(
-        again.predict(TYPES, POSITIONS, truth.overlap, truth.start), found
+        again.predict(TYPES, POSITIONS, truth.overlap, truth.start), matrix
     )
     with pytest.raises(InputError, match=r"no fock\.safetensors"):
         FockModel.load(tmp_path)

@@ -128,11 +128,11 @@ def difference(numbers, positions, direction, step=2e-3, **options):
 )
 def test_every_atom_equals_finite_differences_with_the_grid_moving(molecule, options):
     options = {"grid_level": 0, **options}
-    found = forces(*solve(*molecule, **options)).detach().numpy()
-    direction = np.random.default_rng(7).normal(size=found.shape)  # of every atom, at random
-    wanted = difference(*molecule, direction, **options)
-    assert abs((found * direction).sum() - wanted) < 2e-9
-    np.testing.assert_allclose(found.sum(0), 0.0, atol=1e-12)
+    pull = forces(*solve(*molecule, **options)).detach().numpy()
+    direction = np.random.default_rng(7).normal(size=pull.shape)  # of every atom, at random
+    slope = difference(*molecule, direction, **options)
+    assert abs((pull * direction).sum() - slope) < 2e-9
+    np.testing.assert_allclose(pull.sum(0), 0.0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -156,10 +156,10 @@ def test_forces_equal_pyscf_of_spins_and_hybrids(molecule, spin, name):
     mean_field.kernel()
     gradient = mean_field.nuc_grad_method()
     gradient.grid_response = True
-    wanted = -gradient.kernel()
+    reference = -gradient.kernel()
     options = {"basis": "6-31g", "grid_level": 1, "coulomb": "exact", "spin": spin}
-    found = forces(*solve(*molecule, name, **options)).detach().numpy()
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-7)
+    pull = forces(*solve(*molecule, name, **options)).detach().numpy()
+    np.testing.assert_allclose(pull, reference, rtol=0, atol=2e-7)
 
 
 def test_forces_of_a_batch_are_those_of_its_molecules():
@@ -189,8 +189,8 @@ def test_fractional_occupation_gives_forces_of_the_free_energy():
 
     step = 1e-3
     values = [float(at(k * step)["energy"].detach()) for k in (2, 1, -1, -2)]
-    wanted = -(-values[0] + 8 * values[1] - 8 * values[2] + values[3]) / (12 * step)
-    assert abs(float(at(0.0)["forces"][1, 2].detach()) - wanted) < 1e-6  # eV/angstrom
+    slope = -(-values[0] + 8 * values[1] - 8 * values[2] + values[3]) / (12 * step)
+    assert abs(float(at(0.0)["forces"][1, 2].detach()) - slope) < 1e-6  # eV/angstrom
 
 
 def test_forces_equal_pyscf_with_grid_response():
@@ -200,9 +200,9 @@ def test_forces_equal_pyscf_with_grid_response():
         reference.kernel()
         gradient = reference.nuc_grad_method()
         gradient.grid_response = True
-        wanted = -gradient.kernel()
+        expected = -gradient.kernel()
     energy, d = solve(*BENT, name="PBE", grid_level=1)
-    np.testing.assert_allclose(forces(energy, d).numpy(), wanted, rtol=0, atol=2e-8)
+    np.testing.assert_allclose(forces(energy, d).numpy(), expected, rtol=0, atol=2e-8)
 
 
 def test_forces_equal_published_table_with_exact_integrals():
@@ -210,35 +210,35 @@ def test_forces_equal_published_table_with_exact_integrals():
     numbers = np.array([8, 1, 1])
     positions = BOHR * np.array([[0, 0, 0.2217], [0, 1.4309, -0.8867], [0, -1.4309, -0.8867]])
     energy, d = solve(numbers, positions, "PBE", coulomb="exact", grid_level=5, prune=False)
-    found = forces(energy, d).numpy()
-    wanted = [
+    pull = forces(energy, d).numpy()
+    published = [
         [0.0, 0.0, 0.02289864437125],
         [0.0, 0.01063212333858, -0.01144932218563],
         [0.0, -0.01063212333858, -0.01144932218563],
     ]
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(pull, published, rtol=0, atol=1e-8)
 
 
 def test_sum_is_zero_and_torque_as_small_as_the_grid_allows():
     torques = []
     for level in (0, 3):
         energy, d = solve(*BENT, name="PBE", basis="6-31g", grid_level=level, prune=False)
-        found = forces(energy, d)
-        assert found.sum(0).abs().max() < 1e-12
+        pull = forces(energy, d)
+        assert pull.sum(0).abs().max() < 1e-12
         torques.append(
-            torch.linalg.cross(energy.system.molecules[0].positions, found).sum(0).abs().max()
+            torch.linalg.cross(energy.system.molecules[0].positions, pull).sum(0).abs().max()
         )
     assert torques[1] < 2e-5 < torques[0]  # a Lebedev grid does not turn with the molecule
 
 
 def test_symmetric_molecule_with_degenerate_levels():
     energy, d = solve(*METHANE, name="PBE", basis="sto-3g", grid_level=1)
-    found = forces(energy, d).numpy()
-    assert np.isfinite(found).all()
-    np.testing.assert_allclose(found[0], 0.0, atol=1e-9)
+    pull = forces(energy, d).numpy()
+    assert np.isfinite(pull).all()
+    np.testing.assert_allclose(pull[0], 0.0, atol=1e-9)
     outward = METHANE[1][1:] / np.linalg.norm(METHANE[1][1:], axis=1, keepdims=True)
-    radial = (found[1:] * outward).sum(1)
-    np.testing.assert_allclose(found[1:], radial[0] * outward, atol=1e-9)
+    radial = (pull[1:] * outward).sum(1)
+    np.testing.assert_allclose(pull[1:], radial[0] * outward, atol=1e-9)
 
 
 def test_an_atom_alone_feels_nothing():
@@ -253,12 +253,12 @@ def test_closure_that_reads_density_and_positions():
     options["closure"] = closure
     energy, d = solve(*LIH, **options)
     with torch.no_grad():
-        found = forces(energy, d).numpy()
-    assert np.abs(found - plain).max() > 1e-4
-    assert np.abs(found.sum(0)).max() < 1e-12
+        pull = forces(energy, d).numpy()
+    assert np.abs(pull - plain).max() > 1e-4
+    assert np.abs(pull.sum(0)).max() < 1e-12
     for direction in np.eye(6).reshape(-1, 2, 3)[[1, 5]]:
-        wanted = difference(*LIH, direction, **options)
-        assert abs((found * direction).sum() - wanted) < 2e-9
+        slope = difference(*LIH, direction, **options)
+        assert abs((pull * direction).sum() - slope) < 2e-9
 
 
 def test_closure_of_a_trunk_model():
@@ -270,18 +270,18 @@ def test_closure_of_a_trunk_model():
     options = {"name": "LDA", "basis": "sto-3g", "grid_level": 0, "closure": closure}
     energy, d = solve(*LIH, **options)
     with torch.no_grad():
-        found = forces(energy, d).numpy()
+        pull = forces(energy, d).numpy()
     direction = np.random.default_rng(0).normal(size=(2, 3))
-    wanted = difference(*LIH, direction, **options)
-    assert abs((found * direction).sum() - wanted) < 1e-7
+    slope = difference(*LIH, direction, **options)
+    assert abs((pull * direction).sum() - slope) < 1e-7
 
 
 def test_closure_that_was_trained_is_the_whole_functional():
     options = {"name": "none", "basis": "sto-3g", "grid_level": 0, "closure": load("sfm-xc-gga")}
     with torch.no_grad():
-        found = forces(*solve(*LIH, **options)).numpy()
+        pull = forces(*solve(*LIH, **options)).numpy()
     direction = np.random.default_rng(0).normal(size=(2, 3))
-    assert abs((found * direction).sum() - difference(*LIH, direction, **options)) < 2e-9
+    assert abs((pull * direction).sum() - difference(*LIH, direction, **options)) < 2e-9
 
 
 def test_forces_are_differentiable_in_parameters():
@@ -305,17 +305,17 @@ def test_forces_are_differentiable_in_parameters():
     found_at = value()
     chosen = [simulator.exchange_scale, simulator.correlation_scale, simulator.field_z]
     chosen.append(closure.square)
-    found = torch.autograd.grad(found_at, chosen)
-    for parameter, slope in zip(chosen, found, strict=True):
+    slopes = torch.autograd.grad(found_at, chosen)
+    for parameter, slope in zip(chosen, slopes, strict=True):
         original, values = parameter.detach().clone(), []
         for sign in (1.0, -1.0):
             with torch.no_grad():
                 parameter.copy_(original + sign * 3e-4)
                 values.append(float(value()))
                 parameter.copy_(original)
-        wanted = (values[0] - values[1]) / 6e-4
-        assert abs(wanted) > 1e-3
-        assert slope.item() == pytest.approx(wanted, rel=1e-6, abs=1e-7)
+        expected = (values[0] - values[1]) / 6e-4
+        assert abs(expected) > 1e-3
+        assert slope.item() == pytest.approx(expected, rel=1e-6, abs=1e-7)
 
 
 def test_simulator_observes_forces_in_electronvolt_per_angstrom():
@@ -323,32 +323,32 @@ def test_simulator_observes_forces_in_electronvolt_per_angstrom():
     sample = Sample(id="water", domain="dft", types=BENT[0], positions=BENT[1])
     simulator = KohnSham(forces=True, **options).requires_grad_(False)
     trajectory = simulator.run(simulator.state(sample), 60)
-    found = trajectory.observables["forces"]
+    pull = trajectory.observables["forces"]
     assert trajectory.units["forces"] == "eV/angstrom"
-    assert found.shape == (len(trajectory.times), 3, 3)
-    assert torch.isnan(found[:-1]).all()  # no derivative before self-consistency
+    assert pull.shape == (len(trajectory.times), 3, 3)
+    assert torch.isnan(pull[:-1]).all()  # no derivative before self-consistency
     energies = []
     for sign in (1.0, -1.0):
         positions = BENT[1].copy()
         positions[1, 1] += sign * 1e-3
         moved = sample.replace(positions=positions)
         energies.append(simulator.observe(simulator.solve(moved))["energy"])
-    wanted = -(energies[0] - energies[1]) / 2e-3
-    assert found[-1, 1, 1].item() == pytest.approx(wanted.item(), abs=2e-5)
+    slope = -(energies[0] - energies[1]) / 2e-3
+    assert pull[-1, 1, 1].item() == pytest.approx(slope.item(), abs=2e-5)
     plain = KohnSham(**options)
     assert "forces" not in plain.observe(plain.solve(sample))
 
 
 def test_integrals_in_torch_give_the_same_calculation():
     options = {"grid_level": 0, "functional": "PBE", "closure": SmallClosure()}
-    found = []
+    runs = []
     for kind in ("libcint", "torch"):
         simulator = KohnSham(integrals=kind, **options)
         system = simulator.state().system
-        found.append((system, simulator.observe(simulator.solve())["energy"]))
+        runs.append((system, simulator.observe(simulator.solve())["energy"]))
     for name in ("overlap", "kinetic", "core", "dipole", "coulomb", "density_functions"):
-        one, other = (getattr(system.molecules[0], name) for system, _ in found)
+        one, other = (getattr(system.molecules[0], name) for system, _ in runs)
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
-    assert abs(found[0][1] - found[1][1]) * factor("eV", "hartree") < 1e-11
+    assert abs(runs[0][1] - runs[1][1]) * factor("eV", "hartree") < 1e-11
     with pytest.raises(InputError, match="set coulomb='fitted'"):
         KohnSham(integrals="torch", coulomb="exact").state()

@@ -92,19 +92,19 @@ def test_open_shells_and_fractional_occupation(options, name):
 
 def check(sim, sample, name):
     for parameter in (sim.exchange_scale, sim.correlation_scale, sim.field_z):
-        (found,) = torch.autograd.grad(value(sim, sample, name), parameter)
-        wanted = finite_difference(sim, parameter, sample, name)
-        assert found.item() == pytest.approx(wanted, rel=1e-6, abs=2e-7)
+        (slope,) = torch.autograd.grad(value(sim, sample, name), parameter)
+        difference = finite_difference(sim, parameter, sample, name)
+        assert slope.item() == pytest.approx(difference, rel=1e-6, abs=2e-7)
 
 
 @pytest.mark.parametrize("name", QUANTITIES)
 def test_closure_parameters(name):
     closure = SmallClosure()
     sim = simulator(closure=closure)
-    (found,) = torch.autograd.grad(value(sim, LIH, name), closure.square)
-    wanted = finite_difference(sim, closure.square, LIH, name)
-    assert abs(wanted) > 1e-4  # the closure acts back on the density
-    assert found.item() == pytest.approx(wanted, rel=1e-6, abs=2e-7)
+    (slope,) = torch.autograd.grad(value(sim, LIH, name), closure.square)
+    difference = finite_difference(sim, closure.square, LIH, name)
+    assert abs(difference) > 1e-4  # the closure acts back on the density
+    assert slope.item() == pytest.approx(difference, rel=1e-6, abs=2e-7)
 
 
 def test_gradcheck_of_the_whole_calculation():
@@ -135,11 +135,11 @@ def test_degenerate_orbitals_give_no_nan():
     sim = simulator(field_z=0.0, functional="PBE", coulomb="exact")
     observed = sim.observe(sim.solve(METHANE))
     (polarisability,) = torch.autograd.grad(observed["dipole"][2], sim.field_z)
-    found = polarisability.item()
+    slope = polarisability.item()
     sim2 = simulator(field_z=1e-3, functional="PBE", coulomb="exact")
-    wanted = sim2.observe(sim2.solve(METHANE))["dipole"][2].item() / 1e-3
-    assert np.isfinite(found)
-    assert found == pytest.approx(wanted, rel=1e-4)
+    response = sim2.observe(sim2.solve(METHANE))["dipole"][2].item() / 1e-3
+    assert np.isfinite(slope)
+    assert slope == pytest.approx(response, rel=1e-4)
 
 
 def test_closure_potential_is_part_of_the_fock_matrix():
@@ -204,6 +204,6 @@ def test_no_response_where_the_lowest_levels_are_not_filled():
 
 def test_a_derivative_that_is_not_finite_is_refused():
     simulator = KohnSham(basis="sto-3g", grid_level=0)
-    found = simulator.observe(simulator.solve())
+    observed = simulator.observe(simulator.solve())
     with pytest.raises(RunError, match="not finite"):
-        (found["dipole"].sum() * torch.nan).backward()
+        (observed["dipole"].sum() * torch.nan).backward()

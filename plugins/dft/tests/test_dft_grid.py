@@ -38,13 +38,13 @@ def test_radii_and_pruning_of_every_level_equal_pyscf(number):
     for level in range(10):
         count = dft.gen_grid._default_rad(number, level)
         angles = dft.gen_grid._default_ang(number, level)
-        wanted, steps = dft.radi.treutler_ahlrichs(count, number)
-        found, weights = radial(count, TREUTLER_XI[number])
-        np.testing.assert_allclose(found, wanted, rtol=1e-13)
+        reference, steps = dft.radi.treutler_ahlrichs(count, number)
+        radii, weights = radial(count, TREUTLER_XI[number])
+        np.testing.assert_allclose(radii, reference, rtol=1e-13)
         np.testing.assert_allclose(weights, steps, rtol=1e-12)
         degree = {n: d for d, n in dft.LebedevGrid.LEBEDEV_ORDER.items()}
-        rules = [degree[n] for n in dft.gen_grid.nwchem_prune(number, wanted, angles)]
-        assert pruned(number, found, degree[angles]).tolist() == rules
+        rules = [degree[n] for n in dft.gen_grid.nwchem_prune(number, reference, angles)]
+        assert pruned(number, radii, degree[angles]).tolist() == rules
 
 
 def test_tables_of_elements_equal_pyscf():
@@ -70,8 +70,8 @@ def test_points_and_weights_equal_pyscf(level, prune):
     assert torch.bincount(grid.owners).tolist() == sizes
     radii = [np.linalg.norm(atomic_grid(z, level, prune)[0], axis=1) for z in NUMBERS.tolist()]
     for atom, radius in enumerate(radii):
-        own = near[grid.owners == atom, atom].sort().values
-        np.testing.assert_allclose(own.numpy(), np.sort(radius), atol=1e-12)
+        distances = near[grid.owners == atom, atom].sort().values
+        np.testing.assert_allclose(distances.numpy(), np.sort(radius), atol=1e-12)
 
 
 def test_neighbours_in_the_list_are_neighbours_in_space():
@@ -86,14 +86,16 @@ def test_orbitals_on_the_grid_equal_pyscf_where_they_reach():
     grid = build_grid(torch.tensor(NUMBERS), Shells.of(molecule), 0, prune=True, gradient=True)
     for block in grid.blocks:
         points = grid.points[block.points].numpy()
-        wanted = dft.numint.eval_ao(molecule, points, deriv=1).transpose(0, 2, 1)
-        found = np.zeros_like(wanted)
+        reference = dft.numint.eval_ao(molecule, points, deriv=1).transpose(0, 2, 1)
+        orbitals = np.zeros_like(reference)
         functions = slice(None) if block.functions is None else block.functions
-        found[:, grid.jets.order[functions].numpy()] = block.orbitals.numpy()
+        orbitals[:, grid.jets.order[functions].numpy()] = block.orbitals.numpy()
         # rounding, and what screening leaves out
-        np.testing.assert_allclose(found, wanted, atol=1e-12 * max(1.0, np.abs(wanted).max()))
+        np.testing.assert_allclose(
+            orbitals, reference, atol=1e-12 * max(1.0, np.abs(reference).max())
+        )
         missing = np.setdiff1d(np.arange(molecule.nao), grid.jets.order[functions].numpy())
-        assert np.abs(wanted[:, missing]).max(initial=0.0) < NEGLIGIBLE
+        assert np.abs(reference[:, missing]).max(initial=0.0) < NEGLIGIBLE
 
 
 @pytest.mark.parametrize("order", range(5))
@@ -107,16 +109,18 @@ def test_derivatives_of_any_order_equal_pyscf(order):
     shells = Shells.of(molecule, largest=6)
     jets = Jets.of(shells, NEGLIGIBLE)
     points = 2.0 * np.random.default_rng(0).standard_normal((150, 3))
-    wanted = dft.numint.eval_ao(molecule, points, deriv=order)
-    wanted = (wanted if order else wanted[None]).transpose(0, 2, 1)
-    found = torch.empty(wanted.shape, dtype=torch.float64)
-    assert len(found) == size(order)
-    found[:, jets.order] = jets(order, torch.tensor(points), shells.positions)
+    reference = dft.numint.eval_ao(molecule, points, deriv=order)
+    reference = (reference if order else reference[None]).transpose(0, 2, 1)
+    derivatives = torch.empty(reference.shape, dtype=torch.float64)
+    assert len(derivatives) == size(order)
+    derivatives[:, jets.order] = jets(order, torch.tensor(points), shells.positions)
     # each order of derivative has a scale of its own, as tight functions are steep
     for k in range(order + 1):
         rows = slice(size(k - 1), size(k))
-        scale = np.abs(wanted[rows]).max()
-        np.testing.assert_allclose(found[rows].numpy(), wanted[rows], atol=1e-12 * max(1.0, scale))
+        scale = np.abs(reference[rows]).max()
+        np.testing.assert_allclose(
+            derivatives[rows].numpy(), reference[rows], atol=1e-12 * max(1.0, scale)
+        )
 
 
 def test_pieces_and_selections_of_orbitals_are_those_of_the_whole():

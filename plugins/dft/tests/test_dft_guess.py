@@ -47,11 +47,11 @@ def samples(count):
 def test_fock_matrix_of_the_fitted_density_is_close_to_the_true_one(molecule, converged):
     """A fit that is 2 % off in the density is much better in its Coulomb potential."""
     density, fock, _ = converged
-    found = guess.fock(molecule, density_basis.fit(molecule, density))
-    np.testing.assert_allclose(found, found.T, atol=1e-12)
-    assert np.abs(found - fock).max() < 0.05
+    fitted = guess.fock(molecule, density_basis.fit(molecule, density))
+    np.testing.assert_allclose(fitted, fitted.T, atol=1e-12)
+    assert np.abs(fitted - fock).max() < 0.05
     atoms = guess.fock(molecule, guess.superposed(molecule))
-    assert np.abs(found - fock).max() < 0.2 * np.abs(atoms - fock).max()
+    assert np.abs(fitted - fock).max() < 0.2 * np.abs(atoms - fock).max()
 
 
 def test_coulomb_energy_of_the_fit(molecule, converged):
@@ -85,10 +85,10 @@ def test_relaxing_makes_the_coulomb_potential_self_consistent(molecule, converge
     atoms = guess.superposed(molecule)
     first = guess.start(molecule, atoms, relax=False)
     with guess.fitting(molecule) as coulomb:
-        found = guess.relaxed(molecule, fixed, first, coulomb)
+        relaxed = guess.relaxed(molecule, fixed, first, coulomb)
     overlap = molecule.intor("int1e_ovlp")
-    assert np.trace(found @ overlap) == pytest.approx(molecule.nelectron, abs=1e-9)
-    np.testing.assert_allclose(found, density, atol=5e-3)
+    assert np.trace(relaxed @ overlap) == pytest.approx(molecule.nelectron, abs=1e-9)
+    np.testing.assert_allclose(relaxed, density, atol=5e-3)
     points = dft.gen_grid.Grids(molecule)
     points.level = 0
     points.build()
@@ -174,14 +174,14 @@ def test_loss_is_the_coulomb_energy_of_the_error_and_folding_changes_nothing(bas
     before = guess.predicted(molecule, model)
     training.fold(inwards=True)
     with torch.no_grad():
-        found = training.loss([one, one])
+        losses = training.loss([one, one])
     training.fold(inwards=False)
     # float32 weights of functions that overlap strongly
     np.testing.assert_allclose(guess.predicted(molecule, model), before, atol=2e-3)
     error = density_basis.from_e3nn(before - sample.labels["density_coefficients"])
     metric = density_basis.auxiliary_molecule(molecule).intor("int2c2e")
-    wanted = np.sqrt(error @ metric @ error / sample.types.sum())
-    np.testing.assert_allclose(found.numpy(), [wanted, wanted], rtol=2e-3)
+    expected = np.sqrt(error @ metric @ error / sample.types.sum())
+    np.testing.assert_allclose(losses.numpy(), [expected, expected], rtol=2e-3)
 
 
 def test_whitening_is_equivariant():
@@ -200,19 +200,19 @@ def test_whitening_is_equivariant():
 
 def test_training_lowers_the_error_of_the_density(base):
     model = single_context(base, PBE, "small", [QUANTITY])
-    made = [example(model, s, PBE) for s in samples(6)]
-    training = CoulombTraining(model, PBE, made)
+    examples = [example(model, s, PBE) for s in samples(6)]
+    training = CoulombTraining(model, PBE, examples)
     training.fold(inwards=True)
-    before = training.mean_loss(made)
+    before = training.mean_loss(examples)
     training.fold(inwards=False)
     said = []
-    history = training.run(made, steps=24, batch=3, every=12, report=said.append)
+    history = training.run(examples, steps=24, batch=3, every=12, report=said.append)
     assert [row["step"] for row in history] == [0, 12, 24]
     assert history[0]["validation"] == pytest.approx(before, rel=1e-5)
     assert len(said) == 2
     assert history[-1]["validation"] < 0.8 * before
-    again = CoulombTraining(single_context(base, PBE, "small", [QUANTITY]), PBE, made)
-    repeated = again.run(made, steps=24, batch=3, every=12, report=said.append)
+    again = CoulombTraining(single_context(base, PBE, "small", [QUANTITY]), PBE, examples)
+    repeated = again.run(examples, steps=24, batch=3, every=12, report=said.append)
     assert repeated[-1] == pytest.approx(history[-1], rel=1e-3)
     bare = samples(1)[0].replace(labels={})
     with pytest.raises(InputError, match="no label 'density_coefficients'"):

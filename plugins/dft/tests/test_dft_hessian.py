@@ -60,19 +60,19 @@ def solved(molecule, **options):
 )
 def test_columns_are_those_of_one_displacement_at_a_time(molecule, options):
     functional, solution = solved((np.array(molecule[0]), molecule[1]), **options)
-    found, dipoles = assemble.hessian(functional, solution)
+    matrix, dipoles = assemble.hessian(functional, solution)
     curvature = Curvature(functional, solution)
     for k in (0, 5):
-        unit = torch.zeros(found.shape[0], dtype=torch.float64)
+        unit = torch.zeros(matrix.shape[0], dtype=torch.float64)
         unit[k] = 1.0
         motion = curvature.move(unit.view(-1, 3))
         (column,) = curvature.along(motion)
         # both solve their response to 1e-9
-        torch.testing.assert_close(found[k], column.flatten(), rtol=0, atol=2e-8)
-        wanted = curvature.dipole_derivative(motion)
-        torch.testing.assert_close(dipoles[k], wanted, rtol=0, atol=2e-8)
+        torch.testing.assert_close(matrix[k], column.flatten(), rtol=0, atol=2e-8)
+        moment = curvature.dipole_derivative(motion)
+        torch.testing.assert_close(dipoles[k], moment, rtol=0, atol=2e-8)
     atoms = len(molecule[0])
-    assert found.view(atoms, 3, -1).sum(0).abs().max() < 1e-7  # the whole molecule moves freely
+    assert matrix.view(atoms, 3, -1).sum(0).abs().max() < 1e-7  # the whole molecule moves freely
 
 
 def test_water_equals_pyscf_up_to_the_response_of_the_grid():
@@ -85,12 +85,12 @@ def test_water_equals_pyscf_up_to_the_response_of_the_grid():
     reference.kernel()
     second = reference.Hessian()
     second.auxbasis_response = 2
-    wanted = second.kernel().transpose(0, 2, 1, 3).reshape(9, 9)
+    fixed_grid = second.kernel().transpose(0, 2, 1, 3).reshape(9, 9)
     functional, solution = solved(BENT, functional="B3LYP", basis="6-31g", grid_level=3)
-    found, _ = assemble.hessian(functional, solution)
-    np.testing.assert_allclose(found.numpy(), wanted, rtol=0, atol=2e-3)
+    matrix, _ = assemble.hessian(functional, solution)
+    np.testing.assert_allclose(matrix.numpy(), fixed_grid, rtol=0, atol=2e-3)
     # on both sides the same fitting: what the grids differ by is all
-    assert float((found - torch.tensor(wanted)).abs().mean()) < 5e-4
+    assert float((matrix - torch.tensor(fixed_grid)).abs().mean()) < 5e-4
 
 
 def test_the_kernel_of_many_changes_is_that_of_autograd():

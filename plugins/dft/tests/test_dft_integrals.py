@@ -36,20 +36,20 @@ def auxiliary(on, degrees, seed):
     return molecule(degrees, seed, positions=on.atom_coords())
 
 
-def assert_close(found, wanted, tolerance=CLOSE):
-    np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=0, atol=tolerance)
+def assert_close(values, expected, tolerance=CLOSE):
+    np.testing.assert_allclose(values.detach().numpy(), expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("order", [0, 3, 8, 15])
 def test_boys_function_equals_mpmath(order):
     x = np.concatenate([[0.0, 1e-12, 1e-6], np.linspace(0.01, 99.0, 83), [300.0, 4e4]])
-    found = boys(torch.tensor(x), order)
-    assert found.shape == (order + 1, len(x))
+    values = boys(torch.tensor(x), order)
+    assert values.shape == (order + 1, len(x))
     for n in range(order + 1):
-        for at, value in zip(x, found[n].tolist(), strict=True):
+        for at, value in zip(x, values[n].tolist(), strict=True):
             a = mpmath.mpf(n) + 0.5
-            wanted = 1 / (2 * a) if at == 0 else mpmath.gammainc(a, 0, at) / (2 * at**a)
-            assert abs(value / wanted - 1) < 1e-14
+            exact = 1 / (2 * a) if at == 0 else mpmath.gammainc(a, 0, at) / (2 * at**a)
+            assert abs(value / exact - 1) < 1e-14
 
 
 def test_boys_derivative_is_the_next_order_also_at_zero_and_where_the_table_ends():
@@ -64,8 +64,8 @@ def test_boys_derivative_is_the_next_order_also_at_zero_and_where_the_table_ends
 
 @pytest.mark.parametrize("degree", range(6))
 def test_solid_harmonics_equal_pyscf(degree):
-    wanted = gto.mole.cart2sph(degree)
-    np.testing.assert_allclose(solid_harmonics(degree).numpy(), wanted, atol=1e-14)
+    reference = gto.mole.cart2sph(degree)
+    np.testing.assert_allclose(solid_harmonics(degree).numpy(), reference, atol=1e-14)
 
 
 @pytest.mark.parametrize("right", range(6))
@@ -95,15 +95,15 @@ def test_coulomb_integrals_of_every_auxiliary_shell(degree):
 def test_three_centre_overlap():
     mol = molecule((0, 1, 2), seed=3)
     aux = auxiliary(mol, (0, 1, 2), seed=4)
-    found = integrals.three_centre_overlap(Shells.of(mol), Shells.of(aux))
-    assert_close(found, df.incore.aux_e2(mol, aux, "int3c1e"))
+    overlaps = integrals.three_centre_overlap(Shells.of(mol), Shells.of(aux))
+    assert_close(overlaps, df.incore.aux_e2(mol, aux, "int3c1e"))
 
 
 def test_three_centre_overlap_of_high_shells_by_quadrature():
     """libcint loses digits here (4e-11 at f f g); Gauss-Hermite quadrature is exact."""
     mol = molecule((3, 4), seed=5, primitives=1)
     aux = molecule((4, 5), seed=6, positions=mol.atom_coords(), primitives=1)
-    found = integrals.three_centre_overlap(Shells.of(mol), Shells.of(aux)).numpy()
+    overlaps = integrals.three_centre_overlap(Shells.of(mol), Shells.of(aux)).numpy()
     nodes, weights = np.polynomial.hermite.hermgauss(12)
     cube = np.stack(np.meshgrid(nodes, nodes, nodes), -1).reshape(-1, 3)
     volume = np.einsum("i,j,k->ijk", weights, weights, weights).ravel()
@@ -117,8 +117,8 @@ def test_three_centre_overlap_of_high_shells_by_quadrature():
         values = [
             m.eval_gto("GTOval", points)[:, at] for (m, _), at in zip(three, spans, strict=True)
         ]
-        wanted = np.einsum("g,gi,gj,gk->ijk", measure, *values)
-        np.testing.assert_allclose(found[tuple(spans)], wanted, rtol=0, atol=1e-12)
+        quadrature = np.einsum("g,gi,gj,gk->ijk", measure, *values)
+        np.testing.assert_allclose(overlaps[tuple(spans)], quadrature, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("basis", ["sto-3g", "6-31g*", "cc-pvtz", "def2-tzvpp"])
@@ -131,13 +131,13 @@ def test_tabulated_bases_general_contractions_included(basis):
     assert_close(integrals.overlap(shells), mol.intor("int1e_ovlp"))
     assert_close(integrals.kinetic(shells), mol.intor("int1e_kin"))
     assert_close(integrals.nuclear(shells, charges), mol.intor("int1e_nuc"))
-    found = integrals.three_centre(shells, other)
-    assert_close(found, df.incore.aux_e2(mol, aux, "int3c2e"))
+    repulsion = integrals.three_centre(shells, other)
+    assert_close(repulsion, df.incore.aux_e2(mol, aux, "int3c2e"))
     factors = integrals.fitted_factors(shells, other)
     assert factors.shape == (aux.nao, mol.nao, mol.nao)
-    solved = torch.linalg.solve(integrals.two_centre(other), found[3, 4])
+    solved = torch.linalg.solve(integrals.two_centre(other), repulsion[3, 4])
     product = torch.einsum("pij,p->ij", factors, factors[:, 3, 4])
-    torch.testing.assert_close(product, found @ solved, rtol=0, atol=1e-9)
+    torch.testing.assert_close(product, repulsion @ solved, rtol=0, atol=1e-9)
 
 
 def test_every_integral_moves_as_libcints_derivative_integrals():
@@ -267,11 +267,11 @@ def test_orbital_values_and_gradients_equal_pyscf():
     points = np.random.default_rng(1).normal(size=(200, 3)) * 2.0
     points[0] = mol.atom_coord(1)  # a point on a nucleus
     shells = Shells.of(mol)
-    found = orbital_values(
+    orbitals = orbital_values(
         shells, displacements(shells.positions, torch.tensor(points)), gradient=True
     )
-    wanted = dft.numint.eval_ao(mol, points, deriv=1)
-    assert_close(found.mT, wanted, 1e-12)
+    reference = dft.numint.eval_ao(mol, points, deriv=1)
+    assert_close(orbitals.mT, reference, 1e-12)
 
 
 @pytest.mark.parametrize("prune", [True, False])
@@ -286,10 +286,10 @@ def test_becke_weights_equal_pyscf(prune):
     shift = displacements(positions, torch.tensor(grid.coords))
     owners = torch.tensor(grid.atm_idx).long().clamp(min=0)
     numbers = torch.tensor(mol.atom_charges()).long()
-    found = becke_weights(
+    weights = becke_weights(
         shift, positions, size_adjustment(numbers), owners, torch.tensor(grid.quadrature_weights)
     )
-    assert_close(found, grid.weights, 1e-11)
+    assert_close(weights, grid.weights, 1e-11)
 
 
 def test_what_is_not_supported_is_refused():
@@ -318,7 +318,7 @@ def test_the_same_on_a_gpu():
     mol = gto.M(atom="O 0 0 0.1; C 0.2 0.1 1.3", basis="def2-svp", verbose=0)
     aux = df.make_auxmol(mol, "def2-universal-jfit")
     charges = torch.tensor([8.0, 6.0], dtype=torch.float64)
-    found = []
+    runs = []
     for device in ("cpu", "cuda"):
         shells, other = Shells.of(mol, device=device), Shells.of(aux, device=device)
         r = shells.positions.clone().requires_grad_()
@@ -326,6 +326,6 @@ def test_the_same_on_a_gpu():
         core = integrals.nuclear(shells.at(r), charges.to(device))
         core = core + integrals.kinetic(shells.at(r)) + integrals.overlap(shells.at(r))
         (back,) = torch.autograd.grad(value.square().sum() + core.square().sum(), r)
-        found.append((value.detach().cpu(), core.detach().cpu(), back.cpu()))
-    for one, other in zip(*found, strict=True):
+        runs.append((value.detach().cpu(), core.detach().cpu(), back.cpu()))
+    for one, other in zip(*runs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)

@@ -54,7 +54,7 @@ def solve(molecule, name, **options):
 @pytest.mark.parametrize("name", ["H2", "He", "LiH", "H2O", "CH4"])
 def test_energy_equals_stored_reference(name, basis_name, level):
     numbers, positions = geometry(name)
-    wanted = REFERENCE["values"][f"{name}/{basis_name}/{level}"]
+    reference = REFERENCE["values"][f"{name}/{basis_name}/{level}"]
     for coulomb in ("exact", "fitted"):
         molecule = prepare(
             numbers,
@@ -65,12 +65,12 @@ def test_energy_equals_stored_reference(name, basis_name, level):
             closure=False,
         )
         energy, state = solve(molecule, level)
-        found = float(energy.total(state.density_matrix))
-        assert abs(found - wanted[coulomb]) <= 1e-7
+        total = float(energy.total(state.density_matrix))
+        assert abs(total - reference[coulomb]) <= 1e-7
         dipole = energy.dipole(state.density_matrix)[0].numpy()
         # stored dipoles: exact integrals, a finer grid
         np.testing.assert_allclose(
-            dipole, wanted["dipole"], atol=3e-5 if coulomb == "exact" else 2e-3
+            dipole, reference["dipole"], atol=3e-5 if coulomb == "exact" else 2e-3
         )
 
 
@@ -85,10 +85,10 @@ def test_components_equal_pyscf_run_here(functional):
         matrix = reference.make_rdm1()
         dipole = reference.dip_moment(unit="AU", verbose=0) * factor("e*bohr", "e*angstrom")
     simulator = KohnSham(functional=functional, grid_level=2, tolerance=1e-9)
-    found = simulator.observe(
+    observed = simulator.observe(
         simulator.solve(Sample(id="w", domain="dft", types=numbers, positions=positions))
     )
-    wanted = {
+    expected = {
         "energy": reference.e_tot,
         "kinetic_energy": np.trace(molecule.intor("int1e_kin") @ matrix),
         "external_energy": np.trace(molecule.intor("int1e_nuc") @ matrix),
@@ -98,14 +98,14 @@ def test_components_equal_pyscf_run_here(functional):
         "homo": reference.mo_energy[4],
         "lumo": reference.mo_energy[5],
     }
-    for name, value in wanted.items():
-        ours = found[name].item() * factor("eV", "hartree")
+    for name, value in expected.items():
+        ours = observed[name].item() * factor("eV", "hartree")
         assert ours == pytest.approx(float(value), abs=1e-7), name
-    np.testing.assert_allclose(found["dipole"].detach().numpy(), dipole, atol=1e-6)
+    np.testing.assert_allclose(observed["dipole"].detach().numpy(), dipole, atol=1e-6)
 
 
 def test_components_against_stored_reference_on_a_fine_grid():
-    wanted = REFERENCE["values"]["H2O/def2-svp/PBE"]
+    reference = REFERENCE["values"]["H2O/def2-svp/PBE"]
     numbers, positions = geometry("H2O")
     molecule = prepare(
         numbers,
@@ -118,8 +118,8 @@ def test_components_against_stored_reference_on_a_fine_grid():
     )
     energy, state = solve(molecule, "PBE")
     parts = {k: float(v) for k, v in energy.components(state.density_matrix).items()}
-    assert sum(parts.values()) == pytest.approx(wanted["exact_l5"], abs=1e-9)
-    finer = wanted["components"]  # level 7
+    assert sum(parts.values()) == pytest.approx(reference["exact_l5"], abs=1e-9)
+    finer = reference["components"]  # level 7
     assert parts["kinetic"] == pytest.approx(finer["e_kin"], abs=2e-6)
     assert parts["external"] == pytest.approx(finer["e_ext"], abs=2e-6)
     assert parts["hartree"] == pytest.approx(finer["e_coul_and_exact_x"], abs=2e-6)
@@ -132,11 +132,11 @@ def test_field_energy_and_dipole_equal_pyscf():
     with kohn_sham(molecule, "LDA") as reference:
         core = reference.get_hcore() + strength * molecule.intor("int1e_r")[2]
         reference.get_hcore, reference.conv_tol = lambda *_: core, 1e-12
-        wanted = reference.kernel()
-    wanted -= strength * (molecule.atom_charges() @ molecule.atom_coords())[2]
+        expected = reference.kernel()
+    expected -= strength * (molecule.atom_charges() @ molecule.atom_coords())[2]
     simulator = KohnSham(grid_level=1, field_z=0.5, tolerance=1e-9)
-    found = simulator.observe(simulator.solve())
-    assert found["energy"].item() * factor("eV", "hartree") == pytest.approx(wanted, abs=1e-8)
+    observed = simulator.observe(simulator.solve())
+    assert observed["energy"].item() * factor("eV", "hartree") == pytest.approx(expected, abs=1e-8)
 
 
 def test_charge_and_starting_density_do_not_matter_to_the_result():
@@ -287,14 +287,14 @@ def test_every_functional_in_closed_and_open_shells_equals_pyscf(name, level):
     with closing(kind(molecule).density_fit(auxbasis=auxiliary)) as reference:
         reference.xc = {"HF": "HF"}.get(level, FUNCTIONALS[level].libxc)
         reference.grids.level, reference.conv_tol, reference.conv_tol_grad = 0, 1e-12, 1e-8
-        wanted = reference.kernel()
+        expected = reference.kernel()
     simulator = KohnSham(functional=level, basis="6-31g", grid_level=0, tolerance=1e-9)
-    found = simulator.observe(simulator.solve(sample))
-    assert found["energy"].item() * factor("eV", "hartree") == pytest.approx(wanted, abs=1e-9)
-    assert found["spin_squared"].item() == pytest.approx(reference.spin_square()[0], abs=1e-6)
+    observed = simulator.observe(simulator.solve(sample))
+    assert observed["energy"].item() * factor("eV", "hartree") == pytest.approx(expected, abs=1e-9)
+    assert observed["spin_squared"].item() == pytest.approx(reference.spin_square()[0], abs=1e-6)
     count = int(molecule.nelec[0])
     highest = reference.mo_energy[0][count - 1] if spin else reference.mo_energy[count - 1]
-    assert found["homo"].item() * factor("eV", "hartree") == pytest.approx(highest, abs=1e-6)
+    assert observed["homo"].item() * factor("eV", "hartree") == pytest.approx(highest, abs=1e-6)
 
 
 def test_unrestricted_closed_shell_equals_restricted():
@@ -382,14 +382,14 @@ def test_smearing_shares_electrons_among_degenerate_levels():
     )
     width = 0.01
     simulator = KohnSham(basis="6-31g", grid_level=1, smearing=width, tolerance=1e-9)
-    found = simulator.observe(simulator.solve(atom))
+    observed = simulator.observe(simulator.solve(atom))
     molecule = build_molecule(atom.types, atom.positions, "6-31g", spin=2)
     with closing(dft.UKS(molecule).density_fit(auxbasis="def2-universal-jfit")) as plain:
         plain.xc, plain.grids.level = "LDA_X,LDA_C_PW", 1
         reference = addons.smearing(plain, sigma=width, method="fermi", fix_spin=True)
         reference.conv_tol, reference.conv_tol_grad = 1e-12, 1e-8
         reference.kernel()
-    free = found["energy"].item() * factor("eV", "hartree")
+    free = observed["energy"].item() * factor("eV", "hartree")
     assert free == pytest.approx(float(reference.e_free), abs=1e-8)
 
 
@@ -433,8 +433,8 @@ def test_dispersion_belongs_to_energy_and_forces():
     bohr = torch.tensor(positions / BOHR).requires_grad_()
     added = d3(torch.tensor([1, 1, 1, 1]), bohr, "PBE")
     (slope,) = torch.autograd.grad(added, bohr)
-    found = (with_d3["energy"] - plain["energy"]).item() * factor("eV", "hartree")
-    assert found == pytest.approx(added.item(), rel=1e-6)
+    shift = (with_d3["energy"] - plain["energy"]).item() * factor("eV", "hartree")
+    assert shift == pytest.approx(added.item(), rel=1e-6)
     assert with_d3["dispersion_energy"].item() < -1e-3  # eV
     difference = (with_d3["forces"] - plain["forces"]) * factor("eV/angstrom", "hartree/bohr")
     torch.testing.assert_close(difference, -slope, rtol=1e-6, atol=1e-9)
@@ -583,8 +583,8 @@ def test_second_order_ends_where_energies_are_not_finite():
     class Broken(EnergyFunctional):
         def total(self, density_matrix):
             calls.append(1)
-            found = plain(self, density_matrix)
-            return found if len(calls) < 4 else found * torch.nan
+            energy = plain(self, density_matrix)
+            return energy if len(calls) < 4 else energy * torch.nan
 
     values = {name: getattr(functional, name) for name in EnergyFunctional.__dataclass_fields__}
     state = newton(Broken(**values), start.scf, 5)
@@ -595,8 +595,8 @@ def test_second_order_ends_where_energies_are_not_finite():
 
 def test_a_frozen_simulator_gives_plain_values_and_pictures_of_one_molecule(tmp_path):
     simulator = KohnSham(basis="sto-3g", grid_level=0, guess="core").requires_grad_(False)
-    found = simulator.observe(simulator.solve())
-    assert not any(value.requires_grad for value in found.values())
+    observed = simulator.observe(simulator.solve())
+    assert not any(value.requires_grad for value in observed.values())
     with pytest.raises(InputError, match="one molecule, and the state holds 2"):
         _ = simulator.state([species("water"), species("N")]).molecule
 
@@ -627,10 +627,10 @@ def test_a_published_functional_by_name():
     options = {"basis": "sto-3g", "grid_level": 0}
     named = KohnSham(functional="sfm-xc-mgga", **options)
     whole = KohnSham(functional="none", closure=load("sfm-xc-mgga"), **options)
-    found, wanted = (float(s.observe(s.solve())["energy"].detach()) for s in (named, whole))
-    assert found == pytest.approx(wanted, abs=1e-7)
+    energy, expected = (float(s.observe(s.solve())["energy"].detach()) for s in (named, whole))
+    assert energy == pytest.approx(expected, abs=1e-7)
     half = KohnSham(functional="sfm-xc-mgga", exchange_scale=0.5, **options)
-    assert abs(float(half.observe(half.solve())["energy"].detach()) - found) > 1.0
+    assert abs(float(half.observe(half.solve())["energy"].detach()) - energy) > 1.0
     with pytest.raises(InputError, match="no parameters for sfm-xc-mgga"):
         KohnSham(functional="sfm-xc-mgga", dispersion="d3")
     with pytest.raises(HubError, match="holds no density functional"):
@@ -645,8 +645,8 @@ def test_the_command_line_gives_the_converged_value_first(capsys):
     assert said["converged"] is True
     assert (energy["unit"], energy["shape"]) == ("eV", [])
     simulator = KohnSham(basis="sto-3g", grid_level=0)
-    wanted = simulator.observe(simulator.solve())["energy"].item()
-    assert abs(energy["value"] - wanted) < 1e-6
+    expected = simulator.observe(simulator.solve())["energy"].item()
+    assert abs(energy["value"] - expected) < 1e-6
     assert history["energy"]["value"][-1] == energy["value"]
     assert history["iteration"]["value"] == list(range(history["energy"]["shape"][0]))
     # where there is no converged value there is no number, and left to itself it is a failure

@@ -39,10 +39,10 @@ def test_lda_energies_are_those_of_another_program():
     simulator = KohnSham1D()
     molecules = batch([protons(at, electrons) for at, electrons, _ in LDA_ENERGIES])
     with torch.no_grad():
-        found = simulator.observe(simulator.solve(molecules))
-    electronic = found["energy_1d"] - found["nuclear_energy_1d"]
-    wanted = torch.tensor([e for *_, e in LDA_ENERGIES], dtype=torch.float64)
-    torch.testing.assert_close(electronic, wanted, rtol=0.0, atol=1e-10)
+        observed = simulator.observe(simulator.solve(molecules))
+    electronic = observed["energy_1d"] - observed["nuclear_energy_1d"]
+    published = torch.tensor([e for *_, e in LDA_ENERGIES], dtype=torch.float64)
+    torch.testing.assert_close(electronic, published, rtol=0.0, atol=1e-10)
 
 
 @pytest.mark.parametrize("order", [2, 4, 6])
@@ -66,9 +66,9 @@ def test_exchange_of_the_uniform_gas_is_its_integral():
             gamma = 2.0 * kf / math.pi * np.sinc(kf * x / math.pi)
             return -0.5 * gamma**2 * grid.AMPLITUDE * math.exp(-x / grid.RANGE)
 
-        wanted, _ = scipy.integrate.quad(integrand, 0.0, 200.0, limit=400)
-        found = ExponentialLDA().exchange(torch.tensor(n, dtype=torch.float64))
-        assert float(found) == pytest.approx(wanted, rel=1e-8)
+        integral, _ = scipy.integrate.quad(integrand, 0.0, 200.0, limit=400)
+        exchange = ExponentialLDA().exchange(torch.tensor(n, dtype=torch.float64))
+        assert float(exchange) == pytest.approx(integral, rel=1e-8)
 
 
 def test_lda_obeys_exact_conditions():
@@ -126,9 +126,9 @@ def stencil(function, step: float) -> dict[str, float]:
 
 def numbers(simulator: KohnSham1D, molecules: Molecules, weights: torch.Tensor):
     """Components and a random projection of the density, after a whole calculation."""
-    found = simulator.observe(simulator.solve(molecules))
-    out = {f"{name}_1d": found[f"{name}_1d"].sum() for name in COMPONENTS}
-    return {**out, "density": (found["density_1d"] * weights).sum()}
+    observed = simulator.observe(simulator.solve(molecules))
+    out = {f"{name}_1d": observed[f"{name}_1d"].sum() for name in COMPONENTS}
+    return {**out, "density": (observed["density_1d"] * weights).sum()}
 
 
 def mixture() -> tuple[Molecules, torch.Tensor]:
@@ -154,12 +154,12 @@ def test_gradients_of_weights_match_differences_through_the_field(kind):
                 p -= amount * d
         return {k: float(v) for k, v in values.items()}
 
-    wanted = stencil(moved, 1e-4)
+    differences = stencil(moved, 1e-4)
     for name, value in numbers(simulator, molecules, weights).items():
         slopes = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
         pairs = zip(slopes, directions, strict=True)
-        found = sum(float((s * d).sum()) for s, d in pairs if s is not None)
-        assert found == pytest.approx(wanted[name], rel=1e-6), name
+        slope = sum(float((s * d).sum()) for s, d in pairs if s is not None)
+        assert slope == pytest.approx(differences[name], rel=1e-6), name
 
 
 def test_gradients_of_positions_and_interaction_match_differences():
@@ -178,21 +178,21 @@ def test_gradients_of_positions_and_interaction_match_differences():
             fixed = getattr(simulator, what).detach()
             del simulator._parameters[what]
             setattr(simulator, what, fixed + t)
-            found = numbers(simulator, molecules, weights)
+            sums = numbers(simulator, molecules, weights)
             delattr(simulator, what)
             simulator.register_parameter(what, nn.Parameter(fixed))
-            return found
+            return sums
 
         def plain(amount: float, values=values) -> dict[str, float]:
             t = torch.tensor(amount, dtype=torch.float64)
             with torch.no_grad():
                 return {k: float(v) for k, v in values(t).items()}
 
-        wanted = stencil(plain, 2e-4)
+        differences = stencil(plain, 2e-4)
         t = torch.zeros((), dtype=torch.float64, requires_grad=True)
         for name, value in values(t).items():
             (slope,) = torch.autograd.grad(value, t, retain_graph=True)
-            assert float(slope) == pytest.approx(wanted[name], rel=1e-6), (what, name)
+            assert float(slope) == pytest.approx(differences[name], rel=1e-6), (what, name)
 
 
 class ScaledLDA(ExponentialLDA):
@@ -246,10 +246,10 @@ def test_what_does_not_converge_is_an_error_value():
     simulator = small(None, max_cycles=3)
     molecules = batch([build("H2", 1.28), build("H2", 6.0)])
     state = simulator(simulator.start(molecules), 10)
-    found = simulator.observe(state)
-    assert found["scf_converged"].tolist() == [0, 0]
-    assert found["scf_cycles"].tolist() == [3, 3]
-    assert torch.isnan(found["energy_1d"]).all()
+    observed = simulator.observe(state)
+    assert observed["scf_converged"].tolist() == [0, 0]
+    assert observed["scf_cycles"].tolist() == [3, 3]
+    assert torch.isnan(observed["energy_1d"]).all()
     assert torch.isnan(simulator.energy(state)).all()
     assert "not self-consistent after 3 cycles" in simulator.warnings(state)[0]
     with pytest.raises(RunError, match="not self-consistent"):
@@ -311,8 +311,8 @@ def test_convolution_is_the_sum():
     density = torch.rand(2, 17, generator=generator).double()
     kernel = torch.rand(3, 17, generator=generator).double()
     offset = (torch.arange(17)[:, None] - torch.arange(17)[None, :]).abs()
-    wanted = torch.einsum("cxy,by->bcx", kernel[:, offset], density)
-    torch.testing.assert_close(convolve(density, kernel), wanted, rtol=0.0, atol=1e-12)
+    total = torch.einsum("cxy,by->bcx", kernel[:, offset], density)
+    torch.testing.assert_close(convolve(density, kernel), total, rtol=0.0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", [LocalXC, GlobalXC])
@@ -334,5 +334,5 @@ def test_the_gate_makes_one_electron_exact():
     with torch.no_grad():
         problem = simulator.problem(Molecules(*(v[None] for v in vars(molecule).values())))
         exact = problem.orbitals(problem.external).levels[0, 0] + problem.nuclear[0]
-        found = simulator.energy(simulator.solve(molecule))
-    assert float(found - exact) == pytest.approx(0.0, abs=1e-9)
+        energy = simulator.energy(simulator.solve(molecule))
+    assert float(energy - exact) == pytest.approx(0.0, abs=1e-9)

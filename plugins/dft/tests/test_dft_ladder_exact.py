@@ -35,16 +35,16 @@ def protons(at: tuple[float, ...], electrons: int) -> Molecules:
 
 def test_h2_agrees_with_dmrg():
     at = (-0.64, 0.64)
-    found = two_electrons(problem_of(protons(at, 2)), tolerance=1e-5)
-    assert found.energy == pytest.approx(DMRG[at], abs=1e-7)
-    assert found.density.sum() * 0.08 == pytest.approx(2.0, abs=1e-10)
+    ground = two_electrons(problem_of(protons(at, 2)), tolerance=1e-5)
+    assert ground.energy == pytest.approx(DMRG[at], abs=1e-7)
+    assert ground.density.sum() * 0.08 == pytest.approx(2.0, abs=1e-10)
 
 
 def test_stretched_h2_is_below_dmrg():
     """Both are variational on the same Hamiltonian: lower is better."""
     at, published = DMRG_STRETCHED
-    found = two_electrons(problem_of(protons(at, 2)), tolerance=1e-5)
-    assert -6.5e-5 < found.energy - published < -5.5e-5
+    ground = two_electrons(problem_of(protons(at, 2)), tolerance=1e-5)
+    assert -6.5e-5 < ground.energy - published < -5.5e-5
 
 
 def test_the_stored_labels_agree_with_dmrg():
@@ -66,10 +66,10 @@ def test_two_electrons_without_repulsion_are_two_single_ones():
     system = TwoElectrons(v, np.zeros((size, size)), dx)
     one = np.linalg.eigh(kinetic_matrix(size, dx, 4).numpy() + np.diag(v))
     x = points(size, dx).numpy()
-    found = system.ground_state(np.exp(-(x[:, None] ** 2) - x[None, :] ** 2), tolerance=1e-9)
-    assert found.energy == pytest.approx(2.0 * one[0][0], abs=1e-12)
-    np.testing.assert_allclose(found.density, 2.0 * one[1][:, 0] ** 2 / dx, atol=1e-8)
-    assert found.natural[0] == pytest.approx(2.0, abs=1e-9)
+    ground = system.ground_state(np.exp(-(x[:, None] ** 2) - x[None, :] ** 2), tolerance=1e-9)
+    assert ground.energy == pytest.approx(2.0 * one[0][0], abs=1e-12)
+    np.testing.assert_allclose(ground.density, 2.0 * one[1][:, 0] ** 2 / dx, atol=1e-8)
+    assert ground.natural[0] == pytest.approx(2.0, abs=1e-9)
 
 
 def test_full_ci_comes_down_to_the_exact_two_electron_energy():
@@ -121,9 +121,9 @@ def test_the_bundled_functional_of_three_families_knows_four_electrons():
     """Geometries in none of its sets: within 5 mHa, where LDA is off by 30 or more."""
     functional = load("global-families")
     for name, separations in {"H4": [1.6, 4.0], "H2-H2": [1.92, 4.0]}.items():
-        found = curve(functional, name, separations=separations).summary()
-        assert found["not converged"] == 0
-        assert found["max"] < 5.0
+        errors = curve(functional, name, separations=separations).summary()
+        assert errors["not converged"] == 0
+        assert errors["max"] < 5.0
 
 
 def test_training_through_the_field_and_without_it(tmp_path):

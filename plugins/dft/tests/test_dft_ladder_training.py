@@ -42,15 +42,15 @@ def test_rows_of_the_jacobian_match_differences_through_the_field(kind):
     )
     guess = residuals.cold.field.density
     state = residuals.solve(guess)
-    found = residuals.jacobian(state, functional) @ direction
+    slopes = residuals.jacobian(state, functional) @ direction
 
     def moved(amount: float) -> torch.Tensor:
         vector_to_parameters(weights + amount * direction, functional.parameters())
         return residuals(residuals.solve(guess)).flatten()
 
     step = 1e-4
-    wanted = 8 * (moved(step) - moved(-step)) - (moved(2 * step) - moved(-2 * step))
-    torch.testing.assert_close(found, wanted / (12 * step), rtol=1e-5, atol=1e-7)
+    differences = 8 * (moved(step) - moved(-step)) - (moved(2 * step) - moved(-2 * step))
+    torch.testing.assert_close(slopes, differences / (12 * step), rtol=1e-5, atol=1e-7)
 
 
 def test_a_few_steps_beat_as_many_evaluations_of_a_gradient_method():
@@ -73,9 +73,9 @@ def test_a_few_steps_beat_as_many_evaluations_of_a_gradient_method():
 
 def test_validation_chooses_the_step():
     """The error that is reported is that of the functional that is left."""
-    found = samples()
-    labels = mixture({"H2": (0.96, 5.44)}, found).cropped(193)
-    held = mixture({"H2": (2.56,)}, found).cropped(193)
+    stored = samples()
+    labels = mixture({"H2": (0.96, 5.44)}, stored).cropped(193)
+    held = mixture({"H2": (2.56,)}, stored).cropped(193)
     functional = GlobalXC(channels=3, hidden=4, layers=1, seed=0)
     fit = train_by_least_squares(functional, labels, steps=6, validation=held)
     simulator = KohnSham1D(closure=functional, points=193)

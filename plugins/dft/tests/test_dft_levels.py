@@ -55,13 +55,13 @@ def test_energies_are_pyscfs_on_that_density():
     for level, name in FUNCTIONALS.items():
         mean_field = dft.RKS(molecule, xc=name)
         mean_field.grids.level = 3
-        wanted = mean_field.energy_tot(labels.density_matrix)
+        total = mean_field.energy_tot(labels.density_matrix)
         # the labels' Coulomb energy is fitted, at every level alike
         shift = labels.energies[PBE] - labels.energies[level]
         mean_field.xc = FUNCTIONALS[PBE]
         reference = mean_field.energy_tot(labels.density_matrix)
-        assert shift == pytest.approx(reference - wanted, abs=1e-9), level
-        assert labels.energies[level] == pytest.approx(wanted, abs=2e-4), level
+        assert shift == pytest.approx(reference - total, abs=1e-9), level
+        assert labels.energies[level] == pytest.approx(total, abs=2e-4), level
 
 
 def test_the_pbe_energy_is_stationary_and_the_others_are_upper_bounds():
@@ -89,9 +89,9 @@ def test_forces_are_the_derivative_of_the_energy():
     for sign in (1, -1):
         moved = positions.copy()
         moved[1, 1] += sign * step
-        found = label_levels(numbers, moved)
-        assert found is not None
-        ends.append(found.energies[PBE])
+        moved_labels = label_levels(numbers, moved)
+        assert moved_labels is not None
+        ends.append(moved_labels.energies[PBE])
     slope = (ends[0] - ends[1]) / (2 * step) * factor("bohr", "angstrom")
     assert labels.forces[1, 1] == pytest.approx(-slope, abs=3e-4)
     np.testing.assert_allclose(labels.forces.sum(0), 0.0, atol=1e-6)

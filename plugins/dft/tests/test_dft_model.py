@@ -101,8 +101,8 @@ def test_closure_in_the_loop_matches_finite_differences(model):
             ends.append(dipole()[which].item())
             with torch.no_grad():
                 weight -= sign * step * direction
-        wanted = (ends[0] - ends[1]) / (2 * step)
-        assert (gradient * direction).sum().item() == pytest.approx(wanted, rel=1e-4, abs=1e-8)
+        difference = (ends[0] - ends[1]) / (2 * step)
+        assert (gradient * direction).sum().item() == pytest.approx(difference, rel=1e-4, abs=1e-8)
 
 
 def test_float32_model_converges_in_float64(model):

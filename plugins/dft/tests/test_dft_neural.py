@@ -115,8 +115,8 @@ def test_one_electron_has_no_correlation_with_r2scan():
     gradient = torch.zeros(2, 3, 30, dtype=torch.float64)
     gradient[0, 0] = -2.0 * n  # hydrogen: |grad n| = 2 n
     tau = torch.stack([n / 2.0, torch.zeros_like(n)])
-    found = random_one("NeuralMetaGGA")(GridDensity(rho, gradient, tau)).correlation
-    torch.testing.assert_close(found, torch.zeros_like(n), rtol=0, atol=1e-12)
+    correlation = random_one("NeuralMetaGGA")(GridDensity(rho, gradient, tau)).correlation
+    torch.testing.assert_close(correlation, torch.zeros_like(n), rtol=0, atol=1e-12)
 
 
 def test_hybrid_leaves_room_for_exact_exchange():
@@ -133,13 +133,13 @@ def test_hybrid_leaves_room_for_exact_exchange():
 @ALL
 @pytest.mark.parametrize("members", [1, 2])
 def test_saved_and_loaded_is_identical(kind, members, tmp_path):
-    made = [KINDS[kind](hidden=8, seed=i).with_random_weights(i) for i in range(members)]
-    save(made, tmp_path / "one", data="none")
+    functionals = [KINDS[kind](hidden=8, seed=i).with_random_weights(i) for i in range(members)]
+    save(functionals, tmp_path / "one", data="none")
     again = load(tmp_path / "one")
     density = some_density()
-    for a, b in zip(Ensemble(made)(density), again(density), strict=True):
+    for a, b in zip(Ensemble(functionals)(density), again(density), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-14, atol=0)
-    assert again.rung == made[0].rung
+    assert again.rung == functionals[0].rung
     assert sorted(p.name for p in (tmp_path / "one").iterdir()) == [
         "config.json",
         "model.safetensors",
@@ -205,9 +205,9 @@ def test_prepared_density_gives_the_energy_of_its_functional(small):
     for path in sorted(small.glob("*.npz")):
         one = load_density(path)
         with torch.no_grad():
-            found = one.rest + float((one.weights * sum(named("PBE")(one.density))).sum())
+            total = one.rest + float((one.weights * sum(named("PBE")(one.density))).sum())
         # H2's self-consistency used a coarser grid; densities are stored in float32
-        assert abs(found - one.total) < (5e-5 if one.name == "H2" else 1e-6), one.name
+        assert abs(total - one.total) < (5e-5 if one.name == "H2" else 1e-6), one.name
     hydrogen = load_density(small / "H.npz")
     assert abs(float((hydrogen.weights * hydrogen.density.total).sum()) - 1.0) < 1e-5
 
@@ -215,11 +215,11 @@ def test_prepared_density_gives_the_energy_of_its_functional(small):
 @ALL
 def test_spectra_stand_for_the_grid(kind, small):
     one = random_one(kind, 2)
-    found = {p.stem: spectra(one, load_density(p)) for p in sorted(small.glob("*.npz"))}
-    species_of = stack(found, list(found), torch.float64)
+    by_species = {p.stem: spectra(one, load_density(p)) for p in sorted(small.glob("*.npz"))}
+    species_of = stack(by_species, list(by_species), torch.float64)
     with torch.no_grad():
         changes = species_of.energies(one)
-        for i, name in enumerate(found):
+        for i, name in enumerate(by_species):
             prepared = load_density(small / f"{name}.npz")
             whole = prepared.rest + float((prepared.weights * sum(one(prepared.density))).sum())
             change = whole - float(species_of.base[i])
@@ -232,15 +232,15 @@ def test_training_lowers_the_error_on_real_densities(small):
         Reaction("He", "ionisation", "test", {"He": -1, "He+1": 1}, 567.0),
     ]
     one = NeuralMetaGGA(hidden=8)
-    found = {p.stem: spectra(one, load_density(p)) for p in sorted(small.glob("*.npz"))}
-    before = errors_of([one], found, chosen)[0].abs()
+    prepared = {p.stem: spectra(one, load_density(p)) for p in sorted(small.glob("*.npz"))}
+    before = errors_of([one], prepared, chosen)[0].abs()
     settings = Settings(steps=150, validation=0.0, rate=1e-2)
-    fit = train(one, found, chosen, settings)
-    after = errors_of([one], found, chosen)[0].abs()
+    fit = train(one, prepared, chosen, settings)
+    after = errors_of([one], prepared, chosen)[0].abs()
     assert fit.training[-1] < 0.2 * fit.training[0]
     assert after.sum() < 0.3 * before.sum()
     with pytest.raises(InputError, match="all are held back"):
-        train(one, found, chosen[:1], Settings(steps=1, validation=1.0))
+        train(one, prepared, chosen[:1], Settings(steps=1, validation=1.0))
     whole = reaction_errors(one, chosen, small)  # and on the grid itself
     assert (whole.abs() - after).abs().max() < 0.05
 
@@ -253,11 +253,11 @@ def test_bundled_functional_reproduces_rows_of_its_table(name, tmp_path):
     broken = [c.name for c in check(one) if c.required and not c.holds]
     assert not broken
     table = json.loads((models_dir() / name / "training.json").read_text())["reactions"]
-    wanted = {row["system"]: row["errors"][name] for row in table}
+    stored = {row["system"]: row["errors"][name] for row in table}
     chosen = [r for r in reactions() if r.part == "test" and r.subject in ("H2", "B")]
     assert prepare_all(names_of(chosen), tmp_path) == {}
-    found = reaction_errors(one, chosen, tmp_path)
-    assert len(found) == 2
-    for error, reaction in zip(found, chosen, strict=True):
+    errors = reaction_errors(one, chosen, tmp_path)
+    assert len(errors) == 2
+    for error, reaction in zip(errors, chosen, strict=True):
         # the table was made from merged grid points, and the SCF may stop at 1e-6 hartree
-        assert abs(float(error) - wanted[reaction.name]) < 0.1, reaction.name
+        assert abs(float(error) - stored[reaction.name]) < 0.1, reaction.name

@@ -53,9 +53,11 @@ def lively(kind=NonlocalMetaGGA, seed=1, scale=0.2, **options):
 
 def energy_of(closure, molecules, spins, **options):
     options = {"basis": "sto-3g", "grid_level": 0, **options}
-    made = [prepare(*m, gradient=True, closure=False, **options) for m in molecules]
+    prepared = [prepare(*m, gradient=True, closure=False, **options) for m in molecules]
     one, field = torch.ones((), dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
-    return EnergyFunctional(KohnShamSystem(made, spins), named("none"), one, one, field, closure)
+    return EnergyFunctional(
+        KohnShamSystem(prepared, spins), named("none"), one, one, field, closure
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +69,8 @@ def real():
 
 
 def integral(functional, density):
-    found = functional(density)
-    return torch.stack([density.grid.weights @ part for part in found])
+    energies = functional(density)
+    return torch.stack([density.grid.weights @ part for part in energies])
 
 
 @KINDS
@@ -100,25 +102,25 @@ def test_coordinate_scaling_is_lost_where_atoms_are_near(real):
         positions=water.grid.positions / factor_,
     )
     scaled = replace(water.scaled(factor_), grid=grid)
-    found = []
+    changes = []
     for one in (lively(), lively(blind=True)):
-        found.append(abs(float(integral(one, scaled)[0] - factor_ * integral(one, water)[0])))
-    assert found[0] > 1e-4
-    assert found[1] < 1e-10
+        changes.append(abs(float(integral(one, scaled)[0] - factor_ * integral(one, water)[0])))
+    assert changes[0] > 1e-4
+    assert changes[1] < 1e-10
 
 
 def test_bounds_hold_at_every_point(real):
     one = lively(scale=3.0)
     for density in real:
-        found, base = one(density), named("r2SCAN")(density)
-        assert bool((found.correlation <= 0.0).all())
-        assert bool((found.correlation >= 2.0 * base.correlation - 1e-15).all())
+        energies, base = one(density), named("r2SCAN")(density)
+        assert bool((energies.correlation <= 0.0).all())
+        assert bool((energies.correlation >= 2.0 * base.correlation - 1e-15).all())
         bound = 0.0
         for spin in range(len(density.rho)):  # F_x <= 1.804 of each spin's doubled density
             doubled = density.spin(spin)
             bound = bound + named("LDA")(doubled).exchange * 1.804 / len(density.rho)
-        assert bool((found.exchange >= bound * (1.0 + 1e-12)).all())
-        assert bool((found.exchange <= 0.0).all())
+        assert bool((energies.exchange >= bound * (1.0 + 1e-12)).all())
+        assert bool((energies.exchange <= 0.0).all())
 
 
 def test_uniform_gas_is_exact(real):
@@ -263,7 +265,7 @@ def test_forces_against_finite_differences():
         return energy, state.density_matrix
 
     energy, d = solved(positions)
-    found = forces(energy, d)
+    pull = forces(energy, d)
     generator = np.random.default_rng(0)
     direction = generator.normal(size=positions.shape)
     total, step = 0.0, 2e-3  # bohr
@@ -272,10 +274,10 @@ def test_forces_against_finite_differences():
         with torch.no_grad():
             total += weight * float(other.total(matrix))
     numerical = -total / (12.0 * step)
-    along = float((found * torch.tensor(direction)).sum())
+    along = float((pull * torch.tensor(direction)).sum())
     assert abs(along - numerical) < 1e-7 * max(1.0, abs(numerical))
     # grid and partition move with the nuclei, so nothing pushes or turns the whole
-    assert float(found.sum(0).abs().max()) < 1e-8
+    assert float(pull.sum(0).abs().max()) < 1e-8
 
 
 def test_self_consistent_alone_and_together():
@@ -294,27 +296,27 @@ def test_self_consistent_alone_and_together():
     ]
     together = simulator.solve(samples)
     assert together.converged
-    found = simulator.observe(together)["energy"].detach()
+    energies = simulator.observe(together)["energy"].detach()
     for index, sample in enumerate(samples):
         state = simulator.solve(sample)
         assert state.converged
         one = simulator.observe(state)["energy"].detach()
-        assert abs(float(found[index] - one)) < 1e-6  # eV; residuals to 1e-8 hartree
+        assert abs(float(energies[index] - one)) < 1e-6  # eV; residuals to 1e-8 hartree
 
 
 def test_saved_and_loaded_is_identical(tmp_path, real):
-    made = [lively(seed=i, features=3) for i in (0, 1)]
-    for one in made:
+    functionals = [lively(seed=i, features=3) for i in (0, 1)]
+    for one in functionals:
         one.messages.calibrate(torch.rand(5, 9, 20, dtype=torch.float64))
-    save(made, tmp_path / "two")
-    save(made[:1], tmp_path / "one")
+    save(functionals, tmp_path / "two")
+    save(functionals[:1], tmp_path / "one")
     again = load(tmp_path / "two")
     assert isinstance(again, Ensemble)
     assert not again.pointwise
     for density in real:
-        for a, b in zip(Ensemble(made)(density), again(density), strict=True):
+        for a, b in zip(Ensemble(functionals)(density), again(density), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-14, atol=0)
-        for a, b in zip(made[0](density), load(tmp_path / "one")(density), strict=True):
+        for a, b in zip(functionals[0](density), load(tmp_path / "one")(density), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-14, atol=0)
 
 
@@ -372,8 +374,8 @@ def test_places_of_a_stored_density(small):
 def test_spots_stand_for_the_grid(kind, share, small):
     one = lively(kind, exact_exchange=share)
     whole = {p.stem: located(load_density(p)) for p in sorted(small.glob("*.npz"))}
-    found = {n: SpeciesSpots.of(spots(one, p).tensors()) for n, p in whole.items()}
-    species = stack(found, list(found), torch.float64)
+    by_species = {n: SpeciesSpots.of(spots(one, p).tensors()) for n, p in whole.items()}
+    species = stack(by_species, list(by_species), torch.float64)
     changes = species.energies(one)
     for i, (name, prepared) in enumerate(whole.items()):
         assert isinstance(prepared, PreparedDensity)
@@ -392,11 +394,11 @@ def test_training_lowers_the_error_on_real_densities(small):
     one = NonlocalMetaGGA(hidden=8)
     names = ["H", "H2", "He", "He+1"]
     whole = {n: located(load_density(small / f"{n}.npz")) for n in names}
-    found = {n: spots(one, p) for n, p in whole.items()}
-    one.messages.calibrate(torch.cat([s.packed for s in found.values()]))
-    before = errors_of([one], found, chosen)[0].abs()
-    fit = train(one, found, chosen, Settings(steps=50, rate=1e-2))
-    after = errors_of([one], found, chosen)[0].abs()
+    prepared = {n: spots(one, p) for n, p in whole.items()}
+    one.messages.calibrate(torch.cat([s.packed for s in prepared.values()]))
+    before = errors_of([one], prepared, chosen)[0].abs()
+    fit = train(one, prepared, chosen, Settings(steps=50, rate=1e-2))
+    after = errors_of([one], prepared, chosen)[0].abs()
     assert fit.training[-1] < 0.2 * fit.training[0]
     assert after.sum() < 0.3 * before.sum()
     on_grid = reaction_errors(one, chosen, small)
@@ -431,13 +433,15 @@ def test_mistakes_in_the_recipe_are_one_line(recipe, words, line, tmp_path, caps
 def test_the_recipe_does_not_take_a_fit_of_other_settings_for_its_own(recipe, small, tmp_path):
     chosen = [Reaction("H2", "atomisation", "external", {"H2": -1, "H": 2}, 109.5)]
     blank = NonlocalMetaGGA()
-    found = {n: spots(blank, located(load_density(small / f"{n}.npz"))) for n in ("H", "H2")}
+    prepared = {n: spots(blank, located(load_density(small / f"{n}.npz"))) for n in ("H", "H2")}
     settings = Settings(steps=2)
-    first = recipe.fitted("messages", 0, "a", chosen, found, settings, tmp_path)
-    again = recipe.fitted("messages", 0, "a", chosen, found, settings, tmp_path)
+    first = recipe.fitted("messages", 0, "a", chosen, prepared, settings, tmp_path)
+    again = recipe.fitted("messages", 0, "a", chosen, prepared, settings, tmp_path)
     for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     written = json.loads((tmp_path / "fits" / "messages-a-0.json").read_text())
     assert written["settings"] == asdict(settings)
     with pytest.raises(InputError, match="other settings"):
-        recipe.fitted("messages", 0, "a", chosen, found, replace(settings, locality=1.0), tmp_path)
+        recipe.fitted(
+            "messages", 0, "a", chosen, prepared, replace(settings, locality=1.0), tmp_path
+        )

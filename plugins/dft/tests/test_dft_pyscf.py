@@ -43,12 +43,12 @@ def converged(mf: object, start: np.ndarray | None = None) -> object:
 
 
 def gradients(mf: object) -> tuple[np.ndarray, np.ndarray]:
-    found = []
+    slopes = []
     for response in (False, True):
         gradient = mf.nuc_grad_method()
         gradient.grid_response = response
-        found.append(gradient.kernel())
-    return found[0], found[1]
+        slopes.append(gradient.kernel())
+    return slopes[0], slopes[1]
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,9 @@ def test_a_learned_hybrid_has_the_energy_and_forces_of_our_engine():
     sample = Sample(
         id="BeH", domain="dft", types=np.array([4, 1]), positions=BEH, conditions={"spin": 1}
     )
-    found = simulator.observe(simulator.solve(sample))
-    assert abs(float(found["energy"].detach()) * factor("eV", "hartree") - mf.e_tot) < 1e-8
-    forces = found["forces"].detach().numpy() * factor("eV/angstrom", "hartree/bohr")
+    observed = simulator.observe(simulator.solve(sample))
+    assert abs(float(observed["energy"].detach()) * factor("eV", "hartree") - mf.e_tot) < 1e-8
+    forces = observed["forces"].detach().numpy() * factor("eV/angstrom", "hartree/bohr")
     # hartree per bohr; both stop iterating at a residual, which enters forces to first order
     assert np.abs(forces + gradient).max() < 1e-6
 
@@ -127,11 +127,11 @@ def test_the_gradient_with_grid_response_is_the_energys_slope():
 def test_a_folder_is_a_functional_and_weights_may_change(tmp_path):
     folder = save([NeuralGGA(hidden=4, seed=3).with_random_weights(3, 0.2)], tmp_path / "mine")
     mf = converged(sfm_dft.pyscf(molecule("LiH"), folder))
-    own = NeuralGGA(hidden=4).with_random_weights(3, 0.2)
-    again = converged(sfm_dft.pyscf(molecule("LiH"), own))
+    functional = NeuralGGA(hidden=4).with_random_weights(3, 0.2)
+    again = converged(sfm_dft.pyscf(molecule("LiH"), functional))
     assert abs(mf.e_tot - again.e_tot) < 1e-10
     with torch.no_grad():
-        for weight in own.parameters():
+        for weight in functional.parameters():
             weight.zero_()
     again.kernel()
     assert abs(again.e_tot - converged(sfm_dft.pyscf(molecule("LiH"), "PBE")).e_tot) < 1e-9

@@ -49,7 +49,7 @@ def test_exponents_and_coefficients(functional, numbers, spin):
     """
     engine = simulator(BASIS, functional)
     state = engine.solve(sample(numbers, spin))
-    found = sensitivities(engine.energy_functional(state), finish_of(engine, state))
+    slopes = sensitivities(engine.energy_functional(state), finish_of(engine, state))
     symbol = {3: "Li", 4: "Be"}[numbers[0]]
     molecule = build_molecule(np.array(numbers), POSITIONS, BASIS, spin=spin)
     for shell, primitive, column in ((0, 1, 0), (1, 0, 0), (1, 1, 1), (2, 2, 0)):
@@ -63,21 +63,21 @@ def test_exponents_and_coefficients(functional, numbers, spin):
                 energies.append(
                     float(other.energy_functional(solved).total(solved.scf.density_matrix)[0])
                 )
-        wanted = (energies[0] - energies[1]) / (2.0 * step)
-        block = [b.degree for b in found.shells.blocks].index(degree)
+        difference = (energies[0] - energies[1]) / (2.0 * step)
+        block = [b.degree for b in slopes.shells.blocks].index(degree)
         same = [i for i in range(molecule.nbas) if molecule.bas_angular(i) == degree]
         at = 3 * same.index(shell) + primitive  # three primitives a shell, the first atom first
-        kind = (found.exponents, found.coefficients)[column]
-        scale = 1.0 if column == 0 else unscale(molecule, shell, primitive, found, block, at)
-        assert float(kind[block][at]) * scale == pytest.approx(wanted, rel=1e-5, abs=1e-8)
+        kind = (slopes.exponents, slopes.coefficients)[column]
+        scale = 1.0 if column == 0 else unscale(molecule, shell, primitive, slopes, block, at)
+        assert float(kind[block][at]) * scale == pytest.approx(difference, rel=1e-5, abs=1e-8)
 
 
-def unscale(molecule, shell, primitive, found, block, at):
+def unscale(molecule, shell, primitive, slopes, block, at):
     """PySCF normalises contractions; ours are its normalised ones, in which direction the energy
     does not depend on their common scale, so that only the ratio of the two matters."""
     name = molecule.atom_symbol(molecule.bas_atom(shell))
     given = BASIS[name][shell][1 + primitive][1]
-    return float(found.shells.blocks[block].coefficients[at]) / given
+    return float(slopes.shells.blocks[block].coefficients[at]) / given
 
 
 def finish_of(engine, state):
@@ -88,7 +88,7 @@ def finish_of(engine, state):
 def test_nuclear_charges(coulomb):
     engine = simulator(BASIS, "PBE", coulomb=coulomb)
     state = engine.solve(sample([3, 1], 0))
-    found = sensitivities(engine.energy_functional(state), finish_of(engine, state)).charges
+    slopes = sensitivities(engine.energy_functional(state), finish_of(engine, state)).charges
     molecule, built = state.molecule, state.molecule.pyscf()
     attraction = []
     for position in built.atom_coords():
@@ -113,8 +113,8 @@ def test_nuclear_charges(coulomb):
                 # the field acts on the nucleus too
                 field = float(functional.field @ molecule.positions[atom])
                 energies.append(energy - step * field)
-        wanted = (energies[0] - energies[1]) / 2e-3
-        assert float(found[atom]) == pytest.approx(wanted, rel=1e-6)
+        difference = (energies[0] - energies[1]) / 2e-3
+        assert float(slopes[atom]) == pytest.approx(difference, rel=1e-6)
 
 
 def test_several_molecules_are_refused():

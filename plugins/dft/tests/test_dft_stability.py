@@ -50,10 +50,10 @@ def test_davidson_finds_negative_eigenvalues_and_nothing_below():
         noise = torch.tensor(rng.standard_normal((120, 120))) * 0.03
         matrix = torch.diag(diagonal) + noise + noise.mT
         matrix[7, 7] += shift - diagonal[7]
-        wanted = torch.linalg.eigvalsh(matrix)[0].item()
+        lowest_value = torch.linalg.eigvalsh(matrix)[0].item()
         value, vector = lowest(lambda x, m=matrix: m @ x, matrix.diagonal())
-        assert (value < LOWEST) == (wanted < LOWEST)
-        assert value >= wanted - 1e-12
+        assert (value < LOWEST) == (lowest_value < LOWEST)
+        assert value >= lowest_value - 1e-12
         assert (vector @ matrix @ vector).item() == pytest.approx(value, abs=1e-10)
 
 
@@ -65,12 +65,12 @@ def test_a_stretched_bond_breaks_its_symmetry(functional):
     simulator = KohnSham(functional=functional, stability=True, **OPTIONS)
     state = simulator.solve(STRETCHED)
     assert lowest_curvature(simulator, state)[0] > 0.1
-    found = simulator.observe(state)
-    assert found["spin_squared"].item() > 0.8  # up on one atom, down on the other
+    observed = simulator.observe(state)
+    assert observed["spin_squared"].item() > 0.8  # up on one atom, down on the other
     atom = Sample(id="H", domain="dft", types=[1], positions=[[0, 0, 0]])
     apart = 2.0 * energy(plain, plain.solve(atom))
     assert apart - 0.01 < energy(simulator, state) < energy(plain, saddle) - 0.04
-    found["energy"].backward()  # by the envelope theorem, as anywhere
+    observed["energy"].backward()  # by the envelope theorem, as anywhere
     assert simulator.exchange_scale.grad.isfinite()
 
 
@@ -81,9 +81,9 @@ def test_the_broken_symmetry_solution_is_pyscfs():
     reference.kernel()
     orbitals, _, stable, _ = reference.stability(return_status=True)
     assert not stable
-    wanted = reference.kernel(reference.make_rdm1(orbitals, reference.mo_occ))
+    expected = reference.kernel(reference.make_rdm1(orbitals, reference.mo_occ))
     simulator = KohnSham(functional="HF", stability=True, **OPTIONS)
-    assert energy(simulator, simulator.solve(STRETCHED)) == pytest.approx(wanted, abs=1e-8)
+    assert energy(simulator, simulator.solve(STRETCHED)) == pytest.approx(expected, abs=1e-8)
 
 
 def test_an_atom_leaves_the_saddle_point_that_diis_ends_in():
@@ -106,9 +106,9 @@ def test_minima_and_closed_shells_stay_as_they_are():
     for sample, spin in ((PAIR, "unrestricted"), (STRETCHED, "auto")):
         settings = {**OPTIONS, "functional": "PBE", "spin": spin}
         plain, simulator = KohnSham(**settings), KohnSham(stability=True, **settings)
-        wanted, state = plain.solve(sample), simulator.solve(sample)
-        assert torch.equal(state.scf.cycles, wanted.scf.cycles)
-        assert torch.equal(state.scf.density_matrix, wanted.scf.density_matrix)
+        plain_state, state = plain.solve(sample), simulator.solve(sample)
+        assert torch.equal(state.scf.cycles, plain_state.scf.cycles)
+        assert torch.equal(state.scf.density_matrix, plain_state.scf.density_matrix)
 
 
 def test_a_batch_and_single_steps_get_there_too():
@@ -128,9 +128,9 @@ def test_a_bond_that_is_pulled_apart_ends_in_two_atoms(distance):
     apart = Sample(id="H2", domain="dft", types=[1, 1], positions=[[0, 0, 0], [0, 0, distance]])
     options = {"functional": "PBE", "spin": "unrestricted", "stability": True}
     simulator = KohnSham(**options).requires_grad_(False)
-    found = simulator.observe(simulator.solve(apart))
-    assert found["energy"].item() == pytest.approx(-27.13681, abs=5e-4)  # atoms' grids overlap
-    assert found["spin_squared"].item() == pytest.approx(1.0, abs=1e-4)
+    observed = simulator.observe(simulator.solve(apart))
+    assert observed["energy"].item() == pytest.approx(-27.13681, abs=5e-4)  # atoms' grids overlap
+    assert observed["spin_squared"].item() == pytest.approx(1.0, abs=1e-4)
 
 
 def test_spins_that_never_were_let_apart_are_named():

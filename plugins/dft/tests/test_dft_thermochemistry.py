@@ -34,19 +34,19 @@ SPIN_ORBIT = {"H": 0.0, "C": 0.085, "N": 0.0, "O": 0.223, "F": 0.385}  # kcal/mo
 
 def energies(level: str, spin_orbit: bool = True) -> dict[str, float]:
     """Atomisation energies by name, kcal/mol; with the atoms' spin-orbit splitting taken off."""
-    found = {}
+    by_species = {}
     for split in ("train", "validation", "test"):
         for sample in sfm.dataset("dft/g2-atomisation", split=split, level=level):
             value = float(sample.labels["atomisation_energy"]) * factor("eV", "kcal/mol")
             split_off = sum(SPIN_ORBIT[SYMBOLS[z]] for z in sample.types)
-            found[sample.id.partition("@")[0]] = value + split_off * spin_orbit
-    return found
+            by_species[sample.id.partition("@")[0]] = value + split_off * spin_orbit
+    return by_species
 
 
 def test_active_tables_agree_with_w4_theory() -> None:
     """To 1.2 kcal/mol, 0.45 on average: scalar relativity is 0.2 per heavy atom, and left in."""
-    found = energies(ATCT)
-    errors = {name: found[name] - W4_11[name] for name in W4_11}
+    tables = energies(ATCT)
+    errors = {name: tables[name] - W4_11[name] for name in W4_11}
     assert max(map(abs, errors.values())) < 1.2, errors
     assert np.mean(np.abs(list(errors.values()))) < 0.45
 
@@ -80,8 +80,8 @@ def test_errors_of_learned_functionals_against_the_tables(model: str, error: flo
     better = energies(ATCT, spin_orbit=False)
     record = json.loads((bundled()[model] / "training.json").read_text())
     rows = [row for row in record["reactions"] if row["species"] in better]
-    found = [row["errors"][model] + row["reference"] - better[row["species"]] for row in rows]
-    assert np.mean(np.abs(found)) == pytest.approx(error, abs=0.006)
+    errors = [row["errors"][model] + row["reference"] - better[row["species"]] for row in rows]
+    assert np.mean(np.abs(errors)) == pytest.approx(error, abs=0.006)
 
 
 def test_the_singlet_has_not_the_enthalpy_of_the_triplet() -> None:

@@ -39,11 +39,11 @@ LIH = Sample(
 def some(tmp_path_factory) -> tuple[dict[str, SpeciesSpectra], list[Reaction]]:
     """Spectra of a few light species in a small basis, and the reactions among them."""
     folder, names = tmp_path_factory.mktemp("densities"), ["H", "Li", "Li+1", "Be", "Be+1", "LiH"]
-    blank, found = NeuralGGA(), {}
+    blank, prepared = NeuralGGA(), {}
     for name in names:
         np.savez(folder / f"{name}.npz", **prepare(species(name), basis="6-31g"))
-        found[name] = spectra(blank, load(folder / f"{name}.npz"))
-    return found, [r for r in reactions() if set(r.coefficients) <= {*names}]
+        prepared[name] = spectra(blank, load(folder / f"{name}.npz"))
+    return prepared, [r for r in reactions() if set(r.coefficients) <= {*names}]
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +65,11 @@ def test_evidence_finds_the_noise_and_the_prior_that_made_the_data():
     # residuals at the best fit, as training leaves them
     scaled = rows / noise[kinds][:, None]
     best = torch.linalg.solve(scaled.mT @ scaled, scaled.mT @ (data / noise[kinds]))
-    covariance, found, prior, determined = _evidence(
+    covariance, fitted_noise, prior, determined = _evidence(
         rows, rows @ best - data, kinds, float(best.square().sum())
     )
     # relative errors of estimates from 2000 and from 20 numbers: 1/sqrt(4000) and sqrt(2/20)
-    assert torch.allclose(found, noise, rtol=0.05)
+    assert torch.allclose(fitted_noise, noise, rtol=0.05)
     assert 0.4 < prior * 0.3**2 < 2.5
     assert 19.5 < determined <= 20.0
     # covariance of the weights is that of the best fit about the truth
@@ -101,8 +101,8 @@ def test_an_energy_and_a_dipole_have_standard_errors_through_self_consistency(po
         tolerance=1e-9,
     )  # fmt: skip
     start = simulator.solve(LIH)
-    found = simulator.observe(start)
-    values = torch.stack([found["energy"], found["dipole"][2]])
+    observed = simulator.observe(start)
+    values = torch.stack([observed["energy"], observed["dipole"][2]])
     errors = posterior.standard_error(values)
     assert errors.shape == (2,)
     assert (errors > 0).all()
@@ -122,16 +122,16 @@ def test_an_energy_and_a_dipole_have_standard_errors_through_self_consistency(po
 
 def test_samples_have_the_covariance(posterior):
     drawn = posterior.samples(20000, seed=1)
-    found = drawn.mT @ drawn / len(drawn)
+    covariance = drawn.mT @ drawn / len(drawn)
     scale = posterior.covariance.diagonal().sqrt()
     # correlations from 20000 numbers are good to 1/sqrt(20000) = 0.007
-    assert ((found - posterior.covariance) / (scale[:, None] * scale)).abs().max() < 0.05
+    assert ((covariance - posterior.covariance) / (scale[:, None] * scale)).abs().max() < 0.05
 
 
 def test_calibration_counts_what_lies_inside():
-    found = Calibration.of(torch.tensor([0.5, -1.5, 3.0, 0.0]), torch.ones(4))
-    assert (found.within_one, found.within_two, found.count) == (0.5, 0.75, 4)
-    assert found.spread == pytest.approx((11.5 / 4) ** 0.5)
+    counts = Calibration.of(torch.tensor([0.5, -1.5, 3.0, 0.0]), torch.ones(4))
+    assert (counts.within_one, counts.within_two, counts.count) == (0.5, 0.75, 4)
+    assert counts.spread == pytest.approx((11.5 / 4) ** 0.5)
 
 
 def test_both_kinds_of_uncertainty_are_judged_on_reactions(posterior, some):
@@ -157,9 +157,9 @@ def test_a_posterior_is_saved_beside_its_functional(posterior, tmp_path):
 
 def test_an_ensemble_has_a_posterior_too(some):
     members = [NeuralGGA(hidden=3, seed=s).with_random_weights(s, 0.1) for s in (0, 1)]
-    found = Laplace.fit(Ensemble(members), *some)
-    assert found.covariance.shape == (16, 16)
-    assert 0.0 < found.determined <= len(some[1])
+    laplace = Laplace.fit(Ensemble(members), *some)
+    assert laplace.covariance.shape == (16, 16)
+    assert 0.0 < laplace.determined <= len(some[1])
 
 
 def test_what_cannot_be_judged_says_why(posterior, some):

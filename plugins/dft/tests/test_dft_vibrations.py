@@ -65,15 +65,15 @@ def test_a_hessian_vector_product_equals_differences_of_forces(molecule, options
     functional, solution = solved(KohnSham(**options), sample(molecule, spin=spin))
     smearing = options.get("smearing", 0.0)
     curvature = Curvature(functional, solution, smearing=smearing)
-    (found,) = curvature.along(curvature.move(torch.tensor(direction)))
-    found = found * factor("hartree/bohr**2", "eV/angstrom**2")
+    (product,) = curvature.along(curvature.move(torch.tensor(direction)))
+    product = product * factor("hartree/bohr**2", "eV/angstrom**2")
     plain = KohnSham(forces=True, **options).requires_grad_(False)
-    wanted, step = 0.0, 1e-3
+    differences, step = 0.0, 1e-3
     for k, weight in ((2, 1.0), (1, -8.0), (-1, 8.0), (-2, -1.0)):
         moved = sample((numbers, positions + k * step * direction), spin=spin)
-        wanted = wanted + weight * plain.observe(plain.solve(moved))["forces"].detach()
+        differences = differences + weight * plain.observe(plain.solve(moved))["forces"].detach()
     # eV/angstrom^2; entries are about 50, and the differences' own error is 1e-8 of that
-    torch.testing.assert_close(found, wanted / (12 * step), rtol=0, atol=5e-6)
+    torch.testing.assert_close(product, differences / (12 * step), rtol=0, atol=5e-6)
 
 
 def test_hartree_fock_equals_pyscf():
@@ -84,22 +84,22 @@ def test_hartree_fock_equals_pyscf():
     reference = scf.RHF(molecule)
     reference.conv_tol, reference.conv_tol_grad = 1e-13, 1e-9
     reference.kernel()
-    wanted = reference.Hessian().kernel().transpose(0, 2, 1, 3).reshape(9, 9)
+    reference_matrix = reference.Hessian().kernel().transpose(0, 2, 1, 3).reshape(9, 9)
     simulator = KohnSham(
         functional="HF", basis="sto-3g", coulomb="exact", grid_level=0, tolerance=1e-10
     )
     functional, solution = solved(simulator, sample(BENT))
-    found, _ = hessian(functional, solution)
-    np.testing.assert_allclose(found.numpy(), wanted, rtol=0, atol=1e-7)
+    matrix, _ = hessian(functional, solution)
+    np.testing.assert_allclose(matrix.numpy(), reference_matrix, rtol=0, atol=1e-7)
 
 
 def test_dipole_derivatives_and_intensities_of_water():
     options = {"basis": "sto-3g", "grid_level": 0, "tolerance": 1e-11}
     functional, solution = solved(KohnSham(**options), sample(BENT))
-    found = vibrations(functional, solution)
+    motion = vibrations(functional, solution)
     plain = KohnSham(**options).requires_grad_(False)
     for mode, intensity, frequency in zip(
-        found.modes, found.intensities, found.frequencies, strict=True
+        motion.modes, motion.intensities, motion.frequencies, strict=True
     ):
         masses = atomic_masses(functional.system.molecules[0].numbers)
         reduced = (masses[:, None] * mode.square()).sum()
@@ -108,22 +108,22 @@ def test_dipole_derivatives_and_intensities_of_water():
             moved = BENT[0], BENT[1] + sign * 1e-3 * mode.numpy()
             ends.append(plain.observe(plain.solve(sample(moved)))["dipole"].detach())
         slope = (ends[0] - ends[1]) / 2e-3  # e per unit of a normalised displacement
-        wanted = INTENSITY * slope.square().sum() / reduced
-        assert float(intensity) == pytest.approx(float(wanted), rel=1e-4)
+        expected = INTENSITY * slope.square().sum() / reduced
+        assert float(intensity) == pytest.approx(float(expected), rel=1e-4)
         assert frequency > 1000.0
     # moving the whole molecule moves no dipole of a neutral molecule, and costs no energy
-    derivatives = found.dipole_derivatives.view(3, 3, 3)
+    derivatives = motion.dipole_derivatives.view(3, 3, 3)
     torch.testing.assert_close(
         derivatives.sum(0), torch.zeros(3, 3, dtype=torch.float64), rtol=0, atol=1e-7
     )
-    assert found.hessian.view(3, 3, 9).sum(0).abs().max() < 1e-7
+    assert motion.hessian.view(3, 3, 9).sum(0).abs().max() < 1e-7
 
 
 def test_polarizability_equals_a_finite_field_and_a_response_of_the_dipole():
     options = {"basis": "6-31g", "grid_level": 0, "functional": "PBE", "tolerance": 1e-11}
     simulator = KohnSham(polarizability=True, **options)
-    found = simulator.observe(simulator.solve(sample(BENT)))
-    tensor = found["polarizability_tensor"]
+    observed = simulator.observe(simulator.solve(sample(BENT)))
+    tensor = observed["polarizability_tensor"]
     dipoles = []
     for field in (0.02, -0.02):
         plain = KohnSham(field_z=field, **options).requires_grad_(False)
@@ -132,17 +132,17 @@ def test_polarizability_equals_a_finite_field_and_a_response_of_the_dipole():
         (dipoles[0] - dipoles[1]) / 0.04 * factor("e*angstrom/(V/angstrom)", "e**2*bohr**2/hartree")
     )
     torch.testing.assert_close(tensor[2], slope, rtol=0, atol=1e-5)
-    assert found["polarizability"].item() == pytest.approx(tensor.trace().item() / 3)
+    assert observed["polarizability"].item() == pytest.approx(tensor.trace().item() / 3)
 
 
 def test_observables_of_the_simulator():
     simulator = KohnSham(vibrations=True, basis="sto-3g", grid_level=0)
     trajectory = simulator.run(simulator.state(sample(LIH)), 60)
-    found = trajectory.observables
-    assert found["frequencies"].shape == (len(trajectory.times), 1)  # a linear molecule: 3 A - 5
-    assert torch.isnan(found["frequencies"][:-1]).all()
+    recorded = trajectory.observables
+    assert recorded["frequencies"].shape == (len(trajectory.times), 1)  # a linear molecule: 3 A - 5
+    assert torch.isnan(recorded["frequencies"][:-1]).all()
     assert trajectory.units["frequencies"] == "1/cm"
-    assert 1000.0 < float(found["frequencies"][-1, 0]) < 2500.0
+    assert 1000.0 < float(recorded["frequencies"][-1, 0]) < 2500.0
     with pytest.raises(InputError, match="one molecule at a time"):
         simulator.observe(simulator.solve([sample(LIH), sample(LIH)]))
 
@@ -153,13 +153,15 @@ def test_isotopes_vibrate_with_their_masses():
     masses = np.array([7.016, 2.014])
     heavy = light.replace(masses=masses)
     simulator = KohnSham(basis="sto-3g", grid_level=0, tolerance=1e-10, vibrations=True)
-    found = [
+    frequencies = [
         float(simulator.observe(simulator.solve(one))["frequencies"][0]) for one in (light, heavy)
     ]
     usual = atomic_masses(torch.tensor(LIH[0])).numpy()
     reduced = [m.prod() / m.sum() for m in (usual, masses)]
-    assert found[1] / found[0] == pytest.approx(np.sqrt(reduced[0] / reduced[1]), rel=1e-6)
-    assert found[1] < 0.8 * found[0]
+    assert frequencies[1] / frequencies[0] == pytest.approx(
+        np.sqrt(reduced[0] / reduced[1]), rel=1e-6
+    )
+    assert frequencies[1] < 0.8 * frequencies[0]
 
 
 def test_atoms_that_vibrations_do_not_keep_fixed_are_said():

@@ -22,8 +22,8 @@ FCC = torch.tensor([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]).dou
 
 
 def lengths_within(pairs, x, cells, cutoff: float) -> np.ndarray:
-    found = pairs.vectors(x, cells).norm(dim=1).numpy()
-    return np.sort(found[found < cutoff])
+    lengths = pairs.vectors(x, cells).norm(dim=1).numpy()
+    return np.sort(lengths[lengths < cutoff])
 
 
 def test_the_list_serves_while_it_may_and_never_longer():
@@ -111,9 +111,9 @@ def test_a_random_walk_has_its_diffusion_and_a_gas_its_heat_capacity():
     # energies of 24 harmonic degrees of freedom in a bath: gamma-distributed, C_V = 24 k_B
     rng = np.random.default_rng(0)
     energy = torch.from_numpy(rng.gamma(24, BOLTZMANN * 300, 100_000)).requires_grad_()
-    found = heat_capacity(energy, 300.0)
-    assert found.item() == pytest.approx(24 * BOLTZMANN, rel=0.02)
-    assert torch.autograd.grad(found, energy)[0].abs().max() > 0
+    capacity = heat_capacity(energy, 300.0)
+    assert capacity.item() == pytest.approx(24 * BOLTZMANN, rel=0.02)
+    assert torch.autograd.grad(capacity, energy)[0].abs().max() > 0
     # alone: their kinetic energy is a beta-distributed half of it
     kinetic = torch.from_numpy(rng.beta(120, 120, 100_000)) * 240 * BOLTZMANN * 300
     assert float(heat_capacity_isolated(kinetic, 240)) == pytest.approx(240 * BOLTZMANN, rel=0.02)
