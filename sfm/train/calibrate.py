@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -48,6 +48,25 @@ def calibrate(
                     )
                     results[f"{key}@{level}"] = alpha
     return results
+
+
+@torch.no_grad()
+def calibrate_as(model: FoundationModel, task: TaskData, factors: Mapping[str, float]) -> None:
+    """Take over the factors of a model that was trained alike on part of the labels.
+
+    Args:
+        model: trained on all labels of `task`; its precision comes from their features.
+        task: what it was trained on.
+        factors: by `encoder:quantity@level`, in the quantity's unit, as `calibrate` returns them.
+    """
+    for level, name in task.present:
+        key = f"{task.encoder}:{name}"
+        if (alpha := factors.get(f"{key}@{level}")) is None or key not in model.uncertainties:
+            continue
+        samples = [s for s in subset(task.train, SAMPLES) if s.level == level]
+        features, _ = _features(model, task, name, samples)
+        unit = model.uncertainties[key]
+        unit.adopt(model.context(task.encoder, level), features, alpha)  # type: ignore[operator]
 
 
 def _features(

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from sfm.config import Target
 from sfm.errors import InputError
@@ -24,9 +23,12 @@ from sfm.model import FoundationModel
 from sfm.nn.derive import DERIVED
 from sfm.recipe import FinetuneRecipe
 from sfm.train.afford import FEWEST_STEPS, affordable, budget_of
+from sfm.train.calibrate import calibrate_as
 from sfm.train.closed_form import (
     Fitted,
     all_forms,
+    answers,
+    fit_form,
     gather,
     install,
     labelled,
@@ -190,9 +192,9 @@ def compete(
     grown, fits = fit_all(base, task, targets)
     chosen = [best_of(fits[target], "auto", grown) for target in targets]
     left = budget_of(recipe, task) - (time.process_time() - cpu)
-    others, text, winner = _trial(base, task, chosen, recipe, left)
+    others, text, winner = trial(base, grown, task, chosen, recipe, left)
     if winner is not None:
-        outcome = train(base, task, winner, **options)
+        outcome = winner.on_all(base, task, **options)
         lost = finish(grown, chosen, fits, began, "auto", others, text).candidates
         return dataclasses.replace(
             outcome,
@@ -201,14 +203,43 @@ def compete(
     return finish(grown, chosen, fits, began, "auto", others, text)
 
 
-def _trial(
+@dataclasses.dataclass(frozen=True)
+class Winner:
+    """Training that won its trial.
+
+    Attributes:
+        plan: how to train.
+        calibrated: factors of the uncertainties, from the labels that the trial held out.
+    """
+
+    plan: FinetuneRecipe
+    calibrated: Mapping[str, float]
+
+    def on_all(self, base: FoundationModel, task: TaskData, **options: Any) -> Outcome:
+        """Train on all labels; what validation cannot calibrate has the trial's factors."""
+        outcome = train(base, task, self.plan, **options)
+        rest = {k: v for k, v in self.calibrated.items() if k not in outcome.calibrated}
+        calibrate_as(outcome.model, task, rest)
+        return dataclasses.replace(outcome, calibrated={**rest, **outcome.calibrated})
+
+
+def trial(
     base: FoundationModel,
+    grown: FoundationModel,
     task: TaskData,
     chosen: Sequence[Fitted],
     recipe: FinetuneRecipe,
     left: float,
-) -> tuple[list[Candidate], str, FinetuneRecipe | None]:
-    """Training on three quarters of the labels against the closed forms on the last one.
+) -> tuple[list[Candidate], str, Winner | None]:
+    """Training on three quarters of the labels against the closed forms, fitted to the same.
+
+    Args:
+        base: the model as it was.
+        grown: with the task's levels.
+        task: what to learn.
+        chosen: the best closed form of every target, fitted to all labels.
+        recipe: of the training.
+        left: CPU seconds.
 
     Returns:
         Rows for the table, a note, and how to train on all labels, None if it lost.
@@ -232,7 +263,7 @@ def _trial(
     part = without_split(task, held)
     ids = {s.id for s in part.validation}
     with tempfile.TemporaryDirectory() as folder:
-        trial = train(
+        trial_outcome = train(
             base,
             part,
             plan,
@@ -241,20 +272,22 @@ def _trial(
             log=False,
             title="trying full",
         )
-    evaluation = evaluate(trial.model, part, split="validation")
+    evaluation = evaluate(trial_outcome.model, part, split="validation")
     rows, ratios = [], []
     for f in chosen:
         target = f.inputs.target
-        mask = torch.tensor([i in ids for i in f.inputs.ids])
-        if not mask.any():
+        last = [i for i, name in enumerate(f.inputs.ids) if name in ids]
+        rest = [i for i, name in enumerate(f.inputs.ids) if name not in ids]
+        if not last or len(rest) < 3:
             continue
-        error = float((f.left_out - f.inputs.labels).abs()[mask].mean())
+        values, _ = answers(grown, fit_form(f.form, f.inputs.of(rest)), f.inputs.of(last))
+        error = float((values - f.inputs.labels[last]).abs().mean())
         metric = evaluation.of(target.quantity, target.level)
         ratios.append(metric.mae / max(error, 1e-300))
         how = f"held-out quarter, where {f.form.name} has {error:.4g}"
         rows.append(Candidate("full", str(target), metric.mae, metric.unit, how))
     won = bool(ratios) and float(np.mean(ratios)) < WIN
-    return rows, "", plan if won else None
+    return rows, "", Winner(plan, trial_outcome.calibrated) if won else None
 
 
 def _trained_if_better(

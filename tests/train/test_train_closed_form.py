@@ -34,8 +34,9 @@ from sfm.train.finetune import finetune
 from sfm.train.finetune_task import make_task
 from sfm.train.gaussian import fit_gaussian
 from sfm.train.pretrain import pretrain
-from sfm.train.selection import closed_form
+from sfm.train.selection import Winner, closed_form
 from sfm.train.sources import open_source
+from sfm.train.trained import shorter
 
 PART = "spiders/points"
 
@@ -216,6 +217,22 @@ def test_auto_takes_the_best_and_names_all(base, tmp_path):
     assert "full was not tried" in report["note"]
     assert report["asked"] == "auto"
     assert report["forgetting"]["note"].startswith("nothing is forgotten")
+
+
+def test_training_that_won_has_the_uncertainty_of_its_trial(base, tmp_path):
+    """All labels are trained on, so that none is left to calibrate with."""
+    model = FoundationModel.from_pretrained(base)
+    task = dataclasses.replace(make(base), validation=[])
+    plan = shorter(FinetuneRecipe(mode="full"), 5, 256)
+    (level,) = task.levels
+    key = f"{PART}:extent@{level}"
+    options = {"run": tmp_path, "resolved": {}, "log": False}
+    plain = Winner(plan, {}).on_all(model, task, **options).model.predict(list(task.test), level=level)
+    outcome = Winner(plan, {key: 0.5}).on_all(model, task, **options)
+    told = outcome.model.predict(list(task.test), level=level)
+    assert outcome.calibrated == {key: 0.5}
+    assert not any(p.uncertainty for p in plain)
+    assert all(p.uncertainty["extent"] > 0 for p in told)
 
 
 def test_modes_that_do_not_fit_are_refused(base, tmp_path):
