@@ -227,11 +227,12 @@ def test_training_that_won_has_the_uncertainty_of_its_trial(base, tmp_path):
     (level,) = task.levels
     key = f"{PART}:extent@{level}"
     options = {"run": tmp_path, "resolved": {}, "log": False}
-    plain = Winner(plan, {}).on_all(model, task, **options).model.predict(list(task.test), level=level)
+    plain = Winner(plan, {}).on_all(model, task, **options)
     outcome = Winner(plan, {key: 0.5}).on_all(model, task, **options)
-    told = outcome.model.predict(list(task.test), level=level)
+    test = list(task.test)
+    told = outcome.model.predict(test, level=level)
     assert outcome.calibrated == {key: 0.5}
-    assert not any(p.uncertainty for p in plain)
+    assert not any(p.uncertainty for p in plain.model.predict(test, level=level))
     assert all(p.uncertainty["extent"] > 0 for p in told)
 
 
