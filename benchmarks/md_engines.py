@@ -159,15 +159,15 @@ class JaxMd:
         half = partition.NeighborListFormat.OrderedSparse
         # energy.lennard_jones_neighbor_list keeps its cutoff as an array, which jit refuses
         self.neighbours = partition.neighbor_list(
-            displacement, start.side, CUTOFF, SKIN, format=half
-        )
+            displacement, start.side, CUTOFF, SKIN, capacity_multiplier=1.5, format=half
+        )  # extra_capacity would widen each of its cells by as much: 35 GB for 4,000 atoms
         ended = energy.multiplicative_isotropic_cutoff(
             energy.lennard_jones, r_onset=CUTOFF - 1e-6, r_cutoff=CUTOFF
         )
         metric = space.canonicalize_displacement_or_metric(displacement)
         function = smap.pair_neighbor_list(ended, metric, sigma=1.0, epsilon=1.0)
         x = jnp.asarray(np.mod(start.positions, start.side))
-        self.nearby = self.neighbours.allocate(x, extra_capacity=20 * len(x))
+        self.nearby = self.neighbours.allocate(x)
         self.force = jax.jit(lambda x, nearby: -jax.grad(function)(x, neighbor=nearby))
         init, apply = simulate.nve(function, shift, DT)
         self.state = init(jax.random.PRNGKey(0), x, 1.0, mass=1.0, neighbor=self.nearby)
@@ -187,8 +187,7 @@ class JaxMd:
         for _ in range(-(-steps // self.block)):
             state, nearby = self.loop((self.state, self.nearby))
             if bool(nearby.did_buffer_overflow):
-                x = self.state.position  # room, so that this, which compiles anew, is rare
-                self.nearby = self.neighbours.allocate(x, extra_capacity=20 * len(x))
+                self.nearby = self.neighbours.allocate(self.state.position)  # compiles anew
                 state, nearby = self.loop((self.state, self.nearby))
             self.state, self.nearby = state, nearby
         self.state.position.block_until_ready()

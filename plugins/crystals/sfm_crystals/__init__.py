@@ -8,7 +8,7 @@ Rooms, lowest first; each imports only rooms before it:
     statics                         relaxation, elastic constants, equation of state
     data                            specs, readers, writers, builders
     model                           encoder, closure, metrics
-    simulators                      lattice, elastic, equation of state, molecular dynamics
+    simulators                      statics, phonons, molecular dynamics, free energies
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ plugin = Plugin(
         "phonons": "sfm_crystals.simulators.phonons:Phonons",
         "quasi-harmonic": "sfm_crystals.simulators.quasi_harmonic:QuasiHarmonic",
         "transition-state": "sfm_crystals.simulators.transition_state:TransitionState",
+        "free-energy": "sfm_crystals.simulators.free_energy:FreeEnergy",
         "molecular-dynamics": "sfm_crystals.simulators.dynamics:MolecularDynamics",
     },
     encoders={"atoms": "sfm_crystals.model.encoder:CrystalEncoder"},

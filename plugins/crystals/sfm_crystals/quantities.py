@@ -63,6 +63,19 @@ REVERSE_BARRIER = Quantity("reverse_barrier", "eV", summary="of the way back")
 PATH_ENERGY = Quantity("path_energy", "eV", summary="of each image, from the start's")
 PATH_DISTANCE = Quantity("path_distance", "angstrom", summary="of each image along the way")
 LARGEST_FORCE = Quantity("largest_force", "eV/angstrom", summary="component, on any image")
+COUPLING_SLOPE = Quantity(
+    "coupling_slope", "eV", summary="U - U_0 per cell at each place of the way, the end last"
+)
+FREE_ENERGY = Quantity("free_energy", "eV", summary="Helmholtz, per cell, atoms in motion")
+FREE_ENERGY_DIFFERENCE = Quantity(
+    "free_energy_difference", "eV", summary="from the reference, per cell"
+)
+FREE_ENERGY_ERROR = Quantity("free_energy_error", "eV", summary="standard error, per cell")
+REFERENCE_FREE_ENERGY = Quantity(
+    "reference_free_energy", "eV", summary="of the reference, per cell"
+)
+MEAN_PRESSURE = Quantity("mean_pressure", "GPa", summary="of the run so far, atoms in motion")
+GIBBS_ENERGY = Quantity("gibbs_energy", "eV", summary="free energy and mean pressure by volume")
 ALL = (
     FORMATION_ENERGY,
     FORMATION_ENERGY_UNCERTAINTY,
@@ -100,4 +113,11 @@ ALL = (
     PATH_ENERGY,
     PATH_DISTANCE,
     LARGEST_FORCE,
+    COUPLING_SLOPE,
+    FREE_ENERGY,
+    FREE_ENERGY_DIFFERENCE,
+    FREE_ENERGY_ERROR,
+    REFERENCE_FREE_ENERGY,
+    MEAN_PRESSURE,
+    GIBBS_ENERGY,
 )

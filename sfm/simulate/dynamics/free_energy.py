@@ -8,7 +8,9 @@ J. Chem. Phys. 81, 3188 (1984). All samples at once: M. R. Shirts, J. D. Chodera
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,6 +91,43 @@ def integrated(means: Tensor, weight: list[float]) -> Tensor:
     return (means * means.new_tensor(weight)).sum()
 
 
+def standard_error(values: Tensor, blocks: int = 10) -> Tensor:
+    """(...) of the mean of a series (T, ...), from the means of `blocks` pieces one after another.
+
+    Pieces longer than the series remembers are independent. Values and errors have one unit.
+    H. Flyvbjerg, H. G. Petersen, J. Chem. Phys. 91, 461 (1989). NaN for fewer than four values.
+    """
+    if len(values) < 4:
+        return torch.full_like(values[0], torch.nan)
+    blocks = min(blocks, len(values) // 2)
+    size = len(values) // blocks
+    means = values[-blocks * size :].reshape(blocks, size, *values.shape[1:]).mean(1)
+    return means.std(0) / math.sqrt(blocks)
+
+
+def independent(series: Tensor) -> Tensor:
+    """(I,) places of values in a series (T,), of any unit, that know little of each other.
+
+    Raises:
+        PluginError: pymbar is not installed.
+    """
+    from_pymbar = _pymbar().timeseries
+    if len(series) < 4 or float(series.std()) == 0:
+        return torch.arange(len(series))
+    places = from_pymbar.subsample_correlated_data(series.detach().cpu().double().numpy())
+    return torch.tensor(list(places), dtype=torch.long)
+
+
+def _pymbar() -> Any:
+    try:
+        import pymbar
+    except ImportError:
+        raise PluginError(
+            "MBAR needs the package 'pymbar'; install it with: pip install 'sfm-hub[free-energy]'"
+        ) from None
+    return pymbar
+
+
 def mbar(reduced: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
     """(K,) free energies of K states less that of the first, in k_B T, and their errors (K,).
 
@@ -101,15 +140,10 @@ def mbar(reduced: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
         PluginError: pymbar is not installed.
         InputError: the counts do not add up to T.
     """
-    try:
-        from pymbar import MBAR
-    except ImportError:
-        raise PluginError(
-            "MBAR needs the package 'pymbar'; install it with: pip install 'sfm-hub[free-energy]'"
-        ) from None
+    solver = _pymbar().MBAR
     if sum(counts) != reduced.shape[1]:
         raise InputError(f"MBAR: counts add up to {sum(counts)}, not {reduced.shape[1]} samples")
-    solved = MBAR(
+    solved = solver(
         reduced.detach().cpu().double().numpy(), np.array(counts), solver_protocol="robust"
     )
     answer = solved.compute_free_energy_differences()

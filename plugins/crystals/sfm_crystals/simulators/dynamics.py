@@ -12,15 +12,12 @@ from torch import Tensor, nn
 
 from sfm.constants import BOLTZMANN
 from sfm.data.sample import Sample
-from sfm.data.systems import Systems
 from sfm.data.tokens import system_sum
 from sfm.errors import InputError
 from sfm.quantity import MEAN_SQUARE_DISPLACEMENT, RADIAL_DISTRIBUTION, Quantity
 from sfm.simulate.base import Parameter, Setting, Trajectory
 from sfm.simulate.dynamics import barostat
 from sfm.simulate.dynamics.ensembles import ISOBARIC, PERIODIC, Bath
-from sfm.simulate.dynamics.neighbours import VerletList
-from sfm.simulate.dynamics.pairwise import pair_sums
 from sfm.simulate.dynamics.particles import Particles
 from sfm.simulate.dynamics.simulator import (
     CITATIONS,
@@ -29,21 +26,16 @@ from sfm.simulate.dynamics.simulator import (
     SEED,
     TEMPERATURE,
     THERMOSTAT_TIME,
-    Dynamics,
 )
 from sfm.simulate.dynamics.structure import distances, radial_distribution
-from sfm_crystals.cells import Cells
 from sfm_crystals.constants import GPA
 from sfm_crystals.data.prototypes import fcc, repeated
 from sfm_crystals.figures.dynamics import plot_dynamics
-from sfm_crystals.potentials.lennard_jones import LennardJones
 from sfm_crystals.quantities import PRESSURE, VOLUME
-from sfm_crystals.simulators import classical
-
-RAHMAN = {"temperature": 94.4, "dt": 10.0}  # liquid argon, A. Rahman (1964); K, fs
+from sfm_crystals.simulators import classical, moving
 
 
-class MolecularDynamics(classical.Classical, Dynamics):
+class MolecularDynamics(moving.Moving):
     """Newton's equations for the atoms of periodic cells, alone or in a bath.
 
         m_i d2x_i/dt2 = -dE/dx_i
@@ -116,16 +108,16 @@ class MolecularDynamics(classical.Classical, Dynamics):
     settings_spec: ClassVar[tuple[Setting, ...]] = (
         *classical.SETTINGS,
         Setting("ensemble", "nve", PERIODIC, summary="what is constant, and how: see above"),
-        Setting("dt", 1.0, unit="fs", summary="time step; 10 for lennard-jones unless given"),
-        Setting("repeat", 1, summary="copies of the cell along each lattice vector"),
-        Setting("skin", 1.0, unit="angstrom", summary="of the neighbour list, beyond the cutoff"),
+        moving.DT,
+        moving.REPEAT,
+        moving.SKIN,
         Setting("rdf_reach", 10.0, unit="angstrom", summary="how far radial_distribution looks"),
         Setting("rdf_points", 100, summary="distances of radial_distribution"),
         SEED,
         RECOMPUTE,
     )
     observables: ClassVar[tuple[Quantity, ...]] = (
-        *Dynamics.observables,
+        *moving.Moving.observables,
         PRESSURE,
         VOLUME,
         MEAN_SQUARE_DISPLACEMENT,
@@ -144,8 +136,6 @@ class MolecularDynamics(classical.Classical, Dynamics):
     order: ClassVar[tuple[str, int] | None] = ("dt", 2)
     conserved: ClassVar[Mapping[str, float]] = {"conserved_energy": 1e-3}
 
-    repeat: int
-    skin: float
     rdf_reach: float
     rdf_points: int
     pressure: nn.Parameter
@@ -153,18 +143,11 @@ class MolecularDynamics(classical.Classical, Dynamics):
     barostat_time: nn.Parameter
 
     def __init__(self, *, closure: nn.Module | None = None, **values: Any) -> None:
-        settled = self.set_up(closure, values)
-        if settled["potential"] == "lennard-jones":
-            settled = {**RAHMAN, **settled}
-        super().__init__(closure=closure, **settled)
-        self.load(values)
-        for key in ("skin", "rdf_reach"):
-            if not getattr(self, key) > 0:
-                raise InputError(f"{self.part}: {key}={getattr(self, key)}: use more than 0")
-        for key in ("repeat", "rdf_points"):
-            if getattr(self, key) < 1:
-                raise InputError(f"{self.part}: {key}={getattr(self, key)}: use 1 or more")
-        self.neighbours = VerletList(self.skin)
+        super().__init__(closure=closure, **values)
+        if not self.rdf_reach > 0:
+            raise InputError(f"{self.part}: rdf_reach={self.rdf_reach}: use more than 0")
+        if self.rdf_points < 1:
+            raise InputError(f"{self.part}: rdf_points={self.rdf_points}: use 1 or more")
 
     @classmethod
     def conformance_case(cls, **values: Any) -> tuple[MolecularDynamics, Particles]:
@@ -188,35 +171,8 @@ class MolecularDynamics(classical.Classical, Dynamics):
             times = 3 if len(known.types) == 4 else 2
             samples = [repeated(known, times * self.repeat)]
         else:
-            given = [sample] if isinstance(sample, Sample) else list(sample)
-            self.check(given)
-            samples = [repeated(one, self.repeat) for one in given]
+            samples = self.cells_of(sample)
         return self.particles(samples)
-
-    # ------------------------------------------------------------------ energy and forces
-
-    def potential_energy(self, systems: Systems) -> Tensor:
-        """(S,) eV of what has no forces in closed form."""
-        cells = Cells.of(systems)
-        x, h = cells.positions[:, 0], cells.cell[:, 0, 0]
-        none = 0 * h + 0 * system_sum(x, cells.system, cells.n_systems)
-        if self.potential != "lennard-jones":
-            return none + self.energy(cells)
-        return none if self.closure is None else none + self.learned(cells)
-
-    def evaluate(self, systems: Systems, virial: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """As `Dynamics.evaluate`; Lennard-Jones in closed form."""
-        if self.potential != "lennard-jones":
-            return super().evaluate(systems, virial)
-        x, cell, reach = systems.positions, systems.cell, self.cutoff * self.sigma
-        pairs = self.neighbours(x, cell, systems.system, float(reach.detach()))
-        radial = LennardJones(self.cutoff, self.switch)
-        parameters = (self.epsilon, self.sigma)
-        values, forces, work = pair_sums(radial, pairs, x, cell, parameters, virial=virial)
-        if self.closure is not None:
-            more = super().evaluate(systems, virial)
-            return values + more[0], forces + more[1], work + more[2]
-        return values, forces, work
 
     def bath(self, table: Mapping[str, Tensor]) -> Bath:
         return (
