@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from sfm.errors import InputError
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `sfm push`."""
@@ -13,6 +15,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--private", action="store_true", help="if the repository is made now")
     parser.add_argument("--revision", metavar="BRANCH", help="branch to write to")
     parser.add_argument("--create-pr", action="store_true", help="open a pull request instead")
+    parser.add_argument(
+        "--link",
+        action="append",
+        default=[],
+        metavar="DATASET=REPO",
+        help="where a dataset of the model's record is published; the card links it, and the Hub "
+        "shows the errors on it; may be repeated",
+    )
     parser.add_argument("--message", help="first line of the commit")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.set_defaults(handler=run)
@@ -23,6 +33,12 @@ def run(arguments: argparse.Namespace) -> int:
     from sfm.cli.output import emit, emit_json
     from sfm.hub.publish import push
 
+    links = {}
+    for word in arguments.link:
+        name, equals, repo = word.partition("=")
+        if not equals or name in links:
+            raise InputError(f"--link {word}: write DATASET=REPO, each dataset once")
+        links[name] = repo
     url = push(
         arguments.model,
         arguments.repo,
@@ -31,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         revision=arguments.revision,
         create_pr=arguments.create_pr,
         commit_message=arguments.message,
+        links=links,
     )
     if arguments.json:
         emit_json({"repo": arguments.repo, "url": url})

@@ -41,6 +41,7 @@ def push_folder(
     revision: str | None = None,
     create_pr: bool = False,
     commit_message: str | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> str:
     """Make the repository (if need be) and put the folder into it as one commit.
 
@@ -58,12 +59,13 @@ def push_folder(
         revision: branch, made from `main` if it does not exist.
         create_pr: open a pull request instead of committing.
         commit_message: first line of the commit.
+        links: of a model, the repository of each of its datasets by name: `sfm.hub.links`.
 
     Returns:
         URL of the commit (of the pull request with `create_pr`).
 
     Raises:
-        InputError: no such folder, or a wrong repository name.
+        InputError: no such folder, a wrong repository name, or a link from no dataset of the model.
         HubError: the folder is incomplete or damaged; the Hub refused or could not be reached.
     """
     folder = check_folder(Path(folder).expanduser(), repo_type)
@@ -76,6 +78,8 @@ def push_folder(
                 f"{folder}: its base is a folder of this machine ({base}): push that first, and "
                 "fine-tune from its name on the Hub"
             )
+    if links and repo_type != "model":
+        raise InputError("a dataset links to none: links are a model's")
     if create_pr and revision not in (None, "main"):
         raise InputError("a pull request goes to main: give either create_pr or a revision")
     files = {path.relative_to(folder).as_posix(): path for path in repo_files(folder, repo_type)}
@@ -89,7 +93,7 @@ def push_folder(
             api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
         commit = api.create_commit(
             repo_id,
-            operations=_operations(api, folder, files, repo_id, repo_type, revision),
+            operations=_operations(api, folder, files, repo_id, repo_type, revision, links or {}),
             commit_message=commit_message
             or f"Upload {repo_id.split('/')[1]} with sfm {__version__}",
             repo_type=repo_type,
@@ -106,6 +110,7 @@ def _operations(
     repo_id: str,
     repo_type: str,
     revision: str | None,
+    links: Mapping[str, str],
 ) -> list[Any]:
     """Additions, a generated card where there is none, and deletions of stale weights."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
@@ -118,6 +123,11 @@ def _operations(
 
         report = {**report_of(folder, name=repo_id.split("/")[1]), "repo": repo_id}
         texts = {"README.md": model_card(report)}
+    if links:
+        from sfm.hub.links import linked
+
+        card = texts.get("README.md") or files["README.md"].read_text(encoding="utf-8")
+        texts = linked(folder, card, links)
     operations: list[Any] = [
         CommitOperationAdd(name, str(path)) for name, path in files.items() if name not in texts
     ]

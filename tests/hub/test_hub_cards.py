@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 
+import huggingface_hub
 import pytest
 import yaml
 from huggingface_hub import DatasetCard, ModelCard
@@ -158,3 +159,41 @@ def test_references():
     assert "note = {Kohn and Sham, Phys. Rev. 140, A1133}" in text
     assert "url = {https://example.org/data}" in text
     assert references([]) == ""
+
+
+def test_a_model_links_the_repositories_of_its_data(client, server, capsys):
+    from sfm.cli import main
+    from sfm.hub.links import RESULTS
+
+    link = "molecules/molecules-xtb=tester/molecules-xtb"
+    assert main(["push", "sfm-tiny", "tester/tiny", "--link", link]) == 0
+    card = ModelCard.load("tester/tiny")
+    assert card.data.datasets == ["tester/molecules-xtb"]
+    types = {r.dataset_name: r.dataset_type for r in card.data.eval_results}
+    assert types["molecules/molecules-xtb"] == "tester/molecules-xtb"
+    assert types["dft/dft-small"] == "dft/dft-small"  # nobody said where
+    path = huggingface_hub.hf_hub_download("tester/tiny", RESULTS)
+    with open(path, encoding="utf-8") as file:
+        rows = yaml.safe_load(file)
+    assert {row["dataset"]["id"] for row in rows} == {"tester/molecules-xtb"}
+    (energy,) = [r for r in rows if r["dataset"]["task_id"] == "energy.mae@GFN2-xTB"]
+    (expected,) = [
+        r.metric_value
+        for r in card.data.eval_results
+        if r.dataset_name == "molecules/molecules-xtb"
+        and r.metric_name.startswith("mae of energy ")
+    ]
+    assert energy["value"] == expected
+    assert energy["notes"].startswith("mae in eV/atom; split test; ")
+    if hasattr(huggingface_hub, "parse_eval_result_entries"):  # newer than the lowest allowed one
+        entries = huggingface_hub.parse_eval_result_entries(rows)
+        assert huggingface_hub.eval_result_entries_to_yaml(entries) == rows
+    capsys.readouterr()
+    for word, said in (
+        ("molecules/molecules-xtp=a/b", "Did you mean 'molecules/molecules-xtb'?"),
+        ("molecules/molecules-xtb=a", "write it as 'owner/name'"),
+        ("molecules/molecules-xtb", "write DATASET=REPO"),
+    ):
+        assert main(["push", "sfm-tiny", "tester/tiny", "--link", word]) == 2
+        assert said in capsys.readouterr().err
+    assert main(["push", "g2-atomisation", "tester/g2", "--dataset", "--link", link]) == 2
