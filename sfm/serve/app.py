@@ -127,6 +127,7 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _malformed)
     _shelf(app, hub)
     _trying(app, hub)
+    _features(app, hub)
     _running(app, hub)
     _training(app, Training(watch))
 
@@ -214,7 +215,7 @@ def _shelf(app: FastAPI, hub: Hub) -> None:
 
 
 def _trying(app: FastAPI, hub: Hub) -> None:
-    """Predictions, and what is like their inputs."""
+    """Predictions."""
 
     @app.post("/api/predict")
     async def predict(
@@ -232,6 +233,28 @@ def _trying(app: FastAPI, hub: Hub) -> None:
             name=name,
             content=await request.body(),
             domain=domain,
+            level=level,
+            extrapolate=extrapolate,
+        )
+
+
+def _features(app: FastAPI, hub: Hub) -> None:
+    """What a model sees in an input, and what is like it."""
+
+    @app.post("/api/embed")
+    async def embed(
+        request: Request,
+        model: Annotated[str, Query(max_length=200)],
+        name: Annotated[str, Query(max_length=200)],
+        level: Annotated[str | None, Query(max_length=200)] = None,
+        extrapolate: bool = False,
+    ) -> Any:
+        """Features of the systems in the body, a file called `name`."""
+        return await hub.ask(
+            "embed",
+            model=model,
+            name=name,
+            content=await request.body(),
             level=level,
             extrapolate=extrapolate,
         )

@@ -38,6 +38,23 @@ def predict_python(
     )
 
 
+def embed_command(model: str, asked: str, level: str | None, extrapolate: bool) -> str:
+    """The line of `sfm embed` for a file or SMILES `asked`."""
+    words = ["sfm", "embed", model, asked, "--output", "features.npz"]
+    return _line(words, {"level": level, "extrapolate": extrapolate})
+
+
+def embed_python(model: str, asked: str, level: str | None, extrapolate: bool) -> str:
+    """Python that gives the same features."""
+    given = _keywords({"level": level, "extrapolate": extrapolate})
+    return (
+        "import sfm\n\n"
+        f"model = sfm.load({model!r})\n"
+        f"features = model.embed({asked!r}{given})\n"
+        "print(features)  # of several systems a list\n"
+    )
+
+
 def neighbours_command(
     model: str, asked: str, dataset: str, count: int, level: str | None, extrapolate: bool
 ) -> str:

@@ -36,7 +36,7 @@ class Training:
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each run, the latest first; step, and seconds since its last word."""
-        rows = [{"key": key, **self._facts(name, path)} for key, (name, path) in self._runs()]
+        rows = [{"key": key, **_told(name, path)[0]} for key, (name, path) in self._runs()]
         return sorted(rows, key=lambda row: -float(row.get("updated") or 0))[:RUNS]
 
     def one(self, key: str) -> dict[str, Any]:
@@ -47,7 +47,8 @@ class Training:
         """
         for known, (name, path) in self._runs():
             if known == key:
-                return {"key": key, **self._facts(name, path), **_curves(path)}
+                facts, progress, record = _told(name, path)
+                return {"key": key, **facts, **_curves(progress, record)}
         raise PluginError("no such run in the folders that are watched")
 
     def _runs(self) -> Iterator[tuple[str, tuple[str, Path]]]:
@@ -60,24 +61,26 @@ class Training:
                 name = str(path.relative_to(top)) if path != top else top.name
                 yield hashlib.sha256(str(path).encode()).hexdigest()[:16], (name, path)
 
-    def _facts(self, name: str, path: Path) -> dict[str, Any]:
-        body: dict[str, Any] = {"name": name}
-        try:
-            progress = _read(path / RUN / PROGRESS)
-            record = _read(path / TRAINING)
-        except HubError as error:  # it may be half a copy
-            return {**body, "state": "unreadable", "error": error.args[0].replace(str(path), name)}
-        if progress:
-            body |= {k: progress.get(k) for k in FACTS}
-            body["state"] = _state(progress)
-            if body["state"] != "running":
-                body["seconds_left"] = None
-        if record and (not progress or body["state"] == "trained"):
-            cost = record.get("cost") or {}
-            written = (path / TRAINING).stat().st_mtime
-            body |= {"state": "finished", "updated": written, "steps": cost.get("steps")}
-            body["step"] = cost.get("steps")
-        return body
+
+def _told(name: str, path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Facts of a run, and the two files that say them, each read once while others write them."""
+    body: dict[str, Any] = {"name": name}
+    try:
+        progress, record = _read(path / RUN / PROGRESS), _read(path / TRAINING)
+    except HubError as error:  # it may be half a copy
+        said = error.args[0].replace(str(path), name)
+        return {**body, "state": "unreadable", "error": said}, {}, {}
+    if progress:
+        body |= {k: progress.get(k) for k in FACTS}
+        body["state"] = _state(progress)
+        if body["state"] != "running":
+            body["seconds_left"] = None
+    if record and (not progress or body["state"] == "trained"):
+        cost = record.get("cost") or {}
+        written = (path / TRAINING).stat().st_mtime
+        body |= {"state": "finished", "updated": written, "steps": cost.get("steps")}
+        body["step"] = cost.get("steps")
+    return body, progress, record
 
 
 def _search(top: Path) -> Iterator[Path]:
@@ -116,12 +119,8 @@ def _state(progress: Mapping[str, Any]) -> str:
     return state
 
 
-def _curves(path: Path) -> dict[str, Any]:
+def _curves(progress: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     """Losses, validation losses and metrics, whichever were written."""
-    try:
-        progress, record = _read(path / RUN / PROGRESS), _read(path / TRAINING)
-    except HubError:
-        return {"losses": [], "validation": [], "metrics": []}
     source = progress if progress.get("losses") else record
     return {
         "losses": source.get("losses") or [],

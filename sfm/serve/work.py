@@ -16,7 +16,7 @@ from sfm.serve.limits import Limits
 
 
 def _jobs(desk: Desk) -> Mapping[str, Callable[..., Any]]:
-    from sfm.serve import predicting, searching, shelf, simulating
+    from sfm.serve import embedding, predicting, searching, shelf, simulating
 
     return {
         "models": shelf.models,
@@ -26,6 +26,7 @@ def _jobs(desk: Desk) -> Mapping[str, Callable[..., Any]]:
         "simulators": shelf.simulators,
         "simulator": shelf.simulator,
         "predict": predicting.predict,
+        "embed": embedding.embed,
         "neighbours": searching.neighbours,
         "simulate": simulating.simulate,
     }

@@ -113,6 +113,32 @@ def test_what_is_like_it_is_found(page):
     assert page.problems == []
 
 
+def test_two_levels_stand_side_by_side_and_features_are_seen(page, address):
+    page.goto(f"{address}#/predict")
+    page.get_by_label("SMILES, or a file's text").fill("CCO")
+    both = ("GFN2-xTB", "experiment (chemicals 1.5.2)")
+    page.get_by_label("Level of theory", exact=True).select_option(both[0])
+    page.get_by_label("Beside it", exact=True).select_option("sfm-tiny")
+    page.get_by_label("At the level", exact=True).select_option(both[1])
+    page.get_by_role("button", name="Predict").press("Enter")
+    panels = [page.get_by_role("region", name=f"sfm-tiny at {x}", exact=True) for x in both]
+    for panel, level in zip(panels, both, strict=True):
+        panel.get_by_role("heading", name="CCO").wait_for()
+        table = panel.get_by_role("region", name="Quantities of CCO")
+        assert set(table.locator("tbody td:last-child").all_inner_texts()) == {level}
+    left, right = (panel.bounding_box() for panel in panels)
+    assert left["y"] == right["y"]
+    assert left["x"] + left["width"] <= right["x"]
+    panels[0].get_by_text("What the model sees in it: features").click()
+    panels[0].get_by_role("img", name="features of CCO").wait_for()
+    with page.expect_download() as download:
+        panels[0].get_by_role("link", name="features.json").click()
+    assert download.value.suggested_filename == "features.json"
+    assert page.evaluate(UNNAMED) == []
+    assert page.evaluate(OVERFLOW) <= 0
+    assert page.problems == []
+
+
 def test_a_density_is_seen_from_all_sides(page, address):
     page.goto(f"{address}#/simulate/dft/kohn-sham")
     page.get_by_text("Settings", exact=True).click()
@@ -167,7 +193,7 @@ def test_every_page_loads(page, address):
     for name in ("Training", "Models", "Datasets", "Plugins"):
         page.get_by_role("link", name=name, exact=True).click()
         page.get_by_role("heading", level=1, name=name).wait_for()
-        page.locator("main details, main section").first.wait_for()
+        page.locator("main details, main section, main p").first.wait_for()
         assert page.evaluate(UNNAMED) == []
     assert page.problems == []
 

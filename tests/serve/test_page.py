@@ -137,6 +137,30 @@ def test_files_are_read_as_the_command_line_reads_them(page, tiny, name):
     assert answer["command"] == f"sfm predict sfm-tiny {name}"
 
 
+def test_features_are_what_the_command_line_writes(page, tiny, tmp_path, monkeypatch, capsys):
+    import numpy as np
+
+    from sfm.cli import main
+
+    level = tiny.targets(encoder="molecules/atoms")[-1].level
+    given = {"model": "sfm-tiny", "name": "molecules.smi", "level": level}
+    status, answer = page.call("api/embed", b"CCO", **given)
+    assert status == 200, answer
+    (system,) = answer["systems"]
+    assert (system["encoder"], system["level"]) == ("molecules/atoms", level)
+    assert system["tokens"]["vectors"] == [9, 3, system["invariant"]["shape"][0]]
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(answer["command"])[1:]) == 0
+    capsys.readouterr()
+    typed = np.load("features.npz")["invariant"][0]
+    np.testing.assert_allclose(system["invariant"]["value"], typed, rtol=1e-4, atol=1e-5)
+    space: dict = {}
+    exec(answer["python"], space)
+    np.testing.assert_allclose(space["features"].invariant, typed, rtol=1e-5, atol=1e-6)
+    status, answer = page.call("api/embed", b"CCO", **given | {"level": "nothing"})
+    assert (status, answer["exit_code"]) == (400, 2)
+
+
 def test_neighbours_are_what_the_command_line_says(page, capsys):
     from sfm.cli import main
 

@@ -66,6 +66,21 @@ def test_a_model_that_is_done_shows_its_losses_and_metrics():
     assert all(m["unit"] for m in run["metrics"])
 
 
+def test_a_request_reads_each_file_once(tmp_path, monkeypatch):
+    from sfm.serve import training as module
+
+    write(tmp_path / "a")
+    (tmp_path / "a" / "training.json").write_text("{}")
+    read: list[str] = []
+    whole = module.read_object
+    monkeypatch.setattr(module, "read_object", lambda path: read.append(path.name) or whole(path))
+    training = Training([tmp_path])
+    (row,) = training.rows()
+    assert sorted(read) == ["progress.json", "training.json"]
+    assert training.one(row["key"])["losses"]
+    assert sorted(read) == ["progress.json", "progress.json", "training.json", "training.json"]
+
+
 def test_nothing_outside_the_folders_is_read(tmp_path):
     write(tmp_path / "outside")
     inside = tmp_path / "inside"

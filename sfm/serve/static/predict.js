@@ -3,6 +3,7 @@
 import { call, get, numbers } from "./api.js";
 import { choice, copyable, error, field, h, short, table, warning } from "./dom.js";
 import { drawer } from "./draw.js";
+import { features } from "./features.js";
 import { View } from "./molecule.js";
 import { search } from "./neighbours.js";
 import { drawField } from "./picture.js";
@@ -82,9 +83,11 @@ function showAnswer(answer, asked) {
   const selector = choice(answer.systems.map((s, i) => [i, s.id]), 0);
   selector.addEventListener("change", () => show(Number(selector.value)));
   show(0);
-  return h("section", {}, h("h2", {}, answer.model), ...answer.warnings.map(warning),
+  const title = asked.level ? `${answer.model} at ${asked.level}` : answer.model;
+  return h("section", { "aria-label": title }, h("h2", {}, title), ...answer.warnings.map(warning),
     many ? field(`System, of ${answer.systems.length}`, selector) : null, place,
     copyable("Command line", answer.command), copyable("Python", answer.python),
+    features(asked, () => Number(selector.value)),
     search(asked, () => Number(selector.value), answer.systems[0].domain));
 }
 
@@ -92,14 +95,19 @@ export default async function page() {
   const [about, models] = await Promise.all([get("api/about"), get("api/models")]);
   const open = models.filter((m) => m.open && m.predicts);
   const first = choice(open.map((m) => m.name)), second = choice([["", "none"], ...open.map((m) => m.name)]);
-  const level = choice([["", "all"]]);
-  const levels = () => {
-    const model = open.find((m) => m.name === first.value);
-    const names = [...new Set((model?.targets ?? []).map((t) => t.level))];
-    level.replaceChildren(...[["", "all"], ...names.map((n) => [n, n])].map(([v, t]) => h("option", { value: v }, t)));
+  // A choice among the levels of the model that `models` names.
+  const levelOf = (models) => {
+    const level = choice([["", "all"]]);
+    const fill = () => {
+      const model = open.find((m) => m.name === models.value);
+      const names = [...new Set((model?.targets ?? []).map((t) => t.level))];
+      level.replaceChildren(...[["", "all"], ...names.map((n) => [n, n])].map(([v, t]) => h("option", { value: v }, t)));
+    };
+    models.addEventListener("change", fill);
+    fill();
+    return level;
   };
-  first.addEventListener("change", levels);
-  levels();
+  const level = levelOf(first), other = levelOf(second);
 
   const text = h("textarea", { spellcheck: false, placeholder: "CCO" });
   const file = h("input", { type: "file", accept: about.suffixes.filter((s) => s.startsWith(".")).join(",") });
@@ -128,12 +136,13 @@ export default async function page() {
     button.disabled = true;
     result.replaceChildren(h("p", { role: "status" }, "Predicting"));
     try {
-      const wanted = [first.value, ...(second.value && second.value !== first.value ? [second.value] : [])];
+      const pairs = [[first.value, level.value]];
+      if (second.value && !(second.value === first.value && other.value === level.value)) pairs.push([second.value, other.value]);
       const answers = [];
-      for (const model of wanted) {
+      for (const [model, at] of pairs) {
         const query = new URLSearchParams({ model, name, extrapolate: extrapolate.checked });
-        if (level.value) query.set("level", level.value);
-        const asked = { model, name, body, level: level.value, extrapolate: extrapolate.checked };
+        if (at) query.set("level", at);
+        const asked = { model, name, body, level: at, extrapolate: extrapolate.checked };
         const answer = await call(`api/predict?${query}`, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body });
         answers.push(showAnswer(answer, asked));
       }
@@ -158,8 +167,9 @@ export default async function page() {
   }
   const form = h("form", { onsubmit: predict },
     field("Model", first),
-    open.length > 1 ? field("Beside it", second) : null,
     field("Level of theory", level),
+    field("Beside it", second, "another model, or the same at another level"),
+    field("At the level", other),
     drop,
     h("p", {}, h("label", {}, extrapolate, " answer outside the training data too")),
     h("div", { class: "row" }, button),
