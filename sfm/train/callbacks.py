@@ -18,6 +18,7 @@ from torch import Tensor
 from sfm.data.atomic import disk_errors, flush
 from sfm.data.batching import Batch
 from sfm.errors import SfmError
+from sfm.train import slurm
 from sfm.train.ema import Ema
 from sfm.train.folders import LAST, STABLE
 from sfm.train.module import TrainingModule
@@ -134,16 +135,18 @@ class KeepBest(pl.Callback):
 class Interrupt(pl.Callback):
     """Ctrl-C or SIGTERM ends the run after the present step, with a checkpoint; again: at once.
 
-    Batch systems and containers send SIGTERM some time before they kill.
+    Batch systems and containers send SIGTERM some time before they kill. In a job of SLURM, SIGUSR1
+    also asks for the job to be run again (`sfm.train.slurm`).
 
     Attributes:
         asked: whether all processes agreed to stop at the present step.
+        again: whether the job is to be run again.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
     def __init__(self) -> None:
-        self.asked = self._told = self._listening = False
+        self.asked = self.again = self._told = self._listening = self._time_over = False
+        more = () if slurm.TOLD is None or slurm.job() is None else (slurm.TOLD,)
+        self.signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM, *more)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -151,7 +154,7 @@ class Interrupt(pl.Callback):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._handle) for number in self.SIGNALS}
+        before = {number: signal.signal(number, self._handle) for number in self.signals}
         self._listening = True
         try:
             yield
@@ -163,7 +166,7 @@ class Interrupt(pl.Callback):
     def _handle(self, number: int, frame: Any) -> None:
         if self._told:
             raise KeyboardInterrupt
-        self._told = True
+        self._told, self._time_over = True, number == slurm.TOLD
         text = f"{signal.Signals(number).name}: saving a checkpoint (again to stop at once)"
         print(text, file=sys.stderr)
 
@@ -179,6 +182,7 @@ class Interrupt(pl.Callback):
         # all processes stop at the same step, whichever of them got the signal
         self.asked = trainer.strategy.reduce_boolean_decision(self._told, all=False)
         if self.asked:
+            self.again = trainer.strategy.reduce_boolean_decision(self._time_over, all=False)
             trainer.should_stop = True
 
 

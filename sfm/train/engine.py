@@ -18,6 +18,7 @@ import torch
 from sfm.errors import InputError, RecipeError
 from sfm.model import FoundationModel
 from sfm.recipe import OptimizerSection, TrainingSection
+from sfm.train import slurm
 from sfm.train.callbacks import History, Interrupt, KeepBest, Progress, SaveLast, Validation
 from sfm.train.data import MixedData
 from sfm.train.ema import Ema
@@ -207,7 +208,7 @@ def fit(
 
     Raises:
         RunError: a label, prediction or gradient is not finite.
-        KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint.
+        KeyboardInterrupt: Ctrl-C, SIGTERM, or SIGUSR1 of SLURM, after a checkpoint.
     """
     run.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
@@ -235,6 +236,9 @@ def fit(
         )
         _run(trainer, module, data, checkpoint)
     if interrupt.asked and trainer.global_step < settings.steps:
+        number = slurm.job()
+        if interrupt.again and trainer.is_global_zero and number is not None:
+            slurm.requeue(number)
         raise KeyboardInterrupt
     if keep and keep.weights:
         ema.shadow = keep.weights

@@ -18,7 +18,7 @@ import yaml
 from safetensors.torch import load_file
 
 from sfm.config import Target
-from sfm.errors import InputError, RecipeError, RunError
+from sfm.errors import InputError, InputWarning, RecipeError, RunError
 from sfm.model import FoundationModel
 from sfm.recipe import OptimizerSection
 from sfm.train.build import fit_normalisers, model_config, new_model
@@ -27,6 +27,7 @@ from sfm.train.engine import read_checkpoint
 from sfm.train.plan import plan
 from sfm.train.pretrain import pretrain
 from sfm.train.schedule import decay_start, lr_factor
+from sfm.train.slurm import requeue
 from sfm.train.start import start_from
 from sfm.train.tasks import open_tasks
 
@@ -127,6 +128,42 @@ def test_ctrl_c_and_sigterm_save_a_checkpoint(recipe, start, tmp_path, number):
     assert process.exitcode == 130
     assert checkpoint.stat().st_mtime_ns > before
     assert 0 < torch.load(checkpoint, weights_only=True)["global_step"] < 100_000
+
+
+def scontrol(folder, code):
+    """SLURM's command, which notes what it is asked; the path to find it."""
+    command = folder / "bin" / "scontrol"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\necho "$@" >> {folder}/told\necho not now >&2\nexit {code}\n')
+    command.chmod(0o755)
+    return f"{command.parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def test_slurm_puts_a_job_back_after_a_checkpoint(recipe, start, tmp_path):
+    environment = {
+        "SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "mine", "SLURM_NTASKS": "1", "SLURM_PROCID": "0",
+        "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_JOB_NODELIST": "localhost",
+        "PATH": scontrol(tmp_path, 0),
+    }  # fmt: skip
+    long = recipe(steps=100_000, checkpoint_every=100_000, validate_every=100_000)
+    out = tmp_path / "out"
+    process = start(write(tmp_path, long), out, environment=environment)
+    wait_for(out / "run" / "progress.json", process)
+    os.kill(process.pid, signal.SIGUSR1)
+    process.join()
+    assert process.exitcode == 130
+    assert (tmp_path / "told").read_text() == "requeue 4711\n"
+    assert 0 < torch.load(out / "run" / "last.ckpt", weights_only=True)["global_step"] < 100_000
+    assert not list(out.rglob("hpc_ckpt*"))  # Lightning's own, from the middle of a step
+
+
+def test_a_job_that_slurm_does_not_take_back_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", scontrol(tmp_path, 1))
+    with pytest.warns(InputWarning, match=r"job 7 is not back in the queue \(not now\)"):
+        requeue(7)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.warns(InputWarning, match="No such file or directory: 'scontrol'"):
+        requeue(7)
 
 
 def test_a_full_disk_at_a_checkpoint_is_one_line(recipe, tmp_path, monkeypatch):
