@@ -24,6 +24,19 @@ def test_every_picture_has_its_command_in_the_gallery():
     assert "](images/" not in re.split(r"^```$|^The code of .*$", text, flags=re.M)[-1]
 
 
+def test_a_page_that_shows_a_picture_says_what_makes_it():
+    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("datasets/*/README.md")]
+    commands = ("make demo", "python tools/", "python recipes/", "sfm simulate ")
+    shown = 0
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        if "![" in text:
+            shown += 1
+            by_its_code = page.parent.name == "tutorials"  # which the page prints and the tests run
+            assert by_its_code or any(command in text for command in commands), page
+    assert shown > 12
+
+
 def test_a_tutorial_is_a_notebook_with_its_pictures():
     page = ROOT / "docs" / "tutorials" / "simulate.md"
     body = json.loads(notebooks.notebook(page.read_text(encoding="utf-8"), page.parent))

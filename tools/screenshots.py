@@ -1,8 +1,10 @@
 """The pictures of `sfm serve` in the docs, taken in headless Chromium.
 
     python tools/screenshots.py            # writes docs/images/serve-*.png
+    python tools/screenshots.py training   # one of them: molecule, flow, density, models, training
 
-Needs the extra `serve`, playwright and Debian's `chromium`.
+Needs the extra `serve`, playwright and Debian's `chromium`. A picture has 256 colours: a third of
+the bytes.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+
+from sfm.data.bundled import models_dir
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 # software rendering, for machines without a graphics card
@@ -59,12 +64,35 @@ def models(page: Page, address: str) -> None:
     page.get_by_text("Errors beside baselines").first.wait_for()
 
 
+def training(page: Page, address: str) -> None:
+    """The losses of the bundled model's last leg, by domain."""
+    page.goto(f"{address}#/training")
+    page.get_by_role("link", name="sfm-tiny").click()
+    page.get_by_role("img", name="Training loss by domain").wait_for()
+    page.wait_for_timeout(500)
+
+
+PICTURES = (molecule, flow, density, models, training)
+
+
+def shrink(path: Path) -> None:
+    """A picture in 256 colours of its own."""
+    with Image.open(path) as picture:
+        small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    small.save(path, optimize=True)
+
+
 def main() -> None:
     """Start the page, take the pictures, end it."""
+    asked = sys.argv[1:] or [what.__name__ for what in PICTURES]
+    if unknown := set(asked) - {what.__name__ for what in PICTURES}:
+        names = ", ".join(what.__name__ for what in PICTURES)
+        sys.exit(f"no picture {', '.join(sorted(unknown))}; there are {names}")
     chromium = shutil.which("chromium") or sys.exit(
         "no chromium here (Debian: apt install chromium)"
     )
     command = [sys.executable, "-m", "sfm", "serve", "--port", "0", "--seconds", "3000"]
+    command += ["--watch", str(models_dir())]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     address = server.stdout.readline().strip()
@@ -73,10 +101,13 @@ def main() -> None:
             browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
             page = browser.new_page(viewport={"width": 1200, "height": 850})
             page.set_default_timeout(WAIT)
-            for what in (molecule, flow, density, models):
+            for what in PICTURES:
+                if what.__name__ not in asked:
+                    continue
                 what(page, address)
                 path = IMAGES / f"serve-{what.__name__}.png"
                 page.screenshot(path=path)
+                shrink(path)
                 print(path)
             browser.close()
     finally:
