@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+import notebooks
 import pytest
 
 from sfm.testing.snippets import run_snippet, snippets
@@ -23,6 +25,20 @@ def test_pages_are_listed_and_their_pictures_are_there_and_small():
             assert picture.exists(), f"{page.name}: {target}"
             if picture.suffix == ".png":
                 assert picture.stat().st_size < 100_000, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_tutorial_was_run_as_it_stands(page: Path) -> None:
+    if not notebooks.place(page).is_file():
+        pytest.skip(f"not run yet: python tools/notebooks.py --run docs/tutorials/{page.name}")
+    prints = notebooks.printed(page)
+    assert None not in prints, f"run it again: python tools/notebooks.py --run {page}"
+    body = json.loads(notebooks.notebook(page.read_text(encoding="utf-8"), page.parent, prints))
+    code = [cell for cell in body["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    shown = ["".join(o["text"]).rstrip("\n") for cell in code for o in cell["outputs"]]
+    assert shown == [text for text in prints if text]
+    assert shown, "a tutorial prints what it finds"
 
 
 @pytest.mark.slow

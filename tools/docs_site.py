@@ -2,7 +2,8 @@
 
 The site takes up whatever lies in `docs/`, the generated reference (`docs_reference`), and each
 file of the repository that a page links to: a card, a table of measurements, a JSON of results. A
-link that leads nowhere stops it. Tutorials can be downloaded as notebooks (`notebooks`).
+link that leads nowhere stops it. Tutorials show what their code printed, and can be downloaded as
+notebooks (`notebooks`).
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
                 waiting.append(added)
     for file in list(files):
         if file.src_uri.startswith("tutorials/") and file.is_documentation_page():
-            folder = (DOCS / file.src_uri).parent
-            text = notebooks.notebook(file.content_string, folder)
+            path = DOCS / file.src_uri
+            text = notebooks.notebook(file.content_string, path.parent, notebooks.printed(path))
             place = file.src_uri.replace(".md", ".ipynb")
             files.append(File.generated(config, place, content=text))
     config.nav = _navigation(files)
@@ -111,6 +112,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     markdown = LINK.sub(moved, markdown)
     if page.file.src_uri.startswith("tutorials/"):
         name = Path(page.file.src_uri).stem
+        markdown = notebooks.with_prints(markdown, notebooks.printed(DOCS / page.file.src_uri))
         title, line, rest = markdown.partition("\n")
         markdown = f"{title}{line}\n[Download as a notebook]({name}.ipynb)\n\n{rest}"
     return markdown
