@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sfm.data.neighbours import neighbour_list
 from sfm.data.sample import Sample
 from sfm.data.systems import Systems
 
-EnergyFunction = Callable[["Cells"], Tensor]
+EnergyFunction = Callable[["Cells"], Float[Tensor, " S"]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,11 +31,11 @@ class Cells:
         samples: what the cells were made of; their charge, masses and the like go to files.
     """
 
-    positions: Tensor
-    types: Tensor
-    cell: Tensor
-    system: Tensor
-    free: Tensor | None = None
+    positions: Float[Tensor, "N 3"]
+    types: Int[Tensor, " N"]
+    cell: Float[Tensor, "S 3 3"]
+    system: Int[Tensor, " N"]
+    free: Float[Tensor, "N 3"] | None = None
     samples: tuple[Sample, ...] = ()
 
     @staticmethod
@@ -48,16 +48,16 @@ class Cells:
     def n_systems(self) -> int:
         return self.cell.shape[0]
 
-    def counts(self) -> Tensor:
+    def counts(self) -> Int[Tensor, " S"]:
         """(S,) atoms of each cell."""
         return torch.bincount(self.system, minlength=self.n_systems)
 
-    def volume(self) -> Tensor:
+    def volume(self) -> Float[Tensor, " S"]:
         """(S,) angstrom^3."""
         size: Tensor = torch.linalg.det(self.cell).abs()
         return size
 
-    def deformed(self, displacement: Tensor, strain: Tensor) -> Self:
+    def deformed(self, displacement: Float[Tensor, "N 3"], strain: Float[Tensor, "S 3 3"]) -> Cells:
         """x -> (x + displacement) (1 + strain), h -> h (1 + strain); the strain is symmetrised.
 
         Args:
@@ -69,7 +69,7 @@ class Cells:
         moved = (self.positions + displacement).unsqueeze(1) @ deformation[self.system]
         return dataclasses.replace(self, positions=moved.squeeze(1), cell=self.cell @ deformation)
 
-    def stretched(self, factor: float) -> Self:
+    def stretched(self, factor: float) -> Cells:
         """All lengths times `factor`; atoms keep their fractional coordinates."""
         identity = torch.eye(3, dtype=self.cell.dtype, device=self.cell.device)
         strain = ((factor - 1) * identity).expand_as(self.cell)
@@ -86,11 +86,11 @@ class Cells:
             samples=self.samples,
         )
 
-    def moving(self, displacement: Tensor) -> Tensor:
+    def moving(self, displacement: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """A displacement or force (N, 3) without what is fixed."""
         return displacement if self.free is None else displacement * self.free.to(displacement)
 
-    def pinned(self) -> Tensor:
+    def pinned(self) -> Bool[Tensor, "S 3"]:
         """(S, 3) whether any atom of a cell is fixed along x, y, z."""
         if self.free is None:
             return torch.zeros_like(self.cell[:, 0]).bool()
@@ -107,17 +107,17 @@ class Bonds:
         vectors: (E, 3) angstrom, from the receiver to the sender's image; differentiable.
     """
 
-    sender: Tensor
-    receiver: Tensor
-    vectors: Tensor
+    sender: Int[Tensor, " E"]
+    receiver: Int[Tensor, " E"]
+    vectors: Float[Tensor, "E 3"]
 
-    def lengths(self) -> Tensor:
+    def lengths(self) -> Float[Tensor, " E"]:
         """(E,) angstrom."""
         distance: Tensor = torch.linalg.vector_norm(self.vectors, dim=1)
         return distance
 
 
-def image_pairs(cells: Cells, cutoff: float) -> tuple[Tensor, Tensor]:
+def image_pairs(cells: Cells, cutoff: float) -> tuple[Int[Tensor, "2 E"], Float[Tensor, "E 3"]]:
     """All pairs closer than `cutoff` angstrom, periodic images included.
 
     Returns:
@@ -147,7 +147,7 @@ def bonds(cells: Cells, cutoff: float) -> Bonds:
 
 def derivatives(
     energy: EnergyFunction, cells: Cells, *, create_graph: bool = False
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Float[Tensor, " S"], Float[Tensor, "N 3"], Float[Tensor, "S 3 3"]]:
     """Energy, forces and stress of each cell.
 
     f = -dE/dx and sigma = (1/V) dE/dstrain at fixed fractional coordinates (positive in tension).

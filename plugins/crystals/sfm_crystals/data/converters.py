@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float
 
 from sfm.data.ase_atoms import along_axes, extras, said, stored_labels, write_to
 from sfm.data.conditions import read_conditions
@@ -56,7 +57,7 @@ def from_ase(atoms: Atoms, *, name: str = "") -> Sample:
     return with_recognised(sample, LABELS)
 
 
-def check_finite(positions: np.ndarray, name: str) -> None:
+def check_finite(positions: Float[np.ndarray, "N 3"], name: str) -> None:
     """Raise an `InputError` that names the first coordinate that is not a finite number.
 
     positions: (N, 3), in any unit.

@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Int
 
 from sfm.errors import InputError
 
@@ -48,7 +49,7 @@ class Crystal:
     formation_energy: float
 
 
-def reduced_formula(types: np.ndarray) -> str:
+def reduced_formula(types: Int[np.ndarray, " N"]) -> str:
     """Formula divided by its greatest common divisor, elements in alphabetical order.
 
     types: (N,) atomic numbers, without unit.

@@ -8,11 +8,12 @@ coordinates ("clamped").
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float
 
 STRAINS = {"+": 0.01, "-": -0.01}  # of each edge, by the name of the copy
 
 
-def bulk_modulus(larger: np.ndarray, smaller: np.ndarray) -> float:
+def bulk_modulus(larger: Float[np.ndarray, "3 3"], smaller: Float[np.ndarray, "3 3"]) -> float:
     """Voigt's bulk modulus, in the unit of the stresses; the rest's own stress drops out.
 
     larger, smaller: (3, 3) stresses under `STRAINS`, positive in tension.

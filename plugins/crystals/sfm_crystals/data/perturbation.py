@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from sfm.data.neighbours import neighbour_list
 from sfm_crystals.data import moduli
@@ -71,7 +72,11 @@ def strained(crystal: Crystal) -> list[Configuration]:
     return copies
 
 
-def closest_approach(types: np.ndarray, positions: np.ndarray, cell: np.ndarray) -> float:
+def closest_approach(
+    types: Int[np.ndarray, " N"],
+    positions: Float[np.ndarray, "N 3"],
+    cell: Float[np.ndarray, "3 3"],
+) -> float:
     """Smallest distance of two atoms in sums of their covalent radii; 2 if all are far apart.
 
     types: (N,) atomic numbers. positions: (N, 3) angstrom. cell: (3, 3) angstrom, vectors as rows.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.ase_atoms import along_axes
@@ -20,7 +21,7 @@ FORMATS = {".extxyz": "extxyz", ".xyz": "extxyz", ".cif": "cif", ".vasp": "vasp"
 SINGLE = ("cif", "vasp")
 
 
-def samples(state: Cells, observed: Mapping[str, Tensor]) -> list[Sample]:
+def samples(state: Cells, observed: Mapping[str, Float[Tensor, " ..."]]) -> list[Sample]:
     """The cells of a state as samples with energy, forces and stress.
 
     Everything else (name, charge, masses, fixed atoms) is that of the sample it was made of.
@@ -58,7 +59,9 @@ def samples(state: Cells, observed: Mapping[str, Tensor]) -> list[Sample]:
     return labelled
 
 
-def write_state(state: Cells, observed: Mapping[str, Tensor], path: Path, *, part: str) -> None:
+def write_state(
+    state: Cells, observed: Mapping[str, Float[Tensor, " ..."]], path: Path, *, part: str
+) -> None:
     """Write the cells of `state` with energy, forces and stress (those in `.extxyz`, `.traj`).
 
     Args:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from jaxtyping import Float
 from torch import Tensor
 
 
-def plot_barrier(seen: Mapping[str, Tensor], path: Path) -> None:
+def plot_barrier(seen: Mapping[str, Float[Tensor, " ..."]], path: Path) -> None:
     """Energy along the band at its first and last record, (T, I) each, in eV and angstrom."""
     from matplotlib.figure import Figure
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.constants import BOLTZMANN
@@ -13,7 +14,10 @@ GREEK = {"G": "\u0393"}
 
 
 def plot_phonons(
-    seen: Mapping[str, Tensor], marks: Sequence[tuple[float, str]], atoms: int, path: Path
+    seen: Mapping[str, Float[Tensor, " ..."]],
+    marks: Sequence[tuple[float, str]],
+    atoms: int,
+    path: Path,
 ) -> None:
     """Bands and density of states in THz; heat capacity per atom and free energy of a cell.
 
@@ -51,7 +55,7 @@ def plot_phonons(
     figure.savefig(path, dpi=150)
 
 
-def plot_expansion(seen: Mapping[str, Tensor], atoms: int, path: Path) -> None:
+def plot_expansion(seen: Mapping[str, Float[Tensor, " ..."]], atoms: int, path: Path) -> None:
     """Volume per atom, thermal expansion and bulk modulus, (T,) each, against kelvin."""
     from matplotlib.figure import Figure
 

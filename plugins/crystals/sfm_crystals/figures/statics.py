@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -73,7 +74,7 @@ def _draw_fit(axes: Axes, fitted: EquationOfState, fine: Tensor, n: int) -> Tens
     return curve
 
 
-def plot_elastic(constants: Tensor, path: Path) -> None:
+def plot_elastic(constants: Float[Tensor, "6 6"], path: Path) -> None:
     """Young's modulus by direction in three planes, and the constants (6, 6) in GPa."""
     import numpy as np
     from matplotlib.figure import Figure
@@ -104,7 +105,13 @@ def plot_elastic(constants: Tensor, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def plot_curve(volume: Tensor, energy: Tensor, fitted: EquationOfState, n: int, path: Path) -> None:
+def plot_curve(
+    volume: Float[Tensor, " T"],
+    energy: Float[Tensor, " T"],
+    fitted: EquationOfState,
+    n: int,
+    path: Path,
+) -> None:
     """E(V) per atom with its fit, and the pressure of the fit.
 
     Args:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from sfm.data.elements import NUMBERS, SYMBOLS
 from sfm.errors import InputError
 
 
-def rows_of(types: Tensor, elements: Sequence[str], *, where: str) -> Tensor:
+def rows_of(types: Int[Tensor, " N"], elements: Sequence[str], *, where: str) -> Int[Tensor, " N"]:
     """(N,) index into `elements` of atomic numbers (N,).
 
     Args:

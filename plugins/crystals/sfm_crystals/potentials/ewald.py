@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.tokens import system_sum
@@ -21,7 +22,7 @@ COULOMB = 14.3996454784  # eV angstrom / e^2: e^2 / (4 pi epsilon_0), CODATA 201
 SHARPNESS = 5.3  # erfc(5.3) is 7e-14
 
 
-def ewald(cells: Cells, charges: Tensor) -> Tensor:
+def ewald(cells: Cells, charges: Float[Tensor, " N"]) -> Float[Tensor, " S"]:
     """(S,) energy in eV.
 
     Args:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.tokens import system_sum
@@ -17,8 +18,13 @@ from sfm_crystals.potentials.switching import BENDS, ONSET, SWITCHES
 
 
 def pair_energy(
-    r2: Tensor, epsilon: Tensor, sigma: Tensor, *, cutoff: float = 3.0, switch: str = "quintic"
-) -> tuple[Tensor, Tensor]:
+    r2: Float[Tensor, " P"],
+    epsilon: Float[Tensor, ""],
+    sigma: Float[Tensor, ""],
+    *,
+    cutoff: float = 3.0,
+    switch: str = "quintic",
+) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"]]:
     """Energies (P,) eV of pairs at squared distances (P,) angstrom^2, and their slopes in these.
 
     Both are zero from the cutoff on. Arguments as in `lennard_jones`.
@@ -54,8 +60,12 @@ class LennardJones:
         return pair_energy(r2, epsilon, sigma, cutoff=self.cutoff, switch=self.switch)
 
     def pulled(
-        self, r2: Tensor, parameters: Sequence[Tensor], share: Tensor | None, weight: Tensor
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        self,
+        r2: Float[Tensor, " P"],
+        parameters: Sequence[Float[Tensor, ""]],
+        share: Float[Tensor, " P"] | None,
+        weight: Float[Tensor, " P"],
+    ) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"], list[Float[Tensor, ""]]]:
         """Slopes e' (P,), the slope of e share + e' weight in r^2 (P,), and of its sum in epsilon
         and sigma; r2 (P,) angstrom^2, share (None: 0) and weight (P,).
 
@@ -92,8 +102,13 @@ class LennardJones:
 
 
 def lennard_jones(
-    cells: Cells, epsilon: Tensor, sigma: Tensor, *, cutoff: float = 3.0, switch: str = "quintic"
-) -> Tensor:
+    cells: Cells,
+    epsilon: Float[Tensor, ""],
+    sigma: Float[Tensor, ""],
+    *,
+    cutoff: float = 3.0,
+    switch: str = "quintic",
+) -> Float[Tensor, " S"]:
     """(S,) energy in eV: sum over pairs of 4 eps [(sigma/r)^12 - (sigma/r)^6] s(r).
 
     Args:

@@ -14,6 +14,7 @@ the authors publish beside it. At the cutoff, three r_e, pairs have less than 1e
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sfm_crystals.potentials.embedded_atom import EmbeddedAtom
@@ -82,14 +83,16 @@ class Metals(EmbeddedAtom):
     def _of(self, kind: Tensor) -> dict[str, Tensor]:
         return dict(zip(NAMES, self.values[:, kind], strict=True))
 
-    def reach(self, kinds: Tensor) -> float:
+    def reach(self, kinds: Int[Tensor, " N"]) -> float:
         return REACH * float(self.values.detach()[0, kinds].max())
 
-    def density(self, r: Tensor, kind: Tensor) -> Tensor:
+    def density(self, r: Float[Tensor, " P"], kind: Int[Tensor, " P"]) -> Float[Tensor, " P"]:
         of = self._of(kind)
         return _tail(r, of["f"], of["beta"], of["lambda"], of["r"])
 
-    def pair(self, r: Tensor, one: Tensor, two: Tensor) -> Tensor:
+    def pair(
+        self, r: Float[Tensor, " P"], one: Int[Tensor, " P"], two: Int[Tensor, " P"]
+    ) -> Float[Tensor, " P"]:
         ratio = self.density(r, two) / self.density(r, one)
         return 0.5 * (ratio * self._alone(r, one) + self._alone(r, two) / ratio)
 
@@ -98,7 +101,9 @@ class Metals(EmbeddedAtom):
         repulsion = _tail(r, of["A"], of["alpha"], of["kappa"], of["r"])
         return repulsion - _tail(r, of["B"], of["beta"], of["lambda"], of["r"])
 
-    def embedding(self, density: Tensor, kind: Tensor) -> Tensor:
+    def embedding(
+        self, density: Float[Tensor, " N"], kind: Int[Tensor, " N"]
+    ) -> Float[Tensor, " N"]:
         of = self._of(kind)
         start, usual = of["low"] * of["rho_e"], of["rho_e"]
         below = _cubic(density / start - 1, *(of[f"Fn{i}"] for i in range(4)))

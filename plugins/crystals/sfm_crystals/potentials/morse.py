@@ -10,6 +10,7 @@ infinity; with a cutoff of 3 r0 copper is softer by about a percent.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.tokens import system_sum
@@ -19,13 +20,13 @@ from sfm_crystals.potentials.switching import ended
 
 def morse(
     cells: Cells,
-    well_depth: Tensor,
-    stiffness: Tensor,
-    bond_length: Tensor,
+    well_depth: Float[Tensor, ""],
+    stiffness: Float[Tensor, ""],
+    bond_length: Float[Tensor, ""],
     *,
     cutoff: float = 3.0,
     switch: str = "quintic",
-) -> Tensor:
+) -> Float[Tensor, " S"]:
     """(S,) energy in eV.
 
     Args:

@@ -119,7 +119,7 @@ class Setfl(EmbeddedAtom):
         tables = (np.stack(embedding), d_rho, np.stack(density), np.stack(pairs), d_r)
         return cls(elements, *tables, reach, where=str(path), dtype=dtype)
 
-    def reach(self, kinds: Tensor) -> float:
+    def reach(self, kinds: Int[Tensor, " N"]) -> float:
         return self.cutoff
 
     def density(self, r: Float[Tensor, " P"], kind: Int[Tensor, " P"]) -> Float[Tensor, " P"]:

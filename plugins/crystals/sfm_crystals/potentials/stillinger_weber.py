@@ -6,6 +6,7 @@ The cutoff is in units of sigma, so that every length scales with sigma exactly.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.tokens import system_sum
@@ -16,7 +17,12 @@ from sfm_crystals.potentials.triplets import triplets
 SW_A, SW_B, SW_P, SW_REACH, SW_GAMMA = 7.049556277, 0.6022245584, 4, 1.80, 1.20
 
 
-def stillinger_weber(cells: Cells, epsilon: Tensor, sigma: Tensor, three_body: Tensor) -> Tensor:
+def stillinger_weber(
+    cells: Cells,
+    epsilon: Float[Tensor, ""],
+    sigma: Float[Tensor, ""],
+    three_body: Float[Tensor, ""],
+) -> Float[Tensor, " S"]:
     """(S,) energy in eV, Stillinger and Weber's silicon.
 
     Pairs: eps A [B (sigma/r)^4 - 1] exp[1 / (r/sigma - 1.8)].

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 ONSET = 0.66  # where the switching functions begin, in cutoffs
@@ -49,8 +50,12 @@ BENDS = {"quintic": _quintic_bend, "xplor": _xplor_bend}
 
 
 def ended(
-    pair: Callable[[Tensor], Tensor], r: Tensor, cutoff: Tensor, *, switch: str = "quintic"
-) -> Tensor:
+    pair: Callable[[Float[Tensor, "*P"]], Float[Tensor, "*P"]],
+    r: Float[Tensor, " P"],
+    cutoff: Float[Tensor, ""],
+    *,
+    switch: str = "quintic",
+) -> Float[Tensor, " P"]:
     """(P,) eV of pairs at distances r (P,) angstrom, zero from `cutoff` (angstrom) on.
 
     Args:

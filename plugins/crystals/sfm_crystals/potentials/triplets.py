@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 
-def triplets(receiver: Tensor) -> tuple[Tensor, Tensor]:
+def triplets(receiver: Int[Tensor, " E"]) -> tuple[Int[Tensor, " T"], Int[Tensor, " T"]]:
     """Pairs of bonds that share a receiver, each once: two (T,) tensors of bond indices.
 
     Args:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -73,7 +74,7 @@ class Answering(relaxing.Relaxing):
         """Whether nothing pulls harder than `relaxing.RELAXED`."""
         return self.residual(state) <= relaxing.RELAXED
 
-    def remarks(self, observed: Mapping[str, Tensor]) -> tuple[str, ...]:
+    def remarks(self, observed: Mapping[str, Shaped[Tensor, " ..."]]) -> tuple[str, ...]:
         """What the user should know about the last answer, (...) in the units of `observables`."""
         return ()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.rigid import say_not_kept
@@ -213,18 +214,18 @@ class Classical(Holder):
             raise InputError(f"{self.part}: table={self.table}: no such file")
         self.field = None if potential.table is None else potential.table(self)
 
-    def energy(self, cells: Cells) -> Tensor:
+    def energy(self, cells: Cells) -> Float[Tensor, " S"]:
         """(S,) potential energy in eV: the classical one and the closure's."""
         total = POTENTIALS[self.potential].energy(self, cells)
         return total if self.closure is None else total + self.learned(cells)
 
-    def learned(self, cells: Cells) -> Tensor:
+    def learned(self, cells: Cells) -> Float[Tensor, " S"]:
         """(S,) the closure's energy in eV."""
         assert self.closure is not None
         energies: Tensor = self.closure(cells.positions, cells.types, cells.cell, cells.system)
         return energies.to(cells.positions.dtype)
 
-    def baseline(self, systems: Systems) -> Tensor:
+    def baseline(self, systems: Systems) -> Float[Tensor, " S"]:
         """(S,) eV of the classical potential, beneath what a model learns.
 
         Raises:

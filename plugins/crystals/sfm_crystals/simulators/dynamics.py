@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sfm.constants import BOLTZMANN
@@ -186,7 +187,7 @@ class MolecularDynamics(moving.Moving):
 
     # ------------------------------------------------------------------ what is seen
 
-    def observe(self, state: Particles) -> dict[str, Tensor]:
+    def observe(self, state: Particles) -> dict[str, Shaped[Tensor, " ..."]]:
         """Of each system (S,): energies, temperature, pressure in GPa, volume, mean-square
         displacement from the start; forces (N, 3); radial distribution (S, rdf_points)."""
         values, work = self.seen(state, virial=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from sfm.quantity import ENERGY, Quantity
@@ -75,7 +76,7 @@ class Elastic(Answering):
         simulator = cls(**{"potential": "stillinger-weber", **values}).requires_grad_(False)
         return simulator, simulator(simulator.state(diamond(14, 5.431, primitive=True)))
 
-    def observe(self, state: Cells) -> dict[str, Tensor]:
+    def observe(self, state: Cells) -> dict[str, Shaped[Tensor, " ..."]]:
         """Constants (6, 6) and moduli () in GPa, energy () in eV, volume () in angstrom^3."""
         with torch.set_grad_enabled(self._differentiable(state)):
             constants, clamped = relaxed_and_clamped(self.energy, state)
@@ -93,7 +94,7 @@ class Elastic(Answering):
             "stability": torch.linalg.eigvalsh(constants)[0],
         }
 
-    def remarks(self, observed: Mapping[str, Tensor]) -> tuple[str, ...]:
+    def remarks(self, observed: Mapping[str, Shaped[Tensor, " ..."]]) -> tuple[str, ...]:
         """Whether the crystal is unstable: `stability` (), GPa."""
         if float(observed["stability"].detach()) > UNSTABLE:
             return ()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -95,13 +96,13 @@ class EquationOfState(Answering):
         """Always: the fit is an answer about any cell in the middle."""
         return True
 
-    def curve(self, state: Cells) -> tuple[Tensor, Tensor]:
+    def curve(self, state: Cells) -> tuple[Float[Tensor, " points"], Float[Tensor, " points"]]:
         """Volumes (points,) in angstrom^3 and energies (points,) in eV."""
         low, high = 1 - self.width, 1 + self.width
         cells = [*self.at_volumes(state, low, high, self.points, relax=self.relax_points)]
         return torch.cat([c.volume() for c in cells]), torch.cat([self.energy(c) for c in cells])
 
-    def observe(self, state: Cells) -> dict[str, Tensor]:
+    def observe(self, state: Cells) -> dict[str, Shaped[Tensor, " ..."]]:
         """Of the fit, () each: energy (eV), volume (angstrom^3), bulk_modulus (GPa) and its
         derivative; the curve, (points,)."""
         volumes, energies = self.curve(state)

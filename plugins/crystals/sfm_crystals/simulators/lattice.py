@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -100,7 +101,7 @@ class LatticeStatics(relaxing.Relaxing):
 
     # --- observables --------------------------------------------------------------------------
 
-    def observe(self, state: Cells) -> dict[str, Tensor]:
+    def observe(self, state: Cells) -> dict[str, Shaped[Tensor, " ..."]]:
         """Energy (S,), forces (N, 3), stress (S, 3, 3), volume (S,), pressure (S,) in GPa."""
         energy, forces, stress = self._derivatives(state)
         return {
@@ -111,7 +112,7 @@ class LatticeStatics(relaxing.Relaxing):
             "pressure": -stress.diagonal(dim1=1, dim2=2).mean(1) * GPA,
         }
 
-    def elastic_constants(self, state: Cells, *, clamped: bool = False) -> Tensor:
+    def elastic_constants(self, state: Cells, *, clamped: bool = False) -> Float[Tensor, "6 6"]:
         """(6, 6) GPa of one relaxed cell; see `sfm_crystals.statics.elasticity`.
 
         Raises:
@@ -126,7 +127,7 @@ class LatticeStatics(relaxing.Relaxing):
 
     def energy_volume(
         self, state: Cells, points: int = 11, width: float = 0.06
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Float[Tensor, " {points}"], Float[Tensor, " {points}"]]:
         """Volumes and energies (points,) of one cell stretched by up to ±`width` in length, with
         atoms at fixed fractional coordinates."""
         stretches = torch.linspace(-width, width, points, dtype=torch.float64).tolist()
@@ -159,7 +160,7 @@ class LatticeStatics(relaxing.Relaxing):
         """Whether nothing pulls harder than `relaxing.RELAXED`; `relax` goes on to `tolerance`."""
         return self.residual(state) <= relaxing.RELAXED
 
-    def result(self, trajectory: Trajectory) -> dict[str, Tensor]:
+    def result(self, trajectory: Trajectory) -> dict[str, Shaped[Tensor, " ..."]]:
         """The last record; without an axis of systems, if there is one system."""
         last = super().result(trajectory)
         if trajectory.states[-1].n_systems > 1:
@@ -193,7 +194,7 @@ class LatticeStatics(relaxing.Relaxing):
         units = {q.name: q.unit for q in (ENERGY, FORCES, STRESS) if q.name in names}
         return Observations(state=self.batch(samples), values=values, units=units)
 
-    def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
+    def predict_observations(self, observations: Observations) -> dict[str, Shaped[Tensor, " ..."]]:
         """Energy, forces and stress of the observed cells."""
         predicted = self.observe(observations.state)
         return {name: predicted[name] for name in observations.values}

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -100,11 +101,11 @@ class Phonons(vibrating.Vibrating):
         simulator = cls(**chosen).requires_grad_(False)
         return simulator, simulator(simulator.state(diamond(14, 5.431, primitive=True)))
 
-    def frequencies(self, state: Cells, points: Tensor) -> Tensor:
+    def frequencies(self, state: Cells, points: Float[Tensor, "Q 3"]) -> Float[Tensor, "Q B"]:
         """(Q, 3 n) THz at wave vectors (Q, 3) in units of the cell's reciprocal vectors."""
         return self.force_constants(state).frequencies(points)
 
-    def observe(self, state: Cells) -> dict[str, Tensor]:
+    def observe(self, state: Cells) -> dict[str, Shaped[Tensor, " ..."]]:
         """Bands (Q, 3 n) THz, density of states (F,) 1/THz, thermal properties (T,) per cell."""
         constants = self.force_constants(state)
         points, distance = band_path(state, self.band_points)
@@ -127,7 +128,7 @@ class Phonons(vibrating.Vibrating):
             "heat_capacity": sums.heat_capacity,
         }
 
-    def remarks(self, observed: Mapping[str, Tensor]) -> tuple[str, ...]:
+    def remarks(self, observed: Mapping[str, Shaped[Tensor, " ..."]]) -> tuple[str, ...]:
         """Whether any of the phonons (Q, 3 n) is imaginary, THz."""
         lowest = float(observed["phonon_frequencies"].detach().min())
         if lowest > vibrating.UNSTABLE:
@@ -161,7 +162,7 @@ def _path(state: Cells, points: int) -> Any:
     return Cell(state.cell[0].detach().cpu().double().numpy()).bandpath(npoints=points, eps=1e-3)
 
 
-def band_path(state: Cells, points: int) -> tuple[Tensor, Tensor]:
+def band_path(state: Cells, points: int) -> tuple[Float[Tensor, "Q 3"], Float[Tensor, " Q"]]:
     """Wave vectors (Q, 3) in reciprocal vectors, and the way along them, (Q,) 1/angstrom.
 
     The path of ase for the cell's lattice: W. Setyawan, S. Curtarolo, Comput. Mater. Sci. 49, 299

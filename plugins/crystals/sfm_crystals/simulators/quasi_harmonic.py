@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from sfm.errors import InputError, RunError
@@ -88,7 +89,9 @@ class QuasiHarmonic(vibrating.Vibrating):
         simulator = cls(**chosen).requires_grad_(False)
         return simulator, simulator(simulator.state(diamond(14, 5.431, primitive=True)))
 
-    def free_energies(self, state: Cells, kelvin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def free_energies(
+        self, state: Cells, kelvin: Float[Tensor, " T"]
+    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points T"], Float[Tensor, "points T"]]:
         """Volumes (points,) in angstrom^3, at temperatures (T,) F (points, T) in eV and entropies
         (points, T) in eV/kelvin.
 
@@ -111,7 +114,7 @@ class QuasiHarmonic(vibrating.Vibrating):
             entropies.append(sums.entropy)
         return torch.stack(volumes), torch.stack(rows), torch.stack(entropies)
 
-    def observe(self, state: Cells) -> dict[str, Tensor]:
+    def observe(self, state: Cells) -> dict[str, Shaped[Tensor, " ..."]]:
         """By temperature (T,): volume, bulk modulus, expansion and free energy of the cell."""
         kelvin = self.kelvin()
         volumes, energies, entropies = self.free_energies(state, kelvin)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.elements import SYMBOLS
@@ -65,7 +66,7 @@ class Relaxing(classical.Classical, Simulator):
         """What `state` takes if there is no sample, at rest or nearly."""
         return self.known_crystal()
 
-    def enthalpy(self, cells: Cells) -> Tensor:
+    def enthalpy(self, cells: Cells) -> Float[Tensor, " S"]:
         """(S,) E + P V in eV, with the external pressure P."""
         return self.energy(cells) + self._pressure() * cells.volume()
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from sfm.data.readers import read_file
@@ -194,7 +195,7 @@ class TransitionState(relaxing.Relaxing):
             report(f"{self.part}: step", done, steps)
         return self._recorded(states, [self.observe(s) for s in states])
 
-    def observe(self, state: LatticeState) -> dict[str, Tensor]:
+    def observe(self, state: LatticeState) -> dict[str, Shaped[Tensor, " ..."]]:
         """Barriers () in eV; along the band (I,) energies from the start in eV and the way in
         angstrom; the largest force () in eV/angstrom."""
         energies, places, pulls = self._seen(state)

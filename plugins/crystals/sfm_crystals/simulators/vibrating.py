@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -48,7 +49,7 @@ class Vibrating(Answering):
                 "above 0, 2 or more"
             )
 
-    def kelvin(self) -> Tensor:
+    def kelvin(self) -> Float[Tensor, " T"]:
         """(T,) the grid of temperatures, in kelvin."""
         return torch.linspace(0, self.hottest, self.temperatures, dtype=torch.float64)
 

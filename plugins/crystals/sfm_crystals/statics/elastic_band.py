@@ -11,12 +11,15 @@ saddle point, whatever the spring.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 TINY = 1e-12  # angstrom
 
 
-def tangents(energies: Tensor, places: Tensor) -> Tensor:
+def tangents(
+    energies: Float[Tensor, " I"], places: Float[Tensor, "I n 3"]
+) -> Float[Tensor, "I n 3"]:
     """(I, n, 3) unit vectors along the band, zero at its ends.
 
     Args:
@@ -40,7 +43,12 @@ def tangents(energies: Tensor, places: Tensor) -> Tensor:
     return torch.cat([none, unit, none])
 
 
-def band_forces(energies: Tensor, places: Tensor, forces: Tensor, spring: float) -> Tensor:
+def band_forces(
+    energies: Float[Tensor, " I"],
+    places: Float[Tensor, "I n 3"],
+    forces: Float[Tensor, "I n 3"],
+    spring: float,
+) -> Float[Tensor, "I n 3"]:
     """(I, n, 3) eV/angstrom on the images, zero at the ends.
 
     Args:
@@ -63,6 +71,6 @@ def band_forces(energies: Tensor, places: Tensor, forces: Tensor, spring: float)
     return torch.where(between[:, None, None], forces_of_band, 0.0)
 
 
-def distances(places: Tensor) -> Tensor:
+def distances(places: Float[Tensor, "I n 3"]) -> Float[Tensor, " I-1"]:
     """(I - 1,) angstrom from image to image of places (I, n, 3)."""
     return (places[1:] - places[:-1]).square().sum((1, 2)).clamp(min=TINY**2).sqrt()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -15,7 +16,7 @@ LARGEST_STRESS = 0.05  # GPa; above it the constants are not well defined by the
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
-def voigt_strains(engineering: Tensor) -> Tensor:
+def voigt_strains(engineering: Float[Tensor, " 6"]) -> Float[Tensor, "3 3"]:
     """(6,) xx, yy, zz, yz, xz, xy with engineering shears -> (3, 3); dimensionless."""
     rows = []
     for i, j in VOIGT:
@@ -26,7 +27,9 @@ def voigt_strains(engineering: Tensor) -> Tensor:
     return torch.einsum("k,kij->ij", engineering, torch.stack(rows))
 
 
-def elastic_constants(energy: EnergyFunction, cells: Cells, *, clamped: bool = False) -> Tensor:
+def elastic_constants(
+    energy: EnergyFunction, cells: Cells, *, clamped: bool = False
+) -> Float[Tensor, "6 6"]:
     """C_IJ = (1/V) d2E/de_I de_J at zero stress, Voigt order xx, yy, zz, yz, xz, xy. (6, 6) GPa.
 
     With internal relaxation C = (1/V) [E_ee - E_eu (E_uu)^+ E_ue], where u are the displacements of
@@ -51,7 +54,9 @@ def elastic_constants(energy: EnergyFunction, cells: Cells, *, clamped: bool = F
     return _constants(_relaxed(hessian), cells)
 
 
-def relaxed_and_clamped(energy: EnergyFunction, cells: Cells) -> tuple[Tensor, Tensor]:
+def relaxed_and_clamped(
+    energy: EnergyFunction, cells: Cells
+) -> tuple[Float[Tensor, "6 6"], Float[Tensor, "6 6"]]:
     """Both kinds of `elastic_constants`, (6, 6) GPa each, of one cell, whatever its stress.
 
     Raises:
@@ -118,14 +123,14 @@ class Moduli(NamedTuple):
             Rev. Lett. 101, 055504, 2008).
     """
 
-    bulk: Tensor
-    shear: Tensor
-    young: Tensor
-    poisson: Tensor
-    anisotropy: Tensor
+    bulk: Float[Tensor, ""]
+    shear: Float[Tensor, ""]
+    young: Float[Tensor, ""]
+    poisson: Float[Tensor, ""]
+    anisotropy: Float[Tensor, ""]
 
 
-def moduli(constants: Tensor) -> Moduli:
+def moduli(constants: Float[Tensor, "6 6"]) -> Moduli:
     """Hill's averages of (6, 6) elastic constants in GPa."""
     c, s = constants, torch.linalg.inv(constants)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -24,11 +25,11 @@ class EquationOfState(NamedTuple):
         coefficients: (4,) c0 to c3.
     """
 
-    volume: Tensor
-    energy: Tensor
-    bulk_modulus: Tensor
-    derivative: Tensor
-    coefficients: Tensor
+    volume: Float[Tensor, ""]
+    energy: Float[Tensor, ""]
+    bulk_modulus: Float[Tensor, ""]
+    derivative: Float[Tensor, ""]
+    coefficients: Float[Tensor, " 4"]
 
     def __call__(self, volume: Tensor) -> Tensor:
         """E(V), eV."""
@@ -37,7 +38,7 @@ class EquationOfState(NamedTuple):
         return energy
 
 
-def fit(volume: Tensor, energy: Tensor) -> EquationOfState:
+def fit(volume: Float[Tensor, " T"], energy: Float[Tensor, " T"]) -> EquationOfState:
     """Least-squares fit; differentiable in the energies. F. Birch, Phys. Rev. 71, 809 (1947).
 
     Args:

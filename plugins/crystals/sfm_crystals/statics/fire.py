@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.tokens import system_sum
@@ -36,15 +37,15 @@ class LatticeState(Cells):
         iteration: (S,) steps done.
     """
 
-    velocity: Tensor
-    strain_velocity: Tensor
-    step: Tensor
-    alpha: Tensor
-    downhill: Tensor
-    iteration: Tensor
+    velocity: Float[Tensor, "N 3"]
+    strain_velocity: Float[Tensor, "S 3 3"]
+    step: Float[Tensor, " S"]
+    alpha: Float[Tensor, " S"]
+    downhill: Float[Tensor, " S"]
+    iteration: Float[Tensor, " S"]
 
     @property
-    def time(self) -> Tensor:
+    def time(self) -> Float[Tensor, " S"]:
         return self.iteration
 
     def replace(self, **changes: Any) -> LatticeState:
@@ -71,13 +72,15 @@ class LatticeState(Cells):
         )
 
 
-def strain_length(cells: Cells) -> Tensor:
+def strain_length(cells: Cells) -> Float[Tensor, " S"]:
     """(S,) angstrom, the length by which strains are multiplied."""
     count = cells.counts().to(cells.cell.dtype)
     return count.sqrt() * (cells.volume() / count) ** (1 / 3)
 
 
-def fire_step(state: LatticeState, force: Tensor, strain_force: Tensor) -> LatticeState:
+def fire_step(
+    state: LatticeState, force: Float[Tensor, "N 3"], strain_force: Float[Tensor, "S 3 3"]
+) -> LatticeState:
     """One step.
 
     Args:

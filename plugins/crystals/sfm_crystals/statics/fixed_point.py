@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.tokens import system_sum
@@ -46,12 +47,12 @@ class Basin:
             self.n_atoms + 3 * self.cells.n_systems, 3, dtype=cells.cell.dtype
         ).to(cells.cell.device)
 
-    def at(self, y: Tensor) -> Cells:
+    def at(self, y: Float[Tensor, "rows 3"]) -> Cells:
         """The cells at the coordinates y, (N + 3 S, 3) angstrom."""
         strain = y[self.n_atoms :].reshape(-1, 3, 3) / self.length
         return self.cells.deformed(y[: self.n_atoms], strain)
 
-    def within(self, cell: Tensor) -> Basin:
+    def within(self, cell: Float[Tensor, "S 3 3"]) -> Basin:
         """The same basin in lattices (S, 3, 3) angstrom that have a graph, equal to its own.
 
         Atoms are at their fractional coordinates: what follows the lattice then moves them too.
@@ -64,7 +65,7 @@ class Basin:
         basin.cells = dataclasses.replace(self.cells, positions=places, cell=cell)
         return basin
 
-    def project(self, y: Tensor) -> Tensor:
+    def project(self, y: Float[Tensor, "rows 3"]) -> Float[Tensor, "rows 3"]:
         """Remove what does not count or must not change: translations, rotations, frozen parts."""
         u, w = y[: self.n_atoms], y[self.n_atoms :].reshape(-1, 3, 3)
         if self.move_atoms:
@@ -83,7 +84,11 @@ class Basin:
             w = torch.zeros_like(w)
         return torch.cat([u, w.reshape(-1, 3)])
 
-    def gradient(self) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def gradient(
+        self,
+    ) -> tuple[
+        Float[Tensor, "rows 3"], Callable[[Float[Tensor, "rows 3"]], Float[Tensor, "rows 3"]]
+    ]:
         """g at the reference (with a graph to all parameters) and v -> K v there."""
         with torch.enable_grad():
             y = self.origin.clone().requires_grad_()
@@ -98,8 +103,11 @@ class Basin:
 
 
 def against_hessian(
-    product: Callable[[Tensor], Tensor], b: Tensor, *, tolerance: float = 1e-12
-) -> Tensor:
+    product: Callable[[Float[Tensor, "rows 3"]], Float[Tensor, "rows 3"]],
+    b: Float[Tensor, "rows 3"],
+    *,
+    tolerance: float = 1e-12,
+) -> Float[Tensor, "rows 3"]:
     """z with K z = b for a positive definite K (on the subspace that b lies in).
 
     Args:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from sfm.constants import ACCELERATION
@@ -35,10 +36,10 @@ class Lattice:
     """
 
     cells: Cells
-    vectors: Tensor
-    first: Tensor
-    second: Tensor
-    weight: Tensor
+    vectors: Float[Tensor, "P 3"]
+    first: Int[Tensor, " P"]
+    second: Int[Tensor, " P"]
+    weight: Float[Tensor, " P"]
 
 
 def supercell(cells: Cells, repeats: tuple[int, int, int]) -> Lattice:
@@ -95,7 +96,7 @@ def _nearest(
     return tuple(np.concatenate(rows) for rows in (vectors, first, second, weight))
 
 
-def force_constants(energy: EnergyFunction, lattice: Lattice, n: int) -> Tensor:
+def force_constants(energy: EnergyFunction, lattice: Lattice, n: int) -> Float[Tensor, "{n} M 3 3"]:
     """(n, M, 3, 3) eV/angstrom^2 of the first cell's n atoms with all M of the supercell.
 
     Differentiable where gradients are recorded.
@@ -134,17 +135,20 @@ class ForceConstants:
     """
 
     lattice: Lattice
-    values: Tensor
-    masses: Tensor
+    values: Float[Tensor, "n M 3 3"]
+    masses: Float[Tensor, " n"]
 
-    def frequencies(self, points: Tensor) -> Tensor:
+    def frequencies(self, points: Float[Tensor, "Q 3"]) -> Float[Tensor, "Q B"]:
         """(Q, 3 n) THz at wave vectors (Q, 3) in units of the cell's reciprocal vectors."""
         return frequencies(dynamical_matrices(self.values, self.lattice, self.masses, points))
 
 
 def dynamical_matrices(
-    constants: Tensor, lattice: Lattice, masses: Tensor, points: Tensor
-) -> Tensor:
+    constants: Float[Tensor, "n M 3 3"],
+    lattice: Lattice,
+    masses: Float[Tensor, " n"],
+    points: Float[Tensor, "Q 3"],
+) -> Complex[Tensor, "Q 3*n 3*n"]:
     """(Q, 3 n, 3 n) Hermitian, eV/angstrom^2/amu.
 
     Args:
@@ -166,7 +170,7 @@ def dynamical_matrices(
     return (matrix + matrix.mH) / 2
 
 
-def frequencies(matrices: Tensor) -> Tensor:
+def frequencies(matrices: Complex[Tensor, "Q B B"]) -> Float[Tensor, "Q B"]:
     """(Q, 3 n) THz of `dynamical_matrices` (Q, M, M), ascending; negative where imaginary.
 
     Differentiable, other than at zero, where a frequency counts as constant.

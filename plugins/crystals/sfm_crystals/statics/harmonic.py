@@ -12,6 +12,7 @@ import math
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.constants import BOLTZMANN
@@ -28,12 +29,12 @@ class Thermal(NamedTuple):
         heat_capacity: (T,) eV/kelvin, at constant volume.
     """
 
-    free_energy: Tensor
-    entropy: Tensor
-    heat_capacity: Tensor
+    free_energy: Float[Tensor, " T"]
+    entropy: Float[Tensor, " T"]
+    heat_capacity: Float[Tensor, " T"]
 
 
-def mesh(size: int) -> Tensor:
+def mesh(size: int) -> Float[Tensor, "Q 3"]:
     """(Q, 3) wave vectors, size^3 of them, between the planes through the origin.
 
     H. J. Monkhorst, J. D. Pack, Phys. Rev. B 13, 5188 (1976); `size` even, dimensionless: in units
@@ -43,7 +44,7 @@ def mesh(size: int) -> Tensor:
     return torch.cartesian_prod(line, line, line)
 
 
-def thermal(frequencies: Tensor, temperatures: Tensor) -> Thermal:
+def thermal(frequencies: Float[Tensor, "Q B"], temperatures: Float[Tensor, " T"]) -> Thermal:
     """Sums over frequencies (Q, B) in THz, at temperatures (T,) in kelvin."""
     real = frequencies > 0
     quantum = PLANCK * torch.where(real, frequencies, 1.0)
@@ -69,7 +70,9 @@ def thermal(frequencies: Tensor, temperatures: Tensor) -> Thermal:
     return Thermal(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
 
-def density_of_states(frequencies: Tensor, places: Tensor, width: float) -> Tensor:
+def density_of_states(
+    frequencies: Float[Tensor, "Q B"], places: Float[Tensor, " F"], width: float
+) -> Float[Tensor, " F"]:
     """(F,) states per THz and cell at `places` (F,) THz, of frequencies (Q, B).
 
     Args:
