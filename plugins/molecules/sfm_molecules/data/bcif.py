@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from sfm.errors import InputError
 
@@ -19,7 +20,7 @@ _TYPES = {1: "i1", 2: "<i2", 3: "<i4", 4: "u1", 5: "<u2", 6: "<u4", 32: "<f4", 3
 
 def read_columns(
     content: bytes, names: dict[str, Sequence[str]]
-) -> dict[str, dict[str, np.ndarray]]:
+) -> dict[str, dict[str, Shaped[np.ndarray, " _"]]]:
     """The columns named by `names` ({category: columns}) of the file's first data block.
 
     Each (rows,) or (n,), text or numbers in the unit that the dictionary of the file says.

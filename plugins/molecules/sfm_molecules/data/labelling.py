@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from sfm.data.atomic import atomic
 from sfm.errors import InputError, RunError
@@ -129,7 +130,7 @@ class Xtb:
             charges=np.array(result.get("charges")),
         )
 
-    def properties(self, positions: np.ndarray) -> Properties:
+    def properties(self, positions: Float[np.ndarray, "n 3"]) -> Properties:
         """Further properties at `positions` (n, 3) in angstrom, where it was called last.
 
         Raises:

@@ -13,6 +13,7 @@ from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from sfm_molecules.constants import BOHR, HARTREE
 
@@ -42,7 +43,7 @@ class Properties:
     def names(cls) -> tuple[str, ...]:
         return tuple(field.name for field in fields(cls))
 
-    def array(self) -> np.ndarray:
+    def array(self) -> Float[np.ndarray, " 6"]:
         """(6,) in the order of `names`."""
         return np.array(astuple(self))
 
@@ -57,7 +58,12 @@ def frontier(result: Any) -> tuple[float, float]:
 
 
 def properties(
-    level: str, types: np.ndarray, positions: np.ndarray, charge: float, uhf: int, result: Any
+    level: str,
+    types: Int[np.ndarray, " n"],
+    positions: Float[np.ndarray, "n 3"],
+    charge: float,
+    uhf: int,
+    result: Any,
 ) -> Properties:
     """Everything above, from a converged `result` at the same geometry.
 

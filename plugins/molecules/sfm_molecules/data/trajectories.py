@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from sfm.data.ase_atoms import velocity_column
 from sfm.data.sample import Sample
@@ -25,7 +26,7 @@ _UNITS = {
 }
 
 
-def read_frames(path: Path) -> dict[str, np.ndarray]:
+def read_frames(path: Path) -> dict[str, Shaped[np.ndarray, " ..."]]:
     """Arrays of the frames of one system.
 
     `positions` (T, n, 3) angstrom, `types` (n,), and those of `energy` (T,) eV, `forces` (T, n, 3)

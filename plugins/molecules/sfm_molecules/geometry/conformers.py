@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from sfm.errors import InputError
 
@@ -71,7 +72,7 @@ def force_field(molecule: Mol) -> ForceField | None:
     return field
 
 
-def geometry(molecule: Mol) -> tuple[np.ndarray, np.ndarray]:
+def geometry(molecule: Mol) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n 3"]]:
     """Atomic numbers (n,) and positions (n, 3) in angstrom of the first conformer."""
     numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.int64)
     return numbers, np.array(molecule.GetConformer().GetPositions(), dtype=np.float64)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float
 
 from sfm.constants import BOLTZMANN
 from sfm_molecules.constants import KCAL_PER_MOL
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
 
 def hessian(
-    gradient: Callable[[np.ndarray], np.ndarray], positions: np.ndarray, step: float = 1e-3
-) -> np.ndarray:
+    gradient: Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, "n 3"]],
+    positions: Float[np.ndarray, "n 3"],
+    step: float = 1e-3,
+) -> Float[np.ndarray, "3*n 3*n"]:
     """Central differences of `gradient(positions (n, 3)) -> (n, 3)`; symmetric (3n, 3n).
 
     In the gradient's unit per that of positions and `step`.
@@ -37,7 +40,9 @@ def hessian(
     return 0.5 * (rows + rows.T)
 
 
-def force_field_hessian(field: ForceField, positions: np.ndarray) -> np.ndarray:
+def force_field_hessian(
+    field: ForceField, positions: Float[np.ndarray, "n 3"]
+) -> Float[np.ndarray, "3*n 3*n"]:
     """The Hessian (3n, 3n) of an rdkit force field, eV/angstrom^2."""
 
     def gradient(x: np.ndarray) -> np.ndarray:
@@ -49,8 +54,8 @@ def force_field_hessian(field: ForceField, positions: np.ndarray) -> np.ndarray:
 
 
 def modes(
-    matrix: np.ndarray, positions: np.ndarray, floor: float = 0.5
-) -> tuple[np.ndarray, np.ndarray]:
+    matrix: Float[np.ndarray, "k k"], positions: Float[np.ndarray, "n 3"], floor: float = 0.5
+) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, "3*n m"]]:
     """Force constants (m,) and unit modes (3n, m) of a Hessian without translation and rotation.
 
     Force constants below `floor` (eV/angstrom^2) are raised to it.
@@ -62,12 +67,12 @@ def modes(
 
 
 def displace(
-    positions: np.ndarray,
-    constants: np.ndarray,
-    vectors: np.ndarray,
+    positions: Float[np.ndarray, "n 3"],
+    constants: Float[np.ndarray, " m"],
+    vectors: Float[np.ndarray, "3*n m"],
     temperature: float,
     generator: np.random.Generator,
-) -> np.ndarray:
+) -> Float[np.ndarray, "n 3"]:
     """Positions (n, 3) drawn from the harmonic ensemble at `temperature` (kelvin)."""
     amplitude = np.sqrt(BOLTZMANN * temperature / constants)
     step = vectors @ (amplitude * generator.standard_normal(len(constants)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from sfm.errors import InputError
 
@@ -13,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def molecule_from_geometry(
-    types: np.ndarray, positions: np.ndarray, *, charge: int = 0, name: str = "molecule"
+    types: Int[np.ndarray, " n"],
+    positions: Float[np.ndarray, "n 3"],
+    *,
+    charge: int = 0,
+    name: str = "molecule",
 ) -> Mol:
     """Bonds and bond orders perceived from a geometry near a minimum.
 
@@ -45,7 +50,9 @@ def molecule_from_geometry(
     return molecule
 
 
-def bonded_pairs(types: np.ndarray, positions: np.ndarray) -> np.ndarray:
+def bonded_pairs(
+    types: Int[np.ndarray, " n"], positions: Float[np.ndarray, "n 3"]
+) -> Int[np.ndarray, "m 2"]:
     """(m, 2) indices of atoms that are near enough to be bonded: what bond orders follow from.
 
     types: (n,) atomic numbers. positions: (n, 3), angstrom.
@@ -75,7 +82,7 @@ def _atoms(types: np.ndarray, positions: np.ndarray) -> Mol:
     return editable.GetMol()
 
 
-def bonds_of(molecule: Mol, *, hydrogens: bool) -> np.ndarray:
+def bonds_of(molecule: Mol, *, hydrogens: bool) -> Int[np.ndarray, "m 2"]:
     """(m, 2) indices of bonded atoms; those bonds alone that a hydrogen has, with `hydrogens`."""
     pairs = [
         (bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())

@@ -13,6 +13,7 @@ import math
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm.constants import BOLTZMANN
@@ -21,7 +22,12 @@ ARGON_EPSILON = 119.8 * BOLTZMANN  # eV
 ARGON_SIGMA = 3.405  # angstrom
 
 
-def energy(positions: Tensor, system: Tensor, epsilon: Tensor, sigma: Tensor) -> Tensor:
+def energy(
+    positions: Float[Tensor, "N 3"],
+    system: Int[Tensor, " N"],
+    epsilon: Float[Tensor, ""],
+    sigma: Float[Tensor, ""],
+) -> Float[Tensor, " S"]:
     """Energies (S,) in eV of the systems of a batch.
 
     Args:
@@ -38,7 +44,7 @@ def energy(positions: Tensor, system: Tensor, epsilon: Tensor, sigma: Tensor) ->
     return total.index_add(0, system[first], values)
 
 
-def pairs(system: Tensor) -> tuple[Tensor, Tensor]:
+def pairs(system: Int[Tensor, " N"]) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"]]:
     """Indices (P,), (P,) of all pairs i < j inside each system."""
     parts, start = [], 0
     for count in torch.bincount(system).tolist():
@@ -48,7 +54,7 @@ def pairs(system: Tensor) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-def icosahedron(sigma: float = ARGON_SIGMA) -> np.ndarray:
+def icosahedron(sigma: float = ARGON_SIGMA) -> Float[np.ndarray, "13 3"]:
     """(13, 3) the ground state of thirteen atoms, whose energy is -44.326801 epsilon.
 
     M. R. Hoare and P. Pal, Adv. Phys. 20, 161 (1971).

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm.data.rigid import with_rigid
@@ -227,11 +228,11 @@ class MolecularDynamics(OpenDynamics):
 
     def energy(
         self,
-        positions: Tensor,
-        types: Tensor,
-        system: Tensor,
-        conditions: Mapping[str, Tensor] | None = None,
-    ) -> Tensor:
+        positions: Float[Tensor, "N 3"],
+        types: Int[Tensor, " N"],
+        system: Int[Tensor, " N"],
+        conditions: Mapping[str, Float[Tensor, " S"]] | None = None,
+    ) -> Float[Tensor, " S"]:
         """Potential energies (S,) in eV at `positions` (N, 3).
 
         `conditions` are charge and spin of each system, (S,), zero if None.
@@ -250,11 +251,11 @@ class MolecularDynamics(OpenDynamics):
             parts.append(self.learned(positions, types, system, conditions))
         return torch.stack(parts).sum(0)
 
-    def potential_energy(self, systems: Systems) -> Tensor:
+    def potential_energy(self, systems: Systems) -> Float[Tensor, " S"]:
         """(S,) eV: `energy`; there is no cell."""
         return self.energy(systems.positions, systems.types, systems.system, systems.conditions)
 
-    def baseline(self, systems: Systems) -> Tensor:
+    def baseline(self, systems: Systems) -> Float[Tensor, " S"]:
         """(S,) eV of `potential=uff` or `lennard-jones`, open systems.
 
         UFF's bonds are those of each geometry: the energy is smooth as long as no bond forms or

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -70,7 +71,9 @@ def read_observations(simulator: OpenDynamics, path: Path) -> Observations:
     )
 
 
-def predict_observations(simulator: OpenDynamics, seen: Observations) -> dict[str, Tensor]:
+def predict_observations(
+    simulator: OpenDynamics, seen: Observations
+) -> dict[str, Shaped[Tensor, " ..."]]:
     """What the simulator says in place of `seen.values`, of the same shapes and units."""
     state: Particles = seen.state
     if "steps" in seen.options:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -65,11 +66,11 @@ class OpenDynamics(Dynamics):
 
     def learned(
         self,
-        positions: Tensor,
-        types: Tensor,
-        system: Tensor,
-        conditions: Mapping[str, Tensor] | None,
-    ) -> Tensor:
+        positions: Float[Tensor, "N 3"],
+        types: Int[Tensor, " N"],
+        system: Int[Tensor, " N"],
+        conditions: Mapping[str, Float[Tensor, " S"]] | None,
+    ) -> Float[Tensor, " S"]:
         """(S,) eV of the closure; it gets the conditions if it has an attribute of that name."""
         assert self.closure is not None
         known = getattr(self.closure, "conditions", ())
@@ -81,11 +82,11 @@ class OpenDynamics(Dynamics):
 
     def energy_and_forces(
         self,
-        positions: Tensor,
-        types: Tensor,
-        system: Tensor,
-        conditions: Mapping[str, Tensor] | None = None,
-    ) -> tuple[Tensor, Tensor]:
+        positions: Float[Tensor, "N 3"],
+        types: Int[Tensor, " N"],
+        system: Int[Tensor, " N"],
+        conditions: Mapping[str, Float[Tensor, " S"]] | None = None,
+    ) -> tuple[Float[Tensor, " S"], Float[Tensor, "N 3"]]:
         """Potential energies (S,) in eV and forces -dE/dx (N, 3) in eV/angstrom.
 
         Differentiable where gradients are recorded. Forces on fixed atoms are there, too. Charge
@@ -110,6 +111,6 @@ class OpenDynamics(Dynamics):
         """
         return read_observations(self, path)
 
-    def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
+    def predict_observations(self, observations: Observations) -> dict[str, Shaped[Tensor, " ..."]]:
         """Energies (T,) and forces (T, n, 3) of the frames, or positions (T - 1, n, 3) at times."""
         return predict_observations(self, observations)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -98,7 +99,7 @@ class TightBindingDynamics(OpenDynamics):
         samples = [sample] if isinstance(sample, Sample) else sample
         return self.particles(self.without_cells(samples))
 
-    def potential_energy(self, systems: Systems) -> Tensor:
+    def potential_energy(self, systems: Systems) -> Float[Tensor, " S"]:
         """Energies (S,) in eV, of GFN1-xTB and of the closure; there is no cell."""
         x, _, types, system, conditions = systems
         parameters = {name: getattr(self, name) for name in PLACES}
@@ -107,7 +108,7 @@ class TightBindingDynamics(OpenDynamics):
             return energy
         return energy + self.learned(x, types, system, conditions)
 
-    def baseline(self, systems: Systems) -> Tensor:
+    def baseline(self, systems: Systems) -> Float[Tensor, " S"]:
         """(S,) eV of open systems.
 
         Raises:
