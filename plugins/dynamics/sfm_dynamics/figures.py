@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.simulate import Trajectory
@@ -64,7 +65,7 @@ def plot_paths(trajectory: Trajectory, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def plot_field(trajectory: Trajectory, points: np.ndarray, path: Path) -> None:
+def plot_field(trajectory: Trajectory, points: Float[np.ndarray, " n"], path: Path) -> None:
     """One realisation over space and time, and the last profiles of some.
 
     Args:
@@ -85,7 +86,7 @@ def plot_field(trajectory: Trajectory, points: np.ndarray, path: Path) -> None:
 
 
 def plot_beside(
-    trajectory: Trajectory, values: np.ndarray, names: Sequence[str], path: Path
+    trajectory: Trajectory, values: Float[np.ndarray, "T d"], names: Sequence[str], path: Path
 ) -> None:
     """A run (lines) and other values (T, d) at its times (dashes), in the system's units."""
     from matplotlib.figure import Figure
@@ -103,7 +104,9 @@ def plot_beside(
     figure.savefig(path, dpi=120)
 
 
-def plot_fixed_point(g: Callable[[Tensor], Tensor], x: Tensor, path: Path) -> None:
+def plot_fixed_point(
+    g: Callable[[Float[Tensor, " ..."]], Float[Tensor, " ..."]], x: Float[Tensor, ""], path: Path
+) -> None:
     """g and the diagonal about a fixed point x (), without unit."""
     from matplotlib.figure import Figure
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
@@ -13,7 +14,9 @@ from sfm.errors import RunError
 from sfm.nn.descent import descend
 
 
-def minimise(loss: Callable[[], Tensor], weights: Sequence[Tensor], iterations: int) -> float:
+def minimise(
+    loss: Callable[[], Float[Tensor, ""]], weights: Sequence[Float[Tensor, " ..."]], iterations: int
+) -> float:
     """Minimise a loss without noise by L-BFGS with Wolfe's conditions, in place; the last loss.
 
     Args:
@@ -37,8 +40,8 @@ def minimise(loss: Callable[[], Tensor], weights: Sequence[Tensor], iterations: 
 
 
 def least_squares(
-    residuals: Callable[[], Tensor],
-    weights: Sequence[Tensor],
+    residuals: Callable[[], Float[Tensor, " m"]],
+    weights: Sequence[Float[Tensor, " ..."]],
     iterations: int,
     *,
     tolerance: float = 1e-12,

@@ -52,7 +52,7 @@ class Polynomials:
         """The terms as people write them: `1`, `x`, `x y`, `x^2`."""
         return tuple(_written([self.names[i] for i in c]) for c in self.powers)
 
-    def evaluate(self, x: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: Float[np.ndarray, "*states d"]) -> Float[np.ndarray, "*states terms"]:
         """(..., d) -> (..., terms)."""
         return np.stack(
             [
@@ -62,7 +62,7 @@ class Polynomials:
             axis=-1,
         )
 
-    def of_tensor(self, x: Tensor) -> Tensor:
+    def of_tensor(self, x: Float[Tensor, "*states d"]) -> Float[Tensor, "*states terms"]:
         """The same, (..., d) -> (..., terms), differentiable."""
         columns = []
         for c in self.powers:

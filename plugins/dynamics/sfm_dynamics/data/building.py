@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from sfm.data.splits import assign
 from sfm.data.storage import (
@@ -104,7 +105,9 @@ def build_trajectories(out: Path, size: int, seed: int) -> list[Path]:
     return write_dataset(out, columns, rows(), TRAJECTORIES.info())
 
 
-def trajectories(name: str, size: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def trajectories(
+    name: str, size: int, seed: int
+) -> tuple[Float[np.ndarray, "size T d"], Float[np.ndarray, "size T d"], Float[np.ndarray, " T"]]:
     """States and rates (size, T, d) along trajectories of a system, and their times (T,).
 
     Initial states are the well-known one and disturbed copies; of stochastic systems the rate is

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Num
 
 from sfm.errors import InputError
 from sfm_dynamics.polynomials import PolynomialRates, Polynomials
@@ -79,8 +80,8 @@ class Equation:
 
 
 def discover(
-    times: np.ndarray | Sequence[np.ndarray],
-    states: np.ndarray | Sequence[np.ndarray],
+    times: Num[np.ndarray, " T"] | Sequence[Num[np.ndarray, " _"]],
+    states: Num[np.ndarray, "T d"] | Sequence[Num[np.ndarray, "_ d"]],
     names: Sequence[str],
     *,
     degree: int = 2,
@@ -124,8 +125,8 @@ def discover(
 
 
 def explain(
-    rates: np.ndarray,
-    states: np.ndarray,
+    rates: Num[np.ndarray, " ..."],
+    states: Num[np.ndarray, "n d"],
     names: Sequence[str],
     *,
     degree: int = 2,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_dynamics.minimise import least_squares
@@ -20,15 +21,15 @@ INTERFACE = 10.0  # weight of jumps between windows
 
 def train(
     network: Pinn,
-    field: Callable[[Tensor], Tensor],
+    field: Callable[[Float[Tensor, "*states d"]], Float[Tensor, "*states d"]],
     *,
     points: int = 100,
     rounds: int = 5,
     iterations: int = 20,
     causality: float = 1.0,
-    data: tuple[Tensor, Tensor] | None = None,
+    data: tuple[Float[Tensor, " T"], Float[Tensor, "T d"]] | None = None,
     weight: float = 10.0,
-    parameters: Sequence[Tensor] = (),
+    parameters: Sequence[Float[Tensor, " ..."]] = (),
 ) -> float:
     """Minimise the residual, in place.
 
@@ -64,8 +65,10 @@ def train(
 
 
 def mismatches(
-    network: Pinn, field: Callable[[Tensor], Tensor], points: int
-) -> tuple[Tensor, Tensor]:
+    network: Pinn,
+    field: Callable[[Float[Tensor, "*states d"]], Float[Tensor, "*states d"]],
+    points: int,
+) -> tuple[Float[Tensor, "W {points} d"], Float[Tensor, "W-1 d"]]:
     """(dx/dt - f) / scale (W, points, d) at equal times, and the jumps (W - 1, d) of windows."""
     tau = torch.linspace(0, 1, points, dtype=network.x0.dtype, device=network.x0.device)
     x, dx = network(tau.expand(network.windows, -1))

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
-Field = Callable[[Tensor], Tensor]
+Field = Callable[[Float[Tensor, "*states d"]], Float[Tensor, "*states d"]]
 METHODS = ("dopri5", "dopri8")
 
 
@@ -30,14 +31,14 @@ class _Right(nn.Module):
 
 def advance(
     field: Field,
-    x: Tensor,
+    x: Float[Tensor, "*states d"],
     span: float,
     *,
     method: str,
     rtol: float,
     atol: float,
-    adjoint: Sequence[Tensor] | None,
-) -> Tensor:
+    adjoint: Sequence[Float[Tensor, " ..."]] | None,
+) -> Float[Tensor, "*states d"]:
     """The state after `span`.
 
     Args:
@@ -64,8 +65,13 @@ def advance(
 
 
 def until(
-    field: Field, x: Tensor, event: Callable[[Tensor], Tensor], *, rtol: float, atol: float
-) -> tuple[Tensor, Tensor]:
+    field: Field,
+    x: Float[Tensor, " d"],
+    event: Callable[[Float[Tensor, " d"]], Float[Tensor, ""]],
+    *,
+    rtol: float,
+    atol: float,
+) -> tuple[Float[Tensor, ""], Float[Tensor, " d"]]:
     """Time () until `event(x)` crosses zero, and the state there; both differentiable.
 
     torchdiffeq refines steps of dopri5 by bisection and reroutes gradients through the implicit

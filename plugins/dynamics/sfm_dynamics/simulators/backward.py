@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sfm.errors import InputError, RunError
@@ -31,9 +32,9 @@ from sfm_dynamics.simulators.system import System
 class Paths(NamedTuple):
     """Places x (n, d), values y (n,) of the solution there, and the time ()."""
 
-    x: Tensor
-    y: Tensor
-    time: Tensor
+    x: Float[Tensor, "n d"]
+    y: Float[Tensor, " n"]
+    time: Float[Tensor, ""]
 
 
 class DeepBsde(System):
@@ -142,7 +143,7 @@ class DeepBsde(System):
             raise RunError(f"{self.part}: a value is not finite; use a smaller dt than {h:g}")
         return Paths(x, y, state.time + steps * h)
 
-    def observe(self, state: Paths) -> dict[str, Tensor]:
+    def observe(self, state: Paths) -> dict[str, Shaped[Tensor, " ..."]]:
         """Y (n, 1), and Y - g(X) (n,), which says something at T only."""
         return {
             "state": state.y.unsqueeze(-1),

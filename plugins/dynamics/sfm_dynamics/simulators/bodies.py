@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -33,11 +34,11 @@ class Bodies(NamedTuple):
     (..., n, 3), whether a coordinate may change; time (...) fs.
     """
 
-    positions: Tensor
-    velocities: Tensor
-    masses: Tensor
-    free: Tensor
-    time: Tensor
+    positions: Float[Tensor, "*B n 3"]
+    velocities: Float[Tensor, "*B n 3"]
+    masses: Float[Tensor, "*B n"]
+    free: Shaped[Tensor, "*B n 3"]
+    time: Float[Tensor, "*B"]
 
 
 class BodiesInSpace(Simulator):
@@ -167,7 +168,9 @@ class BodiesInSpace(Simulator):
 
     # ------------------------------------------------------------------ energy and time
 
-    def energy(self, x: Tensor, masses: Tensor) -> Tensor:
+    def energy(
+        self, x: Float[Tensor, "*B n 3"], masses: Float[Tensor, "*B n"]
+    ) -> Float[Tensor, "*B"]:
         """Potential energies (...) in eV at positions (..., n, 3)."""
         total = x.new_zeros(x.shape[:-2])
         i, j = torch.tril_indices(x.shape[-2], x.shape[-2], -1, device=x.device)
@@ -229,7 +232,7 @@ class BodiesInSpace(Simulator):
 
     # ------------------------------------------------------------------ what is seen
 
-    def observe(self, state: Bodies) -> dict[str, Tensor]:
+    def observe(self, state: Bodies) -> dict[str, Shaped[Tensor, " ..."]]:
         """Energies (...), forces (..., n, 3), angular momentum about the mean (..., 3)."""
         surface = self._surface(state.masses)
         weight = state.masses.unsqueeze(-1)

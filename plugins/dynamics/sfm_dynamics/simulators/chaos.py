@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -45,7 +46,7 @@ class Lorenz63(Ode):
     def start(self) -> tuple[float, ...]:
         return (-8.0, 7.0, 27.0)
 
-    def rates(self, x: Tensor, p: Values) -> Tensor:
+    def rates(self, x: Float[Tensor, "*states d"], p: Values) -> Float[Tensor, "*states d"]:
         u, v, w = x.unbind(-1)
         return torch.stack(
             (p["sigma"] * (v - u), u * (p["rho"] - w) - v, u * v - p["beta"] * w), -1
@@ -96,6 +97,6 @@ class Lorenz96(Ode):
         rest[self.n // 2] = 8.01
         return tuple(rest)
 
-    def rates(self, x: Tensor, p: Values) -> Tensor:
+    def rates(self, x: Float[Tensor, "*states d"], p: Values) -> Float[Tensor, "*states d"]:
         ahead, behind, two = (torch.roll(x, k, -1) for k in (-1, 1, 2))
         return (ahead - two) * behind - x + p["forcing"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -19,7 +19,7 @@ from sfm.simulate.fixed_point import implicit
 from sfm_dynamics.quantities import FIXED_POINT, FIXED_POINT_RESIDUAL
 from sfm_dynamics.simulators.system import State, System
 
-Map = Callable[[Tensor], Tensor]
+Map = Callable[[Float[Tensor, "*rows d"]], Float[Tensor, "*rows d"]]
 
 
 class Equilibrium(System):
@@ -64,7 +64,7 @@ class Equilibrium(System):
         super().__init__(**values)
         self.positive("tolerance", "iterations")
 
-    def map(self, x: Tensor) -> Tensor:
+    def map(self, x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
         """g(x) (..., d)."""
         known = self.amplitude * torch.cos(x) + self.shift
         return known if self.closure is None else known + self.closure(x)
@@ -92,7 +92,7 @@ class Equilibrium(System):
             )
         return State(x, state.time + steps)
 
-    def observe(self, state: State) -> dict[str, Tensor]:
+    def observe(self, state: State) -> dict[str, Shaped[Tensor, " ..."]]:
         """x (..., d), and the largest |g(x) - x| (...)."""
         x = state.values
         return {
@@ -152,8 +152,13 @@ class EquilibriumLayer(nn.Module):
 
 
 def fixed_point(
-    g: Map, start: Tensor, *, tolerance: float = 1e-12, iterations: int = 50, memory: int = 5
-) -> Tensor:
+    g: Map,
+    start: Float[Tensor, "*rows d"],
+    *,
+    tolerance: float = 1e-12,
+    iterations: int = 50,
+    memory: int = 5,
+) -> Float[Tensor, "*rows d"]:
     """x = g(x) (..., d), by Anderson's acceleration; differentiable in what g holds.
 
     Every row is accelerated on its own. Where `iterations` are too few the best guess comes back.

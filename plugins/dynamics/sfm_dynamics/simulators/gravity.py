@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.simulate import Parameter, Setting
@@ -40,7 +41,7 @@ class Kepler(Hamiltonian):
     def start(self) -> tuple[float, ...]:
         return (0.5, 0.0, 0.0, 3.0**0.5)
 
-    def energy(self, x: Tensor, p: Values) -> Tensor:
+    def energy(self, x: Float[Tensor, "*states d"], p: Values) -> Float[Tensor, "*states"]:
         u, v, pu, pv = x.unbind(-1)
         return 0.5 * (pu**2 + pv**2) - p["mu"] / (u**2 + v**2).sqrt()
 

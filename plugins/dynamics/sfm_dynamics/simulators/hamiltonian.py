@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -58,13 +59,13 @@ class Hamiltonian(Ode):
                 "or gauss4, which are symplectic for any H"
             )
 
-    def energy(self, x: Tensor, p: Values) -> Tensor:
+    def energy(self, x: Float[Tensor, "*states d"], p: Values) -> Float[Tensor, "*states"]:
         """H (...) at states (..., 2n), with parameters by name; zero if there is no known term."""
         return x.new_zeros(x.shape[:-1])
 
     def total(
         self, p: Values | None = None, weights: Values | None = None
-    ) -> Callable[[Tensor], Tensor]:
+    ) -> Callable[[Float[Tensor, "*states d"]], Float[Tensor, "*states"]]:
         """H with the closure's part, as a function of the state; arguments are those of `field`."""
         p = self.values() if p is None else p
         correction = self.bound_closure(weights)
@@ -72,14 +73,14 @@ class Hamiltonian(Ode):
             return lambda x: self.energy(x, p)
         return lambda x: self.energy(x, p) + correction(x).reshape(x.shape[:-1])
 
-    def rates(self, x: Tensor, p: Values) -> Tensor:
+    def rates(self, x: Float[Tensor, "*states d"], p: Values) -> Float[Tensor, "*states d"]:
         return turned(slope(lambda y: self.energy(y, p), x))
 
     def field(self, p: Values | None = None, weights: Values | None = None) -> Field:
         total = self.total(p, weights)
         return lambda x: turned(slope(total, x))
 
-    def observe(self, state: State) -> dict[str, Tensor]:
+    def observe(self, state: State) -> dict[str, Shaped[Tensor, " ..."]]:
         """The state (..., 2n) and H (...)."""
         return {"state": state.values, "hamiltonian": self.total()(state.values)}
 
@@ -100,7 +101,7 @@ class Hamiltonian(Ode):
         return advance
 
 
-def turned(gradient: Tensor) -> Tensor:
+def turned(gradient: Float[Tensor, "*states d"]) -> Float[Tensor, "*states d"]:
     """(dH/dq, dH/dp) -> (dH/dp, -dH/dq), both (..., 2n)."""
     by_q, by_p = gradient.chunk(2, -1)
     return torch.cat((by_p, -by_q), -1)

@@ -21,11 +21,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import RunError
 
-Field = Callable[[Tensor], Tensor]
+Field = Callable[[Float[Tensor, "*states d"]], Float[Tensor, "*states d"]]
 _S6, _S3 = math.sqrt(6.0), math.sqrt(3.0)
 NEWTON_STEPS = 12
 
@@ -61,7 +62,9 @@ _REAL = 3 + 3 ** (2 / 3) - 3 ** (1 / 3)
 _ERROR = ((-13 - 7 * _S6) / 3, (-13 + 7 * _S6) / 3, -1 / 3)
 
 
-def step(table: Implicit, field: Field, x: Tensor, h: float) -> Tensor:
+def step(
+    table: Implicit, field: Field, x: Float[Tensor, "*states d"], h: float
+) -> Float[Tensor, "*states d"]:
     """The state (..., d) after a step `h`.
 
     Raises:
@@ -78,7 +81,9 @@ def step(table: Implicit, field: Field, x: Tensor, h: float) -> Tensor:
     return _recorded(table, field, flat, h, stages, inverse).reshape(x.shape)
 
 
-def radau_until(field: Field, x: Tensor, span: float, *, rtol: float, atol: float) -> Tensor:
+def radau_until(
+    field: Field, x: Float[Tensor, "*states d"], span: float, *, rtol: float, atol: float
+) -> Float[Tensor, "*states d"]:
     """The state (..., d) after `span`, in adaptive steps that all rows share.
 
     Raises:

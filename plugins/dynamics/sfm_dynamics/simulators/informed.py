@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
@@ -36,8 +37,8 @@ SHOWN = 101  # times at which the solution is observed
 class Guess(NamedTuple):
     """Weights (P,) of the network, and the number of rounds () of training."""
 
-    weights: Tensor
-    time: Tensor
+    weights: Float[Tensor, " P"]
+    time: Float[Tensor, ""]
 
 
 class Informed(System):
@@ -105,7 +106,7 @@ class Informed(System):
         simulator = cls(**{"width": 4, "points": 8, "iterations": 3, **values})
         return simulator, simulator.state()
 
-    def network(self, weights: Tensor | None = None) -> Pinn:
+    def network(self, weights: Float[Tensor, " P"] | None = None) -> Pinn:
         """The solution with these weights (P,); as it starts if None."""
         start = self._ode.state().values
         network = Pinn(
@@ -148,7 +149,7 @@ class Informed(System):
         return Guess(parameters_to_vector(network.parameters()).detach(), state.time + steps)
 
     @torch.no_grad()
-    def observe(self, state: Guess) -> dict[str, Tensor]:
+    def observe(self, state: Guess) -> dict[str, Shaped[Tensor, " ..."]]:
         """The solution (101, d) at equal times of the span, and its residual ()."""
         network = self.network(state.weights)
         residual, _ = mismatches(network, self._ode.field(), self.points)

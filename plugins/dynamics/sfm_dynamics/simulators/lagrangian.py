@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -17,7 +17,7 @@ from sfm_dynamics.simulators.ode import Field, Ode, settings
 from sfm_dynamics.simulators.slope import slope
 from sfm_dynamics.simulators.system import State, Values
 
-Function = Callable[[Tensor], Tensor]
+Function = Callable[[Float[Tensor, "*states d"]], Float[Tensor, "*states"]]
 
 
 class LearnedLagrangian(Ode):
@@ -60,7 +60,7 @@ class LearnedLagrangian(Ode):
     def start(self) -> tuple[float, ...]:
         return (1.0,) * self.n + (0.0,) * self.n
 
-    def rates(self, x: Tensor, p: Values) -> Tensor:
+    def rates(self, x: Float[Tensor, "*states d"], p: Values) -> Float[Tensor, "*states d"]:
         return self.field()(x)
 
     def _lagrangian(self, weights: Values | None = None) -> Function:
@@ -73,7 +73,7 @@ class LearnedLagrangian(Ode):
         lagrangian = self._lagrangian(weights)
         return lambda x: motion(lagrangian, x)
 
-    def observe(self, state: State) -> dict[str, Tensor]:
+    def observe(self, state: State) -> dict[str, Shaped[Tensor, " ..."]]:
         """The state (..., 2n) and its energy v dL/dv - L (...)."""
         x, lagrangian = state.values, self._lagrangian()
         momentum = slope(lagrangian, x).chunk(2, -1)[1]
@@ -87,7 +87,7 @@ class LearnedLagrangian(Ode):
         return simulator, simulator.at(torch.tensor([1.0, 0.5, 0.1, -0.2]))
 
 
-def motion(lagrangian: Function, x: Tensor) -> Tensor:
+def motion(lagrangian: Function, x: Float[Tensor, "*states d"]) -> Float[Tensor, "*states d"]:
     """(dq/dt, dv/dt) (..., 2n) at states (..., 2n); recorded only if the caller records.
 
     Args:

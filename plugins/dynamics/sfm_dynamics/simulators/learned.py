@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -52,7 +53,7 @@ class NeuralOde(Ode):
     def start(self) -> tuple[float, ...]:
         return (1.0,) * self.n
 
-    def rates(self, x: Tensor, p: Values) -> Tensor:
+    def rates(self, x: Float[Tensor, "*states d"], p: Values) -> Float[Tensor, "*states d"]:
         return torch.zeros_like(x)
 
     def field(self, p: Values | None = None, weights: Values | None = None) -> Field:
@@ -114,7 +115,7 @@ class LearnedHamiltonian(Hamiltonian):
 
     def total(
         self, p: Values | None = None, weights: Values | None = None
-    ) -> Callable[[Tensor], Tensor]:
+    ) -> Callable[[Float[Tensor, "*states d"]], Float[Tensor, "*states"]]:
         if self.closure is None:
             raise InputError(
                 f"{self.part}: needs a closure that says the energy; `dynamics/mass-spring` and "

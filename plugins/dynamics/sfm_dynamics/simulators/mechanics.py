@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.simulate import Parameter, Setting
@@ -40,7 +41,7 @@ class MassSpring(Hamiltonian):
     def start(self) -> tuple[float, ...]:
         return (1.0, 0.0)
 
-    def energy(self, x: Tensor, p: Values) -> Tensor:
+    def energy(self, x: Float[Tensor, "*states d"], p: Values) -> Float[Tensor, "*states"]:
         q, momentum = x.unbind(-1)
         return momentum**2 / (2 * p["mass"]) + 0.5 * p["stiffness"] * q**2
 
@@ -74,7 +75,7 @@ class Pendulum(Hamiltonian):
     def start(self) -> tuple[float, ...]:
         return (1.5, 0.0)
 
-    def energy(self, x: Tensor, p: Values) -> Tensor:
+    def energy(self, x: Float[Tensor, "*states d"], p: Values) -> Float[Tensor, "*states"]:
         q, momentum = x.unbind(-1)
         kinetic = momentum**2 / (2 * p["mass"] * p["length"] ** 2)
         return kinetic + p["mass"] * p["gravity"] * p["length"] * (1 - torch.cos(q))
@@ -117,7 +118,7 @@ class DoublePendulum(Hamiltonian):
     def start(self) -> tuple[float, ...]:
         return (2.0, 1.5, 0.0, 0.0)
 
-    def energy(self, x: Tensor, p: Values) -> Tensor:
+    def energy(self, x: Float[Tensor, "*states d"], p: Values) -> Float[Tensor, "*states"]:
         q1, q2, p1, p2 = x.unbind(-1)
         m1, m2, l1, l2, g = (p[s.name] for s in self.parameters_spec)
         delta = q1 - q2
@@ -153,7 +154,7 @@ class HenonHeiles(Hamiltonian):
     def start(self) -> tuple[float, ...]:
         return (0.0, 0.1, 0.49, 0.0)
 
-    def energy(self, x: Tensor, p: Values) -> Tensor:
+    def energy(self, x: Float[Tensor, "*states d"], p: Values) -> Float[Tensor, "*states"]:
         u, v, pu, pv = x.unbind(-1)
         quadratic = 0.5 * (pu**2 + pv**2 + u**2 + v**2)
         return quadratic + p["coupling"] * (u**2 * v - v**3 / 3)

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from sfm.errors import InputError, RunError
@@ -20,7 +20,9 @@ from sfm_dynamics.quantities import STATE
 from sfm_dynamics.simulators.system import State, System, Values
 
 
-def wiener(like: Tensor, dt: float, *, seed: int, number: int) -> Tensor:
+def wiener(
+    like: Float[Tensor, "*shape"], dt: float, *, seed: int, number: int
+) -> Float[Tensor, "*shape"]:
     """dW over `dt`, independent normal numbers of variance dt, of the shape of `like`.
 
     Args:
@@ -48,10 +50,12 @@ class Noisy(System):
     seed: int
 
     @abstractmethod
-    def step(self, x: Tensor, dw: Tensor, p: Values) -> Tensor:
+    def step(
+        self, x: Float[Tensor, "*paths d"], dw: Float[Tensor, "*paths d"], p: Values
+    ) -> Float[Tensor, "*paths d"]:
         """x (..., d) after `dt`, with the increments dw (..., d)."""
 
-    def observe(self, state: State) -> dict[str, Tensor]:
+    def observe(self, state: State) -> dict[str, Shaped[Tensor, " ..."]]:
         """All realisations (paths, d)."""
         return {"state": state.values}
 

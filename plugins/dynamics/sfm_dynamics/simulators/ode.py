@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -25,7 +26,7 @@ from sfm_dynamics.quantities import STATE
 from sfm_dynamics.simulators import adaptive, implicit, runge_kutta
 from sfm_dynamics.simulators.system import State, System, Values
 
-Field = Callable[[Tensor], Tensor]
+Field = Callable[[Float[Tensor, "*states d"]], Float[Tensor, "*states d"]]
 
 EXPLICIT = tuple(runge_kutta.TABLEAUS)
 ADAPTIVE = adaptive.METHODS
@@ -95,7 +96,7 @@ class Ode(System):
     # ------------------------------------------------------------------ the equation
 
     @abstractmethod
-    def rates(self, x: Tensor, p: Values) -> Tensor:
+    def rates(self, x: Float[Tensor, "*states d"], p: Values) -> Float[Tensor, "*states d"]:
         """f(x) (..., d) at states (..., d), with parameters by name."""
 
     @abstractmethod
@@ -112,7 +113,7 @@ class Ode(System):
         """Names of the variables; override it where a setting decides their number."""
         return self.variables
 
-    def weights(self) -> dict[str, Tensor]:
+    def weights(self) -> dict[str, Shaped[Tensor, " ..."]]:
         """The closure's weights and buffers as they are now, by name."""
         if self.closure is None:
             return {}
@@ -156,7 +157,7 @@ class Ode(System):
             raise InputError(f"{sample.id}: no field 'state', which {self.part} starts from")
         return self.at(torch.from_numpy(np.array(values, dtype=np.float64)))
 
-    def at(self, values: Tensor, time: float = 0.0) -> State:
+    def at(self, values: Shaped[Tensor, "*states d"], time: float = 0.0) -> State:
         """A state with `values` (..., d), every row at `time`.
 
         Raises:
@@ -172,7 +173,7 @@ class Ode(System):
         values = values.to(like.device)
         return State(values, values.new_full(values.shape[:-1], time))
 
-    def observe(self, state: State) -> dict[str, Tensor]:
+    def observe(self, state: State) -> dict[str, Shaped[Tensor, " ..."]]:
         """The state itself, (..., d)."""
         return {"state": state.values}
 
@@ -221,7 +222,9 @@ class Ode(System):
             return lambda x: implicit.radau_until(field, x, span, **tolerances)
         return lambda x: implicit.step(implicit.METHODS[self.method], field, x, span)
 
-    def until(self, state: State, event: Callable[[Tensor], Tensor]) -> State:
+    def until(
+        self, state: State, event: Callable[[Float[Tensor, " d"]], Float[Tensor, ""]]
+    ) -> State:
         """The state where `event(values)` crosses zero for the first time, differentiably.
 
         Args:
@@ -274,7 +277,7 @@ class Ode(System):
             unknowns=unknown,
         )
 
-    def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
+    def predict_observations(self, observations: Observations) -> dict[str, Float[Tensor, " T"]]:
         """The variables at the times of the observations, by name, (T,) each.
 
         Between two times as many equal steps as `dt` asks for are made.

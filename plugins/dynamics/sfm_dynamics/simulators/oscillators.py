@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.simulate import Parameter, Setting
@@ -39,7 +40,7 @@ class VanDerPol(Ode):
     def start(self) -> tuple[float, ...]:
         return (2.0, 0.0)
 
-    def rates(self, x: Tensor, p: Values) -> Tensor:
+    def rates(self, x: Float[Tensor, "*states d"], p: Values) -> Float[Tensor, "*states d"]:
         u, v = x.unbind(-1)
         return torch.stack((v, p["mu"] * (1 - u * u) * v - u), -1)
 
@@ -78,7 +79,7 @@ class FitzHughNagumo(Ode):
     def start(self) -> tuple[float, ...]:
         return (-1.0, 1.0)
 
-    def rates(self, x: Tensor, p: Values) -> Tensor:
+    def rates(self, x: Float[Tensor, "*states d"], p: Values) -> Float[Tensor, "*states d"]:
         v, w = x.unbind(-1)
         fast = v - v**3 / 3 - w + p["current"]
         return torch.stack((fast, p["epsilon"] * (v + p["a"] - p["b"] * w)), -1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.simulate import Parameter, Setting
@@ -46,7 +47,7 @@ class LotkaVolterra(Ode):
     def start(self) -> tuple[float, ...]:
         return (33.956, 5.933)
 
-    def rates(self, x: Tensor, p: Values) -> Tensor:
+    def rates(self, x: Float[Tensor, "*states d"], p: Values) -> Float[Tensor, "*states d"]:
         n, m = x.unbind(-1)
         meet = n * m
         return torch.stack(
@@ -95,7 +96,7 @@ class Robertson(Ode):
         simulator = cls(**{**mild, **values})
         return simulator, simulator.at(torch.tensor([0.7, 0.2, 0.1]))
 
-    def rates(self, x: Tensor, p: Values) -> Tensor:
+    def rates(self, x: Float[Tensor, "*states d"], p: Values) -> Float[Tensor, "*states d"]:
         a, b, c = x.unbind(-1)
         first, second, third = p["k1"] * a, p["k2"] * b * b, p["k3"] * b * c
         return torch.stack((third - first, first - third - second, second), -1)

@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from jaxtyping import Float
 from torch import Tensor
 
-Field = Callable[[Tensor], Tensor]
+Field = Callable[[Float[Tensor, "*states d"]], Float[Tensor, "*states d"]]
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ RK5 = Tableau(
 TABLEAUS = {"euler": EULER, "midpoint": MIDPOINT, "rk4": RK4, "rk5": RK5}
 
 
-def step(table: Tableau, field: Field, x: Tensor, h: float | Tensor) -> Tensor:
+def step(
+    table: Tableau, field: Field, x: Float[Tensor, "*states d"], h: float | Float[Tensor, " ..."]
+) -> Float[Tensor, "*states d"]:
     """The state (..., d) after a step `h`, which is a number or broadcasts against it."""
     stages = [field(x)]
     for row in table.a:

@@ -9,6 +9,7 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -52,11 +53,11 @@ class Sde(Noisy):
         self.positive("dt", "paths")
 
     @abstractmethod
-    def drift(self, x: Tensor, p: Values) -> Tensor:
+    def drift(self, x: Float[Tensor, "*paths d"], p: Values) -> Float[Tensor, "*paths d"]:
         """a(x), (..., d)."""
 
     @abstractmethod
-    def diffusion(self, x: Tensor, p: Values) -> Tensor:
+    def diffusion(self, x: Float[Tensor, "*paths d"], p: Values) -> Float[Tensor, "*paths d"]:
         """b(x), (..., d); component i depends on x_i only."""
 
     @abstractmethod
@@ -79,7 +80,9 @@ class Sde(Noisy):
         like = next(self.parameters())
         return State(first.to(like.device).expand(self.paths, 1).clone(), like.new_zeros(()))
 
-    def step(self, x: Tensor, dw: Tensor, p: Values) -> Tensor:
+    def step(
+        self, x: Float[Tensor, "*paths d"], dw: Float[Tensor, "*paths d"], p: Values
+    ) -> Float[Tensor, "*paths d"]:
         h = self.dt
         a, b = self.drift(x, p), self.diffusion(x, p)
         if self.method == "euler-maruyama":
@@ -133,10 +136,10 @@ class GeometricBrownianMotion(Sde):
         start = super().state(sample)
         return start._replace(values=start.values * self.initial) if sample is None else start
 
-    def drift(self, x: Tensor, p: Values) -> Tensor:
+    def drift(self, x: Float[Tensor, "*paths d"], p: Values) -> Float[Tensor, "*paths d"]:
         return p["mu"] * x
 
-    def diffusion(self, x: Tensor, p: Values) -> Tensor:
+    def diffusion(self, x: Float[Tensor, "*paths d"], p: Values) -> Float[Tensor, "*paths d"]:
         return p["sigma"] * x
 
 
@@ -164,8 +167,8 @@ class OrnsteinUhlenbeck(Sde):
     def start(self) -> float:
         return 0.0
 
-    def drift(self, x: Tensor, p: Values) -> Tensor:
+    def drift(self, x: Float[Tensor, "*paths d"], p: Values) -> Float[Tensor, "*paths d"]:
         return p["theta"] * (p["mu"] - x)
 
-    def diffusion(self, x: Tensor, p: Values) -> Tensor:
+    def diffusion(self, x: Float[Tensor, "*paths d"], p: Values) -> Float[Tensor, "*paths d"]:
         return p["sigma"].expand_as(x)

@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
-def slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def slope(
+    function: Callable[[Float[Tensor, "*states d"]], Float[Tensor, " ..."]],
+    x: Float[Tensor, "*states d"],
+) -> Float[Tensor, "*states d"]:
     """Gradient (..., d) of the sum of a function's values by its argument (..., d).
 
     Of a function of each row that is each row's gradient; of one of each component, its derivative

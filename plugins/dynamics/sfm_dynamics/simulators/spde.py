@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -55,25 +56,27 @@ class Spde(Noisy):
         if self.n < 4 or self.n % 2:
             raise InputError(f"{self.part}: n={self.n} must be even and at least 4")
 
-    def damping_of(self, p: Values) -> Tensor:
+    def damping_of(self, p: Values) -> Float[Tensor, ""]:
         """mu (), zero unless an equation has it."""
         return p["viscosity"].new_zeros(())
 
     @abstractmethod
-    def nonlinear(self, u: Tensor, p: Values) -> Tensor | None:
+    def nonlinear(
+        self, u: Float[Tensor, "*paths n"], p: Values
+    ) -> Float[Tensor, "*paths n"] | None:
         """N(u) (paths, n), None for none."""
 
     @abstractmethod
-    def start(self, x: Tensor) -> Tensor:
+    def start(self, x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """u (n,) at the points x (n,)."""
 
     @property
-    def points(self) -> Tensor:
+    def points(self) -> Float[Tensor, " n"]:
         """x (n,)."""
         return torch.arange(self.n, dtype=self.dtype) * (self.length / self.n)
 
     @property
-    def wavenumbers(self) -> Tensor:
+    def wavenumbers(self) -> Float[Tensor, " modes"]:
         """k (n / 2 + 1,)."""
         return 2 * math.pi / self.length * torch.arange(self.n // 2 + 1, dtype=self.dtype)
 
@@ -98,7 +101,9 @@ class Spde(Noisy):
         like = next(self.parameters())
         return State(u.to(like.device).expand(self.paths, self.n).clone(), like.new_zeros(()))
 
-    def step(self, x: Tensor, dw: Tensor, p: Values) -> Tensor:
+    def step(
+        self, x: Float[Tensor, "*paths n"], dw: Float[Tensor, "*paths n"], p: Values
+    ) -> Float[Tensor, "*paths n"]:
         h, k = self.dt, self.wavenumbers.to(x)
         rate = -(p["viscosity"] * k**2 + self.damping_of(p)) * h
         mean, spread = _mean_of_exp(rate), _mean_of_exp(2 * rate).sqrt()
@@ -145,13 +150,15 @@ class StochasticHeat(Spde):
         NOISE,
     )
 
-    def damping_of(self, p: Values) -> Tensor:
+    def damping_of(self, p: Values) -> Float[Tensor, ""]:
         return p["damping"]
 
-    def nonlinear(self, u: Tensor, p: Values) -> Tensor | None:
+    def nonlinear(
+        self, u: Float[Tensor, "*paths n"], p: Values
+    ) -> Float[Tensor, "*paths n"] | None:
         return None
 
-    def start(self, x: Tensor) -> Tensor:
+    def start(self, x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         return torch.zeros_like(x)
 
 
@@ -173,14 +180,16 @@ class StochasticBurgers(Spde):
     summary: ClassVar[str] = "Burgers' equation on a circle with white noise"
     parameters_spec: ClassVar[tuple[Parameter, ...]] = (VISCOSITY, NOISE)
 
-    def nonlinear(self, u: Tensor, p: Values) -> Tensor | None:
+    def nonlinear(
+        self, u: Float[Tensor, "*paths n"], p: Values
+    ) -> Float[Tensor, "*paths n"] | None:
         k = self.wavenumbers.to(u)
         kept = k <= 2 / 3 * k[-1]
         clean = torch.fft.irfft(torch.fft.rfft(u) * kept, self.n)
         advection: Tensor = torch.fft.irfft(-0.5j * k * kept * torch.fft.rfft(clean**2), self.n)
         return advection
 
-    def start(self, x: Tensor) -> Tensor:
+    def start(self, x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         return torch.sin(2 * math.pi / self.length * x)
 
 
@@ -201,8 +210,10 @@ class StochasticAllenCahn(Spde):
     summary: ClassVar[str] = "two phases on a circle with white noise"
     parameters_spec: ClassVar[tuple[Parameter, ...]] = (VISCOSITY, NOISE)
 
-    def nonlinear(self, u: Tensor, p: Values) -> Tensor | None:
+    def nonlinear(
+        self, u: Float[Tensor, "*paths n"], p: Values
+    ) -> Float[Tensor, "*paths n"] | None:
         return u - u**3
 
-    def start(self, x: Tensor) -> Tensor:
+    def start(self, x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         return 0.1 * torch.sin(2 * math.pi / self.length * x)

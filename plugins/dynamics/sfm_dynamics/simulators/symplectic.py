@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from jaxtyping import Float
 from torch import Tensor
 
-Gradient = Callable[[Tensor, Tensor], Tensor]
+Gradient = Callable[
+    [Float[Tensor, "*states n"], Float[Tensor, "*states n"]], Float[Tensor, "*states n"]
+]
 
 _W1 = 1 / (2 - 2 ** (1 / 3))
 COMPOSITIONS: dict[str, tuple[float, ...]] = {
@@ -21,8 +24,13 @@ COMPOSITIONS: dict[str, tuple[float, ...]] = {
 
 
 def step(
-    name: str, by_q: Gradient, by_p: Gradient, q: Tensor, p: Tensor, h: float
-) -> tuple[Tensor, Tensor]:
+    name: str,
+    by_q: Gradient,
+    by_p: Gradient,
+    q: Float[Tensor, "*states n"],
+    p: Float[Tensor, "*states n"],
+    h: float,
+) -> tuple[Float[Tensor, "*states n"], Float[Tensor, "*states n"]]:
     """(q, p) after a step `h`, each (..., n).
 
     Args:

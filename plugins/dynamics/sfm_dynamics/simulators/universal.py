@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.simulate import Setting
@@ -61,10 +62,10 @@ class UniversalOde(Ode):
     def start(self) -> tuple[float, ...]:
         return (1.0,) * self.dim
 
-    def values(self) -> dict[str, Tensor]:
+    def values(self) -> dict[str, Float[Tensor, " ..."]]:
         return {"known": self.known}
 
-    def rates(self, x: Tensor, p: Values) -> Tensor:
+    def rates(self, x: Float[Tensor, "*states d"], p: Values) -> Float[Tensor, "*states d"]:
         return self._library.of_tensor(x) @ (p["known"] * self._kept)
 
     @classmethod
