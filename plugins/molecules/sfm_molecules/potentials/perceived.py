@@ -37,7 +37,9 @@ class PerceivedForceField:
         charges = systems.conditions["charge"].round().long().tolist()
         known = [self._of(*one) for one in zip(types, places, charges, strict=True)]
         field = UniversalForceField.of_terms(counts.tolist(), [t for _, t in known])
-        return field.to(systems.positions.device)(systems.positions, systems.types, systems.system)
+        field = field.to(systems.positions.device)
+        energies: Tensor = field(systems.positions, systems.types, systems.system)
+        return energies
 
     def _of(self, types: np.ndarray, positions: np.ndarray, charge: int) -> tuple[int, Terms]:
         """Number of atoms and terms of one molecule."""
