@@ -175,7 +175,7 @@ class MolecularDynamics(moving.Moving):
             samples = self.cells_of(sample)
         return self.particles(samples)
 
-    def bath(self, table: Mapping[str, Tensor]) -> Bath:
+    def bath(self, table: Mapping[str, Float[Tensor, " ..."]]) -> Bath:
         return (
             super()
             .bath(table)

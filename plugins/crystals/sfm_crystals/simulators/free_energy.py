@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sfm.constants import BOLTZMANN
@@ -243,7 +244,9 @@ class FreeEnergy(moving.Moving):
 
     # ------------------------------------------------------------------ energy and forces
 
-    def evaluate(self, systems: Systems, virial: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate(
+        self, systems: Systems, virial: bool
+    ) -> tuple[Float[Tensor, " S"], Float[Tensor, "N 3"], Float[Tensor, "S 3 3"]]:
         """Of U_s, as `Dynamics.evaluate`; virials are those of s U."""
         here = super().evaluate(systems, virial)
         energy, forces = self._started(systems).forces(systems)
@@ -255,7 +258,7 @@ class FreeEnergy(moving.Moving):
             here[2] * share[:, None, None],
         )
 
-    def bath(self, table: Mapping[str, Tensor]) -> Bath:
+    def bath(self, table: Mapping[str, Float[Tensor, " ..."]]) -> Bath:
         none = torch.zeros_like(table["temperature"])
         return Bath(table["temperature"], table["friction"], none, none, none)
 
@@ -274,7 +277,7 @@ class FreeEnergy(moving.Moving):
 
     # ------------------------------------------------------------------ what is seen
 
-    def observe(self, state: Particles) -> dict[str, Tensor]:
+    def observe(self, state: Particles) -> dict[str, Shaped[Tensor, " ..."]]:
         """At this instant: U - U_0 at each place (nodes + 1,), and the energy and pressure of the
         last, where s is 1; energies in eV of one given cell."""
         with torch.set_grad_enabled(self._recording(state.positions, state.cell, state.velocities)):
@@ -353,7 +356,7 @@ class FreeEnergy(moving.Moving):
         at = ", ".join(f"{float(s):.2g}" for s in self.shares[far])
         return (f"atoms left their sites at s = {at}: the answer is not that of a crystal",)
 
-    def following(self, trajectory: Trajectory) -> Tensor:
+    def following(self, trajectory: Trajectory) -> Float[Tensor, ""]:
         """() eV of one cell: the last estimate, with the gradient dA/dtheta = <dU/dtheta>_(s = 1).
 
         theta are the potential's parameters and the closure's weights, at constant volume; samples

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -74,7 +75,7 @@ class Moving(classical.Classical, Dynamics):
         self.check(given)
         return [repeated(one, self.repeat) for one in given]
 
-    def potential_energy(self, systems: Systems) -> Tensor:
+    def potential_energy(self, systems: Systems) -> Float[Tensor, " S"]:
         """(S,) eV of what has no forces in closed form."""
         cells = Cells.of(systems)
         x, h = cells.positions[:, 0], cells.cell[:, 0, 0]
@@ -83,7 +84,9 @@ class Moving(classical.Classical, Dynamics):
             return none + self.energy(cells)
         return none if self.closure is None else none + self.learned(cells)
 
-    def evaluate(self, systems: Systems, virial: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate(
+        self, systems: Systems, virial: bool
+    ) -> tuple[Float[Tensor, " S"], Float[Tensor, "N 3"], Float[Tensor, "S 3 3"]]:
         """As `Dynamics.evaluate`; Lennard-Jones in closed form."""
         if self.potential != "lennard-jones":
             return super().evaluate(systems, virial)
@@ -110,7 +113,7 @@ class Other(nn.Module):
         super().__init__()
         self.simulator = _Plain(potential=name, skin=skin, dtype=dtype).requires_grad_(False)
 
-    def forward(self, systems: Systems) -> tuple[Tensor, Tensor]:
+    def forward(self, systems: Systems) -> tuple[Float[Tensor, " S"], Float[Tensor, "N 3"]]:
         """Energies (S,) eV, forces (N, 3) eV/angstrom."""
         energy, forces, _ = self.simulator.evaluate(systems, False)
         return energy, forces

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.systems import Systems
@@ -22,7 +23,7 @@ from sfm_crystals.statics.force_constants import (
 )
 from sfm_crystals.statics.harmonic import mesh, thermal
 
-Forces = Callable[[Systems], tuple[Tensor, Tensor]]
+Forces = Callable[[Systems], tuple[Float[Tensor, " S"], Float[Tensor, "N 3"]]]
 """Energies (S,) eV and forces (N, 3) eV/angstrom of copies of one supercell."""
 STILL = 1e-6  # of the stiffest mode: what counts as a drift of the whole
 
@@ -55,13 +56,15 @@ class Phonons:
     """
 
     lattice: Lattice
-    values: Tensor
-    masses: Tensor
+    values: Float[Tensor, "n M 3 3"]
+    masses: Float[Tensor, " n"]
     bottom: float
     repeat: int
 
     @staticmethod
-    def of(energy: EnergyFunction, cell: Cells, masses: Tensor, repeat: int) -> Phonons:
+    def of(
+        energy: EnergyFunction, cell: Cells, masses: Float[Tensor, " n"], repeat: int
+    ) -> Phonons:
         """Of a cell at rest, its n masses (n,) amu, and the function that gives energies in eV."""
         with torch.no_grad():
             lattice = supercell(cell.detached(), (repeat,) * 3)
@@ -79,7 +82,7 @@ class Phonons:
         line = torch.arange(self.repeat)
         return torch.cartesian_prod(line, line, line).reshape(-1, 3)
 
-    def matrix(self) -> Tensor:
+    def matrix(self) -> Float[Tensor, "K K"]:
         """(3 M, 3 M) eV/angstrom^2, of all atoms of the supercell with all."""
         steps, r = self._steps(), self.repeat
         away = (steps.unsqueeze(0) - steps.unsqueeze(1)) % r
@@ -89,14 +92,14 @@ class Phonons:
         whole = rows.permute(1, 0, 4, 2, 3, 5).reshape(3 * n * self.cells, -1)
         return (whole + whole.T) / 2
 
-    def stiffness(self, points: Tensor) -> Tensor:
+    def stiffness(self, points: Float[Tensor, "Q 3"]) -> Float[Tensor, "Q B"]:
         """(Q, 3 n) eV/angstrom^2, eigenvalues of force constants at wave vectors (Q, 3)."""
         alike = torch.ones_like(self.masses)
         matrices = dynamical_matrices(self.values, self.lattice, alike, points)
         eigenvalues: Tensor = torch.linalg.eigvalsh(matrices)
         return eigenvalues
 
-    def modes(self) -> Tensor:
+    def modes(self) -> Float[Tensor, " K"]:
         """(3 M - 3,) eV/angstrom^2, of the supercell, without its drift.
 
         Raises:
@@ -107,7 +110,7 @@ class Phonons:
         _refuse_soft(rest)
         return rest
 
-    def infinite(self, size: int) -> Tensor:
+    def infinite(self, size: int) -> Float[Tensor, "Q B"]:
         """(Q, 3 n) eV/angstrom^2, on a mesh of `size`^3 wave vectors.
 
         Raises:
