@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -244,3 +245,30 @@ def test_the_closed_derivative_of_lennard_jones_is_that_of_autograd(switch):
         torch.testing.assert_close(
             torch.stack(by_parameters), torch.stack(exact[1:]), rtol=1e-9, atol=0
         )
+
+
+@pytest.mark.parametrize(
+    ("cutoff", "energy", "virial"), [(3.0, -16.790, -46.249), (4.0, -17.060, -47.869)]
+)
+def test_lennard_jones_has_nists_reference_energies(cutoff, energy, virial):
+    """NIST Standard Reference Simulation Website, Lennard-Jones fluid, sample configuration 4: 30
+    atoms in a box of 8, pairs truncated, not shifted; the virial is the sum of f . r."""
+    path = Path(__file__).parent / "data" / "nist_lennard_jones_4.txt"
+    positions = np.loadtxt(path, skiprows=2)[:, 1:]
+    cell = np.diag(np.loadtxt(path, max_rows=1))
+    sample = Sample(
+        id="nist",
+        domain="crystals",
+        positions=positions,
+        types=np.full(30, 18),
+        cell=cell,
+        pbc=True,
+    )
+    simulator = LatticeStatics(epsilon=1.0, sigma=1.0, cutoff=cutoff, switch="shift")
+    said = observe(simulator, sample)
+    away = positions[:, None] - positions
+    away -= 8.0 * np.round(away / 8.0)
+    pairs = (np.linalg.norm(away, axis=2)[np.triu_indices(30, 1)] < cutoff).sum()
+    shifted = pairs * 4 * (cutoff**-12 - cutoff**-6)
+    assert said["energy"][0] + shifted == pytest.approx(energy, rel=5e-5)
+    assert -(8.0**3) * np.trace(said["stress"][0]) == pytest.approx(virial, rel=5e-5)
