@@ -10,6 +10,7 @@ import pytest
 from sfm.data.bundled import models_dir
 
 FIRST = {
+    "pipelines": "import transformers.pipelines\nimport sfm",
     "sfm": "import sfm; assert 'transformers' not in sys.modules",
     "transformers": "from transformers import AutoConfig, AutoModel\nimport sfm",
     "transformers without its tables": "import transformers\nimport sfm",
@@ -20,7 +21,20 @@ config = AutoConfig.from_pretrained(sys.argv[1])
 assert type(config).__name__ == "SFMConfig", config
 model = AutoModel.from_pretrained(sys.argv[1])
 assert type(model).__name__ == "FoundationModel"
-assert float(model.predict("CCO")["energy"]) == float(sfm.load("sfm-tiny").predict("CCO")["energy"])
+energy = float(sfm.load("sfm-tiny").predict("CCO")["energy"])
+assert float(model.predict("CCO")["energy"]) == energy
+from transformers import pipeline
+say = pipeline("sfm", model=sys.argv[1], device=-1)
+assert float(say("CCO")["energy"]) == energy
+assert [float(p["energy"]) for p in say(["CCO", "CCO"])] == [energy] * 2
+seen = pipeline("sfm-features", model=sys.argv[1])("CCO")
+assert (seen.invariant == model.embed("CCO").invariant).all()
+try:
+    pipeline("sfm", model=sys.argv[1], batch_size=2)
+except sfm.errors.InputError as error:
+    assert str(error) == "pipeline 'sfm' does not take batch_size", error
+else:
+    raise AssertionError("dropped")
 """
 
 

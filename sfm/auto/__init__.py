@@ -1,8 +1,9 @@
 """`transformers.AutoConfig` and `AutoModel` know the model type `sfm`, whichever is imported first.
 
     import sfm
-    from transformers import AutoModel
+    from transformers import AutoModel, pipeline
     model = AutoModel.from_pretrained("owner/name")       # folder or Hub id; no remote code
+    pipeline("sfm", model="owner/name")("CCO")            # predictions; "sfm-features": embeddings
 
 `import sfm` imports no transformers for it: where transformers' tables of models are loaded, ours
 is added at once, else as soon as they are (`watch`). Only the standard library is needed here.
@@ -21,10 +22,17 @@ if TYPE_CHECKING:
 
 CONFIGS = "transformers.models.auto.configuration_auto"
 MODELS = "transformers.models.auto.modeling_auto"
+PIPELINES = "transformers.pipelines"
+TABLES = (CONFIGS, MODELS, PIPELINES)
 
 
 def _add(module: ModuleType) -> None:
     """Put our classes into a table that has just been loaded."""
+    if module.__name__ == PIPELINES:
+        from sfm.auto.pipelines import add
+
+        add(module.PIPELINE_REGISTRY)
+        return
     from sfm.auto.classes import AutoSFM, SFMConfig
 
     if module.__name__ == CONFIGS:
@@ -40,7 +48,7 @@ class _Finder:
     def find_spec(
         name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name not in (CONFIGS, MODELS):
+        if name not in TABLES:
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is None or spec.loader is None:
@@ -60,7 +68,7 @@ def watch() -> None:
 
     Calling it again changes nothing.
     """
-    for name in (CONFIGS, MODELS):
+    for name in TABLES:
         if name in sys.modules:
             _add(sys.modules[name])
     if _Finder not in sys.meta_path:
