@@ -1,7 +1,7 @@
 """The melting point of Lennard-Jones at zero pressure, from free energies; the full potential.
 
-    python recipes/lennard_jones_melting.py [--temperatures 0.66 0.69 0.72] [--repeat 4]
-        [--steps 3000] [--output FILE.json]
+    python recipes/lennard_jones_melting.py [--temperatures 0.67 0.72] [--repeat 3]
+        [--steps 2000] [--output FILE.json]
 
 The solid's Gibbs energy is ours, `crystals/free-energy` in a cell of zero pressure: 4 repeat^3
 atoms, pairs up to 4 sigma, those beyond as in the lattice at rest. The liquid's is a published
@@ -165,9 +165,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--temperatures", type=float, nargs="+", default=[0.66, 0.69, 0.72])
-    parser.add_argument("--repeat", type=int, default=4, help="cells of four atoms along each side")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--temperatures", type=float, nargs="+", default=[0.67, 0.72])
+    parser.add_argument("--repeat", type=int, default=3, help="cells of four atoms along each side")
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args(argv)
     rows, spent = [], time.process_time()

@@ -123,8 +123,7 @@ def test_springs_and_harmonic_crystal_lead_to_one_free_energy():
     assert abs(start - other) > 8 * math.hypot(first, second)
 
 
-def test_springs_that_are_the_crystal_leave_nothing_to_add():
-    """A closure of pair springs is harmonic itself but for the turning of pairs: cold, it is."""
+def test_a_crystal_at_nearly_no_temperature_is_its_own_harmonic_crystal():
     simulator = FreeEnergy(temperature=1e-3, repeat=2, nodes=2)
     run = sampled(simulator, simulator.state(), 50)
     heat = BOLTZMANN * 1e-3
