@@ -22,7 +22,7 @@ from sfm.errors import InputError
 DENSE = 128  # points of an axis up to which the matrix is faster
 
 
-def dimensions(velocity: Float[Tensor, ...]) -> int:
+def dimensions(velocity: Float[Tensor, " ..."]) -> int:
     """2 for (..., 2, H, W), 3 for (..., 3, D, H, W).
 
     Raises:
@@ -139,7 +139,7 @@ def low_pass(
 
 def along(
     field: Float[Tensor, "*shape"], axis: int, matrix: Float[Tensor, "rows columns"]
-) -> Float[Tensor, ...]:
+) -> Float[Tensor, " ..."]:
     """sum_j matrix[i, j] field[..., j, ...], (..., *grid), along an axis (negative)."""
     if axis == -1:
         return field @ matrix.mT

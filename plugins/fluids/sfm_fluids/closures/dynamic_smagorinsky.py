@@ -55,7 +55,7 @@ class DynamicSmagorinsky(nn.Module):
         self.ratio = ratio
 
     def forward(
-        self, velocity: Float[Tensor, ...], spacing: float
+        self, velocity: Float[Tensor, " ..."], spacing: float
     ) -> Float[Tensor, "*B 2 2 H W"] | Float[Tensor, "*B 3 3 D H W"]:
         n = dimensions(velocity)
         strain = strain_rate(velocity, spacing)

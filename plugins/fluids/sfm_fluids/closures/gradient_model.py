@@ -29,7 +29,7 @@ class GradientModel(nn.Module):
         self.ratio = ratio
 
     def forward(
-        self, velocity: Float[Tensor, ...], spacing: float
+        self, velocity: Float[Tensor, " ..."], spacing: float
     ) -> Float[Tensor, "*B 2 2 H W"] | Float[Tensor, "*B 3 3 D H W"]:
         n = dimensions(velocity)
         g = velocity_gradient(velocity, spacing).unbind(-n - 2)

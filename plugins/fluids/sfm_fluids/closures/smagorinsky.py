@@ -29,7 +29,7 @@ class Smagorinsky(nn.Module):
         self.constant = constant
 
     def forward(
-        self, velocity: Float[Tensor, ...], spacing: float
+        self, velocity: Float[Tensor, " ..."], spacing: float
     ) -> Float[Tensor, "*B 2 2 H W"] | Float[Tensor, "*B 3 3 D H W"]:
         n = dimensions(velocity)
         strain = strain_rate(velocity, spacing)
@@ -37,7 +37,7 @@ class Smagorinsky(nn.Module):
         return unpacked(-2 * viscosity * strain, n)
 
 
-def per_flow(constant: float | Float[Tensor, "*B"], n: int) -> float | Float[Tensor, ...]:
+def per_flow(constant: float | Float[Tensor, "*B"], n: int) -> float | Float[Tensor, " ..."]:
     """A number, or one number per flow (B,) for packed stresses (B, pairs, *grid)."""
     if isinstance(constant, Tensor) and constant.ndim:
         return constant.reshape(*constant.shape, *([1] * (n + 1)))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -178,7 +179,10 @@ class Darcy(Simulator):
         return self.from_phase(torch.zeros(self.height, self.width))
 
     def from_phase(
-        self, phase: Tensor, source: Tensor | None = None, **sides: Tensor
+        self,
+        phase: Float[Tensor, "*batch H W"],
+        source: Float[Tensor, " ..."] | None = None,
+        **sides: Float[Tensor, " ..."],
     ) -> DarcyState:
         """A state of the phase (..., H, W), with source 1 and side values 0 unless given.
 
@@ -208,7 +212,9 @@ class Darcy(Simulator):
         left, right, bottom, top = values
         return DarcyState(phase, source, left, right, bottom, top, torch.zeros_like(phase))
 
-    def from_permeability(self, permeability: Tensor, **others: Tensor) -> DarcyState:
+    def from_permeability(
+        self, permeability: Float[Tensor, "*batch H W"], **others: Float[Tensor, " ..."]
+    ) -> DarcyState:
         """A state of the permeability (..., H, W) itself; `others` as in `from_phase`."""
         low, high = self.permeability_low.detach(), self.permeability_high.detach()
         if float(low) == float(high):
@@ -231,7 +237,7 @@ class Darcy(Simulator):
 
     # --- the solve ----------------------------------------------------------------------------
 
-    def permeability(self, state: DarcyState) -> Tensor:
+    def permeability(self, state: DarcyState) -> Float[Tensor, "*batch H W"]:
         """(..., H, W)."""
         low = self.permeability_low
         return low + (self.permeability_high - low) * state.phase
@@ -292,7 +298,9 @@ class Darcy(Simulator):
         """Solves: 0 or 1."""
         return float(state.pressure.any())
 
-    def face_fluxes(self, state: DarcyState) -> tuple[Tensor, Tensor]:
+    def face_fluxes(
+        self, state: DarcyState
+    ) -> tuple[Float[Tensor, "*batch H {self.width+1}"], Float[Tensor, "*batch {self.height+1} W"]]:
         """Darcy velocities through faces: along x (..., H, W + 1), along y (..., H + 1, W)."""
         left, right, bottom, top = (self._side(state, side) for side in SIDES)
         c, p = self._conductances(state), state.pressure.double()
@@ -301,7 +309,7 @@ class Darcy(Simulator):
             fluxes(p.mT, c.y.mT, self.y_axis, bottom, top).mT,
         )
 
-    def observe(self, state: DarcyState) -> dict[str, Tensor]:
+    def observe(self, state: DarcyState) -> dict[str, Shaped[Tensor, " ..."]]:
         """pore_pressure, permeability (..., H, W), darcy_velocity (..., 2, H, W), boundary_flow.
 
         boundary_flow (..., 4) is the flow out through left, right, bottom and top.
@@ -340,6 +348,6 @@ class Darcy(Simulator):
 
         return read(self, Path(path))
 
-    def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
+    def predict_observations(self, observations: Observations) -> dict[str, Shaped[Tensor, " ..."]]:
         """The pressure, (..., H, W)."""
         return {"pore_pressure": self(observations.state).pressure}

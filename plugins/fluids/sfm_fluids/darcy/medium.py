@@ -20,6 +20,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 KINDS = ("dirichlet", "neumann", "periodic")
@@ -42,7 +43,9 @@ class Axis(NamedTuple):
     last: str
 
 
-def conductances(permeability: Tensor, x: Axis, y: Axis, average: str) -> Conductances:
+def conductances(
+    permeability: Float[Tensor, "*batch H W"], x: Axis, y: Axis, average: str
+) -> Conductances:
     """Of the faces of cells with permeability (..., H, W)."""
     along_y = _conductances(permeability.mT, y, average).mT
     return Conductances(_conductances(permeability, x, average), along_y)
@@ -63,8 +66,11 @@ def _conductances(a: Tensor, axis: Axis, average: str) -> Tensor:
 
 
 def differences(
-    p: Tensor, axis: Axis, first: Tensor | None = None, last: Tensor | None = None
-) -> Tensor:
+    p: Float[Tensor, "*batch H W"],
+    axis: Axis,
+    first: Float[Tensor, " ..."] | None = None,
+    last: Float[Tensor, " ..."] | None = None,
+) -> Float[Tensor, "*batch H W+1"]:
     """(..., W + 1) p_i - p_(i-1) at faces; at a Dirichlet side against its value (0 if None)."""
     outside = []
     for kind, edge, opposite, value in (
@@ -81,14 +87,21 @@ def differences(
     return torch.cat([outside[0].expand(shape), p, outside[1].expand(shape)], -1).diff(dim=-1)
 
 
-def apply(p: Tensor, c: Conductances, x: Axis, y: Axis) -> Tensor:
+def apply(
+    p: Float[Tensor, "*batch H W"], c: Conductances, x: Axis, y: Axis
+) -> Float[Tensor, "*batch H W"]:
     """A p with zero boundary values, (..., H, W)."""
     along_x = (c.x * differences(p, x)).diff(dim=-1)
     along_y = (c.y.mT * differences(p.mT, y)).diff(dim=-1).mT
     return -(along_x + along_y)
 
 
-def boundary_source(c: Tensor, axis: Axis, first: Tensor, last: Tensor) -> Tensor:
+def boundary_source(
+    c: Float[Tensor, "*batch H faces"],
+    axis: Axis,
+    first: Float[Tensor, " ..."],
+    last: Float[Tensor, " ..."],
+) -> Float[Tensor, "*batch H faces-1"]:
     """(..., W) what the values of the two sides add to the right-hand side.
 
     Args:
@@ -110,7 +123,13 @@ def boundary_source(c: Tensor, axis: Axis, first: Tensor, last: Tensor) -> Tenso
     return torch.cat([terms[0].unsqueeze(-1), inner, terms[1].unsqueeze(-1)], -1)
 
 
-def fluxes(p: Tensor, c: Tensor, axis: Axis, first: Tensor, last: Tensor) -> Tensor:
+def fluxes(
+    p: Float[Tensor, "*batch H W"],
+    c: Float[Tensor, "*batch H W+1"],
+    axis: Axis,
+    first: Float[Tensor, " ..."],
+    last: Float[Tensor, " ..."],
+) -> Float[Tensor, "*batch H W+1"]:
     """(..., W + 1) -a dp/dx through the faces along one axis, in the axis' direction."""
     flux = -c * axis.spacing * differences(p, axis, first, last)
     ends = [flux[..., 0], flux[..., -1]]
@@ -123,7 +142,7 @@ def fluxes(p: Tensor, c: Tensor, axis: Axis, first: Tensor, last: Tensor) -> Ten
 
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # what is kept must serve training too
-def eigenbasis(axis: Axis) -> tuple[Tensor, Tensor]:
+def eigenbasis(axis: Axis) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"]]:
     """Eigenvalues (n,) and orthonormal eigenvectors (n, n) of A along one axis for a = 1; float64.
 
     These are sines, cosines or Fourier modes by the kind of the sides; a matrix product with them

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
-def random_phase(height: int, width: int, seed: int, inverse_length: float = 3.0) -> Tensor:
+def random_phase(
+    height: int, width: int, seed: int, inverse_length: float = 3.0
+) -> Float[Tensor, "{height} {width}"]:
     """(H, W) 1 where a Gaussian random field is positive, else 0; float64.
 
     The field has the covariance (-laplacian + tau^2)^-2 with zero-flux sides on the unit square

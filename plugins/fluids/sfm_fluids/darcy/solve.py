@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import RunError
@@ -24,7 +25,7 @@ def singular(x: Axis, y: Axis) -> bool:
     return "dirichlet" not in (x.first, x.last, y.first, y.last)
 
 
-def preconditioner(x: Axis, y: Axis, like: Tensor) -> Operator:
+def preconditioner(x: Axis, y: Axis, like: Float[Tensor, " ..."]) -> Operator:
     """r (..., H, W) -> the solution for a = 1, of mean zero where it is known up to a constant."""
     (values_x, modes_x), (values_y, modes_y) = eigenbasis(x), eigenbasis(y)
     total = values_y.unsqueeze(1) + values_x
@@ -85,7 +86,9 @@ def against(
     return solve
 
 
-def solution(b: Tensor, c: Conductances, x: Axis, y: Axis, *, where: str, order: int = 2) -> Tensor:
+def solution(
+    b: Float[Tensor, "*batch H W"], c: Conductances, x: Axis, y: Axis, *, where: str, order: int = 2
+) -> Float[Tensor, "*batch H W"]:
     """p (..., H, W) with A p = b, which follows b and c in derivatives up to `order`.
 
     In forward and reverse mode.

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from sfm_fluids.data.quality import BACKWARD
@@ -185,7 +186,11 @@ def run(
 
 
 def equation_residual(
-    recent: list[Tensor], case: Case3D, stress: Tensor, force: Tensor | None, coarsen: Filter3D
+    recent: list[Complex[Tensor, "3 kz ky kx"]],
+    case: Case3D,
+    stress: Float[Tensor, "3 3 D H W"],
+    force: Complex[Tensor, "3 ..."] | None,
+    coarsen: Filter3D,
 ) -> float:
     """|d F[u]/dt - r| / |d F[u]/dt|, r the coarse solver's right-hand side with the stress.
 

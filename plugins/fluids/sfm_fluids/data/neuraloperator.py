@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from sfm.data.sources import fetch, read_member
 from sfm.data.splits import assign
@@ -50,7 +51,7 @@ BURGERS_COLUMNS = (
 )
 
 
-def load(name: str) -> dict[str, np.ndarray]:
+def load(name: str) -> dict[str, Shaped[np.ndarray, "n ..."]]:
     """Tensors of one file of the wheel as arrays (n, ...), n samples; no code in it is run.
 
     Raises:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from sfm.data.labelling import note
 from sfm.data.spec import DatasetSpec
@@ -48,7 +49,9 @@ def by_member(snapshots: Sequence[Snapshot]) -> Iterator[list[Snapshot]]:
         yield sorted((s for s in snapshots if s.member == member), key=lambda s: s.number)
 
 
-def disturbance(velocity: np.ndarray, generator: torch.Generator) -> tuple[np.ndarray, float]:
+def disturbance(
+    velocity: Float[np.ndarray, "2 H W"], generator: torch.Generator
+) -> tuple[Float[np.ndarray, "2 H W"], float]:
     """(2, H, W) random divergence-free velocity, equal in all modes that are kept, and its rms.
 
     A surrogate that has seen only true states amplifies its own errors in a rollout; from a

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from sfm.data.sources import fetch, read_member
 from sfm.data.storage import Column
@@ -37,7 +38,9 @@ COLUMNS = (
 )
 
 
-def filled(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+def filled(
+    values: Float[np.ndarray, "*B H W"], known: Bool[np.ndarray, "H W"]
+) -> Float[np.ndarray, "*B H W"]:
     """(..., H, W) whose unknown points solve Laplace's equation: each is its neighbours' mean.
 
     The gradient normal to the edge of the field is zero where the edge is unknown.
@@ -64,7 +67,7 @@ def filled(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.stack([solve(row) for row in flat]).reshape(values.shape)
 
 
-def withheld(valid: np.ndarray, name: str) -> np.ndarray:
+def withheld(valid: Bool[np.ndarray, "H W"], name: str) -> Bool[np.ndarray, "H W"]:
     """(H, W) bool: a random fifth of the valid vectors, drawn from the piece's name."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     return valid & (np.random.default_rng(seed).random(valid.shape) < WITHHELD)

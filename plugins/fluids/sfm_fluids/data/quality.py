@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import RunError
@@ -88,7 +89,7 @@ class Budget:
         if not torch.isfinite(energy).all():
             raise RunError(f"the flow at viscosity {self.viscosity} blew up: reduce dt")
 
-    def residual(self) -> Tensor:
+    def residual(self) -> Float[Tensor, " B"]:
         """(B,) |change of E - integral of (power - loss)| / integral of loss; Simpson's rule."""
         rows = torch.stack(self.rows)
         if len(rows) % 2 == 0:
@@ -103,14 +104,14 @@ class Budget:
 
 
 def equation_residual(
-    recent: Sequence[Tensor],
+    recent: Sequence[Float[Tensor, "B H W"]],
     dt: float,
-    stress: Tensor,
-    forcing: Tensor,
-    viscosity: Tensor,
-    drag: Tensor,
+    stress: Float[Tensor, "B 2 2 H W"],
+    forcing: Float[Tensor, "B H W"],
+    viscosity: Float[Tensor, " ..."],
+    drag: Float[Tensor, " B"],
     grid: Grid,
-) -> Tensor:
+) -> Float[Tensor, " B"]:
     """(B,): how far filtered flows are from the coarse equation, relative to their rate of change.
 
     Args:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float
 
 VELOCITY_BITS, STRESS_BITS = 14, 9  # of filtered flows; relative errors of 3e-5 and 1e-3
 
 
-def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
+def round_mantissa(values: Float[np.ndarray, "*shape"], bits: int) -> Float[np.ndarray, "*shape"]:
     """float32 of any shape, rounded to `bits` mantissa bits: packs smaller.
 
     The relative error is below 2^-(bits+1).

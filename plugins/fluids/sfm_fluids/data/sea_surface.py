@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from sfm.data.sources import fetch, read_member
 from sfm.data.storage import Column
@@ -40,7 +41,9 @@ COLUMNS = (
 )
 
 
-def load() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def load() -> tuple[
+    Float[np.ndarray, "54 18 432"], Bool[np.ndarray, "18 432"], Float[np.ndarray, "2 18 432"]
+]:
     """Temperature (54, 18, 432) in kelvin, ocean (18, 432) bool, latitude and longitude.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -144,7 +145,7 @@ class AdvectionDiffusion(MeshSimulator):
         )
         return state._replace(solution=u.to(self.dtype))
 
-    def observe(self, state: ScalarState) -> dict[str, Tensor]:
+    def observe(self, state: ScalarState) -> dict[str, Shaped[Tensor, " ..."]]:
         """mesh_points (N, 2), mesh_solution (N,), mesh_integral ()."""
         t = triangles(self.space, self.points_of(state))
         return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -150,7 +151,7 @@ class Elasticity(MeshSimulator):
         )
         return state._replace(displacement=u.reshape(n, 2).to(self.dtype))
 
-    def observe(self, state: ElasticState) -> dict[str, Tensor]:
+    def observe(self, state: ElasticState) -> dict[str, Shaped[Tensor, " ..."]]:
         """mesh_points, mesh_displacement (N, 2), strain_energy (), tip_displacement (2,)."""
         u = state.displacement.double().flatten()
         t = triangles(self.space, self.points_of(state))

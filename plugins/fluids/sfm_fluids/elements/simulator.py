@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -92,7 +93,7 @@ class MeshSimulator(Simulator):
         """
         return self.solve(state) if steps else state
 
-    def points_of(self, state: Any) -> Tensor:
+    def points_of(self, state: Any) -> Float[Tensor, "n 2"]:
         """The places (n, 2) of the mesh's points, float64.
 
         Raises:
@@ -106,7 +107,7 @@ class MeshSimulator(Simulator):
             )
         return points
 
-    def check_positive(self, name: str, values: Tensor) -> None:
+    def check_positive(self, name: str, values: Float[Tensor, " m"]) -> None:
         """Refuse coefficients (m,) of triangles that are not positive.
 
         Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -168,7 +169,7 @@ class Stokes(MeshSimulator):
             pressure = pressure - integral(linear, pressure[corners]) / area
         return state._replace(velocity=velocity.to(self.dtype), pressure=pressure.to(self.dtype))
 
-    def observe(self, state: StokesState) -> dict[str, Tensor]:
+    def observe(self, state: StokesState) -> dict[str, Shaped[Tensor, " ..."]]:
         """mesh_points, mesh_velocity (N, 2), mesh_pressure (n,), stokes_dissipation ()."""
         k = self._viscous(triangles(self.space, self.points_of(state)))
         parts = [v @ product(k, self.space.cells, v) for v in state.velocity.double().unbind(1)]

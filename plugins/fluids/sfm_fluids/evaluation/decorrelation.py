@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -28,8 +29,10 @@ THRESHOLD = 0.95
 
 
 def decorrelation_time(
-    times: np.ndarray, correlations: np.ndarray, threshold: float = THRESHOLD
-) -> np.ndarray:
+    times: Float[np.ndarray, " T"],
+    correlations: Float[np.ndarray, "T B"],
+    threshold: float = THRESHOLD,
+) -> Float[np.ndarray, " B"]:
     """First time at which each curve is below `threshold`.
 
     Args:
@@ -67,13 +70,13 @@ class Run:
         last: (B, H, W), vorticity at the end on the comparison grid.
     """
 
-    times: np.ndarray
-    correlation: np.ndarray
+    times: Float[np.ndarray, " T"]
+    correlation: Float[np.ndarray, "T B"]
     cost: float
-    last: Tensor
+    last: Float[Tensor, "B H W"]
 
     @property
-    def decorrelation(self) -> np.ndarray:
+    def decorrelation(self) -> Float[np.ndarray, " B"]:
         """(B,) times to decorrelation."""
         return decorrelation_time(self.times, self.correlation)
 
@@ -102,11 +105,11 @@ class Protocol:
                 f"a start at sample {max(self.starts)} leaves fewer than {self.samples} samples"
             )
 
-    def windows(self, fields: Tensor) -> Tensor:
+    def windows(self, fields: Shaped[Tensor, "T B ..."]) -> Shaped[Tensor, "n flows ..."]:
         """(T, B, ...) of the reference -> (samples + 1, starts * B, ...)."""
         return torch.cat([fields[s : s + self.samples + 1] for s in self.starts], dim=1)
 
-    def exact(self) -> Tensor:
+    def exact(self) -> Float[Tensor, "n flows H W"]:
         """(n + 1, flows, H, W): filtered vorticity on the comparison grid, n is `samples`."""
         return self.windows(self.reference.on(self.compare, self.width))
 
@@ -119,7 +122,7 @@ def follow(
     protocol: Protocol,
     start: State,
     advance: Callable[[State, int], State],
-    to_compare: Callable[[State], Tensor],
+    to_compare: Callable[[State], Float[Tensor, "B H W"]],
 ) -> Run:
     """Run beside the reference.
 

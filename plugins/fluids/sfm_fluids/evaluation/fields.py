@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -29,7 +30,13 @@ def _axes(predicted: Tensor, target: Tensor, space: int) -> tuple[int, ...]:
     return tuple(range(-space, 0))
 
 
-def vrmse(predicted: Tensor, target: Tensor, *, space: int = 2, eps: float = 1e-7) -> Tensor:
+def vrmse(
+    predicted: Float[Tensor, " ..."],
+    target: Float[Tensor, " ..."],
+    *,
+    space: int = 2,
+    eps: float = 1e-7,
+) -> Float[Tensor, " ..."]:
     """Variance-scaled root-mean-square error, (...): 1 for predicting the target's mean.
 
     sqrt( <(p - t)^2> / (var(t) + eps) ), means and the unbiased variance over the grid.
@@ -43,7 +50,13 @@ def vrmse(predicted: Tensor, target: Tensor, *, space: int = 2, eps: float = 1e-
     return torch.sqrt((predicted - target).square().mean(axes) / (target.var(axes) + eps))
 
 
-def nrmse(predicted: Tensor, target: Tensor, *, space: int = 2, time: int | None = None) -> Tensor:
+def nrmse(
+    predicted: Float[Tensor, " ..."],
+    target: Float[Tensor, " ..."],
+    *,
+    space: int = 2,
+    time: int | None = None,
+) -> Float[Tensor, " ..."]:
     """Error over size, |p - t| / |t|, (...) in either of the two definitions in use.
 
     With `time=None` the norms run over the grid only: each time step has its own ratio, and a mean
@@ -65,8 +78,12 @@ def nrmse(predicted: Tensor, target: Tensor, *, space: int = 2, time: int | None
 
 
 def band_rmse(
-    predicted: Tensor, target: Tensor, *, space: int = 2, bands: Sequence[int] = BANDS
-) -> Tensor:
+    predicted: Float[Tensor, " ..."],
+    target: Float[Tensor, " ..."],
+    *,
+    space: int = 2,
+    bands: Sequence[int] = BANDS,
+) -> Float[Tensor, " ..."]:
     """Root-mean-square error per band of Fourier modes, (..., len(bands) + 1).
 
     A mode of index (n_1, ..., n_d) belongs to the shell floor(|n|); band b holds the shells from
@@ -97,7 +114,9 @@ def band_rmse(
     )
 
 
-def correlation(predicted: Tensor, target: Tensor, *, space: int = 2) -> Tensor:
+def correlation(
+    predicted: Float[Tensor, " ..."], target: Float[Tensor, " ..."], *, space: int = 2
+) -> Float[Tensor, " ..."]:
     """Pearson correlation over the grid, (...); 0 where a field is constant."""
     axes = _axes(predicted, target, space)
     p = predicted - predicted.mean(axes, keepdim=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -102,7 +103,9 @@ class FiniteVolumeRollouts(Through):
         runs = self.rollouts.windows([samples[n] for n in indices])
         return [tuple(indices[i] for i in window) for window in runs]
 
-    def losses(self, closure: nn.Module | None, windows: Sequence[Sequence[Sample]]) -> Tensor:
+    def losses(
+        self, closure: nn.Module | None, windows: Sequence[Sequence[Sample]]
+    ) -> Float[Tensor, " n"]:
         data = Filter(COARSE, COARSE, FILTER_WIDTH)
         dtype, device = placement(closure)
         velocities = np.stack([[s.fields["velocity"] for s in w] for w in windows])

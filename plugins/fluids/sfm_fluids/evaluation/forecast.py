@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -18,10 +19,10 @@ from sfm_fluids.patches.surrogate import velocities
 from sfm_fluids.periodic.navier_stokes_2d import NavierStokes2D
 from sfm_fluids.spectral.grid_2d import Grid, vorticity
 
-Forecast = Callable[[Sample, int], Tensor]
+Forecast = Callable[[Sample, int], Float[Tensor, "steps 2 H W"]]
 
 
-def persistence(sample: Sample, steps: int) -> Tensor:
+def persistence(sample: Sample, steps: int) -> Float[Tensor, "{steps} 2 H W"]:
     """(steps, 2, H, W): nothing changes."""
     field = torch.tensor(sample.fields["velocity"], dtype=torch.float64)
     return field.expand(steps, *field.shape)
@@ -29,7 +30,7 @@ def persistence(sample: Sample, steps: int) -> Tensor:
 
 def coarse_solver(
     sample: Sample, steps: int, *, closure: nn.Module | None = None, substeps: int = 8
-) -> Tensor:
+) -> Float[Tensor, "{steps} 2 H W"]:
     """(steps, 2, H, W): the pseudo-spectral solver on the sample's own grid."""
     field = torch.tensor(sample.fields["velocity"], dtype=torch.float64)
     height, width = field.shape[-2:]
@@ -57,7 +58,7 @@ def coarse_solver(
 
 def scores(
     samples: Iterable[Sample], forecasts: Mapping[str, Forecast]
-) -> dict[str, dict[str, Tensor]]:
+) -> dict[str, dict[str, Float[Tensor, " ..."]]]:
     """Errors of forecasts from each trajectory's first state, means over trajectories.
 
     Args:

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError, RunError
 from sfm.simulate import Simulator
 
-Pack = Callable[[Any], Tensor]
-Unpack = Callable[[Tensor, Any], Any]
+Pack = Callable[[Any], Float[Tensor, "B n"]]
+Unpack = Callable[[Float[Tensor, "B n"], Any], Any]
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,10 @@ def _growth(
 
 
 def propagate(
-    function: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor
-) -> tuple[Tensor, Tensor]:
+    function: Callable[[Float[Tensor, "B n"]], Float[Tensor, "B n"]],
+    x: Float[Tensor, "B n"],
+    vectors: Float[Tensor, "B n count"],
+) -> tuple[Float[Tensor, "B n"], Float[Tensor, "B n count"]]:
     """(f(x), J(x) v) for x (B, n) and vectors (B, n, count): exact, by forward differentiation."""
 
     def along(v: Tensor) -> tuple[Tensor, Tensor]:

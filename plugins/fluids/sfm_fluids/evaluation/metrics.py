@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -17,7 +18,7 @@ from sfm_fluids.box import square_spacing
 from sfm_fluids.closures.classical import GradientModel, subgrid_dissipation
 from sfm_fluids.evaluation import fields
 
-Closure = Callable[[Tensor, float], Tensor]
+Closure = Callable[[Float[Tensor, "B 2 H W"], float], Float[Tensor, "B 2 2 H W"]]
 
 
 def _array(values: Any) -> np.ndarray:
@@ -50,7 +51,7 @@ def _pearson(p: np.ndarray, t: np.ndarray) -> float:
     return float(fields.correlation(*flat, space=1))
 
 
-def zero_closure(velocity: Tensor, spacing: float) -> Tensor:
+def zero_closure(velocity: Float[Tensor, "B 2 H W"], spacing: float) -> Float[Tensor, "B 2 2 H W"]:
     """No subgrid stress: (B, 2, 2, H, W) of zeros."""
     return torch.zeros_like(velocity).unsqueeze(1).repeat(1, 2, 1, 1, 1)
 

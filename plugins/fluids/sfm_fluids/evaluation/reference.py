@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.atomic import atomic
@@ -40,17 +41,17 @@ class Reference:
 
     case: Case
     grid: Grid
-    times: np.ndarray
-    vorticity: Tensor
+    times: Float[np.ndarray, " T"]
+    vorticity: Float[Tensor, "T B kept kept"]
 
-    def on(self, grid: Grid, width: float = 0.0) -> Tensor:
+    def on(self, grid: Grid, width: float = 0.0) -> Float[Tensor, "T B H W"]:
         """Vorticity (T, B, H, W) float64 on a coarser grid, through a Gaussian of `width`.
 
         With width 0 this is a sharp cut-off: all that the grid's 2/3 rule retains.
         """
         return Filter(self.grid, grid, width)(self.vorticity.double())
 
-    def force(self, grid: Grid, width: float = 0.0) -> Tensor:
+    def force(self, grid: Grid, width: float = 0.0) -> Float[Tensor, "B H W"]:
         """Curl (B, H, W) of the members' forces, through the same filter."""
         curl = torch.stack([curl_of_force(m, self.grid) for m in self.case.members])
         return Filter(self.grid, grid, width)(curl)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm_fluids.evaluation.decorrelation import Protocol, simulator
@@ -76,7 +77,9 @@ def _energy(spectrum: Tensor) -> Tensor:
 
 
 def spectrum_error(
-    spectrum: np.ndarray, exact: np.ndarray, edges: Sequence[int] = (1, 4, 8, 11)
+    spectrum: Float[np.ndarray, " K"],
+    exact: Float[np.ndarray, " K"],
+    edges: Sequence[int] = (1, 4, 8, 11),
 ) -> list[float]:
     """|log10 E / E_exact| of the energy in bands of shells, [edges[i], edges[i + 1]) each.
 

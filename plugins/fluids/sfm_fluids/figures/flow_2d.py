@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from sfm.simulate import Trajectory
 from sfm_fluids.figures.films import film, moves
@@ -52,7 +53,11 @@ def draw(trajectory: Trajectory, grid: Grid, path: Path) -> None:
 
 
 def animate(
-    fields: np.ndarray, times: np.ndarray, style: dict[str, Any], path: Path, name: str
+    fields: Float[np.ndarray, "T H W"],
+    times: Float[np.ndarray, " T"],
+    style: dict[str, Any],
+    path: Path,
+    name: str,
 ) -> None:
     """Frames (T, H, W) to .gif or .mp4; `style` goes to `imshow`. At most 120 frames.
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from sfm.simulate import Trajectory
 from sfm_fluids.figures.films import STILL, moves
 
 
-def draw(corners: np.ndarray, trajectory: Trajectory, path: Path) -> None:
+def draw(corners: Int[np.ndarray, "m 3"], trajectory: Trajectory, path: Path) -> None:
     """The last state on the triangles' corners (m, 3): u, a displaced body, or speed and pressure.
 
     Raises:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from sfm.errors import InputError
 from sfm.formats.limits import Budget
@@ -77,7 +78,7 @@ def _check_links(file: Any, path: Path) -> None:  # noqa: C901
             raise InputError(f"{path}: more than {MOST_OBJECTS} groups")
 
 
-def read_array(dataset: Any, budget: Budget) -> np.ndarray:
+def read_array(dataset: Any, budget: Budget) -> Shaped[np.ndarray, " ..."]:
     """All numbers (or texts) of a dataset, of the shape that it has in the file, any shape.
 
     Raises:

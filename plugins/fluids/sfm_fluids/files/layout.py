@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Shaped
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError, WrongDomain
@@ -107,7 +108,7 @@ def dimensions_of(shape: tuple[int, ...]) -> int:
     return 1 if 1 <= ndim <= 2 or (ndim == 3 and shape[-2] == 1) else 0
 
 
-def flow_of(velocity: np.ndarray, where: str) -> Flow:
+def flow_of(velocity: Shaped[np.ndarray, " ..."], where: str) -> Flow:
     """What the axes of a velocity are, such as (T, 2, H, W).
 
     Raises:

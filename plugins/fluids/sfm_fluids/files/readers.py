@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Shaped
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 BOX = tuple(f"{kind}_{axis}" for kind in ("length", "boundary") for axis in layout.AXES)
 
 
-def load_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+def load_arrays(path: Path, names: Iterable[str]) -> dict[str, Shaped[np.ndarray, " ..."]]:
     """Arrays and attributes called `names` that the file has, a velocity's components as one.
 
     Of the file's own shapes, such as (T, 2, H, W) of a velocity.
@@ -44,7 +45,7 @@ def load_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     return _picked(_content(Path(path), names), names)
 
 
-def load_flow(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+def load_flow(path: Path, names: Iterable[str]) -> dict[str, Shaped[np.ndarray, " ..."]]:
     """The same with the box of `velocity`, `length_x`, `boundary_x` and so on, where it is stated.
 
     The box and boundaries are of shape ().
@@ -129,7 +130,7 @@ def read_arrays(path: str | Path) -> list[Sample]:
 read_npz = read_arrays
 
 
-def read_array(velocity: np.ndarray) -> list[Sample]:
+def read_array(velocity: Shaped[np.ndarray, " ..."]) -> list[Sample]:
     """Samples of an array (2, H, W), (3, D, H, W) or (N,), with an axis of time before it.
 
     It states no box.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Shaped
 
 from sfm.errors import InputError
 from sfm.simulate import Simulator
@@ -19,7 +20,9 @@ NAMES = ("velocity", "times", "time", "initial_velocity", "sigma")
 
 def load_snapshots(
     simulator: Simulator, path: Path
-) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+) -> tuple[
+    dict[str, Shaped[np.ndarray, " ..."]], Shaped[np.ndarray, " ..."], Shaped[np.ndarray, " ..."]
+]:
     """All arrays by name, the velocities (T, ...) and their times (T,), shapes not checked.
 
     Raises:

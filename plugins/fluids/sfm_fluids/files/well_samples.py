@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError
@@ -20,7 +21,7 @@ PERIODIC = ("PERIODIC", "PERIODIC")
 
 def from_trajectory(
     trajectory: Trajectory,
-    coordinates: Mapping[str, np.ndarray],
+    coordinates: Mapping[str, Float[np.ndarray, " _"]],
     *,
     name: str,
     boundaries: Mapping[str, tuple[str, str]],

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from sfm.errors import InputError
 from sfm.simulate import Trajectory
@@ -21,7 +22,7 @@ from sfm_fluids.spectral.grid_3d import Grid3D
 
 def write_flow(
     trajectory: Trajectory,
-    coordinates: Mapping[str, np.ndarray],
+    coordinates: Mapping[str, Float[np.ndarray, " _"]],
     lengths: Mapping[str, float],
     path: Path,
     *,

@@ -5,6 +5,7 @@ Units are those of the data: lengths of a box of 2 pi, forces of amplitude 1.
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -32,11 +33,11 @@ def member_of(name: str) -> Member:
     return member
 
 
-def filtered_curl(member: Member) -> Tensor:
+def filtered_curl(member: Member) -> Float[Tensor, "32 32"]:
     """Curl (32, 32) of F[f], f the member's force and F the filter of the data."""
     return Filter(COARSE, COARSE, FILTER_WIDTH)(curl_of_force(member, COARSE))
 
 
-def filtered_force(member: Member) -> Tensor:
+def filtered_force(member: Member) -> Float[Tensor, "2 32 32"]:
     """F[f], (2, 32, 32): free of divergence, as its curl says."""
     return velocity(filtered_curl(member), COARSE)

@@ -8,13 +8,16 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_fluids.spectral import grid_2d as spectral
 from sfm_fluids.spectral.grid_2d import Grid
 
 
-def random_vorticity(grid: Grid, peak: float, rms_velocity: float, seed: int) -> Tensor:
+def random_vorticity(
+    grid: Grid, peak: float, rms_velocity: float, seed: int
+) -> Float[Tensor, "H W"]:
     """(H, W) float64: random phases, E(k) ~ k^3 exp(-(k/peak)^2) up to k = 12; grid-independent."""
     generator = torch.Generator().manual_seed(seed)
     reach = 12
@@ -37,7 +40,7 @@ def random_vorticity(grid: Grid, peak: float, rms_velocity: float, seed: int) ->
     return scaled
 
 
-def taylor_green(grid: Grid) -> Tensor:
+def taylor_green(grid: Grid) -> Float[Tensor, "H W"]:
     """(H, W): vortices of the box's own wavenumbers, u = (cos(kx x) sin(ky y), ...).
 
     G. I. Taylor and A. E. Green, Proc. R. Soc. A 158, 499 (1937).
@@ -50,7 +53,7 @@ def taylor_green(grid: Grid) -> Tensor:
 INITIAL = ("random", "taylor-green", "rest")
 
 
-def initial(name: str, grid: Grid, seed: int) -> Tensor:
+def initial(name: str, grid: Grid, seed: int) -> Float[Tensor, "H W"]:
     """(H, W): the flow called `name`, of `INITIAL`; the random one has an rms velocity of 1."""
     if name == "random":
         return random_vorticity(grid, 3.0, 1.0, seed)

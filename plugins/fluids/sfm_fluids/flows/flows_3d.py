@@ -9,16 +9,17 @@ import math
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from sfm.errors import InputError
 from sfm_fluids.spectral.grid_3d import Grid3D, energy_spectrum, project, shells
 from sfm_fluids.spectral.transforms_3d import to_spectrum
 
-Spectrum = Callable[[Tensor], Tensor]
+Spectrum = Callable[[Float[Tensor, " ..."]], Float[Tensor, " ..."]]
 
 
-def taylor_green(grid: Grid3D) -> Tensor:
+def taylor_green(grid: Grid3D) -> Complex[Tensor, "3 kz ky kx"]:
     """(sin x cos y cos z, -cos x sin y cos z, 0), one period in the box, energy 1/8 in a cube.
 
     (3, *spectral_shape).
@@ -31,7 +32,7 @@ def taylor_green(grid: Grid3D) -> Tensor:
     return to_spectrum(torch.stack((u, v, torch.zeros_like(u))), grid)
 
 
-def abc(grid: Grid3D, wavenumber: int = 1) -> Tensor:
+def abc(grid: Grid3D, wavenumber: int = 1) -> Complex[Tensor, "3 kz ky kx"]:
     """(sin kz + cos ky, sin kx + cos kz, sin ky + cos kx): curl u = k u, steady but for viscosity.
 
     (3, *spectral_shape).
@@ -51,7 +52,7 @@ def abc(grid: Grid3D, wavenumber: int = 1) -> Tensor:
     return to_spectrum(field, grid)
 
 
-def kolmogorov(grid: Grid3D, wavenumber: int) -> Tensor:
+def kolmogorov(grid: Grid3D, wavenumber: int) -> Complex[Tensor, "3 kz ky kx"]:
     """(sin(2 pi n y / length_y), 0, 0), (3, *spectral_shape).
 
     Raises:
@@ -72,7 +73,7 @@ def rogallo(peak: float) -> Spectrum:
     return lambda k: k**4 * torch.exp(-2 * (k / peak) ** 2) / norm
 
 
-def random_velocity(grid: Grid3D, spectrum: Spectrum, seed: int) -> Tensor:
+def random_velocity(grid: Grid3D, spectrum: Spectrum, seed: int) -> Complex[Tensor, "3 kz ky kx"]:
     """A random divergence-free field whose shells have exactly the energy E(k) dk.
 
     Phases and directions are Gaussian; each shell (by definition of width dk = 2 pi / longest side,

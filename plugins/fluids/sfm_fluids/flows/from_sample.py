@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -16,11 +17,12 @@ from sfm_fluids import box
 from sfm_fluids.spectral.energy_shares import energy_shares
 
 
+@runtime_checkable
 class Timed(Protocol):
     """A named tuple with the entry `time`, () in the simulator's unit."""
 
     @property
-    def time(self) -> Tensor: ...
+    def time(self) -> Float[Tensor, ""]: ...
 
     def _replace(self, *, time: Tensor = ...) -> Self: ...
 
@@ -32,7 +34,7 @@ def start_from(
     simulator: Simulator,
     sample: Sample,
     dimensions: int,
-    state_of: Callable[[Tensor], State],
+    state_of: Callable[[Float[Tensor, " ..."]], State],
     *,
     fields: Sequence[str] = ("velocity",),
     truncated: bool = True,

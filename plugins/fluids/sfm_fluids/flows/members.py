@@ -17,6 +17,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_fluids.flows.flows_2d import random_vorticity
@@ -42,7 +43,7 @@ class Member:
         return 0.0 if self.kind in UNFORCED else 0.1
 
 
-def shear_layers(grid: Grid, seed: int) -> Tensor:
+def shear_layers(grid: Grid, seed: int) -> Float[Tensor, "H W"]:
     """(H, W) float64: vorticity of u = U tanh(sin(y - y0) / delta) and a random disturbance.
 
     A periodic form of the double shear layer of J. B. Bell, P. Colella and H. M. Glaz, J. Comput.
@@ -55,7 +56,7 @@ def shear_layers(grid: Grid, seed: int) -> Tensor:
     return omega + random_vorticity(grid, 3.0, 0.05, seed)
 
 
-def initial_vorticity(member: Member, grid: Grid) -> Tensor:
+def initial_vorticity(member: Member, grid: Grid) -> Float[Tensor, "H W"]:
     """Vorticity (H, W), float64, that the member starts from."""
     if member.kind == "shear":
         return shear_layers(grid, member.seed)
@@ -64,7 +65,7 @@ def initial_vorticity(member: Member, grid: Grid) -> Tensor:
     return random_vorticity(grid, 3.0, 1.5, member.seed)
 
 
-def jet_curl(grid: Grid, half_width: float) -> Tensor:
+def jet_curl(grid: Grid, half_width: float) -> Float[Tensor, "H W"]:
     """Curl (H, W) of a steady jet f = (F(y), 0) in the middle of the box, without mean.
 
     F is proportional to exp((cos(y - pi) - 1) / half_width^2) less its mean, y scaled to 2 pi: a
@@ -81,7 +82,7 @@ def jet_curl(grid: Grid, half_width: float) -> Tensor:
     return amplitude * unit * torch.sin(phase) / half_width**2 * profile
 
 
-def curl_of_force(member: Member, grid: Grid) -> Tensor:
+def curl_of_force(member: Member, grid: Grid) -> Float[Tensor, "H W"]:
     """Curl (H, W) of the member's force; zero where there is none."""
     if member.kind == "kolmogorov":
         return kolmogorov_curl(grid, 4)

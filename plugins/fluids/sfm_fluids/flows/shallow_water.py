@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_fluids.flows.flows_2d import random_vorticity
@@ -14,7 +15,7 @@ from sfm_fluids.spectral.grid_2d import Grid
 SHAPES = ("flat", "seamount", "ridge")
 
 
-def shape(name: str, grid: Grid) -> Tensor:
+def shape(name: str, grid: Grid) -> Float[Tensor, "H W"]:
     """(H, W) of unit height: `flat` is zero, `seamount` round in the middle, `ridge` along y."""
     x, y = grid.coordinates()
     across = torch.cos(2 * math.pi * x / grid.length_x)
@@ -24,15 +25,19 @@ def shape(name: str, grid: Grid) -> Tensor:
     return torch.exp(-3 * (1 + across)) if name == "ridge" else torch.zeros_like(x)
 
 
-def drop(grid: Grid) -> Tensor:
+def drop(grid: Grid) -> Float[Tensor, "H W"]:
     """(H, W): a round bump of unit height in the middle, smooth and periodic, of zero mean."""
     bump = shape("seamount", grid)
     return bump - bump.mean()
 
 
 def balanced_vortices(
-    grid: Grid, speed: float, coriolis: Tensor, gravity: Tensor, seed: int
-) -> tuple[Tensor, Tensor]:
+    grid: Grid,
+    speed: float,
+    coriolis: Float[Tensor, " ..."],
+    gravity: Float[Tensor, " ..."],
+    seed: int,
+) -> tuple[Float[Tensor, "2 H W"], Float[Tensor, "*B H W"]]:
     """A random flow u = k x grad psi of rms `speed` and the elevation f psi / g that balances it.
 
     Without gravity the surface stays flat. Shapes (2, H, W) and, for f and g that are () or

@@ -64,7 +64,9 @@ class FlowOperator(nn.Module):
         moved = velocity(torch.fft.irfft2(hat, s=self.grid.shape), self.grid)
         return moved.reshape(field.shape) + mean
 
-    def rollout(self, field: Tensor, steps: int) -> Tensor:
+    def rollout(
+        self, field: Float[Tensor, "*B 2 H W"], steps: int
+    ) -> Float[Tensor, "{steps+1} *B 2 H W"]:
         """(steps + 1, ...) of a field (...): it and the states after each interval."""
         states = [field]
         for _ in range(steps):

@@ -82,7 +82,7 @@ class Operator(nn.Module):
         return base + self.scale * scaled
 
     @torch.no_grad()
-    def predict(self, samples: Sequence[Sample], *, size: int = 32) -> Tensor:
+    def predict(self, samples: Sequence[Sample], *, size: int = 32) -> Float[Tensor, "B K *grid"]:
         """(B, K, *grid): answers to samples of one grid, `size` at a time.
 
         Raises:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -142,7 +143,9 @@ def task(name: str) -> Task:
     return TASKS[name]
 
 
-def arrays(task: Task, samples: Sequence[Sample], *, known: bool) -> tuple[Tensor, Tensor, Tensor]:
+def arrays(
+    task: Task, samples: Sequence[Sample], *, known: bool
+) -> tuple[Float[Tensor, "B C *grid"], Float[Tensor, "B K *grid"], Float[Tensor, "B K *grid"]]:
     """Inputs (B, C, *grid), bases and labels (B, K, *grid), float32.
 
     Raises:

@@ -74,7 +74,7 @@ def patches_of(field: Shaped[Tensor, "B H W ..."], size: int) -> Shaped[Tensor, 
     return split.transpose(2, 3).reshape(batch, -1, size * size, *rest)
 
 
-def offsets(size: int, like: Float[Tensor, ...]) -> Float[Tensor, "cells 2"]:
+def offsets(size: int, like: Float[Tensor, " ..."]) -> Float[Tensor, "cells 2"]:
     """(size * size, 2): (x, y) of a patch's cells from its centre, in patch widths."""
     line = (torch.arange(size, dtype=like.dtype, device=like.device) - (size - 1) / 2) / size
     y, x = torch.meshgrid(line, line, indexing="ij")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.fft import ifft, irfft, irfft2
 
@@ -51,7 +52,7 @@ class Advection2D:
         self.product = pairs.new_empty(*lead, 2, height, grid.width)
         self.parts = self.product.unbind(-3)
 
-    def points(self, modes: Tensor) -> Tensor:
+    def points(self, modes: Complex[Tensor, "*B 2 H K"]) -> Float[Tensor, "*B 2 H W"]:
         """As `to_points`, modes (..., 2, H, K)."""
         values: Tensor
         if self.spectrum is None:
@@ -79,19 +80,24 @@ class Advection2D:
         start = torch.addcmul(force.squeeze(-4), self.shear, a)
         return start.addcmul_(self.normal, b).unsqueeze(-4)
 
-    def value(self, pairs: Tensor, mean: Tensor | None, force: Tensor | None) -> Tensor:
+    def value(
+        self,
+        pairs: Float[Tensor, "*B 1 H K 2"],
+        mean: Float[Tensor, "... 2"] | None,
+        force: Float[Tensor, "... 1 H K 2"] | None,
+    ) -> Float[Tensor, "*B 1 H K 2"]:
         """N; the mean flow is (..., 2), `force` is its real view (..., 1, H, K, 2)."""
         u, v = self._velocity(pairs, mean)
         return self._value(u, v, force)
 
     def linearise(
         self,
-        pairs: Tensor,
-        mean: Tensor | None,
-        force: Tensor | None,
-        moved: Callable[[Tensor, Totals], None],
+        pairs: Float[Tensor, "*B 1 H K 2"],
+        mean: Float[Tensor, "... 2"] | None,
+        force: Float[Tensor, "... 1 H K 2"] | None,
+        moved: Callable[[Float[Tensor, "... 2"], Totals], None],
         needed: bool = True,
-    ) -> tuple[Tensor | None, Pull]:
+    ) -> tuple[Float[Tensor, "*B 1 H K 2"] | None, Pull]:
         """N, if `needed`, and its adjoint.
 
         The adjoint adds the gradient of the force to totals[0] and calls `moved` with that of the

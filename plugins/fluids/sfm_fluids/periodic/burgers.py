@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -123,7 +124,7 @@ class Burgers(OneDimensional):
         simulator = cls(**{**case, "subgrid": "smagorinsky", **values})
         return simulator, simulator.from_field(0.5 + simulator.initial_field())
 
-    def initial_field(self) -> Tensor:
+    def initial_field(self) -> Float[Tensor, "B N"]:
         """(B, N) of the setting `initial`."""
         if self.initial == "random":
             return self.random_fields(5, 1.0)
@@ -132,7 +133,7 @@ class Burgers(OneDimensional):
         viscosity = self.viscosity.detach().double()
         return cole_hopf(self.grid, viscosity, 0.0, self.cole_hopf_ratio, self.wavenumber)
 
-    def linear_operator(self) -> Tensor:
+    def linear_operator(self) -> Float[Tensor, "*B K"]:
         """-nu k^2."""
         return (
             -per_member(self.viscosity) * self.grid.wavenumbers(device=self.viscosity.device) ** 2
@@ -154,7 +155,7 @@ class Burgers(OneDimensional):
         scale = _per_field(constant) * self.grid.spacing
         return 0.5 * u * u - scale**2 * slope.abs() * slope
 
-    def force(self) -> Tensor:
+    def force(self) -> Float[Tensor, "*B N"]:
         """A s(x)."""
         return _per_field(self.forcing_amplitude) * self.force_field
 
@@ -166,11 +167,11 @@ def _per_field(parameter: Tensor) -> Tensor:
 
 def cole_hopf(
     grid: Line,
-    viscosity: Tensor | float,
+    viscosity: Float[Tensor, "*B"] | float,
     time: float,
     ratio: float = 0.9,
     wavenumber: int = 1,
-) -> Tensor:
+) -> Float[Tensor, "flows N"]:
     """The closed form of the unforced equation at `time`, (1, N) or (B, N) for a viscosity (B,).
 
     u = 2 nu k r exp(-nu k^2 t) sin kx / (1 + r exp(-nu k^2 t) cos kx), in any consistent system of

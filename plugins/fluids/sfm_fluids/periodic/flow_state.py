@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Complex
 from torch import Tensor
 
 from sfm_fluids.spectral.grid_2d import Grid
@@ -26,7 +27,7 @@ class FlowState(NamedTuple):
     scalars: Tensor | None = None
 
 
-def modes_of(state: FlowState, grid: Grid) -> Tensor:
+def modes_of(state: FlowState, grid: Grid) -> Complex[Tensor, "*B fields H K"]:
     """Modes (..., 1 + S, H, K) of a state (B, H, W), without the vorticity's mean and what the 2/3
     rule drops."""
     fields = state.vorticity.unsqueeze(-3)
@@ -38,7 +39,7 @@ def modes_of(state: FlowState, grid: Grid) -> Tensor:
     return to_modes(fields, grid) * arranged(keep, grid)
 
 
-def with_modes(state: FlowState, modes: Tensor, grid: Grid) -> FlowState:
+def with_modes(state: FlowState, modes: Complex[Tensor, "*B fields H K"], grid: Grid) -> FlowState:
     """The state (B, H, W) with the vorticity and scalars of modes (..., 1 + S, H, K)."""
     fields = to_points(modes, grid)
     scalars = None if state.scalars is None else fields[..., 1:, :, :]

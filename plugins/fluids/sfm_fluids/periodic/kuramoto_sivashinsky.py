@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.simulate import Parameter, Setting
@@ -74,14 +75,14 @@ class KuramotoSivashinsky(OneDimensional):
         simulator = cls(**{"points": 24, "dt": 0.1, "initial": "wave", **values})
         return simulator, simulator.from_field(0.3 + simulator.initial_field())
 
-    def initial_field(self) -> Tensor:
+    def initial_field(self) -> Float[Tensor, "B N"]:
         """(B, N) of the setting `initial`."""
         if self.initial == "random":
             return self.random_fields(max(2, round(self.length / 9)), 0.5)
         y = 2 * math.pi / self.length * self.grid.coordinates()
         return (y.cos() * (1 + y.sin()))[None]
 
-    def linear_operator(self) -> Tensor:
+    def linear_operator(self) -> Float[Tensor, "*B K"]:
         """b k^2 - c k^4 - d."""
         k2 = self.grid.wavenumbers(device=self.advection.device) ** 2
         b, c, d = (per_member(p) for p in (self.instability, self.hyperviscosity, self.damping))
@@ -96,7 +97,7 @@ class KuramotoSivashinsky(OneDimensional):
         return Flux(flux, (self.advection,))
 
 
-def trace(simulator: KuramotoSivashinsky) -> Tensor:
+def trace(simulator: KuramotoSivashinsky) -> Float[Tensor, "*B"]:
     """Sum of all Lyapunov exponents: that of L over the real amplitudes of the retained modes.
 
     The nonlinear term stretches nowhere on average: it only exchanges. Float64, () or (B,), in

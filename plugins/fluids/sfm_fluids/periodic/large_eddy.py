@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -52,7 +53,7 @@ class LargeEddy(PseudoSpectral):
             return Stateless(self.closure)
         return built_in(self.subgrid, self.smagorinsky_constant, self.filter_ratio)
 
-    def observe(self, state: Any) -> dict[str, Tensor]:
+    def observe(self, state: Any) -> dict[str, Shaped[Tensor, " ..."]]:
         """Those of Navier-Stokes, and `subgrid_dissipation` (B,): the mean of -tau_ij S_ij."""
         observed = super().observe(state)  # type: ignore[safe-super]
         velocity, spacing = observed["velocity"], min(self.grid.spacing)

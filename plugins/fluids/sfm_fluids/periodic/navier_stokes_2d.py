@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -224,7 +225,9 @@ class NavierStokes2D(VorticityDynamics):
             fields=("velocity", "passive_scalar"),
         )
 
-    def from_velocity(self, velocity: Tensor, scalars: Tensor | None = None) -> FlowState:
+    def from_velocity(
+        self, velocity: Float[Tensor, " ..."], scalars: Float[Tensor, " ..."] | None = None
+    ) -> FlowState:
         """The state of a velocity (2, H, W) or (B, 2, H, W); its divergent part is dropped.
 
         scalars: (S, H, W) or (B, S, H, W); None for the default ones.
@@ -271,7 +274,7 @@ class NavierStokes2D(VorticityDynamics):
 
     # --- what is seen -------------------------------------------------------------------------
 
-    def observe(self, state: FlowState) -> dict[str, Tensor]:
+    def observe(self, state: FlowState) -> dict[str, Shaped[Tensor, " ..."]]:
         """velocity (B, 2, H, W), vorticity (B, H, W), mean_kinetic_energy (B,), enstrophy (B,).
 
         With scalars, passive_scalar (B, S, H, W) too.

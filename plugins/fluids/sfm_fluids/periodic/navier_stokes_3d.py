@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from jaxtyping import Complex, Float, Shaped
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -221,7 +222,7 @@ class NavierStokes3D(PseudoSpectral):
         hat[:, 0, 0, 0] += torch.tensor(mean, dtype=torch.float64)
         return self._state(hat[None])
 
-    def from_velocity(self, velocity: Tensor) -> FlowState3D:
+    def from_velocity(self, velocity: Float[Tensor, " ..."]) -> FlowState3D:
         """The state of a velocity (3, D, H, W) or (B, 3, D, H, W).
 
         Its divergent part and the modes beyond the 2/3 rule are dropped.
@@ -244,7 +245,7 @@ class NavierStokes3D(PseudoSpectral):
 
     # --- dynamics -----------------------------------------------------------------------------
 
-    def linear_operator(self) -> Tensor:
+    def linear_operator(self) -> Float[Tensor, "... kz ky kx"]:
         """-(nu k^2 + nu_h k^2p), or with a batch axis for parameters of shape (B,)."""
         k2 = self.grid.square_wavenumber(device=self.viscosity.device)
         nu, hyper = (p.double() for p in (self.viscosity, self.hyperviscosity))
@@ -273,7 +274,7 @@ class NavierStokes3D(PseudoSpectral):
 
         return Term(tendency, tensors)
 
-    def courant_rate(self, u: Tensor) -> float:
+    def courant_rate(self, u: Complex[Tensor, "*B 3 kz ky kx"]) -> float:
         """Largest speed over cell size, for the adaptive stepper and the warnings."""
         peak = to_field(u, self.grid).abs().amax((-3, -2, -1)).reshape(-1, 3).amax(0)
         return max(float(v) / d for v, d in zip(peak, reversed(self.grid.spacing), strict=True))
@@ -288,15 +289,15 @@ class NavierStokes3D(PseudoSpectral):
 
     # --- what is seen -------------------------------------------------------------------------
 
-    def velocity(self, state: FlowState3D) -> Tensor:
+    def velocity(self, state: FlowState3D) -> Float[Tensor, "B 3 D H W"]:
         """(B, 3, D, H, W)."""
         return to_field(state.velocity_hat, self.grid)
 
-    def spectrum(self, state: FlowState3D) -> tuple[Tensor, Tensor]:
+    def spectrum(self, state: FlowState3D) -> tuple[Float[Tensor, " n"], Float[Tensor, "B n"]]:
         """(k (n,), E (B, n)): energy in spherical shells."""
         return energy_spectrum(state.velocity_hat, self.grid)
 
-    def observe(self, state: FlowState3D) -> dict[str, Tensor]:
+    def observe(self, state: FlowState3D) -> dict[str, Shaped[Tensor, " ..."]]:
         """Velocity and vorticity (B, 3, D, H, W), and means over the box (B,).
 
         These are energy |u|^2 / 2, enstrophy |omega|^2 / 2, helicity u . omega, and the rate at
@@ -355,7 +356,9 @@ class NavierStokes3D(PseudoSpectral):
 
         return read_box(self, Path(path))
 
-    def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
+    def predict_observations(
+        self, observations: Observations
+    ) -> dict[str, Float[Tensor, "T 3 D H W"]]:
         """Velocity at the observed times, (T, 3, D, H, W)."""
         from sfm_fluids.periodic.observations import at_observed_steps
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
+from jaxtyping import Complex, Float, Shaped
 from torch import Tensor
 
 from sfm_fluids.periodic.advection_2d import Advection2D
@@ -99,17 +100,17 @@ class NonlinearTerm2D:
 
     grid: Grid
     scalars: int = 0
-    force: Tensor | None = None
-    mean: Tensor | None = None
-    drag: Tensor | None = None
+    force: Complex[Tensor, "... H K"] | None = None
+    mean: Float[Tensor, "... 2"] | None = None
+    drag: Float[Tensor, " ..."] | None = None
     start: float = 0.0
     dt: float = 0.0
-    gradient: Tensor | None = None
+    gradient: Float[Tensor, "... S 2"] | None = None
     closure: Stateless | None = None
     hold: bool = False
     forcing: Stateless | None = None
     noise: RingNoise | None = None
-    noise_rate: Tensor | None = None
+    noise_rate: Float[Tensor, " ..."] | None = None
     first_member: int = 0
     _slots: dict[str, slice] = field(default_factory=dict, repr=False)
     _made: Factors | None = field(default=None, repr=False)
@@ -147,7 +148,9 @@ class NonlinearTerm2D:
 
     # --- readable, differentiable in every mode -------------------------------------------------
 
-    def function(self, u: Tensor, time: float, *tensors: Tensor) -> Tensor:
+    def function(
+        self, u: Complex[Tensor, "*B fields H K"], time: float, *tensors: Shaped[Tensor, " ..."]
+    ) -> Complex[Tensor, "*B fields H K"]:
         """N(u, t)."""
         hat = self._factors(u).velocity * u[..., :1, :, :]
         fields = to_points(
@@ -160,7 +163,12 @@ class NonlinearTerm2D:
         flux = to_modes(self.flux(fields, time, tensors), self.grid)
         return self._collect(u, flux, mean, tensors)
 
-    def flux(self, fields: Tensor, time: float, tensors: Sequence[Tensor]) -> Tensor:
+    def flux(
+        self,
+        fields: Float[Tensor, "*B velocities H W"],
+        time: float,
+        tensors: Sequence[Shaped[Tensor, " ..."]],
+    ) -> Float[Tensor, "*B fluxes H W"]:
         """Pointwise: velocity and scalars (..., 2 + S, H, W) -> (..., 2 + 2 S [+ 2], H, W)."""
         u, v, s = fields[..., :1, :, :], fields[..., 1:2, :, :], fields[..., 2:, :, :]
         flux = [u * v, v * v - u * u, u * s, v * s]
@@ -173,7 +181,9 @@ class NonlinearTerm2D:
             flux.append(self.forcing.call((velocity, time), given))
         return torch.cat(flux, -3)
 
-    def held(self, u: Tensor, n: int, *tensors: Tensor) -> Tensor:
+    def held(
+        self, u: Complex[Tensor, "*B fields H K"], n: int, *tensors: Shaped[Tensor, " ..."]
+    ) -> Complex[Tensor, "*B fields H K"]:
         """The part of N that is kept through step n: noise, and a closure that is held."""
         tendency = torch.zeros_like(u[..., :1, :, :])
         if self.noise is not None:
@@ -264,7 +274,9 @@ class NonlinearTerm2D:
         plain = self._plain = Advection2D(self.grid, factors, pairs)
         return plain
 
-    def fast(self, pairs: Tensor, time: float, *tensors: Tensor) -> Tensor:
+    def fast(
+        self, pairs: Float[Tensor, "*B fields H K 2"], time: float, *tensors: Shaped[Tensor, " ..."]
+    ) -> Float[Tensor, "*B fields H K 2"]:
         """N(u, t) of the real view of u, with few calls and few temporaries."""
         plain = self._kernel(pairs)
         if plain is not None:
@@ -274,14 +286,16 @@ class NonlinearTerm2D:
         flux = to_modes(self.flux(fields, time, tensors), self.grid)
         return _pairs(self._collect(u, flux, self._mean(time, tensors), tensors))
 
-    def pull(self, pairs: Tensor, time: float, *tensors: Tensor) -> Pull:
+    def pull(
+        self, pairs: Float[Tensor, "*B fields H K 2"], time: float, *tensors: Shaped[Tensor, " ..."]
+    ) -> Pull:
         """The adjoint alone."""
         plain = self._kernel(pairs)
         if plain is None:
             return self.linearise(pairs, time, *tensors)[1]
         return self._short(plain, pairs, time, tensors, False)[1]
 
-    def kept(self, pairs: Tensor) -> int:
+    def kept(self, pairs: Float[Tensor, "*B fields H K 2"]) -> int:
         """Bytes of the velocity, where that is all that the adjoint holds; else 0."""
         plain = self._kernel(pairs)
         return 0 if plain is None else plain.product.numel() * plain.product.element_size()
@@ -303,7 +317,9 @@ class NonlinearTerm2D:
     def _steady(self, tensors: Sequence[Tensor]) -> Tensor | None:
         return None if self.force is None else tensors[0]
 
-    def linearise(self, pairs: Tensor, time: float, *tensors: Tensor) -> tuple[Tensor, Pull]:
+    def linearise(
+        self, pairs: Float[Tensor, "*B fields H K 2"], time: float, *tensors: Shaped[Tensor, " ..."]
+    ) -> tuple[Float[Tensor, "*B fields H K 2"], Pull]:
         """N(u, t) of the real view of u, and its adjoint."""
         plain = self._kernel(pairs)
         if plain is not None:
@@ -433,7 +449,9 @@ class NonlinearTerm2D:
             _add(total, more)
 
 
-def decayed(mean: Tensor, drag: Tensor, time: float) -> Tensor:
+def decayed(
+    mean: Float[Tensor, "*B 2"], drag: Float[Tensor, " ..."], time: float
+) -> Float[Tensor, "... 2"]:
     """The mean flow (..., 2) after `time`: mean exp(-alpha t)."""
     return mean * torch.exp(-drag * time)[..., None]
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -42,14 +43,17 @@ class Snapshots(NamedTuple):
         sigma: standard error of `velocity`, where it is given.
     """
 
-    velocity: Tensor
-    start: Tensor
+    velocity: Float[Tensor, "T ..."]
+    start: Float[Tensor, " ..."]
     known: bool
     steps: tuple[int, ...]
     sigma: dict[str, float]
 
     def observed(
-        self, state: Any, like: Tensor, unknowns: dict[str, Tensor] | None = None
+        self,
+        state: Any,
+        like: Float[Tensor, " ..."],
+        unknowns: dict[str, Float[Tensor, " ..."]] | None = None,
     ) -> Observations:
         """What a fit compares with, in the precision of `like`."""
         return Observations(
@@ -117,8 +121,11 @@ def _steps(times: np.ndarray, dt: float, path: Path) -> tuple[int, ...]:
 
 
 def at_observed_steps(
-    simulator: Simulator, state: Any, observations: Observations, velocity: Callable[[Any], Tensor]
-) -> dict[str, Tensor]:
+    simulator: Simulator,
+    state: Any,
+    observations: Observations,
+    velocity: Callable[[Any], Float[Tensor, " ..."]],
+) -> dict[str, Float[Tensor, "T ..."]]:
     """`velocity` of the run from `state` at the observed times, (T, ...)."""
     snapshots, done = [], 0
     for step in observations.options["steps"]:
@@ -144,7 +151,9 @@ def read_line(simulator: OneDimensional, path: Path) -> Observations:
     return snapshots.observed(state, state.velocity, unknowns)
 
 
-def predict_line(simulator: OneDimensional, observations: Observations) -> dict[str, Tensor]:
+def predict_line(
+    simulator: OneDimensional, observations: Observations
+) -> dict[str, Float[Tensor, "T N"]]:
     """The fields at the observed times, (T, N)."""
     state = observations.state
     if "initial_velocity" in observations.unknowns:
@@ -172,7 +181,9 @@ def read_plane(simulator: PlaneFlow, path: Path) -> Observations:
     return snapshots.observed(state, simulator.viscosity, unknowns)
 
 
-def predict_plane(simulator: PlaneFlow, observations: Observations) -> dict[str, Tensor]:
+def predict_plane(
+    simulator: PlaneFlow, observations: Observations
+) -> dict[str, Float[Tensor, "T 2 H W"]]:
     """Velocity at the observed times, (T, 2, H, W), from the known or the unknown start."""
     state = observations.state
     if "initial_velocity" in observations.unknowns:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -85,10 +86,10 @@ class OneDimensional(PseudoSpectral):
         """What u_t is minus the x-derivative of."""
 
     @abstractmethod
-    def initial_field(self) -> Tensor:
+    def initial_field(self) -> Float[Tensor, "B N"]:
         """The field (B, N) of the setting `initial`, float64."""
 
-    def force(self) -> Tensor | None:
+    def force(self) -> Float[Tensor, "*B N"] | None:
         """f on the grid, (N,) or (B, N); None for no force."""
         return None
 
@@ -113,7 +114,7 @@ class OneDimensional(PseudoSpectral):
             return self.from_field(self.initial_field())
         return start_from(self, sample, 1, self.from_field)
 
-    def from_field(self, velocity: Tensor) -> LineState:
+    def from_field(self, velocity: Float[Tensor, " ..."]) -> LineState:
         """The state of u (N,) or (B, N), with the modes that the 2/3 rule keeps."""
         if velocity.ndim not in (1, 2):
             raise InputError(f"{self.part}: velocity {tuple(velocity.shape)} is not (N,) or (B, N)")
@@ -135,7 +136,7 @@ class OneDimensional(PseudoSpectral):
         more = velocity.shape[:-1], torch.Size() if force is None else force.shape[:-1]
         return velocity.expand(*parameter_batch(self, *more), -1)
 
-    def random_fields(self, reach: int, rms: float) -> Tensor:
+    def random_fields(self, reach: int, rms: float) -> Float[Tensor, "members N"]:
         """(members, N) float64: random phases and amplitudes in modes 1 to `reach`, zero mean.
 
         They do not depend on the resolution. The root mean square of each is `rms`.
@@ -148,12 +149,12 @@ class OneDimensional(PseudoSpectral):
         u = self.grid.to_field(hat)
         return u * rms / u.square().mean(-1, keepdim=True).sqrt()
 
-    def pack(self, state: LineState) -> Tensor:
+    def pack(self, state: LineState) -> Float[Tensor, "*B n"]:
         """Real coefficients (..., 2 M) of the M retained modes without the (constant) mean."""
         hat = torch.fft.rfft(state.velocity, norm="forward")[..., 1 : self.grid.modes + 1]
         return torch.view_as_real(hat).flatten(-2)
 
-    def unpack(self, vector: Tensor, like: LineState) -> LineState:
+    def unpack(self, vector: Float[Tensor, "*B n"], like: LineState) -> LineState:
         """The state of coefficients (..., 2 M), with the mean and the time of `like`."""
         hat = torch.complex(*vector.unflatten(-1, (-1, 2)).unbind(-1))
         rest = self.points // 2 - self.grid.modes
@@ -184,7 +185,7 @@ class OneDimensional(PseudoSpectral):
         hat = self.integrate(self.grid.to_spectrum(self._batched(state.velocity)), steps)
         return LineState(self.grid.to_field(hat), state.time + steps * self.dt)
 
-    def observe(self, state: LineState) -> dict[str, Tensor]:
+    def observe(self, state: LineState) -> dict[str, Shaped[Tensor, " ..."]]:
         """velocity (B, N), mean_velocity (B,), mean_kinetic_energy (B,) = <u^2> / 2."""
         return {
             "velocity": state.velocity,
@@ -225,18 +226,18 @@ class OneDimensional(PseudoSpectral):
 
         return read_line(self, Path(path))
 
-    def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
+    def predict_observations(self, observations: Observations) -> dict[str, Float[Tensor, "T N"]]:
         """Velocity at the observed times, (T, N)."""
         from sfm_fluids.periodic.observations import predict_line
 
         return predict_line(self, observations)
 
 
-def per_member(parameter: Tensor) -> Tensor:
+def per_member(parameter: Float[Tensor, "*B"]) -> Float[Tensor, " ..."]:
     """A parameter () or (B,) in float64, ready to multiply wavenumbers: (1,) or (B, 1)."""
     return parameter.double().reshape(-1, 1) if parameter.ndim else parameter.double().reshape(1)
 
 
-def sine(grid: Line, wavenumber: int) -> Tensor:
+def sine(grid: Line, wavenumber: int) -> Float[Tensor, " N"]:
     """sin(2 pi n x / length), float64 (N,)."""
     return torch.sin(2 * math.pi * wavenumber / grid.length * grid.coordinates())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -25,7 +26,7 @@ PARAMETERS = (
 COUNT = Setting("scalars", 0, summary="S, number of passive scalars")
 
 
-def per_scalar(simulator: Simulator, name: str, count: int) -> Tensor:
+def per_scalar(simulator: Simulator, name: str, count: int) -> Float[Tensor, "*B S"]:
     """One of `PARAMETERS`, (S,) or (B, S).
 
     Raises:
@@ -40,13 +41,17 @@ def per_scalar(simulator: Simulator, name: str, count: int) -> Tensor:
     return value if value.ndim else value.expand(count)
 
 
-def mean_gradient(simulator: Simulator, count: int) -> Tensor:
+def mean_gradient(simulator: Simulator, count: int) -> Float[Tensor, "*B S 2"]:
     """G, (S, 2) or (B, S, 2)."""
     names = ("scalar_gradient_x", "scalar_gradient_y")
     return torch.stack([per_scalar(simulator, name, count) for name in names], -1)
 
 
-def with_diffusion(linear: Tensor, diffusivity: Tensor, k2: Tensor) -> Tensor:
+def with_diffusion(
+    linear: Float[Tensor, "... 1 H K"],
+    diffusivity: Float[Tensor, "... S"],
+    k2: Float[Tensor, "... H K"],
+) -> Float[Tensor, "... S+1 H K"]:
     """The linear operator (..., 1, H, K) of the flow, with -kappa k^2 of each scalar after it."""
     mixing = -diffusivity.double()[..., None, None] * k2
     lead = torch.broadcast_shapes(linear.shape[:-3], mixing.shape[:-3])
@@ -54,7 +59,7 @@ def with_diffusion(linear: Tensor, diffusivity: Tensor, k2: Tensor) -> Tensor:
     return torch.cat(both, -3)
 
 
-def smooth_fields(grid: Grid, count: int, seed: int) -> Tensor:
+def smooth_fields(grid: Grid, count: int, seed: int) -> Float[Tensor, "{count} H W"]:
     """(S, H, W) random, with a root-mean-square of 1."""
     seeds = range(seed + 1, seed + 1 + count)
     scalars = torch.stack([random_vorticity(grid, 3.0, 1.0, n) for n in seeds])

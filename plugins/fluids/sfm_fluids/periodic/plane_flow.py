@@ -9,6 +9,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -34,15 +35,17 @@ class PlaneFlow(Simulator):
         """Where the velocity of observations is."""
 
     @abstractmethod
-    def from_velocity(self, velocity: Tensor) -> Any:
+    def from_velocity(self, velocity: Float[Tensor, " ..."]) -> Any:
         """The state of a velocity (2, H, W) or (B, 2, H, W)."""
 
     @abstractmethod
-    def velocity(self, state: Any) -> Tensor:
+    def velocity(self, state: Any) -> Float[Tensor, "B 2 H W"]:
         """(B, 2, H, W) on `points`."""
 
     @abstractmethod
-    def restarted(self, state: Any, vorticity: Tensor, mean: Tensor) -> Any:
+    def restarted(
+        self, state: Any, vorticity: Float[Tensor, "H W"], mean: Float[Tensor, " 2"]
+    ) -> Any:
         """The one flow of `state` with another vorticity (H, W) and mean flow (2,)."""
 
     @classmethod
@@ -95,7 +98,9 @@ class PlaneFlow(Simulator):
 
         return read_plane(self, Path(path))
 
-    def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
+    def predict_observations(
+        self, observations: Observations
+    ) -> dict[str, Float[Tensor, "T 2 H W"]]:
         """Velocity at the observed times, (T, 2, H, W)."""
         from sfm_fluids.periodic.observations import predict_plane
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Inexact
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -69,11 +70,13 @@ class PseudoSpectral(Simulator):
         self._stacked: tuple[Sequence[Tensor], Stacks | None] | None = None
 
     @abstractmethod
-    def linear_operator(self) -> Tensor:
+    def linear_operator(self) -> Inexact[Tensor, " ..."]:
         """L, float64, of the shape of the coefficients (a batch axis first where it has one)."""
 
     @abstractmethod
-    def nonlinear(self) -> Callable[[Tensor, float], Tensor] | Term:
+    def nonlinear(
+        self,
+    ) -> Callable[[Inexact[Tensor, "*shape"], float], Inexact[Tensor, "*shape"]] | Term:
         """N(u, t). Called once per rollout: what is the same in all steps is made here.
 
         A plain function is enough. A `Term` names the tensors that N depends on, so that a
@@ -84,20 +87,22 @@ class PseudoSpectral(Simulator):
         """The box."""
         return box.stating(self)
 
-    def courant_rate(self, u: Tensor) -> float:
+    def courant_rate(self, u: Inexact[Tensor, " ..."]) -> float:
         """Largest speed over cell size at coefficients u (..., *modes); 0 without such a limit."""
         return 0.0
 
     def integrate(
         self,
-        u: Tensor,
+        u: Inexact[Tensor, "*shape"],
         steps: int,
         time: float = 0.0,
         *,
-        term: Callable[[Tensor, float], Tensor] | Term | None = None,
-        linear: Tensor | None = None,
+        term: Callable[[Inexact[Tensor, "*shape"], float], Inexact[Tensor, "*shape"]]
+        | Term
+        | None = None,
+        linear: Inexact[Tensor, " ..."] | None = None,
         monitor: Monitor | None = None,
-    ) -> Tensor:
+    ) -> Inexact[Tensor, "*shape"]:
         """The coefficients `steps` steps after `time`.
 
         Args:
@@ -215,8 +220,11 @@ class PseudoSpectral(Simulator):
         return self.remembered((self.stepper, self.dt, dtype, pairs), linear, make)
 
     def remembered(
-        self, key: tuple[Any, ...], linear: Tensor, make: Callable[[], Sequence[Tensor]]
-    ) -> Sequence[Tensor]:
+        self,
+        key: tuple[Any, ...],
+        linear: Inexact[Tensor, " ..."],
+        make: Callable[[], Sequence[Inexact[Tensor, " ..."]]],
+    ) -> Sequence[Inexact[Tensor, " ..."]]:
         """`make()`, which depends on `key` and L alone; what it made last if those are the same.
 
         Where L needs a gradient, or a function transform looks on, it is made anew.

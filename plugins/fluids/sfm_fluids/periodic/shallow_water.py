@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -161,7 +162,7 @@ class ShallowWater(PseudoSpectral):
 
     # --- states -------------------------------------------------------------------------------
 
-    def elevation_of_bottom(self) -> Tensor:
+    def elevation_of_bottom(self) -> Float[Tensor, "*B H W"]:
         """b, (H, W) or (B, H, W)."""
         return _per_flow(self.bottom_height) * self.bottom_shape
 
@@ -200,7 +201,9 @@ class ShallowWater(PseudoSpectral):
             depth = _per_flow(self.rest_depth) + eta - self.elevation_of_bottom()
         return self.from_fields(depth, velocity.expand(*depth.shape[:-2], 2, *self.grid.shape))
 
-    def from_fields(self, depth: Tensor, velocity: Tensor) -> LayerState:
+    def from_fields(
+        self, depth: Float[Tensor, " ..."], velocity: Float[Tensor, " ..."]
+    ) -> LayerState:
         """The state of h (H, W) or (B, H, W) and velocity (2, H, W) or (B, 2, H, W).
 
         Raises:
@@ -249,12 +252,12 @@ class ShallowWater(PseudoSpectral):
         simulator = cls(**{**case, **friction, **values})
         return simulator, simulator.state()
 
-    def pack(self, state: LayerState) -> Tensor:
+    def pack(self, state: LayerState) -> Float[Tensor, "*B n"]:
         """(..., 3 H W): elevation of the surface and velocity, as one vector."""
         eta = state.depth + self.elevation_of_bottom() - _per_flow(self.rest_depth)
         return torch.cat((eta.unsqueeze(-3), state.velocity), dim=-3).flatten(-3)
 
-    def unpack(self, vector: Tensor, like: LayerState) -> LayerState:
+    def unpack(self, vector: Float[Tensor, "*B n"], like: LayerState) -> LayerState:
         """The state of a vector (..., 3 H W), at the time of `like`."""
         fields = vector.unflatten(-1, (3, *self.grid.shape))
         depth = _per_flow(self.rest_depth) + fields[..., 0, :, :] - self.elevation_of_bottom()
@@ -262,7 +265,7 @@ class ShallowWater(PseudoSpectral):
 
     # --- dynamics -----------------------------------------------------------------------------
 
-    def linear_operator(self) -> Tensor:
+    def linear_operator(self) -> Float[Tensor, "*B 3 3 H K"]:
         """Matrices (..., 3, 3, H, K) float64 on divergence / K, vorticity / K, elevation."""
         k = self.modes.magnitude(self.gravity.device)
         g, depth, f, nu, nu4, drag = (
@@ -314,7 +317,7 @@ class ShallowWater(PseudoSpectral):
         )
         return self._state(end, state.time + steps * self.dt)
 
-    def observe(self, state: LayerState) -> dict[str, Tensor]:
+    def observe(self, state: LayerState) -> dict[str, Shaped[Tensor, " ..."]]:
         """layer_depth (B, H, W), velocity (B, 2, H, W), vorticity (B, H, W), mean_layer_depth (B,),
         layer_energy (B,) = <h |u|^2 + g eta^2> / 2, potential_enstrophy (B,) =
         <(zeta + f)^2 / h> / 2."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from sfm_fluids.spectral.grid_2d import Grid
@@ -28,28 +29,38 @@ class WaveModes:
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
 
-    def magnitude(self, device: torch.device) -> Tensor:
+    def magnitude(self, device: torch.device) -> Float[Tensor, "H K"]:
         """K (H, K) float64; zero where the 2/3 rule drops the mode."""
         return _factors(self.grid, torch.float64, str(device))[0]
 
-    def to_modes(self, velocity: Tensor, elevation: Tensor) -> Tensor:
+    def to_modes(
+        self, velocity: Float[Tensor, "*B 2 H W"], elevation: Float[Tensor, "*B H W"]
+    ) -> Complex[Tensor, "*B 3 H K"]:
         """Coefficients of u (..., 2, H, W), eta (..., H, W), without what the 2/3 rule drops."""
         _, cos, sin, keep = self._factors(elevation)
         hats = to_modes(torch.cat((velocity, elevation.unsqueeze(-3)), dim=-3), self.grid) * keep
         return self._turned(hats[..., 0, :, :], hats[..., 1, :, :], hats[..., 2, :, :], cos, sin)
 
-    def to_fields(self, modes: Tensor) -> tuple[Tensor, Tensor]:
+    def to_fields(
+        self, modes: Complex[Tensor, "*B 3 H K"]
+    ) -> tuple[Float[Tensor, "*B 2 H W"], Float[Tensor, "*B H W"]]:
         """(u (..., 2, H, W), eta (..., H, W))."""
         _, cos, sin, _ = self._factors(modes.real)
         fields = to_points(self._velocity_and(modes, cos, sin), self.grid)
         return fields[..., :2, :, :], fields[..., 2, :, :]
 
-    def filtered(self, field: Tensor) -> Tensor:
+    def filtered(self, field: Float[Tensor, "*B H W"]) -> Float[Tensor, "*B H W"]:
         """The field (..., H, W) without the modes that the 2/3 rule drops."""
         keep = self._factors(field)[3]
         return to_points(to_modes(field, self.grid) * keep, self.grid)
 
-    def tendency(self, modes: Tensor, f: Tensor, depth: Tensor, bottom: Tensor) -> Tensor:
+    def tendency(
+        self,
+        modes: Complex[Tensor, "*B 3 H K"],
+        f: Float[Tensor, " ..."],
+        depth: Float[Tensor, " ..."],
+        bottom: Float[Tensor, "... H W"],
+    ) -> Complex[Tensor, "*B 3 H K"]:
         """The nonlinear part of d(modes)/dt, with f (), H (), b (H, W), or batched ones.
 
         With F = h u, the transport that the grid carries (2/3 rule),
@@ -83,7 +94,7 @@ class WaveModes:
         gradient[..., 0, :, :] = k * head
         return change + gradient
 
-    def tail(self, modes: Tensor) -> float:
+    def tail(self, modes: Complex[Tensor, "*B 3 H K"]) -> float:
         """Largest vorticity or elevation near the cut-off, relative to the largest of all.
 
         modes: (..., 3, H, K).

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -104,7 +105,9 @@ class Rollouts(Through):
             )
         return round(steps)
 
-    def losses(self, closure: nn.Module | None, windows: Sequence[Sequence[Sample]]) -> Tensor:
+    def losses(
+        self, closure: nn.Module | None, windows: Sequence[Sequence[Sample]]
+    ) -> Float[Tensor, " n"]:
         """(n,), one per run."""
         starts = [w[0] for w in windows]
         dtype, device = placement(closure)

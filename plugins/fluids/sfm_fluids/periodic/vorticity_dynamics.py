@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -53,15 +54,17 @@ class VorticityDynamics(PlaneFlow, PseudoSpectral):
         """Where the velocity of observations is."""
         return self.grid
 
-    def velocity(self, state: FlowState) -> Tensor:
+    def velocity(self, state: FlowState) -> Float[Tensor, "B 2 H W"]:
         """(B, 2, H, W)."""
         return spectral.velocity(state.vorticity, self.grid, state.mean_velocity)
 
-    def restarted(self, state: FlowState, vorticity: Tensor, mean: Tensor) -> FlowState:
+    def restarted(
+        self, state: FlowState, vorticity: Float[Tensor, "H W"], mean: Float[Tensor, " 2"]
+    ) -> FlowState:
         """The one flow of `state` with another vorticity (H, W) and mean flow (2,)."""
         return state._replace(vorticity=vorticity[None], mean_velocity=mean[None])
 
-    def linear_operator(self) -> Tensor:
+    def linear_operator(self) -> Float[Tensor, "*B fields H K"]:
         """-(nu k^2 + nu_h k^2p + alpha), and -kappa k^2 for scalars: (1 + S, H, K) float64.
 
         With a batch axis first where a parameter has one.
@@ -84,7 +87,7 @@ class VorticityDynamics(PlaneFlow, PseudoSpectral):
         return self.nonlinear_term(None, 0.0).term()
 
     def nonlinear_term(
-        self, mean: Tensor | None, time: float, first_member: int = 0
+        self, mean: Float[Tensor, "... 2"] | None, time: float, first_member: int = 0
     ) -> NonlinearTerm2D:
         """N, for a mean flow (..., 2) at `time`; None for none, now and later."""
         force = None
@@ -158,7 +161,7 @@ class VorticityDynamics(PlaneFlow, PseudoSpectral):
         state = state._replace(mean_velocity=mean, time=state.time + steps * self.dt)
         return with_modes(state, modes, self.grid)
 
-    def courant_rate(self, u: Tensor) -> float:
+    def courant_rate(self, u: Complex[Tensor, "*B fields H K"]) -> float:
         """max |u| / dx + max |v| / dy of modes u (..., 1, H, K), without the mean flow."""
         factors = spectral.velocity_factors(self.grid, u.real.dtype, str(u.device))
         velocity = to_points(factors[..., : columns(self.grid)] * u[..., :1, :, :], self.grid)

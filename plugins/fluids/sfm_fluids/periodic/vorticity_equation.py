@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from sfm.simulate.rollout import rollout
@@ -25,10 +26,12 @@ from sfm_fluids.stepping import etdrk4
 from sfm_fluids.stepping.exponential import ExponentialStep, paired
 from sfm_fluids.stepping.stateless import Stateless
 
-Monitor = Callable[[int, Tensor], None]
+Monitor = Callable[[int, Complex[Tensor, "B H K"]], None]
 
 
-def linear_operator(grid: Grid, viscosity: Tensor, drag: Tensor) -> Tensor:
+def linear_operator(
+    grid: Grid, viscosity: Float[Tensor, " ..."], drag: Float[Tensor, " ..."]
+) -> Float[Tensor, "*B H K"]:
     """-(nu k^2 + alpha), float64 (H, W//2+1), or (B, H, W//2+1) for parameters of shape (B,)."""
     ky, kx = grid.wavenumbers(device=viscosity.device)
     nu, alpha = (p.double().reshape(-1, 1, 1) for p in (viscosity, drag))
@@ -36,7 +39,7 @@ def linear_operator(grid: Grid, viscosity: Tensor, drag: Tensor) -> Tensor:
     return linear.squeeze(0)
 
 
-def to_spectrum(vorticity: Tensor, grid: Grid) -> Tensor:
+def to_spectrum(vorticity: Float[Tensor, "*B H W"], grid: Grid) -> Complex[Tensor, "*B H K"]:
     """(B, H, W) -> (B, H, W//2+1), without the mean and the modes that the 2/3 rule drops."""
     keep = grid.dealias_mask(device=vorticity.device).clone()
     keep[0, 0] = False
@@ -44,27 +47,27 @@ def to_spectrum(vorticity: Tensor, grid: Grid) -> Tensor:
     return hat
 
 
-def to_field(omega_hat: Tensor, grid: Grid) -> Tensor:
+def to_field(omega_hat: Complex[Tensor, "*B H K"], grid: Grid) -> Float[Tensor, "*B H W"]:
     """(B, H, W//2+1) -> (B, H, W)."""
     vorticity: Tensor = torch.fft.irfft2(omega_hat, s=grid.shape)
     return vorticity
 
 
 def integrate(
-    omega_hat: Tensor,
-    mean: Tensor,
+    omega_hat: Complex[Tensor, "B H K"],
+    mean: Float[Tensor, "B 2"],
     *,
     grid: Grid,
-    viscosity: Tensor,
-    drag: Tensor,
-    forcing_hat: Tensor | None,
+    viscosity: Float[Tensor, " ..."],
+    drag: Float[Tensor, " ..."],
+    forcing_hat: Complex[Tensor, "... H K"] | None,
     dt: float,
     steps: int,
     closure: Closure | None = None,
     hold: bool = False,
     recompute: bool = True,
     monitor: Monitor | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Complex[Tensor, "B H K"], Float[Tensor, "B 2"]]:
     """Advance `steps` steps of size `dt`.
 
     Args:

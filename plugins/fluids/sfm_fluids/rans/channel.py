@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -269,7 +270,7 @@ class RansChannel(Simulator):
 
     # --- observables --------------------------------------------------------------------------
 
-    def observe(self, state: ChannelState) -> dict[str, Tensor]:
+    def observe(self, state: ChannelState) -> dict[str, Shaped[Tensor, " ..."]]:
         """Profiles (..., N + 1) at the nodes, and bulk_velocity, friction_coefficient (...)."""
         profiles = self._in_float64(
             "_observe", state.velocity, state.kinetic_energy, state.dissipation
@@ -310,7 +311,9 @@ class RansChannel(Simulator):
         """(..., N + 1) dU+/dy+ at the nodes; 1 at the wall, by the definition of u_tau."""
         return torch.cat([torch.ones_like(u[..., :1]), grid.at_nodes(grid.gradient(u))], -1)
 
-    def velocity_at(self, state: ChannelState, wall_distance: Tensor) -> Tensor:
+    def velocity_at(
+        self, state: ChannelState, wall_distance: Float[Tensor, "... P"]
+    ) -> Float[Tensor, "*flows P"]:
         """U+ at y+ (..., P), by cubic Hermite interpolation between nodes."""
         grid = self.grid()
         nodes = grid.nodes.expand(state.velocity.shape).contiguous()
@@ -359,7 +362,7 @@ class RansChannel(Simulator):
 
         return read(self, Path(path))
 
-    def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
+    def predict_observations(self, observations: Observations) -> dict[str, Float[Tensor, " P"]]:
         """U+ at the observed y+, (P,)."""
         solved = self(observations.state)
         return {"velocity_profile": self.velocity_at(solved, observations.options["wall_distance"])}

@@ -43,12 +43,12 @@ class LocalFlow(NamedTuple):
 
 
 def mixing_length(
-    wall_distance: Tensor,
-    height: Tensor,
-    von_karman: Tensor,
-    damping_length: Tensor,
+    wall_distance: Float[Tensor, "*flows P"],
+    height: Float[Tensor, " ..."],
+    von_karman: Float[Tensor, " ..."],
+    damping_length: Float[Tensor, " ..."],
     core: str,
-) -> Tensor:
+) -> Float[Tensor, "*flows P"]:
     """l+ (..., P) with van Driest's damping 1 - exp(-y+/A+) (van Driest 1956).
 
     `core="nikuradse"`: l = kappa h (0.35 - 0.2 (1 - y/h)^2 - 0.15 (1 - y/h)^4), Nikuradse's

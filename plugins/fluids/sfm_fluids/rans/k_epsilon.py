@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_fluids.rans.eddy_viscosity import LocalFlow
 from sfm_fluids.rans.grid import HalfChannel, at_faces, with_wall
 
 
-def viscosity(flow: LocalFlow, constants: Mapping[str, Tensor]) -> Tensor:
+def viscosity(
+    flow: LocalFlow, constants: Mapping[str, Float[Tensor, " ..."]]
+) -> Float[Tensor, "*flows P"]:
     """(..., P) nu_t / nu = C_mu f_mu k^2 / epsilon~, f_mu = 1 - exp(-0.0115 y+)."""
     assert flow.kinetic_energy is not None
     assert flow.dissipation is not None
@@ -19,18 +22,20 @@ def viscosity(flow: LocalFlow, constants: Mapping[str, Tensor]) -> Tensor:
     return constants["c_mu"] * damping * flow.kinetic_energy.square() / flow.dissipation
 
 
-def wall_term(kinetic_energy: Tensor, wall_distance: Tensor) -> Tensor:
+def wall_term(
+    kinetic_energy: Float[Tensor, "*flows P"], wall_distance: Float[Tensor, "... P"]
+) -> Float[Tensor, "*flows P"]:
     """(..., P) D = 2 nu k / y^2, by which the dissipation exceeds epsilon~."""
     return 2 * kinetic_energy / wall_distance.square()
 
 
 def rates(
     grid: HalfChannel,
-    velocity: Tensor,
-    logarithms: Tensor,
-    constants: Mapping[str, Tensor],
-    eddy: Callable[[LocalFlow], Tensor],
-) -> Tensor:
+    velocity: Float[Tensor, "*flows N"],
+    logarithms: Float[Tensor, "*flows N 2"],
+    constants: Mapping[str, Float[Tensor, " ..."]],
+    eddy: Callable[[LocalFlow], Float[Tensor, "*flows P"]],
+) -> Float[Tensor, "*flows N 3"]:
     """Time derivatives of U, ln k and ln epsilon~ at nodes 1 to N.
 
         dU/dt = 1/h + d/dy [(nu + nu_t) dU/dy]

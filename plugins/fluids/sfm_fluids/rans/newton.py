@@ -18,13 +18,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import RunError
 from sfm.simulate.fixed_point import implicit
 from sfm.simulate.krylov import Operator
 
-Rates = Callable[[Tensor], Tensor]
+Rates = Callable[[Float[Tensor, "*flows N M"]], Float[Tensor, "*flows N M"]]
 
 
 class SteadyState(NamedTuple):
@@ -35,7 +36,9 @@ class SteadyState(NamedTuple):
     iterations: int
 
 
-def jacobian(rates: Rates, x: Tensor) -> tuple[Tensor, Tensor]:
+def jacobian(
+    rates: Rates, x: Float[Tensor, "*flows N M"]
+) -> tuple[Float[Tensor, "*flows N M"], Float[Tensor, "*flows N*M N*M"]]:
     """r(x) (..., N, M) and dr/dx (..., N M, N M), both without a graph."""
     *batch, n, m = x.shape
     index, colours = torch.arange(n, device=x.device), 3 * m
@@ -58,7 +61,7 @@ def jacobian(rates: Rates, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def steady_state(
     rates: Rates,
-    guess: Tensor,
+    guess: Float[Tensor, "*flows N M"],
     *,
     where: str,
     logarithmic: int = 0,
@@ -115,7 +118,9 @@ def _iterate(
     return None
 
 
-def follow(rates: Rates, steady: SteadyState, *, where: str, order: int = 2) -> Tensor:
+def follow(
+    rates: Rates, steady: SteadyState, *, where: str, order: int = 2
+) -> Float[Tensor, "*flows N M"]:
     """x* (..., N, M), which follows every parameter in `rates`, in both modes, up to `order`."""
 
     def against(matrix: Tensor) -> Operator:

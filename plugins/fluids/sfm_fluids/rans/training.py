@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -11,8 +12,11 @@ from sfm_fluids.rans.channel import ChannelState, RansChannel
 
 
 def profile_error(
-    simulator: RansChannel, state: ChannelState, wall_distance: Tensor, velocity: Tensor
-) -> Tensor:
+    simulator: RansChannel,
+    state: ChannelState,
+    wall_distance: Float[Tensor, "B P"],
+    velocity: Float[Tensor, "B P"],
+) -> Float[Tensor, ""]:
     """() root mean square of U+ minus the measured (B, P) at y+ (B, P); a NaN is no measurement."""
     known = torch.isfinite(velocity)
     predicted = simulator.velocity_at(state, torch.where(known, wall_distance, 0.0))
@@ -22,8 +26,8 @@ def profile_error(
 
 def train_on_profiles(
     simulator: RansChannel,
-    wall_distance: Tensor,
-    velocity: Tensor,
+    wall_distance: Float[Tensor, "B P"],
+    velocity: Float[Tensor, "B P"],
     *,
     iterations: int = 60,
     weight_decay: float = 1e-4,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_fluids.spectral.grid_2d import Grid
@@ -23,14 +24,18 @@ class Coefficients:
     def __len__(self) -> int:
         return 2 * len(self.modes) + 2
 
-    def pack(self, vorticity: Tensor, mean: Tensor) -> Tensor:
+    def pack(
+        self, vorticity: Float[Tensor, "*B H W"], mean: Float[Tensor, "*B 2"]
+    ) -> Float[Tensor, "*B n"]:
         """(..., H, W) and (..., 2) -> (..., n)."""
         hat = torch.fft.rfft2(vorticity, norm="ortho").flatten(-2)[..., self.modes]
         hat = hat / self.scale.flatten()[self.modes].to(vorticity)
         points = self.grid.height * self.grid.width
         return torch.cat((hat.real, hat.imag, mean * points**0.5), -1)
 
-    def unpack(self, vector: Tensor) -> tuple[Tensor, Tensor]:
+    def unpack(
+        self, vector: Float[Tensor, "*B n"]
+    ) -> tuple[Float[Tensor, "*B H W"], Float[Tensor, "*B 2"]]:
         """(..., n) -> vorticity (..., H, W) and mean (..., 2)."""
         count = len(self.modes)
         real, imaginary, mean = vector.split((count, count, 2), -1)

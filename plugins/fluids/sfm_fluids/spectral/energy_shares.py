@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 DIVERGENT = "divergent part"
 BEYOND = "modes beyond the 2/3 rule"
 
 
 def energy_shares(
-    velocity: np.ndarray, lengths: Sequence[float], *, truncated: bool = True
+    velocity: Float[np.ndarray, " ..."], lengths: Sequence[float], *, truncated: bool = True
 ) -> dict[str, float]:
     """Shares of the mean of |u|^2 / 2 that an incompressible solver drops.
 

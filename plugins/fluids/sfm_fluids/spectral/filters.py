@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Generic, TypeVar
 
 import torch
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -51,7 +52,7 @@ class _GaussianCutOff(Generic[G]):
 class Filter(_GaussianCutOff[Grid]):
     """Of fields in the plane."""
 
-    def gain(self) -> Tensor:
+    def gain(self) -> Float[Tensor, "H K"]:
         """Float64 (H, W//2+1) on the coarse grid: what a mode is multiplied with, dimensionless."""
         ky, kx = self.coarse.wavenumbers()
         gaussian = torch.exp(-(ky**2 + kx**2) * self.width**2 / 24)
@@ -72,7 +73,7 @@ class Filter(_GaussianCutOff[Grid]):
         coarse: Tensor = torch.fft.irfft2(kept * gain, s=self.coarse.shape, norm="forward")
         return coarse
 
-    def undo(self, field: Tensor) -> Tensor:
+    def undo(self, field: Float[Tensor, "*B H W"]) -> Float[Tensor, "*B H W"]:
         """The field (..., Hc, Wc) before the Gaussian, but for the modes that the cut-off drops."""
         gain = self.gain()
         inverse = torch.where(gain > 0, 1 / gain.clamp(min=1e-300), 0.0)
@@ -80,7 +81,7 @@ class Filter(_GaussianCutOff[Grid]):
         sharp: Tensor = torch.fft.irfft2(hat, s=self.coarse.shape)
         return sharp
 
-    def stress(self, velocity: Tensor) -> Tensor:
+    def stress(self, velocity: Float[Tensor, "*B 2 H W"]) -> Float[Tensor, "*B 2 2 Hc Wc"]:
         """Exact subgrid stress (..., 2, 2, Hc, Wc) of a fine velocity (..., 2, Hf, Wf)."""
         resolved = self(velocity)
         return self(outer(velocity)) - cut_off(outer(resolved), self.coarse)
@@ -90,7 +91,7 @@ class Filter(_GaussianCutOff[Grid]):
 class Filter3D(_GaussianCutOff[Grid3D]):
     """Of spectra of fields in space, which hold only the modes that the grid retains."""
 
-    def spectrum(self, hat: Tensor) -> Tensor:
+    def spectrum(self, hat: Complex[Tensor, "*B kz ky kx"]) -> Complex[Tensor, "*B cz cy cx"]:
         """Spectra (..., *fine) -> filtered (..., *coarse), of each grid's `spectral_shape`."""
         kz, ky, kx = self.coarse.cutoff
         for axis, k in ((-3, kz), (-2, ky)):
@@ -100,7 +101,7 @@ class Filter3D(_GaussianCutOff[Grid3D]):
         k2 = self.coarse.square_wavenumber(device=hat.device)
         return hat[..., : kx + 1] * torch.exp(-k2 * self.width**2 / 24).to(hat.real.dtype)
 
-    def stress(self, hat: Tensor) -> Tensor:
+    def stress(self, hat: Complex[Tensor, "*B 3 kz ky kx"]) -> Float[Tensor, "*B 3 3 D H W"]:
         """Exact subgrid stress (..., 3, 3, *coarse.shape) of velocity spectra (..., 3, *fine)."""
         velocity = to_field(hat, self.fine)
         flux = self.spectrum(to_spectrum(outer(velocity, axes=3), self.fine))
@@ -108,12 +109,14 @@ class Filter3D(_GaussianCutOff[Grid3D]):
         return to_field(flux - to_spectrum(outer(resolved, axes=3), self.coarse), self.coarse)
 
 
-def outer(velocity: Tensor, axes: int = 2) -> Tensor:
+def outer(
+    velocity: Float[Tensor, "*B 2 H W"] | Float[Tensor, "*B 3 D H W"], axes: int = 2
+) -> Float[Tensor, "*B 2 2 H W"] | Float[Tensor, "*B 3 3 D H W"]:
     """u_i u_j (..., 2, 2, H, W) of a velocity (..., 2, H, W); in space `axes` is 3."""
     return velocity.unsqueeze(-axes - 1) * velocity.unsqueeze(-axes - 2)
 
 
-def cut_off(field: Tensor, grid: Grid) -> Tensor:
+def cut_off(field: Float[Tensor, "*B H W"], grid: Grid) -> Float[Tensor, "*B H W"]:
     """P of a field (..., H, W): without the modes that the 2/3 rule drops."""
     hat = torch.fft.rfft2(field) * grid.dealias_mask(device=field.device)
     kept: Tensor = torch.fft.irfft2(hat, s=grid.shape)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import torch
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -13,7 +14,9 @@ from sfm_fluids.spectral.grid_2d import Grid
 from sfm_fluids.spectral.transforms_2d import columns
 
 
-def kolmogorov_curl(grid: Grid, wavenumber: int, *, dtype: torch.dtype = torch.float64) -> Tensor:
+def kolmogorov_curl(
+    grid: Grid, wavenumber: int, *, dtype: torch.dtype = torch.float64
+) -> Float[Tensor, "H W"]:
     """Curl (H, W) of the unit force f = (sin(q y), 0), q = 2 pi wavenumber / length_y.
 
     By definition curl f = -df_x/dy = -q cos(q y).
@@ -23,7 +26,9 @@ def kolmogorov_curl(grid: Grid, wavenumber: int, *, dtype: torch.dtype = torch.f
     return (-q * torch.cos(q * y)).to(dtype)
 
 
-def ring_curl(grid: Grid, wavenumber: float, width: float, generator: torch.Generator) -> Tensor:
+def ring_curl(
+    grid: Grid, wavenumber: float, width: float, generator: torch.Generator
+) -> Float[Tensor, "H W"]:
     """Curl (H, W) of a steady random-phase force with modes |k - wavenumber| <= width.
 
     The force has a root-mean-square of 1/sqrt(2), as the Kolmogorov force has. Phases come
@@ -88,7 +93,7 @@ class RingNoise:
         self.columns = torch.cat((cols, cols[self.twins]))
         self.size = k[rows, cols] * (grid.height * grid.width / math.sqrt(self.count * dt))
 
-    def phases(self, n: int, members: range) -> Tensor:
+    def phases(self, n: int, members: range) -> Complex[Tensor, "{len(members)} M"]:
         """exp(i theta) of step n, (members, M) complex128."""
         bits = np.random.Philox(key=self.seed % 2**64, counter=[0, 0, n % 2**64, 1])
         turns = np.random.Generator(bits).random((members.stop, self.count))[members.start :]
@@ -96,8 +101,13 @@ class RingNoise:
         return torch.polar(torch.ones_like(theta), theta)
 
     def modes(
-        self, n: int, members: range, rate: Tensor, dtype: torch.dtype, device: torch.device
-    ) -> Tensor:
+        self,
+        n: int,
+        members: range,
+        rate: Float[Tensor, "*B"],
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> Complex[Tensor, "{len(members)} H K"]:
         """Modes (members, H, K) of the curl in step n for the energy supply `rate`, () or (B,)."""
         kicks = self.phases(n, members) * self.size
         kicks = torch.cat((kicks, kicks[:, self.twins].conj()), -1)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -41,42 +42,44 @@ class Line:
         """Index of the highest mode that the 2/3 rule keeps: quadratic terms are alias-free."""
         return (self.points - 1) // 3
 
-    def wavenumbers(self, *, device: torch.device | str = "cpu") -> Tensor:
+    def wavenumbers(self, *, device: torch.device | str = "cpu") -> Float[Tensor, " K"]:
         """(N//2+1,) float64, radians per length."""
         return _wavenumbers(self, str(device))
 
-    def dealias_mask(self, *, device: torch.device | str = "cpu") -> Tensor:
+    def dealias_mask(self, *, device: torch.device | str = "cpu") -> Bool[Tensor, " K"]:
         """Bool (K,), as long as a half spectrum: modes 0 to `modes`."""
         return _dealias_mask(self, str(device))
 
     def coordinates(
         self, *, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
-    ) -> Tensor:
+    ) -> Float[Tensor, " N"]:
         """x (N,), the first point at 0."""
         return torch.arange(self.points, dtype=dtype, device=device) * self.spacing
 
-    def to_spectrum(self, field: Tensor) -> Tensor:
+    def to_spectrum(self, field: Float[Tensor, "*B N"]) -> Complex[Tensor, "*B N//2+1"]:
         """(..., N) -> (..., N//2+1), the modes that the 2/3 rule keeps."""
         hat: Tensor = torch.fft.rfft(field) * self.dealias_mask(device=field.device)
         return hat
 
-    def to_field(self, hat: Tensor) -> Tensor:
+    def to_field(self, hat: Complex[Tensor, "*B K"]) -> Float[Tensor, "*B N"]:
         """(..., N//2+1) -> (..., N)."""
         field: Tensor = torch.fft.irfft(hat, n=self.points)
         return field
 
-    def derivative_factor(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+    def derivative_factor(
+        self, dtype: torch.dtype, device: torch.device | str = "cpu"
+    ) -> Complex[Tensor, " K"]:
         """(N//2+1,) i k on the retained modes, else zero, in the complex type of `dtype`."""
         return _derivative_factor(self, dtype, str(device))
 
-    def derivative(self, field: Tensor) -> Tensor:
+    def derivative(self, field: Float[Tensor, "*B N"]) -> Float[Tensor, "*B N"]:
         """d/dx of a field (..., N), without the modes that the 2/3 rule drops."""
         return self.to_field(
             torch.fft.rfft(field) * self.derivative_factor(field.dtype, field.device)
         )
 
 
-def resampled(field: Tensor, points: int) -> Tensor:
+def resampled(field: Float[Tensor, "*B N"], points: int) -> Float[Tensor, "*B {points}"]:
     """Fourier interpolation of a periodic field (..., N) to (..., points), from x = 0 on.
 
     Exact for fields that the coarser of the two lines resolves; the unpaired Nyquist mode of an

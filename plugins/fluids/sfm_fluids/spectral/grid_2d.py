@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -61,17 +62,19 @@ class Grid:
             )
         return dx
 
-    def wavenumbers(self, *, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    def wavenumbers(
+        self, *, device: torch.device | str = "cpu"
+    ) -> tuple[Float[Tensor, "H 1"], Float[Tensor, "1 K"]]:
         """Float64 (ky (H, 1), kx (1, W//2+1)) in radians per length."""
         return _wavenumbers(self, str(device))
 
-    def dealias_mask(self, *, device: torch.device | str = "cpu") -> Tensor:
+    def dealias_mask(self, *, device: torch.device | str = "cpu") -> Bool[Tensor, "H K"]:
         """Bool (H, W//2+1): the modes that the 2/3 rule keeps, index <= (N-1)//3 on each axis."""
         return _dealias_mask(self, str(device))
 
     def coordinates(
         self, *, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Float[Tensor, "H W"], Float[Tensor, "H W"]]:
         """(x (H, W), y (H, W)) of the grid points, the first at the origin."""
         dy, dx = self.spacing
         y = torch.arange(self.height, dtype=dtype, device=device) * dy
@@ -100,7 +103,9 @@ def _dealias_mask(grid: Grid, device: str) -> Tensor:
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve training too
-def derivative_factors(grid: Grid, dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor]:
+def derivative_factors(
+    grid: Grid, dtype: torch.dtype, device: str
+) -> tuple[Complex[Tensor, "H 1"], Complex[Tensor, "1 K"]]:
     """i ky (H, 1) and i kx (1, W//2+1), the unpaired Nyquist mode zero, in the dtype's complex."""
     ky, kx = _wavenumbers(grid, device)
     ky, kx = ky.clone(), kx.clone()
@@ -112,7 +117,9 @@ def derivative_factors(grid: Grid, dtype: torch.dtype, device: str) -> tuple[Ten
     return (1j * ky).to(complex_type), (1j * kx).to(complex_type)
 
 
-def velocity_gradient(velocity: Tensor, grid: Grid) -> Tensor:
+def velocity_gradient(
+    velocity: Float[Tensor, "*B 2 H W"], grid: Grid
+) -> Float[Tensor, "*B 2 2 H W"]:
     """G[..., i, j] = d u_i / d x_j of a velocity (..., 2, H, W), as (..., 2, 2, H, W)."""
     iky, ikx = derivative_factors(grid, velocity.dtype, str(velocity.device))
     hat = torch.fft.rfft2(velocity)
@@ -121,7 +128,7 @@ def velocity_gradient(velocity: Tensor, grid: Grid) -> Tensor:
     return slopes
 
 
-def laplacian(field: Tensor, grid: Grid) -> Tensor:
+def laplacian(field: Float[Tensor, "*B H W"], grid: Grid) -> Float[Tensor, "*B H W"]:
     """Spectral Laplacian of a field (..., H, W)."""
     ky, kx = grid.wavenumbers(device=field.device)
     hat = torch.fft.rfft2(field) * -(ky**2 + kx**2).to(field.dtype)
@@ -129,7 +136,7 @@ def laplacian(field: Tensor, grid: Grid) -> Tensor:
     return curvature
 
 
-def vorticity(velocity: Tensor, grid: Grid) -> Tensor:
+def vorticity(velocity: Float[Tensor, "*B 2 H W"], grid: Grid) -> Float[Tensor, "*B H W"]:
     """omega = dv/dx - du/dy of a velocity (..., 2, H, W), as (..., H, W)."""
     iky, ikx = derivative_factors(grid, velocity.dtype, str(velocity.device))
     hat = torch.fft.rfft2(velocity)
@@ -138,7 +145,9 @@ def vorticity(velocity: Tensor, grid: Grid) -> Tensor:
     return omega
 
 
-def velocity(vorticity: Tensor, grid: Grid, mean: Tensor | None = None) -> Tensor:
+def velocity(
+    vorticity: Float[Tensor, "*B H W"], grid: Grid, mean: Float[Tensor, "*B 2"] | None = None
+) -> Float[Tensor, "*B 2 H W"]:
     """The divergence-free velocity (..., 2, H, W) of a vorticity (..., H, W).
 
     A vorticity says nothing about the mean flow: give `mean` (..., 2) or get zero mean.
@@ -153,7 +162,7 @@ def velocity(vorticity: Tensor, grid: Grid, mean: Tensor | None = None) -> Tenso
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve training too
-def velocity_factors(grid: Grid, dtype: torch.dtype, device: str) -> Tensor:
+def velocity_factors(grid: Grid, dtype: torch.dtype, device: str) -> Complex[Tensor, "2 H K"]:
     """(2, H, W//2+1) complex: i ky / k^2 and -i kx / k^2, from vorticity to velocity."""
     ky, kx = _wavenumbers(grid, device)
     k2 = ky**2 + kx**2
@@ -164,13 +173,15 @@ def velocity_factors(grid: Grid, dtype: torch.dtype, device: str) -> Tensor:
     return factors.to(complex_type)
 
 
-def divergence(velocity: Tensor, grid: Grid) -> Tensor:
+def divergence(velocity: Float[Tensor, "*B 2 H W"], grid: Grid) -> Float[Tensor, "*B H W"]:
     """du/dx + dv/dy of a velocity (..., 2, H, W)."""
     gradient = velocity_gradient(velocity, grid)
     return gradient[..., 0, 0, :, :] + gradient[..., 1, 1, :, :]
 
 
-def energy_spectrum(vorticity: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+def energy_spectrum(
+    vorticity: Float[Tensor, "*B H W"], grid: Grid
+) -> tuple[Float[Tensor, " n"], Float[Tensor, "*B n"]]:
     """(k, E(k)): kinetic energy per unit mass in shells of width 2 pi / max length.
 
     vorticity (..., H, W) -> k (n,), E (..., n); the sum over shells is the mean kinetic energy.

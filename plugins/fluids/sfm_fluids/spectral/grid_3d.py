@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -83,25 +84,29 @@ class Grid3D:
         kz, ky, kx = self.cutoff
         return 2 * kz + 1, 2 * ky + 1, kx + 1
 
-    def indices(self, *, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
+    def indices(
+        self, *, device: torch.device | str = "cpu"
+    ) -> tuple[Float[Tensor, "kz 1 1"], Float[Tensor, "ky 1"], Float[Tensor, " kx"]]:
         """Float64 mode numbers z (Z, 1, 1), y (Y, 1), x (X,)."""
         kz, ky, kx = self.cutoff
         z, y = (torch.cat((torch.arange(k + 1), torch.arange(-k, 0))).double() for k in (kz, ky))
         x = torch.arange(kx + 1).double()
         return z[:, None, None].to(device), y[:, None].to(device), x.to(device)
 
-    def wavenumbers(self, *, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
+    def wavenumbers(
+        self, *, device: torch.device | str = "cpu"
+    ) -> tuple[Float[Tensor, "kz 1 1"], Float[Tensor, "ky 1"], Float[Tensor, " kx"]]:
         """Float64 kz (Z, 1, 1), ky (Y, 1), kx (X,) in radians per length."""
         z, y, x = self.indices(device=device)
         lz, ly, lx = self.lengths
         return 2 * math.pi / lz * z, 2 * math.pi / ly * y, 2 * math.pi / lx * x
 
-    def square_wavenumber(self, *, device: torch.device | str = "cpu") -> Tensor:
+    def square_wavenumber(self, *, device: torch.device | str = "cpu") -> Float[Tensor, "kz ky kx"]:
         """k^2 of every mode, float64 (Z, Y, X)."""
         kz, ky, kx = self.wavenumbers(device=device)
         return kz**2 + ky**2 + kx**2
 
-    def weights(self, *, device: torch.device | str = "cpu") -> Tensor:
+    def weights(self, *, device: torch.device | str = "cpu") -> Float[Tensor, " kx"]:
         """(X,) how many modes of a full spectrum a coefficient stands for: 1 at kx = 0, else 2."""
         weights = torch.full((self.cutoff[2] + 1,), 2.0, dtype=torch.float64, device=device)
         weights[0] = 1.0
@@ -109,7 +114,7 @@ class Grid3D:
 
     def coordinates(
         self, *, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Float[Tensor, "D H W"], Float[Tensor, "D H W"], Float[Tensor, "D H W"]]:
         """(x, y, z), each (D, H, W), of the grid points, the first at the origin."""
         z, y, x = (
             torch.arange(n, dtype=dtype, device=device) * d
@@ -119,21 +124,25 @@ class Grid3D:
         return xx, yy, zz
 
 
-def curl(hat: Tensor, grid: Grid3D) -> Tensor:
+def curl(hat: Complex[Tensor, "*B 3 kz ky kx"], grid: Grid3D) -> Complex[Tensor, "*B 3 kz ky kx"]:
     """Curl of vector spectra (..., 3, *spectral_shape)."""
     kz, ky, kx = (1j * k.to(hat.real.dtype) for k in grid.wavenumbers(device=hat.device))
     u, v, w = hat.unbind(-4)
     return torch.stack((ky * w - kz * v, kz * u - kx * w, kx * v - ky * u), dim=-4)
 
 
-def divergence(hat: Tensor, grid: Grid3D) -> Tensor:
+def divergence(
+    hat: Complex[Tensor, "*B 3 kz ky kx"], grid: Grid3D
+) -> Complex[Tensor, "*B kz ky kx"]:
     """Divergence of vector spectra (..., 3, *spectral_shape)."""
     kz, ky, kx = (1j * k.to(hat.real.dtype) for k in grid.wavenumbers(device=hat.device))
     u, v, w = hat.unbind(-4)
     return kx * u + ky * v + kz * w
 
 
-def project(hat: Tensor, grid: Grid3D) -> Tensor:
+def project(
+    hat: Complex[Tensor, "*B 3 kz ky kx"], grid: Grid3D
+) -> Complex[Tensor, "*B 3 kz ky kx"]:
     """Vector spectra (..., 3, *spectral_shape) without their divergent part; the mean stays."""
     kz, ky, kx = (k.to(hat.real.dtype) for k in grid.wavenumbers(device=hat.device))
     u, v, w = hat.unbind(-4)
@@ -144,21 +153,25 @@ def project(hat: Tensor, grid: Grid3D) -> Tensor:
 
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # what is kept must serve training too
-def inverse_square(grid: Grid3D, dtype: torch.dtype, device: str) -> Tensor:
+def inverse_square(grid: Grid3D, dtype: torch.dtype, device: str) -> Float[Tensor, "kz ky kx"]:
     """1 / k^2 of every mode (Z, Y, X), 0 for the mean."""
     k2 = grid.square_wavenumber(device=device)
     k2[0, 0, 0] = math.inf
     return (1 / k2).to(dtype)
 
 
-def inner(a: Tensor, b: Tensor, grid: Grid3D) -> Tensor:
+def inner(
+    a: Complex[Tensor, "*B 3 kz ky kx"], b: Complex[Tensor, "*B 3 kz ky kx"], grid: Grid3D
+) -> Float[Tensor, "*B"]:
     """Mean over the box of a . b, from the vector spectra (..., 3, *spectral_shape): (...)."""
     weights = grid.weights(device=a.device).to(a.real.dtype)
     product = (torch.view_as_real(a) * torch.view_as_real(b)).sum(-1)
     return (weights * product).sum((-4, -3, -2, -1))
 
 
-def energy_spectrum(hat: Tensor, grid: Grid3D) -> tuple[Tensor, Tensor]:
+def energy_spectrum(
+    hat: Complex[Tensor, "*B 3 kz ky kx"], grid: Grid3D
+) -> tuple[Float[Tensor, " n"], Float[Tensor, "*B n"]]:
     """(k, E(k)): kinetic energy per unit mass in shells of width 2 pi / longest side.
 
     hat (..., 3, *spectral_shape) -> k (n,), E (..., n); the sum over shells is the mean energy of
@@ -172,7 +185,7 @@ def energy_spectrum(hat: Tensor, grid: Grid3D) -> tuple[Tensor, Tensor]:
     return unit * torch.arange(spectrum.shape[-1], dtype=density.dtype), spectrum
 
 
-def shells(grid: Grid3D, *, device: str = "cpu") -> tuple[Tensor, float]:
+def shells(grid: Grid3D, *, device: str = "cpu") -> tuple[Int[Tensor, "kz ky kx"], float]:
     """Number of the spherical shell of every mode (Z, Y, X), and the width of a shell."""
     unit = 2 * math.pi / max(grid.lengths)
     return (grid.square_wavenumber(device=device).sqrt() / unit).round().long(), unit

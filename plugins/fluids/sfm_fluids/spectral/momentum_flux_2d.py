@@ -15,16 +15,17 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import torch
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from sfm_fluids.spectral.grid_2d import Grid, velocity_factors
 
-Closure = Callable[[Tensor, float], Tensor]
+Closure = Callable[[Float[Tensor, "*B 2 H W"], float], Float[Tensor, "*B 2 2 H W"]]
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve training too
-def flux_factors(grid: Grid, dtype: torch.dtype, device: str) -> Tensor:
+def flux_factors(grid: Grid, dtype: torch.dtype, device: str) -> Float[Tensor, "2 H K"]:
     """(2, H, W//2+1) real factors of sigma_xy and sigma_yy - sigma_xx, 2/3 rule included."""
     ky, kx = grid.wavenumbers(device=device)
     factors = torch.stack((kx**2 - ky**2, kx * ky)) * grid.dealias_mask(device=device)
@@ -32,8 +33,11 @@ def flux_factors(grid: Grid, dtype: torch.dtype, device: str) -> Tensor:
 
 
 def vorticity_tendency(
-    omega_hat: Tensor, mean: Tensor, grid: Grid, closure: Closure | None = None
-) -> Tensor:
+    omega_hat: Complex[Tensor, "*B H K"],
+    mean: Float[Tensor, "*B 2"],
+    grid: Grid,
+    closure: Closure | None = None,
+) -> Complex[Tensor, "*B H K"]:
     """Advection and subgrid part of d omega_hat / dt.
 
     omega_hat (B, H, W//2+1) complex, mean flow (B, 2); closure(velocity (B, 2, H, W), spacing)

@@ -33,10 +33,12 @@ from sfm_fluids.spectral.transforms_3d import (
     to_spectrum,
 )
 
-Closure = Callable[[Tensor, float], Tensor]
+Closure = Callable[[Float[Tensor, "*B 3 D H W"], float], Float[Tensor, "*B 3 3 D H W"]]
 
 
-def momentum_tendency(hat: Tensor, grid: Grid3D, closure: Closure | None = None) -> Tensor:
+def momentum_tendency(
+    hat: Complex[Tensor, "*B 3 kz ky kx"], grid: Grid3D, closure: Closure | None = None
+) -> Complex[Tensor, "*B 3 kz ky kx"]:
     """-P div(u u + tau) of velocity spectra hat (..., 3, *spectral_shape), of the same shape.
 
     closure(velocity (..., 3, D, H, W), spacing) gives tau (..., 3, 3, D, H, W).
@@ -84,16 +86,22 @@ class Components(Function):
         ctx.grid = inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, *g: Tensor) -> tuple[Tensor, None]:
+    def backward(
+        ctx: Any, *g: Float[Tensor, "B D H W"]
+    ) -> tuple[Complex[Tensor, "B 3 kz ky kx"], None]:
         return torch.stack([field_adjoint(x, ctx.grid) for x in g], dim=1), None
 
     @staticmethod
-    def jvp(ctx: Any, t: Tensor, _: None) -> tuple[Tensor, ...]:
+    def jvp(
+        ctx: Any, t: Complex[Tensor, "B 3 kz ky kx"], _: None
+    ) -> tuple[Float[Tensor, "B D H W"], ...]:
         tangents: tuple[Tensor, ...] = Components.apply(t, ctx.grid)
         return tangents
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], hat: Tensor, grid: Grid3D) -> tuple[Any, int]:
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], hat: Complex[Tensor, " ..."], grid: Grid3D
+    ) -> tuple[Any, int]:
         hat = hat.movedim(in_dims[0], 0)
         parts = Components.apply(hat.flatten(0, 1), grid)
         return tuple(p.unflatten(0, hat.shape[:2]) for p in parts), 0
@@ -130,14 +138,18 @@ class FluxDivergence(Function):
         return _divergence(spectra, grid)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(
+        ctx: Any, inputs: tuple[Any, ...], output: Complex[Tensor, "B 3 kz ky kx"]
+    ) -> None:
         u, v, w, tau, ctx.grid = inputs
         ctx.closed = tau is not None
         ctx.save_for_backward(u, v, w)
         ctx.save_for_forward(u, v, w)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, g: Complex[Tensor, "B 3 kz ky kx"]
+    ) -> tuple[Float[Tensor, " ..."] | None, ...]:
         u, v, w = ctx.saved_tensors
         xx, yy, xy, xz, yz = (
             spectrum_adjoint(part, ctx.grid) for part in _divergence_adjoint(g, ctx.grid)
@@ -149,7 +161,14 @@ class FluxDivergence(Function):
         return du, dv, dw, stress, None
 
     @staticmethod
-    def jvp(ctx: Any, du: Tensor, dv: Tensor, dw: Tensor, dtau: Tensor | None, _: None) -> Tensor:
+    def jvp(
+        ctx: Any,
+        du: Float[Tensor, "B D H W"],
+        dv: Float[Tensor, "B D H W"],
+        dw: Float[Tensor, "B D H W"],
+        dtau: Float[Tensor, "B 5 D H W"] | None,
+        _: None,
+    ) -> Complex[Tensor, "B 3 kz ky kx"]:
         u, v, w = ctx.saved_tensors
         flux = torch.stack(
             (
@@ -168,12 +187,12 @@ class FluxDivergence(Function):
     def vmap(
         info: Any,
         in_dims: tuple[Any, ...],
-        u: Tensor,
-        v: Tensor,
-        w: Tensor,
-        tau: Tensor | None,
+        u: Float[Tensor, " ..."],
+        v: Float[Tensor, " ..."],
+        w: Float[Tensor, " ..."],
+        tau: Float[Tensor, " ..."] | None,
         grid: Grid3D,
-    ) -> tuple[Tensor, int]:
+    ) -> tuple[Complex[Tensor, "n B 3 kz ky kx"], int]:
         given = [
             x
             if x is None

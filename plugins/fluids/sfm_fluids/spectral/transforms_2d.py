@@ -16,6 +16,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
+from jaxtyping import Complex, Float, Inexact
 from torch import Tensor
 
 from sfm_fluids.spectral.grid_2d import Grid
@@ -28,7 +29,7 @@ def columns(grid: Grid) -> int:
     return (grid.width - 1) // 3 + 1 if grid.width > SMALL else grid.width // 2 + 1
 
 
-def to_modes(field: Tensor, grid: Grid) -> Tensor:
+def to_modes(field: Float[Tensor, "*B H W"], grid: Grid) -> Complex[Tensor, "*B H K"]:
     """(..., H, W) -> (..., H, K)."""
     modes: Tensor
     if grid.width <= SMALL:
@@ -38,7 +39,7 @@ def to_modes(field: Tensor, grid: Grid) -> Tensor:
     return modes
 
 
-def to_points(modes: Tensor, grid: Grid) -> Tensor:
+def to_points(modes: Complex[Tensor, "*B H K"], grid: Grid) -> Float[Tensor, "*B H W"]:
     """(..., H, K) -> (..., H, W)."""
     field: Tensor
     if grid.width <= SMALL:
@@ -48,12 +49,12 @@ def to_points(modes: Tensor, grid: Grid) -> Tensor:
     return field
 
 
-def expand(modes: Tensor, grid: Grid) -> Tensor:
+def expand(modes: Inexact[Tensor, "*B H K"], grid: Grid) -> Inexact[Tensor, "*B H columns"]:
     """(..., H, K) -> (..., H, W//2+1), the layout of `rfft2`."""
     return torch.nn.functional.pad(modes, (0, grid.width // 2 + 1 - modes.shape[-1]))
 
 
-def arranged(modes: Tensor, grid: Grid) -> Tensor:
+def arranged(modes: Inexact[Tensor, "*B H K"], grid: Grid) -> Inexact[Tensor, "*B H K"]:
     """Something of shape (..., H, K) in the memory layout of `to_modes`."""
     if grid.width <= SMALL:
         return modes.contiguous()
@@ -62,7 +63,7 @@ def arranged(modes: Tensor, grid: Grid) -> Tensor:
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve training too
-def column_weights(grid: Grid, device: str) -> Tensor:
+def column_weights(grid: Grid, device: str) -> Float[Tensor, " K"]:
     """(K,) float64: in how many modes of the full spectrum each column stands, 1 or 2."""
     weights = torch.full((columns(grid),), 2.0, dtype=torch.float64, device=device)
     weights[0] = 1.0

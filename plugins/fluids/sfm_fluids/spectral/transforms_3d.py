@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Inexact
 from torch import Tensor
 
 from sfm.autograd import Function
@@ -46,19 +46,23 @@ class ToField(Function):
         return by_chunks(inverse, hat, grid)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Float[Tensor, "*B D H W"]) -> None:
         ctx.grid = inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+    def backward(
+        ctx: Any, g: Float[Tensor, "*B D H W"]
+    ) -> tuple[Complex[Tensor, "*B kz ky kx"], None]:
         return field_adjoint(g, ctx.grid), None
 
     @staticmethod
-    def jvp(ctx: Any, t: Tensor, _: None) -> Tensor:
+    def jvp(ctx: Any, t: Complex[Tensor, "*B kz ky kx"], _: None) -> Float[Tensor, "*B D H W"]:
         return to_field(t, ctx.grid)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], hat: Tensor, grid: Grid3D) -> tuple[Tensor, int]:
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], hat: Complex[Tensor, " ..."], grid: Grid3D
+    ) -> tuple[Float[Tensor, "n *B D H W"], int]:
         return to_field(hat.movedim(in_dims[0], 0), grid), 0
 
 
@@ -70,37 +74,45 @@ class ToSpectrum(Function):
         return by_chunks(forward, field, grid)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(
+        ctx: Any, inputs: tuple[Any, ...], output: Complex[Tensor, "*B kz ky kx"]
+    ) -> None:
         ctx.grid = inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+    def backward(
+        ctx: Any, g: Complex[Tensor, "*B kz ky kx"]
+    ) -> tuple[Float[Tensor, "*B D H W"], None]:
         return spectrum_adjoint(g, ctx.grid), None
 
     @staticmethod
-    def jvp(ctx: Any, t: Tensor, _: None) -> Tensor:
+    def jvp(ctx: Any, t: Float[Tensor, "*B D H W"], _: None) -> Complex[Tensor, "*B kz ky kx"]:
         return to_spectrum(t, ctx.grid)
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: tuple[Any, ...], field: Tensor, grid: Grid3D
-    ) -> tuple[Tensor, int]:
+        info: Any, in_dims: tuple[Any, ...], field: Float[Tensor, " ..."], grid: Grid3D
+    ) -> tuple[Complex[Tensor, "n *B kz ky kx"], int]:
         return to_spectrum(field.movedim(in_dims[0], 0), grid), 0
 
 
-def field_adjoint(g: Tensor, grid: Grid3D) -> Tensor:
+def field_adjoint(g: Float[Tensor, "*B D H W"], grid: Grid3D) -> Complex[Tensor, "*B kz ky kx"]:
     """The adjoint of `to_field`: fields (..., D, H, W) to spectra."""
     weights = math.prod(grid.shape) * grid.weights(device=g.device)
     return to_spectrum(g, grid) * weights.to(g.dtype)
 
 
-def spectrum_adjoint(g: Tensor, grid: Grid3D) -> Tensor:
+def spectrum_adjoint(g: Complex[Tensor, "*B kz ky kx"], grid: Grid3D) -> Float[Tensor, "*B D H W"]:
     """The adjoint of `to_spectrum`: spectra to fields (..., D, H, W)."""
     weights = math.prod(grid.shape) * grid.weights(device=g.device)
     return to_field(g * (1 / weights).to(g.real.dtype), grid)
 
 
-def by_chunks(transform: Callable[[Tensor, Grid3D], Tensor], x: Tensor, grid: Grid3D) -> Tensor:
+def by_chunks(
+    transform: Callable[[Inexact[Tensor, "n a b c"], Grid3D], Inexact[Tensor, "n d e f"]],
+    x: Inexact[Tensor, "*B a b c"],
+    grid: Grid3D,
+) -> Inexact[Tensor, "*B d e f"]:
     """`transform` of x (..., a, b, c), a cache's worth of volumes at a time."""
     rows = x.reshape(-1, *x.shape[-3:])
     size = chunk(x, grid)
@@ -111,7 +123,7 @@ def by_chunks(transform: Callable[[Tensor, Grid3D], Tensor], x: Tensor, grid: Gr
     return transformed.reshape(*x.shape[:-3], *transformed.shape[-3:])
 
 
-def chunk(x: Tensor, grid: Grid3D) -> int:
+def chunk(x: Inexact[Tensor, "*B a b c"], grid: Grid3D) -> int:
     """How many volumes of the precision of x (..., a, b, c) are transformed in one call."""
     if x.device.type != "cpu":
         return sys.maxsize

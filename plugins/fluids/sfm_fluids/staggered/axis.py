@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -78,13 +79,13 @@ class Axis:
     def n_faces(self) -> int:
         return self.cells if self.periodic else self.cells + 1
 
-    def metrics(self, like: Tensor | None = None) -> Metrics:
+    def metrics(self, like: Float[Tensor, " ..."] | None = None) -> Metrics:
         """Its lengths (N,), (N + 1,), in dtype and on device of `like` (None: float64, CPU)."""
         if like is None:
             return _metrics(self, torch.float64, "cpu")
         return _metrics(self, like.dtype, str(like.device))
 
-    def spacing(self, like: Tensor, dim: int) -> Metrics:
+    def spacing(self, like: Float[Tensor, " ..."], dim: int) -> Metrics:
         """The same, shaped to broadcast along `dim` (-1 or -2) of a field (..., H, W)."""
         return _shaped(self, like.dtype, str(like.device), dim)
 
@@ -136,7 +137,7 @@ def _framed(low: Tensor, inner: Tensor, high: Tensor, dim: int) -> Tensor:
 # --- from faces to cells --------------------------------------------------------------------
 
 
-def cell_mean(axis: Axis, faces: Tensor, dim: int) -> Tensor:
+def cell_mean(axis: Axis, faces: Float[Tensor, "*B J I"], dim: int) -> Float[Tensor, "*B H W"]:
     """Mean of each cell's two faces, (..., H, W) with N entries along `dim`."""
     if axis.periodic:
         return 0.5 * (faces + faces.roll(-1, dim))
@@ -144,7 +145,9 @@ def cell_mean(axis: Axis, faces: Tensor, dim: int) -> Tensor:
     return 0.5 * (low + high)
 
 
-def cell_difference(axis: Axis, faces: Tensor, dim: int) -> Tensor:
+def cell_difference(
+    axis: Axis, faces: Float[Tensor, "*B J I"], dim: int
+) -> Float[Tensor, "*B H W"]:
     """Derivative in each cell, (..., H, W) with N entries along `dim`.
 
     The difference of its two faces over its width.
@@ -161,8 +164,12 @@ def cell_difference(axis: Axis, faces: Tensor, dim: int) -> Tensor:
 
 
 def face_mean(
-    axis: Axis, cells: Tensor, dim: int, low: Tensor | None = None, high: Tensor | None = None
-) -> Tensor:
+    axis: Axis,
+    cells: Float[Tensor, "*B H W"],
+    dim: int,
+    low: Float[Tensor, " ..."] | None = None,
+    high: Float[Tensor, " ..."] | None = None,
+) -> Float[Tensor, "... J I"]:
     """Plain mean of the two cells at each face; `low` and `high` at the ends of the axis.
 
     (..., H, W), with N or N + 1 faces along `dim`.
@@ -179,7 +186,7 @@ def face_mean(
     )
 
 
-def face_flux_mean(axis: Axis, cells: Tensor, dim: int) -> Tensor:
+def face_flux_mean(axis: Axis, cells: Float[Tensor, "*B H W"], dim: int) -> Float[Tensor, "*B J I"]:
     """Mean weighted by the cells' widths: the flux density through a face-centred volume's side.
 
     (..., H, W), with N or N + 1 faces along `dim`.
@@ -194,8 +201,12 @@ def face_flux_mean(axis: Axis, cells: Tensor, dim: int) -> Tensor:
 
 
 def face_difference(
-    axis: Axis, cells: Tensor, dim: int, low: Tensor | None = None, high: Tensor | None = None
-) -> Tensor:
+    axis: Axis,
+    cells: Float[Tensor, "*B H W"],
+    dim: int,
+    low: Float[Tensor, " ..."] | None = None,
+    high: Float[Tensor, " ..."] | None = None,
+) -> Float[Tensor, "... J I"]:
     """Derivative at each face; without a value at an end, the derivative there is zero.
 
     (..., H, W), with N or N + 1 faces along `dim`.
@@ -210,7 +221,12 @@ def face_difference(
     return _framed(start, above - below, stop, dim) / distances
 
 
-def flux_difference(axis: Axis, cells: Tensor, dim: int, outflux: Tensor | None = None) -> Tensor:
+def flux_difference(
+    axis: Axis,
+    cells: Float[Tensor, "*B H W"],
+    dim: int,
+    outflux: Float[Tensor, " ..."] | None = None,
+) -> Float[Tensor, "... J I"]:
     """Divergence, at the faces, of fluxes known at the cells' centres.
 
     (..., H, W), with N or N + 1 faces along `dim`.

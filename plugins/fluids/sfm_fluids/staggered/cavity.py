@@ -6,6 +6,7 @@ import math
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -106,7 +107,7 @@ class Cavity(WallSimulator):
         self._lid()
 
     @property
-    def reynolds(self) -> Tensor:
+    def reynolds(self) -> Float[Tensor, "*B"]:
         """U length_x / nu."""
         return self.lid_velocity.abs() * self.length_x / self.viscosity
 
@@ -140,7 +141,7 @@ class Cavity(WallSimulator):
             start = cls(**make)
             return simulator, start(start.state(), 25)
 
-    def observe(self, state: StaggeredState) -> dict[str, Tensor]:
+    def observe(self, state: StaggeredState) -> dict[str, Shaped[Tensor, " ..."]]:
         """Fields and extrema.
 
         velocity (B, 2, H, W) at centres; vorticity, stream_function (B, H + 1, W + 1) at corners;

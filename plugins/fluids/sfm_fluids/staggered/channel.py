@@ -6,6 +6,7 @@ import math
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -189,7 +190,7 @@ class Channel(WallSimulator):
             return None
         return u / self.obstacle_time, v / self.obstacle_time
 
-    def profile(self) -> Tensor:
+    def profile(self) -> Float[Tensor, "*B H"]:
         """g, the inflow over its mean, (..., H); the parabola's means over the cells."""
         if self.inflow_profile is not None:
             return self.inflow_profile
@@ -200,7 +201,9 @@ class Channel(WallSimulator):
         integral = 3 * (high**2 - low**2) - 2 * (high**3 - low**3)
         return integral * self.length_y / m.widths
 
-    def impose(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def impose(
+        self, u: Float[Tensor, "*#B H Nx"], v: Float[Tensor, "*#B Ny W"]
+    ) -> tuple[Float[Tensor, "... H Nx"], Float[Tensor, "... Ny W"]]:
         """u with the inflow as its first column."""
         if not self.is_open:
             return u, v
@@ -232,7 +235,7 @@ class Channel(WallSimulator):
             start = cls(**case)
             return simulator, start(start.state(), 25)
 
-    def observe(self, state: StaggeredState) -> dict[str, Tensor]:
+    def observe(self, state: StaggeredState) -> dict[str, Shaped[Tensor, " ..."]]:
         """Fields, flow rate and forces.
 
         velocity (B, 2, H, W) and kinematic_pressure (B, H, W) at centres (of mean zero in a

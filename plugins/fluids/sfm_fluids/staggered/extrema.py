@@ -6,12 +6,13 @@ Any consistent system of units.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_fluids.staggered.grid import StaggeredGrid
 
 
-def minimum(x: Tensor, f: Tensor) -> Tensor:
+def minimum(x: Float[Tensor, " n"], f: Float[Tensor, "*B n"]) -> Float[Tensor, "*B"]:
     """The least value of f (..., n) given at x (n,): the vertex of the parabola through the least
     entry and its neighbours; differentiable in f. Third order."""
     index = f.detach().argmin(-1, keepdim=True).clamp(1, f.shape[-1] - 2)
@@ -24,7 +25,9 @@ def minimum(x: Tensor, f: Tensor) -> Tensor:
     return torch.where(inside, vertex, f1).squeeze(-1)
 
 
-def centreline_extrema(u: Tensor, v: Tensor, grid: StaggeredGrid) -> dict[str, Tensor]:
+def centreline_extrema(
+    u: Float[Tensor, "*#B H Nx"], v: Float[Tensor, "*#B Ny W"], grid: StaggeredGrid
+) -> dict[str, Float[Tensor, " ..."]]:
     """centreline_u_min, centreline_v_max, centreline_v_min, each (...)."""
     column, row = _middle(u, -1), _middle(v, -2)
     y, x = grid.y.metrics(u).centres, grid.x.metrics(u).centres

@@ -21,6 +21,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Inexact
 from torch import Tensor
 
 from sfm_fluids.staggered import axis as along
@@ -80,12 +81,12 @@ class Modes(NamedTuple):
     shape: tuple[int, int]
 
     @property
-    def values(self) -> Tensor:
+    def values(self) -> Float[Tensor, "Ky Kx"]:
         """Eigenvalues of the Laplacian, (K_y, K_x)."""
         return self.y.values[:, None] + self.x.values
 
 
-def modes(grid: StaggeredGrid, field: str, like: Tensor) -> Modes:
+def modes(grid: StaggeredGrid, field: str, like: Float[Tensor, " ..."]) -> Modes:
     """Eigenvectors (N, N) of each axis for `field`: "u", "v" or "p"."""
     x = {"u": "normal", "v": "tangential", "p": "pressure"}[field]
     y = {"u": "tangential", "v": "normal", "p": "pressure"}[field]
@@ -98,7 +99,7 @@ def modes(grid: StaggeredGrid, field: str, like: Tensor) -> Modes:
     )
 
 
-def to_modes(field: Tensor, m: Modes) -> Tensor:
+def to_modes(field: Float[Tensor, "*B H W"], m: Modes) -> Inexact[Tensor, "*B Ky Kx"]:
     """Amplitudes (..., K_y, K_x); complex if an axis is periodic."""
     hat: Tensor
     if m.x.forward is None and m.y.forward is None:
@@ -111,7 +112,7 @@ def to_modes(field: Tensor, m: Modes) -> Tensor:
     return hat
 
 
-def from_modes(hat: Tensor, m: Modes) -> Tensor:
+def from_modes(hat: Inexact[Tensor, "*B Ky Kx"], m: Modes) -> Float[Tensor, "*B H W"]:
     """The field (..., H, W) of given amplitudes."""
     field: Tensor
     if m.x.backward is None and m.y.backward is None:
@@ -132,13 +133,18 @@ def _on_rows(matrix: Tensor | None, hat: Tensor) -> Tensor:
     return torch.view_as_complex((matrix @ pairs).unflatten(-1, (-1, 2)))
 
 
-def helmholtz(field: Tensor, rate: Tensor | float, grid: StaggeredGrid, name: str) -> Tensor:
+def helmholtz(
+    field: Float[Tensor, "*B H W"],
+    rate: Float[Tensor, " ..."] | float,
+    grid: StaggeredGrid,
+    name: str,
+) -> Float[Tensor, "*B H W"]:
     """Solve x - rate * laplacian(x) = field for a velocity ("u" or "v"), zero on its sides."""
     m = modes(grid, name, field)
     return from_modes(to_modes(field, m) / (1 - rate * m.values), m)
 
 
-def poisson(source: Tensor, grid: StaggeredGrid) -> Tensor:
+def poisson(source: Float[Tensor, "*B H W"], grid: StaggeredGrid) -> Float[Tensor, "*B H W"]:
     """Solve divergence(gradient(p)) = source. Without an open end p has mean zero.
 
     Without an open end the source must have no net integral; the part that has one is dropped.

@@ -6,6 +6,7 @@ import math
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -172,7 +173,7 @@ class FiniteVolume2D(PlaneFlow):
         omega = flows_2d.initial(self.initial, points, self.seed)
         return self.from_velocity(spectral.velocity(omega, points))
 
-    def from_velocity(self, velocity: Tensor) -> FaceState:
+    def from_velocity(self, velocity: Float[Tensor, " ..."]) -> FaceState:
         """The state of a velocity (2, H, W) or (B, 2, H, W) at the points (i dx, j dy).
 
         It is moved to the faces in Fourier space and made free of (discrete) divergence.
@@ -183,7 +184,9 @@ class FiniteVolume2D(PlaneFlow):
         u, v = self._project(*faces_from_points(self._batch_of(velocity)))
         return FaceState(u, v, u.new_zeros(()))
 
-    def restarted(self, state: FaceState, vorticity: Tensor, mean: Tensor) -> FaceState:
+    def restarted(
+        self, state: FaceState, vorticity: Float[Tensor, "H W"], mean: Float[Tensor, " 2"]
+    ) -> FaceState:
         """The flow of another vorticity (H, W) at the corners and mean flow (2,)."""
         return self.from_velocity(spectral.velocity(vorticity, self.points, mean))
 
@@ -235,11 +238,11 @@ class FiniteVolume2D(PlaneFlow):
                 )
         return FaceState(u, v, state.time + steps * dt)
 
-    def velocity(self, state: FaceState) -> Tensor:
+    def velocity(self, state: FaceState) -> Float[Tensor, "B 2 H W"]:
         """(B, 2, H, W) at the points (i dx, j dy), by means of neighbours, second order."""
         return staggered.at_corners(state.u, state.v, self.grid)
 
-    def observe(self, state: FaceState) -> dict[str, Tensor]:
+    def observe(self, state: FaceState) -> dict[str, Shaped[Tensor, " ..."]]:
         """At the points of `fluids/navier-stokes-2d`.
 
         velocity (B, 2, H, W), vorticity (B, H, W), mean_kinetic_energy (B,) (of the faces, which

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -23,7 +24,8 @@ from sfm_fluids.staggered import operators as ops
 from sfm_fluids.staggered.fast_solver import helmholtz, poisson
 from sfm_fluids.staggered.grid import Sides, StaggeredGrid
 
-Faces = tuple[Tensor, Tensor]
+# on u's faces (..., H, N_x) and v's (..., N_y, W), or of shapes that broadcast to these
+Faces = tuple[Float[Tensor, " ..."], Float[Tensor, " ..."]]
 
 # Spalart, Moser and Rogers, J. Comput. Phys. 96, 297 (1991): weights of advection now and before;
 # advancing by c[k] dt with the linear terms at both ends of the stage (trapezoidal).
@@ -55,7 +57,7 @@ class Flow:
     """
 
     grid: StaggeredGrid
-    viscosity: Tensor
+    viscosity: Float[Tensor, ""]
     sides: Sides
     force: Faces | None = None
     solid: Faces | None = None
@@ -68,7 +70,7 @@ class Flow:
         """The same without gradients."""
         return replace(self.map(torch.Tensor.detach), viscosity=self.viscosity.detach())
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> Flow:
+    def map(self, change: Callable[[Float[Tensor, " ..."]], Float[Tensor, " ..."]]) -> Flow:
         """The same with `change` applied to all fields: sides, forces, obstacles."""
 
         def pair(faces: Faces | None) -> Faces | None:
@@ -83,7 +85,12 @@ class Flow:
 
     # --- terms --------------------------------------------------------------------------------
 
-    def linear(self, u: Tensor, v: Tensor, p: Tensor | None) -> Faces:
+    def linear(
+        self,
+        u: Float[Tensor, "*#B H Nx"],
+        v: Float[Tensor, "*#B Ny W"],
+        p: Float[Tensor, "*#B H W"] | None,
+    ) -> tuple[Float[Tensor, "... H Nx"], Float[Tensor, "... Ny W"]]:
         """nu lap u - grad p + f, without the obstacle."""
         ru, rv = ops.diffusion(u, v, self.grid, self.sides)
         ru, rv = self.viscosity * ru, self.viscosity * rv
@@ -95,7 +102,12 @@ class Flow:
             ru, rv = ru + free_u * self.force[0], rv + free_v * self.force[1]
         return ru, rv
 
-    def tendency(self, u: Tensor, v: Tensor, p: Tensor | None = None) -> Faces:
+    def tendency(
+        self,
+        u: Float[Tensor, "*#B H Nx"],
+        v: Float[Tensor, "*#B Ny W"],
+        p: Float[Tensor, "*#B H W"] | None = None,
+    ) -> tuple[Float[Tensor, "... H Nx"], Float[Tensor, "... Ny W"]]:
         """du/dt and dv/dt at unknown faces, zero at given ones; without grad p if p is None."""
         ru, rv = self.linear(u, v, p)
         nu, nv = ops.advection(u, v, self.grid, self.sides)
@@ -105,17 +117,21 @@ class Flow:
             ru, rv = ru - free_u * self.solid[0] * u, rv - free_v * self.solid[1] * v
         return ru, rv
 
-    def project(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def project(
+        self, u: Float[Tensor, "*#B H Nx"], v: Float[Tensor, "*#B Ny W"]
+    ) -> tuple[Float[Tensor, "*B H Nx"], Float[Tensor, "*B Ny W"], Float[Tensor, "*B H W"]]:
         """(u, v) without their divergence, and phi: what was taken away is grad phi."""
         phi = poisson(ops.divergence(u, v, self.grid), self.grid)
         gx, gy = ops.gradient(phi, self.grid)
         return u - gx, v - gy, phi
 
-    def pressure(self, u: Tensor, v: Tensor) -> Tensor:
+    def pressure(
+        self, u: Float[Tensor, "*#B H Nx"], v: Float[Tensor, "*#B Ny W"]
+    ) -> Float[Tensor, "... H W"]:
         """The pressure that keeps a flow free of divergence."""
         return poisson(ops.divergence(*self.tendency(u, v), self.grid), self.grid)
 
-    def start(self, u: Tensor, v: Tensor) -> StaggeredState:
+    def start(self, u: Float[Tensor, "*#B H Nx"], v: Float[Tensor, "*#B Ny W"]) -> StaggeredState:
         """The state of a velocity: projected, with its pressure as if there were no obstacle.
 
         The obstacle's own is impulsive at a start; the first steps find it.
@@ -124,7 +140,7 @@ class Flow:
         pressure = replace(self, solid=None).pressure(u, v)
         return StaggeredState(u, v, pressure, u.new_zeros(()))
 
-    def observed_pressure(self, state: StaggeredState, dt: float) -> Tensor:
+    def observed_pressure(self, state: StaggeredState, dt: float) -> Float[Tensor, "*B H W"]:
         """Pressure of a state, second order in dt; the state's own lags behind: first order."""
         force = self.obstacle_force(state, dt)
         if force is None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -67,23 +68,33 @@ class StaggeredGrid:
     def length_y(self) -> float:
         return self.y.length
 
-    def u_points(self, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def u_points(
+        self, like: Float[Tensor, " ..."] | None = None
+    ) -> tuple[Float[Tensor, "H Nx"], Float[Tensor, "H Nx"]]:
         """(x, y) where u is."""
         return _mesh(self.x.metrics(like).faces, self.y.metrics(like).centres)
 
-    def v_points(self, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def v_points(
+        self, like: Float[Tensor, " ..."] | None = None
+    ) -> tuple[Float[Tensor, "Ny W"], Float[Tensor, "Ny W"]]:
         """(x, y) where v is."""
         return _mesh(self.x.metrics(like).centres, self.y.metrics(like).faces)
 
-    def centres(self, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def centres(
+        self, like: Float[Tensor, " ..."] | None = None
+    ) -> tuple[Float[Tensor, "H W"], Float[Tensor, "H W"]]:
         """(x, y) of the cells."""
         return _mesh(self.x.metrics(like).centres, self.y.metrics(like).centres)
 
-    def corners(self, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def corners(
+        self, like: Float[Tensor, " ..."] | None = None
+    ) -> tuple[Float[Tensor, "Ny Nx"], Float[Tensor, "Ny Nx"]]:
         """(x, y) of the corners."""
         return _mesh(self.x.metrics(like).faces, self.y.metrics(like).faces)
 
-    def volumes(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def volumes(
+        self, like: Float[Tensor, " ..."]
+    ) -> tuple[Float[Tensor, "H W"], Float[Tensor, "H Nx"], Float[Tensor, "Ny W"]]:
         """Of the cells (H, W), of u's volumes and of v's, half ones at the ends."""
         mx, my = self.x.metrics(like), self.y.metrics(like)
         return (
@@ -92,11 +103,13 @@ class StaggeredGrid:
             my.distances[:, None] * mx.widths,
         )
 
-    def free(self, like: Tensor) -> tuple[Tensor, Tensor]:
+    def free(
+        self, like: Float[Tensor, " ..."]
+    ) -> tuple[Float[Tensor, " Nx"], Float[Tensor, "Ny 1"]]:
         """1 where u (N_x,) and v (N_y, 1) are unknown, 0 where they are given."""
         return self.x.metrics(like).free, self.y.metrics(like).free[:, None]
 
-    def check(self, u: Tensor, v: Tensor) -> None:
+    def check(self, u: Float[Tensor, " ..."], v: Float[Tensor, " ..."]) -> None:
         """Raises `InputError` unless u (..., H, N_x) and v (..., N_y, W) live on this grid."""
         if tuple(u.shape[-2:]) != self.u_shape or tuple(v.shape[-2:]) != self.v_shape:
             raise InputError(
@@ -111,12 +124,19 @@ def _mesh(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return xx, yy
 
 
-def at_centres(u: Tensor, v: Tensor, grid: StaggeredGrid) -> Tensor:
+def at_centres(
+    u: Float[Tensor, "*#B H Nx"], v: Float[Tensor, "*#B Ny W"], grid: StaggeredGrid
+) -> Float[Tensor, "*B 2 H W"]:
     """Velocity at the cells' centres, (..., 2, H, W), by means; second order."""
     return torch.stack((along.cell_mean(grid.x, u, -1), along.cell_mean(grid.y, v, -2)), dim=-3)
 
 
-def at_corners(u: Tensor, v: Tensor, grid: StaggeredGrid, sides: Sides | None = None) -> Tensor:
+def at_corners(
+    u: Float[Tensor, "*#B H Nx"],
+    v: Float[Tensor, "*#B Ny W"],
+    grid: StaggeredGrid,
+    sides: Sides | None = None,
+) -> Float[Tensor, "... 2 Ny Nx"]:
     """Velocity at the corners, (..., 2, N_y, N_x), by means and the sides' values."""
     sides = sides or Sides()
     return torch.stack(
@@ -128,7 +148,12 @@ def at_corners(u: Tensor, v: Tensor, grid: StaggeredGrid, sides: Sides | None = 
     )
 
 
-def vorticity(u: Tensor, v: Tensor, grid: StaggeredGrid, sides: Sides | None = None) -> Tensor:
+def vorticity(
+    u: Float[Tensor, "*#B H Nx"],
+    v: Float[Tensor, "*#B Ny W"],
+    grid: StaggeredGrid,
+    sides: Sides | None = None,
+) -> Float[Tensor, "... Ny Nx"]:
     """dv/dx - du/dy at the corners, (..., N_y, N_x)."""
     sides = sides or Sides()
     return along.face_difference(grid.x, v, -1, sides.v_low, sides.v_high) - along.face_difference(
@@ -136,7 +161,7 @@ def vorticity(u: Tensor, v: Tensor, grid: StaggeredGrid, sides: Sides | None = N
     )
 
 
-def stream_function(u: Tensor, grid: StaggeredGrid) -> Tensor:
+def stream_function(u: Float[Tensor, "*B H Nx"], grid: StaggeredGrid) -> Float[Tensor, "*B Ny Nx"]:
     """psi with u = d psi / dy by definition, at the corners (..., N_y, N_x).
 
     Zero on the low side of y.
@@ -146,7 +171,9 @@ def stream_function(u: Tensor, grid: StaggeredGrid) -> Tensor:
     return psi[..., :-1, :] if grid.y.periodic else psi
 
 
-def kinetic_energy(u: Tensor, v: Tensor, grid: StaggeredGrid) -> Tensor:
+def kinetic_energy(
+    u: Float[Tensor, "*#B H Nx"], v: Float[Tensor, "*#B Ny W"], grid: StaggeredGrid
+) -> Float[Tensor, "*B"]:
     """Mean of |u|^2 / 2 over the box, summed over u's and v's own volumes; (...)."""
     _, vol_u, vol_v = grid.volumes(u)
     total = (vol_u * u.square()).sum((-2, -1)) + (vol_v * v.square()).sum((-2, -1))

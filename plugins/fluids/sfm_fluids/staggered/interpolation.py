@@ -91,7 +91,7 @@ def _limited(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(same, 2 * product / total, torch.zeros_like(a))
 
 
-def advecting(u: Tensor, v: Tensor) -> FaceValues:
+def advecting(u: Float[Tensor, "*B H W"], v: Float[Tensor, "*B H W"]) -> FaceValues:
     """Mean velocities through the volumes' sides: U at u_centre and u_corner, V at the v_ ones.
 
     All (..., H, W).
@@ -101,8 +101,11 @@ def advecting(u: Tensor, v: Tensor) -> FaceValues:
 
 
 def advection(
-    u: Tensor, v: Tensor, spacing: tuple[float, float], interpolation: nn.Module
-) -> tuple[Tensor, Tensor]:
+    u: Float[Tensor, "*B H W"],
+    v: Float[Tensor, "*B H W"],
+    spacing: tuple[float, float],
+    interpolation: nn.Module,
+) -> tuple[Float[Tensor, "*B H W"], Float[Tensor, "*B H W"]]:
     """div(u u) at u's faces and div(u v) at v's, (..., H, W) each."""
     dy, dx = spacing
     mean = advecting(u, v)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -17,7 +18,7 @@ SHAPES = ("none", "cylinder", "square")
 
 def inside(
     shape: str, x: float, y: float, size: float, period: float | None = None
-) -> Callable[[Tensor, Tensor], Tensor]:
+) -> Callable[[Float[Tensor, " ..."], Float[Tensor, " ..."]], Bool[Tensor, " ..."]]:
     """Whether points are in a shape of a diameter (or side) `size` around (x, y).
 
     With a `period` along x the shape repeats, so that one across the ends of the box is whole.
@@ -32,8 +33,10 @@ def inside(
 
 
 def from_shape(
-    solid: Callable[[Tensor, Tensor], Tensor], grid: StaggeredGrid, samples: int = 16
-) -> tuple[Tensor, Tensor]:
+    solid: Callable[[Float[Tensor, " ..."], Float[Tensor, " ..."]], Bool[Tensor, " ..."]],
+    grid: StaggeredGrid,
+    samples: int = 16,
+) -> tuple[Float[Tensor, "H Nx"], Float[Tensor, "Ny W"]]:
     """1 on u's faces (H, N_x) and v's (N_y, W) whose volume is solid by half or more, else 0.
 
     Volumes are sampled at samples^2 points.
@@ -62,8 +65,11 @@ def _points(axis: Axis, on_faces: bool, samples: int) -> Tensor:
 
 
 def from_cells(
-    solid: Tensor | nn.Module, grid: StaggeredGrid, like: Tensor, name: str
-) -> tuple[Tensor, Tensor]:
+    solid: Float[Tensor, " ..."] | nn.Module,
+    grid: StaggeredGrid,
+    like: Float[Tensor, " ..."],
+    name: str,
+) -> tuple[Float[Tensor, "*B H Nx"], Float[Tensor, "*B Ny W"]]:
     """Solid fraction on the faces, by means, of one in the cells (..., H, W) between 0 and 1.
 
     A module is called with the centres (x, y), each (H, W). Differentiable.

@@ -8,18 +8,23 @@ stretched grids also. R. W. C. P. Verstappen and A. E. P. Veldman, J. Comput. Ph
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_fluids.staggered import axis as along
 from sfm_fluids.staggered.grid import Sides, StaggeredGrid
 
 
-def divergence(u: Tensor, v: Tensor, grid: StaggeredGrid) -> Tensor:
+def divergence(
+    u: Float[Tensor, "*#B H Nx"], v: Float[Tensor, "*#B Ny W"], grid: StaggeredGrid
+) -> Float[Tensor, "*B H W"]:
     """du/dx + dv/dy in the cells, (..., H, W)."""
     return along.cell_difference(grid.x, u, -1) + along.cell_difference(grid.y, v, -2)
 
 
-def gradient(p: Tensor, grid: StaggeredGrid) -> tuple[Tensor, Tensor]:
+def gradient(
+    p: Float[Tensor, "*B H W"], grid: StaggeredGrid
+) -> tuple[Float[Tensor, "*B H Nx"], Float[Tensor, "*B Ny W"]]:
     """dp/dx at u's faces (..., H, N_x), dp/dy at v's (..., N_y, W).
 
     Zero where the velocity is given; p = 0 at open ends.
@@ -33,7 +38,9 @@ def gradient(p: Tensor, grid: StaggeredGrid) -> tuple[Tensor, Tensor]:
     )
 
 
-def diffusion(u: Tensor, v: Tensor, grid: StaggeredGrid, sides: Sides) -> tuple[Tensor, Tensor]:
+def diffusion(
+    u: Float[Tensor, "*#B H Nx"], v: Float[Tensor, "*#B Ny W"], grid: StaggeredGrid, sides: Sides
+) -> tuple[Float[Tensor, "... H Nx"], Float[Tensor, "... Ny W"]]:
     """Laplacian of u (..., H, N_x) and v (..., N_y, W) at unknown faces, zero at given ones."""
     free_u, free_v = grid.free(u)
     u_along = along.flux_difference(grid.x, along.cell_difference(grid.x, u, -1), -1)
@@ -46,7 +53,9 @@ def diffusion(u: Tensor, v: Tensor, grid: StaggeredGrid, sides: Sides) -> tuple[
     )
 
 
-def advection(u: Tensor, v: Tensor, grid: StaggeredGrid, sides: Sides) -> tuple[Tensor, Tensor]:
+def advection(
+    u: Float[Tensor, "*#B H Nx"], v: Float[Tensor, "*#B Ny W"], grid: StaggeredGrid, sides: Sides
+) -> tuple[Float[Tensor, "... H Nx"], Float[Tensor, "... Ny W"]]:
     """div(u u) (..., H, N_x) and div(u v) (..., N_y, W), zero at given faces; conserves energy."""
     free_u, free_v = grid.free(u)
     centre_u, centre_v = along.cell_mean(grid.x, u, -1), along.cell_mean(grid.y, v, -2)
@@ -65,7 +74,9 @@ def advection(u: Tensor, v: Tensor, grid: StaggeredGrid, sides: Sides) -> tuple[
     )
 
 
-def curl_of_stream_function(psi: Tensor, grid: StaggeredGrid) -> tuple[Tensor, Tensor]:
+def curl_of_stream_function(
+    psi: Float[Tensor, "*B Ny Nx"], grid: StaggeredGrid
+) -> tuple[Float[Tensor, "*B H Nx"], Float[Tensor, "*B Ny W"]]:
     """u = d psi / dy, v = -d psi / dx from psi at the corners (..., N_y, N_x).
 
     Free of divergence to rounding.
@@ -73,7 +84,9 @@ def curl_of_stream_function(psi: Tensor, grid: StaggeredGrid) -> tuple[Tensor, T
     return along.cell_difference(grid.y, psi, -2), -along.cell_difference(grid.x, psi, -1)
 
 
-def circulation(u: Tensor, v: Tensor, grid: StaggeredGrid) -> Tensor:
+def circulation(
+    u: Float[Tensor, "*#B H Nx"], v: Float[Tensor, "*#B Ny W"], grid: StaggeredGrid
+) -> Float[Tensor, "*B Ny Nx"]:
     """Line integral of (u, v) around each corner, (..., N_y, N_x): transpose of the above.
 
     sum(psi * circulation(u, v)) = sum over volumes of (u, v) . curl(psi). It is zero for gradients.

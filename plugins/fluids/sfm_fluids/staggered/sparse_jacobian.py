@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from scipy import sparse
 from torch import Tensor
 
@@ -39,18 +40,26 @@ class Unknowns:
         self.numbers = np.full(self.free.numel(), -1)
         self.numbers[self.free.numpy()] = np.arange(self.corners)
 
-    def split(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
+    def split(
+        self, z: Float[Tensor, "*B n"]
+    ) -> tuple[Float[Tensor, "*B Ny Nx"], Float[Tensor, "*B"] | None]:
         """(stream function at all corners (..., N_y, N_x), uniform speed) of unknowns (..., n)."""
         psi = z.new_zeros(*z.shape[:-1], self.free.numel())
         psi[..., self.free] = z[..., : self.corners]
         return psi.unflatten(-1, self.shape), z[..., -1] if self.uniform else None
 
-    def joined(self, psi: Tensor, mean: Tensor | None) -> Tensor:
+    def joined(
+        self, psi: Float[Tensor, "*B Ny Nx"], mean: Float[Tensor, "*B"] | None
+    ) -> Float[Tensor, "*B n"]:
         """The other way round, (..., n)."""
         z = psi.flatten(-2)[..., self.free]
         return z if mean is None else torch.cat((z, mean[..., None]), -1)
 
-    def jacobian(self, function: Callable[[Tensor], Tensor], z: Tensor) -> sparse.csc_matrix:
+    def jacobian(
+        self,
+        function: Callable[[Float[Tensor, "*B n"]], Float[Tensor, "*B n"]],
+        z: Float[Tensor, " n"],
+    ) -> sparse.csc_matrix:
         """Derivative of `function` (..., n) -> (..., n), at most quadratic, at z (n,)."""
         colours = [_colours(axis) for axis in (self.grid.y, self.grid.x)]
         moves, sources = [], []

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 from scipy.sparse import csc_matrix
 from scipy.sparse.linalg import SuperLU, splu
 from torch import Tensor
@@ -60,8 +61,8 @@ def _residual(z: Tensor, base: tuple[Tensor, Tensor], flow: Flow, unknowns: Unkn
 
 def steady(
     flow: Flow,
-    u: Tensor,
-    v: Tensor,
+    u: Float[Tensor, "*#B H Nx"],
+    v: Float[Tensor, "*#B Ny W"],
     *,
     name: str,
     pseudo_step: float = 1.0,

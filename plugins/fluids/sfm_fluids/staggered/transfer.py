@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
-def shifted(field: Tensor, cells: float, dim: int) -> Tensor:
+def shifted(field: Float[Tensor, "*B H W"], cells: float, dim: int) -> Float[Tensor, "*B H W"]:
     """The periodic field (..., H, W) at points `cells` further along `dim` (-1: x, -2: y)."""
     n = field.shape[dim]
     hat = torch.fft.rfft(field, dim=dim)
@@ -28,21 +29,29 @@ def shifted(field: Tensor, cells: float, dim: int) -> Tensor:
     return shifted
 
 
-def faces_from_points(velocity: Tensor) -> tuple[Tensor, Tensor]:
+def faces_from_points(
+    velocity: Float[Tensor, "*B 2 H W"],
+) -> tuple[Float[Tensor, "*B H W"], Float[Tensor, "*B H W"]]:
     """(u, v) on the faces, (..., H, W) each, of a velocity (..., 2, H, W) at the corners."""
     return shifted(velocity[..., 0, :, :], 0.5, -2), shifted(velocity[..., 1, :, :], 0.5, -1)
 
 
-def points_from_faces(u: Tensor, v: Tensor) -> Tensor:
+def points_from_faces(
+    u: Float[Tensor, "*B H W"], v: Float[Tensor, "*B H W"]
+) -> Float[Tensor, "*B 2 H W"]:
     """Velocity (..., 2, H, W) at the corners of u and v on the faces."""
     return torch.stack((shifted(u, -0.5, -2), shifted(v, -0.5, -1)), -3)
 
 
-def faces_from_centres(velocity: Tensor) -> tuple[Tensor, Tensor]:
+def faces_from_centres(
+    velocity: Float[Tensor, "*B 2 H W"],
+) -> tuple[Float[Tensor, "*B H W"], Float[Tensor, "*B H W"]]:
     """(u, v) on the faces of a velocity (..., 2, H, W) at the cells' centres."""
     return shifted(velocity[..., 0, :, :], -0.5, -1), shifted(velocity[..., 1, :, :], -0.5, -2)
 
 
-def centres_from_faces(u: Tensor, v: Tensor) -> Tensor:
+def centres_from_faces(
+    u: Float[Tensor, "*B H W"], v: Float[Tensor, "*B H W"]
+) -> Float[Tensor, "*B 2 H W"]:
     """Velocity (..., 2, H, W) at the cells' centres."""
     return torch.stack((shifted(u, 0.5, -1), shifted(v, 0.5, -2)), -3)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sfm.data.sample import Sample
@@ -70,13 +71,15 @@ class WallSimulator(Simulator):
     def flow(self) -> Flow:
         """The problem with the parameters of now."""
 
-    def impose(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def impose(
+        self, u: Float[Tensor, "*#B H Nx"], v: Float[Tensor, "*#B Ny W"]
+    ) -> tuple[Float[Tensor, "... H Nx"], Float[Tensor, "... Ny W"]]:
         """u (B, H, N_x) and v (B, N_y, W) with the sides' normal velocities; here as given."""
         return u, v
 
     # --- states -------------------------------------------------------------------------------
 
-    def rest(self) -> tuple[Tensor, Tensor]:
+    def rest(self) -> tuple[Float[Tensor, "_ H Nx"], Float[Tensor, "_ Ny W"]]:
         """No velocity but at the sides, (1, H, N_x) and (1, N_y, W)."""
         like = self.viscosity
         return self.impose(
@@ -95,7 +98,9 @@ class WallSimulator(Simulator):
             return self.steady()
         return self.flow().start(*self.rest())
 
-    def from_faces(self, u: Tensor, v: Tensor) -> StaggeredState:
+    def from_faces(
+        self, u: Float[Tensor, "*#B H Nx"], v: Float[Tensor, "*#B Ny W"]
+    ) -> StaggeredState:
         """The state of u (B, H, N_x) and v (B, N_y, W), projected, with its pressure.
 
         Raises:
@@ -124,7 +129,7 @@ class WallSimulator(Simulator):
         start = state._replace(u=u, v=v)
         return self.flow().integrate(start, self.dt, steps, self.recompute, self.segment)
 
-    def velocity(self, state: StaggeredState) -> Tensor:
+    def velocity(self, state: StaggeredState) -> Float[Tensor, "B 2 H W"]:
         """At the cells' centres, (B, 2, H, W)."""
         return staggered.at_centres(state.u, state.v, self.grid)
 
@@ -147,7 +152,7 @@ class WallSimulator(Simulator):
                 rates = tuple(rate / (1 + turnover * chi) for rate, chi in pairs)  # type: ignore[assignment]
             return all(float(rate.abs().max()) <= 1e-6 * speed / turnover for rate in rates)
 
-    def result(self, trajectory: Trajectory) -> dict[str, Tensor]:
+    def result(self, trajectory: Trajectory) -> dict[str, Shaped[Tensor, " ..."]]:
         """The steady flow, without an axis of flows: there is one."""
         return {name: values[-1, 0] for name, values in trajectory.observables.items()}
 
@@ -234,7 +239,7 @@ class WallSimulator(Simulator):
             sigma=standard_error(arrays, "velocity", path),
         )
 
-    def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
+    def predict_observations(self, observations: Observations) -> dict[str, Shaped[Tensor, " ..."]]:
         """The steady velocity at the centres, (2, H, W); NaN where there is none.
 
         A fit takes NaN as a step too far.

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
+from jaxtyping import Inexact, Shaped
 from torch import Tensor
 
 from sfm.errors import RunError
 from sfm.simulate.rollout import rollout
 from sfm_fluids.stepping import bogacki_shampine as pair
 
-Term = Callable[..., Tensor]
+Term = Callable[..., Inexact[Tensor, " ..."]]
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ class Controller:
     tolerance: float
     longest: float
     courant: float = 1.0
-    rate: Callable[[Tensor], float] | None = None
+    rate: Callable[[Inexact[Tensor, " ..."]], float] | None = None
 
-    def limit(self, u: Tensor) -> float:
+    def limit(self, u: Inexact[Tensor, "B ..."]) -> float:
         """The longest step that is allowed at u (B, ...)."""
         rate = 0.0 if self.rate is None else self.rate(u)
         return min(self.longest, self.courant / rate) if rate > 0 else self.longest
@@ -67,9 +68,9 @@ class Accepted:
 
 
 def search(
-    u: Tensor,
-    term: Callable[[Tensor, float], Tensor],
-    linear: Tensor,
+    u: Inexact[Tensor, "B ..."],
+    term: Callable[[Inexact[Tensor, " ..."], float], Inexact[Tensor, " ..."]],
+    linear: Inexact[Tensor, " ..."],
     duration: float,
     controller: Controller,
     *,
@@ -125,16 +126,16 @@ def _ratio(error: Tensor, before: Tensor, after: Tensor) -> float:
 
 
 def replay(
-    u: Tensor,
+    u: Inexact[Tensor, "*shape"],
     term: Term,
-    linear: Tensor,
-    tensors: Sequence[Tensor],
+    linear: Inexact[Tensor, " ..."],
+    tensors: Sequence[Shaped[Tensor, " ..."]],
     lengths: Sequence[float],
     *,
     time: float = 0.0,
     recompute: bool = True,
     segment: int = 1,
-) -> Tensor:
+) -> Inexact[Tensor, "*shape"]:
     """The accepted steps again, differentiable in u, L and `tensors`; term(u, t, *tensors)."""
     starts = [time + t for t in accumulate(lengths, initial=0.0)]
 

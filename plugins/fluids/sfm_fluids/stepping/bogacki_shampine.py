@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Inexact
 from torch import Tensor
 
 from sfm_fluids.stepping.phi import cast, double
@@ -40,7 +41,7 @@ class Coefficients(NamedTuple):
 TABLEAU = Tableau(nodes=(0.0, 0.5, 0.75), rows=(Row(0, (3,)), Row(1, (None, 4)), Row(2, (5, 6, 7))))
 
 
-def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
+def coefficients(linear: Inexact[Tensor, " ..."], dt: float, dtype: torch.dtype) -> Coefficients:
     """Coefficients, of the shape of L, of a step of size `dt`; differentiable in L.
 
     Made in float64 and cast.
@@ -61,12 +62,12 @@ def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
 
 
 def step_with_error(
-    u: Tensor,
-    nonlinear: Callable[[Tensor, float], Tensor],
-    factors: Sequence[Tensor],
+    u: Inexact[Tensor, "*shape"],
+    nonlinear: Callable[[Inexact[Tensor, " ..."], float], Inexact[Tensor, " ..."]],
+    factors: Sequence[Inexact[Tensor, " ..."]],
     dt: float,
-    first: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
+    first: Inexact[Tensor, "*shape"] | None = None,
+) -> tuple[Inexact[Tensor, "*shape"], Inexact[Tensor, "*shape"], Inexact[Tensor, "*shape"]]:
     """(u one step later, error estimate, N there); `first` is N(u) if it is known already."""
     c = Coefficients(*factors)
     seen: list[Tensor] = []

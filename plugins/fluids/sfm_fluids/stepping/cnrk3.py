@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Inexact
 from torch import Tensor
 
 from sfm_fluids.stepping.phi import cast, double
@@ -47,7 +48,7 @@ TABLEAU = Tableau(nodes=TIMES[:3], rows=(Row(0, (1,)), Row(2, (3, 4)), Row(5, (6
 step = TABLEAU.step
 
 
-def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
+def coefficients(linear: Inexact[Tensor, " ..."], dt: float, dtype: torch.dtype) -> Coefficients:
     """Coefficients, of the shape of L, of a step of size `dt`; differentiable in L.
 
     Made in float64 and cast.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Inexact
 from torch import Tensor
 
 from sfm_fluids.stepping.phi import cast, double, phi
@@ -29,7 +30,7 @@ TABLEAU = Tableau(nodes=(0.0, 1.0), rows=(Row(0, (1,)), Row(0, (2, 3))))
 step = TABLEAU.step
 
 
-def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
+def coefficients(linear: Inexact[Tensor, " ..."], dt: float, dtype: torch.dtype) -> Coefficients:
     """Coefficients, of the shape of L, of a step of size `dt`; differentiable in L.
 
     Made in float64 and cast.

@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Inexact
 from torch import Tensor
 
 from sfm_fluids.stepping.phi import cast, double, phi
@@ -42,7 +43,7 @@ TABLEAU = Tableau(
 step = TABLEAU.step
 
 
-def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
+def coefficients(linear: Inexact[Tensor, " ..."], dt: float, dtype: torch.dtype) -> Coefficients:
     """Coefficients of a step of size `dt`, made in float64 and cast to `dtype`.
 
     linear: any shape. Differentiable in `linear`.

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Float, Inexact, Shaped
 from torch import Tensor
 
 from sfm.simulate.function_transforms import traced
@@ -18,7 +19,7 @@ from sfm_fluids.stepping.tableau import Pull, Tableau, Totals
 from sfm_fluids.stepping.term import Term
 
 
-def paired(factor: Tensor) -> Tensor:
+def paired(factor: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape 2"]:
     """A real factor of complex coefficients, for their real view (..., 2).
 
     Real products of interleaved numbers are the fastest kernels there are, on every device. The
@@ -55,7 +56,9 @@ class ExponentialStep:
     stacks: Stacks | None = None
     _work: Work | None = field(default=None, repr=False)
 
-    def advance(self, u: Tensor, n: int, *tensors: Tensor) -> Tensor:
+    def advance(
+        self, u: Inexact[Tensor, "*shape"], n: int, *tensors: Shaped[Tensor, " ..."]
+    ) -> Inexact[Tensor, "*shape"]:
         factors, given = tensors[: self.count], tensors[self.count :]
         start, dt, term = self.time + n * self.dt, self.dt, self.term
         work = self._ready(u)
@@ -91,14 +94,24 @@ class ExponentialStep:
         return self._work
 
     def linearise(
-        self, u: Tensor, n: int, needs_grad: Sequence[bool], *tensors: Tensor
-    ) -> tuple[Tensor, Adjoint]:
+        self,
+        u: Inexact[Tensor, "*shape"],
+        n: int,
+        needs_grad: Sequence[bool],
+        *tensors: Shaped[Tensor, " ..."],
+    ) -> tuple[Inexact[Tensor, "*shape"], Adjoint]:
         return self._linearise(u, n, needs_grad, tensors, True)
 
-    def adjoint(self, u: Tensor, n: int, needs_grad: Sequence[bool], *tensors: Tensor) -> Adjoint:
+    def adjoint(
+        self,
+        u: Inexact[Tensor, "*shape"],
+        n: int,
+        needs_grad: Sequence[bool],
+        *tensors: Shaped[Tensor, " ..."],
+    ) -> Adjoint:
         return self._linearise(u, n, needs_grad, tensors, False)[1]
 
-    def kept(self, u: Tensor, needs_grad: Sequence[bool]) -> int:
+    def kept(self, u: Inexact[Tensor, " ..."], needs_grad: Sequence[bool]) -> int:
         term = self.term
         if term.kept is None or term.held is not None:
             return 0

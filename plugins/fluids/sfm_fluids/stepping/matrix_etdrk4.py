@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 
@@ -28,7 +29,9 @@ class Coefficients(NamedTuple):
     last: Tensor  # weight of N(c)
 
 
-def matrix_phi(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def matrix_phi(
+    z: Float[Tensor, "*B n n"],
+) -> tuple[Float[Tensor, "*B n n"], Float[Tensor, "*B n n"], Float[Tensor, "*B n n"]]:
     """phi_1, phi_2, phi_3 of matrices (..., n, n): phi_n(z) = sum_m z^m / (m + n)!.
 
     z: float64. All matrices are scaled by the same power of two, below norm 1.
@@ -50,7 +53,9 @@ def matrix_phi(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return p1, p2, p3
 
 
-def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
+def coefficients(
+    linear: Float[Tensor, "*B n n H K"], dt: float, dtype: torch.dtype
+) -> Coefficients:
     """Coefficients of a step of size `dt`, made in float64 and cast to `dtype`.
 
     linear: float64 (..., n, n, H, K). Differentiable in `linear`.
@@ -69,7 +74,9 @@ def coefficients(linear: Tensor, dt: float, dtype: torch.dtype) -> Coefficients:
     return Coefficients(*(c.movedim((-2, -1), (-4, -3)).to(dtype).contiguous() for c in factors))
 
 
-def apply(matrix: Tensor, u: Tensor) -> Tensor:
+def apply(
+    matrix: Float[Tensor, "... n n H K"], u: Complex[Tensor, "*B n H K"]
+) -> Complex[Tensor, "*B n H K"]:
     """Matrices (..., n, n, H, K) times vectors (..., n, H, K)."""
     total = matrix[..., :, 0, :, :] * u[..., 0:1, :, :]
     for j in range(1, u.shape[-3]):
@@ -77,7 +84,11 @@ def apply(matrix: Tensor, u: Tensor) -> Tensor:
     return total
 
 
-def step(u: Tensor, nonlinear: Callable[[Tensor], Tensor], factors: Sequence[Tensor]) -> Tensor:
+def step(
+    u: Complex[Tensor, "*B n H K"],
+    nonlinear: Callable[[Complex[Tensor, "*B n H K"]], Complex[Tensor, "*B n H K"]],
+    factors: Sequence[Float[Tensor, " ..."]],
+) -> Complex[Tensor, "*B n H K"]:
     """One step of u (..., n, H, K); `nonlinear` is evaluated four times."""
     c = Coefficients(*factors)
     n_u = nonlinear(u)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Inexact
 from torch import Tensor
 
 
-def phi(order: int, z: Tensor) -> Tensor:
+def phi(order: int, z: Inexact[Tensor, "*shape"]) -> Inexact[Tensor, "*shape"]:
     """phi_n(z) = (exp(z) - sum_{m<n} z^m / m!) / z^n for n = 1, 2, 3; exact and smooth at 0.
 
     They follow A.-K. Kassam and L. N. Trefethen, SIAM J. Sci. Comput. 26, 1214 (2005) in purpose,
@@ -31,11 +32,11 @@ def phi(order: int, z: Tensor) -> Tensor:
     return torch.where(small, series, rest / far**order)
 
 
-def cast(factor: Tensor, dtype: torch.dtype) -> Tensor:
+def cast(factor: Inexact[Tensor, "*shape"], dtype: torch.dtype) -> Inexact[Tensor, "*shape"]:
     """A coefficient of any shape, made in float64 (or complex128), in `dtype` (or its complex)."""
     return factor.to(dtype.to_complex() if factor.is_complex() else dtype)
 
 
-def double(linear: Tensor) -> Tensor:
+def double(linear: Inexact[Tensor, "*shape"]) -> Inexact[Tensor, "*shape"]:
     """L, of any shape, in float64 or complex128."""
     return linear if linear.is_complex() else linear.double()

@@ -14,6 +14,7 @@ from functools import lru_cache
 from itertools import permutations
 
 import torch
+from jaxtyping import Float, Inexact
 from torch import Tensor
 
 from sfm.simulate.rollout_node import like
@@ -81,12 +82,12 @@ class Stacks:
 
     tableau: Tableau
     order: Order
-    linear: Tensor
-    ahead: tuple[Tensor, ...]
-    back: tuple[Tensor, ...]
+    linear: Float[Tensor, "rows ..."]
+    ahead: tuple[Float[Tensor, "_ ..."], ...]
+    back: tuple[Float[Tensor, "_ ..."], ...]
 
     @classmethod
-    def of(cls, tableau: Tableau, factors: Sequence[Tensor]) -> Stacks | None:
+    def of(cls, tableau: Tableau, factors: Sequence[Inexact[Tensor, " ..."]]) -> Stacks | None:
         """Rows (n, ...); None for complex factors, several shapes, and methods without an order."""
         places, first = order(tableau), factors[0]
         if places is None or any(f.is_complex() or f.shape != first.shape for f in factors):
@@ -108,7 +109,7 @@ class Stacks:
             tuple(_stack([weight(i, j) for j in by]) for i, by in enumerate(places.makers)),
         )
 
-    def suit(self, u: Tensor) -> bool:
+    def suit(self, u: Inexact[Tensor, " ..."]) -> bool:
         """Whether steps of u (B, ...) may take them: a factor for all of u, or one per flow."""
         shape = self.linear.shape[1:]
         return len(shape) <= u.ndim and torch.broadcast_shapes(shape, u.shape) == u.shape
@@ -150,7 +151,11 @@ class Work:
             part = self.grads[start : start + len(made_by)]
             self.back.append((level(stacks.back[i]), part, self.grads[places.back[i]]))
 
-    def step(self, u: Tensor, nonlinear: Callable[[Tensor, float], Tensor]) -> Tensor:
+    def step(
+        self,
+        u: Inexact[Tensor, "*shape"],
+        nonlinear: Callable[[Inexact[Tensor, "*shape"], float], Inexact[Tensor, "*shape"]],
+    ) -> Inexact[Tensor, "*shape"]:
         """As `Tableau.step`, without autograd."""
         torch.mul(self.linear, u, out=self.rows)
         stage = u
@@ -161,12 +166,15 @@ class Work:
 
     def linearise(
         self,
-        u: Tensor,
+        u: Inexact[Tensor, "*shape"],
         evaluate: Evaluate,
-        factors: Sequence[Tensor],
+        factors: Sequence[Inexact[Tensor, " ..."]],
         learned: bool,
         end: bool,
-    ) -> tuple[Tensor, Callable[[Tensor, Totals], Tensor]]:
+    ) -> tuple[
+        Inexact[Tensor, "*shape"],
+        Callable[[Inexact[Tensor, "*shape"], Totals], Inexact[Tensor, "*shape"]],
+    ]:
         """As `Tableau.linearise`.
 
         Args:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 
@@ -29,7 +30,7 @@ class Stateless:
         self.names = tuple(named)
         self.tensors = tuple(named.values())
 
-    def call(self, arguments: tuple[Any, ...], tensors: Sequence[Tensor]) -> Any:
+    def call(self, arguments: tuple[Any, ...], tensors: Sequence[Shaped[Tensor, " ..."]]) -> Any:
         if not isinstance(self.module, nn.Module):
             return self.module(*arguments, *tensors)
         if all(a is b for a, b in zip(tensors, self.tensors, strict=True)):

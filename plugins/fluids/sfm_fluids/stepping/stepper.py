@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Inexact
 from torch import Tensor
 
 from sfm.errors import InputError, did_you_mean
 from sfm_fluids.stepping import cnrk3, etdrk2, etdrk4, ifrk4
 from sfm_fluids.stepping.tableau import Tableau
 
-Nonlinear = Callable[[Tensor, float], Tensor]
+Nonlinear = Callable[[Inexact[Tensor, "*shape"], float], Inexact[Tensor, "*shape"]]
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,18 @@ class Stepper:
 
     name: str
     order: int
-    coefficients: Callable[[Tensor, float, torch.dtype], Sequence[Tensor]]
+    coefficients: Callable[
+        [Inexact[Tensor, " ..."], float, torch.dtype], Sequence[Inexact[Tensor, " ..."]]
+    ]
     tableau: Tableau
     summary: str
 
-    def step(self, u: Tensor, nonlinear: Nonlinear, factors: Sequence[Tensor]) -> Tensor:
+    def step(
+        self,
+        u: Inexact[Tensor, "*shape"],
+        nonlinear: Nonlinear,
+        factors: Sequence[Inexact[Tensor, " ..."]],
+    ) -> Inexact[Tensor, "*shape"]:
         """u one step later. `nonlinear(u, c)` is N at the time t + c dt of a stage."""
         return self.tableau.step(u, nonlinear, factors)
 

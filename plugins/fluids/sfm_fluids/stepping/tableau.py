@@ -17,13 +17,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from jaxtyping import Inexact
 from torch import Tensor
 
 from sfm.simulate.function_transforms import traced
 
-Totals = Sequence[Tensor | None]
-Pull = Callable[[Tensor], Tensor]
-Evaluate = Callable[[Tensor, float, bool], tuple[Tensor | None, Pull]]
+Totals = Sequence[Inexact[Tensor, " ..."] | None]
+Pull = Callable[[Inexact[Tensor, "*shape"]], Inexact[Tensor, "*shape"]]
+Evaluate = Callable[
+    [Inexact[Tensor, "*shape"], float, bool], tuple[Inexact[Tensor, "*shape"] | None, Pull]
+]
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,11 @@ class Tableau:
     rows: tuple[Row, ...]
 
     def step(
-        self, u: Tensor, nonlinear: Callable[[Tensor, float], Tensor], factors: Sequence[Tensor]
-    ) -> Tensor:
+        self,
+        u: Inexact[Tensor, "*shape"],
+        nonlinear: Callable[[Inexact[Tensor, "*shape"], float], Inexact[Tensor, "*shape"]],
+        factors: Sequence[Inexact[Tensor, " ..."]],
+    ) -> Inexact[Tensor, "*shape"]:
         """u(t) -> u(t + dt). `nonlinear(u, c)` is evaluated once per node, at t + c dt."""
         in_place = not torch.is_grad_enabled() and not traced()
         stage, values = u, []
@@ -102,10 +108,13 @@ class Tableau:
 
     def linearise(
         self,
-        u: Tensor,
+        u: Inexact[Tensor, "*shape"],
         evaluate: Evaluate,
-        factors: Sequence[Tensor],
-    ) -> tuple[Tensor, Callable[[Tensor, Totals], Tensor]]:
+        factors: Sequence[Inexact[Tensor, " ..."]],
+    ) -> tuple[
+        Inexact[Tensor, "*shape"],
+        Callable[[Inexact[Tensor, "*shape"], Totals], Inexact[Tensor, "*shape"]],
+    ]:
         """The step and its adjoint. `evaluate(u, c, True)` gives N and the adjoint of N there.
 
         The adjoint takes the gradient of the result, adds the factors' gradients to `totals`
@@ -142,7 +151,12 @@ class Tableau:
         return stage, adjoint
 
     def accumulate(
-        self, totals: Totals, i: int, grad: Tensor, u: Tensor, values: Sequence[Tensor]
+        self,
+        totals: Totals,
+        i: int,
+        grad: Inexact[Tensor, "*shape"],
+        u: Inexact[Tensor, "*shape"],
+        values: Sequence[Inexact[Tensor, "*shape"]],
     ) -> None:
         """Add to the factors' gradients what row i gives them, whose gradient is `grad`.
 

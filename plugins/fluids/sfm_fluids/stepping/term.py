@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from jaxtyping import Inexact
 from torch import Tensor
 
 from sfm_fluids.stepping.tableau import Totals
 
-Pull = Callable[[Tensor, Totals], Tensor]
+Pull = Callable[[Inexact[Tensor, "*shape"], Totals], Inexact[Tensor, "*shape"]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Term:
     pairs: bool = False
 
 
-def as_term(term: Term | Callable[[Tensor, float], Tensor]) -> Term:
+def as_term(
+    term: Term | Callable[[Inexact[Tensor, "*shape"], float], Inexact[Tensor, "*shape"]],
+) -> Term:
     """A plain N(u, t) as a term that declares no tensors."""
     return term if isinstance(term, Term) else Term(term)
