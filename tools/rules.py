@@ -24,7 +24,9 @@ ABOVE_PLUGINS = ("cli", "demo", "hub", "load", "scaffold", "train")
 VAGUE = frozenset({"found", "made", "own", "wanted"})
 # code that no package holds, beside the packages
 OTHER_CODE = ("benchmarks", "conftest.py", "datasets", "docs", "examples", "model_cards", "recipes")
-OTHER_CODE += ("tools", "tests", "plugins/dft/tests")  # of tests those that are gone through
+# of tests those that are gone through
+OTHER_CODE += ("tools", "tests", "plugins/crystals/tests", "plugins/dft/tests")
+OTHER_CODE += ("plugins/dynamics/tests", "plugins/molecules/tests")
 LINE = re.compile(r"^    (\w+(?:, \w+)*) {2,}\S", re.M)
 
 

@@ -63,9 +63,9 @@ def test_periodic_tokens_see_their_images_and_supercells_repeat_them():
         types=np.tile(sample.types, 2),
         cell=sample.cell * np.array([[2], [1], [1]]),
     )
-    wanted = {ATOMS: ("energy", "forces", "stress", "formation_energy")}
+    quantities = {ATOMS: ("energy", "forces", "stress", "formation_energy")}
     one, two = (
-        network({ATOMS: network.tokenize(ATOMS, [s], DISTILLED)}, wanted)[ATOMS]
+        network({ATOMS: network.tokenize(ATOMS, [s], DISTILLED)}, quantities)[ATOMS]
         for s in (sample, double)
     )
     torch.testing.assert_close(two["energy"], 2 * one["energy"])
@@ -77,16 +77,16 @@ def test_periodic_tokens_see_their_images_and_supercells_repeat_them():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_the_simulator_sees_the_models_own_energy_forces_and_stress(dtype):
     network, sample = model(dtype), silicon()
-    wanted = {ATOMS: ("energy", "forces", "stress")}
+    quantities = {ATOMS: ("energy", "forces", "stress")}
     tokens = {ATOMS: network.tokenize(ATOMS, [sample], DISTILLED)}
-    expected = {k: v.double() for k, v in network(tokens, wanted)[ATOMS].items()}
+    expected = {k: v.double() for k, v in network(tokens, quantities)[ATOMS].items()}
     simulator = LatticeStatics(closure=network.closure("crystals"))
     assert simulator.potential == "none"
-    found = simulator.observe(simulator.state(sample))
+    observed = simulator.observe(simulator.state(sample))
     tolerance = 1e-10 if dtype is torch.float64 else 1e-4
     for name, value in expected.items():
         torch.testing.assert_close(
-            found[name].detach(), value.detach(), rtol=tolerance, atol=tolerance
+            observed[name].detach(), value.detach(), rtol=tolerance, atol=tolerance
         )
 
 

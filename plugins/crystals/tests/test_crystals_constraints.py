@@ -33,9 +33,9 @@ def test_fixed_atoms_do_not_move_and_the_others_are_free_of_force():
     atoms.set_constraint(FixAtoms([0, 1]))
     one = simulator().requires_grad_(False)
     relaxed = one.relax(one.state(from_ase(atoms)))
-    found = relaxed.positions.numpy()
-    assert (found[:2] == atoms.positions[:2]).all()
-    assert (found[2:] != atoms.positions[2:]).all()
+    positions = relaxed.positions.numpy()
+    assert (positions[:2] == atoms.positions[:2]).all()
+    assert (positions[2:] != atoms.positions[2:]).all()
     forces = one.observe(relaxed)["forces"]
     assert float(forces[:2].abs().max()) > 1e-3
     assert float(forces[2:].abs().max()) <= 1e-8

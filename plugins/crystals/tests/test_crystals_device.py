@@ -38,20 +38,20 @@ def observed(case, device):
     return {name: x.detach().cpu() for name, x in simulator.observe(state).items()}
 
 
-def assert_equal(seen, wanted):
+def assert_equal(seen, reference):
     """But for the order of sums: frequencies are roots of what is zero at the origin of q."""
-    for name, value in wanted.items():
+    for name, value in reference.items():
         scale = max(1e-9, float(value.abs().max()))
         torch.testing.assert_close(seen[name], value, rtol=0, atol=1e-4 * scale, msg=name)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_is_left_on_the_cpu(case):
-    wanted = observed(case, "cpu")
+    reference = observed(case, "cpu")
     with other_device() as device:
         seen = observed(case, device)
-    assert seen.keys() == wanted.keys()
-    assert_equal(seen, wanted)
+    assert seen.keys() == reference.keys()
+    assert_equal(seen, reference)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -160,10 +160,10 @@ def test_bonds_across_the_boundary_are_kept_in_each_copy():
     rigid = end.rigid
     assert rigid is not None
     assert len(end.rigid_pairs) == 16
-    own = rigid.incidence.abs().amax(2) > 0
+    kept = rigid.incidence.abs().amax(2) > 0
     sizes = rigid.bonds(end.positions, end.cell).norm(dim=2)
-    torch.testing.assert_close(sizes[own], rigid.lengths[own], rtol=1e-12, atol=0)
-    assert float(rigid.lengths[own].max()) < 4.0
+    torch.testing.assert_close(sizes[kept], rigid.lengths[kept], rtol=1e-12, atol=0)
+    assert float(rigid.lengths[kept].max()) < 4.0
     for isobaric in ISOBARIC:
         with pytest.raises(InputError, match="bonds that are to keep"):
             MolecularDynamics(ensemble=isobaric).state(bent)
@@ -172,13 +172,13 @@ def test_bonds_across_the_boundary_are_kept_in_each_copy():
 
 
 def test_recomputed_and_kept_steps_have_the_same_gradient():
-    found = []
+    gradients = []
     for recompute in (True, False):
         simulator = MolecularDynamics(ensemble="npt", recompute=recompute, temperature=40.0)
         end = simulator(simulator.state(rattled()), 10)
         end.positions.square().sum().backward()
-        found.append(torch.stack([simulator.sigma.grad, simulator.compressibility.grad]))
-    torch.testing.assert_close(*found, rtol=1e-9, atol=0)
+        gradients.append(torch.stack([simulator.sigma.grad, simulator.compressibility.grad]))
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("ensemble", ENSEMBLES[:4])

@@ -40,8 +40,8 @@ def test_elastic_constants_are_the_published_ones(potential, copper):
     table = {"table": str(copper)} if potential == "eam" else {}
     _, seen = answer(Elastic(potential=potential, **table).requires_grad_(False), sample)
     c = seen["elastic_constants"].detach()
-    found = [float(c[0, 0]), float(c[0, 1]), float(c[3, 3])]
-    assert found == pytest.approx(published, abs=close)
+    constants = [float(c[0, 0]), float(c[0, 1]), float(c[3, 3])]
+    assert constants == pytest.approx(published, abs=close)
     assert float(seen["stability"]) > 0
     if potential == "eam":
         assert float(seen["bulk_modulus"]) == pytest.approx(138.3, abs=0.1)  # table III

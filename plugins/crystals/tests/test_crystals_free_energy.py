@@ -207,14 +207,14 @@ def _modes(simulator, cell):
 
 def test_all_samples_at_once_agree_with_the_integral():
     pytest.importorskip("pymbar")
-    found = {}
+    energies = {}
     for estimator in ("integration", "mbar"):
         simulator = FreeEnergy(temperature=60.0, repeat=2, nodes=4, estimator=estimator)
         run = sampled(simulator, simulator.state(fcc(18, 5.4)), 600)
-        found[estimator] = [last(run, n) for n in ("free_energy", "free_energy_error")]
-    error = math.hypot(found["mbar"][1], found["integration"][1])
+        energies[estimator] = [last(run, n) for n in ("free_energy", "free_energy_error")]
+    error = math.hypot(energies["mbar"][1], energies["integration"][1])
     assert 0 < error < 2e-3
-    assert found["mbar"][0] == pytest.approx(found["integration"][0], abs=4 * error)
+    assert energies["mbar"][0] == pytest.approx(energies["integration"][0], abs=4 * error)
 
 
 def test_the_gradient_is_the_mean_slope_of_the_energy():

@@ -36,8 +36,8 @@ def test_liquid_argon_has_rahmans_structure_and_diffusion():
     assert kelvin == pytest.approx(94.4, rel=0.06)
     positions = torch.stack([state.positions for state in run.states])
     moved = mean_square_displacement(positions, origins=5)[:40]
-    found = float(diffusion(run.times[:40] - run.times[0], moved)) * 0.1  # cm^2/s
-    assert found == pytest.approx(2.43e-5, rel=0.25)
+    coefficient = float(diffusion(run.times[:40] - run.times[0], moved)) * 0.1  # cm^2/s
+    assert coefficient == pytest.approx(2.43e-5, rel=0.25)
 
 
 @pytest.mark.slow
@@ -69,7 +69,7 @@ def test_volumes_at_two_pressures_differ_as_they_must():
         low, high = (x[0] - x[1] * (v - mean) for v in volumes)
         return float(np.logaddexp(0, low).sum() + np.logaddexp(0, -high).sum())
 
-    found = minimize(loss, [0.0, 0.1]).x[1]
+    slope = minimize(loss, [0.0, 0.1]).x[1]
     exact = (pressures[1] - pressures[0]) / GPA / (BOLTZMANN * kelvin)
     assert volumes[0].mean() - volumes[1].mean() > volumes[0].std()
-    assert found == pytest.approx(exact, rel=0.15)
+    assert slope == pytest.approx(exact, rel=0.15)

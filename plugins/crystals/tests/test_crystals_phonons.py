@@ -38,19 +38,21 @@ def test_phonopy_says_the_same_of_our_file(tmp_path):
     np.testing.assert_allclose(ours, theirs.qpoints.frequencies, rtol=1e-6, atol=1e-6)
     theirs.run_mesh([4, 4, 4], is_gamma_center=False, is_mesh_symmetry=False)
     theirs.run_thermal_properties(t_min=0, t_max=1000, t_step=100)
-    seen, found = simulator.observe(state), theirs.thermal_properties
+    seen, properties = simulator.observe(state), theirs.thermal_properties
     kilojoule, joule = 96.48533212, 96485.33212  # per mole, of one eV
     # phonopy's constants of nature differ in the seventh digit
-    np.testing.assert_allclose(seen["helmholtz_energy"] * kilojoule, found.free_energy, atol=2e-4)
-    np.testing.assert_allclose(seen["heat_capacity"] * joule, found.heat_capacity, atol=1e-3)
-    np.testing.assert_allclose(seen["vibrational_entropy"] * joule, found.entropy, atol=1e-3)
+    np.testing.assert_allclose(
+        seen["helmholtz_energy"] * kilojoule, properties.free_energy, atol=2e-4
+    )
+    np.testing.assert_allclose(seen["heat_capacity"] * joule, properties.heat_capacity, atol=1e-3)
+    np.testing.assert_allclose(seen["vibrational_entropy"] * joule, properties.entropy, atol=1e-3)
 
 
 def test_copper_has_the_published_frequencies(copper):
     """Y. Mishin et al., Phys. Rev. B 63, 224106 (2001), figure of dispersion: X 7.8 and 5.2 THz."""
     simulator, state = relaxed(COPPER, potential="eam", table=str(copper), repeat=4)
-    found = simulator.frequencies(state, POINTS[:1])[0]
-    np.testing.assert_allclose(found, [5.2, 5.2, 7.8], atol=0.1)
+    frequencies = simulator.frequencies(state, POINTS[:1])[0]
+    np.testing.assert_allclose(frequencies, [5.2, 5.2, 7.8], atol=0.1)
     still = simulator.frequencies(state, torch.zeros(1, 3, dtype=torch.float64))
     assert float(still.abs().max()) < 1e-4  # no force on a crystal that moves as a whole
 
@@ -63,9 +65,9 @@ def test_sound_waves_have_the_speed_of_the_elastic_constants(copper):
     a = float((4 * state.volume()) ** (1 / 3))
     density = 63.546 * 1.66053906660e-27 / (float(state.volume()) * 1e-30)
     slow, _, fast = simulator.frequencies(state, point)[0].tolist()
-    for found, stiffness in ((slow, 76.2), (fast, 169.9)):
+    for frequency, stiffness in ((slow, 76.2), (fast, 169.9)):
         speed = np.sqrt(stiffness * 1e9 / density)
-        assert found * 1e12 == pytest.approx(speed * small / (a * 1e-10), rel=0.01)
+        assert frequency * 1e12 == pytest.approx(speed * small / (a * 1e-10), rel=0.01)
 
 
 def test_frequencies_follow_the_potential_through_the_relaxed_cell():

@@ -19,7 +19,7 @@ A6, A12 = 14.45392, 12.13188
 
 
 def test_fcc_argon_has_the_energy_and_spacing_of_the_lattice_sums():
-    found = {}
+    by_cutoff = {}
     for cutoff in (8.0, 16.0):
         simulator = LatticeStatics(cutoff=cutoff, epsilon=1.0, sigma=1.0)
         state = simulator.state(fcc(18, 1.6, primitive=True))
@@ -27,9 +27,9 @@ def test_fcc_argon_has_the_energy_and_spacing_of_the_lattice_sums():
             relaxed = simulator.relax(state)
             energy = float(simulator.energy(relaxed))
         spacing = (2**0.5 * float(relaxed.volume())) ** (1 / 3)  # of nearest neighbours
-        found[cutoff] = np.array([energy, spacing])
+        by_cutoff[cutoff] = np.array([energy, spacing])
     # what lies beyond the cutoff is proportional to cutoff^-3
-    energy, spacing = (8 * found[16.0] - found[8.0]) / 7
+    energy, spacing = (8 * by_cutoff[16.0] - by_cutoff[8.0]) / 7
     assert energy == pytest.approx(-(A6**2) / (2 * A12), rel=1e-6)
     assert spacing == pytest.approx((2 * A12 / A6) ** (1 / 6), rel=1e-6)
 
@@ -132,8 +132,8 @@ def test_implicit_derivatives_are_finite_differences(name):
     with torch.no_grad():
         expected = (relaxed(h)[1] - relaxed(-h)[1]) / (2 * h)
     for value, reference in zip(out, expected, strict=True):
-        (found,) = torch.autograd.grad(value, getattr(simulator, name), retain_graph=True)
-        assert found.item() == pytest.approx(reference.item(), rel=2e-6, abs=2e-6)
+        (slope,) = torch.autograd.grad(value, getattr(simulator, name), retain_graph=True)
+        assert slope.item() == pytest.approx(reference.item(), rel=2e-6, abs=2e-6)
 
 
 def test_atoms_inside_a_fixed_cell_follow_parameters():
@@ -151,11 +151,11 @@ def test_atoms_inside_a_fixed_cell_follow_parameters():
         return simulator, torch.linalg.vector_norm(state.positions[1] - state.positions[0])
 
     simulator, length = bond(21.0)
-    (found,) = torch.autograd.grad(length, simulator.three_body)
+    (slope,) = torch.autograd.grad(length, simulator.three_body)
     with torch.no_grad():
         expected = (bond(21.01)[1] - bond(20.99)[1]) / 0.02
     assert abs(float(expected)) > 1e-5
-    assert found.item() == pytest.approx(float(expected), rel=1e-5)
+    assert slope.item() == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_relaxation_under_pressure_balances_it():
@@ -212,12 +212,12 @@ def test_a_run_without_parameters_to_train_keeps_no_graph():
 def test_the_result_of_a_relaxation_is_its_last_record():
     simulator = LatticeStatics().requires_grad_(False)
     trajectory = simulator.run(simulator.state(), 200)
-    found = simulator.result(trajectory)
+    last = simulator.result(trajectory)
     assert trajectory.converged is True
     assert trajectory.warnings == ()
-    assert found["energy"].shape == ()  # one system: no axis of systems
-    assert found["forces"].shape == (4, 3)
-    assert found["energy"] == trajectory.observables["energy"][-1, 0]
+    assert last["energy"].shape == ()  # one system: no axis of systems
+    assert last["forces"].shape == (4, 3)
+    assert last["energy"] == trajectory.observables["energy"][-1, 0]
     short = simulator.run(simulator.state(), 2)
     assert short.converged is False
     assert "not relaxed yet" in short.warnings[0]

@@ -40,8 +40,8 @@ def test_exact_values():
 def test_values_in_a_hundred_dimensions(problem, iterations, tolerance):
     """Within 1 % of the exact value; 0.1 % for Hamilton, Jacobi and Bellman."""
     sim = DeepBsde(problem=problem, closure=Slopes(100, scale=SCALES[problem]))
-    found = solve(sim, iterations=iterations)
-    assert found.value == pytest.approx(sim.equation.exact(100), rel=tolerance)
+    solution = solve(sim, iterations=iterations)
+    assert solution.value == pytest.approx(sim.equation.exact(100), rel=tolerance)
 
 
 class _Exact(nn.Module):

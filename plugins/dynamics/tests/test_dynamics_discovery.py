@@ -58,9 +58,9 @@ def terms(equation) -> set[tuple[str, str]]:
 def test_lorenz_coefficients_within_one_percent(clean, share):
     """10, 28 and 8/3; no other term; nearer to the truth than pysindy on the whole."""
     t, x = clean
-    found = discover(t, noisy(x, share), ("x", "y", "z"), ensemble=20)
-    assert terms(found) == set(TRUE)
-    errors = {key: abs(found.coefficient(*key) / value - 1) for key, value in TRUE.items()}
+    equation = discover(t, noisy(x, share), ("x", "y", "z"), ensemble=20)
+    assert terms(equation) == set(TRUE)
+    errors = {key: abs(equation.coefficient(*key) / value - 1) for key, value in TRUE.items()}
     for key in (("x", "x"), ("x", "y"), ("y", "x"), ("z", "z")):
         assert errors[key] < 0.01, key
     if share:
@@ -70,8 +70,8 @@ def test_lorenz_coefficients_within_one_percent(clean, share):
 
 def test_what_is_found_runs_as_a_simulator(clean):
     t, x = clean
-    found = discover(t, x, ("x", "y", "z"), ensemble=0)
-    sim = NeuralOde(n=3, closure=found.closure(), dt=0.002).requires_grad_(False)
+    equation = discover(t, x, ("x", "y", "z"), ensemble=0)
+    sim = NeuralOde(n=3, closure=equation.closure(), dt=0.002).requires_grad_(False)
     end = sim(sim.at(torch.from_numpy(x[0])), 250).values.numpy()
     np.testing.assert_allclose(end, x[250], rtol=0.02)
 
@@ -80,8 +80,8 @@ def test_library_and_units():
     library = Polynomials(("x", "y"), 2)
     assert library.terms == ("1", "x", "y", "x^2", "x y", "y^2")
     assert library.evaluate(np.array([2.0, 3.0])).tolist() == [1, 2, 3, 4, 6, 9]
-    found = library.of_tensor(torch.tensor([2.0, 3.0]))
-    assert found.tolist() == [1, 2, 3, 4, 6, 9]
+    monomials = library.of_tensor(torch.tensor([2.0, 3.0]))
+    assert monomials.tolist() == [1, 2, 3, 4, 6, 9]
     assert coefficient_unit("m", "s", ["m", "m"]) == "1/(m*s)"
     assert coefficient_unit("m", "s", ["m"]) == "1/s"
     assert coefficient_unit("m/s", "s", ["1"]) == "m/s/s"

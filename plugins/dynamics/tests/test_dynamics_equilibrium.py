@@ -14,22 +14,22 @@ from torch import nn
 def test_x_equals_cos_x_with_gradient():
     """Dottie's number to 1e-10; dx/da = cos x / (1 + a sin x) by the implicit function theorem."""
     sim = Equilibrium()
-    found = sim(sim.state())
-    x = found.values
-    wanted = brentq(lambda y: math.cos(y) - y, 0, 1, xtol=1e-15)
-    assert float(x.detach()) == pytest.approx(wanted, abs=1e-12)
-    assert wanted == pytest.approx(0.739085133215161, abs=1e-14)
+    end = sim(sim.state())
+    x = end.values
+    dottie = brentq(lambda y: math.cos(y) - y, 0, 1, xtol=1e-15)
+    assert float(x.detach()) == pytest.approx(dottie, abs=1e-12)
+    assert dottie == pytest.approx(0.739085133215161, abs=1e-14)
     by_amplitude, by_shift = torch.autograd.grad(x.sum(), (sim.amplitude, sim.shift))
-    assert float(by_amplitude) == pytest.approx(wanted / (1 + math.sin(wanted)), abs=1e-10)
-    assert float(by_shift) == pytest.approx(1 / (1 + math.sin(wanted)), abs=1e-10)
-    assert sim.converged(found)
+    assert float(by_amplitude) == pytest.approx(dottie / (1 + math.sin(dottie)), abs=1e-10)
+    assert float(by_shift) == pytest.approx(1 / (1 + math.sin(dottie)), abs=1e-10)
+    assert sim.converged(end)
 
 
 def test_too_few_iterations_are_said():
     sim = Equilibrium(amplitude=30.0, iterations=3).requires_grad_(False)
-    found = sim(sim.state())
-    assert not sim.converged(found)
-    assert "raise iterations" in sim.warnings(found)[0]
+    end = sim(sim.state())
+    assert not sim.converged(end)
+    assert "raise iterations" in sim.warnings(end)[0]
 
 
 def test_acceleration_needs_few_evaluations():
@@ -51,12 +51,12 @@ class Cell(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.own, self.other = nn.Linear(5, 5).double(), nn.Linear(2, 5).double()
+        self.recurrent, self.other = nn.Linear(5, 5).double(), nn.Linear(2, 5).double()
         with torch.no_grad():
-            self.own.weight *= 0.7
+            self.recurrent.weight *= 0.7
 
     def forward(self, x, u):
-        return torch.tanh(self.own(x) + self.other(u))
+        return torch.tanh(self.recurrent(x) + self.other(u))
 
 
 def test_a_layer_has_the_gradients_of_its_solution():
@@ -68,7 +68,7 @@ def test_a_layer_has_the_gradients_of_its_solution():
     many = torch.zeros(3, 5, dtype=torch.float64)
     for _ in range(200):  # the same gradient through 200 plain iterations
         many = layer.cell(many, u)
-    weight = layer.cell.own.weight
-    (wanted,) = torch.autograd.grad(many.square().sum(), weight)
-    (found,) = torch.autograd.grad(layer(u).square().sum(), weight)
-    torch.testing.assert_close(found, wanted, rtol=1e-8, atol=1e-10)
+    weight = layer.cell.recurrent.weight
+    (unrolled,) = torch.autograd.grad(many.square().sum(), weight)
+    (implicit,) = torch.autograd.grad(layer(u).square().sum(), weight)
+    torch.testing.assert_close(implicit, unrolled, rtol=1e-8, atol=1e-10)

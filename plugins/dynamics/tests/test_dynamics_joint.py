@@ -20,12 +20,12 @@ def test_the_core_knows_nothing_of_it():
     """No module of the core names the plugin or its parts, but where all plugins are listed."""
     named = ("sfm_dynamics", "dynamics-bodies", "dynamics-trajectories", "dynamics/variables")
     listed = {"registry.py", "bundled.py"}
-    found = [
+    naming = [
         path
         for path in (ROOT / "sfm").rglob("*.py")
         if path.name not in listed and any(n in path.read_text(encoding="utf-8") for n in named)
     ]
-    assert not found
+    assert not naming
 
 
 def test_the_bundled_models_recipe_has_it():

@@ -25,8 +25,10 @@ def test_energy_is_kept_a_hundred_times_better(monkeypatch, system, seed):
     monkeypatch.syspath_prepend(Path(__file__).resolve().parents[3] / "recipes")
     from learned_mechanics import measured
 
-    found = measured(system, seed)
-    assert (found["drift_ratio"] if system == "double-pendulum" else found["ratios"][-1]) > 100
+    measures = measured(system, seed)
+    assert (
+        measures["drift_ratio"] if system == "double-pendulum" else measures["ratios"][-1]
+    ) > 100
 
 
 def test_the_lagrangian_road_is_the_hamiltonian_one():
@@ -35,11 +37,13 @@ def test_the_lagrangian_road_is_the_hamiltonian_one():
     x = torch.tensor([1.0, 0.5, 0.0, 0.0], dtype=torch.float64)
     other = DoublePendulum(dt=0.02, method="rk4").requires_grad_(False)
     with torch.no_grad():
-        found = sim(sim.at(x), 100)
-        wanted = other(other.at(x), 100)
-        torch.testing.assert_close(found.values[:2], wanted.values[:2], rtol=0, atol=1e-6)
-        energy = sim.observe(found)["hamiltonian"]
-    torch.testing.assert_close(energy, other.observe(wanted)["hamiltonian"], rtol=1e-6, atol=0)
+        end = sim(sim.at(x), 100)
+        hamiltonian_end = other(other.at(x), 100)
+        torch.testing.assert_close(end.values[:2], hamiltonian_end.values[:2], rtol=0, atol=1e-6)
+        energy = sim.observe(end)["hamiltonian"]
+    torch.testing.assert_close(
+        energy, other.observe(hamiltonian_end)["hamiltonian"], rtol=1e-6, atol=0
+    )
 
 
 def test_the_mass_matrix_is_positive_and_its_slopes_are_right():
@@ -51,7 +55,7 @@ def test_the_mass_matrix_is_positive_and_its_slopes_are_right():
     torch.testing.assert_close(network(turned), network(x))
     sim = LearnedLagrangian(closure=network, dt=0.05)
     start = sim.at(x[0])
-    (found,) = torch.autograd.grad(sim(start, 2).values.sum(), network.potential[0].bias)
+    (slope,) = torch.autograd.grad(sim(start, 2).values.sum(), network.potential[0].bias)
     step = torch.zeros(8, dtype=torch.float64)
     step[3] = 1e-5
 
@@ -62,7 +66,7 @@ def test_the_mass_matrix_is_positive_and_its_slopes_are_right():
             network.potential[0].bias -= sign * step
         return value
 
-    assert float(found[3]) == pytest.approx((end(1) - end(-1)) / 2e-5, rel=1e-5)
+    assert float(slope[3]) == pytest.approx((end(1) - end(-1)) / 2e-5, rel=1e-5)
 
 
 def test_without_a_closure_it_says_so():

@@ -53,8 +53,8 @@ def test_two_bodies_on_a_circle():
     """Radius 1, G = 1: momenta 1/2, angular velocity 1/2."""
     sim = TwoBody(dt=0.01, method="yoshida4").requires_grad_(False)
     start = sim.at(torch.tensor([1.0, 0, -1, 0, 0, 0.5, 0, -0.5], dtype=torch.float64))
-    found = sim(start, 200).values
-    assert found[:2].tolist() == pytest.approx([math.cos(1.0), math.sin(1.0)], abs=1e-9)
+    end = sim(start, 200).values
+    assert end[:2].tolist() == pytest.approx([math.cos(1.0), math.sin(1.0)], abs=1e-9)
 
 
 def test_double_pendulum_obeys_lagrange():
@@ -73,10 +73,10 @@ def test_double_pendulum_obeys_lagrange():
         ]
         return [da, db, *np.linalg.solve(matrix, force)]
 
-    wanted = solve_ivp(
+    angles = solve_ivp(
         accelerations, (0, 3), [2.0, 1.5, 0, 0], method="DOP853", rtol=1e-11, atol=1e-12
     ).y[:2, -1]
-    np.testing.assert_allclose(sim(sim.state(), 300).values[:2], wanted, atol=1e-6)
+    np.testing.assert_allclose(sim(sim.state(), 300).values[:2], angles, atol=1e-6)
 
 
 def test_henon_heiles_saddle():

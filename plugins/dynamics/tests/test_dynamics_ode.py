@@ -26,9 +26,9 @@ def test_order_of_accuracy(method, order):
     errors = []
     for n in (20, 40):
         sim = MassSpring(method=method, dt=2.0 / n).requires_grad_(False)
-        found = sim(sim.state(), n).values
+        end = sim(sim.state(), n).values
         exact = torch.tensor([math.cos(2.0), -math.sin(2.0)], dtype=torch.float64)
-        errors.append(float((found - exact).norm()))
+        errors.append(float((end - exact).norm()))
     assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.15)
 
 
@@ -40,15 +40,15 @@ def test_adaptive_steps_agree_with_scipy():
         x, y, z = u
         return [10 * (y - x), x * (28 - z) - y, x * y - 8 / 3 * z]
 
-    wanted = solve_ivp(rates, (0, 5), sim.start(), method="DOP853", rtol=1e-12, atol=1e-12).y[:, -1]
-    np.testing.assert_allclose(sim(sim.state()).values, wanted, rtol=1e-6)
+    end = solve_ivp(rates, (0, 5), sim.start(), method="DOP853", rtol=1e-12, atol=1e-12).y[:, -1]
+    np.testing.assert_allclose(sim(sim.state()).values, end, rtol=1e-6)
 
 
 def test_lorenz_96_agrees_with_its_definition():
     sim = Lorenz96(n=6).requires_grad_(False)
     x = np.random.default_rng(0).normal(size=6)
-    wanted = [(x[(i + 1) % 6] - x[i - 2]) * x[i - 1] - x[i] + 8 for i in range(6)]
-    np.testing.assert_allclose(sim.field()(torch.from_numpy(x)), wanted, rtol=1e-14)
+    exact = [(x[(i + 1) % 6] - x[i - 2]) * x[i - 1] - x[i] + 8 for i in range(6)]
+    np.testing.assert_allclose(sim.field()(torch.from_numpy(x)), exact, rtol=1e-14)
 
 
 def _gradients(sim) -> torch.Tensor:
@@ -70,10 +70,10 @@ def test_adjoint_equals_direct_gradient():
 def test_stiff_reactions_reach_the_published_values():
     """Hairer and Wanner's test set, t = 40 s; nine orders of magnitude between the rates."""
     sim = Robertson(dt=40.0, rtol=1e-8, atol=1e-14).requires_grad_(False)
-    found = sim(sim.state()).values
-    wanted = torch.tensor([0.7158270688, 9.185534765e-6, 0.2841637457])
-    torch.testing.assert_close(found, wanted.double(), rtol=1e-7, atol=0)
-    assert float(found.sum()) == pytest.approx(1.0, abs=1e-13)
+    fractions = sim(sim.state()).values
+    published = torch.tensor([0.7158270688, 9.185534765e-6, 0.2841637457])
+    torch.testing.assert_close(fractions, published.double(), rtol=1e-7, atol=0)
+    assert float(fractions.sum()) == pytest.approx(1.0, abs=1e-13)
 
 
 def test_an_implicit_run_has_the_gradient_of_the_solution():
@@ -91,10 +91,10 @@ def test_an_implicit_run_has_the_gradient_of_the_solution():
 def test_events_are_differentiable():
     """A pendulum from rest at 1.5 passes the lowest point after K(sin^2(0.75)) sqrt(l/g)."""
     sim = Pendulum(gravity=2.0, rtol=1e-11, atol=1e-12)
-    found = sim.until(sim.state(), lambda x: x[0])
+    lowest = sim.until(sim.state(), lambda x: x[0])
     quarter = ellipk(math.sin(0.75) ** 2) / math.sqrt(2.0)
-    assert float(found.time.detach()) == pytest.approx(quarter, rel=1e-9)
-    (slope,) = torch.autograd.grad(found.time, sim.gravity)
+    assert float(lowest.time.detach()) == pytest.approx(quarter, rel=1e-9)
+    (slope,) = torch.autograd.grad(lowest.time, sim.gravity)
     assert float(slope) == pytest.approx(-quarter / (2 * 2.0), rel=1e-7)
     with pytest.raises(InputError, match="zero at the start"):
         sim.until(sim.state(), lambda x: x[1])
@@ -118,10 +118,10 @@ def test_fits_recover_parameters_of_a_run(tmp_path):
     path = tmp_path / "run.npz"
     np.savez(path, times=run.times, state=run.observables["state"], exact_start=True)
     sim = LotkaVolterra(alpha=0.5, beta=0.025, dt=0.2)
-    found = fit(sim, sim.read_observations(path), ["alpha", "beta"])
-    assert found.converged
-    assert float(found.estimates["alpha"].value) == pytest.approx(0.6, rel=1e-8)
-    assert float(found.estimates["beta"].value) == pytest.approx(0.03, rel=1e-8)
+    report = fit(sim, sim.read_observations(path), ["alpha", "beta"])
+    assert report.converged
+    assert float(report.estimates["alpha"].value) == pytest.approx(0.6, rel=1e-8)
+    assert float(report.estimates["beta"].value) == pytest.approx(0.03, rel=1e-8)
 
 
 def test_measured_populations():
@@ -134,8 +134,8 @@ def test_measured_populations():
 
     sim = LotkaVolterra(dt=0.5)
     names = ["alpha", "beta", "gamma", "delta"]
-    found = fit(sim, sim.read_observations(sfm.example("hare-lynx.csv")), names)
-    values = [float(found.estimates[name].value) for name in names]
+    report = fit(sim, sim.read_observations(sfm.example("hare-lynx.csv")), names)
+    values = [float(report.estimates[name].value) for name in names]
     np.testing.assert_allclose(values, [0.55, 0.028, 0.80, 0.024], rtol=0.2)
 
 

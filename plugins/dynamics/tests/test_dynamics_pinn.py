@@ -69,8 +69,8 @@ def test_high_frequencies_need_features_or_windows(options, solved):
     network = Pinn(start, 1.0, **{"width": 24, **options})
     train(network, oscillator, points=150 // network.windows, rounds=1, iterations=60, causality=0)
     times = torch.linspace(0, 1, 301, dtype=torch.float64)
-    wanted = torch.cos(OMEGA * times)
-    error = (network.at(times)[:, 0].detach() - wanted).norm() / wanted.norm()
+    exact = torch.cos(OMEGA * times)
+    error = (network.at(times)[:, 0].detach() - exact).norm() / exact.norm()
     assert float(error) < 0.02 if solved else float(error) > 0.5
 
 
@@ -101,8 +101,8 @@ def test_inverse_lorenz(seed):
         data=(torch.from_numpy(times), states),
         parameters=list(sim.parameters()),
     )
-    found = [float(p.detach()) for p in (sim.sigma, sim.rho, sim.beta)]
-    assert found == pytest.approx([10, 15, 8 / 3], rel=0.01)
+    values = [float(p.detach()) for p in (sim.sigma, sim.rho, sim.beta)]
+    assert values == pytest.approx([10, 15, 8 / 3], rel=0.01)
 
 
 def test_the_simulator_solves_a_system_and_says_when_it_has_not(tmp_path):

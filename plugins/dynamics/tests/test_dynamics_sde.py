@@ -37,13 +37,13 @@ def test_ornstein_uhlenbeck_variance(method, factor):
 
     Euler-Maruyama's own stationary variance is larger by the factor 1 / (1 - theta h / 2).
     """
-    found = []
+    variances = []
     for seed in range(4):
         sim = OrnsteinUhlenbeck(theta=2.0, sigma=0.6, paths=20_000, method=method, seed=seed)
         sim.requires_grad_(False)
-        found.append(float(sim(sim.state(), 150).values.var()))
-    wanted = factor * 0.36 / 4 * (1 - math.exp(-6))
-    assert sum(found) / 4 == pytest.approx(wanted, rel=0.02)
+        variances.append(float(sim(sim.state(), 150).values.var()))
+    variance = factor * 0.36 / 4 * (1 - math.exp(-6))
+    assert sum(variances) / 4 == pytest.approx(variance, rel=0.02)
 
 
 def test_price_and_delta_of_an_option():
@@ -54,8 +54,8 @@ def test_price_and_delta_of_an_option():
     price = math.exp(-rate) * (end - strike).clamp_min(0).mean()
     delta, vega = torch.autograd.grad(price, (sim.initial, sim.sigma))
     d1 = (math.log(1 / strike) + rate + 0.5 * sigma**2) / sigma
-    wanted = norm.cdf(d1) - strike * math.exp(-rate) * norm.cdf(d1 - sigma)
-    assert float(price.detach()) == pytest.approx(wanted, rel=0.03)
+    exact = norm.cdf(d1) - strike * math.exp(-rate) * norm.cdf(d1 - sigma)
+    assert float(price.detach()) == pytest.approx(exact, rel=0.03)
     assert float(delta) == pytest.approx(norm.cdf(d1), rel=0.02)
     assert float(vega) == pytest.approx(norm.pdf(d1), rel=0.04)
 

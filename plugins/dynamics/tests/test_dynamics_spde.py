@@ -18,12 +18,12 @@ def test_stationary_variance_of_the_heat_equation():
     nu, mu, sigma = 0.1, 1.0, 0.3
     sim = StochasticHeat(viscosity=nu, damping=mu, noise=sigma, n=32, dt=2.5, paths=1500)
     sim.requires_grad_(False)
-    found = float(sim(sim.state(), 4).values.square().mean())
+    variance = float(sim(sim.state(), 4).values.square().mean())
     length = sim.length
-    wanted = sigma**2 / (4 * math.sqrt(mu * nu)) / math.tanh(0.5 * length * math.sqrt(mu / nu))
+    exact = sigma**2 / (4 * math.sqrt(mu * nu)) / math.tanh(0.5 * length * math.sqrt(mu / nu))
     left_out = sum(sigma**2 / length / (nu * k * k + mu) for k in range(16, 100_000))
-    assert left_out < 0.15 * wanted
-    assert found == pytest.approx(wanted - left_out, rel=0.03)
+    assert left_out < 0.15 * exact
+    assert variance == pytest.approx(exact - left_out, rel=0.03)
 
 
 def test_correlation_in_time_of_a_mode():
@@ -31,8 +31,8 @@ def test_correlation_in_time_of_a_mode():
     sim = StochasticHeat(noise=0.0, viscosity=0.2, damping=0.5, dt=0.7, n=16, paths=1)
     sim.requires_grad_(False)
     start = sim.state()._replace(values=torch.cos(3 * sim.points)[None])
-    wanted = start.values * math.exp(-(0.2 * 9 + 0.5) * 2.1)
-    torch.testing.assert_close(sim(start, 3).values, wanted, rtol=0, atol=1e-14)
+    decayed = start.values * math.exp(-(0.2 * 9 + 0.5) * 2.1)
+    torch.testing.assert_close(sim(start, 3).values, decayed, rtol=0, atol=1e-14)
 
 
 def test_burgers_without_noise_is_cole_and_hopf_s():
@@ -58,8 +58,8 @@ def test_allen_cahn_without_noise():
     sim.requires_grad_(False)
     start = sim.state()
     flat = sim(start._replace(values=torch.full_like(start.values, 0.3)), 200).values
-    wanted = (1 + (0.3**-2 - 1) * math.exp(-2)) ** -0.5
-    torch.testing.assert_close(flat, torch.full_like(flat, wanted), rtol=3e-3, atol=0)
+    phase = (1 + (0.3**-2 - 1) * math.exp(-2)) ** -0.5
+    torch.testing.assert_close(flat, torch.full_like(flat, phase), rtol=3e-3, atol=0)
     wall = torch.tanh((sim.points - math.pi) / math.sqrt(0.04))
     kept = (sim.points - math.pi).abs() < 1.2  # the other wall is at x = 0
     begun = torch.where(kept, wall, -torch.tanh(sim.points / 0.2) * (sim.points < 2) + wall * 0)

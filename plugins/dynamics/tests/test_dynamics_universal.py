@@ -49,11 +49,11 @@ def test_the_missing_interaction_and_its_symbolic_form(seed):
         sim, torch.from_numpy(times), torch.from_numpy(states), iterations=200
     ).reshape(-1, 2)
     with torch.no_grad():
-        found = explain(network(smooth).numpy(), smooth.numpy(), sim.names, ensemble=20)
-    assert np.count_nonzero(found.coefficients) == 2
-    assert found.coefficient("prey", "prey predator") == pytest.approx(-0.9, rel=0.01)
-    assert found.coefficient("predator", "prey predator") == pytest.approx(0.8, rel=0.01)
-    assert found.explained.min() > 0.999
+        equation = explain(network(smooth).numpy(), smooth.numpy(), sim.names, ensemble=20)
+    assert np.count_nonzero(equation.coefficients) == 2
+    assert equation.coefficient("prey", "prey predator") == pytest.approx(-0.9, rel=0.01)
+    assert equation.coefficient("predator", "prey predator") == pytest.approx(0.8, rel=0.01)
+    assert equation.explained.min() > 0.999
 
 
 def test_printed_equations_run_and_are_those_of_lorenz():

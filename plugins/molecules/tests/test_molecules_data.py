@@ -256,10 +256,10 @@ def test_no_molecule_is_in_two_splits_and_the_held_out_ones_are_in_none():
         import pyarrow.parquet as pq
 
         table = pq.read_table(folder / "data", columns=["group", "split"]).to_pylist()
-        found: dict[str, set[str]] = {}
+        splits: dict[str, set[str]] = {}
         for row in table:
-            found.setdefault(row["group"], set()).add(row["split"])
-        return found
+            splits.setdefault(row["group"], set()).add(row["split"])
+        return splits
 
     pretraining = groups(specs.MOLECULES_XTB.folder)
     for spec in (specs.MOLECULES_XTB_WIDE, specs.MOLECULES_MEASURED):

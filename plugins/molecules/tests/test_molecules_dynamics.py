@@ -158,10 +158,10 @@ def test_what_auto_means():
         "uff": (None, None),
         "none": (None, Spring(1.0)),
     }
-    for wanted, (sample, closure) in cases.items():
+    for potential, (sample, closure) in cases.items():
         simulator = MolecularDynamics(closure=closure)
         simulator.state(sample)
-        assert simulator.classical == wanted
+        assert simulator.classical == potential
 
 
 def test_nothing_is_recorded_for_frozen_parameters():
@@ -214,16 +214,16 @@ def test_gradients_of_a_rollout_are_right(recompute):
 
 
 def test_second_derivatives_of_a_rollout_are_right_on_both_paths():
-    found = []
+    curvatures = []
     for recompute in (True, False):
         simulator = argon(dt=10.0, recompute=recompute)
         state = simulator.state()
         end = simulator(state, 3).positions.square().sum()
         slopes = torch.autograd.grad(end, (simulator.epsilon, simulator.sigma), create_graph=True)
-        found.append(
+        curvatures.append(
             torch.stack(torch.autograd.grad(slopes[1], (simulator.epsilon, simulator.sigma)))
         )
-    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(*curvatures, rtol=1e-9, atol=1e-9)
 
 
 def test_langevin_gradients_to_friction_and_temperature_are_right():
@@ -348,9 +348,9 @@ def test_epsilon_and_sigma_are_recovered_from_energies_and_forces_of_ase(tmp_pat
     path = tmp_path / "argon.npz"
     np.savez(path, positions=positions, types=np.full(4, 18), energy=energy, forces=forces)
     simulator = MolecularDynamics()
-    found = fit(simulator, simulator.read_observations(path))
-    assert found["epsilon"] == pytest.approx(0.0123, rel=1e-8)
-    assert found["sigma"] == pytest.approx(3.31, rel=1e-8)
+    parameters = fit(simulator, simulator.read_observations(path))
+    assert parameters["epsilon"] == pytest.approx(0.0123, rel=1e-8)
+    assert parameters["sigma"] == pytest.approx(3.31, rel=1e-8)
 
 
 def test_epsilon_and_sigma_are_recovered_from_a_trajectory(tmp_path):
@@ -372,9 +372,9 @@ def test_epsilon_and_sigma_are_recovered_from_a_trajectory(tmp_path):
         times=run.times.numpy(),
     )
     simulator = argon(dt=10.0)
-    found = fit(simulator, simulator.read_observations(path))
-    assert found["epsilon"] == pytest.approx(0.0110, rel=1e-6)
-    assert found["sigma"] == pytest.approx(3.38, rel=1e-6)
+    parameters = fit(simulator, simulator.read_observations(path))
+    assert parameters["epsilon"] == pytest.approx(0.0110, rel=1e-6)
+    assert parameters["sigma"] == pytest.approx(3.38, rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -310,8 +310,8 @@ def test_bad_rows_are_left_out_where_asked(tmp_path):
     frames.write_text("1\n\nHe 0 0 0\n1\n\nQq 0 0 0\n1\n\nNe 0 0 x\n1\n\nAr 0 0 0\n")
     skipped = Skipped()
     with collecting(skipped):
-        found = read_file(frames)
-    assert [s.id for s in found] == ["frames-1: He", "frames-4: Ar"]
+        samples = read_file(frames)
+    assert [s.id for s in samples] == ["frames-1: He", "frames-4: Ar"]
     assert ["frame 2" in r or "frame 3" in r for r in skipped.rows] == [True, True]
     frames.write_text("1\n\nQq 0 0 0\n")
     with collecting(Skipped()), pytest.raises(InputError, match="no row of it can be used"):

@@ -121,9 +121,9 @@ def test_arrays_of_a_trajectory_in_the_units_beside_them(tmp_path):
         "energy": np.array([1.0, 2.0]),
     }
     np.savez(path, **arrays, **{"energy.unit": "hartree", "positions.unit": "nm"})
-    found = read_frames(path)
-    np.testing.assert_allclose(found["energy"], [27.211386, 54.422772], rtol=1e-7)
-    np.testing.assert_allclose(found["positions"], 10.0)
+    frames = read_frames(path)
+    np.testing.assert_allclose(frames["energy"], [27.211386, 54.422772], rtol=1e-7)
+    np.testing.assert_allclose(frames["positions"], 10.0)
     np.savez(path, **arrays, **{"energy.unit": "nm"})
     with pytest.raises(InputError, match="'energy': unit 'nm'"):
         read_frames(path)
