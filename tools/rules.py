@@ -24,9 +24,7 @@ ABOVE_PLUGINS = ("cli", "demo", "hub", "load", "scaffold", "train")
 VAGUE = frozenset({"found", "made", "own", "wanted"})
 # code that no package holds, beside the packages
 OTHER_CODE = ("benchmarks", "conftest.py", "datasets", "docs", "examples", "model_cards", "recipes")
-# of tests those that are gone through
-OTHER_CODE += ("tools", "tests", "plugins/crystals/tests", "plugins/dft/tests")
-OTHER_CODE += ("plugins/dynamics/tests", "plugins/molecules/tests")
+OTHER_CODE += ("tools", "tests")
 LINE = re.compile(r"^    (\w+(?:, \w+)*) {2,}\S", re.M)
 
 
@@ -120,10 +118,10 @@ def vague(path: Path) -> list[str]:
 
 
 def named(root: Path) -> Iterator[Path]:
-    """Every file of code whose names are held: all but the tests of some plugins."""
+    """Every file of code, tests among them."""
     for folder in packages(root):
         yield from sorted(folder.rglob("*.py"))
-    for name in OTHER_CODE:
-        files = [root / name] if name.endswith(".py") else sorted((root / name).rglob("*.py"))
-        tests = name.endswith("tests")
-        yield from (p for p in files if tests or not {"tests", ".peers"}.intersection(p.parts))
+    folders = [*(root / name for name in OTHER_CODE), *sorted(root.glob("plugins/*/tests"))]
+    for place in folders:
+        files = [place] if place.suffix == ".py" else sorted(place.rglob("*.py"))
+        yield from (p for p in files if ".peers" not in p.parts)

@@ -132,9 +132,9 @@ def test_another_box_and_walls_are_refused_in_python_too(cls, velocity, values):
         cls(**values).state(sample(velocity, lengths))
     with pytest.raises(InputError, match=r"walls or open ends along x.*takes periodic fields"):
         cls(**values).state(sample(velocity, (2 * np.pi,) * len(lengths), pbc=False))
-    made = cls.from_sample(sample(velocity, lengths), **values)
-    assert made.stating()[next(iter(made.stating()))] == 1.0
-    made.state(sample(velocity, lengths))
+    simulator = cls.from_sample(sample(velocity, lengths), **values)
+    assert simulator.stating()[next(iter(simulator.stating()))] == 1.0
+    simulator.state(sample(velocity, lengths))
 
 
 def test_shallow_water_takes_box_and_gravity():

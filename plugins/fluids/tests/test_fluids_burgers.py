@@ -132,8 +132,8 @@ def test_one_field_under_several_parameters_becomes_several(name):
     for i, value in enumerate(values):
         alone = Burgers(points=24, dt=0.05, **{name: value})
         alone(one, 4).velocity.square().sum().backward()
-        wanted = getattr(alone, name).grad
-        torch.testing.assert_close(getattr(several, name).grad[i], wanted, rtol=1e-10, atol=0)
+        single = getattr(alone, name).grad
+        torch.testing.assert_close(getattr(several, name).grad[i], single, rtol=1e-10, atol=0)
     with pytest.raises(InputError, match="batch axes do not match"):
         several.from_field(torch.zeros(2, 24))
 
@@ -204,10 +204,10 @@ def test_the_exact_subgrid_flux_closes_the_filtered_equation():
         return sim.grid.to_field(rate)
 
     with torch.no_grad():
-        wanted = coarse(tendency(fine, u))
-        assert (tendency(les, filtered) - wanted).abs().max() < 1e-12
+        coarse_tendency = coarse(tendency(fine, u))
+        assert (tendency(les, filtered) - coarse_tendency).abs().max() < 1e-12
         bare = Burgers(points=48, viscosity=0.02)
-        assert (tendency(bare, filtered) - wanted).abs().max() > 1e-3
+        assert (tendency(bare, filtered) - coarse_tendency).abs().max() > 1e-3
 
 
 def test_smagorinsky_only_takes_energy():
@@ -261,9 +261,9 @@ def test_warnings_name_the_cause():
     sim = Burgers(points=32, viscosity=0.001, dt=0.3)
     with torch.no_grad():
         late = sim(sim.state(), 5)
-    found = " ".join(sim.warnings(late))
-    assert "dt / dx" in found
-    assert "under-resolved" in found
+    warnings = " ".join(sim.warnings(late))
+    assert "dt / dx" in warnings
+    assert "under-resolved" in warnings
     blown = late._replace(velocity=late.velocity * math.nan)
     with pytest.raises(RunError, match="blew up"):
         sim.warnings(blown)
@@ -285,9 +285,9 @@ def test_fit_recovers_viscosity_and_force_from_noisy_fields(tmp_path):
     result = fit(guess, guess.read_observations(path), list(true))
     assert result.converged
     for name, value in true.items():
-        found = result.estimates[name]
-        assert abs(found.value - value) < 4 * found.standard_error
-        assert found.standard_error < 0.03 * value
+        estimate = result.estimates[name]
+        assert abs(estimate.value - value) < 4 * estimate.standard_error
+        assert estimate.standard_error < 0.03 * value
     with pytest.raises(InputError, match="no multiples of dt"):
         Burgers(points=32, dt=0.06).read_observations(path)
     np.savez(path, velocity=np.zeros((2, 32)))

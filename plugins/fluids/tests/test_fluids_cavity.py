@@ -19,9 +19,9 @@ SMALL = {"height": 8, "width": 8, "viscosity": 0.05}
 
 def relative_errors(sim: Cavity, published: dict[str, float]) -> dict[str, float]:
     with torch.no_grad():
-        found = sim.observe(sim.steady())
-    found["psi_min"] = found["stream_function"].min()
-    return {k: abs(float(found[k]) / v - 1) for k, v in published.items()}
+        observed = sim.observe(sim.steady())
+    observed["psi_min"] = observed["stream_function"].min()
+    return {k: abs(float(observed[k]) / v - 1) for k, v in published.items()}
 
 
 def test_reynolds_100_matches_marchi():
@@ -51,13 +51,13 @@ def test_reynolds_1000_matches_botella_and_peyret():
 
 
 def test_extrema_converge_with_second_order():
-    found = []
+    extrema = []
     with torch.no_grad():
         for n in (12, 24, 48):
             sim = Cavity(height=n, width=n, stretching=0.0, viscosity=0.1)
-            found.append(sim.observe(sim.steady())["centreline_u_min"].item())
-    order = math.log2((found[0] - found[1]) / (found[1] - found[2]))
-    assert abs(order - 2) < 0.25, found  # the lid's corners are singular
+            extrema.append(sim.observe(sim.steady())["centreline_u_min"].item())
+    order = math.log2((extrema[0] - extrema[1]) / (extrema[1] - extrema[2]))
+    assert abs(order - 2) < 0.25, extrema  # the lid's corners are singular
 
 
 def test_time_steps_tend_to_newtons_steady_flow():
@@ -148,9 +148,9 @@ class Steady(Steps):
 
 
 def test_a_still_lid_has_a_steady_flow_at_rest():
-    found = Cavity(**SMALL, lid_velocity=0.0).steady()
-    assert not found.u.any()
-    assert not found.v.any()
+    rest = Cavity(**SMALL, lid_velocity=0.0).steady()
+    assert not rest.u.any()
+    assert not rest.v.any()
 
 
 def test_without_viscosity_the_steady_flow_is_not_unique():
@@ -162,14 +162,14 @@ def test_lid_speed_is_found_by_gradient_descent():
     target = 0.35
     sim = Cavity(**SMALL, lid_velocity=1.0)
     with torch.no_grad():
-        wanted = sim.observe(Cavity(**SMALL, lid_velocity=target).steady())["velocity"]
+        velocity = sim.observe(Cavity(**SMALL, lid_velocity=target).steady())["velocity"]
     for _ in range(5):  # Gauss-Newton with one unknown
-        gap = (sim.observe(sim.steady())["velocity"] - wanted).flatten()
+        gap = (sim.observe(sim.steady())["velocity"] - velocity).flatten()
         (slope,) = torch.autograd.grad((gap.detach() * gap).sum(), sim.lid_velocity)
         change = 1e-4
         with torch.no_grad():
             moved = Cavity(**SMALL, lid_velocity=float(sim.lid_velocity) + change)
-            tangent = (moved.observe(moved.steady())["velocity"] - wanted).flatten() - gap
+            tangent = (moved.observe(moved.steady())["velocity"] - velocity).flatten() - gap
             sim.lid_velocity -= slope / (tangent / change).square().sum()
     assert sim.lid_velocity.item() == pytest.approx(target, abs=1e-6)
 

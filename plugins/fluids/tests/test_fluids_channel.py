@@ -30,12 +30,12 @@ def test_poiseuille():
     sim = Channel(height=12, width=8, viscosity=0.05, pressure_gradient=0.4, dt=0.5)
     exact = 0.4 / (2 * 0.05) * parabola(sim)
     with torch.no_grad():
-        found = sim.steady()
-        assert (found.u[0] - exact[:, None]).abs().max() < 1e-13
+        steady_state = sim.steady()
+        assert (steady_state.u[0] - exact[:, None]).abs().max() < 1e-13
         stepped = sim(sim.state(), 120)
     assert (stepped.u[0] - exact[:, None]).abs().max() < 1e-9
-    assert found.v.abs().max() < 1e-13
-    assert sim.observe(found)["flow_rate"].item() == pytest.approx(2 / 3, rel=2e-2)
+    assert steady_state.v.abs().max() < 1e-13
+    assert sim.observe(steady_state)["flow_rate"].item() == pytest.approx(2 / 3, rel=2e-2)
 
 
 def test_couette_is_exact():
@@ -103,8 +103,8 @@ def kovasznay(n: int) -> float:
     # normal velocities: exact means over the faces, through which no net mass flows
     u, v = ops.curl_of_stream_function(stream(*grid.corners()), grid)
     free_u, free_v = grid.free(u)
-    found = steady(flow, (u * (1 - free_u))[None], (v * (1 - free_v))[None], name="kovasznay")
-    errors = (found.u - exact(*grid.u_points())[0], found.v - exact(*grid.v_points())[1])
+    end = steady(flow, (u * (1 - free_u))[None], (v * (1 - free_v))[None], name="kovasznay")
+    errors = (end.u - exact(*grid.u_points())[0], end.v - exact(*grid.v_points())[1])
     return float(sum(e.square().mean() for e in errors).sqrt())  # type: ignore[union-attr]
 
 
@@ -168,11 +168,11 @@ def test_drag_closes_the_momentum_budget_of_an_open_channel():
 def test_steps_with_an_obstacle_tend_to_the_same_drag():
     sim = Channel(**OPEN, **BLOCK, dt=0.05)
     with torch.no_grad():
-        wanted = sim.observe(sim.steady())
-        found = sim.observe(sim(sim.state(), 150))
+        steady_flow = sim.observe(sim.steady())
+        late = sim.observe(sim(sim.state(), 150))
         for name in ("obstacle_drag", "flow_rate", "mean_kinetic_energy"):
-            assert found[name].item() == pytest.approx(wanted[name].item(), rel=1e-4)
-        assert abs(found["obstacle_lift"].item()) < 1e-9
+            assert late[name].item() == pytest.approx(steady_flow[name].item(), rel=1e-4)
+        assert abs(late["obstacle_lift"].item()) < 1e-9
 
 
 @pytest.mark.parametrize("shape", ["cylinder", "square"])
@@ -192,9 +192,9 @@ class Run(torch.nn.Module):
 
     def forward(self):
         state = self.sim.steady() if self.way == "steady" else self.sim(self.start, 2)
-        found = self.sim.observe(state)
+        observed = self.sim.observe(state)
         names = ("velocity", "flow_rate", "obstacle_drag", "kinematic_pressure")
-        flat = torch.cat([found[n].flatten() for n in names])
+        flat = torch.cat([observed[n].flatten() for n in names])
         generator = torch.Generator().manual_seed(0)  # gradcheck takes a backward pass per output
         return torch.randn(2, len(flat), generator=generator, dtype=torch.float64) @ flat
 

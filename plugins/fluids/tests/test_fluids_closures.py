@@ -107,17 +107,17 @@ def test_lillys_constant_drains_a_kolmogorov_spectrum():
     energy = torch.zeros(int(shell.max()) + 1, dtype=torch.float64)
     density = 0.5 * weight * hat.abs().square().sum(0)
     energy.index_add_(0, shell.flatten(), density.flatten())
-    wanted = constant * dissipation ** (2 / 3) * torch.arange(len(energy)).double() ** (-5 / 3)
-    wanted[0], wanted[modes + 1 :] = 0.0, 0.0
-    gain = torch.where(energy > 0, wanted / energy, torch.zeros(())).sqrt()
+    inertial = constant * dissipation ** (2 / 3) * torch.arange(len(energy)).double() ** (-5 / 3)
+    inertial[0], inertial[modes + 1 :] = 0.0, 0.0
+    gain = torch.where(energy > 0, inertial / energy, torch.zeros(())).sqrt()
     u = torch.fft.irfftn(hat * gain[shell], s=[points] * 3, dim=(1, 2, 3), norm="forward")[None]
     spacing = 2 * math.pi / points
     # the spectrum ends half a shell beyond the last mode: Delta = pi / k_c, in spacings
     width = math.pi / (modes + 0.5) / spacing
     tau = Smagorinsky(lilly_constant(constant) * width)(u, spacing)
-    found = subgrid_dissipation(u, tau, spacing).mean().item() / dissipation
+    share = subgrid_dissipation(u, tau, spacing).mean().item() / dissipation
     gaussian = 2**1.5 * math.gamma(4) / math.gamma(2.5) / 5**1.5
-    assert found == pytest.approx(gaussian, rel=0.05)
+    assert share == pytest.approx(gaussian, rel=0.05)
 
 
 @pytest.mark.parametrize("n", [2, 3])
@@ -155,8 +155,8 @@ def test_the_dynamic_constant_of_a_field_made_by_smagorinsky_is_its_own(n):
         -2 * 0.04 * w**2 * calculus.magnitude(s, n) * s
         for w, s in ((h, strain), (2 * h, calculus.strain_rate(smooth, h)))
     ]
-    made = model.test_filter(both[1], n) - model.test_filter(both[0], n)
-    model.leonard = lambda velocity: made  # type: ignore[method-assign]
+    difference = model.test_filter(both[1], n) - model.test_filter(both[0], n)
+    model.leonard = lambda velocity: difference  # type: ignore[method-assign]
     assert model._coefficient(u, scaled, h).item() == pytest.approx(0.04, rel=1e-12)
 
 

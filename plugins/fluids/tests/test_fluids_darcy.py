@@ -35,8 +35,8 @@ def conductivity(phase: Tensor, low: float, high: float, *, along: str = "x") ->
         height=height, width=width, permeability_low=low, permeability_high=high, **FLOW_ALONG_X
     )
     with torch.no_grad():
-        found = simulator.observe(simulator(simulator.from_phase(phase)))
-    return float(found["boundary_flow"][1])
+        observed = simulator.observe(simulator(simulator.from_phase(phase)))
+    return float(observed["boundary_flow"][1])
 
 
 # --- manufactured solutions -----------------------------------------------------------------------
@@ -164,10 +164,10 @@ def test_mass_is_conserved():
         height=24, width=20, length_x=2.0, left="neumann", left_value=0.7, top_value=0.3, seed=5
     )
     with torch.no_grad():
-        found = simulator.observe(simulator(simulator.state()))
+        observed = simulator.observe(simulator(simulator.state()))
     area = 2.0 * 1.0
-    assert float(found["boundary_flow"].sum()) == pytest.approx(area, rel=1e-12)
-    assert float(found["boundary_flow"][0]) == pytest.approx(-0.7, rel=1e-12)
+    assert float(observed["boundary_flow"].sum()) == pytest.approx(area, rel=1e-12)
+    assert float(observed["boundary_flow"][0]) == pytest.approx(-0.7, rel=1e-12)
 
 
 def test_a_shift_of_a_periodic_medium_shifts_the_pressure():
@@ -214,7 +214,7 @@ def test_the_operator_learning_benchmark():
     data = Dataset(DARCY_32.folder, length_unit=DARCY_32.length_unit)
     samples = [data[i] for i in range(6)]
     phase = torch.tensor(np.stack([s.fields["permeability"] > 0.1 for s in samples])).double()
-    wanted = torch.tensor(np.stack([s.labels["pore_pressure"] for s in samples])).double()
+    labels = torch.tensor(np.stack([s.labels["pore_pressure"] for s in samples])).double()
     cells = 128
     options = {"permeability_low": 0.02, "permeability_high": 0.36}
     simulator = Darcy(height=cells, width=cells, **options)
@@ -231,17 +231,17 @@ def test_the_operator_learning_benchmark():
         rows = (1 - weight) * rows[:, face] + weight * rows[:, face + 1]
         return (1 - weight) * rows[:, :, face] + weight * rows[:, :, face + 1]
 
-    found = known_at_pixels(phase)
-    error = (found - wanted).flatten(1).norm(dim=1) / wanted.flatten(1).norm(dim=1)
+    pressure = known_at_pixels(phase)
+    error = (pressure - labels).flatten(1).norm(dim=1) / labels.flatten(1).norm(dim=1)
     assert error.max() < 0.05
-    scale = (found * wanted).sum() / found.square().sum()
+    scale = (pressure * labels).sum() / pressure.square().sum()
     assert float(scale) == pytest.approx(1, abs=0.01)
 
     fine = Darcy(height=512, width=512, **options)
-    own = random_phase(512, 512, seed=0).unsqueeze(0)
+    drawn = random_phase(512, 512, seed=0).unsqueeze(0)
     with torch.no_grad():
-        exact = fine(fine.from_phase(own)).pressure[:, ::16, ::16]
-    lost = known_at_pixels(own[:, ::16, ::16]) - exact
+        exact = fine(fine.from_phase(drawn)).pressure[:, ::16, ::16]
+    lost = known_at_pixels(drawn[:, ::16, ::16]) - exact
     assert 0.5 < float(lost.norm() / exact.norm() / error.mean()) < 2
 
 

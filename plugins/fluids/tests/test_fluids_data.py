@@ -124,8 +124,8 @@ def test_cases_keep_their_names_in_the_cache():
 
 
 def test_settings_choose_flows_and_reynolds_numbers():
-    found = changed([ENSEMBLE], {"flows": ["ring"], "reynolds": [125, 700], "snapshots": 3})
-    small, large = planned(found, 900)
+    ensembles = changed([ENSEMBLE], {"flows": ["ring"], "reynolds": [125, 700], "snapshots": 3})
+    small, large = planned(ensembles, 900)
     assert {m.kind for c in (small, large) for m in c.members} == {"ring"}
     assert [m.seed for m in small.members] == [902, 903]  # as in the whole set
     assert large.reynolds == pytest.approx(700)

@@ -41,9 +41,9 @@ def test_a_single_wave_is_damped_by_the_filters_transform():
     """Taylor-Green has |k|^2 = 3: F multiplies it with exp(-3 Delta^2 / 24)."""
     fine, coarse = Grid3D(16, 16, 16), Grid3D(8, 8, 8)
     coarsen = Filter3D(fine, coarse, 1.5)
-    found = to_field(coarsen.spectrum(taylor_green(fine)), coarse)
+    filtered = to_field(coarsen.spectrum(taylor_green(fine)), coarse)
     expected = to_field(taylor_green(coarse), coarse) * np.exp(-3 * 1.5**2 / 24)
-    assert torch.allclose(found, expected, atol=1e-14)
+    assert torch.allclose(filtered, expected, atol=1e-14)
     with pytest.raises(InputError, match="not coarser"):
         Filter3D(coarse, fine, 1.0)
 

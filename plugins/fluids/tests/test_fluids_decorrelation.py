@@ -41,11 +41,11 @@ def test_the_crossing_of_exponential_errors_is_exact():
     rho = 1 - 1e-3 * np.exp(times / 2)
     exact = 2 * np.log(50)
     curves = np.stack((rho, np.ones_like(rho), np.where(times < 1, 1.0, np.nan), 0 * rho), 1)
-    found = decorrelation_time(times, curves)
-    assert found[0] == pytest.approx(exact, abs=1e-9)
-    assert found[1] == times[-1], "never lost"
-    assert 0.7 <= found[2] <= 1.4, "not finite is lost"
-    assert found[3] == 0
+    crossings = decorrelation_time(times, curves)
+    assert crossings[0] == pytest.approx(exact, abs=1e-9)
+    assert crossings[1] == times[-1], "never lost"
+    assert 0.7 <= crossings[2] <= 1.4, "not finite is lost"
+    assert crossings[3] == 0
 
 
 def test_correlation_is_pearsons():
@@ -56,11 +56,11 @@ def test_correlation_is_pearsons():
 
 
 def test_the_reference_follows_itself_and_a_finer_grid_follows_longer(protocol):
-    own = spectral_run(protocol, 48, 0.0125, dtype=torch.float64)
-    assert own.correlation.min() > 1 - 1e-9  # the samples are kept in float32
-    assert own.correlation.shape == (5, 4)
-    assert own.cost > 0
-    assert (own.decorrelation == 1.0).all()
+    same = spectral_run(protocol, 48, 0.0125, dtype=torch.float64)
+    assert same.correlation.min() > 1 - 1e-9  # the samples are kept in float32
+    assert same.correlation.shape == (5, 4)
+    assert same.cost > 0
+    assert (same.decorrelation == 1.0).all()
     errors = [1 - spectral_run(protocol, n, 0.025).correlation[-1].mean() for n in (24, 28, 32)]
     assert errors[0] > 1.5 * errors[1] > 2.2 * errors[2]
 

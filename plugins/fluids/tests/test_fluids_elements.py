@@ -319,11 +319,11 @@ def test_what_cannot_be_is_refused(make, message):
 def test_a_mesh_comes_from_a_file(tmp_path):
     """As gmsh writes it: named lines, some triangles clockwise, points that nothing uses."""
     meshio = pytest.importorskip("meshio", reason="the package meshio")
-    made = quadrilateral(UNIT, 4, 4)
-    corners = made.triangles.numpy().copy()
+    grid = quadrilateral(UNIT, 4, 4)
+    corners = grid.triangles.numpy().copy()
     corners[::2] = corners[::2, ::-1]
-    points = torch.cat((made.points, torch.full((1, 2), 9.0))).numpy()
-    lines = made.sides["right"].numpy()
+    points = torch.cat((grid.points, torch.full((1, 2), 9.0))).numpy()
+    lines = grid.sides["right"].numpy()
     mesh = meshio.Mesh(
         points,
         [("line", lines), ("triangle", corners)],

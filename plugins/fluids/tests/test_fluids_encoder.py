@@ -46,10 +46,10 @@ def model(dtype: torch.dtype = torch.float64, patch: int = 2) -> FoundationModel
             quantities={"sgs_stress": SGS_STRESS},
             plugins={},
         )
-        made = FoundationModel(config)
-        for parameter in made.heads.parameters():  # a head away from its simple start
+        network = FoundationModel(config)
+        for parameter in network.heads.parameters():  # a head away from its simple start
             parameter.data.add_(0.3 * torch.randn_like(parameter))
-    return made.to(dtype)
+    return network.to(dtype)
 
 
 def stress_of(m: FoundationModel, *samples: Sample) -> torch.Tensor:

@@ -120,9 +120,9 @@ def test_viscosity_and_drag_are_recovered_from_noisy_snapshots(tmp_path):
     result = fit(sim, seen, ["viscosity", "drag"])
     assert result.converged
     for name, true in (("viscosity", 0.02), ("drag", 0.15)):
-        found = result.estimates[name]
-        assert abs(found.value - true) < 4 * found.standard_error
-        assert found.standard_error < 0.02 * true
+        estimate = result.estimates[name]
+        assert abs(estimate.value - true) < 4 * estimate.standard_error
+        assert estimate.standard_error < 0.02 * true
     with pytest.raises(InputError, match="no multiples of dt"):
         NavierStokes2D(height=16, width=16, dt=0.05).read_observations(tmp_path / "obs.npz")
 

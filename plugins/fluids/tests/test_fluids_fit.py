@@ -70,9 +70,9 @@ def test_95_percent_intervals_cover_95_percent(tmp_path, known_start):
         assert result.converged
         assert result.warnings == ()
         for name, true in TRUTH.items():
-            found = result.estimates[name]
-            inside[name] += int(found.low <= true <= found.high)
-            near[name] += int(abs(found.value - true) <= (found.high - found.low) / 4)
+            fitted = result.estimates[name]
+            inside[name] += int(fitted.low <= true <= fitted.high)
+            near[name] += int(abs(fitted.value - true) <= (fitted.high - fitted.low) / 4)
     for name in TRUTH:
         # central 99.8 % of a binomial of 20: at 0.95 from 15 on, and for the inner half of the
         # interval (0.98 standard errors), at 0.673, from 7 to 19: neither too narrow nor too wide
@@ -156,8 +156,8 @@ def test_burgers_viscosity_from_fields_that_are_all_noisy(tmp_path):
         result = fit(guess, seen, ["viscosity"], tolerance=1e-5)
         assert result.converged
         assert len(result.unknowns["initial_velocity"]) == 2 * 7 + 1
-        found = result.estimates["viscosity"]
-        scores.append(float((found.value - 0.1) / found.standard_error))
+        estimate = result.estimates["viscosity"]
+        scores.append(float((estimate.value - 0.1) / estimate.standard_error))
     # the sum of 12 squared standard normal numbers, central 99.8 %
     total = sum(score**2 for score in scores)
     assert stats.chi2.ppf(0.001, 12) < total < stats.chi2.ppf(0.999, 12), scores

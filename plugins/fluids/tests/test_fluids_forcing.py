@@ -67,9 +67,9 @@ def test_a_module_force_in_place_of_the_kolmogorov_force():
             return force
 
     built_in = NavierStokes2D(grid=16, dt=0.05, seed=2)
-    own = NavierStokes2D(grid=16, dt=0.05, seed=2, forcing_wavenumber=0, forcing=Sine())
+    by_module = NavierStokes2D(grid=16, dt=0.05, seed=2, forcing_wavenumber=0, forcing=Sine())
     with torch.no_grad():
-        a, b = (s(s.state(), 10).vorticity for s in (built_in, own))
+        a, b = (s(s.state(), 10).vorticity for s in (built_in, by_module))
     assert (a - b).abs().max() < 1e-12
 
 
@@ -102,12 +102,12 @@ def test_noise_is_the_same_in_every_run_and_after_a_resume():
     assert torch.equal(*modes)
     assert (resumed.vorticity - whole.vorticity).abs().max() < 1e-13  # one transform in between
     noise = sims[0].noise
-    wanted = noise.phases(4, range(3))
-    assert torch.equal(wanted[1:], noise.phases(4, range(1, 3)))
-    assert not torch.equal(wanted[0], wanted[1])
-    assert not torch.equal(wanted, noise.phases(5, range(3)))
+    phases = noise.phases(4, range(3))
+    assert torch.equal(phases[1:], noise.phases(4, range(1, 3)))
+    assert not torch.equal(phases[0], phases[1])
+    assert not torch.equal(phases, noise.phases(5, range(3)))
     other = RingNoise(sims[0].grid, 3, 1.0, 0.01, 6)
-    assert not torch.equal(wanted, other.phases(4, range(3)))
+    assert not torch.equal(phases, other.phases(4, range(3)))
 
 
 def test_noise_supplies_the_energy_it_promises():
@@ -129,10 +129,10 @@ def test_noise_supplies_the_energy_it_promises():
     )
     with torch.no_grad():
         energy = sim.observe(sim(start, steps))["mean_kinetic_energy"]
-    wanted = rate * steps * sim.dt
+    supplied = rate * steps * sim.dt
     spread = float(energy.std()) / math.sqrt(members)
-    assert abs(float(energy.mean()) - wanted) < 4 * spread
-    assert spread < 0.05 * wanted
+    assert abs(float(energy.mean()) - supplied) < 4 * spread
+    assert spread < 0.05 * supplied
     first = sim.observe(sim(start, 1))["mean_kinetic_energy"]  # one kick has no cross term
     assert torch.allclose(first, torch.full_like(first, rate * sim.dt), rtol=1e-10)
 
@@ -157,13 +157,13 @@ def test_noise_and_damping_balance():
         vorticity=rest.vorticity.repeat(members, 1, 1),
         mean_velocity=rest.mean_velocity.repeat(members, 1),
     )
-    found = []
+    energies = []
     with torch.no_grad():
         state = sim(state, 60)
         for _ in range(8):
             state = sim(state, 20)
-            found.append(sim.observe(state)["mean_kinetic_energy"].mean())
-    assert float(torch.stack(found).mean()) == pytest.approx(rate / (2 * alpha), rel=0.08)
+            energies.append(sim.observe(state)["mean_kinetic_energy"].mean())
+    assert float(torch.stack(energies).mean()) == pytest.approx(rate / (2 * alpha), rel=0.08)
 
 
 def test_the_noises_ring_is_a_ring():
@@ -248,9 +248,9 @@ def test_a_mean_gradient_is_a_linear_part_of_the_scalar():
         end = sim(state, 20)
     assert float(end.scalars.mean()) == pytest.approx(-(0.5 * 0.2 - 2.0 * 0.1), abs=1e-12)
     # the pattern moves with V = 0.1 along y; in its frame s_t = kappa s_yy - 0.5 sin y
-    wanted = -0.5 * torch.sin(y - 0.1) * (1 - math.exp(-0.3)) / 0.3
+    exact = -0.5 * torch.sin(y - 0.1) * (1 - math.exp(-0.3)) / 0.3
     fluctuation = end.scalars[0, 0] - end.scalars.mean()
-    assert (fluctuation - wanted).abs().max() < 1e-8
+    assert (fluctuation - exact).abs().max() < 1e-8
 
 
 def test_scalar_variance_budget():

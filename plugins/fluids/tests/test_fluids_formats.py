@@ -56,14 +56,14 @@ def well() -> WellData:
 def test_shapes_of_a_velocity(tmp_path, shape, samples, one):
     velocity = field(*shape)
     np.save(tmp_path / "a.npy", velocity)
-    found = sfm.read(tmp_path / "a.npy")
-    assert len(found) == samples
-    assert all(s.fields["velocity"].shape == one for s in found)
+    rows = sfm.read(tmp_path / "a.npy")
+    assert len(rows) == samples
+    assert all(s.fields["velocity"].shape == one for s in rows)
     assert np.array_equal(
-        np.stack([s.fields["velocity"] for s in found]).ravel(),
+        np.stack([s.fields["velocity"] for s in rows]).ravel(),
         (velocity.swapaxes(0, 1) if samples == 12 else velocity).ravel(),
     )
-    assert found[0].cell is None  # a .npy states no box
+    assert rows[0].cell is None  # a .npy states no box
     assert len(sfm.read(velocity)) == samples
 
 
@@ -73,9 +73,9 @@ def test_shapes_of_a_velocity(tmp_path, shape, samples, one):
 def test_components_in_arrays_of_their_own(tmp_path, names):
     u, v = field(4, 6, 8), -field(4, 6, 8)
     np.savez(tmp_path / "a.npz", **dict(zip(names, (u, v), strict=True)), times=np.arange(4.0))
-    found = read_arrays(tmp_path / "a.npz")
-    assert np.array_equal(found[2].fields["velocity"], np.stack((u[2], v[2])))
-    assert found[2].conditions == {"time": 2.0}
+    samples = read_arrays(tmp_path / "a.npz")
+    assert np.array_equal(samples[2].fields["velocity"], np.stack((u[2], v[2])))
+    assert samples[2].conditions == {"time": 2.0}
     assert np.array_equal(load_arrays(tmp_path / "a.npz", ["velocity"])["velocity"][2, 1], v[2])
     np.savez(tmp_path / "b.npz", u=field(6, 9), v=field(7, 8))
     with pytest.raises(InputError, match=r"u \(6, 9\), v \(7, 8\): components on different grids"):
@@ -133,13 +133,13 @@ def test_netcdf_with_axes_in_any_order(tmp_path, engine):
         attrs={"viscosity": 0.5, "boundary_y": "wall"},
     )
     data.to_netcdf(tmp_path / "a.nc", engine=engine)
-    for found in (sfm.read(tmp_path / "a.nc"), sfm.read(data)):
-        assert len(found) == 3
-        assert np.array_equal(found[1].fields["velocity"], np.stack((u[1], v[1])))
-        assert np.array_equal(found[1].fields["pressure"], u[1])
-        assert np.allclose(np.diag(found[1].cell), [4.0, 1.5, 1.0])
-        assert found[1].pbc.tolist() == [True, False, False]
-        assert found[1].conditions == {"viscosity": 0.5, "time": 1.0}
+    for samples in (sfm.read(tmp_path / "a.nc"), sfm.read(data)):
+        assert len(samples) == 3
+        assert np.array_equal(samples[1].fields["velocity"], np.stack((u[1], v[1])))
+        assert np.array_equal(samples[1].fields["pressure"], u[1])
+        assert np.allclose(np.diag(samples[1].cell), [4.0, 1.5, 1.0])
+        assert samples[1].pbc.tolist() == [True, False, False]
+        assert samples[1].conditions == {"viscosity": 0.5, "time": 1.0}
     array = xarray.DataArray(field(2, 6, 8), dims=("component", "y", "x"), name="wind")
     assert np.array_equal(sfm.read(array)[0].fields["velocity"], array.values)
     turned = array.transpose("x", "y", "component")

@@ -53,7 +53,7 @@ def test_torch_func_gives_the_same_derivative(kind):
         return sum(x.square().sum() for x in end if x.ndim)
 
     value = parameter.detach()
-    wanted = torch.autograd.grad(energy(parameter), parameter)[0]
-    torch.testing.assert_close(torch.func.grad(energy)(value), wanted, rtol=1e-9, atol=0)
+    by_torch = torch.autograd.grad(energy(parameter), parameter)[0]
+    torch.testing.assert_close(torch.func.grad(energy)(value), by_torch, rtol=1e-9, atol=0)
     tangent = torch.func.jvp(energy, (value,), (torch.ones_like(value),))[1]
-    torch.testing.assert_close(tangent, wanted, rtol=1e-9, atol=0)
+    torch.testing.assert_close(tangent, by_torch, rtol=1e-9, atol=0)

@@ -169,9 +169,9 @@ def on_the_attractor(members: int, time: float) -> tuple[KuramotoSivashinsky, ob
 def test_leading_exponent_and_mean_square_at_length_22():
     """0.048 (published) and <u^2> = 1.406 (our own long run at twice the resolution)."""
     sim, state = on_the_attractor(1500, 250.0)
-    found = lyapunov(sim, state, intervals=5, steps=40, skip=5)
-    assert found.standard_error[0] < 1.2e-3
-    assert abs(found.exponents[0] - 0.048) < 3e-3
+    spectrum = lyapunov(sim, state, intervals=5, steps=40, skip=5)
+    assert spectrum.standard_error[0] < 1.2e-3
+    assert abs(spectrum.exponents[0] - 0.048) < 3e-3
     squares = []
     with torch.no_grad():
         for _ in range(20):
@@ -207,20 +207,20 @@ def test_all_exponents_sum_to_the_trace_of_the_linear_operator():
     sim = KuramotoSivashinsky(points=20, dt=0.02, members=8)
     with torch.no_grad():
         state = sim(sim.state(), 1000)
-    found = lyapunov(sim, state, count=2 * sim.grid.modes, intervals=20, steps=4, skip=0)
+    spectrum = lyapunov(sim, state, count=2 * sim.grid.modes, intervals=20, steps=4, skip=0)
     total = trace(sim).item()
-    assert found.by_trajectory.sum(1).tolist() == pytest.approx([total] * 8, rel=1e-6)
+    assert spectrum.by_trajectory.sum(1).tolist() == pytest.approx([total] * 8, rel=1e-6)
 
 
 @pytest.mark.slow
 def test_spectrum_at_length_22():
     """The published leading exponents, of which two are zero: known to about 2 / time here."""
     sim, state = on_the_attractor(96, 200.0)
-    found = lyapunov(sim, state, count=12, intervals=400, steps=4, skip=100)
+    spectrum = lyapunov(sim, state, count=12, intervals=400, steps=4, skip=100)
     published = [0.048, 0, 0, -0.003, -0.189, -0.256, -0.290, -0.310, -1.963, -1.967, -5.605]
     near = [4e-3, 7e-3, 7e-3, 7e-3, 6e-3, 6e-3, 5e-3, 5e-3, 4e-3, 4e-3, 5e-3]
-    for value, wanted, tolerance in zip(found.exponents[:11], published, near, strict=True):
-        assert abs(value.item() - wanted) < tolerance
+    for value, exponent, tolerance in zip(spectrum.exponents[:11], published, near, strict=True):
+        assert abs(value.item() - exponent) < tolerance
 
 
 class Lorenz(Simulator):
@@ -261,11 +261,11 @@ def test_exponents_of_lorenz_63():
     sim = Lorenz().requires_grad_(False)
     with torch.no_grad():
         state = sim(sim.state(), 1500)
-    found = lyapunov(sim, state, count=3, intervals=30, steps=20, skip=20)
-    assert found.exponents.sum().item() == pytest.approx(-(10 + 1 + 8 / 3), abs=5e-4)
-    assert found.standard_error[0] < 1e-2
-    assert found.exponents[0].item() == pytest.approx(0.9056, abs=0.02)
-    assert found.exponents[1].item() == pytest.approx(0.0, abs=0.02)
+    spectrum = lyapunov(sim, state, count=3, intervals=30, steps=20, skip=20)
+    assert spectrum.exponents.sum().item() == pytest.approx(-(10 + 1 + 8 / 3), abs=5e-4)
+    assert spectrum.standard_error[0] < 1e-2
+    assert spectrum.exponents[0].item() == pytest.approx(0.9056, abs=0.02)
+    assert spectrum.exponents[1].item() == pytest.approx(0.0, abs=0.02)
 
 
 class Linear(Simulator):
@@ -298,9 +298,9 @@ class Broken(Linear):
 
 def test_exponents_of_a_linear_system_are_its_rates():
     sim = Linear()
-    found = lyapunov(sim, sim.state(), dt=1.0, count=4, intervals=40, steps=1, skip=80)
-    assert found.exponents.tolist() == pytest.approx([0.5, 0.1, -0.3, -2.0], abs=1e-9)
-    assert found.by_trajectory.shape == (2, 4)
+    spectrum = lyapunov(sim, sim.state(), dt=1.0, count=4, intervals=40, steps=1, skip=80)
+    assert spectrum.exponents.tolist() == pytest.approx([0.5, 0.1, -0.3, -2.0], abs=1e-9)
+    assert spectrum.by_trajectory.shape == (2, 4)
 
 
 def test_lyapunov_says_what_is_wrong():

@@ -203,12 +203,12 @@ def turbulence(times=(0.0, 0.25, 0.5), group: str = "re100-kolmogorov-1") -> lis
     """Snapshots of the coarse solver itself at Re 100, in the form of `turbulence-2d`."""
     sim = NavierStokes2D(height=32, width=32, viscosity=0.01, drag=0.1, dt=0.0125,
                          force_curl=_force(group), forcing_wavenumber=0)  # fmt: skip
-    state, found, done = sim.from_velocity(flow(32, 7) * 5), [], 0
+    state, correlations, done = sim.from_velocity(flow(32, 7) * 5), [], 0
     stress = np.zeros((1024, 2, 2))
     for number, time in enumerate(times):
         with torch.no_grad():
             state, done = sim(state, round(time / 0.0125) - done), round(time / 0.0125)
-        found.append(
+        correlations.append(
             Sample(
                 id=f"{group}-{number:03d}",
                 domain="fluids",
@@ -218,7 +218,7 @@ def turbulence(times=(0.0, 0.25, 0.5), group: str = "re100-kolmogorov-1") -> lis
                 labels={"sgs_stress": stress},
             )
         )
-    return found
+    return correlations
 
 
 def _force(group: str) -> torch.Tensor:
@@ -402,10 +402,10 @@ def test_learned_interpolation_reads_the_values_around_each_side():
     sides = {"u_centre": (x + 0.5, y + 0.5), "u_corner": (x, y), "v_corner": (x, y),
              "v_centre": (x + 0.5, y + 0.5)}  # fmt: skip
     for a, b in ((1.0, 0.0), (0.0, 1.0)):
-        found = module(a * at_u[0] + b * at_u[1], a * at_v[0] + b * at_v[1], (1.0, 1.0))
+        values = module(a * at_u[0] + b * at_u[1], a * at_v[0] + b * at_v[1], (1.0, 1.0))
         for name, (px, py) in sides.items():
             inner = (slice(3, -3), slice(3, -3))
-            assert torch.allclose(getattr(found, name)[inner], (a * px + b * py)[inner]), name
+            assert torch.allclose(getattr(values, name)[inner], (a * px + b * py)[inner]), name
 
 
 def test_gradcheck_of_the_learned_interpolation():

@@ -41,7 +41,7 @@ def few(spec, split="train", count=4):
     return [data[i] for i in range(count)]
 
 
-def made(name: str, kind: str, **options) -> Operator:
+def operator_of(name: str, kind: str, **options) -> Operator:
     if kind == "fourier":
         pytest.importorskip("neuralop", reason="the extra 'operators'")
     with torch.random.fork_rng():
@@ -91,7 +91,7 @@ def test_later_states_are_those_of_the_solver(mean):
 @pytest.mark.parametrize("kind", list(KINDS))
 @pytest.mark.parametrize("known", [False, True])
 def test_an_operator_learns_is_saved_and_loaded(name, kind, known, tmp_path):
-    operator, samples = made(name, kind, known=known), few(SPECS[name])
+    operator, samples = operator_of(name, kind, known=known), few(SPECS[name])
     errors = fit(operator, samples, samples, steps=30, size=4, lr=1e-2).validations
     if (name, kind) != ("turbulence", "deeponet"):  # which 2,000 steps do not teach either
         assert min(errors.values()) < errors[0]
@@ -103,13 +103,13 @@ def test_an_operator_learns_is_saved_and_loaded(name, kind, known, tmp_path):
 
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_darcy_transfers_to_a_finer_grid(kind):
-    operator = made("darcy", kind)
+    operator = operator_of("darcy", kind)
     assert operator.predict(few(DARCY_32, None, 2)).shape == (2, 1, 32, 32)
 
 
 def test_a_multipole_operator_follows_shifts_and_reads_constant_fields_alike():
     """Shifts by whole blocks of the coarsest level; a constant field looks the same on any grid."""
-    network = made("turbulence", "multipole").network.double()
+    network = operator_of("turbulence", "multipole").network.double()
     field = torch.randn(1, 7, 32, 32, dtype=torch.float64)
     moved = network(field.roll((16, 16), (2, 3)))
     assert (moved - network(field).roll((16, 16), (2, 3))).abs().max() < 1e-12
@@ -124,7 +124,7 @@ def test_a_deeponet_refuses_grids_between_its_sensors():
         fields={"permeability": sample.fields["permeability"][:12, :12]}, labels={}
     )
     with pytest.raises(InputError, match="multiples"):
-        made("darcy", "deeponet").predict([odd])
+        operator_of("darcy", "deeponet").predict([odd])
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_deeponet_refuses_grids_between_its_sensors():
 def test_a_sample_that_lacks_what_a_task_reads_is_refused(name, change, message):
     sample = few(SPECS[name], count=1)[0].replace(labels={}, **change)
     with pytest.raises(InputError, match=message):
-        made(name, "deeponet", known=True).predict([sample])
+        operator_of(name, "deeponet", known=True).predict([sample])
 
 
 @pytest.mark.parametrize("name", list(TASKS))
@@ -166,7 +166,7 @@ def test_symmetries_map_the_solver_to_itself(name):
 
 def test_a_flow_operator_keeps_the_contract_of_the_surrogate():
     """With a network that says nothing, a step is the coarse solver's; it has no divergence."""
-    operator = made("turbulence", "deeponet", known=True)
+    operator = operator_of("turbulence", "deeponet", known=True)
     operator.scale.zero_()
     sample = few(TURBULENCE_2D_STEPS, "test", 1)[0]
     start = torch.tensor(sample.fields["velocity"], dtype=torch.float64)
@@ -179,10 +179,12 @@ def test_a_flow_operator_keeps_the_contract_of_the_surrogate():
 def test_a_flow_operator_refuses_what_it_is_not():
     sample = few(TURBULENCE_2D_STEPS, "test", 1)[0]
     with pytest.raises(InputError, match="no step of a flow"):
-        FlowOperator(made("darcy", "deeponet"), sample)
+        FlowOperator(operator_of("darcy", "deeponet"), sample)
     with pytest.raises(InputError, match="states no viscosity"):
-        FlowOperator(made("turbulence", "deeponet"), sample.replace(conditions={"interval": 0.1}))
-    flow = FlowOperator(made("turbulence", "deeponet"), sample)
+        FlowOperator(
+            operator_of("turbulence", "deeponet"), sample.replace(conditions={"interval": 0.1})
+        )
+    flow = FlowOperator(operator_of("turbulence", "deeponet"), sample)
     with pytest.raises(InputError, match=r"moves one flow.*\(32, 32\) cells"):
         flow(torch.zeros(2, 2, 32, 32, dtype=torch.float64))
 

@@ -74,27 +74,27 @@ def network(seed: int = 0, hidden: int = 12, active: float = 0.0) -> EddyViscosi
 
 
 def test_laminar_flow_is_the_parabola():
-    _, found = solved(model="laminar", friction_reynolds=[1.0, 30.0, 400.0], cells=24)
+    _, observed = solved(model="laminar", friction_reynolds=[1.0, 30.0, 400.0], cells=24)
     height = torch.tensor([[1.0], [30.0], [400.0]], dtype=torch.float64)
-    y = found["wall_distance"]
+    y = observed["wall_distance"]
     exact = y - y.square() / (2 * height)
-    assert ((found["velocity_profile"] - exact).abs() / height).max() < 1e-14
-    assert torch.allclose(found["bulk_velocity"], height[:, 0] / 3, rtol=1e-13)
+    assert ((observed["velocity_profile"] - exact).abs() / height).max() < 1e-14
+    assert torch.allclose(observed["bulk_velocity"], height[:, 0] / 3, rtol=1e-13)
     # Cf = 12 / Re with Re = 2 h U_bulk / nu (plane Poiseuille flow)
-    reynolds = 2 * height[:, 0] * found["bulk_velocity"]
-    assert torch.allclose(found["friction_coefficient"], 12 / reynolds, rtol=1e-13)
-    assert found["turbulent_viscosity"].abs().max() == 0
+    reynolds = 2 * height[:, 0] * observed["bulk_velocity"]
+    assert torch.allclose(observed["friction_coefficient"], 12 / reynolds, rtol=1e-13)
+    assert observed["turbulent_viscosity"].abs().max() == 0
 
 
 @pytest.mark.parametrize("model", ["laminar", "mixing-length", "k-epsilon", "learned"])
 def test_the_total_stress_is_linear(model):
     closure = network(active=0.5) if model == "learned" else None
-    simulator, found = solved(model=model, closure=closure, friction_reynolds=[180.0, 1000.0])
-    total = found["viscous_shear_stress"] + found["reynolds_shear_stress"]
-    exact = 1 - found["wall_distance"] / simulator.friction_reynolds.detach().unsqueeze(-1)
+    simulator, observed = solved(model=model, closure=closure, friction_reynolds=[180.0, 1000.0])
+    total = observed["viscous_shear_stress"] + observed["reynolds_shear_stress"]
+    exact = 1 - observed["wall_distance"] / simulator.friction_reynolds.detach().unsqueeze(-1)
     assert (total - exact).abs().max() < 1e-11
-    assert (found["turbulent_viscosity"] >= 0).all()
-    assert found["turbulent_viscosity"][:, 0].abs().max() == 0
+    assert (observed["turbulent_viscosity"] >= 0).all()
+    assert observed["turbulent_viscosity"][:, 0].abs().max() == 0
 
 
 def test_the_mixing_length_profile_is_its_quadrature():
@@ -116,10 +116,10 @@ def test_the_mixing_length_profile_is_its_quadrature():
         )
         with torch.no_grad():
             state = simulator(simulator.state())
-            wanted = torch.tensor([5.0, 30.0, 200.0, 590.0], dtype=torch.float64)
-            exact = [quad(shear, 0, float(y), epsabs=1e-10, limit=200)[0] for y in wanted]
-            found = simulator.velocity_at(state, wanted)
-        errors.append(float((found - torch.tensor(exact)).abs().max()))
+            heights = torch.tensor([5.0, 30.0, 200.0, 590.0], dtype=torch.float64)
+            exact = [quad(shear, 0, float(y), epsabs=1e-10, limit=200)[0] for y in heights]
+            profile = simulator.velocity_at(state, heights)
+        errors.append(float((profile - torch.tensor(exact)).abs().max()))
     assert errors[-1] < 2e-3
     assert math.log2(errors[1] / errors[2]) == pytest.approx(2, abs=0.1)
 
@@ -127,11 +127,11 @@ def test_the_mixing_length_profile_is_its_quadrature():
 def test_the_law_of_the_wall():
     """U+ = y+ for y+ < 3 within 1%; ln(y+)/kappa + B, B 5.0 to 5.5, for y+ 40 to 0.1 Re_tau."""
     kappa = 0.41
-    simulator, found = solved(
+    simulator, observed = solved(
         friction_reynolds=1e4, von_karman=kappa, core="linear", cells=256, stretching=4.0
     )
     assert simulator.warnings(simulator.state()) == ()
-    y, u = found["wall_distance"], found["velocity_profile"]
+    y, u = observed["wall_distance"], observed["velocity_profile"]
     viscous = (y > 0) & (y < 3)
     assert (u / y - 1)[viscous].abs().max() < 0.01
     log = (y > 40) & (y < 1000)
@@ -139,7 +139,7 @@ def test_the_law_of_the_wall():
     assert intercept.min() > 5.0
     assert intercept.max() < 5.5
     far = (y > 100) & (y < 1000)
-    slope = y[far] * found["viscous_shear_stress"][far] * kappa
+    slope = y[far] * observed["viscous_shear_stress"][far] * kappa
     assert (slope - 1).abs().max() < 0.06  # sqrt(1 - y/h) is 5% below 1 at y = 0.1 h
 
 
@@ -155,10 +155,10 @@ def test_second_order_in_the_grid(model):
 
 def test_k_epsilon_conserves_turbulent_energy():
     """Production over the channel is dissipation: nothing flows through wall and centreline."""
-    _, found = solved(model="k-epsilon", friction_reynolds=395.0, cells=192)
-    y = found["wall_distance"]
-    production = found["reynolds_shear_stress"] * found["viscous_shear_stress"]
-    gained, lost = (torch.trapezoid(x, y) for x in (production, found["turbulent_dissipation"]))
+    _, observed = solved(model="k-epsilon", friction_reynolds=395.0, cells=192)
+    y = observed["wall_distance"]
+    production = observed["reynolds_shear_stress"] * observed["viscous_shear_stress"]
+    gained, lost = (torch.trapezoid(x, y) for x in (production, observed["turbulent_dissipation"]))
     assert gained == pytest.approx(float(lost), rel=2e-3)
 
 
@@ -186,15 +186,15 @@ def test_mean_profiles_of_direct_simulation(model, worst, bulk):
     with torch.no_grad():
         state = simulator(simulator.state())
         assert (simulator.velocity_at(state, y) - u).abs().max() < worst
-        found = simulator.observe(state)["bulk_velocity"]
-    wanted = torch.tensor(list(BULK.values()), dtype=torch.float64)
-    assert (found / wanted - 1).abs().max() < bulk
+        bulk_velocity = simulator.observe(state)["bulk_velocity"]
+    measured = torch.tensor(list(BULK.values()), dtype=torch.float64)
+    assert (bulk_velocity / measured - 1).abs().max() < bulk
 
 
 def test_k_epsilon_peaks_of_direct_simulation():
-    _, found = solved(model="k-epsilon", friction_reynolds=392.24)
+    _, observed = solved(model="k-epsilon", friction_reynolds=392.24)
     for name, peak in PEAKS_395.items():
-        assert float(found[name].max()) == pytest.approx(peak, rel=0.05)
+        assert float(observed[name].max()) == pytest.approx(peak, rel=0.05)
 
 
 # --- gradients ------------------------------------------------------------------------------------
@@ -211,8 +211,8 @@ def test_gradcheck_of_the_mixing_length_over_a_batch():
             self.simulator = simulator
 
         def forward(self):
-            found = simulator.observe(simulator(state))
-            return found["velocity_profile"], found["friction_coefficient"]
+            observed = simulator.observe(simulator(state))
+            return observed["velocity_profile"], observed["friction_coefficient"]
 
     def run(reynolds, kappa, a_plus):
         named = {"friction_reynolds": reynolds, "von_karman": kappa, "damping_length": a_plus}

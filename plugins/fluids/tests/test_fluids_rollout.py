@@ -69,9 +69,9 @@ CLOSURES = {
 
 def case(kind: str = "none", **options):
     """A small simulator and a state with a mean flow."""
-    made = {k: v() if isinstance(v, type) else v for k, v in CLOSURES[kind].items()}
+    arguments = {k: v() if isinstance(v, type) else v for k, v in CLOSURES[kind].items()}
     settings = {"grid": 6, "dt": 0.04, "viscosity": 0.03, "forcing_wavenumber": 1, "seed": 1}
-    sim = NavierStokes2D(**{**settings, **made, **options})
+    sim = NavierStokes2D(**{**settings, **arguments, **options})
     state = sim.state()
     mean = torch.tensor([[0.3, -0.2]], dtype=torch.float64)
     return sim, state._replace(mean_velocity=mean)
@@ -97,8 +97,8 @@ def gradients(sim, state, steps: int = 3) -> list[torch.Tensor]:
     end, start = run(sim, state, steps)
     value = end(*start)
     weights = torch.linspace(-1, 1, value.numel(), dtype=torch.float64)
-    found = torch.autograd.grad((weights * value).sum(), start, allow_unused=True)
-    return [torch.zeros_like(s) if g is None else g for g, s in zip(found, start, strict=True)]
+    slopes = torch.autograd.grad((weights * value).sum(), start, allow_unused=True)
+    return [torch.zeros_like(s) if g is None else g for g, s in zip(slopes, start, strict=True)]
 
 
 @pytest.mark.parametrize("kind", ["none", "smagorinsky", "parametric"])
@@ -122,13 +122,15 @@ def test_all_paths_agree_with_a_plain_graph(name, kind, monkeypatch):
     """The paths of a rollout give equal bits; a graph made by autograd alone, equal numbers."""
     with monkeypatch.context() as without:
         without.setattr(BUDGET, "limit", 0)
-        found = {k: gradients(*case(kind, stepper=name, **options)) for k, options in PATHS.items()}
-    found["budget"] = gradients(*case(kind, stepper=name))
+        by_path = {
+            k: gradients(*case(kind, stepper=name, **options)) for k, options in PATHS.items()
+        }
+    by_path["budget"] = gradients(*case(kind, stepper=name))
     for path in ("segments", "kept", "budget"):
-        for a, b in zip(found[path], found["recomputed"], strict=True):
+        for a, b in zip(by_path[path], by_path["recomputed"], strict=True):
             assert torch.equal(a, b)
     monkeypatch.setattr(rollouts, "traced", lambda: True)
-    for a, b in zip(gradients(*case(kind, stepper=name)), found["recomputed"], strict=True):
+    for a, b in zip(gradients(*case(kind, stepper=name)), by_path["recomputed"], strict=True):
         assert torch.allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
@@ -162,8 +164,8 @@ def test_function_transforms_pass_through():
     slope = torch.func.grad(end)(viscosity)
     eps = 1e-6
     with torch.no_grad():
-        wanted = (end(viscosity + eps) - end(viscosity - eps)) / (2 * eps)
-    assert slope.item() == pytest.approx(wanted.item(), rel=1e-6)
+        difference = (end(viscosity + eps) - end(viscosity - eps)) / (2 * eps)
+    assert slope.item() == pytest.approx(difference.item(), rel=1e-6)
     many = torch.func.vmap(end)(torch.stack((viscosity, 2 * viscosity)))
     assert torch.allclose(many[0], end(viscosity), rtol=1e-12)
 
@@ -198,11 +200,11 @@ def test_the_fast_kernels_give_the_readable_terms_numbers():
             state = state._replace(mean_velocity=state.mean_velocity.to(dtype))
             flow = sim.nonlinear_term(state.mean_velocity, 0.0)
             term, modes = flow.term(), modes_of(state, sim.grid)
-            wanted = term.function(modes, 0.3, *term.tensors)
+            plain = term.function(modes, 0.3, *term.tensors)
             with torch.no_grad():
                 pairs = torch.view_as_real(modes)
-                found = torch.view_as_complex(term.fast(pairs, 0.3, *term.tensors))
-            assert (found - wanted).abs().max() / wanted.abs().max() < bound
+                fast = torch.view_as_complex(term.fast(pairs, 0.3, *term.tensors))
+            assert (fast - plain).abs().max() / plain.abs().max() < bound
 
 
 # --- rollouts of any function -----------------------------------------------------------------
@@ -239,11 +241,11 @@ def test_undeclared_tensors_are_noticed_and_still_get_their_gradients():
 
     assert [t is hidden for t in undeclared(step, (u,), (u, 0))] == [True]
     assert undeclared(growth, (u, rate), (u, 0, rate)) == []
-    found = torch.autograd.grad(
+    slopes = torch.autograd.grad(
         rollout(step, u, (), 5, segment=2).sum(), (u, rate), retain_graph=True
     )
-    wanted = torch.autograd.grad(rollout(growth, u, (hidden,), 5).sum(), (u, rate))
-    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    plain_slopes = torch.autograd.grad(rollout(growth, u, (hidden,), 5).sum(), (u, rate))
+    assert all(torch.equal(a, b) for a, b in zip(slopes, plain_slopes, strict=True))
 
 
 def _note(seen: list[int], n: int, u: torch.Tensor) -> None:
@@ -270,12 +272,12 @@ def kept_by(node) -> tuple[int, int]:
 
 def nodes(value: torch.Tensor) -> list:
     """The rollouts in a graph."""
-    found, todo = [], [value.grad_fn]
+    redone, todo = [], [value.grad_fn]
     while todo:
         node = todo.pop()
-        found += [node] if hasattr(node, "redone") else []
+        redone += [node] if hasattr(node, "redone") else []
         todo += [after for after, _ in node.next_functions if after is not None]
-    return found
+    return redone
 
 
 def test_backward_stores_one_state_a_segment():
@@ -341,11 +343,13 @@ def test_a_step_may_make_a_batch_of_the_state():
     end = u
     for n in range(5):
         end = growth(end, n, rate)
-    wanted = torch.autograd.grad(end.square().sum(), (u, rate))
+    plain = torch.autograd.grad(end.square().sum(), (u, rate))
     for options in PATHS.values():
         end = rollout(growth, u, (rate,), 5, **options)
-        found = torch.autograd.grad(end.square().sum(), (u, rate))
-        assert all(torch.allclose(a, b, rtol=1e-14) for a, b in zip(found, wanted, strict=True))
+        transformed = torch.autograd.grad(end.square().sum(), (u, rate))
+        assert all(
+            torch.allclose(a, b, rtol=1e-14) for a, b in zip(transformed, plain, strict=True)
+        )
 
 
 def test_what_a_backward_pass_has_used_is_free_while_the_loss_lives():
@@ -372,7 +376,7 @@ def test_a_backward_pass_that_was_stopped_can_be_done_again(monkeypatch):
     def slopes() -> tuple[torch.Tensor, ...]:
         return torch.autograd.grad(end.square().sum(), inputs, retain_graph=True)
 
-    wanted, calls, modes = slopes(), [], advection_2d.to_modes
+    reference, calls, modes = slopes(), [], advection_2d.to_modes
 
     def stops(*given: object) -> torch.Tensor:
         calls.append(1)
@@ -384,7 +388,7 @@ def test_a_backward_pass_that_was_stopped_can_be_done_again(monkeypatch):
         patched.setattr(advection_2d, "to_modes", stops)
         with pytest.raises(KeyboardInterrupt):
             slopes()
-    assert all(torch.equal(a, b) for a, b in zip(slopes(), wanted, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(slopes(), reference, strict=True))
 
 
 def test_threads_share_a_graph_and_a_simulator():
@@ -403,8 +407,8 @@ def test_threads_share_a_graph_and_a_simulator():
 
     with ThreadPoolExecutor(3) as pool:
         for work in (same_graph, own_graph):
-            wanted = [work(i) for i in range(6)]
-            for a, b in zip(pool.map(work, range(6)), wanted, strict=True):
+            serial = [work(i) for i in range(6)]
+            for a, b in zip(pool.map(work, range(6)), serial, strict=True):
                 assert torch.equal(a, b)
 
 
@@ -426,17 +430,17 @@ def test_checkpoints_and_saved_tensor_hooks_reach_what_is_kept(options):
     sim, state = case("none", **options)
     sim.requires_grad_(False)
     end, omega = slopes_of(sim, state)
-    (wanted,) = torch.autograd.grad(end.square().sum(), omega)
+    (slope,) = torch.autograd.grad(end.square().sum(), omega)
     before = BUDGET.used
     with torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda packed: packed):
         end, omega = slopes_of(sim, state)
     assert BUDGET.used == before
-    assert torch.equal(torch.autograd.grad(end.square().sum(), omega)[0], wanted)
+    assert torch.equal(torch.autograd.grad(end.square().sum(), omega)[0], slope)
     end = checkpoint(
         lambda w: sim(state._replace(vorticity=w), 4).vorticity, omega, use_reentrant=False
     )
     assert BUDGET.used == before
-    assert torch.equal(torch.autograd.grad(end.square().sum(), omega)[0], wanted)
+    assert torch.equal(torch.autograd.grad(end.square().sum(), omega)[0], slope)
 
 
 def test_a_complex_linear_part_takes_the_terms_kernels():
@@ -518,11 +522,11 @@ def test_stacked_factors_give_the_bits_of_the_plain_step(name):
 
         for _ in range(2):
             with torch.no_grad():
-                wanted = method.tableau.step(u, bend, factors)
-                found = work.step(u, bend)
-            assert torch.equal(found, wanted)
-            assert found.stride() == u.stride()
-            u = found
+                plain = method.tableau.step(u, bend, factors)
+                stacked = work.step(u, bend)
+            assert torch.equal(stacked, plain)
+            assert stacked.stride() == u.stride()
+            u = stacked
     assert Stacks.of(method.tableau, [f.to(torch.complex64) for f in factors]) is None
 
 
@@ -544,12 +548,12 @@ def test_the_value_of_the_last_stage_is_left_out_where_nobody_asks_for_it(monkey
     term = replace(
         term, linearise=counted("value", term.linearise), pull=counted("pull", term.pull)
     )
-    for learned, wanted in ((False, (3, 1)), (True, (4, 0))):
+    for learned, evaluations in ((False, (3, 1)), (True, (4, 0))):
         sim.requires_grad_(learned)
         modes = modes_of(state, sim.grid).requires_grad_()
         end = sim.integrate(modes, 2, term=term)
         torch.autograd.grad(torch.view_as_real(end).square().sum(), modes)
-        assert (counts["value"], counts["pull"]) == tuple(2 * n for n in wanted)
+        assert (counts["value"], counts["pull"]) == tuple(2 * n for n in evaluations)
         counts.update(value=0, pull=0)
 
 

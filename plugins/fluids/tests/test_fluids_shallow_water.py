@@ -52,8 +52,8 @@ def test_linear_waves_have_the_exact_frequencies_at_any_step():
     values = torch.linalg.eigvals(step.movedim((0, 1), (-2, -1)) + torch.eye(3))
     phase = torch.sqrt(f**2 + g * depth * k**2) * dt
     for sign in (-1, 0, 1):
-        wanted = torch.polar(torch.ones_like(phase), sign * phase)[..., None]
-        assert (values - wanted).abs().amin(-1).max() < 1e-12
+        turned = torch.polar(torch.ones_like(phase), sign * phase)[..., None]
+        assert (values - turned).abs().amin(-1).max() < 1e-12
 
 
 @pytest.mark.parametrize("f", [0.0, 1.5])
@@ -70,9 +70,9 @@ def test_a_small_bump_adjusts_as_the_linear_theory_says(f):
     state = sim.from_fields(depth + size * pattern, torch.zeros(2, 8, 24, dtype=torch.float64))
     omega2 = f**2 + g * depth * 13
     for steps in (1, 4):
-        found = run(sim, state, steps).depth[0] - depth
+        elevation = run(sim, state, steps).depth[0] - depth
         theory = (f**2 + g * depth * 13 * math.cos(math.sqrt(omega2) * 3 * steps)) / omega2
-        assert ((found - size * theory * pattern).abs().max() / size) < 1e-6
+        assert ((elevation - size * theory * pattern).abs().max() / size) < 1e-6
 
 
 def test_geostrophic_jet_is_steady():
@@ -287,8 +287,8 @@ def test_one_flow_under_several_parameters_becomes_several():
     for i, value in enumerate((0.5, 2.0)):
         alone = square(16, coriolis=value)
         alone(one, 3).velocity.square().sum().backward()
-        wanted = alone.coriolis.grad
-        torch.testing.assert_close(several.coriolis.grad[i], wanted, rtol=1e-10, atol=0)
+        single = alone.coriolis.grad
+        torch.testing.assert_close(several.coriolis.grad[i], single, rtol=1e-10, atol=0)
 
 
 @pytest.mark.parametrize("recompute", [True, False])
@@ -351,10 +351,10 @@ def test_warnings_name_the_cause():
     sim = square(16, dt=1.0)
     state = sim.state()
     rough = torch.rand(1, 2, 16, 16, generator=torch.Generator().manual_seed(0)).double()
-    found = " ".join(sim.warnings(state._replace(velocity=4 * rough)))
-    assert "dt / dx" in found
-    assert "wave speed" in found
-    assert "smallest scales" in found
+    warnings = " ".join(sim.warnings(state._replace(velocity=4 * rough)))
+    assert "dt / dx" in warnings
+    assert "wave speed" in warnings
+    assert "smallest scales" in warnings
     with pytest.raises(RunError, match="dried up"):
         sim.warnings(state._replace(depth=-state.depth))
     with pytest.raises(RunError, match="blew up"):
@@ -382,10 +382,10 @@ def test_bottom_is_what_the_two_thirds_rule_keeps():
 
 def test_the_factors_are_made_once_while_nothing_changes(monkeypatch):
     """And anew for other values, another dt, and wherever a gradient goes through them."""
-    made: list[int] = []
+    calls: list[int] = []
 
     def counted(*given):
-        made.append(1)
+        calls.append(1)
         return coefficients(*given)
 
     monkeypatch.setattr(matrix_etdrk4, "coefficients", counted)
@@ -394,16 +394,16 @@ def test_the_factors_are_made_once_while_nothing_changes(monkeypatch):
         state = sim.state()
         first = sim(state, 2)
         torch.testing.assert_close(sim(sim(state, 1), 1).depth, first.depth, rtol=1e-13, atol=0)
-        assert len(made) == 1
+        assert len(calls) == 1
         sim.gravity.mul_(1.5)
         other = sim(state, 2)
-        assert len(made) == 2
+        assert len(calls) == 2
         assert torch.equal(other.depth, square(6, gravity=float(sim.gravity))(state, 2).depth)
         sim.dt = 0.02
         sim(state)
-    assert len(made) == 4
+    assert len(calls) == 4
     for _ in range(2):
         sim.zero_grad()
         sim(state, 2).depth.square().sum().backward()
         assert sim.gravity.grad.abs() > 0
-    assert len(made) == 6
+    assert len(calls) == 6

@@ -28,7 +28,7 @@ def opened(spec, split: str | None = None) -> Dataset:
 def test_darcy_pressure_obeys_its_equation(spec, points):
     """-div(a grad p) = 1: where a is the same all around, a lap p = -1."""
     data = opened(spec)
-    found = {0.36: [], 0.02: []}
+    curvatures = {0.36: [], 0.02: []}
     for sample in data:
         a = sample.fields["permeability"]
         p = sample.labels["pore_pressure"].astype(np.float64)
@@ -38,10 +38,10 @@ def test_darcy_pressure_obeys_its_equation(spec, points):
             p[1:-1, 2:] + p[1:-1, :-2] + p[2:, 1:-1] + p[:-2, 1:-1] - 4 * p[1:-1, 1:-1]
         )
         block = np.lib.stride_tricks.sliding_window_view(a, (3, 3)).reshape(*laplacian.shape, 9)
-        for value in found:
+        for value in curvatures:
             same = (np.abs(block - value) < 1e-3).all(-1)
-            found[value] += (-value * laplacian[same]).tolist()
-    for values in found.values():
+            curvatures[value] += (-value * laplacian[same]).tolist()
+    for values in curvatures.values():
         assert len(values) > 4000
         assert np.median(values) == pytest.approx(1, abs=0.01)
         low, high = np.quantile(values, [0.25, 0.75])

@@ -206,8 +206,8 @@ def test_order_in_time(stepper, order):
         )  # fmt: skip
         with torch.no_grad():
             ends.append(sim(sim.state(), n).u)
-    found = math.log2(float((ends[0] - ends[1]).norm() / (ends[1] - ends[2]).norm()))
-    assert abs(found - order) < 0.1
+    measured = math.log2(float((ends[0] - ends[1]).norm() / (ends[1] - ends[2]).norm()))
+    assert abs(measured - order) < 0.1
 
 
 def test_tends_to_the_spectral_solution_with_second_order():
@@ -216,7 +216,7 @@ def test_tends_to_the_spectral_solution_with_second_order():
     differences = []
     with torch.no_grad():
         start = reference.state()
-        wanted = reference.velocity(reference(start, 20))[0]
+        velocity = reference.velocity(reference(start, 20))[0]
         first = reference.velocity(start)[0]
         for n in (32, 64):
             sim = FiniteVolume2D(
@@ -225,7 +225,7 @@ def test_tends_to_the_spectral_solution_with_second_order():
             s = 64 // n
             end = sim(sim.from_velocity(first[:, ::s, ::s]), 20 * n // 32)
             got = points_from_faces(end.u, end.v)[0]
-            differences.append(float((got - wanted[:, ::s, ::s]).square().mean().sqrt()))
+            differences.append(float((got - velocity[:, ::s, ::s]).square().mean().sqrt()))
     assert abs(math.log2(differences[0] / differences[1]) - 2) < 0.15, differences
 
 
@@ -258,7 +258,7 @@ def test_gradcheck_of_the_periodic_box(kind, recompute):
     state = sim.state()
     names = ["viscosity", "drag", "forcing_amplitude"]
     names += ["interpolation.weight"] if network else []
-    own = dict(sim.named_parameters())
+    parameters = dict(sim.named_parameters())
 
     def run(u, v, *values):
         given = dict(zip(names, values, strict=True))
@@ -268,7 +268,7 @@ def test_gradcheck_of_the_periodic_box(kind, recompute):
         return torch.randn(2, len(flat), generator=generator, dtype=torch.float64) @ flat
 
     inputs = [t.detach().clone().requires_grad_() for t in (state.u, state.v)]
-    inputs += [own[n].detach().clone().requires_grad_() for n in names]
+    inputs += [parameters[n].detach().clone().requires_grad_() for n in names]
     assert torch.autograd.gradcheck(run, inputs)
 
 
@@ -289,9 +289,9 @@ def test_float32_follows_float64():
 def test_warnings_and_errors_of_the_periodic_box():
     sim = FiniteVolume2D(height=8, width=8, dt=2.0, viscosity=0.5, stepper="euler",
                          advection="central", forcing_wavenumber=2)  # fmt: skip
-    found = " ".join(sim.warnings(sim.state()))
+    warnings = " ".join(sim.warnings(sim.state()))
     for word in ("Courant", "diffusion number", "rk3"):
-        assert word in found
+        assert word in warnings
     nan = torch.full((1, 8, 8), math.nan, dtype=torch.float64)
     with pytest.raises(RunError, match="blew up"):
         sim.warnings(FaceState(nan, nan, torch.zeros(())))

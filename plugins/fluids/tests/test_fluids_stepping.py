@@ -137,16 +137,16 @@ def test_the_adaptive_pair_keeps_its_tolerance_and_takes_longer_steps_for_a_loos
     rate, counts = 2.0, []
     exact = rate / (1 + (2 * rate - 1) * math.exp(rate * 3.0))
     for tolerance in (1e-6, 1e-6 / 256):
-        found = search(
+        accepted = search(
             tensor(0.5)[None],
             lambda w, t: w * w,
             tensor(-rate),
             3.0,
             Controller(tolerance, longest=1.0),
         )
-        assert abs(float(found.end) - exact) < 20 * tolerance * exact
-        assert sum(found.lengths) == pytest.approx(3.0, rel=1e-12)
-        counts.append(len(found.lengths))
+        assert abs(float(accepted.end) - exact) < 20 * tolerance * exact
+        assert sum(accepted.lengths) == pytest.approx(3.0, rel=1e-12)
+        counts.append(len(accepted.lengths))
     assert counts[1] / counts[0] == pytest.approx(256 ** (1 / 3), rel=0.35)
 
 
@@ -156,8 +156,10 @@ def test_adaptive_steps_agree_with_fixed_ones_and_obey_the_courant_limit():
         grid=16, viscosity=5e-3, dt=0.5, seed=2, stepper="adaptive", tolerance=1e-6, courant=0.5
     )
     with torch.no_grad():
-        wanted, found = fixed(fixed.state(), 50), free(free.state(), 1)
-        error = (found.vorticity - wanted.vorticity).abs().max() / wanted.vorticity.abs().max()
+        fixed_end, free_end = fixed(fixed.state(), 50), free(free.state(), 1)
+        error = (
+            free_end.vorticity - fixed_end.vorticity
+        ).abs().max() / fixed_end.vorticity.abs().max()
         assert error.item() < 1e-5
         modes = modes_of(free.state(), free.grid)
         rate = free.courant_rate(modes)

@@ -47,10 +47,10 @@ def model(dtype: torch.dtype = torch.float64) -> FoundationModel:
             quantities={"velocity_change": VELOCITY_CHANGE},
             plugins={},
         )
-        made = FoundationModel(config)
-        for parameter in made.heads.parameters():
+        network = FoundationModel(config)
+        for parameter in network.heads.parameters():
             parameter.data.add_(0.3 * torch.randn_like(parameter))
-    return made.to(dtype)
+    return network.to(dtype)
 
 
 def sample(field: torch.Tensor, force: torch.Tensor | None = None) -> Sample:
@@ -225,9 +225,9 @@ def test_the_stored_change_is_what_the_coarse_solver_nearly_does(test_set):
             force_curl=_curl(torch.tensor(s.fields["force"], dtype=torch.float64), grid),
         )
         with torch.no_grad():
-            found = sim.velocity(sim(sim.from_velocity(u), 8))[0] - u
+            predicted = sim.velocity(sim(sim.from_velocity(u), 8))[0] - u
         change = torch.tensor(s.labels["velocity_change"], dtype=torch.float64).T.reshape(2, 32, 32)
-        errors.append(((found - change).norm() / change.norm()).item())
+        errors.append(((predicted - change).norm() / change.norm()).item())
     assert max(errors) < 0.4
     assert min(errors) > 1e-3
 

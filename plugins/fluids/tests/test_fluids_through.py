@@ -75,10 +75,10 @@ def run(values: dict, out: Path, environment: dict[str, str]) -> None:
     pretrain(parse(values), out, log=False, test_samples=2)
 
 
-def start(own: Recipe, out: Path, **environment: str) -> multiprocessing.Process:
+def start(recipe: Recipe, out: Path, **environment: str) -> multiprocessing.Process:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["sfm.train.pretrain"])
-    process = context.Process(target=run, args=(own.to_dict(), out, environment))
+    process = context.Process(target=run, args=(recipe.to_dict(), out, environment))
     process.start()
     return process
 
@@ -88,9 +88,9 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(tmp_path):
-    own = recipe(steps=12, checkpoint_every=3)
+    killed = recipe(steps=12, checkpoint_every=3)
     broken, whole = tmp_path / "broken", tmp_path / "whole"
-    process = start(own, broken)
+    process = start(killed, broken)
     checkpoint = broken / "run" / "last.ckpt"
     while not checkpoint.exists():
         assert process.is_alive(), f"the run ended with {process.exitcode}"
@@ -98,8 +98,8 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert 0 < torch.load(checkpoint, weights_only=True)["global_step"] < 12
-    pretrain(own, whole, log=False, test_samples=2)
-    pretrain(own, broken, log=False, test_samples=2, resume=True)
+    pretrain(killed, whole, log=False, test_samples=2)
+    pretrain(killed, broken, log=False, test_samples=2, resume=True)
     resumed = weights(broken)
     for name, value in weights(whole).items():
         assert torch.equal(value, resumed[name]), name
@@ -132,8 +132,8 @@ def test_two_processes_do_what_one_does(tmp_path):
 def test_a_measured_run_that_blows_up_costs_no_report(tmp_path, monkeypatch):
     """The loss of a report is not finite: it is null there, in place of no report at all."""
     monkeypatch.setattr(ThroughTerm, "mean", lambda self, closure, split, limit=16: math.nan)
-    own = recipe(steps=1, validate_every=1)
-    out = pretrain(own, tmp_path / "model", log=False, test_samples=2)
+    short = recipe(steps=1, validate_every=1)
+    out = pretrain(short, tmp_path / "model", log=False, test_samples=2)
     report = json.loads((out / "report.json").read_text())
     assert report["through"][0]["loss"] is None
     rows = [k for row in report["history"] for k, v in row.items() if v is None]

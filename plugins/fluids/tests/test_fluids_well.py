@@ -17,7 +17,7 @@ from sfm.errors import InputError
 RUNS, STEPS, HEIGHT, WIDTH = 2, 5, 6, 8
 
 
-def made(**changes) -> WellData:
+def well_data(**changes) -> WellData:
     """Two runs on 8 x 6 points between walls at the bottom and an opening at the top."""
     rng = np.random.default_rng(0)
 
@@ -46,7 +46,7 @@ def made(**changes) -> WellData:
 
 
 def test_a_file_comes_back_as_it_went(tmp_path):
-    data = made()
+    data = well_data()
     write_well(tmp_path / "a.hdf5", data)
     again = read_well(tmp_path / "a.hdf5")
     assert (again.name, again.boundaries) == (data.name, dict(data.boundaries))
@@ -71,7 +71,7 @@ def test_a_file_comes_back_as_it_went(tmp_path):
 
 def test_layout_is_the_wells(tmp_path):
     """Groups, attributes and order of axes as the format's specification has them."""
-    data = made()
+    data = well_data()
     write_well(tmp_path / "a.hdf5", data)
     with h5py.File(tmp_path / "a.hdf5") as file:
         assert set(file) == {
@@ -102,7 +102,7 @@ def test_layout_is_the_wells(tmp_path):
 def test_its_own_loader_takes_the_file(tmp_path):
     """`the_well.data.WellDataset` (PolymathicAI) gives our numbers, grid and boundaries."""
     loader = pytest.importorskip("the_well.data")
-    data = made()
+    data = well_data()
     folder = tmp_path / "data" / "train"
     folder.mkdir(parents=True)
     write_well(folder / "a.hdf5", data)
@@ -140,7 +140,7 @@ def test_any_number_of_axes(tmp_path, dimensions):
     shape = tuple(reversed(sizes.values()))
     rng = np.random.default_rng(1)
     velocity = rng.normal(size=(1, 3, dimensions, *shape))
-    data = made(
+    data = well_data(
         coordinates={a: np.arange(n) * 0.5 for a, n in sizes.items()},
         times=np.arange(3.0),
         boundaries=dict.fromkeys(sizes, PERIODIC),
@@ -189,24 +189,24 @@ def test_simulate_writes_it_and_fit_reads_it(tmp_path, monkeypatch, capsys):
 def test_bad_input_is_one_line(tmp_path):
     path = tmp_path / "a.hdf5"
     with pytest.raises(InputError, match="boundaries of axis y"):
-        write_well(path, made(boundaries={"x": PERIODIC}))
+        write_well(path, well_data(boundaries={"x": PERIODIC}))
     with pytest.raises(InputError, match="periodic at one end only"):
-        write_well(path, made(boundaries={"x": ("PERIODIC", "WALL"), "y": PERIODIC}))
+        write_well(path, well_data(boundaries={"x": ("PERIODIC", "WALL"), "y": PERIODIC}))
     with pytest.raises(InputError, match="not evenly spaced"):
-        write_well(path, made(coordinates={"x": np.arange(8.0), "y": np.arange(6.0) ** 2}))
+        write_well(path, well_data(coordinates={"x": np.arange(8.0), "y": np.arange(6.0) ** 2}))
     with pytest.raises(InputError, match=r"field 'p' has shape \(2, 5, 8, 6\)"):
-        write_well(path, made(fields={"p": np.zeros((2, 5, 8, 6))}))
+        write_well(path, well_data(fields={"p": np.zeros((2, 5, 8, 6))}))
     with pytest.raises(InputError, match="scalar 'a' has shape"):
-        write_well(path, made(scalars={"a": np.zeros(3)}))
+        write_well(path, well_data(scalars={"a": np.zeros(3)}))
     with h5py.File(path, "w") as file:
         file["velocity"] = np.zeros((2, 4, 4))
     with pytest.raises(InputError, match="lacks the groups"):
         read_well(path)
-    write_well(path, made())
+    write_well(path, well_data())
     with h5py.File(path, "a") as file:
         file.attrs["grid_type"] = "spherical"
     with pytest.raises(InputError, match="'spherical'; only cartesian"):
         read_hdf5(path)
-    write_well(path, made())
+    write_well(path, well_data())
     with pytest.raises(InputError, match="holds 2 runs"):
         NavierStokes2D(height=6, width=8, forcing_wavenumber=1).read_observations(path)
