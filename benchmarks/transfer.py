@@ -85,6 +85,7 @@ class Run:
     def __call__(self) -> dict[str, Any]:
         import transfer_fields
         import transfer_rows
+        import transfer_scratch
 
         import sfm
 
@@ -100,6 +101,7 @@ class Run:
                     for one in rows:
                         say(name, seed, one["of"], rounded(one["mae"]))
         self.results["cpu_seconds"] = time.process_time()
+        self.results["tuned"] = transfer_scratch.stored()
         return self.results
 
     def _numbers(self, base: Any, row: Any) -> None:

@@ -18,10 +18,15 @@ from typing import Any
 
 import numpy as np
 
-NUMBERS = "transfer_scratch.json"
+PATH = Path(__file__).parent / "transfer_scratch.json"
 RATES = (1e-3, 3e-3)
 STEPS, EVERY, PATIENCE = 600, 50, 4
 HELD_OUT = 0.2
+
+
+def stored() -> list[dict[str, Any]]:
+    """What was measured: row, seed, error, and the rate and steps that were chosen."""
+    return json.loads(PATH.read_text(encoding="utf-8")) if PATH.is_file() else []
 
 
 def tuned(base: Any, task: Any, seed: int, tokens: int) -> dict[str, float]:
@@ -72,7 +77,7 @@ def train(
 
 
 def main() -> int:
-    """Adds to `NUMBERS` what it lacks."""
+    """Adds to `PATH` what it lacks."""
     import torch
     import transfer
     import transfer_rows
@@ -85,8 +90,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    path = Path(__file__).parent / NUMBERS
-    done = json.loads(path.read_text()) if path.is_file() else []
+    done = stored()
     base = sfm.load(transfer.MODEL)
     rows = [r for r in transfer_rows.rows() if not options.rows or r.name in options.rows]
     pairs = {row.name: row.load() for row in rows}
@@ -97,7 +101,7 @@ def main() -> int:
             task, _, _ = transfer.split(row, pairs[row.name], seed, transfer.LABELS)
             result = tuned(base, task, seed, transfer.TOKENS)
             done.append({"row": row.name, "seed": seed, **result})
-            path.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
+            PATH.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
             say(row.name, seed, result)
     return 0
 
