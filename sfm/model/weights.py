@@ -1,7 +1,8 @@
 """The weights of a model folder: safetensors only, one file or shards.
 
-Of the matrices by which heads judge themselves (`sfm.nn.uncertainty`) only the rows of calibrated
-contexts are kept: a head answers for a few of a model's levels, and the others' are zeros.
+Of the matrices by which heads judge themselves (`sfm.nn.uncertainty`) only those of calibrated
+contexts are kept: a head answers for a few of a model's levels, and the others' are zeros. They are
+symmetric, so that files hold lower triangles.
 """
 
 from __future__ import annotations
@@ -46,17 +47,18 @@ def read_weights(folder: Path) -> dict[str, Any]:
 
 
 def packed(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The tensors as files hold them: matrices (K, C, C) of the K calibrated contexts alone."""
+    """The tensors as files hold them: triangles (K, C (C + 1) / 2) of the K calibrated contexts."""
     kept = dict(state)
     for key, value in state.items():
         alpha = _calibration(key, state)
         if alpha is not None and len(value) == len(alpha):
-            kept[key] = value[alpha > 0]
+            rows, columns = _triangle(value.shape[-1])
+            kept[key] = value[alpha > 0][:, rows, columns]
     return kept
 
 
 def unpacked(state: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
-    """The tensors as a model holds them; files of earlier versions, which keep zeros, as they are.
+    """The tensors as a model holds them; files of earlier versions, with whole matrices, too.
 
     Args:
         state: as files hold them.
@@ -71,14 +73,30 @@ def unpacked(state: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> d
         alpha = _calibration(key, state)
         if alpha is None or not shape or tuple(value.shape) == shape:
             continue
-        rows = alpha > 0
-        if tuple(rows.shape) != shape[:1] or value.shape != (int(rows.sum()), *shape[1:]):
-            raise ValueError(
-                f"{key} {tuple(value.shape)} for {int(rows.sum())} calibrated contexts"
-            )
+        known, size = alpha > 0, shape[-1]
+        count = int(known.sum())
+        forms = ((count, size, size), (count, size * (size + 1) // 2))
+        if tuple(known.shape) != shape[:1] or tuple(value.shape) not in forms:
+            raise ValueError(f"{key} {tuple(value.shape)} for {count} calibrated contexts")
         whole[key] = value.new_zeros(shape)
-        whole[key][rows] = value
+        whole[key][known] = value if value.ndim == len(shape) else _square(value, size)
     return whole
+
+
+def _square(triangles: Any, size: int) -> Any:
+    """Symmetric matrices (K, C, C) of lower triangles (K, C (C + 1) / 2)."""
+    rows, columns = _triangle(size)
+    matrices = triangles.new_zeros(len(triangles), size, size)
+    matrices[:, rows, columns] = triangles
+    matrices[:, columns, rows] = triangles
+    return matrices
+
+
+def _triangle(size: int) -> tuple[Any, Any]:
+    import torch
+
+    rows, columns = torch.tril_indices(size, size)
+    return rows, columns
 
 
 def _calibration(key: str, state: Mapping[str, Any]) -> Any:

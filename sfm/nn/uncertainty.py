@@ -92,7 +92,8 @@ class LastLayerUncertainty(Float64Buffers):
         gram = f.T @ f
         ridge = 1e-6 * gram.diagonal().mean().clamp(min=1e-12)
         eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-        self.precision[context] = torch.linalg.inv(gram + ridge * eye)
+        inverse = torch.linalg.inv(gram + ridge * eye)
+        self.precision[context] = (inverse + inverse.T) / 2
         index = torch.full((len(f),), context, device=f.device)
         self.limit[context] = torch.quantile(self.rigidity(f, index), OUTSIDE_QUANTILE)
         self.alpha[context] = alpha
