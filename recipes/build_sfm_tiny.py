@@ -9,8 +9,8 @@ four hours for the joint run on one core, and as much for the five others togeth
 The bundled weights came in legs, so that each could add datasets, every one with `--set start=` the
 one before: 2,400 steps of 1,024 tokens and 4,400 of 512 with AdamW; then 2,000 and 650 of 512 at a
 constant rate and 4,600 with `--set optimizer.decay=0.45` with Muon; then, with bulk moduli and
-twice as many molecules, 3,000 at a constant rate and 9,500 with that decay; then 3,043 at a constant
-rate and, with band gaps and a second teacher's moduli, 10,000 with `optimizer.decay=0.5`.
+twice as many molecules, 3,000 at a constant rate and 9,500 with that decay; then 3,043 at a
+constant rate and, with band gaps and a second teacher's moduli, 10,000 with `optimizer.decay=0.5`.
 """
 
 from __future__ import annotations
