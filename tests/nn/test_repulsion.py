@@ -156,7 +156,8 @@ def test_curves_of_all_covered_pairs_rise_below_070_of_the_shortest_distance(mod
 def test_hydrogen_nuclei_at_03_angstrom_are_not_bound(model):
     part, level = "molecules/atoms", "GFN2-xTB"
     near, far = energies(model, part, level, [diatomic(part, 1, 1, r) for r in (0.3, 4.9)])
-    assert float(near - far) > 10  # ZBL alone says 16.5 eV
+    # full configuration interaction in aug-cc-pVQZ (PySCF) says 8.16 eV, ZBL alone 16.5
+    assert 5 < float(near - far) < 17
 
 
 @pytest.mark.parametrize("part", ["molecules/atoms", "crystals/atoms"])
