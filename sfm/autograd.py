@@ -25,9 +25,9 @@ else:
 
 
 def pulled_back(
-    outputs: Iterable[Shaped[Tensor, ...]],
-    gradients: Iterable[Shaped[Tensor, ...]],
-    inputs: Sequence[Shaped[Tensor, ...]],
+    outputs: Iterable[Shaped[Tensor, " ..."]],
+    gradients: Iterable[Shaped[Tensor, " ..."]],
+    inputs: Sequence[Shaped[Tensor, " ..."]],
     *,
     create_graph: bool = False,
     retain_graph: bool | None = None,

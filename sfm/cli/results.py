@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from sfm.data.atomic import atomic, refuse_unwritable
 from sfm.errors import InputError
@@ -15,7 +16,7 @@ PRINTED = 64  # numbers; a larger array goes to a file
 ARRAY_FILES = (".npz", ".h5", ".hdf5")
 
 
-def as_array(value: Any) -> np.ndarray:
+def as_array(value: Any) -> Shaped[np.ndarray, " ..."]:
     """numpy, from whatever a handler has; of the same shape and unit."""
     return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
 

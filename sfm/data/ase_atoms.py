@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Num
 
 from sfm.data.conditions import bare, is_moment, meaning, read_conditions
 from sfm.data.rigid import KEYS, stated_bonds
@@ -85,7 +86,9 @@ def conditions(atoms: Atoms, name: str) -> dict[str, float]:
     return read_conditions(stated, atoms.numbers, name, charges=charges, moments=moments)
 
 
-def stored_labels(atoms: Atoms, names: Collection[str], name: str) -> dict[str, np.ndarray]:
+def stored_labels(
+    atoms: Atoms, names: Collection[str], name: str
+) -> dict[str, Float[np.ndarray, " ..."]]:
     """The stored results of `atoms` that are among `names`, in ASE's units; nothing is computed.
 
     `energy` is (), `dipole` (3,), `forces` (n, 3), `charges` (n,), `stress` (3, 3).
@@ -148,7 +151,7 @@ _INFO = [
 ]
 
 
-def extras(atoms: Atoms, used: Collection[str]) -> dict[str, np.ndarray]:
+def extras(atoms: Atoms, used: Collection[str]) -> dict[str, Num[np.ndarray, " ..."]]:
     """The other numbers that `atoms` states, by name: of `info`, per atom, and results.
 
     Arrays of any shape, in whatever unit `atoms` has them.
@@ -228,7 +231,9 @@ def write_to(atoms: Atoms, sample: Sample) -> None:
         atoms.set_constraint(constraints)
 
 
-def along_axes(fixed: np.ndarray, cell: np.ndarray, name: str) -> np.ndarray:
+def along_axes(
+    fixed: Bool[np.ndarray, "n 3"], cell: Float[np.ndarray, "3 3"], name: str
+) -> Bool[np.ndarray, "n 3"]:
     """Masks of fixed Cartesian coordinates (n, 3), from those of coordinates along lattice vectors.
 
     Args:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 from sfm.data.sample import Sample
 from sfm.data.unit_factors import as_if, candidates
@@ -27,7 +28,7 @@ SMALLEST = 5.0  # eV per atom; smaller references are energies of formation, whi
 ALL_ELECTRONS = "the atoms' energies with all electrons"
 
 
-def all_electron_reference() -> np.ndarray:
+def all_electron_reference() -> Float[np.ndarray, " 119"]:
     """(119,) eV, energy of each element in a molecule or crystal, by atomic number."""
     z = np.arange(119, dtype=np.float64)
     energy = -0.768745 * z ** (7 / 3) + 0.5 * z**2 - 0.269900 * z ** (5 / 3)
@@ -37,7 +38,7 @@ def all_electron_reference() -> np.ndarray:
 
 
 def wrong_energy_unit(
-    samples: Sequence[Sample], references: Mapping[str, np.ndarray] | None = None
+    samples: Sequence[Sample], references: Mapping[str, Float[np.ndarray, " 119"]] | None = None
 ) -> str:
     """What unit other than eV explains the energies; empty if eV does, or if nothing does.
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int, Num
 
 from sfm.errors import InputError, InputWarning
 
@@ -59,11 +60,11 @@ def is_moment(key: str) -> bool:
 
 def read_conditions(
     stated: Mapping[str, Any],
-    types: np.ndarray,
+    types: Int[np.ndarray, " n"],
     name: str,
     *,
-    charges: np.ndarray | None = None,
-    moments: np.ndarray | None = None,
+    charges: Num[np.ndarray, " n"] | None = None,
+    moments: Num[np.ndarray, " n"] | None = None,
 ) -> dict[str, float]:
     """`charge` and `spin` (number of unpaired electrons) of a system, each if it is stated.
 
@@ -97,7 +98,7 @@ def read_conditions(
     return conditions
 
 
-def unpaired(conditions: Mapping[str, float], types: np.ndarray) -> float:
+def unpaired(conditions: Mapping[str, float], types: Int[np.ndarray, " N"]) -> float:
     """Unpaired electrons of a system: as stated, else the fewest that its electrons allow.
 
     >>> unpaired({"charge": 1.0}, np.array([8, 1, 1])), unpaired({"spin": 2.0}, np.array([8, 8]))
@@ -142,7 +143,9 @@ def length_factor(stated: Mapping[str, Any], name: str) -> float:
     return next(iter(factors.values()), 1.0)
 
 
-def check_conditions(conditions: Mapping[str, float], types: np.ndarray, name: str) -> None:
+def check_conditions(
+    conditions: Mapping[str, float], types: Int[np.ndarray, " N"], name: str
+) -> None:
     """Refuse a charge and a number of unpaired electrons that no such system can have.
 
     Args:

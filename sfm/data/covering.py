@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable
 from functools import cache
 
 import numpy as np
+from jaxtyping import Float
 
 from sfm.config.coverage import Coverage
 from sfm.data.conditions import unpaired
@@ -27,7 +28,7 @@ RARE = 0.8
 
 
 @cache
-def default_approach() -> np.ndarray:
+def default_approach() -> Float[np.ndarray, "119 119"]:
     """(119, 119) angstrom: 0.8 (R_i + R_j), zero for what is no atom."""
     radii = np.array(COVALENT_RADII)
     table: np.ndarray = RARE * (radii[:, None] + radii[None, :])
@@ -36,7 +37,7 @@ def default_approach() -> np.ndarray:
     return table
 
 
-def approaches(coverage: Coverage) -> np.ndarray:
+def approaches(coverage: Coverage) -> Float[np.ndarray, "119 119"]:
     """(119, 119) angstrom: closest approach of every two elements."""
     table = default_approach().copy()
     for pair, distance in coverage.closest.items():

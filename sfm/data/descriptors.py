@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 from sfm.data.sample import Sample
 from sfm.registry import find, parts
@@ -38,7 +39,7 @@ def describe(part: str, sample: Sample) -> Mapping[str, float]:
     return _known[key]
 
 
-def row(sample: Sample, names: Mapping[str, Sequence[str]]) -> np.ndarray:
+def row(sample: Sample, names: Mapping[str, Sequence[str]]) -> Float[np.ndarray, " K"]:
     """(K,) float64: the named descriptors of each part, one part after another; NaN if missing."""
     values: list[float] = []
     for part, columns in names.items():

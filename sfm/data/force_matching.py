@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 from sfm.data.neighbours import neighbour_list
 from sfm.data.sample import Sample
@@ -22,7 +23,7 @@ MOST_ATOMS = 64
 MOST_UNKNOWNS = 400
 
 
-def stress_from_forces(samples: Sequence[Sample]) -> np.ndarray | None:
+def stress_from_forces(samples: Sequence[Sample]) -> Float[np.ndarray, "S 3 3"] | None:
     """(S, 3, 3) stress of the pair potential that fits the samples' forces best.
 
     In the forces' unit times angstrom^-2. None where the fit has too many unknowns or explains

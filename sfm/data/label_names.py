@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from sfm.data.sample import Sample
 from sfm.data.voigt import parse_order, reordered
@@ -161,7 +162,7 @@ def with_recognised(sample: Sample, names: Collection[str]) -> Sample:
     return sample.replace(labels=labels, extras=extras) if labels else sample
 
 
-def shaped(quantity: Quantity, key: str, value: Any, sample: Sample) -> np.ndarray:
+def shaped(quantity: Quantity, key: str, value: Any, sample: Sample) -> Float[np.ndarray, " ..."]:
     """The file's numbers in the quantity's shape, a stress (3, 3); a virial becomes a stress.
 
     Raises:

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from sfm.data.budget import Budget
 from sfm.errors import InputError
 
 
-def shares(sizes: Sequence[int], temperature: float) -> np.ndarray:
+def shares(sizes: Sequence[int], temperature: float) -> Float[np.ndarray, " tasks"]:
     """Share (tasks,) of each task, dimensionless: p_i ~ (D_i / D)^(1/T), T = 1 is by size.
 
     >>> shares([100, 10_000], temperature=2.0).round(3).tolist()

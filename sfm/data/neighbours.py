@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from sfm.errors import InputError
 
@@ -13,11 +14,11 @@ FAR = 1e9  # beyond this a double has no seven digits left behind the point
 
 
 def neighbour_list(
-    positions: np.ndarray,
+    positions: Float[np.ndarray, "n 3"],
     cutoff: float,
-    cell: np.ndarray | None = None,
-    pbc: np.ndarray | tuple[bool, bool, bool] | bool = False,
-) -> tuple[np.ndarray, np.ndarray]:
+    cell: Float[np.ndarray, "3 3"] | None = None,
+    pbc: Bool[np.ndarray, " 3"] | tuple[bool, bool, bool] | bool = False,
+) -> tuple[Int[np.ndarray, "2 E"], Int[np.ndarray, "E 3"]]:
     """All ordered pairs closer than `cutoff`, images included, no self-pairs.
 
     Args:
@@ -39,11 +40,11 @@ def neighbour_list(
 
 
 def half_neighbour_list(
-    positions: np.ndarray,
+    positions: Float[np.ndarray, "n 3"],
     cutoff: float,
-    cell: np.ndarray | None = None,
-    pbc: np.ndarray | tuple[bool, bool, bool] | bool = False,
-) -> tuple[np.ndarray, np.ndarray]:
+    cell: Float[np.ndarray, "3 3"] | None = None,
+    pbc: Bool[np.ndarray, " 3"] | tuple[bool, bool, bool] | bool = False,
+) -> tuple[Int[np.ndarray, "2 P"], Int[np.ndarray, "P 3"]]:
     """All pairs closer than `cutoff`, images included, each once, no self-pairs.
 
     Arguments, units and errors are those of `neighbour_list`.

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 
 from sfm.errors import InputError
 
 _CHARGE = re.compile(r"([+-]?)(\d)|(\d)([+-])")
 
 
-def formal_charges(path: Path) -> Iterator[np.ndarray]:
+def formal_charges(path: Path) -> Iterator[Int[np.ndarray, " n"]]:
     """(n,) charges, in units of e, of the atoms of each frame, frames as ASE tells them apart.
 
     An atom without a charge has 0.
@@ -27,9 +28,9 @@ def formal_charges(path: Path) -> Iterator[np.ndarray]:
             if line.startswith(("ATOM", "HETATM")):
                 charges.append(_charge(line.rstrip("\r\n")[78:80].strip(), number))
             elif line.startswith("END"):
-                yield np.array(charges)
+                yield np.array(charges, dtype=np.int64)
                 charges = []
-    yield np.array(charges)
+    yield np.array(charges, dtype=np.int64)
 
 
 def _charge(text: str, row: int) -> int:

@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError, InputWarning
@@ -17,8 +18,11 @@ KEYS = ("rigid_pairs", "rigid_lengths")  # in extended XYZ and in `Atoms.info`
 
 
 def nearest_shifts(
-    positions: np.ndarray, pairs: np.ndarray, cell: np.ndarray | None, pbc: np.ndarray
-) -> np.ndarray:
+    positions: Float[np.ndarray, "n 3"],
+    pairs: Int[np.ndarray, "m 2"],
+    cell: Float[np.ndarray, "3 3"] | None,
+    pbc: Bool[np.ndarray, " 3"],
+) -> Float[np.ndarray, "m 3"]:
     """(m, 3) lattice vectors that lead to the image of each second atom that is nearest its first.
 
     Args:
@@ -36,7 +40,7 @@ def nearest_shifts(
     return shifts
 
 
-def lengths_of(sample: Sample, pairs: np.ndarray) -> np.ndarray:
+def lengths_of(sample: Sample, pairs: Int[np.ndarray, "m 2"]) -> Float[np.ndarray, " m"]:
     """(m,) distances of `pairs` (m, 2) of a sample, of the nearest images, in its length unit."""
     shifts = nearest_shifts(sample.positions, pairs, sample.cell, sample.pbc)
     away = sample.positions[pairs[:, 1]] - sample.positions[pairs[:, 0]]
@@ -45,7 +49,7 @@ def lengths_of(sample: Sample, pairs: np.ndarray) -> np.ndarray:
     return np.asarray(np.linalg.norm(away, axis=1))
 
 
-def with_rigid(sample: Sample, pairs: np.ndarray) -> Sample:
+def with_rigid(sample: Sample, pairs: Int[np.ndarray, "m 2"]) -> Sample:
     """The sample with the distances of `pairs` (m, 2), its length unit, kept as they are, too."""
     pairs = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
     known = set()
@@ -72,7 +76,9 @@ def say_not_kept(sample: Sample, part: str) -> None:
         )
 
 
-def stated_bonds(atoms: Atoms, name: str) -> tuple[np.ndarray, np.ndarray] | None:
+def stated_bonds(
+    atoms: Atoms, name: str
+) -> tuple[Int[np.ndarray, "m 2"], Float[np.ndarray, " m"]] | None:
     """Pairs (m, 2) and lengths (m,) angstrom of `FixBondLengths`, `FixInternals` and `info`.
 
     Angles and sums of bonds that `FixInternals` fixes are warned of: nothing keeps them.

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Int
 
 from sfm.data.atomic import atomic
 from sfm.data.lock import only_run
@@ -361,7 +362,7 @@ class Dataset:
         return len(self._index)
 
     @property
-    def rows(self) -> np.ndarray:
+    def rows(self) -> Int[np.ndarray, " samples"]:
         """(samples,) int64, the row of each sample: those of one row differ in level alone."""
         numbers: np.ndarray = self._index[:, 0]
         return numbers
@@ -406,7 +407,7 @@ class Dataset:
     def __iter__(self) -> Iterator[Sample]:
         return (self[i] for i in range(len(self)))
 
-    def sizes(self) -> np.ndarray:
+    def sizes(self) -> Int[np.ndarray, " n"]:
         """(n,) number of positions of each sample (zeros for pure fields), without reading them."""
         import pyarrow.compute as pc
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 
@@ -51,7 +51,7 @@ class Tokens:
     cutoff: Float[Tensor, " S"]
     context: Int[Tensor, " S"]
     conditions: Float[Tensor, "S K"]
-    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    extras: Mapping[str, Shaped[Tensor, "_ ..."]] = field(default_factory=dict)
     ids: tuple[str, ...] = ()
     stretch: Float[Tensor, " E"] | None = None
 
@@ -84,7 +84,7 @@ class Tokens:
         """A copy with some attributes changed."""
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> Tokens:
+    def map(self, function: Callable[[Shaped[Tensor, " ..."]], Shaped[Tensor, " ..."]]) -> Tokens:
         """A copy with `function` applied to every tensor."""
         changes = {
             f.name: function(getattr(self, f.name))
@@ -118,7 +118,7 @@ class Tokens:
         vectors: Float[Tensor, "N 3 F1"] | None = None,
         tensors: Float[Tensor, "N 5 F2"] | None = None,
         conditions: Float[Tensor, "S K"] | None = None,
-        extras: Mapping[str, Tensor] | None = None,
+        extras: Mapping[str, Shaped[Tensor, "_ ..."]] | None = None,
         ids: tuple[str, ...] = (),
     ) -> Tokens:
         """Tokens of `n_systems` systems of points, all of one encoder and level of theory.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 from sfm.errors import InputError
 
@@ -34,7 +35,9 @@ def parse_order(text: str) -> tuple[str, ...]:
     return words
 
 
-def reordered(tensor: np.ndarray, order: Sequence[str], name: str) -> np.ndarray:
+def reordered(
+    tensor: Float[np.ndarray, " ..."], order: Sequence[str], name: str
+) -> Float[np.ndarray, "3 3"]:
     """The tensor (3, 3), in the unit that it had, whose components stand where `order` names them.
 
     Args:

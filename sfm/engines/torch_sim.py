@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.conditions import meaning, read_conditions
@@ -87,7 +88,7 @@ class SfmTorchSim(ModelInterface):  # type: ignore[misc]  # torch-sim is no depe
         """The measure by which torch-sim fills batches: neighbours within a cutoff."""
         return "n_atoms_x_density"
 
-    def forward(self, state: Any, **_: Any) -> dict[str, Tensor]:
+    def forward(self, state: Any, **_: Any) -> dict[str, Float[Tensor, "_ ..."]]:
         """Energies, forces and, of periodic states, stress; see the class.
 
         Args:

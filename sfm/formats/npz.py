@@ -7,12 +7,15 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Shaped
 
 from sfm.errors import InputError
 from sfm.formats.limits import Budget
 
 
-def load_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+def load_npz(
+    path: Path, names: Collection[str] | None = None
+) -> dict[str, Shaped[np.ndarray, " ..."]]:
     """The arrays by name, of any shape and unit; no Python objects.
 
     Args:

@@ -85,7 +85,7 @@ class Baselines:
             total = total.index_add(0, systems, energies.double())
         return total
 
-    def labels(self, tokens: Tokens) -> dict[str, np.ndarray]:
+    def labels(self, tokens: Tokens) -> dict[str, Float[np.ndarray, " ..."]]:
         """What one system's labels hold of the theory at its context, which has to have one.
 
         `energy` () eV, `forces` (N, 3) eV/angstrom and, of periodic systems, `stress` (3, 3)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from sfm.config import HeadSpec, ModelConfig, Target
@@ -136,7 +137,11 @@ def _start_new_levels(
 
 
 def start_in_trunk(
-    state: dict[str, Tensor], old: ModelConfig, new: ModelConfig, index: int, donors: Sequence[int]
+    state: dict[str, Shaped[Tensor, " ..."]],
+    old: ModelConfig,
+    new: ModelConfig,
+    index: int,
+    donors: Sequence[int],
 ) -> None:
     """Fill the trunk's rows of one new context in place, with the mean of its donors'.
 

@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.config import BaselineSpec, ModelConfig
@@ -123,7 +124,7 @@ class Network(nn.Module):
         quantities: Mapping[str, Collection[str]],
         *,
         create_graph: bool = False,
-    ) -> dict[str, dict[str, Tensor]]:
+    ) -> dict[str, dict[str, Float[Tensor, "_ ..."]]]:
         """Physical values by encoder and quantity, in canonical units.
 
         Args:
@@ -142,7 +143,7 @@ class Network(nn.Module):
         dtype: torch.dtype,
         batch: Mapping[str, Tokens],
         quantities: Mapping[str, Collection[str]],
-    ) -> dict[str, dict[str, Tensor]]:
+    ) -> dict[str, dict[str, Float[Tensor, "_ ..."]]]:
         """`forward` with the network cast to `dtype` for this call; gradients reach its weights.
 
         Values (S, ...), (N, ...) or (cells, ...) in canonical units, as `forward`.
@@ -162,7 +163,7 @@ class Network(nn.Module):
         quantities: Mapping[str, Collection[str]],
         *,
         create_graph: bool = False,
-    ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tokens]]:
+    ) -> tuple[dict[str, dict[str, Float[Tensor, "_ ..."]]], dict[str, Tokens]]:
         """What `forward` returns, and the trunk's features of the same pass; same arguments.
 
         Values (S, ...), (N, ...) or (cells, ...) in canonical units; features without unit.

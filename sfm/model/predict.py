@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from sfm.data.batching import row_counts
 from sfm.data.rows import not_finite, rows_left_out
@@ -266,7 +268,7 @@ def _predict_batch(
 
 
 def split_rows(
-    model: FoundationModel, name: str, values: torch.Tensor, tokens: Tokens
+    model: FoundationModel, name: str, values: Float[Tensor, "_ ..."], tokens: Tokens
 ) -> list[Any]:
     """The rows of a batched quantity, one array (...) or (rows, ...) per system, in its unit."""
     quantity = model.config.quantities[name]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sfm.data.tokens import Tokens
@@ -22,7 +23,7 @@ SingleHead = KernelHead | RandomFeaturesHead
 
 def value(
     model: Network, encoder: str, quantity: str, features: Tokens, inputs: Tokens
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float[Tensor, "rows ..."], Float[Tensor, "rows ..."]]:
     """Physical values (S, ...), and the same without constant references, to differentiate.
 
     In the canonical unit of the quantity.
@@ -47,7 +48,7 @@ def value(
 
 def general(
     model: Network, encoder: str, quantity: str, features: Tokens, inputs: Tokens
-) -> tuple[Tensor, Normaliser]:
+) -> tuple[Float[Tensor, "rows ..."], Normaliser]:
     """What the head that serves all levels says, and how that is undone to physical values.
 
     The first is (rows, ...) without unit, a row for each system, token or cell.
@@ -67,7 +68,7 @@ def general(
 
 def of_one_level(
     model: Network, encoder: str, quantity: str, inputs: Tokens
-) -> list[tuple[SingleHead, Tensor]]:
+) -> list[tuple[SingleHead, Bool[Tensor, " S"]]]:
     """Heads that serve one level alone, with the mask (S,) of the systems at that level."""
     heads: list[tuple[SingleHead, Tensor]] = []
     for spec in model.config.heads:
@@ -84,7 +85,7 @@ def baseline(
     spec: Mapping[str, Any] | None,
     features: Tokens,
     inputs: Tokens,
-) -> Tensor:
+) -> Float[Tensor, " S"]:
     """(S,) float64: what a closed-form head adds itself to, of the model's own quantities.
 
     In the canonical unit of the head's quantity.
@@ -109,7 +110,7 @@ def baseline(
 @torch.no_grad()
 def uncertainty(
     model: Network, encoder: str, quantity: str, tokens: Tokens, features: Tokens
-) -> tuple[Tensor, Tensor] | None:
+) -> tuple[Float[Tensor, " S"], Bool[Tensor, " S"]] | None:
     """Standard errors (S,) and whether each system lies outside the training domain.
 
     None if the head has no last layer to judge by. `features` are the trunk's, of these tokens.

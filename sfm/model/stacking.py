@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
+from jaxtyping import Shaped
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
@@ -63,7 +64,7 @@ class _Layout(BaseModel):
         return (self.rank_pattern or {}).get(name, self.r)
 
 
-def stacked(folder: Path) -> dict[str, Tensor]:
+def stacked(folder: Path) -> dict[str, Shaped[Tensor, " ..."]]:
     """All tensors of the model that an adapter and its base make, of any shape and unit.
 
     Raises:

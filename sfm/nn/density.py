@@ -210,13 +210,13 @@ class Density(Function):
         ctx.save_for_forward(*tensors)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Float[Tensor, " ..."]) -> Any:
         # features of the first layer depend on no position, weights are not asked for by forces
         needed = _needed(ctx, 4) or _needed(ctx, 5), _needed(ctx, 6)
         return (*DensityGradient.apply(*ctx.saved_tensors, *grads, ctx.layout, needed), None)
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> Any:
+    def jvp(ctx: Any, *tangents: Float[Tensor, " ..."] | None) -> Any:
         total: list[Tensor] | None = None
         for arguments, layout in _replaced(ctx.saved_tensors, tangents[:N_INPUTS], ctx.layout):
             out = Density.apply(*arguments, layout)
@@ -265,9 +265,19 @@ class DensityGradient(Function):
 
     @staticmethod
     def forward(
-        b: Tensor, y1: Tensor, y2: Tensor, yu: Tensor, s: Tensor, u: Tensor, w: Tensor,
-        a0: Tensor, a1: Tensor, a2: Tensor, layout: Layout, needed: tuple[bool, bool],
-    ) -> tuple[Maybe, ...]:  # fmt: skip
+        b: Float[Tensor, "E K"],
+        y1: Float[Tensor, "E 3"],
+        y2: Float[Tensor, "E 5"],
+        yu: Float[Tensor, "E D8"],
+        s: Float[Tensor, "E C"],
+        u: Float[Tensor, "E D8"],
+        w: Float[Tensor, "runs K filters"],
+        a0: Float[Tensor, "N _"],
+        a1: Float[Tensor, "3 N CD"],
+        a2: Float[Tensor, "5 N CD"],
+        layout: Layout,
+        needed: tuple[bool, bool],
+    ) -> tuple[Float[Tensor, " ..."] | None, ...]:
         weights = [_tiled(run, layout.channels, layout.carried) for run in w]
         db, dy1, dy2, dyu = (torch.zeros_like(x) for x in (b, y1, y2, yu))
         to_features, to_weights = needed

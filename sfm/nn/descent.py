@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
@@ -47,7 +48,7 @@ class Descent:
 
 def descend(
     module: Module,
-    loss: Callable[[int], Tensor],
+    loss: Callable[[int], Float[Tensor, ""]],
     *,
     work: str,
     steps: int,

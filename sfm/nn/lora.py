@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -36,13 +37,19 @@ class LowRank(nn.Module):
         self.b = nn.Parameter(torch.zeros(rank, n_out))
 
     @classmethod
-    def of(cls, a: Tensor, b: Tensor, factor: float, transposed: bool) -> LowRank:
+    def of(
+        cls,
+        a: Float[Tensor, "n_in r"],
+        b: Float[Tensor, "r n_out"],
+        factor: float,
+        transposed: bool,
+    ) -> LowRank:
         """The update with these factors, (n_in, r) and (r, n_out)."""
         update = cls(a.shape[0], b.shape[1], transposed, Lora(rank=1))
         update.a, update.b, update.factor = nn.Parameter(a), nn.Parameter(b), factor
         return update
 
-    def forward(self, weight: Tensor) -> Tensor:
+    def forward(self, weight: Float[Tensor, "*experts n m"]) -> Float[Tensor, "*experts n m"]:
         update = self.factor * (self.a @ self.b)
         # a mixture's (experts, n_in, n_out) broadcasts
         return weight + (update.T if self.transposed else update)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from sfm.data.atomic import atomic
@@ -78,7 +79,7 @@ def load_module(path: str | Path, build: Callable[[dict[str, Any]], Module]) -> 
 
 
 def save_tensors(
-    tensors: Mapping[str, Tensor], path: str | Path, config: Mapping[str, Any]
+    tensors: Mapping[str, Shaped[Tensor, " ..."]], path: str | Path, config: Mapping[str, Any]
 ) -> Path:
     """Write named tensors, of any shape and unit, and a config; see `save_module`."""
     from safetensors.torch import save_file
@@ -100,7 +101,7 @@ def save_tensors(
     return path
 
 
-def load_tensors(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def load_tensors(path: str | Path) -> tuple[dict[str, Any], dict[str, Shaped[Tensor, " ..."]]]:
     """Config and named tensors, of any shape and unit, of `save_tensors` or any safetensors file.
 
     Raises:

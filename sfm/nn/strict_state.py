@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
-def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def load_strictly(module: nn.Module, tensors: Mapping[str, Shaped[Tensor, " ..."]]) -> None:
     """Make `tensors`, of any shape and unit, the state of `module`, in the module's dtypes.
 
     Args:
@@ -31,14 +32,14 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         raise ValueError(" ".join(str(error).split())[:300]) from None
 
 
-def check_kinds(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def check_kinds(module: nn.Module, tensors: Mapping[str, Shaped[Tensor, " ..."]]) -> None:
     """`check_kind` of those tensors, of any shape and unit, that the module has by that name."""
     for name, value in module.state_dict().items():
         if name in tensors:
             check_kind(name, tensors[name], value)
 
 
-def check_kind(name: str, given: Tensor, known: Tensor) -> None:
+def check_kind(name: str, given: Shaped[Tensor, " ..."], known: Shaped[Tensor, " ..."]) -> None:
     """Raise a `ValueError` unless both, of any shape and unit, hold the same kind of numbers."""
     same = given.dtype in FLOATS if known.is_floating_point() else given.dtype == known.dtype
     if not same:

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from sfm.data.elements import SYMBOLS
 from sfm.quantity import Quantity
@@ -26,12 +27,12 @@ def plain(value: Any) -> dict[str, Any]:
     return {"shape": list(array.shape), "f32": _packed(array)}
 
 
-def as_array(value: Any) -> np.ndarray:
+def as_array(value: Any) -> Shaped[np.ndarray, " ..."]:
     """numpy, from a tensor or whatever numpy takes; of the same shape and unit."""
     return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
 
 
-def listed(array: np.ndarray) -> Any:
+def listed(array: Shaped[np.ndarray, " ..."]) -> Any:
     """Nested lists of an array of any shape and unit, null for what is not finite."""
     values = array.tolist()
     if array.dtype.kind == "f" and not np.isfinite(array).all():

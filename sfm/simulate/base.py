@@ -277,7 +277,7 @@ class Simulator(nn.Module, ABC):
         """The state after `steps` steps. Pure, batched, differentiable."""
 
     @abstractmethod
-    def observe(self, state: Any) -> dict[str, Shaped[Tensor, ...]]:
+    def observe(self, state: Any) -> dict[str, Shaped[Tensor, " ..."]]:
         """Quantities of `observables` at `state`, each (..., *axes) in its unit.
 
         Axes of a batch come first where `batched`, then those of the quantity.
@@ -319,7 +319,7 @@ class Simulator(nn.Module, ABC):
         """
         return None
 
-    def result(self, trajectory: Trajectory) -> dict[str, Shaped[Tensor, ...]]:
+    def result(self, trajectory: Trajectory) -> dict[str, Shaped[Tensor, " ..."]]:
         """The answer of a search: the last record of each observable.
 
         Override it to drop a batch axis of one system: an energy is then one number.
@@ -412,7 +412,7 @@ class Simulator(nn.Module, ABC):
         """
         raise InputError(f"{self.part}: reads no observations, so it cannot be fitted yet")
 
-    def predict_observations(self, observations: Observations) -> dict[str, Shaped[Tensor, ...]]:
+    def predict_observations(self, observations: Observations) -> dict[str, Shaped[Tensor, " ..."]]:
         """What the simulator says in place of `observations.values`; differentiable.
 
         Of the same shapes and in the same units as the values.

@@ -85,7 +85,7 @@ class Problem:
         """Standard errors of the quantities, (quantities,), in their own units."""
         self.weights = 1 / sigma[self.group]
 
-    def named(self, flat: Float[Tensor, " m"]) -> dict[str, Float[Tensor, ...]]:
+    def named(self, flat: Float[Tensor, " m"]) -> dict[str, Float[Tensor, " ..."]]:
         """The unknown fields of a flat vector (m,)."""
         if not self.field_shapes:
             return {}

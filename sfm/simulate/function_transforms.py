@@ -22,7 +22,7 @@ def transformed() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
-def several(value: Shaped[Tensor, ...]) -> bool:
+def several(value: Shaped[Tensor, " ..."]) -> bool:
     """True for what stands for many tensors at once: torch's `vmap` and `is_grads_batched`."""
     legacy: bool = torch._C._functorch.is_legacy_batchedtensor(value)
     return legacy or torch._C._functorch.is_batchedtensor(value)

@@ -18,8 +18,8 @@ from sfm.autograd import Function
 
 
 def recomputed(
-    function: Callable[..., Tensor], *inputs: Shaped[Tensor, ...]
-) -> Shaped[Tensor, ...]:
+    function: Callable[..., Shaped[Tensor, " ..."]], *inputs: Shaped[Tensor, " ..."]
+) -> Shaped[Tensor, " ..."]:
     """`function(*inputs)`, of which the graph keeps the inputs alone.
 
     Args:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.checkpoint import checkpoint
@@ -31,7 +32,7 @@ from sfm.simulate.undeclared import undeclared
 def rollout(
     advance: Callable[..., State] | Step,
     state: State,
-    tensors: Sequence[Tensor],
+    tensors: Sequence[Shaped[Tensor, " ..."]],
     steps: int,
     *,
     first: int = 0,
@@ -92,7 +93,7 @@ def rollout(
 def recorded(
     advance: Callable[..., State] | Step,
     state: State,
-    tensors: Sequence[Tensor],
+    tensors: Sequence[Shaped[Tensor, " ..."]],
     at: Sequence[int],
     **options: Any,
 ) -> list[State]:

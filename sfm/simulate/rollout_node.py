@@ -57,7 +57,7 @@ class Plan:
 def plain(
     step: Step,
     u: State,
-    tensors: Sequence[Tensor],
+    tensors: Sequence[Shaped[Tensor, " ..."]],
     first: int,
     steps: int,
     monitor: Monitor | None,
@@ -109,7 +109,9 @@ class Rollout(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, plan: Plan, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, plan: Plan, *inputs: Shaped[Tensor, " ..."]
+    ) -> tuple[Shaped[Tensor, " ..."], ...]:
         step, steps, first, monitor = plan.step, plan.steps, plan.first, plan.monitor
         start, tensors = inputs[: plan.count], inputs[plan.count :]
         needs_grad = ctx.needs_input_grad[1 + plan.count :]
@@ -139,7 +141,7 @@ class Rollout(Function):
         return tuple(ends)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
+    def backward(ctx: Any, *gradients: Shaped[Tensor, " ..."]) -> Any:
         plan, count = ctx.plan, len(ctx.needs_input_grad) - 1
         needs_grad = ctx.needs_input_grad[1 + plan.count :]
         saved = ctx.saved_tensors  # asked for once, or torch's checkpoint complains

@@ -32,13 +32,15 @@ class Step(Protocol):
     kept(u, needs_grad): bytes that an adjoint holds; 0 if that is not known.
     """
 
-    def advance(self, u: Any, n: int, *tensors: Tensor) -> Any: ...
+    def advance(self, u: Any, n: int, *tensors: Shaped[Tensor, " ..."]) -> Any: ...
 
     def linearise(
-        self, u: Any, n: int, needs_grad: Sequence[bool], *tensors: Tensor
+        self, u: Any, n: int, needs_grad: Sequence[bool], *tensors: Shaped[Tensor, " ..."]
     ) -> tuple[Any, Adjoint]: ...
 
-    def adjoint(self, u: Any, n: int, needs_grad: Sequence[bool], *tensors: Tensor) -> Adjoint: ...
+    def adjoint(
+        self, u: Any, n: int, needs_grad: Sequence[bool], *tensors: Shaped[Tensor, " ..."]
+    ) -> Adjoint: ...
 
     def kept(self, u: Any, needs_grad: Sequence[bool]) -> int: ...
 
@@ -52,15 +54,17 @@ class AutogradStep:
     def __init__(self, function: Advance) -> None:
         self.function = function
 
-    def advance(self, u: Any, n: int, *tensors: Tensor) -> Any:
+    def advance(self, u: Any, n: int, *tensors: Shaped[Tensor, " ..."]) -> Any:
         return self.function(u, n, *tensors)
 
     def linearise(
-        self, u: Any, n: int, needs_grad: Sequence[bool], *tensors: Tensor
+        self, u: Any, n: int, needs_grad: Sequence[bool], *tensors: Shaped[Tensor, " ..."]
     ) -> tuple[Any, Adjoint]:
         return by_autograd(lambda v, *t: self.function(v, n, *t), u, tensors, needs_grad)
 
-    def adjoint(self, u: Any, n: int, needs_grad: Sequence[bool], *tensors: Tensor) -> Adjoint:
+    def adjoint(
+        self, u: Any, n: int, needs_grad: Sequence[bool], *tensors: Shaped[Tensor, " ..."]
+    ) -> Adjoint:
         return self.linearise(u, n, needs_grad, *tensors)[1]
 
     def kept(self, u: Any, needs_grad: Sequence[bool]) -> int:
@@ -68,7 +72,7 @@ class AutogradStep:
 
 
 def by_autograd(
-    function: Advance, u: Any, tensors: Sequence[Tensor], needs_grad: Sequence[bool]
+    function: Advance, u: Any, tensors: Sequence[Shaped[Tensor, " ..."]], needs_grad: Sequence[bool]
 ) -> tuple[Any, Adjoint]:
     """`function(u, *tensors)` and its adjoint (see `Step.linearise`), by a graph of its own.
 
@@ -92,7 +96,7 @@ def by_autograd(
     return tree_map(Tensor.detach, value), pull
 
 
-def varies(x: Shaped[Tensor, ...]) -> bool:
+def varies(x: Shaped[Tensor, " ..."]) -> bool:
     """Whether a tensor can have a gradient."""
     return x.is_floating_point() or x.is_complex()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
@@ -33,8 +34,8 @@ class _Watch(TorchFunctionMode):
 
 
 def undeclared(
-    function: Callable[..., Any], known: Sequence[Tensor], arguments: Sequence[Any]
-) -> list[Tensor]:
+    function: Callable[..., Any], known: Sequence[Shaped[Tensor, " ..."]], arguments: Sequence[Any]
+) -> list[Shaped[Tensor, " ..."]]:
     """Tensors that need a gradient, are used by `function(*arguments)`, and are not `known`.
 
     Runs the function once. Tensors have any shape and unit.

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -51,7 +52,7 @@ def checks(plugin: Plugin) -> list[Check]:
     return checklist
 
 
-def error(value: Tensor, expected: Tensor) -> float:
+def error(value: Shaped[Tensor, " ..."], expected: Shaped[Tensor, " ..."]) -> float:
     """Largest deviation over the root mean square (at least 0.01), both in float64.
 
     Of two tensors of the same shape, in any unit.
@@ -67,7 +68,9 @@ def error(value: Tensor, expected: Tensor) -> float:
     return float((value - expected).abs().max()) / scale
 
 
-def evaluate(model: FoundationModel, part: str, samples: list[Sample]) -> dict[str, Tensor]:
+def evaluate(
+    model: FoundationModel, part: str, samples: list[Sample]
+) -> dict[str, Float[Tensor, "_ ..."]]:
     """All quantities of the samples in one batch, (rows, ...) each, in canonical units."""
     tokens = model.tokenize(part, samples, LEVEL)
     values: dict[str, Tensor] = model({part: tokens}, {part: said(model, part, samples)})[part]
@@ -124,7 +127,11 @@ def features_turn(part: str, precision: str) -> str:
     return f"{worst:.1e}"
 
 
-def on_atoms(sample: Sample, move: Callable[[np.ndarray], np.ndarray], **changes: Any) -> Sample:
+def on_atoms(
+    sample: Sample,
+    move: Callable[[Shaped[np.ndarray, "n ..."]], Shaped[np.ndarray, "n ..."]],
+    **changes: Any,
+) -> Sample:
     """`sample` with `move` applied to every array (n, ...) of its n atoms, and `changes`.
 
     Units stay what they are.

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.autograd.gradcheck import GradcheckError
 
@@ -61,7 +62,7 @@ def _case(part: str, **values: Any) -> tuple[Simulator, Any]:
 # ------------------------------------------------------------------ states are trees of tensors
 
 
-def leaves(state: Any) -> list[Tensor]:
+def leaves(state: Any) -> list[Shaped[Tensor, " ..."]]:
     """All tensors of a state (tensor, tuple, list, mapping, dataclass), of any shape and unit."""
     if isinstance(state, Tensor):
         return [state]
@@ -74,7 +75,7 @@ def leaves(state: Any) -> list[Tensor]:
     return []
 
 
-def rebuilt(state: Any, function: Callable[..., Tensor], *others: Any) -> Any:
+def rebuilt(state: Any, function: Callable[..., Shaped[Tensor, " ..."]], *others: Any) -> Any:
     """The same structure with `function` applied to each tensor (and the others' tensors).
 
     Tensors of any shape and unit.
@@ -99,13 +100,13 @@ def rebuilt(state: Any, function: Callable[..., Tensor], *others: Any) -> Any:
     return state
 
 
-def floats(state: Any) -> list[Tensor]:
+def floats(state: Any) -> list[Float[Tensor, " ..."]]:
     """Floating-point leaves, complex ones as real pairs (..., 2), in their own units."""
     tensors = [torch.view_as_real(x) if x.is_complex() else x for x in leaves(state)]
     return [x for x in tensors if x.is_floating_point()]
 
 
-def flat(state: Any) -> Tensor:
+def flat(state: Any) -> Float[Tensor, " n"]:
     """All floating-point numbers of a state, (n,) float64."""
     return torch.cat([x.detach().double().reshape(-1) for x in floats(state)])
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.config import HeadSpec, Target
@@ -284,7 +285,9 @@ def _judged(
 
 
 @torch.no_grad()
-def answers(model: FoundationModel, fitted: Fitted, inputs: Inputs) -> tuple[Tensor, Tensor]:
+def answers(
+    model: FoundationModel, fitted: Fitted, inputs: Inputs
+) -> tuple[Float[Tensor, " S"], Float[Tensor, " S"]]:
     """What a fitted form says of other systems (S,), and standard errors (S,), in its unit.
 
     The same as `install` and predicting, for inputs that are gathered already.
@@ -303,7 +306,7 @@ def answers(model: FoundationModel, fitted: Fitted, inputs: Inputs) -> tuple[Ten
     return values + base, sigma
 
 
-def interval_factor(ratios: Tensor) -> float:
+def interval_factor(ratios: Float[Tensor, " n"]) -> float:
     """What standard errors are multiplied by, so that 90 % of new errors fall within 1.645 of them.
 
     ratios: (n,) |error| / sigma of held-out systems.

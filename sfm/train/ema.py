@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -26,7 +27,7 @@ class Ema(pl.Callback):
         self.shadow: dict[str, Tensor] = {}
 
     @staticmethod
-    def weights(module: nn.Module) -> dict[str, Tensor]:
+    def weights(module: nn.Module) -> dict[str, Float[Tensor, " ..."]]:
         """Trainable parameters by name; of any shape, without unit."""
         return {name: p for name, p in module.named_parameters() if p.requires_grad}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from sfm.data.batching import row_counts
 from sfm.data.label_names import LabelNames
@@ -391,9 +392,9 @@ def baseline_of(
     level: str,
     quantity: Quantity,
     samples: Sequence[Sample],
-    labels: Sequence[np.ndarray],
+    labels: Sequence[Float[np.ndarray, "_ _"]],
     train: Sequence[Sample],
-) -> tuple[str, list[np.ndarray]]:
+) -> tuple[str, list[Float[np.ndarray, "_ _"]]]:
     """What one would say without a model, and its name.
 
     For a number per system: the composition reference, a sum (for an intensive one: a mean) of one
@@ -443,7 +444,7 @@ def baseline_of(
 
 
 def mean_predictor_mae(
-    quantity: Quantity, labels: Sequence[np.ndarray], train: Sequence[Sample]
+    quantity: Quantity, labels: Sequence[Float[np.ndarray, " ..."]], train: Sequence[Sample]
 ) -> float | None:
     """Error of the training labels' mean, for a number per system; None without training labels.
 
@@ -458,8 +459,8 @@ def mean_predictor_mae(
 def plugin_metrics(
     part: str,
     quantity: Quantity,
-    predicted: Sequence[np.ndarray],
-    labels: Sequence[np.ndarray],
+    predicted: Sequence[Float[np.ndarray, "_ _"]],
+    labels: Sequence[Float[np.ndarray, "_ _"]],
     samples: Sequence[Sample],
 ) -> dict[str, float]:
     """The metrics `quantity.name` of the encoder's plugin; predictions and labels (rows, dim)."""

@@ -72,7 +72,7 @@ class ForceForm:
         return {name: float(v.abs().mean()) for name, v in scales.items()}
 
 
-def reduction(invariants: Float[Tensor, "N D"]) -> tuple[Tensor, Tensor]:
+def reduction(invariants: Float[Tensor, "N D"]) -> tuple[Float[Tensor, " D"], Float[Tensor, "D P"]]:
     """Mean (D,) and rotation (D, P) to the principal components of standardised invariants.
 
     Scaled so that the mean square distance of two tokens is 2; dimensionless.
@@ -92,7 +92,7 @@ def fit_force_form(
     model: FoundationModel,
     target: Target,
     systems: Sequence[System],
-    reduced: tuple[Tensor, Tensor],
+    reduced: tuple[Float[Tensor, " D"], Float[Tensor, "D P"]],
     *,
     smooth: bool,
     against: bool,

@@ -64,7 +64,7 @@ def gather_rows(
     model: FoundationModel,
     target: Target,
     samples: Sequence[Sample],
-    reduce: Callable[[Tensor], Tensor],
+    reduce: Callable[[Float[Tensor, "*rows D"]], Float[Tensor, "*rows P"]],
     *,
     seed: int = 0,
 ) -> list[System]:

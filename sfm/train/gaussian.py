@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from scipy.optimize import minimize
 from torch import Tensor
 
@@ -56,7 +57,9 @@ class Gaussian:
 
 
 def fit_gaussian(
-    blocks: Mapping[str, Tensor], labels: Tensor, smooth: Mapping[str, bool]
+    blocks: Mapping[str, Float[Tensor, "n _"]],
+    labels: Float[Tensor, " n"],
+    smooth: Mapping[str, bool],
 ) -> Gaussian:
     """The process of largest posterior for standardised inputs (n, D_b) and labels (n,).
 

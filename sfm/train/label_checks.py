@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from sfm.data.composition import wrong_energy_unit
 from sfm.data.consistency import consistency
@@ -89,7 +90,7 @@ def _findings(
     return faults
 
 
-def references(model: FoundationModel, encoder: str) -> dict[str, np.ndarray]:
+def references(model: FoundationModel, encoder: str) -> dict[str, Float[np.ndarray, " 119"]]:
     """(119,) eV per element at every level of the encoder's domain, by name.
 
     NaN for elements that the level's data do not hold, whose references were never fitted. Levels
@@ -143,9 +144,9 @@ def _predictions(
 
 def compare(  # noqa: C901
     quantity: Quantity,
-    labels: Sequence[np.ndarray],
-    predicted: Sequence[np.ndarray],
-    types: Sequence[np.ndarray],
+    labels: Sequence[Float[np.ndarray, " ..."]],
+    predicted: Sequence[Float[np.ndarray, " ..."]],
+    types: Sequence[Int[np.ndarray, " _"]],
 ) -> str:
     """What unit, sign or order makes labels and predictions differ; empty if none does.
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.batching import Batch
@@ -108,7 +109,7 @@ class TrainingModule(pl.LightningModule):
         self.gradient_norm = 0.0
         self._batch: Batch | None = None
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """The loss of a batch, () without unit."""
         self._batch = batch
         self.losses = self.objective(self.model, batch, step=self.global_step)

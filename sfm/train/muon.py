@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 # quintic iteration of K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks"
@@ -17,7 +18,7 @@ TURNS = 5
 ADAMW_STEP = 0.2
 
 
-def orthogonalised(matrices: Tensor) -> Tensor:
+def orthogonalised(matrices: Float[Tensor, "*batch n m"]) -> Float[Tensor, "*batch n m"]:
     """The nearest semi-orthogonal matrices, roughly: U V^T of a singular value decomposition.
 
     Args:

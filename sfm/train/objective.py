@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from sfm.data.batching import Batch, Labels, row_counts
@@ -29,7 +29,7 @@ from sfm.train.tasks import TaskData
 from sfm.train.through import ThroughTerm
 
 
-def shaped(error: Tensor, kind: LossKind) -> Tensor:
+def shaped(error: Float[Tensor, "*shape"], kind: LossKind) -> Float[Tensor, "*shape"]:
     """f(e) of a non-negative error."""
     if kind == "norm":
         return error
@@ -188,10 +188,10 @@ class Objective(nn.Module):
         model: FoundationModel,
         part: str,
         name: str,
-        prediction: Tensor,
+        prediction: Float[Tensor, "rows ..."],
         labels: Labels,
         tokens: Tokens,
-    ) -> Tensor:
+    ) -> Float[Tensor, " S"]:
         """(S,) float64 loss of every system, whether labelled or not."""
         quantity = model.config.quantities[name]
         rows = row_counts(quantity, tokens)
@@ -251,12 +251,14 @@ class Objective(nn.Module):
 
     # ------------------------------------------------------------------ for logs
 
-    def means(self, sums: Tensor, counts: Tensor) -> dict[tuple[int, str], float]:
+    def means(
+        self, sums: Float[Tensor, " keys"], counts: Num[Tensor, " keys"]
+    ) -> dict[tuple[int, str], float]:
         """Mean loss by (task, quantity) of those that had a label, from sums and counts (keys,)."""
         s, c = sums.tolist(), counts.tolist()
         return {key: s[i] / c[i] for i, key in enumerate(self.keys) if c[i] > 0}
 
-    def named(self, sums: Tensor, counts: Tensor) -> dict[str, float]:
+    def named(self, sums: Float[Tensor, " keys"], counts: Num[Tensor, " keys"]) -> dict[str, float]:
         """Losses by name: `loss`, `loss/<domain>`, and `<task>/<quantity>` without weights.
 
         From sums and counts (keys,) of systems.

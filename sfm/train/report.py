@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from sfm.data.atomic import atomic, write_text
 from sfm.model.checkpoint import distribution_version
@@ -125,7 +126,9 @@ def error_of(metric: Any) -> str:
 
 
 def plot_parity(
-    points: Mapping[str, tuple[np.ndarray, np.ndarray]], metrics: Sequence[Any], path: Path
+    points: Mapping[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]],
+    metrics: Sequence[Any],
+    path: Path,
 ) -> Path:
     """Predictions against labels, and below them what lies between, in the quantities' own units.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.errors import RecipeError
@@ -63,7 +64,9 @@ class ThroughTerm:
             self.windows[split] = self.through.windows(self.data.split(split))
         return self.windows[split]
 
-    def losses(self, model: FoundationModel, step: int, rank: int, world: int) -> Tensor:
+    def losses(
+        self, model: FoundationModel, step: int, rank: int, world: int
+    ) -> Float[Tensor, " n"]:
         """(n,) losses of this process's share of the runs of a step."""
         return self._run(self.make_closure(model), "train", self.chosen(step)[rank::world])
 

@@ -23,22 +23,23 @@ keeps volumes positive. exp contributes k_B T / V of the drift by Ito's rule, e 
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.constants import BOLTZMANN
 
 
 def stretch(
-    volume: Tensor,
-    pressure: Tensor,
+    volume: Float[Tensor, " S"],
+    pressure: Float[Tensor, " S"],
     dt: float,
     *,
-    target: Tensor,
-    temperature: Tensor,
-    rate: Tensor,
-    at_rest: Tensor,
-    noise: Tensor,
-) -> Tensor:
+    target: Float[Tensor, ""],
+    temperature: Float[Tensor, ""],
+    rate: Float[Tensor, ""],
+    at_rest: Float[Tensor, " S"],
+    noise: Float[Tensor, " S"],
+) -> Float[Tensor, " S"]:
     """(S,) factors by which lengths grow in `dt` fs.
 
     Args:
@@ -57,16 +58,16 @@ def stretch(
 
 
 def strain(
-    volume: Tensor,
-    pressure: Tensor,
+    volume: Float[Tensor, " S"],
+    pressure: Float[Tensor, "S 3 3"],
     dt: float,
     *,
-    target: Tensor,
-    temperature: Tensor,
-    rate: Tensor,
-    at_rest: Tensor,
-    noise: Tensor,
-) -> Tensor:
+    target: Float[Tensor, ""],
+    temperature: Float[Tensor, ""],
+    rate: Float[Tensor, ""],
+    at_rest: Float[Tensor, " S"],
+    noise: Float[Tensor, "S 3 3"],
+) -> Float[Tensor, "S 3 3"]:
     """(S, 3, 3) symmetric e of `dt` fs: the cell becomes h exp(e), momenta p exp(-e).
 
     Arguments as in `stretch`, but pressure and noise (S, 3, 3).
@@ -78,12 +79,14 @@ def strain(
     return (rate * dt / 3) * excess + width * (noise + noise.mT) / 2
 
 
-def pressure(kinetic: Tensor, virial: Tensor, volume: Tensor) -> Tensor:
+def pressure(
+    kinetic: Float[Tensor, "S 3 3"], virial: Float[Tensor, "S 3 3"], volume: Float[Tensor, " S"]
+) -> Float[Tensor, "S 3 3"]:
     """(S, 3, 3) eV/angstrom^3: sums of m v v plus W, by the volume; W is minus dE/dstrain."""
     return (kinetic + virial) / volume[:, None, None]
 
 
-def volume(cell: Tensor) -> Tensor:
+def volume(cell: Float[Tensor, "S 3 3"]) -> Float[Tensor, " S"]:
     """(S,) angstrom^3 of cells (S, 3, 3)."""
     size: Tensor = torch.linalg.det(cell).abs()
     return size

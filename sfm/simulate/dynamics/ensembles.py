@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sfm.constants import ACCELERATION
@@ -64,10 +65,10 @@ class Ensemble:
     name: str
     dt: float
     seed: int
-    system: Tensor
-    free: Tensor
-    degrees: Tensor
-    at_rest: Tensor
+    system: Int[Tensor, " N"]
+    free: Bool[Tensor, "N 3"]
+    degrees: Float[Tensor, " S"]
+    at_rest: Float[Tensor, " S"]
     rigid: Rigid | None = None
 
     @staticmethod
@@ -75,8 +76,8 @@ class Ensemble:
         name: str,
         dt: float,
         seed: int,
-        system: Tensor,
-        free: Tensor,
+        system: Int[Tensor, " N"],
+        free: Bool[Tensor, "N 3"],
         *,
         at_rest: bool,
         rigid: Rigid | None = None,
@@ -98,17 +99,23 @@ class Ensemble:
         """Whether a step reads virials: at constant pressure."""
         return self.name in ISOBARIC
 
-    def kinetic(self, velocities: Tensor, masses: Tensor) -> Tensor:
+    def kinetic(
+        self, velocities: Float[Tensor, "N 3"], masses: Float[Tensor, "N 1"]
+    ) -> Float[Tensor, " S"]:
         """(S,) eV."""
         return system_sum(kinetic_energy(velocities, masses), self.system, len(self.degrees))
 
-    def kinetic_tensor(self, velocities: Tensor, masses: Tensor) -> Tensor:
+    def kinetic_tensor(
+        self, velocities: Float[Tensor, "N 3"], masses: Float[Tensor, "N 1"]
+    ) -> Float[Tensor, "S 3 3"]:
         """(S, 3, 3) eV, sums of m v v: its trace is twice the kinetic energy."""
         momenta = masses * velocities / ACCELERATION
         each = momenta.unsqueeze(2) * velocities.unsqueeze(1)
         return system_sum(each, self.system, len(self.degrees))
 
-    def step(self, m: Motion, number: int, masses: Tensor, bath: Bath, field: Field) -> Motion:
+    def step(
+        self, m: Motion, number: int, masses: Float[Tensor, "N 1"], bath: Bath, field: Field
+    ) -> Motion:
         """The motion `dt` later, step `number`.
 
         Args:
@@ -239,7 +246,7 @@ class Ensemble:
         rows = 10 if self.name == "npt-anisotropic" else 2
         return noise.normals((rows, len(self.degrees)), like, self.seed, number)
 
-    def stored(self, m: Motion, bath: Bath) -> Tensor:
+    def stored(self, m: Motion, bath: Bath) -> Float[Tensor, " S"]:
         """(S,) eV of the bath: with the particles' energy it is conserved, not in `ISOBARIC`."""
         if self.name != "nose-hoover":
             return -m.heat

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from sfm.data.tokens import system_sum
@@ -39,11 +40,11 @@ class Coupled(nn.Module):
         self.one, self.other = one, other
         self.share = nn.Parameter(torch.tensor(share, dtype=dtype))
 
-    def forward(self, *arguments: Tensor) -> Tensor:
+    def forward(self, *arguments: Shaped[Tensor, " ..."]) -> Float[Tensor, " S"]:
         """(S,) eV."""
         return (1 - self.share) * self.one(*arguments) + self.share * self.other(*arguments)
 
-    def slope(self, *arguments: Tensor) -> Tensor:
+    def slope(self, *arguments: Shaped[Tensor, " ..."]) -> Float[Tensor, " S"]:
         """(S,) eV: the other potential less the one, which is the derivative in `share`."""
         return self.other(*arguments) - self.one(*arguments)
 
@@ -59,14 +60,19 @@ class Springs(nn.Module):
         stiffness: k, eV/angstrom^2; a parameter.
     """
 
-    sites: Tensor
+    sites: Float[Tensor, "N 3"]
 
     def __init__(self, sites: Tensor, stiffness: float) -> None:
         super().__init__()
         self.register_buffer("sites", sites.detach().clone())
         self.stiffness = nn.Parameter(torch.tensor(stiffness, dtype=sites.dtype))
 
-    def forward(self, positions: Tensor, types: Tensor, *rest: Tensor) -> Tensor:
+    def forward(
+        self,
+        positions: Float[Tensor, "N 3"],
+        types: Int[Tensor, " N"],
+        *rest: Shaped[Tensor, " ..."],
+    ) -> Float[Tensor, " S"]:
         """(S,) eV; the last argument is the index (N,) of each atom's system."""
         system = rest[-1]
         away = (positions - self.sites).square().sum(1)
@@ -80,7 +86,7 @@ def nodes(points: int) -> tuple[list[float], list[float]]:
     return ((places + 1) / 2).tolist(), (weight / 2).tolist()
 
 
-def integrated(means: Tensor, weight: list[float]) -> Tensor:
+def integrated(means: Float[Tensor, " L"], weight: list[float]) -> Float[Tensor, ""]:
     """() eV: A_1 - A_0 of the means (L,) eV of U_1 - U_0 at the `nodes`, whose weights are given.
 
     Raises:
@@ -91,7 +97,7 @@ def integrated(means: Tensor, weight: list[float]) -> Tensor:
     return (means * means.new_tensor(weight)).sum()
 
 
-def standard_error(values: Tensor, blocks: int = 10) -> Tensor:
+def standard_error(values: Float[Tensor, " T *axes"], blocks: int = 10) -> Float[Tensor, "*axes"]:
     """(...) of the mean of a series (T, ...), from the means of `blocks` pieces one after another.
 
     Pieces longer than the series remembers are independent. Values and errors have one unit.
@@ -105,7 +111,7 @@ def standard_error(values: Tensor, blocks: int = 10) -> Tensor:
     return means.std(0) / math.sqrt(blocks)
 
 
-def independent(series: Tensor) -> Tensor:
+def independent(series: Float[Tensor, " T"]) -> Int[Tensor, " I"]:
     """(I,) places of values in a series (T,), of any unit, that know little of each other.
 
     Raises:
@@ -128,7 +134,9 @@ def _pymbar() -> Any:
     return pymbar
 
 
-def mbar(reduced: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
+def mbar(
+    reduced: Float[Tensor, "K T"], counts: list[int]
+) -> tuple[Float[Tensor, " K"], Float[Tensor, " K"]]:
     """(K,) free energies of K states less that of the first, in k_B T, and their errors (K,).
 
     Args:

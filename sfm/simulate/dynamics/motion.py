@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sfm.constants import ACCELERATION, BOLTZMANN
@@ -33,16 +34,23 @@ class Motion(NamedTuple):
     heat: Tensor
 
 
-Field = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Field = Callable[
+    [Float[Tensor, "N 3"], Float[Tensor, "S 3 3"]],
+    tuple[Float[Tensor, "N 3"], Float[Tensor, "S 3 3"]],
+]
 """Forces (N, 3) and virials (S, 3, 3) at positions (N, 3) in cells (S, 3, 3)."""
 
 
-def kinetic_energy(velocities: Tensor, masses: Tensor) -> Tensor:
+def kinetic_energy(
+    velocities: Float[Tensor, "N 3"], masses: Float[Tensor, "N 1"]
+) -> Float[Tensor, " N"]:
     """(N,) kinetic energy in eV of particles with velocities (N, 3) and masses (N, 1)."""
     return 0.5 * masses.squeeze(-1) * velocities.square().sum(-1) / ACCELERATION
 
 
-def freedom(system: Tensor, free: Tensor, *, at_rest: bool) -> Tensor:
+def freedom(
+    system: Int[Tensor, " N"], free: Bool[Tensor, "N 3"], *, at_rest: bool
+) -> Float[Tensor, " S"]:
     """(S,) coordinates of each system that have kinetic energy, at least 1.
 
     Args:
@@ -60,14 +68,14 @@ def freedom(system: Tensor, free: Tensor, *, at_rest: bool) -> Tensor:
 
 
 def thermal_velocities(
-    masses: Tensor,
-    system: Tensor,
+    masses: Float[Tensor, "N 1"],
+    system: Int[Tensor, " N"],
     temperature: float,
     generator: torch.Generator,
-    free: Tensor,
+    free: Bool[Tensor, "N 3"],
     *,
     at_rest: bool,
-) -> Tensor:
+) -> Float[Tensor, "N 3"]:
     """(N, 3) angstrom/fs, Maxwell-Boltzmann, each system at rest as a whole.
 
     They are scaled so that a system of n > 1 particles has exactly the kinetic energy k_B T / 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm.data.neighbours import half_neighbour_list
@@ -27,20 +28,22 @@ class Pairs:
         offsets: (3, P) angstrom, `shifts` in that cell.
     """
 
-    first: Tensor
-    second: Tensor
-    shifts: Tensor
-    system: Tensor
-    cell: Tensor
-    offsets: Tensor
+    first: Int[Tensor, " P"]
+    second: Int[Tensor, " P"]
+    shifts: Float[Tensor, "P 3"]
+    system: Int[Tensor, " P"]
+    cell: Float[Tensor, "S 3 3"]
+    offsets: Float[Tensor, "3 P"]
 
-    def offsets_in(self, cell: Tensor) -> Tensor:
+    def offsets_in(self, cell: Float[Tensor, "S 3 3"]) -> Float[Tensor, "3 P"]:
         """(3, P) angstrom, `shifts` in cells (S, 3, 3); differentiable."""
         if not cell.requires_grad and torch.equal(cell, self.cell):
             return self.offsets
         return _offsets(self.shifts, cell, self.system)
 
-    def vectors(self, positions: Tensor, cell: Tensor) -> Tensor:
+    def vectors(
+        self, positions: Float[Tensor, "N 3"], cell: Float[Tensor, "S 3 3"]
+    ) -> Float[Tensor, "P 3"]:
         """(P, 3) angstrom, from the first to the second's image; differentiable."""
         away = positions.index_select(0, self.second) - positions.index_select(0, self.first)
         return away + self.offsets_in(cell).T
@@ -53,8 +56,11 @@ def _offsets(shifts: Tensor, cell: Tensor, system: Tensor) -> Tensor:
 
 
 def half_list(
-    positions: Tensor, cell: Tensor, system: Tensor, cutoff: float
-) -> tuple[Tensor, Tensor, Tensor]:
+    positions: Float[Tensor, "N 3"],
+    cell: Float[Tensor, "S 3 3"],
+    system: Int[Tensor, " N"],
+    cutoff: float,
+) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"], Float[Tensor, "P 3"]]:
     """Pairs closer than `cutoff`, periodic in three directions, each once.
 
     Args:

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.autograd import Function, pulled_back
@@ -26,19 +27,19 @@ from sfm.simulate.dynamics.neighbours import Pairs
 from sfm.simulate.function_transforms import several, traced
 
 BLOCK = 2**15  # pairs: a dozen arrays of them are a few MB
-Radial = Callable[..., tuple[Tensor, Tensor]]
+Radial = Callable[..., tuple[Float[Tensor, " P"], Float[Tensor, " P"]]]
 """From r^2 (P,) angstrom^2 and parameters: energies (P,) eV, their slopes in r^2, eV/angstrom^2."""
 
 
 def pair_sums(
     radial: Radial,
     listed: Pairs,
-    positions: Tensor,
-    cell: Tensor,
-    parameters: Sequence[Tensor],
+    positions: Float[Tensor, "N 3"],
+    cell: Float[Tensor, "S 3 3"],
+    parameters: Sequence[Float[Tensor, " ..."]],
     *,
     virial: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Float[Tensor, " S"], Float[Tensor, "N 3"], Float[Tensor, "S 3 3"]]:
     """Energies (S,) eV, forces (N, 3) eV/angstrom and virials (S, 3, 3) eV, zero unless `virial`.
 
     Args:
@@ -61,12 +62,12 @@ def pair_sums(
 def plain_sums(
     radial: Radial,
     listed: Pairs,
-    positions: Tensor,
-    cell: Tensor,
-    parameters: Sequence[Tensor],
+    positions: Float[Tensor, "N 3"],
+    cell: Float[Tensor, "S 3 3"],
+    parameters: Sequence[Float[Tensor, " ..."]],
     *,
     virial: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Float[Tensor, " S"], Float[Tensor, "N 3"], Float[Tensor, "S 3 3"]]:
     """`pair_sums` (eV, angstrom) by operations that autograd records."""
     v = listed.vectors(positions, cell)
     energy, slope = radial(v.square().sum(1), *parameters)

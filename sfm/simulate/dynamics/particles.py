@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sfm.data.rigid import nearest_shifts
@@ -50,7 +51,7 @@ class Particles(NamedTuple):
     rigid_lengths: Tensor
 
     @property
-    def conditions(self) -> dict[str, Tensor]:
+    def conditions(self) -> dict[str, Float[Tensor, " S"]]:
         """What an energy may depend on besides elements and places, (S,) each."""
         return {"charge": self.charge, "spin": self.spin}
 
@@ -66,19 +67,19 @@ class Particles(NamedTuple):
         return Rigid.of(*bonds, self.system, self.free)
 
 
-def system_of(samples: Sequence[Sample]) -> Tensor:
+def system_of(samples: Sequence[Sample]) -> Int[Tensor, " N"]:
     """(N,) index of each atom's sample."""
     counts = torch.tensor([len(one.types) for one in samples])
     return torch.repeat_interleave(torch.arange(len(samples)), counts)
 
 
-def free_of(samples: Sequence[Sample]) -> Tensor:
+def free_of(samples: Sequence[Sample]) -> Bool[Tensor, "N 3"]:
     """(N, 3) false for coordinates (angstrom) that are fixed, true elsewhere."""
     rows = [np.ones((len(s.types), 3), bool) if s.fixed is None else ~s.fixed for s in samples]
     return torch.from_numpy(np.concatenate(rows))
 
 
-def masses_of(samples: Sequence[Sample]) -> Tensor:
+def masses_of(samples: Sequence[Sample]) -> Float[Tensor, "N 1"]:
     """(N, 1) amu: the samples' own, or standard atomic weights.
 
     Raises:

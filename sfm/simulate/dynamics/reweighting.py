@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.constants import BOLTZMANN
@@ -24,7 +25,7 @@ from sfm.simulate.dynamics.simulator import Dynamics
 WORN = 0.9  # of the samples, below which the source draws anew
 
 
-def reduced_energy(simulator: Dynamics, state: Particles) -> Tensor:
+def reduced_energy(simulator: Dynamics, state: Particles) -> Float[Tensor, " S"]:
     """(S,) u, without a unit, of every system, under the simulator's parameters; differentiable.
 
     Raises:
@@ -42,7 +43,7 @@ def reduced_energy(simulator: Dynamics, state: Particles) -> Tensor:
     return energy / (BOLTZMANN * bath.temperature)
 
 
-def weights(reduced: Tensor, drawn: Tensor) -> Tensor:
+def weights(reduced: Float[Tensor, " T"], drawn: Float[Tensor, " T"]) -> Float[Tensor, " T"]:
     """(T,) of sum 1, for samples with reduced energies (T,) that were drawn with others (T,).
 
     All are without unit.
@@ -50,7 +51,7 @@ def weights(reduced: Tensor, drawn: Tensor) -> Tensor:
     return torch.softmax(drawn.detach() - reduced, 0)
 
 
-def effective_size(weight: Tensor) -> Tensor:
+def effective_size(weight: Float[Tensor, " T"]) -> Float[Tensor, ""]:
     """() number of equal samples that weights (T,) are worth, exp(-sum w ln w)."""
     return torch.exp(torch.special.entr(weight).sum())
 
@@ -77,11 +78,13 @@ class Reweighting:
     def _reduced(self) -> Tensor:
         return torch.cat([reduced_energy(self.simulator, state) for state in self.states])
 
-    def weights(self) -> Tensor:
+    def weights(self) -> Float[Tensor, " T"]:
         """(T,) of all samples, under the simulator's parameters as they are now; differentiable."""
         return weights(self._reduced(), self.drawn)
 
-    def average(self, observable: Callable[[Particles], Tensor]) -> Tensor:
+    def average(
+        self, observable: Callable[[Particles], Float[Tensor, "S ..."]]
+    ) -> Float[Tensor, " ..."]:
         """(...) the average of an observable (S, ...) of a state, in its unit; differentiable."""
         values = torch.cat([observable(state) for state in self.states])
         return torch.einsum("t,t...->...", self.weights().to(values), values)

@@ -19,6 +19,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sfm.data.tokens import system_sum
@@ -42,16 +43,20 @@ class Rigid:
         counts: (S,) bonds of each system.
     """
 
-    members: Tensor
-    incidence: Tensor
-    shifts: Tensor
-    lengths: Tensor
-    system: Tensor
-    counts: Tensor
+    members: Int[Tensor, "C A"]
+    incidence: Float[Tensor, "C K A"]
+    shifts: Float[Tensor, "C K 3"]
+    lengths: Float[Tensor, "C K"]
+    system: Int[Tensor, " C"]
+    counts: Float[Tensor, " S"]
 
     @staticmethod
     def of(
-        pairs: Tensor, shifts: Tensor, lengths: Tensor, system: Tensor, free: Tensor
+        pairs: Int[Tensor, "M 2"],
+        shifts: Float[Tensor, "M 3"],
+        lengths: Float[Tensor, " M"],
+        system: Int[Tensor, " N"],
+        free: Bool[Tensor, "N 3"],
     ) -> Rigid | None:
         """Of bonds between particles `pairs` (M, 2), or None where there are none.
 
@@ -93,11 +98,19 @@ class Rigid:
         """(C, K) 1 where there is no bond."""
         return 1.0 - self.incidence.abs().amax(2)
 
-    def bonds(self, positions: Tensor, cell: Tensor) -> Tensor:
+    def bonds(
+        self, positions: Float[Tensor, "N 3"], cell: Float[Tensor, "S 3 3"]
+    ) -> Float[Tensor, "C K 3"]:
         """(C, K, 3) angstrom, from first to second particles at (N, 3) in cells (S, 3, 3)."""
         return self.incidence @ positions[self.members] + self.shifts @ cell[self.system]
 
-    def onto(self, positions: Tensor, along: Tensor, mobility: Tensor, cell: Tensor) -> Tensor:
+    def onto(
+        self,
+        positions: Float[Tensor, "N 3"],
+        along: Float[Tensor, "C K 3"],
+        mobility: Float[Tensor, "N 3"],
+        cell: Float[Tensor, "S 3 3"],
+    ) -> Float[Tensor, "N 3"]:
         """(N, 3) angstrom that put `positions` (N, 3) onto the constraints.
 
         Args:
@@ -132,15 +145,24 @@ class Rigid:
         return self._moved(multipliers, along, mobility)
 
     def tangent(
-        self, velocities: Tensor, positions: Tensor, mobility: Tensor, cell: Tensor
-    ) -> Tensor:
+        self,
+        velocities: Float[Tensor, "N 3"],
+        positions: Float[Tensor, "N 3"],
+        mobility: Float[Tensor, "N 3"],
+        cell: Float[Tensor, "S 3 3"],
+    ) -> Float[Tensor, "N 3"]:
         """(N, 3) velocities without their part that would change a bond at `positions` (N, 3)."""
         along, weights = self.bonds(positions, cell), self._weights(mobility)
         rate = (along * (self.incidence @ velocities[self.members])).sum(2)
         matrix = self._matrix(along, along, weights)
         return velocities + self._moved(-_solved(matrix, rate), along, mobility)
 
-    def check(self, positions: Tensor, mobility: Tensor, cell: Tensor) -> None:
+    def check(
+        self,
+        positions: Float[Tensor, "N 3"],
+        mobility: Float[Tensor, "N 3"],
+        cell: Float[Tensor, "S 3 3"],
+    ) -> None:
         """Whether the constraints are independent at `positions` (N, 3).
 
         Raises:

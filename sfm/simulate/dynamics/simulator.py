@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.constants import BOLTZMANN
@@ -85,9 +86,9 @@ class Dynamics(Simulator):
     dt: float
     seed: int
     recompute: bool
-    friction: Tensor
-    temperature: Tensor
-    thermostat_time: Tensor
+    friction: Float[Tensor, ""]
+    temperature: Float[Tensor, ""]
+    thermostat_time: Float[Tensor, ""]
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
@@ -130,10 +131,12 @@ class Dynamics(Simulator):
     # ------------------------------------------------------------------ energy and forces
 
     @abstractmethod
-    def potential_energy(self, systems: Systems) -> Tensor:
+    def potential_energy(self, systems: Systems) -> Float[Tensor, " S"]:
         """(S,) eV; differentiable in positions and cells."""
 
-    def evaluate(self, systems: Systems, virial: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate(
+        self, systems: Systems, virial: bool
+    ) -> tuple[Float[Tensor, " S"], Float[Tensor, "N 3"], Float[Tensor, "S 3 3"]]:
         """Energies (S,) eV, forces (N, 3) eV/angstrom, virials (S, 3, 3) eV.
 
         A virial is minus dE/dstrain, symmetric; zero unless `virial`. Differentiable where
@@ -181,7 +184,7 @@ class Dynamics(Simulator):
             rigid=state.rigid,
         )
 
-    def bath(self, table: Mapping[str, Tensor]) -> Bath:
+    def bath(self, table: Mapping[str, Float[Tensor, " ..."]]) -> Bath:
         """The surroundings that parameters in `table`, () each, describe; eV/angstrom^3."""
         none = torch.zeros_like(table["temperature"])
         return Bath(table["temperature"], table["friction"], table["thermostat_time"], none, none)
@@ -244,11 +247,13 @@ class Dynamics(Simulator):
 
     # ------------------------------------------------------------------ what is seen
 
-    def observe(self, state: Particles) -> dict[str, Tensor]:
+    def observe(self, state: Particles) -> dict[str, Float[Tensor, "_ ..."]]:
         """Energies and temperature of each system (S,), forces on each atom (N, 3)."""
         return self.seen(state, virial=False)[0]
 
-    def seen(self, state: Particles, *, virial: bool) -> tuple[dict[str, Tensor], Tensor]:
+    def seen(
+        self, state: Particles, *, virial: bool
+    ) -> tuple[dict[str, Float[Tensor, "_ ..."]], Float[Tensor, "S 3 3"]]:
         """`observe` of every system, and virials (S, 3, 3) eV where asked for."""
         places = (state.positions, state.cell, state.masses, state.velocities)
         with torch.set_grad_enabled(self._recording(*places)):

@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.constants import ACCELERATION, LIGHT
 from sfm.errors import InputError
 
 
-def wavenumbers(records: int, interval: float) -> Tensor:
+def wavenumbers(records: int, interval: float) -> Float[Tensor, " {records}//2+1"]:
     """(F,) 1/cm, F = records // 2 + 1: where the spectra of this module look.
 
     Args:
@@ -27,7 +28,7 @@ def wavenumbers(records: int, interval: float) -> Tensor:
     return places
 
 
-def power_spectrum(signal: Tensor, interval: float) -> Tensor:
+def power_spectrum(signal: Float[Tensor, "T ..."], interval: float) -> Float[Tensor, "T//2+1 ..."]:
     """(F, ...) power of a signal (T, ...) less its mean, in its unit squared times fs.
 
     Over frequencies in 1/fs, from 0 on, it integrates to the signal's variance. A Hann window keeps
@@ -51,7 +52,7 @@ def power_spectrum(signal: Tensor, interval: float) -> Tensor:
     return power
 
 
-def infrared_spectrum(dipoles: Tensor, interval: float) -> Tensor:
+def infrared_spectrum(dipoles: Float[Tensor, "T 3"], interval: float) -> Float[Tensor, " T//2"]:
     """(F - 1,) intensities at `wavenumbers(T, interval)[1:]`, in the dipoles' unit squared per fs.
 
     Args:
@@ -64,7 +65,9 @@ def infrared_spectrum(dipoles: Tensor, interval: float) -> Tensor:
     return circular.square() * power
 
 
-def vibrational_density(velocities: Tensor, masses: Tensor, interval: float) -> Tensor:
+def vibrational_density(
+    velocities: Float[Tensor, "T N 3"], masses: Float[Tensor, "N 1"], interval: float
+) -> Float[Tensor, " T//2+1"]:
     """(F,) eV fs at `wavenumbers(T, interval)`: kinetic energy, twice, by frequency.
 
     Divided by k_B T it integrates over frequencies in 1/fs to the number of degrees of freedom.

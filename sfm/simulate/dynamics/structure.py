@@ -5,20 +5,26 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm.data.tokens import system_sum
 from sfm.simulate.dynamics.neighbours import VerletList
 
 
-def distances(reach: float, points: int) -> Tensor:
+def distances(reach: float, points: int) -> Float[Tensor, " {points}"]:
     """(B,) angstrom, evenly spaced from reach / B to `reach`: where `radial_distribution` looks."""
     return torch.arange(1, points + 1, dtype=torch.float64) * (reach / points)
 
 
 def radial_distribution(
-    positions: Tensor, cell: Tensor, system: Tensor, *, reach: float, points: int
-) -> Tensor:
+    positions: Float[Tensor, "N 3"],
+    cell: Float[Tensor, "S 3 3"],
+    system: Int[Tensor, " N"],
+    *,
+    reach: float,
+    points: int,
+) -> Float[Tensor, "S {points}"]:
     """(S, B) g(r) of each system at `distances`: pairs by those of an ideal gas of its density.
 
     Each pair counts for the two points beside its distance, in proportion to its nearness, and a
@@ -49,8 +55,13 @@ def radial_distribution(
 
 
 def coordination(
-    positions: Tensor, cell: Tensor, system: Tensor, *, radius: float, width: float
-) -> Tensor:
+    positions: Float[Tensor, "N 3"],
+    cell: Float[Tensor, "S 3 3"],
+    system: Int[Tensor, " N"],
+    *,
+    radius: float,
+    width: float,
+) -> Float[Tensor, " N"]:
     """(N,) neighbours of each particle within `radius`, each image counted.
 
     A neighbour counts fully up to radius - width, half at `radius`, and not beyond radius + width:
@@ -68,7 +79,9 @@ def coordination(
     return count.index_add(0, pairs.second, near)
 
 
-def first_peak(r: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+def first_peak(
+    r: Float[Tensor, " B"], g: Float[Tensor, " B"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Place (angstrom) and height of the highest point of g (B,) over r (B,), by the parabola
     through it and its neighbours."""
     k = min(max(int(g.argmax()), 1), len(g) - 2)

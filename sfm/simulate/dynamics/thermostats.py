@@ -10,6 +10,7 @@ reversible steps of G. J. Martyna, M. Tuckerman, D. J. Tobias, M. L. Klein, Mol.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.constants import ACCELERATION, BOLTZMANN
@@ -18,14 +19,14 @@ TINY = 1e-30  # eV, in place of no kinetic energy at all
 
 
 def langevin(
-    velocities: Tensor,
-    masses: Tensor,
+    velocities: Float[Tensor, "N 3"],
+    masses: Float[Tensor, "N 1"],
     dt: float,
     *,
-    friction: Tensor,
-    temperature: Tensor,
-    noise: Tensor,
-) -> Tensor:
+    friction: Float[Tensor, ""],
+    temperature: Float[Tensor, ""],
+    noise: Float[Tensor, "N 3"],
+) -> Float[Tensor, "N 3"]:
     """Velocities (N, 3) after friction and noise for `dt` fs, exactly.
 
     Args:
@@ -39,14 +40,14 @@ def langevin(
 
 
 def rescaling(
-    kinetic: Tensor,
+    kinetic: Float[Tensor, " S"],
     dt: float,
     *,
-    time: Tensor,
-    temperature: Tensor,
-    normal: Tensor,
-    rest: Tensor,
-) -> Tensor:
+    time: Float[Tensor, ""],
+    temperature: Float[Tensor, ""],
+    normal: Float[Tensor, " S"],
+    rest: Float[Tensor, " S"],
+) -> Float[Tensor, " S"]:
     """(S,) factors for the velocities of systems with kinetic energies (S,) eV, for `dt` fs.
 
     The kinetic energy follows dK = (K0 - K) dt / tau + 2 sqrt(K K0 / n) dW / sqrt(tau), solved
@@ -65,7 +66,12 @@ def rescaling(
     return torch.where(root < 0, -size, size)
 
 
-def chain_masses(degrees: Tensor, length: int, time: Tensor, temperature: Tensor) -> Tensor:
+def chain_masses(
+    degrees: Float[Tensor, " S"],
+    length: int,
+    time: Float[Tensor, ""],
+    temperature: Float[Tensor, ""],
+) -> Float[Tensor, "S {length}"]:
     """(S, length) eV fs^2: n k_B T tau^2 for the first thermostat, k_B T tau^2 for the others."""
     unit = BOLTZMANN * temperature * time**2
     counts = torch.ones(len(degrees), length, dtype=degrees.dtype, device=degrees.device)
@@ -74,14 +80,14 @@ def chain_masses(degrees: Tensor, length: int, time: Tensor, temperature: Tensor
 
 
 def nose_hoover(
-    kinetic: Tensor,
-    chain: Tensor,
+    kinetic: Float[Tensor, " S"],
+    chain: Float[Tensor, "S 2 M"],
     dt: float,
     *,
-    degrees: Tensor,
-    time: Tensor,
-    temperature: Tensor,
-) -> tuple[Tensor, Tensor]:
+    degrees: Float[Tensor, " S"],
+    time: Float[Tensor, ""],
+    temperature: Float[Tensor, ""],
+) -> tuple[Float[Tensor, " S"], Float[Tensor, "S 2 M"]]:
     """Half of a time step `dt` of a chain of thermostats.
 
     Args:
@@ -116,7 +122,12 @@ def nose_hoover(
     return scale, torch.stack([x, torch.stack(v, 1)], 1)
 
 
-def chain_energy(chain: Tensor, degrees: Tensor, time: Tensor, temperature: Tensor) -> Tensor:
+def chain_energy(
+    chain: Float[Tensor, "S 2 M"],
+    degrees: Float[Tensor, " S"],
+    time: Float[Tensor, ""],
+    temperature: Float[Tensor, ""],
+) -> Float[Tensor, " S"]:
     """(S,) eV of a Nose-Hoover chain; with the particles' energy it is conserved."""
     masses = chain_masses(degrees, chain.shape[2], time, temperature)
     x, v = chain[:, 0], chain[:, 1]

@@ -8,13 +8,16 @@ isolated system.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.constants import BOLTZMANN
 from sfm.errors import InputError
 
 
-def mean_square_displacement(positions: Tensor, origins: int = 1) -> Tensor:
+def mean_square_displacement(
+    positions: Float[Tensor, "T N 3"], origins: int = 1
+) -> Float[Tensor, " T"]:
     """(T,) angstrom^2 over lags of 0 to T - 1 records, averaged over particles and start times.
 
     Args:
@@ -29,7 +32,9 @@ def mean_square_displacement(positions: Tensor, origins: int = 1) -> Tensor:
     return torch.stack(means)
 
 
-def diffusion(times: Tensor, displacement: Tensor, *, skip: float = 0.5) -> Tensor:
+def diffusion(
+    times: Float[Tensor, " T"], displacement: Float[Tensor, " T"], *, skip: float = 0.5
+) -> Float[Tensor, ""]:
     """Diffusion coefficient, angstrom^2/fs (0.1 cm^2/s): a sixth of the slope of `displacement`.
 
     Args:
@@ -48,7 +53,9 @@ def diffusion(times: Tensor, displacement: Tensor, *, skip: float = 0.5) -> Tens
     return (t * y).sum() / t.square().sum() / 6
 
 
-def heat_capacity(energy: Tensor, temperature: Tensor | float) -> Tensor:
+def heat_capacity(
+    energy: Float[Tensor, " T"], temperature: Float[Tensor, ""] | float
+) -> Float[Tensor, ""]:
     """C_V in eV/kelvin of a canonical run: the variance of (T,) total energies by k_B T^2.
 
     Args:
@@ -58,7 +65,7 @@ def heat_capacity(energy: Tensor, temperature: Tensor | float) -> Tensor:
     return energy.var(0) / (BOLTZMANN * temperature**2)
 
 
-def heat_capacity_isolated(kinetic: Tensor, degrees: float) -> Tensor:
+def heat_capacity_isolated(kinetic: Float[Tensor, " T"], degrees: float) -> Float[Tensor, ""]:
     """C_V in eV/kelvin of a run at constant energy, from the variance of its kinetic energy.
 
     <dK^2> = (n / 2) (k_B T)^2 (1 - n k_B / 2 C_V), the relation of the source for n degrees of
