@@ -66,8 +66,8 @@ def test_every_kind_of_gap_is_seen(tmp_path, text, lacks):
     assert lacking == set(lacks.split())
 
 
-def test_signatures_of_models_and_closures_state_shapes():
-    """Every `forward` of a plugin, and every public function of the rooms `docstrings.STATED`."""
+def test_signatures_state_shapes():
+    """Of the packages `docstrings.WHOLE`; of others every `forward`, and the rooms `STATED`."""
     assert docstrings.unstated() == []
 
 
@@ -77,6 +77,7 @@ UNSTATED = {
     "array": ("closures/one.py", "import numpy as np\ndef f(x: np.ndarray) -> float: ...", 1),
     "stated": ("model/one.py", "def f(x: Float[Tensor, ' N']) -> float: ...", 0),
     "another room": ("flows/one.py", "def f(x: Tensor) -> float: ...", 0),
+    "callable": ("model/one.py", "def f(g: Callable[[Tensor], Float[Tensor, '']]): ...", 1),
 }
 
 
@@ -88,6 +89,19 @@ def test_a_signature_without_shapes_is_seen(tmp_path, place, text, count):
     (path.parent.parent / "__init__.py").write_text("", encoding="utf-8")
     path.write_text(TENSORS + text, encoding="utf-8")
     assert len(docstrings.unstated(tmp_path)) == count
+
+
+@pytest.mark.parametrize("package", docstrings.WHOLE)
+def test_every_room_of_a_whole_package_states_shapes(tmp_path, package):
+    (tmp_path / "sfm").mkdir()
+    folder = tmp_path / "sfm"
+    if package != "sfm":
+        folder = tmp_path / "plugins" / package.removeprefix("sfm_") / package
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("", encoding="utf-8")
+    text = f"{TENSORS}def f(x: Tensor) -> float: ..."
+    (folder / "one.py").write_text(text, encoding="utf-8")
+    assert len(docstrings.unstated(tmp_path)) == 1
 
 
 def test_a_formula_of_a_module_has_a_source(tmp_path):

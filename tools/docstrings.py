@@ -27,7 +27,8 @@ EXCEPTIONS = ROOT / "tests" / "docstring_exceptions.txt"
 
 ARRAYS = re.compile(r"\b(Tensor|ndarray|NDArray|ArrayLike|Float|Int|Bool|Shaped|Complex|Inexact)\b")
 JAXTYPING = re.compile(r"\b(Float|Float64|Int|Int64|Bool|Shaped|Complex|Inexact|Num)\[")
-# rooms of plugins whose public signatures state every shape, beside every `forward`
+# packages whose public signatures state every shape; of the others these rooms and every `forward`
+WHOLE = ("sfm", "sfm_dft")
 STATED = ("closures", "learned", "model", "patches")
 BARE = re.compile(r"(?<!\[)(?<!\[np\.)\b(Tensor|ndarray|NDArray|ArrayLike)\b")
 
@@ -226,14 +227,19 @@ def gaps(root: Path = ROOT) -> dict[str, Gap]:
 
 
 def unstated(root: Path = ROOT) -> list[str]:
-    """Signatures of plugins that ought to state every shape and do not (`STATED`)."""
+    """Signatures that ought to state every shape and do not (`WHOLE`, `STATED`)."""
     return [
         f"{entry.place}: {entry.key} states not every shape"
-        for entry in read(packages(root)[1:])
-        if entry.of_arrays
-        and "signature" not in entry.has
-        and (entry.key.endswith((".forward", ":forward")) or entry.place.split("/")[1] in STATED)
+        for entry in read(packages(root))
+        if entry.of_arrays and "signature" not in entry.has and _states(entry)
     ]
+
+
+def _states(entry: Entry) -> bool:
+    """Whether the signature ought to."""
+    package, _, path = entry.place.partition("/")
+    whole = package in WHOLE or path.partition("/")[0] in STATED
+    return whole or entry.key.endswith((".forward", ":forward"))
 
 
 def listed(path: Path = EXCEPTIONS) -> dict[str, set[str]]:

@@ -21,6 +21,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +39,7 @@ ELEMENTS = (1, 6, 7, 8, 9)  # whose cores these functions can describe
 DIM = sum((2 * degree + 1) * count for degree, count in enumerate(COUNTS))
 
 
-def e3nn_quadrupoles(vectors: np.ndarray) -> np.ndarray:
+def e3nn_quadrupoles(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 5"]:
     """Real l=2 harmonics (n, 5) of ``vectors`` (n, 3) in e3nn's order; their squares sum to r^4."""
     x, y, z = vectors.T
     return np.stack(
@@ -53,7 +54,7 @@ def e3nn_quadrupoles(vectors: np.ndarray) -> np.ndarray:
     )
 
 
-def pyscf_quadrupoles(vectors: np.ndarray) -> np.ndarray:
+def pyscf_quadrupoles(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 5"]:
     """(n, 5) the same harmonics in PySCF's order: xy, yz, z^2, xz, x^2-y^2."""
     x, y, z = vectors.T
     return np.stack(
@@ -69,7 +70,7 @@ def pyscf_quadrupoles(vectors: np.ndarray) -> np.ndarray:
 
 
 @cache
-def quadrupole_rotation() -> np.ndarray:
+def quadrupole_rotation() -> Float[np.ndarray, "5 5"]:
     """Orthogonal (5, 5) matrix T with ``e3nn = T @ pyscf`` for l = 2."""
     points = np.random.default_rng(0).standard_normal((40, 3))
     solution, *_ = np.linalg.lstsq(pyscf_quadrupoles(points), e3nn_quadrupoles(points), rcond=None)
@@ -77,7 +78,7 @@ def quadrupole_rotation() -> np.ndarray:
 
 
 @cache
-def atom_rotation() -> np.ndarray:
+def atom_rotation() -> Float[np.ndarray, "45 45"]:
     """Orthogonal (45, 45) matrix from PySCF's order of one atom's functions to e3nn's."""
     matrix, start = np.zeros((DIM, DIM)), 0
     blocks = (np.eye(1), np.eye(3), quadrupole_rotation())
@@ -94,7 +95,7 @@ def table() -> list[list[Any]]:
     return [[degree, [a, 1.0]] for degree, row in enumerate(EXPONENTS) for a in row]
 
 
-def shells(numbers: Tensor, positions: Tensor) -> Shells:
+def shells(numbers: Int[Tensor, " A"], positions: Float[Tensor, "A 3"]) -> Shells:
     """The density basis on atoms (A,) at positions (A, 3) in bohr."""
     from sfm_dft.integrals import Shells
 
@@ -117,20 +118,20 @@ def auxiliary_molecule(molecule: Any) -> Any:
     )
 
 
-def to_e3nn(values: np.ndarray) -> np.ndarray:
+def to_e3nn(values: Float[np.ndarray, " rows *axes"]) -> Float[np.ndarray, "rows//45 45 *axes"]:
     """(n_atoms * 45, ...) in PySCF's order -> (n_atoms, 45, ...) in e3nn's order."""
     stacked = values.reshape(-1, DIM, *values.shape[1:])
     turned: np.ndarray = np.einsum("pq,aq...->ap...", atom_rotation(), stacked)
     return turned
 
 
-def from_e3nn(values: np.ndarray) -> np.ndarray:
+def from_e3nn(values: Float[np.ndarray, "A 45"]) -> Float[np.ndarray, " 45*A"]:
     """(n_atoms, 45) in e3nn's order -> (n_atoms * 45,) in PySCF's order."""
     turned: np.ndarray = np.einsum("pq,ap->aq", atom_rotation(), values).reshape(-1)
     return turned
 
 
-def overlap_integrals(molecule: Any) -> np.ndarray:
+def overlap_integrals(molecule: Any) -> Float[np.ndarray, "A 45 n n"]:
     """<mu|phi_Ak|nu>, shape (n_atoms, 45, n_orbitals, n_orbitals), e3nn order."""
     from pyscf import df
 
@@ -138,7 +139,7 @@ def overlap_integrals(molecule: Any) -> np.ndarray:
     return to_e3nn(np.ascontiguousarray(integrals.transpose(2, 0, 1)))
 
 
-def project(molecule: Any, density_matrix: np.ndarray) -> np.ndarray:
+def project(molecule: Any, density_matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "A 45"]:
     """Projections p_Ak = integral of phi_Ak rho, shape (n_atoms, 45)."""
     from pyscf import df
 
@@ -147,7 +148,7 @@ def project(molecule: Any, density_matrix: np.ndarray) -> np.ndarray:
 
 
 @cache
-def electrons_per_function() -> np.ndarray:
+def electrons_per_function() -> Float[np.ndarray, " 45"]:
     """Integral of each phi_k over space, (45,); only s functions have one."""
     exponents = np.array(EXPONENTS[0])
     out = np.zeros(DIM)
@@ -155,14 +156,14 @@ def electrons_per_function() -> np.ndarray:
     return out
 
 
-def coulomb_metric(auxiliary: Any) -> np.ndarray:
+def coulomb_metric(auxiliary: Any) -> Float[np.ndarray, "n n"]:
     """(phi_k|phi_l) (n, n) of `auxiliary_molecule`, in PySCF's order, kept away from singular."""
     metric: np.ndarray = auxiliary.intor("int2c2e")
     metric[np.diag_indices_from(metric)] += 1e-10 * np.trace(metric) / len(metric)
     return metric
 
 
-def fit(molecule: Any, density_matrix: np.ndarray) -> np.ndarray:
+def fit(molecule: Any, density_matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "A 45"]:
     """Coefficients (n_atoms, 45) of the Coulomb-metric fit with the electron count held fixed.
 
     Minimises (rho - fit | rho - fit) subject to integral(fit) = number of electrons.
@@ -181,13 +182,13 @@ def fit(molecule: Any, density_matrix: np.ndarray) -> np.ndarray:
 
 
 def evaluate(
-    positions: np.ndarray,
-    coefficients: np.ndarray,
-    points: np.ndarray,
+    positions: Float[np.ndarray, "A 3"],
+    coefficients: Float[np.ndarray, "A 45"],
+    points: Float[np.ndarray, "G 3"],
     *,
     gradient: bool = False,
     chunk: int = 4_000,
-) -> np.ndarray:
+) -> Float[np.ndarray, "*channels G"]:
     """The density of a coefficient set at points, electrons per bohr^3: (n_points,).
 
     With `gradient`, (4, n_points): its derivatives by x, y and z follow, per bohr^4.

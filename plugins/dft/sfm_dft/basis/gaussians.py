@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_dft.basis import density_basis
@@ -37,7 +38,7 @@ class Gaussians:
         return cls(basis.shells(molecule.basis, numbers, positions), auxiliary, projectors)
 
     @staticmethod
-    def unordered(values: Tensor) -> Tensor:
+    def unordered(values: Float[Tensor, "A 45"]) -> Float[Tensor, " 45*A"]:
         """(A, 45) in e3nn's order -> (A * 45,) in PySCF's order, differentiable."""
         rotation = torch.tensor(density_basis.atom_rotation()).to(values)
         return (values @ rotation).reshape(-1)

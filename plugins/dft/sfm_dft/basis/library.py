@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm.data.elements import SYMBOLS
@@ -52,7 +53,11 @@ def integrals_by(setting: str, coulomb: str, device: torch.device) -> str:
 
 
 def shells(
-    basis: Any, numbers: Tensor, positions: Tensor, *, largest: int = LARGEST_DEGREE
+    basis: Any,
+    numbers: Int[Tensor, " A"],
+    positions: Float[Tensor, "A 3"],
+    *,
+    largest: int = LARGEST_DEGREE,
 ) -> Shells:
     """A basis on atoms (A,) at positions (A, 3) in bohr, on their device, in PySCF's order.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 BASIS = "def2-svp"  # of all labels
 
 
 def build_molecule(
-    numbers: np.ndarray,
-    positions: np.ndarray,
+    numbers: Int[np.ndarray, " n"],
+    positions: Float[np.ndarray, "n 3"],
     basis: Any = BASIS,
     charge: int = 0,
     unit: str = "Angstrom",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from sfm.data.atomic import write_text
 from sfm.data.sources import fetch, read_member
@@ -41,7 +42,7 @@ STEPS = {
 }
 
 
-def stored(quantity: str, values: Any) -> np.ndarray:
+def stored(quantity: str, values: Any) -> Float[np.ndarray, ...] | np.float64:
     """Values of any shape, rounded to the quantity's step: half the bytes.
 
     The step is far below the labels' error.
@@ -80,7 +81,9 @@ def candidates(seed: int) -> list[str]:
     return schedule(heavy, seed)
 
 
-def geometry(smiles: str, seed: int) -> tuple[np.ndarray, np.ndarray] | str:
+def geometry(
+    smiles: str, seed: int
+) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n 3"]] | str:
     """Atomic numbers (n,) and stored positions (n, 3), angstrom; or the reason why not."""
     start = minimum(smiles, seed)
     if isinstance(start, str):
@@ -88,11 +91,11 @@ def geometry(smiles: str, seed: int) -> tuple[np.ndarray, np.ndarray] | str:
     numbers, relaxed = start
     scale = DISPLACEMENTS[stable_hash(f"{seed}/{smiles}/scale") % len(DISPLACEMENTS)]
     moved = displace(relaxed, stable_hash(f"{seed}/{smiles}/move"), scale)
-    moved = stored("positions", moved - moved.mean(0))
+    moved = np.asarray(stored("positions", moved - moved.mean(0)))
     return "atoms too close" if closest(numbers, moved) < CLOSEST else (numbers, moved)
 
 
-def closest(numbers: np.ndarray, positions: np.ndarray) -> float:
+def closest(numbers: Int[np.ndarray, " A"], positions: Float[np.ndarray, "A 3"]) -> float:
     """Smallest distance of two atoms (A, 3) over the sum of their covalent radii."""
     from rdkit.Chem import GetPeriodicTable
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from sfm.data.atomic import write_text
 from sfm.data.sources import fetch, read_member
@@ -53,7 +54,7 @@ def candidates(seed: int) -> list[str]:
     return schedule(small_molecules(read_member(fetch(*ARCHIVE), MEMBER)), seed)
 
 
-def minimum(smiles: str, seed: int) -> tuple[np.ndarray, np.ndarray] | str:
+def minimum(smiles: str, seed: int) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n 3"]] | str:
     """Atomic numbers (n,) and relaxed positions (n, 3), angstrom; or the reason why not."""
     start = embed(smiles, stable_hash(f"{seed}/{smiles}/embed"))
     if start is None:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 ELEMENTS = (1, 6, 7, 8, 9)
 SIMPLE = ("[HH]", "F", "N#N", "[C-]#[O+]", "O", "N", "C", "C=O", "C#C", "C=C", "C#N", "FF", "OO")
@@ -64,7 +65,7 @@ def count_electrons(smiles: str) -> int:
     return sum(atom.GetAtomicNum() for atom in molecule.GetAtoms())
 
 
-def embed(smiles: str, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
+def embed(smiles: str, seed: int) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n 3"]] | None:
     """Atomic numbers (n,) and positions (n, 3) in angstrom by ETKDG, or None if it fails."""
     from rdkit import Chem, RDLogger
     from rdkit.Chem import AllChem
@@ -80,7 +81,9 @@ def embed(smiles: str, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
     return numbers, np.asarray(molecule.GetConformer().GetPositions())
 
 
-def relax(numbers: np.ndarray, positions: np.ndarray, steps: int = 150) -> np.ndarray | None:
+def relax(
+    numbers: Int[np.ndarray, " n"], positions: Float[np.ndarray, "n 3"], steps: int = 150
+) -> Float[np.ndarray, "n 3"] | None:
     """Positions (n, 3) in angstrom at the GFN2-xTB minimum (forces below 0.02 eV/angstrom).
 
     Returns None where the optimiser fails or does not arrive within ``steps``.
@@ -102,7 +105,9 @@ def relax(numbers: np.ndarray, positions: np.ndarray, steps: int = 150) -> np.nd
     return atoms.get_positions() if converged else None
 
 
-def displace(positions: np.ndarray, seed: int, scale: float = 0.07) -> np.ndarray:
+def displace(
+    positions: Float[np.ndarray, "n 3"], seed: int, scale: float = 0.07
+) -> Float[np.ndarray, "n 3"]:
     """Positions (n, 3) moved by Gaussian noise of ``scale`` angstrom per coordinate."""
     generator = np.random.default_rng(seed)
     return positions + scale * generator.standard_normal(positions.shape)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from sfm_dft.basis.library import AUXILIARY_BASIS
 from sfm_dft.basis.pyscf_molecule import build_molecule
@@ -89,7 +90,9 @@ def _kept(eval_ao: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
 
 
 def label(
-    numbers: np.ndarray, positions: np.ndarray, grid_level: int = GRID_LEVEL
+    numbers: Int[np.ndarray, " n"],
+    positions: Float[np.ndarray, "n 3"],
+    grid_level: int = GRID_LEVEL,
 ) -> dict[str, KohnShamLabels] | None:
     """Labels of one molecule at PBE and at LDA, or None if either SCF does not converge.
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from sfm_dft.basis.density_basis import ELEMENTS, fit
 from sfm_dft.basis.pyscf_molecule import build_molecule
@@ -55,7 +56,9 @@ class LevelLabels:
 
 
 def label_levels(
-    numbers: np.ndarray, positions: np.ndarray, energy_grid: int = ENERGY_GRID
+    numbers: Int[np.ndarray, " n"],
+    positions: Float[np.ndarray, "n 3"],
+    energy_grid: int = ENERGY_GRID,
 ) -> LevelLabels | None:
     """Labels of one closed-shell molecule, or None if the PBE calculation does not converge.
 
@@ -96,7 +99,9 @@ def _base_energy(mean_field: Any, density_matrix: np.ndarray) -> float:
     return float(one_electron + hartree + mean_field.mol.energy_nuc())
 
 
-def xc_energies(molecule: Any, density_matrix: np.ndarray, grid_level: int) -> dict[str, float]:
+def xc_energies(
+    molecule: Any, density_matrix: Float[np.ndarray, "o o"], grid_level: int
+) -> dict[str, float]:
     """E_xc of each level on one density matrix (o, o), hartree; the density is evaluated once."""
     from pyscf import dft, scf
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.conditions import read_conditions
@@ -20,7 +21,7 @@ UNITS = {"energy": "eV", "dipole": "e*angstrom", "homo": "eV", "lumo": "eV"}
 SHAPES = {"energy": (), "dipole": (3,), "homo": (), "lumo": ()}
 
 
-def read(path: Path) -> tuple[list[Sample], dict[str, Tensor], dict[str, str]]:
+def read(path: Path) -> tuple[list[Sample], dict[str, Float[Tensor, "M ..."]], dict[str, str]]:
     """Molecules and what was measured of them.
 
     The file is JSON; `units` may be left out where the values are in eV and e*angstrom:

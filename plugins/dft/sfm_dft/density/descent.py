@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.nn.descent import batches, cosine, descend
@@ -21,7 +22,7 @@ WARMUP = 100
 def train_on_molecules(
     model: Model,
     examples: Sequence[Example],
-    loss: Callable[[list[Example]], Tensor],
+    loss: Callable[[list[Example]], Float[Tensor, ""]],
     *,
     steps: int,
     batch: int,

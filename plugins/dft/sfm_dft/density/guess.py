@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError
@@ -43,7 +44,7 @@ from sfm_dft.scf.guesses import first_density
 if TYPE_CHECKING:
     from sfm.model import FoundationModel
 
-Coulomb = Callable[[np.ndarray], np.ndarray]
+Coulomb = Callable[[Float[np.ndarray, "n n"]], Float[np.ndarray, "n n"]]
 ENCODER, QUANTITY = "dft/atoms", "density_coefficients"
 FUNCTIONAL = "GGA_X_PBE,GGA_C_PBE"
 GRID_LEVEL = 1
@@ -59,7 +60,7 @@ def density_matrix(
     functional: str = FUNCTIONAL,
     relax: bool = True,
     coulomb: Coulomb | None = None,
-) -> np.ndarray:
+) -> Float[np.ndarray, "*spins n n"]:
     """First density matrix of a PySCF molecule from a model's predicted density.
 
     Args:
@@ -85,12 +86,12 @@ def density_matrix(
 
 def start(
     molecule: Any,
-    coefficients: np.ndarray,
+    coefficients: Float[np.ndarray, ...],
     functional: str = FUNCTIONAL,
     *,
     relax: bool = True,
     coulomb: Coulomb | None = None,
-) -> np.ndarray:
+) -> Float[np.ndarray, "*spins n n"]:
     """First density matrix, as `density_matrix` gives it, from coefficients (A, 45)."""
     fixed = _fixed(molecule, coefficients, functional)  # refuses what does not fit
     first = occupied(molecule, fixed + _hartree(molecule, coefficients))
@@ -102,7 +103,9 @@ def start(
         return relaxed(molecule, fixed, first, fitted)
 
 
-def predicted(molecule: Any, model: FoundationModel, level: str | None = None) -> np.ndarray:
+def predicted(
+    molecule: Any, model: FoundationModel, level: str | None = None
+) -> Float[np.ndarray, "A 45"]:
     """A model's density coefficients (A, 45) of a PySCF molecule.
 
     Raises:
@@ -129,12 +132,12 @@ def predicted(molecule: Any, model: FoundationModel, level: str | None = None) -
     return np.asarray(prediction[QUANTITY], dtype=np.float64)
 
 
-def superposed(molecule: Any) -> np.ndarray:
+def superposed(molecule: Any) -> Float[np.ndarray, "A 45"]:
     """Coefficients (A, 45) of spherical atoms, each self-consistent by itself: the baseline."""
     return fit(molecule, first_density(molecule, "atoms"))
 
 
-def conserve(molecule: Any, coefficients: np.ndarray) -> np.ndarray:
+def conserve(molecule: Any, coefficients: Float[np.ndarray, "A 45"]) -> Float[np.ndarray, "A 45"]:
     """The nearest coefficients (A, 45), by Coulomb energy, with the right number of electrons."""
     metric = coulomb_metric(auxiliary_molecule(molecule))
     charges = from_e3nn(np.tile(electrons_per_function(), (molecule.natm, 1)))
@@ -144,7 +147,9 @@ def conserve(molecule: Any, coefficients: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def fock(molecule: Any, coefficients: np.ndarray, functional: str = FUNCTIONAL) -> np.ndarray:
+def fock(
+    molecule: Any, coefficients: Float[np.ndarray, ...], functional: str = FUNCTIONAL
+) -> Float[np.ndarray, "n n"]:
     """Fock matrix (n, n), hartree, of the density with coefficients (A, 45).
 
     Raises:
@@ -224,7 +229,12 @@ def fitting(molecule: Any) -> Iterator[Coulomb]:
                 file.close()
 
 
-def relaxed(molecule: Any, fixed: np.ndarray, first: np.ndarray, coulomb: Coulomb) -> np.ndarray:
+def relaxed(
+    molecule: Any,
+    fixed: Float[np.ndarray, "n n"],
+    first: Float[np.ndarray, "*spins n n"],
+    coulomb: Coulomb,
+) -> Float[np.ndarray, "*spins n n"]:
     """Density matrix that is self-consistent in F = fixed + J[D], by DIIS, from a first one.
 
     Stops when the commutator F D S - S D F is below `TOLERANCE`, or after `CYCLES` with the best
@@ -251,7 +261,7 @@ def relaxed(molecule: Any, fixed: np.ndarray, first: np.ndarray, coulomb: Coulom
     return best
 
 
-def occupied(molecule: Any, matrix: np.ndarray) -> np.ndarray:
+def occupied(molecule: Any, matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "*spins n n"]:
     """Density matrix of the lowest orbitals of a Fock matrix (n, n), as PySCF takes it."""
     from scipy.linalg import eigh
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.labelling import note
@@ -96,7 +97,9 @@ class CoulombTraining:
         rest = [x.coefficients - self.shift[x.tokens.types] for x in self.train]
         self.map = whitening(torch.cat(rest).double())
 
-    def loss(self, batch: Sequence[Example], model: FoundationModel | None = None) -> Tensor:
+    def loss(
+        self, batch: Sequence[Example], model: FoundationModel | None = None
+    ) -> Float[Tensor, " B"]:
         """(B,) l of each molecule, of the model or a copy of it; the head must be folded."""
         model = model or self.model
         tokens = Tokens.cat([x.tokens for x in batch])
@@ -170,7 +173,7 @@ class CoulombTraining:
         return float(torch.cat(parts).mean()) if parts else math.nan
 
 
-def whitening(rest: Tensor) -> Tensor:
+def whitening(rest: Float[Tensor, "N 45"]) -> Float[Tensor, "45 45"]:
     """Map (45, 45) from whitened values of spread one to deviations of coefficients.
 
     rest: (N, 45) float64 deviations from the elements' means. The map mixes the functions of one l

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from sfm_dft.fock.basis import WIDTH, to_blocks, to_matrix
 
@@ -43,7 +44,9 @@ class DistanceAverage:
             for key, rows in pairs.items()
         }
 
-    def matrix(self, types: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    def matrix(
+        self, types: Int[np.ndarray, " A"], positions: Float[np.ndarray, "A 3"]
+    ) -> Float[np.ndarray, "n n"]:
         """(n, n); blocks of elements that the examples lack are zero."""
         atoms = len(types)
         blocks = np.zeros((atoms, atoms, WIDTH, WIDTH))
@@ -58,7 +61,9 @@ class DistanceAverage:
         return to_matrix(blocks, types)
 
 
-def invariants(values: np.ndarray, edge: np.ndarray) -> np.ndarray:
+def invariants(
+    values: Float[np.ndarray, "5 5"], edge: Float[np.ndarray, " 3"]
+) -> Float[np.ndarray, " 10"]:
     """(5, 5) -> (10,): s-s, s-p and p-s along the edge, p-p sigma and pi."""
     n = _direction(edge)
     square = values[2:, 2:]
@@ -69,7 +74,9 @@ def invariants(values: np.ndarray, edge: np.ndarray) -> np.ndarray:
     )
 
 
-def block(numbers: np.ndarray, edge: np.ndarray) -> np.ndarray:
+def block(
+    numbers: Float[np.ndarray, " 10"], edge: Float[np.ndarray, " 3"]
+) -> Float[np.ndarray, "5 5"]:
     """(10,) -> (5, 5): the inverse of `invariants` for a block that has no more than these."""
     n = _direction(edge)
     ss, sp, ps, (sigma, pi) = np.split(numbers, [4, 6, 8])

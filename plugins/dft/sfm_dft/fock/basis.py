@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -25,7 +26,7 @@ WIDTH = 5  # functions of the largest atom: 1s 2s 2px 2py 2pz
 FUNCTIONS = {1: 1, 6: 5, 7: 5, 8: 5, 9: 5}
 
 
-def present(numbers: np.ndarray) -> np.ndarray:
+def present(numbers: Int[np.ndarray, " A"]) -> Bool[np.ndarray, "A 5"]:
     """(A, 5) bool: which of the five functions each atom has.
 
     Raises:
@@ -41,21 +42,27 @@ def present(numbers: np.ndarray) -> np.ndarray:
     return np.arange(WIDTH) < counts[:, None]
 
 
-def padded(matrix: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+def padded(
+    matrix: Float[np.ndarray, " n *axes"], numbers: Int[np.ndarray, " A"]
+) -> Float[np.ndarray, " 5*A *axes"]:
     """(n, ...) rows over functions -> (5 A, ...), zero where an atom lacks a function."""
     out = np.zeros((WIDTH * len(numbers), *matrix.shape[1:]))
     out[present(numbers).reshape(-1)] = matrix
     return out
 
 
-def to_blocks(matrix: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+def to_blocks(
+    matrix: Float[np.ndarray, "n n"], numbers: Int[np.ndarray, " A"]
+) -> Float[np.ndarray, "A A 5 5"]:
     """(n, n) in PySCF's order -> (A, A, 5, 5)."""
     atoms = len(numbers)
     square = padded(padded(matrix, numbers).T, numbers).T
     return square.reshape(atoms, WIDTH, atoms, WIDTH).transpose(0, 2, 1, 3)
 
 
-def to_matrix(blocks: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+def to_matrix(
+    blocks: Float[np.ndarray, "A A 5 5"], numbers: Int[np.ndarray, " A"]
+) -> Float[np.ndarray, "n n"]:
     """(A, A, 5, 5) -> (n, n) in PySCF's order; the inverse of `to_blocks`."""
     atoms, inside = len(numbers), present(numbers).reshape(-1)
     square = blocks.transpose(0, 2, 1, 3).reshape(WIDTH * atoms, WIDTH * atoms)
@@ -63,7 +70,7 @@ def to_matrix(blocks: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def block_rotation(rotation: Tensor) -> Tensor:
+def block_rotation(rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "5 5"]:
     """(5, 5) how the functions of one atom turn under the (3, 3) orthogonal matrix."""
     block: Tensor = torch.block_diag(torch.eye(2, dtype=rotation.dtype), rotation)
     return block

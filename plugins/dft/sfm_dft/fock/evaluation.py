@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from jaxtyping import Float
 from scipy.linalg import eigh
 
 from sfm.units import factor
 from sfm_dft.fock.labels import FockLabel, minimal_molecule, self_consistent
 
 
-def orbital_errors(fock: np.ndarray, label: FockLabel) -> dict[str, float]:
+def orbital_errors(fock: Float[np.ndarray, "n n"], label: FockLabel) -> dict[str, float]:
     """Errors of a matrix (n, n): `elements` mHa, levels and gap eV, `similarity` of 0 to 1.
 
     Levels come from F C = S C e. `occupied` is the mean over occupied levels, `similarity` is
@@ -37,7 +38,7 @@ def orbital_errors(fock: np.ndarray, label: FockLabel) -> dict[str, float]:
     }
 
 
-def cycles(fock: np.ndarray, label: FockLabel) -> float:
+def cycles(fock: Float[np.ndarray, "n n"], label: FockLabel) -> float:
     """Cycles of PySCF's self-consistent field from the occupied space of (n, n); NaN: failed."""
     orbitals = eigh(fock, label.overlap)[1][:, : label.occupied]
     molecule = minimal_molecule(label.types, label.positions)
@@ -46,7 +47,7 @@ def cycles(fock: np.ndarray, label: FockLabel) -> float:
 
 
 def evaluate(
-    predict: Callable[[FockLabel], np.ndarray],
+    predict: Callable[[FockLabel], Float[np.ndarray, "n n"]],
     labels: Sequence[FockLabel],
     *,
     every: int = 1,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from sfm.data.atomic import atomic
 from sfm.data.labelling import note
@@ -53,12 +54,12 @@ class FockLabel:
         return int(np.sum(self.types)) // 2
 
 
-def minimal_molecule(types: np.ndarray, positions: np.ndarray) -> Any:
+def minimal_molecule(types: Int[np.ndarray, " A"], positions: Float[np.ndarray, "A 3"]) -> Any:
     """Neutral closed-shell PySCF molecule in STO-3G; positions (A, 3) in angstrom."""
     return build_molecule(types, positions, basis=BASIS)
 
 
-def starting_matrix(molecule: Any) -> np.ndarray:
+def starting_matrix(molecule: Any) -> Float[np.ndarray, "n n"]:
     """F0 (n, n), hartree: core Hamiltonian and superposed atomic potentials."""
     from pyscf import scf
     from pyscf.gto.basis import load
@@ -70,7 +71,7 @@ def starting_matrix(molecule: Any) -> np.ndarray:
     return matrix
 
 
-def self_consistent(molecule: Any, density: np.ndarray | None = None) -> Any:
+def self_consistent(molecule: Any, density: Float[np.ndarray, "n n"] | None = None) -> Any:
     """PySCF's restricted PBE, run from a density matrix (n, n), or from `minao` if None."""
     from pyscf import dft
 
@@ -85,7 +86,7 @@ def self_consistent(molecule: Any, density: np.ndarray | None = None) -> Any:
     return mean_field
 
 
-def label(types: np.ndarray, positions: np.ndarray) -> FockLabel | None:
+def label(types: Int[np.ndarray, " A"], positions: Float[np.ndarray, "A 3"]) -> FockLabel | None:
     """The label of one geometry, or None if its self-consistent field does not converge.
 
     types: (A,) atomic numbers. positions: (A, 3) angstrom.

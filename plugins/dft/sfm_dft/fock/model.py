@@ -37,7 +37,7 @@ class FockModel(nn.Module):
         self.base, self.options = base, options
         self.blocks = FockBlocks(base.trunk.config.channels, **options)  # type: ignore[arg-type]
 
-    def tokens(self, types: np.ndarray, positions: np.ndarray) -> Tokens:
+    def tokens(self, types: Int[np.ndarray, " A"], positions: Float[np.ndarray, "A 3"]) -> Tokens:
         """Tokens of a neutral molecule, positions (A, 3) in angstrom."""
         present(types)  # refuses what the basis lacks
         sample = Sample(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm_dft.fock.basis import WIDTH
@@ -25,15 +26,15 @@ class Pairs:
         counts: (M,) atoms of each molecule.
     """
 
-    first: Tensor
-    second: Tensor
-    reverse: Tensor
-    molecule: Tensor
-    local: Tensor
-    counts: Tensor
+    first: Int[Tensor, " P"]
+    second: Int[Tensor, " P"]
+    reverse: Int[Tensor, " P"]
+    molecule: Int[Tensor, " P"]
+    local: Int[Tensor, "2 P"]
+    counts: Int[Tensor, " M"]
 
     @staticmethod
-    def of(counts: Tensor) -> Pairs:
+    def of(counts: Int[Tensor, " M"]) -> Pairs:
         """Pairs of molecules with `counts` (M,) atoms; row i of a molecule comes before row i+1."""
         size = counts.square()
         molecule = torch.repeat_interleave(torch.arange(len(counts)), size)
@@ -50,7 +51,7 @@ class Pairs:
             counts=counts,
         )
 
-    def whole(self, blocks: Tensor) -> Tensor:
+    def whole(self, blocks: Float[Tensor, "P 5 5"]) -> Float[Tensor, "M size size"]:
         """Blocks (P, 5, 5) -> matrices (M, 5 A, 5 A), A the largest molecule's; zero beyond."""
         largest = int(self.counts.max())
         out = blocks.new_zeros(len(self.counts), largest, largest, WIDTH, WIDTH)

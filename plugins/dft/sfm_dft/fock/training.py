@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from scipy.linalg import eigh
 from torch import Tensor
 
@@ -146,7 +147,9 @@ class FockTraining:
         self.aligned = aligned
         normalise(model.blocks, self.train)
 
-    def loss(self, batch: Sequence[Example], model: FockModel | None = None) -> Tensor:
+    def loss(
+        self, batch: Sequence[Example], model: FockModel | None = None
+    ) -> Float[Tensor, "B 3"]:
         """(B, 3) mean error of elements, of levels, and rotation of the occupied space.
 
         Each in units of 10 mHa, weighted.

@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.units import factor
 from sfm_dft.scf.energy import DensityFeatures, EnergyFunctional
 
 
-def potential(energy: EnergyFunctional, d: Tensor) -> Tensor:
+def potential(energy: EnergyFunctional, d: Float[Tensor, "s n n"]) -> Float[Tensor, "A 45"]:
     """Derivative of the closure's energy by the projections, hartree, (A, 45)."""
     (molecule,) = energy.system.molecules
     with torch.enable_grad():
@@ -26,7 +27,7 @@ def potential(energy: EnergyFunctional, d: Tensor) -> Tensor:
     return v
 
 
-def closure_gradient(energy: EnergyFunctional, d: Tensor) -> Tensor:
+def closure_gradient(energy: EnergyFunctional, d: Float[Tensor, "s n n"]) -> Float[Tensor, "A 3"]:
     """Derivative of the closure's energy by the positions that it reads itself, (A, 3)."""
     (molecule,) = energy.system.molecules
     with torch.enable_grad():
@@ -39,7 +40,9 @@ def closure_gradient(energy: EnergyFunctional, d: Tensor) -> Tensor:
     return torch.zeros_like(r) if slope is None else slope
 
 
-def closure_energy(energy: EnergyFunctional, projections: Tensor, positions: Tensor) -> Tensor:
+def closure_energy(
+    energy: EnergyFunctional, projections: Float[Tensor, "A 45"], positions: Float[Tensor, "A 3"]
+) -> Float[Tensor, ""]:
     """Energy () in hartree of a closure that reads projections (A, 45) and positions in bohr."""
     (molecule,) = energy.system.molecules
     assert energy.closure is not None

@@ -26,6 +26,7 @@ from functools import partial
 from typing import Any, cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -50,7 +51,11 @@ from sfm_dft.scf.system import KohnShamSystem
 from sfm_dft.xc.contract import Functional
 
 
-def forces(energy: EnergyFunctional, density_matrix: Tensor, fock: Tensor | None = None) -> Tensor:
+def forces(
+    energy: EnergyFunctional,
+    density_matrix: Float[Tensor, "M s n n"],
+    fock: Float[Tensor, "M s n n"] | None = None,
+) -> Float[Tensor, "atoms 3"]:
     """Forces on the nuclei of all molecules, one after another, (sum of A, 3) hartree per bohr.
 
     density_matrix: (M, s, n, n), self-consistent. fock: its Fock matrix, where it is known.
@@ -67,7 +72,9 @@ def forces(energy: EnergyFunctional, density_matrix: Tensor, fock: Tensor | None
     return torch.cat(parts)
 
 
-def energy_weighted(system: KohnShamSystem, d: Tensor, fock: Tensor) -> Tensor:
+def energy_weighted(
+    system: KohnShamSystem, d: Float[Tensor, "M s n n"], fock: Float[Tensor, "M s n n"]
+) -> Float[Tensor, "M n n"]:
     """W (M, n, n) of all electrons, which multiplies the derivative of the overlap.
 
     D F D where levels are filled or empty, whose error is that of D squared; D F S^-1, which is the
@@ -97,7 +104,9 @@ def _gradient_of(energy: EnergyFunctional, d: Tensor, weighted: Tensor) -> Tenso
     return total
 
 
-def grid_energy(energy: EnergyFunctional, d: Tensor, positions: Tensor) -> Tensor:
+def grid_energy(
+    energy: EnergyFunctional, d: Float[Tensor, "s n n"], positions: Float[Tensor, "A 3"]
+) -> Float[Tensor, ""]:
     """The energy of one molecule that its grid gives, () hartree, as a function of its nuclei."""
     (molecule,) = energy.system.molecules
     whole = not all(f.pointwise for f in energy.on_grid)
@@ -110,7 +119,7 @@ def grid_energy(energy: EnergyFunctional, d: Tensor, positions: Tensor) -> Tenso
     return integral
 
 
-def exact_exchange_scale(energy: EnergyFunctional) -> Tensor:
+def exact_exchange_scale(energy: EnergyFunctional) -> Float[Tensor, ""]:
     """How much exact exchange the energy holds, ()."""
     scale = energy.exchange_scale * energy.base.exact_exchange
     if isinstance(energy.closure, Functional):
@@ -120,12 +129,12 @@ def exact_exchange_scale(energy: EnergyFunctional) -> Tensor:
 
 def small_terms(
     shells: Shells,
-    charges: Tensor,
-    r: Tensor,
-    total: Tensor,
-    weighted: Tensor,
-    field: Tensor,
-) -> Tensor:
+    charges: Float[Tensor, " A"],
+    r: Float[Tensor, "A 3"],
+    total: Float[Tensor, "n n"],
+    weighted: Float[Tensor, "n n"],
+    field: Float[Tensor, " 3"],
+) -> Float[Tensor, ""]:
     """Kinetic energy, field, repulsion of the nuclei, and -tr(W S), () hartree."""
     moved = shells.at(r)
     out = (total * kinetic(moved)).sum() - (weighted * overlap(moved)).sum()

@@ -12,6 +12,7 @@ Atomic units (hartree, bohr).
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_dft.basis.density_basis import atom_rotation
@@ -27,11 +28,11 @@ from sfm_dft.xc.contract import Functional
 def lagrangian(
     energy: EnergyFunctional,
     gaussians: Gaussians,
-    charges: Tensor,
-    positions: Tensor,
-    d: Tensor,
-    weighted: Tensor,
-) -> Tensor:
+    charges: Float[Tensor, " A"],
+    positions: Float[Tensor, "A 3"],
+    d: Float[Tensor, "s n n"],
+    weighted: Float[Tensor, "n n"],
+) -> Float[Tensor, ""]:
     """L of one molecule without its grid, () hartree; the graph holds all integrals.
 
     gaussians: the bases, whose exponents and coefficients may carry a graph. charges: (A,) e.
@@ -44,11 +45,11 @@ def lagrangian(
 def one_electron(
     energy: EnergyFunctional,
     gaussians: Gaussians,
-    charges: Tensor,
-    positions: Tensor,
-    d: Tensor,
-    weighted: Tensor,
-) -> Tensor:
+    charges: Float[Tensor, " A"],
+    positions: Float[Tensor, "A 3"],
+    d: Float[Tensor, "s n n"],
+    weighted: Float[Tensor, "n n"],
+) -> Float[Tensor, ""]:
     """() what of L needs no two-electron integrals: -tr(W S), dispersion and a closure's too."""
     (molecule,) = energy.system.molecules
     shells = gaussians.orbitals
@@ -66,8 +67,11 @@ def one_electron(
 
 
 def two_electron(
-    energy: EnergyFunctional, gaussians: Gaussians, positions: Tensor, d: Tensor
-) -> Tensor:
+    energy: EnergyFunctional,
+    gaussians: Gaussians,
+    positions: Float[Tensor, "A 3"],
+    d: Float[Tensor, "s n n"],
+) -> Float[Tensor, ""]:
     """() the Hartree energy and exact exchange of L, fitted or exact."""
     shells, share = gaussians.orbitals, energy.system.share
     moved, total = shells.at(positions), share * d.sum(0)

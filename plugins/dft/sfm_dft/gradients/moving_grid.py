@@ -13,6 +13,7 @@ from functools import cache, partial
 from typing import Any, cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.autograd import Function
@@ -26,14 +27,14 @@ from sfm_dft.scf.molecule import Molecule
 from sfm_dft.xc.density import GridDensity, GridPoints
 
 
-def moving_points(molecule: Molecule, positions: Tensor) -> Tensor:
+def moving_points(molecule: Molecule, positions: Float[Tensor, "A 3"]) -> Float[Tensor, "G 3"]:
     """Points (G, 3) of the grid, bohr."""
     grid = molecule.grid
     offsets = grid.points - molecule.positions[grid.owners]
     return positions[grid.owners] + offsets
 
 
-def moving_weights(molecule: Molecule, positions: Tensor) -> Tensor:
+def moving_weights(molecule: Molecule, positions: Float[Tensor, "A 3"]) -> Float[Tensor, " G"]:
     """Weights (G,) of the grid, bohr^3."""
     grid = molecule.grid
     if len(molecule.positions) == 1:
@@ -51,8 +52,13 @@ def moving_weights(molecule: Molecule, positions: Tensor) -> Tensor:
 
 
 def moving_density(
-    molecule: Molecule, density_matrix: Tensor, positions: Tensor, rung: str, *, whole: bool
-) -> tuple[GridDensity, Tensor]:
+    molecule: Molecule,
+    density_matrix: Float[Tensor, "s n n"],
+    positions: Float[Tensor, "A 3"],
+    rung: str,
+    *,
+    whole: bool,
+) -> tuple[GridDensity, Float[Tensor, " G"]]:
     """Spin densities of a density matrix (s, n, n) on the moving grid, and its weights (G,).
 
     whole: also the points themselves, for functionals that look further than one point.

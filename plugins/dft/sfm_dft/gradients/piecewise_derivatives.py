@@ -12,15 +12,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sfm.autograd import Function
 
-Piece = tuple[slice, Callable[..., Tensor]]
+Piece = tuple[slice, Callable[..., Float[Tensor, "*lead g"]]]
 
 
-def in_pieces(value: Tensor, pieces: Sequence[Piece], *inputs: Tensor) -> Tensor:
+def in_pieces(
+    value: Float[Tensor, "*lead G"], pieces: Sequence[Piece], *inputs: Float[Tensor, ...]
+) -> Float[Tensor, "*lead G"]:
     """``value`` (..., G) as a function of the inputs, twice differentiable.
 
     pieces: slices of the last axis, and the function of all inputs that gives them.

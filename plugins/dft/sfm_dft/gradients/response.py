@@ -21,6 +21,7 @@ Reference: Handy, Schaefer, J. Chem. Phys. 81, 5031 (1984).
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import RunError
@@ -37,7 +38,7 @@ def attach(
     *,
     smearing: float = 0.0,
     tolerance: float = 1e-9,
-) -> Tensor:
+) -> Float[Tensor, "M s n n"]:
     """The self-consistent density matrix (M, s, n, n) as a function of every parameter.
 
     First derivatives only; without gradients (`torch.no_grad`) it is the plain density matrix.
@@ -109,8 +110,13 @@ def coupling(functional: EnergyFunctional, solution: Orbitals) -> Operator:
 
 
 def respond(
-    couple: Operator, weigh: Operator, right: Tensor, *, tolerance: float, max_steps: int = 200
-) -> Tensor:
+    couple: Operator,
+    weigh: Operator,
+    right: Float[Tensor, " M *axes"],
+    *,
+    tolerance: float,
+    max_steps: int = 200,
+) -> Float[Tensor, " M *axes"]:
     """y with (1 + K W) y = G for each molecule, (M, ...), in the inner product x.W y.
 
     Raises:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_dft.gradients.shell_pairs import block_pairs, multiplicity, pair_density, pair_of, places
@@ -25,10 +26,12 @@ from sfm_dft.integrals.hermite import singles
 from sfm_dft.integrals.shells import Shells
 from sfm_dft.scf.molecule import Molecule
 
-Term = Callable[..., Tensor]
+Term = Callable[..., Float[Tensor, ""]]
 
 
-def exact_hartree_terms(shells: Shells, total: Tensor) -> Iterator[tuple[Term, Sequence[Tensor]]]:
+def exact_hartree_terms(
+    shells: Shells, total: Float[Tensor, "n n"]
+) -> Iterator[tuple[Term, Sequence[Float[Tensor, ...]]]]:
     """1/2 sum D_mn D_ks (m n|k s) of D (n, n), with four-centre integrals."""
     numbers = block_pairs(shells)
 
@@ -51,20 +54,20 @@ class Fit:
         self.molecule, self.auxiliary = molecule, auxiliary
         self.triangle = torch.linalg.cholesky(two_centre(auxiliary))
 
-    def solve(self, factors: Tensor) -> Tensor:
+    def solve(self, factors: Float[Tensor, " P *axes"]) -> Float[Tensor, " P *axes"]:
         """c = V^-1 b (P, ...) of contracted factors L^-1 b (P, ...)."""
         flat = factors.reshape(len(factors), -1)
         solved: Tensor = torch.linalg.solve_triangular(self.triangle.mT, flat, upper=True)
         return solved.reshape(factors.shape)
 
-    def repulsion(self, r: Tensor, c: Tensor) -> Tensor:
+    def repulsion(self, r: Float[Tensor, "A 3"], c: Float[Tensor, " P"]) -> Float[Tensor, ""]:
         """() -c V c / 2 of c (P,)."""
         return -0.5 * (c @ two_centre(self.auxiliary.at(r)) @ c)
 
 
 def fitted_exchange_terms(
-    fit: Fit, shells: Shells, d: Tensor, share: Tensor
-) -> Iterator[tuple[Term, Sequence[Tensor]]]:
+    fit: Fit, shells: Shells, d: Float[Tensor, "s n n"], share: Float[Tensor, ""]
+) -> Iterator[tuple[Term, Sequence[Float[Tensor, ...]]]]:
     """-a/2 sum tr(D b_P D b_Q) V^-1_PQ: the derivative is that of x.b + y.V.
 
     x_P = -a D c_P D,   y_PQ = a/2 tr(D c_P D c_Q),   c = V^-1 b held fixed; a times share 2/s.
@@ -96,8 +99,8 @@ def fitted_exchange_terms(
 
 
 def exact_exchange_terms(
-    shells: Shells, d: Tensor, share: Tensor
-) -> Iterator[tuple[Term, Sequence[Tensor]]]:
+    shells: Shells, d: Float[Tensor, "s n n"], share: Float[Tensor, ""]
+) -> Iterator[tuple[Term, Sequence[Float[Tensor, ...]]]]:
     """-a/2 sum D_mk D_ns (m n|k s) of D (s, n, n), with four-centre integrals."""
     numbers = block_pairs(shells)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+from jaxtyping import Float, Int
 from scipy.integrate import lebedev_rule
 
 from sfm.errors import InputError
@@ -55,7 +56,9 @@ GROUP = 12  # radii that stay together, so that neighbours in a list are neighbo
 
 
 @cache
-def atomic_grid(number: int, level: int, prune: bool) -> tuple[np.ndarray, np.ndarray]:
+def atomic_grid(
+    number: int, level: int, prune: bool
+) -> tuple[Float[np.ndarray, "G 3"], Float[np.ndarray, " G"]]:
     """Points (G, 3) about a nucleus in bohr and their weights (G,) in bohr^3.
 
     number: atomic number. level: 0 coarse to 9 fine. prune: fewer angles near the nucleus and far
@@ -84,7 +87,7 @@ def atomic_grid(number: int, level: int, prune: bool) -> tuple[np.ndarray, np.nd
     return quadrature
 
 
-def radial(count: int, xi: float) -> tuple[np.ndarray, np.ndarray]:
+def radial(count: int, xi: float) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Radii (n,) in bohr, ascending, and their weights for an integral over r."""
     angle = np.pi / (count + 1) * np.arange(count, 0, -1)
     x, scale = np.cos(angle), xi / np.log(2.0)
@@ -93,7 +96,7 @@ def radial(count: int, xi: float) -> tuple[np.ndarray, np.ndarray]:
     return -scale * rise * log, np.pi / (count + 1) * np.sin(angle) * slope
 
 
-def pruned(number: int, radii: np.ndarray, largest: int) -> np.ndarray:
+def pruned(number: int, radii: Float[np.ndarray, " n"], largest: int) -> Int[np.ndarray, " n"]:
     """Degree (n,) of the angular rule at each radius, at most ``largest``."""
     index = RULES.index(largest)
     if index == 0:

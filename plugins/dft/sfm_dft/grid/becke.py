@@ -14,12 +14,13 @@ Atomic units (hartree, bohr).
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm_dft.basis.elements import BRAGG_RADII
 
 
-def size_adjustment(numbers: Tensor) -> Tensor:
+def size_adjustment(numbers: Int[Tensor, " A"]) -> Float[Tensor, "A A"]:
     """a_AB (A, A) of atomic numbers (A,)."""
     radii = torch.tensor(BRAGG_RADII, dtype=torch.float64, device=numbers.device)[numbers].sqrt()
     ratio = radii[:, None] / radii
@@ -27,8 +28,12 @@ def size_adjustment(numbers: Tensor) -> Tensor:
 
 
 def becke_weights(
-    displacements: Tensor, positions: Tensor, adjustment: Tensor, owner: Tensor, volumes: Tensor
-) -> Tensor:
+    displacements: Float[Tensor, "3 A G"],
+    positions: Float[Tensor, "A 3"],
+    adjustment: Float[Tensor, "A A"],
+    owner: Int[Tensor, " G"],
+    volumes: Float[Tensor, " G"],
+) -> Float[Tensor, " G"]:
     """Weights (G,) of points given by their displacements (3, A, G) from the atoms.
 
     positions: (A, 3). adjustment: (A, A). owner: (G,) the atom whose grid each point belongs to.

@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sfm.autograd import Function
@@ -47,16 +48,16 @@ class Block:
     """
 
     start: int
-    orbitals: Tensor
-    functions: Tensor | None
-    shells: np.ndarray | None
+    orbitals: Float[Tensor, "c k g"]
+    functions: Int[Tensor, " k"] | None
+    shells: Bool[np.ndarray, " S"] | None
 
     @property
     def points(self) -> slice:
         """Where its points stand in the grid."""
         return slice(self.start, self.start + self.orbitals.shape[2])
 
-    def part(self, matrix: Tensor) -> Tensor:
+    def part(self, matrix: Float[Tensor, "n n"]) -> Float[Tensor, "k k"]:
         """The rows and columns (k, k) of this block's orbitals."""
         if self.functions is None:
             return matrix
@@ -74,14 +75,14 @@ class Grid:
         jets: makes orbitals and their derivatives. blocks: the orbitals on the grid.
     """
 
-    points: Tensor
-    weights: Tensor
-    owners: Tensor
-    volumes: Tensor
+    points: Float[Tensor, "G 3"]
+    weights: Float[Tensor, " G"]
+    owners: Int[Tensor, " G"]
+    volumes: Float[Tensor, " G"]
     jets: Jets
     blocks: tuple[Block, ...]
 
-    def sort(self, matrix: Tensor) -> Tensor:
+    def sort(self, matrix: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
         """A matrix (n, n) of the basis in the sequence of `jets`."""
         return matrix[self.jets.order[:, None], self.jets.order]
 
@@ -102,7 +103,9 @@ class Grid:
 
 
 @torch.no_grad()
-def build_grid(numbers: Tensor, shells: Shells, level: int, *, prune: bool, gradient: bool) -> Grid:
+def build_grid(
+    numbers: Int[Tensor, " A"], shells: Shells, level: int, *, prune: bool, gradient: bool
+) -> Grid:
     """Becke's grid about atoms (A,) and the orbitals of a basis on it.
 
     The points are PySCF's. level: 0 coarse to 9 fine. prune: NWChem's. gradient: orbital
@@ -127,15 +130,19 @@ def build_grid(numbers: Tensor, shells: Shells, level: int, *, prune: bool, grad
     )
 
 
-def partition_size(positions: Tensor) -> int:
+def partition_size(positions: Float[Tensor, "A 3"]) -> int:
     """Points whose distances from pairs of atoms (A, 3) are held at a time."""
     bytes_ = PARTITION_BYTES[positions.device.type != "cpu"]
     return max(256, bytes_ // (4 * len(positions) ** 2))
 
 
 def partition(
-    points: Tensor, positions: Tensor, numbers: Tensor, owners: Tensor, volumes: Tensor
-) -> Tensor:
+    points: Float[Tensor, "G 3"],
+    positions: Float[Tensor, "A 3"],
+    numbers: Int[Tensor, " A"],
+    owners: Int[Tensor, " G"],
+    volumes: Float[Tensor, " G"],
+) -> Float[Tensor, " G"]:
     """Becke's weights (G,) of points (G, 3)."""
     adjustment, weights = size_adjustment(numbers), []
     for part in torch.arange(len(points), device=points.device).split(partition_size(positions)):
@@ -166,7 +173,7 @@ def _blocks(jets: Jets, points: Tensor, positions: Tensor, gradient: bool) -> It
         start += len(part)
 
 
-def fields(density_matrix: Tensor, grid: Grid, rung: str) -> Tensor:
+def fields(density_matrix: Float[Tensor, "n n"], grid: Grid, rung: str) -> Float[Tensor, "c G"]:
     """rho, its gradient and tau (c, G) of a symmetric density matrix (n, n); c by rung 1, 4 or 5.
 
     Differentiable in the density matrix to any order.

@@ -20,6 +20,7 @@ from functools import cache, cached_property
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sfm_dft.integrals.orbitals import displacements
@@ -82,10 +83,10 @@ class Jets:
     """
 
     groups: tuple[_Group, ...]
-    order: Tensor
-    atoms: Tensor
-    shell_atoms: np.ndarray
-    reach: np.ndarray
+    order: Int[Tensor, " n"]
+    atoms: Int[Tensor, " n"]
+    shell_atoms: Int[np.ndarray, " S"]
+    reach: Float[np.ndarray, " S"]
 
     @classmethod
     @torch.no_grad()
@@ -118,7 +119,7 @@ class Jets:
         order, atoms = self.order.to(device), self.atoms.to(device)
         return Jets(groups, order, atoms, self.shell_atoms, self.reach)
 
-    def functions(self, which: np.ndarray) -> Tensor:
+    def functions(self, which: Bool[np.ndarray, " S"]) -> Int[Tensor, " k"]:
         """Places (k,) in the sequence of the functions of some shells (S,)."""
         widths = [g.width for g in self.groups for _ in range(len(g))]
         return torch.from_numpy(np.flatnonzero(np.repeat(which, widths))).to(self.order.device)

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.progress import report
@@ -33,7 +34,9 @@ from sfm_dft.scf.energy import EnergyFunctional
 TOLERANCE = 1e-9  # relative residual of the response
 
 
-def hessian(energy: EnergyFunctional, solution: Orbitals) -> tuple[Tensor, Tensor]:
+def hessian(
+    energy: EnergyFunctional, solution: Orbitals
+) -> tuple[Float[Tensor, "U U"], Float[Tensor, "U 3"]]:
     """Hessian (U, U) in hartree per bohr^2 and dipole derivatives (U, 3) in e, U = 3 A.
 
     Of one molecule with whole electrons at a self-consistent solution.

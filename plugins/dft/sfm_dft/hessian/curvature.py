@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -78,7 +79,7 @@ class Curvature:
             )
 
     @property
-    def forces(self) -> Tensor:
+    def forces(self) -> Float[Tensor, "A 3"]:
         """(A, 3) hartree per bohr, as `sfm_dft.gradients.forces` has them."""
         return -self._slopes[0].detach()
 
@@ -88,7 +89,7 @@ class Curvature:
         off_grid = lagrangian(self.energy, self.gaussians, charges, r, d, weighted)
         return off_grid + grid_energy(self.energy, d, r)
 
-    def move(self, displacement: Tensor) -> Motion:
+    def move(self, displacement: Float[Tensor, "A 3"]) -> Motion:
         """The response to a displacement (A, 3) of the nuclei."""
         share, c = self.energy.system.share, self.solution.coefficients
         level, filling = self.solution.energies[..., None, :], self.solution.filling[..., None, :]
@@ -107,7 +108,9 @@ class Curvature:
         weighted = share * (c @ (0.5 * (w + w.mT)) @ c.mT).sum(1)
         return Motion(displacement, turned[0], weighted[0])
 
-    def along(self, motion: Motion, parameters: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:
+    def along(
+        self, motion: Motion, parameters: Sequence[Float[Tensor, ...]] = ()
+    ) -> tuple[Float[Tensor, ...], ...]:
         """H v (A, 3) in hartree per bohr^2, and the derivative of (dE/dR).v by each parameter."""
         slopes = torch.autograd.grad(
             self._slopes,
@@ -119,7 +122,7 @@ class Curvature:
         )
         return tuple(slopes)
 
-    def dipole_derivative(self, motion: Motion) -> Tensor:
+    def dipole_derivative(self, motion: Motion) -> Float[Tensor, " 3"]:
         """Change (3,) of the dipole moment with the displacement, e."""
         (molecule,) = self.energy.system.molecules
         total = self.energy.system.share * self._d.detach().sum(0)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_dft.grid.molecular import fields
@@ -25,12 +26,12 @@ from sfm_dft.xc.density import GridDensity
 class Expansion:
     """value: (G,) energy per volume. slope: (s, c, G). curvature: (s, c, s, c, G)."""
 
-    value: Tensor
-    slope: Tensor
-    curvature: Tensor
+    value: Float[Tensor, " G"]
+    slope: Float[Tensor, "s c G"]
+    curvature: Float[Tensor, "s c s c G"]
 
     @classmethod
-    def at(cls, energy: EnergyFunctional, density_matrix: Tensor) -> Expansion:
+    def at(cls, energy: EnergyFunctional, density_matrix: Float[Tensor, "s n n"]) -> Expansion:
         """About the density of one molecule, density matrix (s, n, n)."""
         (molecule,) = energy.system.molecules
         with torch.no_grad():
@@ -66,7 +67,9 @@ def _expand(energy: EnergyFunctional, angles: Tensor) -> tuple[Tensor, Tensor, T
     return value.detach(), slope.detach(), curvature
 
 
-def adjoint(v: Tensor, phi: Tensor) -> Tensor:
+def adjoint(
+    v: Float[Tensor, "_ ... g"], phi: Float[Tensor, "k ... o g"]
+) -> Float[Tensor, "k ... o g"]:
     """t (c', ..., o, g) with bilinear(phi, psi) . v = 2 sum t psi, of v (c, ..., g) and phi
     (c', ..., o, g), whose axes between broadcast."""
     v = v.unsqueeze(-2)
@@ -80,7 +83,9 @@ def adjoint(v: Tensor, phi: Tensor) -> Tensor:
     return torch.cat([first[None], rest])
 
 
-def bilinear(phi: Tensor, psi: Tensor, channels: int) -> Tensor:
+def bilinear(
+    phi: Float[Tensor, "_ o g"], psi: Float[Tensor, "_ *axes o g"], channels: int
+) -> Float[Tensor, "{channels} *axes g"]:
     """Fields (c, ..., g) of phi (c', o, g) and psi (c', ..., o, g)."""
     between = psi.dim() - phi.dim()
     phi = phi.reshape(phi.shape[0], *[1] * between, *phi.shape[1:])

@@ -14,6 +14,7 @@ from __future__ import annotations
 from functools import cache
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.progress import report
@@ -129,7 +130,7 @@ class _Sum:
         return matrices
 
 
-def between_atoms(sums: Tensor) -> Tensor:
+def between_atoms(sums: Float[Tensor, "A A 3 3"]) -> Float[Tensor, "3*A 3*A"]:
     """(U, U) of sums (A, A, 3, 3) of second derivatives by x and y, of something that moves with
     one atom M against another atom O: sum_MO (d_AO - d_AM) (d_BO - d_BM) sums_MO."""
     atoms = len(sums)

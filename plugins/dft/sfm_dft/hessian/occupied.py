@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_dft.scf.diis import Orbitals
@@ -23,8 +24,8 @@ class Occupied:
         levels: (n,) hartree. share: 2 / s, how often a row counts.
     """
 
-    orbitals: tuple[Tensor, ...]
-    levels: tuple[Tensor, ...]
+    orbitals: tuple[Float[Tensor, "n n"], ...]
+    levels: tuple[Float[Tensor, " n"], ...]
     filled: tuple[int, ...]
     share: float
 
@@ -42,22 +43,22 @@ class Occupied:
         return cls(tuple(orbitals), tuple(levels), tuple(filled), share)
 
     @property
-    def filled_orbitals(self) -> list[Tensor]:
+    def filled_orbitals(self) -> list[Float[Tensor, "n _"]]:
         """The filled orbitals (n, o)."""
         return [c[:, :o] for c, o in zip(self.orbitals, self.filled, strict=True)]
 
-    def density_matrix(self) -> Tensor:
+    def density_matrix(self) -> Float[Tensor, "s n n"]:
         """(s, n, n)."""
         return torch.stack([c @ c.mT for c in self.filled_orbitals])
 
-    def between(self, matrices: Tensor) -> list[Tensor]:
+    def between(self, matrices: Float[Tensor, "B s n n"]) -> list[Float[Tensor, "B n _"]]:
         """C^T F C_o of symmetric matrices (B, s, n, n)."""
         return [
             c.mT @ matrices[:, row] @ c[:, :o]
             for row, (c, o) in enumerate(zip(self.orbitals, self.filled, strict=True))
         ]
 
-    def matrices(self, changes: list[Tensor]) -> Tensor:
+    def matrices(self, changes: list[Float[Tensor, "B n _"]]) -> Float[Tensor, "B s n n"]:
         """The changes (B, s, n, n) of the density matrix."""
         rows = []
         for c, c_occ, z in zip(self.orbitals, self.filled_orbitals, changes, strict=True):
@@ -65,7 +66,9 @@ class Occupied:
             rows.append(half + half.mT)
         return torch.stack(rows, 1)
 
-    def trace(self, focks: list[Tensor], changes: list[Tensor]) -> Tensor:
+    def trace(
+        self, focks: list[Float[Tensor, "U n _"]], changes: list[Float[Tensor, "V n _"]]
+    ) -> Float[Tensor, "U V"]:
         """Sum over both spins of tr(F_u dD_v), (U, V)."""
         pairs = zip(focks, changes, strict=True)
         traces = [f.flatten(1) @ z.flatten(1).mT for f, z in pairs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -14,7 +15,7 @@ from sfm_dft.scf.energy import EnergyFunctional
 
 def polarizabilities(
     energy: EnergyFunctional, solution: Orbitals | None, smearing: float
-) -> dict[str, Tensor]:
+) -> dict[str, Float[Tensor, "M ..."]]:
     """The tensors (M, 3, 3) and their means (M,) in bohr^3; NaN without a solution."""
     system = energy.system
     tensor = system.dipole.new_full((len(system), 3, 3), torch.nan)
@@ -28,7 +29,7 @@ def polarizabilities(
 
 def vibrational(
     energy: EnergyFunctional, solution: Orbitals | None, smearing: float
-) -> dict[str, Tensor]:
+) -> dict[str, Float[Tensor, "1 ..."]]:
     """Hessian (3A, 3A) in eV/angstrom^2, frequencies, infrared intensities; NaN without a solution.
 
     Raises:

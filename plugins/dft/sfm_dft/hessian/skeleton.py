@@ -12,12 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.progress import report
 from sfm_dft.hessian.occupied import Occupied
 
-Function = Callable[[Tensor, Tensor, Tensor], Tensor]
+Function = Callable[
+    [Float[Tensor, "A 3"], Float[Tensor, "s n n"], Float[Tensor, "n n"]], Float[Tensor, ""]
+]
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,12 @@ class Skeleton:
 
 
 def by_autograd(
-    function: Function, r: Tensor, d: Tensor, w: Tensor, occupied: Occupied, work: str
+    function: Function,
+    r: Float[Tensor, "A 3"],
+    d: Float[Tensor, "s n n"],
+    w: Float[Tensor, "n n"],
+    occupied: Occupied,
+    work: str,
 ) -> Skeleton:
     """Of any term: a function of positions (A, 3), density matrix (s, n, n) and W (n, n)."""
     with torch.enable_grad():

@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm.progress import report
@@ -53,7 +54,7 @@ class Vibrations:
 
 def hessian(
     energy: EnergyFunctional, solution: Orbitals, *, smearing: float = 0.0
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float[Tensor, "U U"], Float[Tensor, "U 3"]]:
     """Hessian (3A, 3A) in hartree per bohr^2 and dipole derivatives (3A, 3) in e of one molecule.
 
     Rows and columns count x, y, z of the first atom, then of the next. The solution must be
@@ -103,19 +104,21 @@ def unknown(molecule: Molecule) -> Vibrations:
     return Vibrations(square, square[:, :3], nan[:, 0], nan[:, 0], nan.unflatten(1, (-1, 3)))
 
 
-def masses_of(molecule: Molecule) -> Tensor:
+def masses_of(molecule: Molecule) -> Float[Tensor, " A"]:
     """Masses (A,) of the nuclei, amu: the molecule's own, or the elements' averages."""
     return atomic_masses(molecule.numbers) if molecule.masses is None else molecule.masses
 
 
-def atomic_masses(numbers: Tensor) -> Tensor:
+def atomic_masses(numbers: Int[Tensor, " A"]) -> Float[Tensor, " A"]:
     """Masses (A,) of the elements, amu: averages over isotopes, ASE's."""
     from ase.data import atomic_masses as table
 
     return torch.tensor(table, dtype=torch.float64, device=numbers.device)[numbers]
 
 
-def normal_modes(hessian: Tensor, positions: Tensor, masses: Tensor) -> tuple[Tensor, Tensor]:
+def normal_modes(
+    hessian: Float[Tensor, "U U"], positions: Float[Tensor, "A 3"], masses: Float[Tensor, " A"]
+) -> tuple[Float[Tensor, " K"], Float[Tensor, "K A 3"]]:
     """Frequencies (K,) in cm^-1 and modes (K, A, 3) per sqrt(amu).
 
     hessian: (3A, 3A) hartree per bohr^2. positions: (A, 3) bohr. masses: (A,) amu.
@@ -144,7 +147,7 @@ def _internal(positions: Tensor, masses: Tensor) -> Tensor:
 
 def polarizability(
     energy: EnergyFunctional, solution: Orbitals, *, smearing: float = 0.0
-) -> Tensor:
+) -> Float[Tensor, "M 3 3"]:
     """Static dipole polarizability (M, 3, 3), bohr^3."""
     system, c = energy.system, solution.coefficients
     weigh, couple = weighting(solution, smearing), coupling(energy, solution)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.simulate.recompute import recomputed
@@ -23,7 +24,9 @@ from sfm_dft.integrals.hermite import Distribution, Ends, Kernel, derivatives, s
 PIECE_BYTES = 8_000_000
 
 
-def matrix(bra: Distribution, ket: Distribution, kernel: Kernel = "coulomb") -> Tensor:
+def matrix(
+    bra: Distribution, ket: Distribution, kernel: Kernel = "coulomb"
+) -> Float[Tensor, "B b K k"]:
     """Integrals (B, b, K, k) of B bra groups of width b and K ket groups of width k."""
     rows, signs = sums(bra.lowest, bra.highest, ket.lowest, ket.highest, bra.centres.device)
     same = len(ket.expansion) == 1  # for all primitives, as in `singles` and `points`
@@ -60,7 +63,9 @@ def matrix(bra: Distribution, ket: Distribution, kernel: Kernel = "coulomb") -> 
     return total
 
 
-def interaction(bra: Distribution, ket: Distribution, kernel: Kernel = "coulomb") -> Tensor:
+def interaction(
+    bra: Distribution, ket: Distribution, kernel: Kernel = "coulomb"
+) -> Float[Tensor, ""]:
     """Energy of two densities (`Distribution.weighted`), (), summed over all primitives."""
     rows, signs = sums(bra.lowest, bra.highest, ket.lowest, ket.highest, bra.centres.device)
 

@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.autograd import Function
@@ -24,7 +25,7 @@ TERMS = 8
 PER_UNIT = 16
 
 
-def boys(x: Tensor, order: int) -> Tensor:
+def boys(x: Float[Tensor, "*shape"], order: int) -> Float[Tensor, " {order}+1 *shape"]:
     """F_0 to F_order of x >= 0, stacked in front: (n + 1, *shape) for order n, float64.
 
     Differentiable in x to any order, also at x = 0.

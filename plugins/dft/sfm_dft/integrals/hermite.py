@@ -21,6 +21,7 @@ from functools import cache
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm_dft.integrals.boys import boys
@@ -42,20 +43,20 @@ class Distribution:
         group: (M,) which contracted function block each primitive adds to; groups: their number.
     """
 
-    exponents: Tensor | None
-    centres: Tensor
-    scale: Tensor
-    expansion: Tensor
+    exponents: Float[Tensor, " M"] | None
+    centres: Float[Tensor, "M 3"]
+    scale: Float[Tensor, " M"]
+    expansion: Float[Tensor, "_ width H"]
     lowest: int
     highest: int
-    group: Tensor
+    group: Int[Tensor, " M"]
     groups: int
 
-    def coefficients(self) -> Tensor:
+    def coefficients(self) -> Float[Tensor, "M width H"]:
         """(M, width, H)."""
         return self.scale[:, None, None] * self.expansion
 
-    def weighted(self, weights: Tensor) -> Distribution:
+    def weighted(self, weights: Float[Tensor, "groups width"]) -> Distribution:
         """One density: the sum of all functions, each times weights (groups, width)."""
         density = torch.einsum("mw,mwh->mh", weights[self.group], self.coefficients())
         return replace(self, scale=torch.ones_like(self.scale), expansion=density[:, None])
@@ -86,7 +87,7 @@ def singles(shells: Shells, block: Block) -> Distribution:
     )
 
 
-def points(positions: Tensor, charges: Tensor) -> Distribution:
+def points(positions: Float[Tensor, "A 3"], charges: Float[Tensor, " A"]) -> Distribution:
     """Point charges: positions (A, 3), charges (A,)."""
     group = torch.arange(len(charges), device=charges.device)
     unit = charges.new_ones(1, 1, 1)
@@ -107,22 +108,22 @@ class Pairs:
 
     left: Block
     right: Block
-    weight: Tensor
-    a: Tensor
-    b: Tensor
-    p: Tensor
-    pa: Tensor
-    pb: Tensor
-    centres: Tensor
-    centre_b: Tensor
-    group: Tensor
-    shells: Tensor
+    weight: Float[Tensor, " M"]
+    a: Float[Tensor, " M"]
+    b: Float[Tensor, " M"]
+    p: Float[Tensor, " M"]
+    pa: Float[Tensor, "M 3"]
+    pb: Float[Tensor, "M 3"]
+    centres: Float[Tensor, "M 3"]
+    centre_b: Float[Tensor, "M 3"]
+    group: Int[Tensor, " M"]
+    shells: Int[Tensor, "2 groups"]
 
     @property
     def groups(self) -> int:
         return self.shells.shape[1]
 
-    def functions(self) -> tuple[Tensor, Tensor]:
+    def functions(self) -> tuple[Int[Tensor, "groups a b"], Int[Tensor, "groups a b"]]:
         """Basis functions (mu, nu) of each integral, both (groups, 2 l_a + 1, 2 l_b + 1)."""
         device = self.group.device
         x = torch.arange(self.left.width, device=device)[:, None]
@@ -131,7 +132,7 @@ class Pairs:
         nu = self.right.offsets[self.shells[1]][:, None, None] + y + 0 * x
         return mu, nu
 
-    def moments(self, extra: int = 0) -> Tensor:
+    def moments(self, extra: int = 0) -> Float[Tensor, "M 3 _ _ _"]:
         """E (M, 3, l_a + 1, l_b + 1 + extra, L + 1) of every Cartesian direction, without weight.
 
         x_A^i x_B^j exp(-p x_P^2) = sum_t E^ij_t d_P^t exp(-p x_P^2).
@@ -150,7 +151,7 @@ class Pairs:
                 row = _raise(row, half, pa)
         return torch.stack([torch.stack(line, 2) for line in rows], 2)
 
-    def spherical(self, cartesian: Tensor) -> Tensor:
+    def spherical(self, cartesian: Float[Tensor, "M _ _ *axes"]) -> Float[Tensor, "M _ _ *axes"]:
         """(M, n_a, n_b, ...) Cartesian components -> (M, 2 l_a + 1, 2 l_b + 1, ...)."""
         x = solid_harmonics(self.left.degree).to(cartesian.device)
         y = solid_harmonics(self.right.degree).to(cartesian.device)
@@ -225,8 +226,8 @@ def derivatives(
     ket: Ends,
     highest_ket: int,
     kernel: Kernel,
-    scale: Tensor | None = None,
-) -> Tensor:
+    scale: Float[Tensor, " N"] | None = None,
+) -> Float[Tensor, "M H N"]:
     """R_tuv (M, H, N) of total order 0 to highest_bra + highest_ket between all primitives.
 
     scale: (N,) multiplies each column.
@@ -296,7 +297,7 @@ def _powers(k: int, device: torch.device) -> tuple[Tensor, Tensor]:
 @torch.inference_mode(False)
 def sums(
     low_bra: int, high_bra: int, low_ket: int, high_ket: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Int[Tensor, "h k"], Float[Tensor, " k"]]:
     """Where R_(h + h') stands for bra orders h and ket orders h', (H, H'), and signs (H',)."""
     index = {h: n for n, h in enumerate(hermite_orders(0, high_bra + high_ket))}
     kets = hermite_orders(low_ket, high_ket)

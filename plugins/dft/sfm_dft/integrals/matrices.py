@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm_dft.integrals.batches import matrix
@@ -19,12 +20,12 @@ from sfm_dft.integrals.hermite import Kernel, Pairs, pairs, points, singles
 from sfm_dft.integrals.shells import Shells, monomials
 
 
-def overlap(shells: Shells) -> Tensor:
+def overlap(shells: Shells) -> Float[Tensor, "n n"]:
     """<mu|nu>, (n, n)."""
     return _symmetric(shells, lambda pair: _separable(pair, [pair.moments()[..., 0]] * 3))
 
 
-def dipole(shells: Shells) -> Tensor:
+def dipole(shells: Shells) -> Float[Tensor, "3 n n"]:
     """<mu|r|nu> about the origin, (3, n, n)."""
 
     def one(pair: Pairs) -> Tensor:
@@ -36,7 +37,7 @@ def dipole(shells: Shells) -> Tensor:
     return _symmetric(shells, one).permute(2, 0, 1)
 
 
-def kinetic(shells: Shells) -> Tensor:
+def kinetic(shells: Shells) -> Float[Tensor, "n n"]:
     """<mu|-1/2 nabla^2|nu>, (n, n)."""
 
     def one(pair: Pairs) -> Tensor:
@@ -52,7 +53,9 @@ def kinetic(shells: Shells) -> Tensor:
     return _symmetric(shells, one)
 
 
-def nuclear(shells: Shells, charges: Tensor, positions: Tensor | None = None) -> Tensor:
+def nuclear(
+    shells: Shells, charges: Float[Tensor, " C"], positions: Float[Tensor, "C 3"] | None = None
+) -> Float[Tensor, "n n"]:
     """-sum_C Z_C <mu|1/|r - R_C||nu>, (n, n).
 
     charges: (C,) in e. positions: (C, 3) bohr, the atoms of the basis if left out.
@@ -67,7 +70,7 @@ def nuclear(shells: Shells, charges: Tensor, positions: Tensor | None = None) ->
     return _symmetric(shells, one)
 
 
-def two_centre(auxiliary: Shells) -> Tensor:
+def two_centre(auxiliary: Shells) -> Float[Tensor, "P P"]:
     """Coulomb integrals (P|Q), (P, P) of the auxiliary functions."""
     sets = [singles(auxiliary, block) for block in auxiliary.blocks]
     lines = [
@@ -77,19 +80,19 @@ def two_centre(auxiliary: Shells) -> Tensor:
     return torch.cat(lines)[order][:, order]
 
 
-def three_centre(shells: Shells, auxiliary: Shells) -> Tensor:
+def three_centre(shells: Shells, auxiliary: Shells) -> Float[Tensor, "n n P"]:
     """Coulomb integrals (mu nu|P), (n, n, aux)."""
     rows, place = packed_three_centre(shells, auxiliary)
     return rows[place]
 
 
-def three_centre_overlap(shells: Shells, auxiliary: Shells) -> Tensor:
+def three_centre_overlap(shells: Shells, auxiliary: Shells) -> Float[Tensor, "n n P"]:
     """Overlaps of three functions, (n, n, aux)."""
     rows, place = packed_three_centre(shells, auxiliary, "overlap")
     return rows[place]
 
 
-def fitted_factors(shells: Shells, auxiliary: Shells) -> Tensor:
+def fitted_factors(shells: Shells, auxiliary: Shells) -> Float[Tensor, "P n n"]:
     """L_P (aux, n, n) with (mu nu|la si) ~ sum_P L_P,mn L_P,ls: Coulomb-metric density fitting."""
     rows, place = packed_three_centre(shells, auxiliary)
     triangle = torch.linalg.cholesky(two_centre(auxiliary))
@@ -99,7 +102,7 @@ def fitted_factors(shells: Shells, auxiliary: Shells) -> Tensor:
 
 def packed_three_centre(
     shells: Shells, auxiliary: Shells, kernel: Kernel = "coulomb"
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float[Tensor, "R P"], Int[Tensor, "n n"]]:
     """Distinct rows (R, aux) of three-centre integrals, and which row is (mu, nu): (n, n)."""
     kets = [singles(auxiliary, block) for block in auxiliary.blocks]
 

@@ -6,12 +6,15 @@ Atomic units (hartree, bohr).
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_dft.integrals.shells import Block, Shells, monomials, solid_harmonics
 
 
-def orbital_values(shells: Shells, displacements: Tensor, *, gradient: bool = False) -> Tensor:
+def orbital_values(
+    shells: Shells, displacements: Float[Tensor, "3 A G"], *, gradient: bool = False
+) -> Float[Tensor, "_ n G"]:
     """chi_mu(r) at G points: (1, n, G), or (4, n, G) with x, y, z derivatives.
 
     displacements: (3, A, G) of the points from each atom, bohr, so that derivatives with respect
@@ -21,7 +24,9 @@ def orbital_values(shells: Shells, displacements: Tensor, *, gradient: bool = Fa
     return torch.cat(parts, 1)[:, shells.order()]
 
 
-def displacements(positions: Tensor, points: Tensor) -> Tensor:
+def displacements(
+    positions: Float[Tensor, "A 3"], points: Float[Tensor, "G 3"]
+) -> Float[Tensor, "3 A G"]:
     """Points (G, 3) minus atoms (A, 3): (3, A, G)."""
     return points.mT[:, None] - positions.mT[:, :, None]
 

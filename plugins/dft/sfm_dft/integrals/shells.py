@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -40,18 +41,18 @@ class Block:
     """
 
     degree: int
-    atoms: Tensor
-    shell: Tensor
-    exponents: Tensor
-    coefficients: Tensor
-    offsets: Tensor
+    atoms: Int[Tensor, " S"]
+    shell: Int[Tensor, " K"]
+    exponents: Float[Tensor, " K"]
+    coefficients: Float[Tensor, " K"]
+    offsets: Int[Tensor, " S"]
 
     @property
     def width(self) -> int:
         """Functions in a shell, 2 l + 1."""
         return 2 * self.degree + 1
 
-    def weights(self) -> Tensor:
+    def weights(self) -> Float[Tensor, " K"]:
         """Coefficients (K,) of the bare primitives r^l exp(-a r^2), both normalisations done."""
         power = self.degree + 1.5
         scale = 0.5 * math.gamma(power)  # integral of r^(2l+2) exp(-a r^2) = scale a^-power
@@ -68,11 +69,11 @@ class Block:
 class Shells:
     """A basis on a molecule. positions: (A, 3) bohr; blocks by degree; size: functions in all."""
 
-    positions: Tensor
+    positions: Float[Tensor, "A 3"]
     blocks: tuple[Block, ...]
     size: int
 
-    def at(self, positions: Tensor) -> Shells:
+    def at(self, positions: Float[Tensor, "A 3"]) -> Shells:
         """The same shells with the atoms elsewhere."""
         return replace(self, positions=positions)
 
@@ -86,7 +87,7 @@ class Shells:
         ordered = tuple(blocks[degree] for degree in sorted(blocks))
         return Shells(self.positions, ordered, self.size + other.size)
 
-    def order(self) -> Tensor:
+    def order(self) -> Int[Tensor, " size"]:
         """(size,) where each function stands when blocks are laid one after another."""
         numbers = [
             (block.offsets[:, None] + torch.arange(block.width, device=block.offsets.device))
@@ -120,8 +121,8 @@ class Shells:
     def of_tables(
         cls,
         tables: Mapping[int, Sequence[Sequence[Any]]],
-        numbers: Tensor,
-        positions: Tensor,
+        numbers: Int[Tensor, " A"],
+        positions: Float[Tensor, "A 3"],
         *,
         largest: int = LARGEST_DEGREE,
     ) -> Shells:
@@ -209,7 +210,7 @@ def monomials(degree: int) -> tuple[tuple[int, int, int], ...]:
 
 @cache
 @torch.inference_mode(False)
-def solid_harmonics(degree: int) -> Tensor:
+def solid_harmonics(degree: int) -> Float[Tensor, "({degree}+1)*({degree}+2)//2 2*{degree}+1"]:
     """Coefficients ((l+1)(l+2)/2, 2l+1) of S_lm in `monomials`, times sqrt((2l+1) / 4 pi).
 
     Helgaker, Joergensen, Olsen, Molecular Electronic-Structure Theory, eq. 6.4.47; for l = 1 the

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, Num
 from torch import nn
 
 from sfm.data.sample import Sample
@@ -66,14 +67,14 @@ class Curve:
         density_error: (R,) integral of |n - n_exact|, electrons. cycles: (R,).
     """
 
-    separations: np.ndarray
-    exact: np.ndarray
-    energy: np.ndarray
-    density_error: np.ndarray
-    cycles: np.ndarray
+    separations: Float[np.ndarray, " R"]
+    exact: Float[np.ndarray, " R"]
+    energy: Float[np.ndarray, " R"]
+    density_error: Float[np.ndarray, " R"]
+    cycles: Num[np.ndarray, " R"]
 
     @property
-    def errors(self) -> np.ndarray:
+    def errors(self) -> Float[np.ndarray, " R"]:
         """(R,) mHa, signed."""
         error: np.ndarray = 1e3 * (self.energy - self.exact)
         return error
@@ -101,7 +102,7 @@ def samples() -> list[Sample]:
 
 def labels_of(
     name: str, separations: Sequence[float] | None = None, given: Sequence[Sample] | None = None
-) -> tuple[np.ndarray, Labels]:
+) -> tuple[Float[np.ndarray, " R"], Labels]:
     """Separations (R,) and labels of one family, all of it or the given separations.
 
     Raises:

@@ -19,6 +19,7 @@ import numpy as np
 import scipy.fft
 import scipy.linalg
 import torch
+from jaxtyping import Float
 
 from sfm.errors import RunError
 from sfm_dft.ladder.grid import STENCILS
@@ -67,7 +68,7 @@ class TwoElectrons:
             waves += 2.0 * value * np.cos(k * angle)
         self.kinetic = waves[:, None] + waves[None, :]
 
-    def apply(self, c: np.ndarray) -> np.ndarray:
+    def apply(self, c: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
         """H C, both (n, n) and symmetric."""
         t = self.stencil[0] * c
         for k, value in enumerate(self.stencil[1:], start=1):
@@ -76,7 +77,7 @@ class TwoElectrons:
         product: np.ndarray = t + t.T + self.v * c
         return product
 
-    def precondition(self, r: np.ndarray, shift: float) -> np.ndarray:
+    def precondition(self, r: Float[np.ndarray, "n n"], shift: float) -> Float[np.ndarray, "n n"]:
         """(T_x + T_y + shift)^-1 R; exact for differences of order 2, near the ends for others."""
         hat = scipy.fft.dstn(r, type=1, norm="ortho") / (self.kinetic + shift)
         solved = scipy.fft.dstn(hat, type=1, norm="ortho")
@@ -84,7 +85,7 @@ class TwoElectrons:
         return symmetric
 
     def ground_state(
-        self, guess: np.ndarray, *, tolerance: float = 1e-8, limit: int = 500
+        self, guess: Float[np.ndarray, "n n"], *, tolerance: float = 1e-8, limit: int = 500
     ) -> GroundState:
         """The lowest singlet, from a symmetric guess (n, n).
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float
 
 if TYPE_CHECKING:
     from sfm_dft.ladder.benchmark import Curve
@@ -39,9 +40,9 @@ def plot_state(simulator: KohnSham1D, state: LineState, path: Path) -> None:
 
 
 def plot_curves(
-    separations: Sequence[float] | np.ndarray,
-    exact: Sequence[float] | np.ndarray,
-    curves: Mapping[str, Sequence[float] | np.ndarray],
+    separations: Sequence[float] | Float[np.ndarray, " R"],
+    exact: Sequence[float] | Float[np.ndarray, " R"],
+    curves: Mapping[str, Sequence[float] | Float[np.ndarray, " R"]],
     path: Path,
     *,
     trained: Sequence[float] = (),

@@ -11,6 +11,7 @@ differentiated. A. Griewank and A. Walther, Evaluating Derivatives (2nd ed., SIA
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import RunError
@@ -18,7 +19,9 @@ from sfm.simulate.fixed_point import attach
 from sfm.simulate.krylov import NotConverged, Operator, gmres
 
 
-def attached(explicit: Tensor, density: Tensor, chi: Operator, kernel: Operator) -> Tensor:
+def attached(
+    explicit: Float[Tensor, "B n"], density: Float[Tensor, "B n"], chi: Operator, kernel: Operator
+) -> Float[Tensor, "B n"]:
     """The density (B, n), 1/bohr, with its response to changes of the potential at fixed density.
 
     Args:
@@ -34,7 +37,9 @@ def attached(explicit: Tensor, density: Tensor, chi: Operator, kernel: Operator)
     return attach(density, explicit, adjoint, where="self-consistent density")
 
 
-def against_dielectric(operator: Operator, right: Tensor, *, tolerance: float = 1e-10) -> Tensor:
+def against_dielectric(
+    operator: Operator, right: Float[Tensor, "B n"], *, tolerance: float = 1e-10
+) -> Float[Tensor, "B n"]:
     """y (B, n) with operator(y) = right, each row by itself, in the unit of `right`.
 
     Raises:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from sfm.errors import RunError
 from sfm_dft.ladder.exact import GroundState
@@ -29,11 +30,11 @@ MEAN_FIELD = 72
 class OrbitalBasis:
     """Orthonormal orbitals (n, m) on the grid and the integrals over them, hartree."""
 
-    vectors: np.ndarray
-    one: np.ndarray
-    two: np.ndarray
+    vectors: Float[np.ndarray, "n m"]
+    one: Float[np.ndarray, "m m"]
+    two: Float[np.ndarray, "m m m m"]
 
-    def reduced(self, rotation: np.ndarray) -> OrbitalBasis:
+    def reduced(self, rotation: Float[np.ndarray, "m k"]) -> OrbitalBasis:
         """The integrals over `vectors @ rotation`, (m, k)."""
         two = self.two
         for _ in range(4):

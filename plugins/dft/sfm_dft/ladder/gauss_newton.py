@@ -23,6 +23,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
@@ -68,7 +69,7 @@ class Residuals:
         self.density_weight = (share * density_weight * stride * simulator.dx).sqrt()
         self.cold = simulator.start(labels.molecules)
 
-    def solve(self, guess: Tensor) -> LineState:
+    def solve(self, guess: Float[Tensor, "M n"]) -> LineState:
         """From densities (M, n)."""
         molecules = self.labels.molecules
         nuclei = (molecules.positions, molecules.charges, molecules.electrons)
@@ -85,7 +86,7 @@ class Residuals:
         weighted = self.density_weight[:, None] * density
         return torch.cat([(self.energy_weight * energy)[:, None], weighted], dim=1)
 
-    def jacobian(self, state: LineState, functional: nn.Module) -> Tensor:
+    def jacobian(self, state: LineState, functional: nn.Module) -> Float[Tensor, "R P"]:
         """(R, P) derivatives of the R = M (1 + k) residuals.
 
         Raises:

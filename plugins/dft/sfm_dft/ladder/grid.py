@@ -12,6 +12,7 @@ Atomic units (hartree, bohr).
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -26,12 +27,12 @@ STENCILS = {
 }
 
 
-def points(size: int, dx: float) -> Tensor:
+def points(size: int, dx: float) -> Float[Tensor, " {size}"]:
     """(size,) grid points in bohr, symmetric about 0; 0 is one of them if `size` is odd."""
     return (torch.arange(size, dtype=torch.float64) - (size - 1) / 2) * dx
 
 
-def kinetic_bands(size: int, dx: float, order: int) -> Tensor:
+def kinetic_bands(size: int, dx: float, order: int) -> Float[Tensor, "_ {size}"]:
     """(b, n) -1/2 d^2/dx^2 at n = size points: row k is the k-th subdiagonal, padded at its end.
 
     b is 1 + order / 2 (B. Fornberg, Math. Comput. 51, 699, 1988).
@@ -48,7 +49,7 @@ def kinetic_bands(size: int, dx: float, order: int) -> Tensor:
     return bands
 
 
-def kinetic_matrix(size: int, dx: float, order: int) -> Tensor:
+def kinetic_matrix(size: int, dx: float, order: int) -> Float[Tensor, "{size} {size}"]:
     """(n, n) the same as a dense matrix."""
     bands = kinetic_bands(size, dx, order)
     full = torch.diag(bands[0])
@@ -58,12 +59,20 @@ def kinetic_matrix(size: int, dx: float, order: int) -> Tensor:
     return full
 
 
-def exponential(distance: Tensor, amplitude: Tensor | float, length: Tensor | float) -> Tensor:
+def exponential(
+    distance: Float[Tensor, "*shape"],
+    amplitude: Float[Tensor, ""] | float,
+    length: Float[Tensor, ""] | float,
+) -> Float[Tensor, "*shape"]:
     """A exp(-|x| / length), hartree, of the shape of x."""
     return amplitude * torch.exp(-distance.abs() / length)
 
 
-def soft_coulomb(distance: Tensor, amplitude: Tensor | float, softening: Tensor | float) -> Tensor:
+def soft_coulomb(
+    distance: Float[Tensor, "*shape"],
+    amplitude: Float[Tensor, ""] | float,
+    softening: Float[Tensor, ""] | float,
+) -> Float[Tensor, "*shape"]:
     """A / sqrt(x^2 + softening^2), hartree, of the shape of x."""
     return amplitude / torch.sqrt(distance**2 + softening**2)
 

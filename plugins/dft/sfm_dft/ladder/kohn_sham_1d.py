@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -217,7 +218,7 @@ class KohnSham1D(Simulator):
         return replace(state, field=mixing.Field(**closed))
 
     def solve(
-        self, molecules: Molecules | None = None, *, guess: Tensor | None = None
+        self, molecules: Molecules | None = None, *, guess: Float[Tensor, "*batch n"] | None = None
     ) -> LineState:
         """The self-consistent state of the named molecule or of a batch.
 
@@ -237,7 +238,7 @@ class KohnSham1D(Simulator):
 
     # -------------------------------------------------------------- observables
 
-    def observe(self, state: LineState) -> dict[str, Tensor]:
+    def observe(self, state: LineState) -> dict[str, Shaped[Tensor, ...]]:
         """Energies (...) in hartree, density (..., n), gap, and how well it converged.
 
         Energies and gap are NaN where `max_cycles` are used up without convergence.
@@ -262,7 +263,7 @@ class KohnSham1D(Simulator):
         shape = state.electrons.shape
         return {name: value.reshape(shape + value.shape[1:]) for name, value in values.items()}
 
-    def energy(self, state: LineState) -> Tensor:
+    def energy(self, state: LineState) -> Float[Tensor, "*batch"]:
         """(...) total energy with its gradient by the envelope theorem: no solve, for training.
 
         NaN where not self-consistent.
@@ -270,13 +271,15 @@ class KohnSham1D(Simulator):
         problem, field, orbitals, potential = self.latest(state)
         return self._energy(problem, field, orbitals, potential).reshape(state.electrons.shape)
 
-    def density(self, state: LineState) -> Tensor:
+    def density(self, state: LineState) -> Float[Tensor, "*batch n"]:
         """(..., n) the self-consistent density with its gradient by implicit differentiation."""
         problem, _, orbitals, potential = self.latest(state)
         linked = self._attach(problem, orbitals, potential)
         return linked.reshape(*state.electrons.shape, -1)
 
-    def energy_and_density(self, state: LineState) -> tuple[Tensor, Tensor]:
+    def energy_and_density(
+        self, state: LineState
+    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch n"]]:
         """`energy` and `density` at the price of one."""
         problem, field, orbitals, potential = self.latest(state)
         energy = self._energy(problem, field, orbitals, potential)
@@ -286,7 +289,7 @@ class KohnSham1D(Simulator):
 
     def latest(
         self, state: LineState, extra: int = 0
-    ) -> tuple[Problem, mixing.Field, Orbitals, Tensor]:
+    ) -> tuple[Problem, mixing.Field, Orbitals, Float[Tensor, "B n"]]:
         """Problem, field, and the orbitals of its density with their potential, without graph."""
         problem, field = self._open(state)  # its nuclei keep their graph
         with torch.no_grad():
@@ -387,7 +390,7 @@ class KohnSham1D(Simulator):
 
         plot_state(self, trajectory.states[-1], path)
 
-    def potential(self, state: LineState) -> Tensor:
+    def potential(self, state: LineState) -> Float[Tensor, "*batch n"]:
         """(..., n) the Kohn-Sham potential of the state's density, hartree; no graph."""
         problem, field = self._open(state)
         with torch.no_grad():

@@ -9,6 +9,7 @@ import warnings
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -27,22 +28,22 @@ class LineState:
         field: density and what the mixing remembers, see `mixing.Field`.
     """
 
-    positions: Tensor
-    charges: Tensor
-    electrons: Tensor
+    positions: Float[Tensor, "*B A"]
+    charges: Float[Tensor, "*B A"]
+    electrons: Int[Tensor, "*B"]
     field: mixing.Field
 
     @property
-    def converged(self) -> Tensor:
+    def converged(self) -> Bool[Tensor, "*B"]:
         return self.field.converged
 
     @property
-    def time(self) -> Tensor:
+    def time(self) -> Float[Tensor, "*B"]:
         """Cycles so far."""
         return self.field.cycle.to(torch.float64)
 
 
-def flat_rows(value: Tensor, state: LineState) -> Tensor:
+def flat_rows(value: Shaped[Tensor, ...], state: LineState) -> Shaped[Tensor, "B ..."]:
     """A tensor of a state, (..., n) -> (B, n) with one batch axis in front, in the same unit."""
     lead = state.electrons.dim()
     return value.reshape(-1, *value.shape[lead:])

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_dft.ladder.problem import Problem
@@ -40,7 +41,7 @@ class Field:
     converged: Tensor
 
 
-def begin(density: Tensor) -> Field:
+def begin(density: Float[Tensor, "*B n"]) -> Field:
     """Before the first cycle, from a density (..., n)."""
     rows = density.shape[:-1]
     past = density.new_zeros(*rows, HISTORY, density.shape[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_dft.ladder.orbitals import Orbitals
@@ -10,8 +11,11 @@ from sfm_dft.ladder.problem import Problem
 
 
 def line_observables(
-    problem: Problem, orbitals: Orbitals, density: Tensor, kinetic: Tensor
-) -> dict[str, Tensor]:
+    problem: Problem,
+    orbitals: Orbitals,
+    density: Float[Tensor, "B n"],
+    kinetic: Float[Tensor, " B"],
+) -> dict[str, Float[Tensor, "B ..."]]:
     """Energies and gap (B,) in hartree, and the density (B, n), which may carry a graph."""
     parts = problem.components(density, problem.repulsion())
     named = {f"{name}_energy_1d": value for name, value in parts.items()}

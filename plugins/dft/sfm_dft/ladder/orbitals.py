@@ -16,18 +16,21 @@ from dataclasses import dataclass
 
 import scipy.linalg
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 SAME_LEVEL = 1e-9
 
 
-def occupations(electrons: Tensor, levels: int) -> Tensor:
+def occupations(electrons: Int[Tensor, " B"], levels: int) -> Float[Tensor, "B {levels}"]:
     """(B, levels) two electrons to a level from below; an odd one has the last level to itself."""
     filled = torch.arange(levels, device=electrons.device)
     return (electrons[:, None] - 2 * filled).clamp(0, 2).to(torch.float64)
 
 
-def lowest(bands: Tensor, potential: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def lowest(
+    bands: Float[Tensor, "_ n"], potential: Float[Tensor, "B n"], count: int
+) -> tuple[Float[Tensor, "B {count}"], Float[Tensor, "B n {count}"]]:
     """Levels (B, count) and orthonormal vectors (B, n, count) of T + diag(potential).
 
     Args:
@@ -65,13 +68,13 @@ class Orbitals:
         filling: (B, k) electrons in each, 0 to 2. dx: grid spacing, bohr.
     """
 
-    levels: Tensor
-    vectors: Tensor
-    filling: Tensor
+    levels: Float[Tensor, "B k"]
+    vectors: Float[Tensor, "B n k"]
+    filling: Float[Tensor, "B k"]
     dx: float
 
     @property
-    def density(self) -> Tensor:
+    def density(self) -> Float[Tensor, "B n"]:
         """(B, n) electrons per bohr."""
         return torch.einsum("bnk,bk->bn", self.vectors**2, self.filling) / self.dx
 

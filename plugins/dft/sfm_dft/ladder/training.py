@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.optimize
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
@@ -70,7 +71,7 @@ class Fit:
 
 def optimise(
     module: nn.Module,
-    loss: Callable[[], Tensor],
+    loss: Callable[[], Float[Tensor, ""]],
     *,
     steps: int,
     score: Callable[[float], float] = float,
@@ -192,7 +193,7 @@ def _nuclei(molecules: Molecules) -> tuple[Tensor, Tensor, Tensor]:
     return molecules.positions, molecules.charges, molecules.electrons
 
 
-def exact_xc_energy(labels: Labels, *, dx: float = 0.08, order: int = 4) -> Tensor:
+def exact_xc_energy(labels: Labels, *, dx: float = 0.08, order: int = 4) -> Float[Tensor, " B"]:
     """(B,) exchange-correlation energy of exact densities of two electrons, hartree.
 
     Raises:

@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm.nn.harmonics import spherical_harmonics
@@ -29,7 +30,7 @@ WIDTH = 0.5
 LENGTH = 0.5  # bohr
 
 
-def shells(square: Tensor) -> Tensor:
+def shells(square: Float[Tensor, "*points"]) -> Float[Tensor, "*points K"]:
     """(..., K) values at squared distances (...) in bohr^2."""
     d = 0.5 * torch.log1p(square / LENGTH**2)
     centres = torch.tensor(SHELLS, dtype=square.dtype, device=square.device)
@@ -45,13 +46,18 @@ class AtomicFunctions:
         shells: (G, K) and harmonics: (G, 9), in that order.
     """
 
-    order: Tensor
+    order: Int[Tensor, " G"]
     sizes: tuple[int, ...]
-    shells: Tensor
-    harmonics: Tensor
+    shells: Float[Tensor, "G K"]
+    harmonics: Float[Tensor, "G 9"]
 
     @classmethod
-    def of(cls, points: Tensor, owners: Tensor, positions: Tensor) -> AtomicFunctions:
+    def of(
+        cls,
+        points: Float[Tensor, "G 3"],
+        owners: Int[Tensor, " G"],
+        positions: Float[Tensor, "A 3"],
+    ) -> AtomicFunctions:
         """Of points (G, 3) owned by atoms (G,) at positions (A, 3), bohr; differentiable."""
         order = owners.argsort(stable=True)
         sizes = torch.bincount(owners, minlength=len(positions))
@@ -60,19 +66,21 @@ class AtomicFunctions:
         harmonics = spherical_harmonics(x / (1.0 + square).sqrt()[:, None])
         return cls(order, tuple(sizes.tolist()), shells(square), harmonics)
 
-    def gather(self, values: Tensor) -> Tensor:
+    def gather(self, values: Float[Tensor, "R G Q"]) -> Float[Tensor, "R A 9 KQ"]:
         """Sums (R, A, 9, K Q) of values (R, G, Q), weights included, times shells and harmonics."""
         sorted_ = values[:, self.order]
         both = (self.shells[:, :, None] * sorted_[:, :, None, :]).flatten(2)
         parts = zip(self.harmonics.split(self.sizes), both.split(self.sizes, 1), strict=True)
         return torch.stack([y.mT @ rows for y, rows in parts], 1)
 
-    def spread(self, coefficients: Tensor) -> Tensor:
+    def spread(self, coefficients: Float[Tensor, "R A 9 KF"]) -> Float[Tensor, "R G F"]:
         """Values (R, G, F) of coefficients (R, A, 9, K F), in the points' own order."""
         values = self.sorted_values(coefficients.transpose(0, 1))
         return torch.empty_like(values).index_copy(1, self.order, values)
 
-    def sorted_values(self, coefficients: Iterable[Tensor]) -> Tensor:
+    def sorted_values(
+        self, coefficients: Iterable[Float[Tensor, "*rows 9 KF"]]
+    ) -> Float[Tensor, "*rows G F"]:
         """Values (..., G, F), atom by atom, of each atom's coefficients (..., 9, K F)."""
         parts = zip(self.harmonics.split(self.sizes), coefficients, strict=True)
         both = torch.cat([y @ c for y, c in parts], -2)

@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -49,12 +50,12 @@ class Point:
     """
 
     system: KohnShamSystem
-    density_matrix: Tensor
-    frame: Tensor
-    projector: Tensor
+    density_matrix: Float[Tensor, "M s n n"]
+    frame: Float[Tensor, "M 1 n n"]
+    projector: Float[Tensor, "M s n n"]
 
     @classmethod
-    def of(cls, system: KohnShamSystem, density_matrix: Tensor) -> Point:
+    def of(cls, system: KohnShamSystem, density_matrix: Float[Tensor, "M s n n"]) -> Point:
         """At density matrices (M, s, n, n), such as self-consistent ones or `nearest_idempotent`.
 
         Raises:
@@ -72,18 +73,18 @@ class Point:
         return cls(system, d, frame, p)
 
     @property
-    def pairs(self) -> Tensor:
+    def pairs(self) -> Int[Tensor, " M"]:
         """(M,) pairs of a filled and an empty orbital, over the rows of the density matrix."""
         kept = (self.frame.square().sum(-2) > 0).sum(-1)  # (M, 1)
         filled = self.system.electrons
         return (filled * (kept - filled)).sum(1).clamp_min(1)
 
-    def tangent(self, matrix: Tensor) -> Tensor:
+    def tangent(self, matrix: Float[Tensor, "*lead M s n n"]) -> Float[Tensor, "*lead M s n n"]:
         """(1 - P) M P of matrices (..., M, s, n, n) in the orthonormal basis."""
         half = matrix @ self.projector
         return half - self.projector @ half
 
-    def random(self, count: int, seed: int = 0) -> Tensor:
+    def random(self, count: int, seed: int = 0) -> Float[Tensor, "{count} M s n n"]:
         """(count, M, s, n, n) directions U of unit length for each molecule."""
         generator = torch.Generator().manual_seed(seed)
         shape = (count, *self.density_matrix.shape)
@@ -93,13 +94,17 @@ class Point:
         directions: Tensor = u / u.flatten(2).norm(dim=-1).clamp_min(1e-300)[..., None, None, None]
         return directions
 
-    def turned(self, direction: Tensor) -> Point:
+    def turned(self, direction: Float[Tensor, "M s n n"]) -> Point:
         """The point that lies a step U (M, s, n, n) along the manifold."""
         turn = torch.linalg.matrix_exp(direction - direction.mT)
         p = turn @ self.projector @ turn.mT
         return Point(self.system, self.frame @ p @ self.frame.mT, self.frame, p)
 
-    def mean_square(self, tangents: Tensor, reference: Tensor | None = None) -> Tensor:
+    def mean_square(
+        self,
+        tangents: Float[Tensor, "*lead M s n n"],
+        reference: Float[Tensor, "*lead M s n n"] | None = None,
+    ) -> Float[Tensor, " M"]:
         """(M,) of tangents (..., M, s, n, n), less those of a reference, over pairs of orbitals."""
         off = tangents if reference is None else tangents - reference
         square = off.square().sum((-3, -2, -1))
@@ -108,7 +113,9 @@ class Point:
         )
 
 
-def packed(system: KohnShamSystem, matrices: Sequence[Tensor]) -> Tensor:
+def packed(
+    system: KohnShamSystem, matrices: Sequence[Float[Tensor, ...]]
+) -> Float[Tensor, "M s n n"]:
     """(M, s, n, n) of each molecule's own density matrix in the system's orbitals.
 
     matrices: (n, n) of all electrons, or (2, n, n) of spin up and down, as PySCF's `make_rdm1` in
@@ -132,13 +139,15 @@ def packed(system: KohnShamSystem, matrices: Sequence[Tensor]) -> Tensor:
     return out
 
 
-def gradient(energy: EnergyFunctional, point: Point) -> Tensor:
+def gradient(energy: EnergyFunctional, point: Point) -> Float[Tensor, "M s n n"]:
     """G (M, s, n, n), hartree: the first derivative of the energy along the manifold."""
     fock = energy.fock(point.density_matrix, create_graph=True)
     return point.tangent(point.frame.mT @ fock @ point.frame)
 
 
-def hessian_products(energy: EnergyFunctional, point: Point, directions: Tensor) -> Tensor:
+def hessian_products(
+    energy: EnergyFunctional, point: Point, directions: Float[Tensor, "R M s n n"]
+) -> Float[Tensor, "R M s n n"]:
     """H U (R, M, s, n, n), hartree, of directions U (R, M, s, n, n): the second derivative."""
     x = point.frame
     with torch.enable_grad():
@@ -154,8 +163,8 @@ def hessian_products(energy: EnergyFunctional, point: Point, directions: Tensor)
 
 
 def gradient_loss(
-    energy: EnergyFunctional, point: Point, reference: Tensor | None = None
-) -> Tensor:
+    energy: EnergyFunctional, point: Point, reference: Float[Tensor, "M s n n"] | None = None
+) -> Float[Tensor, " M"]:
     """(M,) mean square of G less a reference's, hartree^2.
 
     Without a reference it is zero where the functional's own self-consistent field stands still.
@@ -164,8 +173,11 @@ def gradient_loss(
 
 
 def hessian_loss(
-    energy: EnergyFunctional, point: Point, directions: Tensor, reference: Tensor
-) -> Tensor:
+    energy: EnergyFunctional,
+    point: Point,
+    directions: Float[Tensor, "R M s n n"],
+    reference: Float[Tensor, "R M s n n"],
+) -> Float[Tensor, " M"]:
     """(M,) mean square of H U less a reference's (R, M, s, n, n), hartree^2.
 
     The reference may be another functional's `hessian_products`, hybrids included.
@@ -173,7 +185,9 @@ def hessian_loss(
     return point.mean_square(hessian_products(energy, point, directions), reference)
 
 
-def electron_density(system: KohnShamSystem, density_matrix: Tensor) -> Tensor:
+def electron_density(
+    system: KohnShamSystem, density_matrix: Float[Tensor, "M s n n"]
+) -> Float[Tensor, " G"]:
     """(G,) electrons per bohr^3 on the grids of all molecules, one after another."""
     total = system.total(density_matrix)
     rows = [
@@ -188,11 +202,11 @@ class Target:
     """What self-consistent solutions should have: densities on the molecules' grids (G,), electrons
     per bohr^3, and dipole moments (M, 3), e bohr. From any theory, in any basis."""
 
-    density: Tensor
-    dipole: Tensor
+    density: Float[Tensor, " G"]
+    dipole: Float[Tensor, "M 3"]
 
     @classmethod
-    def of(cls, energy: EnergyFunctional, density_matrix: Tensor) -> Target:
+    def of(cls, energy: EnergyFunctional, density_matrix: Float[Tensor, "M s n n"]) -> Target:
         """Those of density matrices (M, s, n, n), which need not be idempotent."""
         d = density_matrix.detach()
         return cls(electron_density(energy.system, d), energy.dipole(d))
@@ -206,12 +220,14 @@ class DensityErrors:
     electrons. dipole: |mu - mu_ref|^2, (e bohr)^2.
     """
 
-    square: Tensor
-    absolute: Tensor
-    dipole: Tensor
+    square: Float[Tensor, " M"]
+    absolute: Float[Tensor, " M"]
+    dipole: Float[Tensor, " M"]
 
     @classmethod
-    def of(cls, energy: EnergyFunctional, density_matrix: Tensor, target: Target) -> DensityErrors:
+    def of(
+        cls, energy: EnergyFunctional, density_matrix: Float[Tensor, "M s n n"], target: Target
+    ) -> DensityErrors:
         """Of density matrices (M, s, n, n); with a graph if they have one."""
         system = energy.system
         off = electron_density(system, density_matrix) - target.density

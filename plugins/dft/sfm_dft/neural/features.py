@@ -17,6 +17,7 @@ orbital holds everything, so no potential there feels the slope of a network.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_dft.xc.contract import Rung
@@ -25,7 +26,9 @@ from sfm_dft.xc.reduced import Gas, Spins
 _LEAST = -0.05  # of b; below zero only by rounding, or with a tau that no orbitals have
 
 
-def local_features(gas: Gas, rung: Rung, spins: Spins | None = None) -> tuple[Tensor, Tensor]:
+def local_features(
+    gas: Gas, rung: Rung, spins: Spins | None = None
+) -> tuple[Float[Tensor, "*points F"], Float[Tensor, "*points"]]:
     """(..., F) features x and u, as many as the rung has, and (...) departure.
 
     Without a gradient (`lda`) there are none, and nothing is known to be uniform: departure is 1.
@@ -44,7 +47,9 @@ def local_features(gas: Gas, rung: Rung, spins: Spins | None = None) -> tuple[Te
     return torch.stack([x, u], -1), departure
 
 
-def all_features(gas: Gas, rung: Rung, spins: Spins | None) -> tuple[Tensor, Tensor]:
+def all_features(
+    gas: Gas, rung: Rung, spins: Spins | None
+) -> tuple[Float[Tensor, "G F"], Float[Tensor, " G"]]:
     """(G, F + 2) features x, u, z and r of the total density, and (G,) departure."""
     local, departure = local_features(gas, rung, spins)
     z = torch.zeros_like(gas.n) if spins is None else spins.zeta2

@@ -111,7 +111,11 @@ class NeuralFunctional(Functional):
         self.exchange_gain = Gain(seen, hidden, layers, generator) if seen else None
         self.correlation_gain = Gain(seen + 2, hidden, layers, generator)
 
-    def exchange_parts(self, point: Reduced) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def exchange_parts(
+        self, point: Reduced
+    ) -> tuple[
+        Float[Tensor, "*s G"], Float[Tensor, "*s G"], Float[Tensor, "*s G F"], Float[Tensor, "*s G"]
+    ]:
         """Base energy and enhancement of each spin's doubled density, features, departure.
 
         All (2, G), or (G,) for a closed shell; features have one more axis.
@@ -123,7 +127,9 @@ class NeuralFunctional(Functional):
         columns, departure = local_features(gas, self.rung)
         return gas.energy(uniform_exchange(gas) * enhancement), enhancement, columns, departure
 
-    def correlation_parts(self, point: Reduced) -> tuple[Tensor, Tensor, Tensor]:
+    def correlation_parts(
+        self, point: Reduced
+    ) -> tuple[Float[Tensor, " G"], Float[Tensor, "G F"], Float[Tensor, " G"]]:
         """Base energy, features, departure, (G,) each."""
         gas = point.total
         energy = torch.zeros_like(gas.n)
@@ -132,14 +138,21 @@ class NeuralFunctional(Functional):
         columns, departure = all_features(gas, self.rung, point.spins)
         return gas.energy(energy), columns, departure
 
-    def exchange_boost(self, enhancement: Tensor, columns: Tensor, departure: Tensor) -> Tensor:
+    def exchange_boost(
+        self,
+        enhancement: Float[Tensor, "*s G"],
+        columns: Float[Tensor, "*s G F"],
+        departure: Float[Tensor, "*s G"],
+    ) -> Float[Tensor, "*s G"]:
         """B_x (s, G), by which exchange exceeds the base's."""
         if self.exchange_gain is None:
             return torch.ones_like(enhancement)
         fall = torch.exp(-departure * self.exchange_gain(columns))
         return LIEB_OXFORD / (enhancement + (LIEB_OXFORD - enhancement) * fall)
 
-    def correlation_boost(self, columns: Tensor, departure: Tensor) -> Tensor:
+    def correlation_boost(
+        self, columns: Float[Tensor, "G F"], departure: Float[Tensor, " G"]
+    ) -> Float[Tensor, " G"]:
         """B_c (G,), by which correlation exceeds the base's."""
         return 2.0 * torch.sigmoid(departure * self.correlation_gain(columns))
 

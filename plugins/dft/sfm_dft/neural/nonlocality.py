@@ -29,7 +29,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sfm.data.tokens import Tokens
@@ -49,7 +49,7 @@ FEW = 0.3  # electrons: a shell with fewer hardly counts
 READ = (0.3, 0.1, 0.1)  # size of the first weights by l: h then varies by about its own range
 
 
-def packed_values(point: Reduced, rung: Rung) -> Tensor:
+def packed_values(point: Reduced, rung: Rung) -> Float[Tensor, "R G Q"]:
     """What is integrated around atoms: n times 1, x, u and z, (R, G, Q).
 
     R = 1 for a closed shell; else the doubled densities of up and down, then the total.
@@ -66,7 +66,9 @@ def packed_values(point: Reduced, rung: Rung) -> Tensor:
     return torch.cat([row(point.exchange, None), row(point.total, point.spins)[None]])
 
 
-def tokens(positions: Tensor, system: Tensor, n_systems: int, cutoff: float) -> Tokens:
+def tokens(
+    positions: Float[Tensor, "T 3"], system: Int[Tensor, " T"], n_systems: int, cutoff: float
+) -> Tokens:
     """Tokens without features: positions (T, 3) in bohr, the system (T,) of each, ascending."""
     with torch.no_grad():
         near = torch.cdist(positions, positions) < cutoff
@@ -88,7 +90,7 @@ def tokens(positions: Tensor, system: Tensor, n_systems: int, cutoff: float) -> 
     )
 
 
-def averages(packed: Tensor) -> Tensor:
+def averages(packed: Float[Tensor, "T 9 KQ"]) -> Float[Tensor, "T 9 KQ"]:
     """Packed sums (T, 9, K Q) over the electrons of their shell, and n's own saturated.
 
     What is left says how the electrons around an atom are, hardly how many, which would tell the
@@ -237,7 +239,9 @@ class NonlocalMetaGGA(NeuralFunctional):
         seed = self.options["seed"]
         self.messages = Messages(packed, features, trunk, cutoff=cutoff, lone=lone, seed=seed)
 
-    def features(self, point: Reduced, place: GridPoints | None) -> tuple[Tensor, Tensor]:
+    def features(
+        self, point: Reduced, place: GridPoints | None
+    ) -> tuple[Float[Tensor, "*s G F"], Float[Tensor, "G F"]]:
         """h of exchange (2, G, F), (G, F) for a closed shell, and of correlation (G, F)."""
         shape, count = point.exchange.n.shape, self.messages.features
         if self.blind:
@@ -278,7 +282,7 @@ class NonlocalMetaGGA(NeuralFunctional):
         return XcEnergy((1.0 - self.exact_exchange) * exchange, correlation)
 
 
-def squashed(values: Tensor) -> Tensor:
+def squashed(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Any number to between 0 and 1, zero to 1/2; of any shape."""
     return torch.sigmoid(2.0 * values)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from sfm.data.tokens import Tokens
@@ -55,14 +56,14 @@ class SpeciesSpots:
 
     exchange: Spots
     correlation: Spots
-    packed: Tensor
-    positions: Tensor
-    system: Tensor
+    packed: Float[Tensor, "T 9 KQ"]
+    positions: Float[Tensor, "T 3"]
+    system: Int[Tensor, " T"]
     base: float
     rest: float
     exact_exchange: float
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Shaped[Tensor, ...]]:
         """Everything as named tensors, for a file."""
         out: dict[str, Tensor] = {}
         for f in fields(self):
@@ -75,7 +76,7 @@ class SpeciesSpots:
         return {k: v.float() if v.ndim and v.is_floating_point() else v for k, v in out.items()}
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor]) -> SpeciesSpots:
+    def of(cls, tensors: Mapping[str, Shaped[Tensor, ...]]) -> SpeciesSpots:
         """The inverse of `tensors`, which keeps single precision of all but the energies of
         whole species."""
         parts: dict[str, Any] = {}
@@ -252,7 +253,9 @@ class SpotStack(Stacked[Spots]):
     positions: Tensor
     system: Tensor
 
-    def boosts(self, functional: NeuralFunctional, *, blind: bool = False) -> tuple[Tensor, Tensor]:
+    def boosts(
+        self, functional: NeuralFunctional, *, blind: bool = False
+    ) -> tuple[Float[Tensor, " _"], Float[Tensor, " _"]]:
         """B_x and B_c of all spots, (K,) each; blind: with nothing seen around."""
         assert isinstance(functional, NonlocalMetaGGA)
         x, c = self.exchange, self.correlation

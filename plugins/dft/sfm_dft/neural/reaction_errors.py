@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_dft.neural.densities import load, located
@@ -25,7 +26,9 @@ def energy(one: Functional, path: Path) -> float:
     return value + one.exact_exchange * prepared.exact_exchange
 
 
-def reaction_errors(one: Functional, chosen: Sequence[Reaction], folder: Path) -> Tensor:
+def reaction_errors(
+    one: Functional, chosen: Sequence[Reaction], folder: Path
+) -> Float[Tensor, " R"]:
     """(R,) signed errors in kcal/mol at the prepared densities of `folder`."""
     energies = {name: energy(one, folder / f"{name}.npz") for name in names_of(chosen)}
     energies["H+1"] = 0.0
@@ -40,7 +43,7 @@ def reaction_errors(one: Functional, chosen: Sequence[Reaction], folder: Path) -
 
 def baseline_errors(
     chosen: Sequence[Reaction], folder: Path, names: Sequence[str]
-) -> dict[str, Tensor]:
+) -> dict[str, Float[Tensor, " R"]]:
     """Errors (R,) of named functionals at the prepared densities, and the published ones."""
     errors = {name: reaction_errors(functional(name), chosen, folder) for name in names}
     for key in dict.fromkeys(key for r in chosen for key in r.published):
@@ -49,7 +52,7 @@ def baseline_errors(
     return errors
 
 
-def summaries(errors: Tensor, chosen: Sequence[Reaction]) -> dict[str, Any]:
+def summaries(errors: Float[Tensor, "seeds R"], chosen: Sequence[Reaction]) -> dict[str, Any]:
     """By kind, kcal/mol: the mean over seeds of the MAE, its spread, and of the mean of seeds.
 
     errors: (seeds, R); NaN where a functional has no value, which is left out and counted.
@@ -70,7 +73,9 @@ def summaries(errors: Tensor, chosen: Sequence[Reaction]) -> dict[str, Any]:
     return summary
 
 
-def rows_of(chosen: Sequence[Reaction], columns: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+def rows_of(
+    chosen: Sequence[Reaction], columns: Mapping[str, Float[Tensor, " R"]]
+) -> list[dict[str, Any]]:
     """One row per reaction with every functional's error, from columns (R,), kcal/mol."""
     return [
         {

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm_dft.neural.densities import PreparedDensity
@@ -53,7 +54,9 @@ class SpeciesSpectra:
         return stack(spectra_of, names, dtype)
 
 
-def averaged(energy: Tensor, values: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+def averaged(
+    energy: Float[Tensor, " N"], values: Float[Tensor, "N F"], key: Int[Tensor, " N"]
+) -> tuple[Float[Tensor, " K"], Float[Tensor, "K F"]]:
     """Energies (N,) added and values (N, F) averaged, with |energy| as weight, over equal keys.
 
     Ascending by key: (K,) and (K, F).
@@ -110,7 +113,7 @@ class HasEnergy(Protocol):
     """Rows of points with their energies, (K,) hartree."""
 
     @property
-    def energy(self) -> Tensor: ...
+    def energy(self) -> Float[Tensor, " K"]: ...
 
 
 Rows = TypeVar("Rows", bound=HasEnergy)
@@ -130,12 +133,14 @@ class Stacked(ABC, Generic[Rows]):
     base_exchange: Tensor
 
     @abstractmethod
-    def boosts(self, functional: Any) -> tuple[Tensor, Tensor]:
+    def boosts(self, functional: Any) -> tuple[Float[Tensor, " _"], Float[Tensor, " _"]]:
         """B_x and B_c of all rows, (K,) each."""
 
     def energies(
-        self, functional: NeuralFunctional, boosts: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
+        self,
+        functional: NeuralFunctional,
+        boosts: tuple[Float[Tensor, " _"], Float[Tensor, " _"]] | None = None,
+    ) -> Float[Tensor, " S"]:
         """(S,) energy beyond `base`, hartree, differentiable in the weights.
 
         boosts: where they are known already.
@@ -153,7 +158,9 @@ class Stacked(ABC, Generic[Rows]):
 class Stack(Stacked[Spectrum]):
     """Spectra of several species, in float32 for training."""
 
-    def boosts(self, functional: NeuralFunctional) -> tuple[Tensor, Tensor]:
+    def boosts(
+        self, functional: NeuralFunctional
+    ) -> tuple[Float[Tensor, " _"], Float[Tensor, " _"]]:
         """B_x and B_c of all rows, (K,) each."""
         x, c = self.exchange, self.correlation
         return (

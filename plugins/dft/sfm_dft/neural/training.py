@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -86,11 +87,11 @@ class Problem:
     coefficients: (R, S); base_error: (R,) kcal/mol of the base; weight: (R,), sum one.
     """
 
-    coefficients: Tensor
-    base_error: Tensor
-    weight: Tensor
+    coefficients: Float[Tensor, "R S"]
+    base_error: Float[Tensor, " R"]
+    weight: Float[Tensor, " R"]
 
-    def loss(self, change: Tensor, soften: float) -> Tensor:
+    def loss(self, change: Float[Tensor, " S"], soften: float) -> Float[Tensor, ""]:
         """() of changes (S,) to the base energies, kcal/mol; errors soften below `soften`."""
         errors = self.base_error + self.coefficients @ change.double()
         return (self.weight * ((errors.square() + soften**2).sqrt() - soften)).sum()
@@ -107,7 +108,7 @@ def fold_of(subject: str, folds: int, seed: int = 0) -> int:
 
 
 def problem(
-    chosen: Sequence[Reaction], names: Sequence[str], base: Tensor, settings: Settings
+    chosen: Sequence[Reaction], names: Sequence[str], base: Float[Tensor, " S"], settings: Settings
 ) -> Problem:
     """The reactions over species `names` with base energies (S,) hartree."""
     place = {name: index for index, name in enumerate(names)}
@@ -219,7 +220,7 @@ def signed_errors(
     members: Sequence[NeuralFunctional],
     prepared: Prepared,
     chosen: Sequence[Reaction],
-) -> Tensor:
+) -> Float[Tensor, "members R"]:
     """(members, R) signed errors in kcal/mol, from the spectra in float64, with their graph."""
     names = [name for name in prepared if any(name in r.coefficients for r in chosen)]
     species = stack(prepared, names, torch.float64)
@@ -233,6 +234,6 @@ def errors_of(
     members: Sequence[NeuralFunctional],
     prepared: Prepared,
     chosen: Sequence[Reaction],
-) -> Tensor:
-    """`signed_errors` (R,) as plain numbers."""
+) -> Float[Tensor, "members R"]:
+    """`signed_errors` (members, R) as plain numbers."""
     return signed_errors(members, prepared, chosen)

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.errors import InputError, RunError
@@ -39,7 +40,7 @@ ROUNDS = 500
 FILE = "laplace.safetensors"
 
 
-def last_layers(functional: nn.Module) -> list[Tensor]:
+def last_layers(functional: nn.Module) -> list[Float[Tensor, ...]]:
     """Weights (1, n) and biases (1,) of the last layer of every network of a learned functional.
 
     Raises:
@@ -56,7 +57,9 @@ def last_layers(functional: nn.Module) -> list[Tensor]:
     return weights
 
 
-def jacobian(values: Tensor, weights: Sequence[Tensor]) -> Tensor:
+def jacobian(
+    values: Float[Tensor, ...], weights: Sequence[Float[Tensor, ...]]
+) -> Float[Tensor, "V P"]:
     """(V, P) derivatives of each of V values by all weights."""
     rows = []
     for value in values.reshape(-1):
@@ -69,7 +72,7 @@ def reaction_energies(
     functional: NeuralFunctional | Ensemble,
     prepared: Mapping[str, SpeciesSpectra],
     chosen: Sequence[Reaction],
-) -> Tensor:
+) -> Float[Tensor, " R"]:
     """(R,) errors in kcal/mol at fixed densities, differentiable in the weights."""
     members = functional.members if isinstance(functional, Ensemble) else [functional]
     return signed_errors(members, prepared, chosen).mean(0)  # type: ignore[arg-type]
@@ -86,7 +89,7 @@ class Laplace:
     """
 
     functional: NeuralFunctional | Ensemble
-    covariance: Tensor
+    covariance: Float[Tensor, "P P"]
     noise: Mapping[str, float]
     prior: float
     determined: float
@@ -117,7 +120,7 @@ class Laplace:
         }
         return cls(functional, covariance, named, prior, determined)
 
-    def standard_error(self, value: Tensor) -> Tensor:
+    def standard_error(self, value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Of an observable (...) that carries a graph to the weights, in its own unit.
 
         Raises:
@@ -127,11 +130,11 @@ class Laplace:
             raise InputError("this value carries no derivative: compute it outside torch.no_grad")
         return self.of_derivatives(jacobian(value, last_layers(self.functional))).view(value.shape)
 
-    def of_derivatives(self, rows: Tensor) -> Tensor:
+    def of_derivatives(self, rows: Float[Tensor, "V P"]) -> Float[Tensor, " V"]:
         """Standard errors (V,) of values with these derivatives (V, P) by the last layers."""
         return ((rows @ self.covariance) * rows).sum(-1).clamp(min=0.0).sqrt()
 
-    def samples(self, count: int, seed: int = 0) -> Tensor:
+    def samples(self, count: int, seed: int = 0) -> Float[Tensor, "{count} P"]:
         """(count, P) deviations of the weights from their trained values."""
         values, vectors = torch.linalg.eigh(self.covariance)
         generator = torch.Generator().manual_seed(seed)
@@ -222,7 +225,7 @@ class Calibration:
     count: int
 
     @classmethod
-    def of(cls, errors: Tensor, expected: Tensor) -> Calibration:
+    def of(cls, errors: Float[Tensor, " V"], expected: Float[Tensor, " V"]) -> Calibration:
         """Of errors (V,) with expected standard deviations (V,)."""
         z = (errors / expected).abs()
         return cls(
@@ -246,7 +249,7 @@ def calibration(
 
 
 def ensemble_calibration(
-    members: Tensor, noise: Mapping[str, float], chosen: Sequence[Reaction]
+    members: Float[Tensor, "seeds R"], noise: Mapping[str, float], chosen: Sequence[Reaction]
 ) -> dict[str, dict[str, Calibration]]:
     """The same for the spread of several seeds, whose errors are (seeds, R)."""
     return _by_kind(members.mean(0), members.std(0), noise, chosen)

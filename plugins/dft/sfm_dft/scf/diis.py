@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm_dft.scf.energy import EnergyFunctional
@@ -68,7 +69,9 @@ class Orbitals:
     graph: Tensor | None = None
 
 
-def start_state(system: KohnShamSystem, density_matrix: Tensor | None = None) -> ScfState:
+def start_state(
+    system: KohnShamSystem, density_matrix: Float[Tensor, "M s n n"] | None = None
+) -> ScfState:
     """A state before the first cycle, from density matrices (M, s, n, n) or molecules' guesses."""
     d = (system.guess if density_matrix is None else density_matrix).detach().clone()
     count = len(system)
@@ -78,7 +81,9 @@ def start_state(system: KohnShamSystem, density_matrix: Tensor | None = None) ->
     return ScfState(d, empty, empty, zeros, zeros, infinite, zeros.bool())
 
 
-def diagonalise(system: KohnShamSystem, fock: Tensor) -> tuple[Tensor, Tensor]:
+def diagonalise(
+    system: KohnShamSystem, fock: Float[Tensor, "M s n n"]
+) -> tuple[Float[Tensor, "M s n"], Float[Tensor, "M s n n"]]:
     """Levels (M, s, n) and orbitals (M, s, n, n) of Fock matrices (M, s, n, n); levels are NaN
     where the matrix is not finite, which must not end the rest of the batch."""
     x = system.orthonormaliser[:, None]
@@ -90,21 +95,30 @@ def diagonalise(system: KohnShamSystem, fock: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def occupy(
-    system: KohnShamSystem, fock: Tensor, smearing: float = 0.0
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    system: KohnShamSystem, fock: Float[Tensor, "M s n n"], smearing: float = 0.0
+) -> tuple[
+    Float[Tensor, "M s n"],
+    Float[Tensor, "M s n n"],
+    Float[Tensor, "M s n"],
+    Float[Tensor, "M s n n"],
+]:
     """Levels, orbitals, occupations and the density matrix of Fock matrices (M, s, n, n)."""
     energies, coefficients = diagonalise(system, fock)
     filling = occupations(energies, system.electrons, smearing)
     return energies, coefficients, filling, (coefficients * filling[..., None, :]) @ coefficients.mT
 
 
-def orthonormal(system: KohnShamSystem, density_matrix: Tensor) -> Tensor:
+def orthonormal(
+    system: KohnShamSystem, density_matrix: Float[Tensor, "M s n n"]
+) -> Float[Tensor, "M s n n"]:
     """Density matrices (M, s, n, n) in the orthonormal basis of the system."""
     half = system.orthonormaliser.mT @ system.overlap
     return half[:, None] @ density_matrix @ half.mT[:, None]
 
 
-def nearest_idempotent(system: KohnShamSystem, density_matrix: Tensor) -> Tensor:
+def nearest_idempotent(
+    system: KohnShamSystem, density_matrix: Float[Tensor, "M s n n"]
+) -> Float[Tensor, "M s n n"]:
     """(M, s, n, n): the natural orbitals of largest occupation, filled with whole electrons.
 
     For correlated density matrices, which no single determinant has, and for those of another
@@ -118,7 +132,11 @@ def nearest_idempotent(system: KohnShamSystem, density_matrix: Tensor) -> Tensor
     return density
 
 
-def extrapolate(focks: Tensor, residuals: Tensor, remembered: Tensor) -> Tensor:
+def extrapolate(
+    focks: Float[Tensor, "M H s n n"],
+    residuals: Float[Tensor, "M H ..."],
+    remembered: Int[Tensor, " M"],
+) -> Float[Tensor, "M s n n"]:
     """Pulay's combination (M, s, n, n) of Fock matrices (M, H, s, n, n), of which the newest
     ``remembered`` (M,) count, with the smallest residual."""
     count, size = focks.shape[:2]
@@ -245,7 +263,9 @@ def _remember(history: Tensor, newest: Tensor, active: list[int]) -> Tensor:
     return torch.cat([history[:, 1:], row], 1)
 
 
-def commutators(system: KohnShamSystem, fock: Tensor, d: Tensor) -> Tensor:
+def commutators(
+    system: KohnShamSystem, fock: Float[Tensor, "M s n n"], d: Float[Tensor, "M s n n"]
+) -> Float[Tensor, "M s n n"]:
     """F D S - S D F of all electrons in an orthonormal basis, (M, s, n, n), hartree."""
     x, overlap = system.orthonormaliser[:, None], system.overlap[:, None]
     half = system.share * fock @ d @ overlap

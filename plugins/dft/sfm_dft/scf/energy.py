@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.errors import InputError
@@ -54,9 +55,9 @@ class EnergyFunctional:
 
     system: KohnShamSystem
     base: Functional
-    exchange_scale: Tensor
-    correlation_scale: Tensor
-    field: Tensor
+    exchange_scale: Float[Tensor, ""]
+    correlation_scale: Float[Tensor, ""]
+    field: Float[Tensor, " 3"]
     closure: nn.Module | None = None
     dispersion: str | None = None
 
@@ -80,7 +81,9 @@ class EnergyFunctional:
         """Fraction of exact exchange."""
         return sum(f.exact_exchange for f in self.on_grid)
 
-    def components(self, density_matrix: Tensor) -> Mapping[str, Tensor]:
+    def components(
+        self, density_matrix: Float[Tensor, "M s n n"]
+    ) -> Mapping[str, Float[Tensor, " M"]]:
         """Kinetic, external, hartree, exchange, correlation, closure, field, nuclear, dispersion;
         (M,) each."""
         system, d = self.system, density_matrix
@@ -102,7 +105,9 @@ class EnergyFunctional:
         matrix = self.system.block_of(total, index)
         return 0.5 * (matrix * self.system.molecules[index].hartree_matrix(matrix)).sum()
 
-    def exact_exchange_energy(self, density_matrix: Tensor) -> Tensor:
+    def exact_exchange_energy(
+        self, density_matrix: Float[Tensor, "M s n n"]
+    ) -> Float[Tensor, " M"]:
         """-1/2 sum over spins of tr(D K[D]), (M,)."""
         system, energies = self.system, []
         for index, molecule in enumerate(system.molecules):
@@ -111,7 +116,7 @@ class EnergyFunctional:
             energies.append(-0.5 * system.share * torch.stack(traces).sum())
         return torch.stack(energies)
 
-    def density(self, density_matrix: Tensor) -> GridDensity:
+    def density(self, density_matrix: Float[Tensor, "M s n n"]) -> GridDensity:
         """Spin densities on the grids of all molecules, one after another."""
         system = self.system
         parts = []
@@ -185,17 +190,19 @@ class EnergyFunctional:
             energies.append(self.closure(features).reshape(()) * factor("eV", "hartree"))
         return torch.stack(energies)
 
-    def dipole(self, density_matrix: Tensor) -> Tensor:
+    def dipole(self, density_matrix: Float[Tensor, "M s n n"]) -> Float[Tensor, "M 3"]:
         """Dipole moments (M, 3) about the origin, e bohr: sum_A Z_A R_A - tr(D r)."""
         total = self.system.total(density_matrix)
         electrons = (self.system.dipole * total[:, None]).sum((-2, -1))
         return self.system.nuclear_dipole - electrons
 
-    def total(self, density_matrix: Tensor) -> Tensor:
+    def total(self, density_matrix: Float[Tensor, "M s n n"]) -> Float[Tensor, " M"]:
         """Total energies, (M,)."""
         return total_energy(self.components(density_matrix))
 
-    def fock(self, density_matrix: Tensor, *, create_graph: bool = False) -> Tensor:
+    def fock(
+        self, density_matrix: Float[Tensor, "M s n n"], *, create_graph: bool = False
+    ) -> Float[Tensor, "M s n n"]:
         """F (M, s, n, n), symmetric: the derivative of the energy by each spin's density matrix.
 
         With ``create_graph`` the result is differentiable in D, in the parameters, and in the
@@ -204,8 +211,8 @@ class EnergyFunctional:
         return self.energy_and_fock(density_matrix, create_graph=create_graph)[1]
 
     def energy_and_fock(
-        self, density_matrix: Tensor, *, create_graph: bool = False
-    ) -> tuple[Tensor, Tensor]:
+        self, density_matrix: Float[Tensor, "M s n n"], *, create_graph: bool = False
+    ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M s n n"]]:
         """Total energies (M,) without a graph, and `fock`.
 
         Raises:
@@ -225,6 +232,6 @@ class EnergyFunctional:
         return energy.detach(), (gradient + gradient.mT) / (2.0 * self.system.share)
 
 
-def total_energy(components: Mapping[str, Tensor]) -> Tensor:
+def total_energy(components: Mapping[str, Float[Tensor, " M"]]) -> Float[Tensor, " M"]:
     """Sum of `EnergyFunctional.components`, (M,)."""
     return torch.stack(list(components.values())).sum(0)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm.errors import InputError, did_you_mean
@@ -16,16 +17,17 @@ from sfm_dft.integrals.shells import Shells
 from sfm_dft.scf.minao import minimal_density
 from sfm_dft.scf.molecular_integrals import as_tensor
 
-FirstDensity = Callable[[Any, Callable[[np.ndarray], np.ndarray]], np.ndarray]
+Coulomb = Callable[[Float[np.ndarray, "n n"]], Float[np.ndarray, "n n"]]
+FirstDensity = Callable[[Any, Coulomb], Float[np.ndarray, "*spins n n"]]
 GUESSES = ("minao", "atoms", "core")
 
 
 def first_guess(
     kind: str | FirstDensity,
     shells: Shells,
-    numbers: Tensor,
+    numbers: Int[Tensor, " A"],
     pyscf_molecule: Any,
-    hartree: Callable[[Tensor], Tensor],
+    hartree: Callable[[Float[Tensor, "n n"]], Float[Tensor, "n n"]],
 ) -> Any:
     """The first density matrix (n, n) of all electrons, by PySCF where it is.
 
@@ -58,7 +60,7 @@ def first_guess(
     return density.sum(0) if density.ndim == 3 else density
 
 
-def first_density(molecule: Any, kind: str) -> np.ndarray:
+def first_density(molecule: Any, kind: str) -> Float[np.ndarray, "n n"]:
     """Density matrix (n, n) of all electrons of a PySCF molecule: ``minao`` or ``atoms``."""
     from pyscf import scf
 

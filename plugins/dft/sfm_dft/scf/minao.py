@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm.data.elements import SYMBOLS
@@ -28,7 +29,7 @@ LARGE_BASIS = "ano"
 
 
 @torch.no_grad()
-def minimal_density(shells: Shells, numbers: Tensor) -> Tensor:
+def minimal_density(shells: Shells, numbers: Int[Tensor, " A"]) -> Float[Tensor, "n n"]:
     """Density matrix (n, n) of all electrons of atoms (A,), in PySCF's order.
 
     Raises:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -33,7 +34,11 @@ def by_libcint(molecule: Any, coulomb: str, auxiliary: str, closure: bool) -> di
 
 @torch.no_grad()
 def by_torch(
-    basis: Any, numbers: Tensor, positions: Tensor, auxiliary: str, closure: bool
+    basis: Any,
+    numbers: Int[Tensor, " A"],
+    positions: Float[Tensor, "A 3"],
+    auxiliary: str,
+    closure: bool,
 ) -> dict[str, Any]:
     """The same in torch, with density fitting, on the device of the nuclei.
 
@@ -61,7 +66,7 @@ def by_torch(
     return integrals
 
 
-def as_tensor(array: Any, device: torch.device) -> Tensor:
+def as_tensor(array: Any, device: torch.device) -> Shaped[Tensor, ...]:
     """A float64 tensor on the device, of the same shape and unit; a tensor keeps its dtype."""
     if isinstance(array, Tensor):
         return array.to(device).contiguous()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -44,22 +45,22 @@ class Molecule:
         masses: (A,) amu, where they are not the elements' averages.
     """
 
-    numbers: Tensor
-    positions: Tensor
+    numbers: Int[Tensor, " A"]
+    positions: Float[Tensor, "A 3"]
     charge: int
     spin: int
-    overlap: Tensor
-    core: Tensor
-    kinetic: Tensor
-    dipole: Tensor
-    coulomb: Tensor
+    overlap: Float[Tensor, "n n"]
+    core: Float[Tensor, "n n"]
+    kinetic: Float[Tensor, "n n"]
+    dipole: Float[Tensor, "3 n n"]
+    coulomb: Float[Tensor, ...]
     grid: Grid
-    density_functions: Tensor | None
-    guess: Tensor
+    density_functions: Float[Tensor, "A 45 n n"] | None
+    guess: Float[Tensor, "n n"]
     nuclear: float
     basis: Any
     auxiliary: str
-    masses: Tensor | None = None
+    masses: Float[Tensor, " A"] | None = None
 
     @property
     def orbitals(self) -> int:
@@ -86,7 +87,9 @@ class Molecule:
         }
         return replace(self, **tensors)
 
-    def density_at(self, density_matrix: Tensor, points: np.ndarray) -> np.ndarray:
+    def density_at(
+        self, density_matrix: Float[Tensor, "n n"], points: Float[np.ndarray, "K 3"]
+    ) -> Float[np.ndarray, " K"]:
         """Density (K,) of a matrix (n, n) at points (K, 3) in bohr, electrons per bohr^3."""
         matrix, values_at = self.grid.sort(density_matrix.detach()), []
         for part in torch.as_tensor(points).to(matrix).split(BLOCK):
@@ -94,7 +97,7 @@ class Molecule:
             values_at.append(((matrix @ values) * values).sum(0))
         return torch.cat(values_at).cpu().numpy() if values_at else np.zeros(0)
 
-    def superposed_atoms(self) -> Tensor:
+    def superposed_atoms(self) -> Float[Tensor, "n n"]:
         """Density matrix (n, n) of free atoms side by side, in a minimal basis."""
         if not basis_sets.has_pyscf():
             shells = basis_sets.shells(self.basis, self.numbers, self.positions)
@@ -112,14 +115,14 @@ class Molecule:
         numbers, positions = self.numbers.cpu().numpy(), self.positions.cpu().numpy()
         return build_molecule(numbers, positions, self.basis, self.charge, "Bohr", spin=self.spin)
 
-    def hartree_matrix(self, total: Tensor) -> Tensor:
+    def hartree_matrix(self, total: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
         """Coulomb matrix J (n, n) of a density matrix (n, n) of all electrons."""
         if not self.fitted:
             return (self.coulomb @ total.reshape(-1)).reshape(total.shape)
         flat = self.coulomb.flatten(1)
         return ((flat @ total.reshape(-1)) @ flat).reshape(total.shape)
 
-    def exchange_matrix(self, density_matrix: Tensor) -> Tensor:
+    def exchange_matrix(self, density_matrix: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
         """Exchange matrix K (n, n) of a density matrix (n, n): K_mn = (m l|n s) D_ls."""
         n = len(density_matrix)
         if not self.fitted:
@@ -133,7 +136,9 @@ class Molecule:
     def _dispersion(self) -> dict[str, Tensor]:
         return {}
 
-    def dispersion(self, functional: str | None, positions: Tensor | None = None) -> Tensor:
+    def dispersion(
+        self, functional: str | None, positions: Float[Tensor, "A 3"] | None = None
+    ) -> Float[Tensor, ""]:
         """D3(BJ) energy with a functional's parameters, () hartree; zero without one.
 
         positions: (A, 3) bohr elsewhere, differentiable.
@@ -146,7 +151,7 @@ class Molecule:
             self._dispersion[functional] = d3(self.numbers, self.positions, functional)
         return self._dispersion[functional]
 
-    def projections(self, total: Tensor) -> Tensor:
+    def projections(self, total: Float[Tensor, "n n"]) -> Float[Tensor, "A 45"]:
         """Projections of a density matrix of all electrons on the density basis, (A, 45)."""
         if self.density_functions is None:
             raise InputError("this molecule was prepared without the density basis (closure=False)")

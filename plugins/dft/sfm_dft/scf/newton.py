@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_dft.scf.diis import ScfState, commutators, iterate, start_state
@@ -159,11 +160,11 @@ class Rotation:
             self.filled.append(orbitals[:, :count])
             self.empty.append(orbitals[:, count:])
 
-    def density(self) -> Tensor:
+    def density(self) -> Float[Tensor, "1 s n n"]:
         """(1, s, n, n)."""
         return torch.stack([c @ c.mT for c in self.filled])[None]
 
-    def canonicalise(self, fock: Tensor) -> None:
+    def canonicalise(self, fock: Float[Tensor, "1 s n n"]) -> None:
         """Diagonalise the filled and empty blocks of (1, s, n, n); sets gradient and diagonal."""
         share = 2.0 * self.energy.system.share
         self.gradient, self.diagonal, self.gaps = [], [], []
@@ -178,7 +179,7 @@ class Rotation:
             self.gradient.append(share * self.empty[spin].mT @ f @ self.filled[spin])
             self.diagonal.append(share * gaps.abs().clamp_min(0.1))
 
-    def hessian(self) -> Callable[[list[Tensor]], list[Tensor]]:
+    def hessian(self) -> Callable[[list[Float[Tensor, "_ _"]]], list[Float[Tensor, "_ _"]]]:
         """U -> H U, with U (v, o) of each spin."""
         energy, share = self.energy, 2.0 * self.energy.system.share
         with torch.enable_grad():
@@ -199,7 +200,7 @@ class Rotation:
 
         return apply
 
-    def turned(self, u: list[Tensor]) -> Rotation:
+    def turned(self, u: list[Float[Tensor, "_ _"]]) -> Rotation:
         """The orbitals after a rotation, U (v, o) of each spin."""
         other = object.__new__(Rotation)
         other.energy, other.filled, other.empty = self.energy, [], []

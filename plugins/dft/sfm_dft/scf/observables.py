@@ -6,6 +6,7 @@ Atomic units (hartree, bohr) unless said otherwise.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_dft.scf.diis import Orbitals
@@ -13,8 +14,8 @@ from sfm_dft.scf.system import KohnShamSystem
 
 
 def frontier_levels(
-    system: KohnShamSystem, solution: Orbitals, fock: Tensor
-) -> tuple[Tensor, Tensor]:
+    system: KohnShamSystem, solution: Orbitals, fock: Float[Tensor, "M s n n"]
+) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
     """Highest filled and lowest empty level (M,) of either spin, hartree; NaN if there is none."""
     levels = ((fock @ solution.coefficients) * solution.coefficients).sum(-2)  # (M, s, n)
     order = torch.arange(levels.shape[-1], device=levels.device)
@@ -29,7 +30,7 @@ def frontier_levels(
     return kinds[0], kinds[1]
 
 
-def spin_squared(system: KohnShamSystem, d: Tensor) -> Tensor:
+def spin_squared(system: KohnShamSystem, d: Float[Tensor, "M s n n"]) -> Float[Tensor, " M"]:
     """<S^2> (M,) of the determinant: 0 for a closed shell, 0.75 for a pure doublet."""
     if system.spins == 1:
         return d.new_zeros(len(system))

@@ -14,13 +14,16 @@ Reference: Mermin, Phys. Rev. 137, A1441 (1965).
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 UNREACHABLE = 1e6  # hartree: levels of dropped directions
 SMALLEST_GAP = 1e-6  # hartree
 
 
-def occupations(energies: Tensor, electrons: Tensor, smearing: float = 0.0) -> Tensor:
+def occupations(
+    energies: Float[Tensor, "*rows m"], electrons: Int[Tensor, "*rows"], smearing: float = 0.0
+) -> Float[Tensor, "*rows m"]:
     """Occupation (..., m) from 0 to 1 of ascending levels (..., m) by ``electrons`` (...)."""
     if smearing <= 0.0:
         order = torch.arange(energies.shape[-1], device=energies.device)
@@ -38,7 +41,7 @@ def occupations(energies: Tensor, electrons: Tensor, smearing: float = 0.0) -> T
     return torch.sigmoid((0.5 * (low + high)[..., None] - energies) / smearing)
 
 
-def entropy_energy(filling: Tensor, smearing: float) -> Tensor:
+def entropy_energy(filling: Float[Tensor, "*rows m"], smearing: float) -> Float[Tensor, "*rows"]:
     """-T S (...) = kT sum f ln f + (1 - f) ln(1 - f) of occupations (..., m) of one spin."""
     empty = 1.0 - filling
     terms = torch.special.xlogy(filling, filling) + torch.special.xlogy(empty, empty)
@@ -46,7 +49,9 @@ def entropy_energy(filling: Tensor, smearing: float) -> Tensor:
     return energy
 
 
-def susceptibility(energies: Tensor, filling: Tensor, smearing: float) -> tuple[Tensor, Tensor]:
+def susceptibility(
+    energies: Float[Tensor, "*rows m"], filling: Float[Tensor, "*rows m"], smearing: float
+) -> tuple[Float[Tensor, "*rows m m"], Float[Tensor, "*rows m"]]:
     """How the density matrix answers to a change of the Fock matrix, both in orbitals.
 
     Returns W (..., m, m) = -(f_p - f_q) / (e_p - e_q) >= 0, and v (..., m) = -df/de, which is zero

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm.errors import InputError, did_you_mean
@@ -32,8 +33,8 @@ BOHR = 0.52917721092  # angstrom; PySCF's, so that both see one geometry
 
 
 def prepare(
-    numbers: np.ndarray,
-    positions: np.ndarray,
+    numbers: Int[np.ndarray, " A"],
+    positions: Float[np.ndarray, "A 3"],
     *,
     charge: int = 0,
     spin: int | None = None,
@@ -46,7 +47,7 @@ def prepare(
     closure: bool = True,
     integrals: str = "auto",
     guess: str | FirstDensity = "minao",
-    masses: np.ndarray | None = None,
+    masses: Float[np.ndarray, " A"] | None = None,
     device: torch.device | str = "cpu",
 ) -> Molecule:
     """Integrals and grid of a molecule.

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_dft.scf.diis import ScfState
@@ -30,8 +31,8 @@ SEED = 0
 
 
 def curvature(
-    energy: EnergyFunctional, density_matrix: Tensor
-) -> tuple[float, Rotation, list[Tensor]]:
+    energy: EnergyFunctional, density_matrix: Float[Tensor, "1 s n n"]
+) -> tuple[float, Rotation, list[Float[Tensor, "_ _"]]]:
     """Lowest eigenvalue of the orbital Hessian of one molecule in hartree, its orbitals, and the
     direction that belongs to it (spins of (empty, filled)).
 
@@ -56,7 +57,9 @@ def curvature(
     return value, rotation, split(vector)
 
 
-def lowest(apply: Callable[[Tensor], Tensor], diagonal: Tensor) -> tuple[float, Tensor]:
+def lowest(
+    apply: Callable[[Float[Tensor, " N"]], Float[Tensor, " N"]], diagonal: Float[Tensor, " N"]
+) -> tuple[float, Float[Tensor, " N"]]:
     """Lowest eigenvalue of a symmetric operator and its vector (N,), by Davidson's method.
 
     diagonal: (N,) what the operator is close to. It ends early where a negative one is certain.

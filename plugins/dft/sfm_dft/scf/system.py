@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -60,7 +61,7 @@ class KohnShamSystem:
         return 2.0 / self.spins
 
     @cached_property
-    def electrons(self) -> Tensor:
+    def electrons(self) -> Int[Tensor, "M s"]:
         """(M, s) electrons in each row of the density matrix."""
         rows = [molecule.electrons[: self.spins] for molecule in self.molecules]
         return torch.tensor(rows, device=self.device)
@@ -70,44 +71,44 @@ class KohnShamSystem:
         return self.molecules[0].overlap.device
 
     @cached_property
-    def real(self) -> Tensor:
+    def real(self) -> Bool[Tensor, "M n"]:
         """(M, n) True for a molecule's own orbitals."""
         sizes = torch.tensor([molecule.orbitals for molecule in self.molecules])
         return (torch.arange(self.size) < sizes[:, None]).to(self.device)
 
     @cached_property
-    def overlap(self) -> Tensor:
+    def overlap(self) -> Float[Tensor, "M n n"]:
         """(M, n, n)."""
         return self._padded("overlap") + torch.diag_embed((~self.real).to(torch.float64))
 
     @cached_property
-    def kinetic(self) -> Tensor:
+    def kinetic(self) -> Float[Tensor, "M n n"]:
         """(M, n, n)."""
         return self._padded("kinetic")
 
     @cached_property
-    def core(self) -> Tensor:
+    def core(self) -> Float[Tensor, "M n n"]:
         """(M, n, n), kinetic energy and nuclear attraction."""
         return self._padded("core")
 
     @cached_property
-    def dipole(self) -> Tensor:
+    def dipole(self) -> Float[Tensor, "M 3 n n"]:
         """(M, 3, n, n), <mu|r|nu> about the origin, bohr."""
         return self._padded("dipole")
 
     @cached_property
-    def nuclear(self) -> Tensor:
+    def nuclear(self) -> Float[Tensor, " M"]:
         """(M,) repulsion of the nuclei, hartree."""
         values = [molecule.nuclear for molecule in self.molecules]
         return torch.tensor(values, dtype=torch.float64, device=self.device)
 
     @cached_property
-    def nuclear_dipole(self) -> Tensor:
+    def nuclear_dipole(self) -> Float[Tensor, "M 3"]:
         """(M, 3), e bohr."""
         return torch.stack([m.numbers.to(m.positions) @ m.positions for m in self.molecules])
 
     @cached_property
-    def orthonormaliser(self) -> Tensor:
+    def orthonormaliser(self) -> Float[Tensor, "M n n"]:
         """X (M, n, n) with X^T S X = 1 on the columns that are kept; the others are zero: padding
         and directions in which the basis is linearly dependent (eigenvalue below 1e-8)."""
         values, vectors = torch.linalg.eigh(self.overlap)
@@ -119,18 +120,20 @@ class KohnShamSystem:
         return columns
 
     @cached_property
-    def guess(self) -> Tensor:
+    def guess(self) -> Float[Tensor, "M s n n"]:
         """(M, s, n, n) first density: that of all electrons, shared between the spins."""
         total = self._padded("guess")
         electrons = self.electrons.to(total.dtype)
         shares = electrons / (self.share * electrons.sum(1, keepdim=True))
         return shares[:, :, None, None] * total[:, None]
 
-    def total(self, density_matrix: Tensor) -> Tensor:
+    def total(self, density_matrix: Float[Tensor, "M s n n"]) -> Float[Tensor, "M n n"]:
         """(M, n, n) density matrix of all electrons."""
         return self.share * density_matrix.sum(1)
 
-    def block_of(self, matrix: Tensor, index: int) -> Tensor:
+    def block_of(
+        self, matrix: Float[Tensor, "M *rows n n"], index: int
+    ) -> Float[Tensor, "*rows m m"]:
         """The part (..., n_m, n_m) of ``matrix[index]`` that belongs to molecule ``index``."""
         n = self.molecules[index].orbitals
         return matrix[index, ..., :n, :n]

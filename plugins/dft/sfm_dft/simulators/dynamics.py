@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -72,7 +73,9 @@ class Surface:
         return energy, force
 
     def solve(
-        self, positions: Tensor, density_matrix: Tensor | None = None
+        self,
+        positions: Float[Tensor, "A 3"],
+        density_matrix: Float[Tensor, "1 s n n"] | None = None,
     ) -> tuple[EnergyFunctional, Orbitals]:
         """The energy functional at positions (A, 3), angstrom, and its self-consistent solution."""
         simulator = self.simulator
@@ -95,7 +98,7 @@ class Surface:
         self._last = solution.density_matrix
         return energy, solution
 
-    def free_energy(self, energy: EnergyFunctional, solution: Orbitals) -> Tensor:
+    def free_energy(self, energy: EnergyFunctional, solution: Orbitals) -> Float[Tensor, ""]:
         """Energy () in hartree, at fixed density; with smearing the free energy."""
         total = energy.total(solution.density_matrix)[0]
         if self.simulator.smearing > 0.0:
@@ -152,14 +155,14 @@ class Path:
     potential, kinetic: (T + 1,) eV. masses: (A,) amu.
     """
 
-    times: Tensor
-    positions: Tensor
-    velocities: Tensor
-    potential: Tensor
-    kinetic: Tensor
-    masses: Tensor
+    times: Float[Tensor, " T"]
+    positions: Float[Tensor, "T A 3"]
+    velocities: Float[Tensor, "T A 3"]
+    potential: Float[Tensor, " T"]
+    kinetic: Float[Tensor, " T"]
+    masses: Float[Tensor, " A"]
 
-    def bond(self, first: int, second: int) -> Tensor:
+    def bond(self, first: int, second: int) -> Float[Tensor, " T"]:
         """Distance (T + 1,) of two atoms, angstrom."""
         length: Tensor = (self.positions[:, first] - self.positions[:, second]).norm(dim=1)
         return length
@@ -173,8 +176,8 @@ class Path:
 
 def move(
     surface: Surface,
-    positions: Tensor,
-    velocities: Tensor | None = None,
+    positions: Float[Tensor, ...],
+    velocities: Float[Tensor, ...] | None = None,
     *,
     dt: float = 0.25,
     steps: int = 100,
@@ -225,7 +228,7 @@ def move(
     )
 
 
-def frequency(signal: Tensor, dt: float) -> Tensor:
+def frequency(signal: Float[Tensor, " T"], dt: float) -> Float[Tensor, ""]:
     """Wavenumber () in cm^-1 of a signal (T,) that is one oscillation about a constant.
 
     Equally spaced values of a + b cos(w t + c) obey x_(n+1) + x_(n-1) = 2 cos(w dt) x_n + const;
@@ -238,7 +241,7 @@ def frequency(signal: Tensor, dt: float) -> Tensor:
     return torch.acos((0.5 * slope).clamp(-1.0, 1.0)) / (2.0 * math.pi * LIGHT * dt)
 
 
-def spectrum(path: Path, *, padding: int = 8) -> tuple[Tensor, Tensor]:
+def spectrum(path: Path, *, padding: int = 8) -> tuple[Float[Tensor, " F"], Float[Tensor, " F"]]:
     """Wavenumbers (F,) in cm^-1 and the power (F,) of the mass-weighted velocities.
 
     Hann's window; ``padding`` times as many zeros interpolate between its frequencies.
@@ -254,7 +257,9 @@ def spectrum(path: Path, *, padding: int = 8) -> tuple[Tensor, Tensor]:
     return wavenumbers, (transform.real.square() + transform.imag.square()).sum(1)
 
 
-def peak(wavenumbers: Tensor, power: Tensor, low: float, high: float) -> Tensor:
+def peak(
+    wavenumbers: Float[Tensor, " F"], power: Float[Tensor, " F"], low: float, high: float
+) -> Float[Tensor, ""]:
     """Mean wavenumber () of the power between two wavenumbers, cm^-1; differentiable."""
     inside = (wavenumbers >= low) & (wavenumbers <= high)
     if not bool(inside.any()):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from sfm.data.elements import SYMBOLS
 from sfm.units import factor
@@ -31,13 +32,19 @@ class Plane:
         self.shape = u.shape
         self.points = self.centre + np.stack([u.ravel(), v.ravel()], axis=1) @ self.axes
 
-    def sample(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    def sample(
+        self, function: Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, " n"]]
+    ) -> Float[np.ndarray, "rows columns"]:
         """Values of `function`, (n, 3) in bohr -> (n,), on the plane's grid."""
         return function(self.points).reshape(self.shape)
 
 
 def draw_density(
-    axis: Any, plane: Plane, values: np.ndarray, numbers: np.ndarray, title: str
+    axis: Any,
+    plane: Plane,
+    values: Float[np.ndarray, "rows columns"],
+    numbers: Int[np.ndarray, " A"],
+    title: str,
 ) -> Any:
     """Log-scale map of a density (n, n) in electrons per cubic angstrom."""
     from matplotlib.colors import LogNorm
@@ -49,7 +56,11 @@ def draw_density(
 
 
 def draw_difference(
-    axis: Any, plane: Plane, values: np.ndarray, numbers: np.ndarray, title: str
+    axis: Any,
+    plane: Plane,
+    values: Float[np.ndarray, "rows columns"],
+    numbers: Int[np.ndarray, " A"],
+    title: str,
 ) -> Any:
     """Signed map of a density difference (n, n) in electrons per cubic angstrom."""
     from matplotlib.colors import SymLogNorm

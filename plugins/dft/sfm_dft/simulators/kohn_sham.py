@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from sfm.data.sample import Sample
@@ -173,7 +174,7 @@ class KohnSham(KohnShamSettings):
             raise RunError(failure(self, state))
         return state
 
-    def observe(self, state: KohnShamState) -> dict[str, Tensor]:
+    def observe(self, state: KohnShamState) -> dict[str, Shaped[Tensor, ...]]:
         """Energies, dipole and frontier levels in eV and e angstrom, () and (3,); forces (A, 3).
 
         A state of several molecules gives (M,), (M, 3) and forces of all atoms (sum of A, 3).
@@ -191,7 +192,7 @@ class KohnSham(KohnShamSettings):
     def converged(self, state: KohnShamState) -> bool:
         return state.converged
 
-    def result(self, trajectory: Trajectory) -> dict[str, Tensor]:
+    def result(self, trajectory: Trajectory) -> dict[str, Shaped[Tensor, ...]]:
         """The converged record; NaN beside the residual where the run ended before that."""
         last = super().result(trajectory)
         if trajectory.converged:
@@ -234,7 +235,7 @@ class KohnSham(KohnShamSettings):
         samples, values, units = read_observations(path)
         return Observations(state=[self.state(s) for s in samples], values=values, units=units)
 
-    def predict_observations(self, observations: Observations) -> dict[str, Tensor]:
+    def predict_observations(self, observations: Observations) -> dict[str, Float[Tensor, "M ..."]]:
         """Quantities of `observations.values` for each molecule, (M,) and (M, 3)."""
         observed = []
         for start in observations.state:

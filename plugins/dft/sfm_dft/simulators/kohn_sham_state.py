@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError
@@ -43,17 +44,19 @@ class KohnShamState:
             raise InputError(f"this takes one molecule, and the state holds {len(self.system)}")
         return self.system.molecules[0]
 
-    def density_matrix(self, index: int = 0) -> Tensor:
+    def density_matrix(self, index: int = 0) -> Float[Tensor, "n n"]:
         """(n, n) of all electrons of one molecule."""
         return self.system.block_of(self.system.total(self.scf.density_matrix), index)
 
-    def density_at(self, points: np.ndarray, index: int = 0) -> np.ndarray:
+    def density_at(
+        self, points: Float[np.ndarray, "K 3"], index: int = 0
+    ) -> Float[np.ndarray, " K"]:
         """Electron density (K,) of one molecule at points (K, 3) in angstrom, e / angstrom^3."""
         bohr = factor("angstrom", "bohr")
         molecule = self.system.molecules[index]
         return molecule.density_at(self.density_matrix(index), points * bohr) * bohr**3
 
-    def density_coefficients(self, index: int = 0) -> np.ndarray:
+    def density_coefficients(self, index: int = 0) -> Float[np.ndarray, "A 45"]:
         """The density fitted by atom-centred functions (A, 45): `sfm_dft.basis.density_basis`."""
         matrix = self.density_matrix(index).detach().cpu().numpy()
         return density_basis.fit(self.system.molecules[index].pyscf(), matrix)

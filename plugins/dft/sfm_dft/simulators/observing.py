@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from sfm.errors import RunError
@@ -19,7 +20,7 @@ from sfm_dft.simulators.kohn_sham_settings import KohnShamSettings
 
 def observe(
     settings: KohnShamSettings, energy: EnergyFunctional, scf: ScfState
-) -> dict[str, Tensor]:
+) -> dict[str, Shaped[Tensor, "_ ..."]]:
     """Observables (M, ...) in their units; forces of all atoms, (sum of A, 3).
 
     Of a field that is not self-consistent yet they have no gradient, and those that need a solution

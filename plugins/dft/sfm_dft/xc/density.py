@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -26,12 +27,12 @@ class GridPoints:
         molecule: (A,) which molecule of the batch an atom belongs to.
     """
 
-    points: Tensor
-    weights: Tensor
-    owners: Tensor
-    positions: Tensor
-    numbers: Tensor
-    molecule: Tensor
+    points: Float[Tensor, "G 3"]
+    weights: Float[Tensor, " G"]
+    owners: Int[Tensor, " G"]
+    positions: Float[Tensor, "A 3"]
+    numbers: Int[Tensor, " A"]
+    molecule: Int[Tensor, " A"]
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ class GridDensity:
         grid: the points themselves, or None where only pointwise functionals are evaluated.
     """
 
-    rho: Tensor
-    gradient: Tensor | None = None
-    tau: Tensor | None = None
+    rho: Float[Tensor, "s G"]
+    gradient: Float[Tensor, "s 3 G"] | None = None
+    tau: Float[Tensor, "s G"] | None = None
     grid: GridPoints | None = None
 
     @property
@@ -57,11 +58,11 @@ class GridDensity:
         return len(self.rho) == 1
 
     @property
-    def total(self) -> Tensor:
+    def total(self) -> Float[Tensor, " G"]:
         """Density of all electrons, (G,)."""
         return 2.0 * self.rho[0] if self.closed_shell else self.rho.sum(0)
 
-    def sigma(self) -> tuple[Tensor, Tensor, Tensor]:
+    def sigma(self) -> tuple[Float[Tensor, " G"], Float[Tensor, " G"], Float[Tensor, " G"]]:
         """Contracted gradients up.up, up.down, down.down, each (G,)."""
         assert self.gradient is not None, "this density was made without gradients"
         up, down = self.gradient[0], self.gradient[-1]
@@ -87,7 +88,7 @@ class GridDensity:
         for rho, gradient, tau in zip_longest(*parts):
             yield GridDensity(rho, gradient, tau)
 
-    def scaled(self, factor: float | Tensor) -> GridDensity:
+    def scaled(self, factor: float | Float[Tensor, ""]) -> GridDensity:
         """Density of uniformly scaled coordinates, n(r) -> factor^3 n(factor r), at the points
         that correspond: rho, gradient and tau grow as the third, fourth and fifth power.
 

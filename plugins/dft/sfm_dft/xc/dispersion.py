@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm.errors import InputError, did_you_mean
@@ -39,7 +40,13 @@ PARAMETERS = {
 LAST_ELEMENT = 103
 
 
-def d3(numbers: Tensor, positions: Tensor, functional: str, *, three_body: bool = False) -> Tensor:
+def d3(
+    numbers: Int[Tensor, ...],
+    positions: Float[Tensor, ...],
+    functional: str,
+    *,
+    three_body: bool = False,
+) -> Float[Tensor, ...]:
     """Dispersion energy in hartree, ().
 
     Args:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_dft.xc.lda import SLATER, pw92_modified
@@ -34,13 +35,13 @@ _B88_FACTOR = -_B88_BETA / (CBRT2 * SLATER)  # beta over the exchange constant o
 _LYP_A, _LYP_B, _LYP_C, _LYP_D = 0.04918, 0.132, 0.2533, 0.349
 
 
-def pbe_exchange(gas: Gas) -> Tensor:
+def pbe_exchange(gas: Gas) -> Float[Tensor, "... G"]:
     """F = 1 + kappa - kappa / (1 + mu s^2 / kappa), (..., G)."""
     y = PBE_MU * gas.gradient2()
     return 1.0 + y / (1.0 + y / PBE_KAPPA)
 
 
-def b88(gas: Gas) -> Tensor:
+def b88(gas: Gas) -> Float[Tensor, "... G"]:
     """(..., G) F = 1 + b x^2 / (1 + 6 beta x asinh x), x^2 in units of one spin's density."""
     x2 = _B88_UNIT * gas.gradient2()
     enhancement: Tensor = 1.0 + _B88_FACTOR * x2 / (1.0 + 6.0 * _B88_BETA * _x_asinh_x(x2))
@@ -57,7 +58,7 @@ def _x_asinh_x(x2: Tensor) -> Tensor:
     return torch.where(small, series, x * torch.log(x + (1.0 + safe).sqrt()))
 
 
-def pbe_correlation(gas: Gas, spins: Spins | None) -> Tensor:
+def pbe_correlation(gas: Gas, spins: Spins | None) -> Float[Tensor, " G"]:
     """e_c = ec(rs, zeta) + H(rs, zeta, t), written as one logarithm.
 
     With E = exp(ec / (gamma phi^3)) - 1 and y = A t^2 the sum of the paper's two terms is
@@ -76,7 +77,7 @@ def pbe_correlation(gas: Gas, spins: Spins | None) -> Tensor:
     return scale * torch.log1p(excess / (1.0 + y + y.square()))
 
 
-def lyp(gas: Gas, spins: Spins | None) -> Tensor:
+def lyp(gas: Gas, spins: Spins | None) -> Float[Tensor, " G"]:
     """LYP correlation per electron (G,), the Laplacian integrated by parts.
 
     In terms of the spin fractions a = 1 + zeta, b = 1 - zeta and the gradients in units of

@@ -17,6 +17,7 @@ import math
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_dft.xc.reduced import CBRT2, Gas, Spins
@@ -24,13 +25,13 @@ from sfm_dft.xc.reduced import CBRT2, Gas, Spins
 SLATER = -0.75 * (3.0 / math.pi) ** (1.0 / 3.0)  # hartree bohr per electron^(4/3)
 
 
-def uniform_exchange(gas: Gas) -> Tensor:
+def uniform_exchange(gas: Gas) -> Float[Tensor, "... G"]:
     """Exchange of the uniform gas (..., G), -3/4 (3/pi)^(1/3) n^(1/3), hartree per electron."""
     energy: Tensor = SLATER * gas.root
     return energy
 
 
-def slater(gas: Gas) -> Tensor:
+def slater(gas: Gas) -> Float[Tensor, "... G"]:
     """Enhancement 1, (..., G)."""
     return torch.ones_like(gas.n)
 
@@ -82,7 +83,9 @@ class PerdewWangSet(NamedTuple):
             return value
         return self._mix(value, self.polarised(gas), self.stiffness(gas), spins)
 
-    def with_slope(self, gas: Gas, spins: Spins | None) -> tuple[Tensor, Tensor]:
+    def with_slope(
+        self, gas: Gas, spins: Spins | None
+    ) -> tuple[Float[Tensor, "*rows G"], Float[Tensor, "*rows G"]]:
         """Correlation per electron and its derivative by ln(rs) at fixed polarisation."""
         value, slope = self.unpolarised.with_slope(gas)
         if spins is None:
@@ -158,7 +161,7 @@ _VWN_RPA = (
 _CURVATURE = 4.0 / (9.0 * (CBRT2 - 1.0))  # f''(0)
 
 
-def vwn5(gas: Gas, spins: Spins | None) -> Tensor:
+def vwn5(gas: Gas, spins: Spins | None) -> Float[Tensor, " G"]:
     """(G,) VWN's fifth formula, fitted to Ceperley and Alder's Monte Carlo (LDA_C_VWN)."""
     value = _VWN[0](gas)
     if spins is None:
@@ -168,7 +171,7 @@ def vwn5(gas: Gas, spins: Spins | None) -> Tensor:
     return value + spins.f * (stiffness + z4 * (difference - stiffness))
 
 
-def vwn_rpa(gas: Gas, spins: Spins | None) -> Tensor:
+def vwn_rpa(gas: Gas, spins: Spins | None) -> Float[Tensor, " G"]:
     """(G,) VWN's fit to the random phase approximation (LDA_C_VWN_RPA), linear in f(zeta)."""
     value = _VWN_RPA[0](gas)
     if spins is None:

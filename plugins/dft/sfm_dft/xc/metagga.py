@@ -16,6 +16,7 @@ Atomic units (hartree, bohr).
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm_dft.xc.gga import PBE_BETA, PBE_GAMMA, T_FACTOR
@@ -91,7 +92,7 @@ def _short(s2: Tensor) -> Tensor:
     return s2 * torch.exp((s2.square() * (-1.0 / _DAMPING)).clamp(min=-300.0))
 
 
-def r2scan_exchange(gas: Gas) -> Tensor:
+def r2scan_exchange(gas: Gas) -> Float[Tensor, "... G"]:
     """F = [h1 + f(alpha) (h0 - h1)] g(s)."""
     s2 = gas.gradient2()
     x = _X_GRADIENT * _short(s2) + _MU * s2
@@ -102,7 +103,7 @@ def r2scan_exchange(gas: Gas) -> Tensor:
     return -(h1 + f * (_H0 - h1)) * torch.expm1(-_X_A1 * quarter)
 
 
-def r2scan_correlation(gas: Gas, spins: Spins | None) -> Tensor:
+def r2scan_correlation(gas: Gas, spins: Spins | None) -> Float[Tensor, " G"]:
     """(G,) e_c = ec1 + f(alpha) (ec0 - ec1), hartree per electron.
 
     As for PBE, e_LDA + H becomes one logarithm: with E = exp(e_LDA / (gamma phi^3)) - 1,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm_dft.xc.density import GridDensity, GridPoints
@@ -38,15 +39,15 @@ class Model:
 
     Attributes:
         name: in words. density: on G points. weights: (G,) of the quadrature, bohr^3; ones where
-            the points belong to no one system. labels: what each point is, or None.
+            the points belong to no one system. labels: (G, 4) rs, s, zeta and alpha, or None.
     """
 
     name: str
     density: GridDensity
-    weights: Tensor
-    labels: Tensor | None = None
+    weights: Float[Tensor, " G"]
+    labels: Float[Tensor, "G 4"] | None = None
 
-    def integrate(self, energy: Tensor) -> Tensor:
+    def integrate(self, energy: Float[Tensor, " G"]) -> Float[Tensor, ""]:
         """Energy (G,) per volume to hartree, ()."""
         return (self.weights * energy).sum()
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sfm_dft.xc.contract import Rung
@@ -43,34 +44,34 @@ class Gas:
         root: n^(1/3). s2: s^2, or None for a local functional. w: tau / tau_uniform, or None.
     """
 
-    counted: Tensor
-    n: Tensor
-    root: Tensor
-    s2: Tensor | None = None
-    w: Tensor | None = None
+    counted: Bool[Tensor, "*rows G"]
+    n: Float[Tensor, "*rows G"]
+    root: Float[Tensor, "*rows G"]
+    s2: Float[Tensor, "*rows G"] | None = None
+    w: Float[Tensor, "*rows G"] | None = None
 
     @cached_property
-    def rs(self) -> Tensor:
+    def rs(self) -> Float[Tensor, "... G"]:
         """Wigner-Seitz radius, bohr."""
         radius: Tensor = RS_FACTOR / self.root
         return radius
 
     @cached_property
-    def sqrt_rs(self) -> Tensor:
+    def sqrt_rs(self) -> Float[Tensor, "... G"]:
         """Square root of rs."""
         return self.rs.sqrt()
 
-    def gradient2(self) -> Tensor:
+    def gradient2(self) -> Float[Tensor, "... G"]:
         """s^2 of a functional that reads it."""
         assert self.s2 is not None, "this density was made without gradients"
         return self.s2
 
-    def kinetic(self) -> Tensor:
+    def kinetic(self) -> Float[Tensor, "... G"]:
         """w of a functional that reads it."""
         assert self.w is not None, "this density was made without tau"
         return self.w
 
-    def energy(self, per_electron: Tensor) -> Tensor:
+    def energy(self, per_electron: Float[Tensor, "*rows G"]) -> Float[Tensor, "*rows G"]:
         """Energy per volume, zero where the density is not counted."""
         return torch.where(self.counted, self.n * per_electron, 0.0)
 
@@ -85,33 +86,33 @@ class Spins:
             the unit of the total's s^2; None for a local functional.
     """
 
-    fraction: Tensor
-    root: Tensor
-    s2: Tensor | None = None
-    s2_mixed: Tensor | None = None
+    fraction: Float[Tensor, "2 G"]
+    root: Float[Tensor, "2 G"]
+    s2: Float[Tensor, "2 G"] | None = None
+    s2_mixed: Float[Tensor, " G"] | None = None
 
     @cached_property
-    def zeta2(self) -> Tensor:
+    def zeta2(self) -> Float[Tensor, " G"]:
         """zeta^2."""
         return (0.5 * (self.fraction[0] - self.fraction[1])).square()
 
     @cached_property
-    def product(self) -> Tensor:
+    def product(self) -> Float[Tensor, " G"]:
         """1 - zeta^2, without cancellation."""
         return self.fraction[0] * self.fraction[1]
 
     @cached_property
-    def f(self) -> Tensor:
+    def f(self) -> Float[Tensor, " G"]:
         """[(1+zeta)^(4/3) + (1-zeta)^(4/3) - 2] / (2^(4/3) - 2): 0 unpolarised, 1 polarised."""
         return ((self.fraction * self.root).sum(0) - 2.0) / (2.0 * CBRT2 - 2.0)
 
     @cached_property
-    def phi(self) -> Tensor:
+    def phi(self) -> Float[Tensor, " G"]:
         """[(1+zeta)^(2/3) + (1-zeta)^(2/3)] / 2."""
         return 0.5 * self.root.square().sum(0)
 
     @cached_property
-    def kinetic(self) -> Tensor:
+    def kinetic(self) -> Float[Tensor, " G"]:
         """[(1+zeta)^(5/3) + (1-zeta)^(5/3)] / 2: tau of the polarised uniform gas."""
         return 0.5 * (self.fraction * self.root.square()).sum(0)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.autograd import Function
@@ -39,7 +40,7 @@ class _CubeRoot(Function):
         return slope
 
 
-def cube_root(x: Tensor) -> Tensor:
+def cube_root(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """x^(1/3) of positive x of any shape, elementwise.
 
     ``x ** (1 / 3)`` under autograd takes another power for every derivative; here the second
@@ -69,7 +70,11 @@ class _ClampValue(Function):
         return tangent.clone()
 
 
-def clamp_value(x: Tensor, lowest: Tensor | None, highest: Tensor | None) -> Tensor:
+def clamp_value(
+    x: Float[Tensor, "*shape"],
+    lowest: Float[Tensor, ...] | None,
+    highest: Float[Tensor, ...] | None,
+) -> Float[Tensor, "*shape"]:
     """x of any shape between its bounds, with the derivative 1 everywhere, none by the bounds."""
     clamped: Tensor = _ClampValue.apply(x, lowest, highest)
     return clamped
