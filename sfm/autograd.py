@@ -31,7 +31,7 @@ def pulled_back(
     *,
     create_graph: bool = False,
     retain_graph: bool | None = None,
-) -> list[Tensor | None]:
+) -> list[Shaped[Tensor, " ..."] | None]:
     """The derivative of sum(outputs * gradients) in each input; any shapes and units.
 
     None where an input requires no gradient, or no output depends on it.

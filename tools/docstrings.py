@@ -30,7 +30,8 @@ JAXTYPING = re.compile(r"\b(Float|Float64|Int|Int64|Bool|Shaped|Complex|Inexact|
 # packages whose public signatures state every shape; of the others these rooms and every `forward`
 WHOLE = ("sfm", "sfm_dft")
 STATED = ("closures", "learned", "model", "patches")
-BARE = re.compile(r"(?<!\[)(?<!\[np\.)\b(Tensor|ndarray|NDArray|ArrayLike)\b")
+BARE = re.compile(r"\b(Tensor|ndarray|NDArray|ArrayLike)\b")
+SHAPED = re.compile(r"\b(Float|Float64|Int|Int64|Bool|Shaped|Complex|Inexact|Num)\[(np\.)?\w+, ")
 
 # a part of every encoder's `symmetries`: any quantity, of any shape
 SYMMETRY = "Callable[[str, Tensor], Tensor]"
@@ -190,7 +191,7 @@ def _of_function(
     if owner:
         doc += f"\n{classes[owner].doc}\n{_inherited(owner, node.name, classes)}"
     has = set()
-    if JAXTYPING.search(notes) and not BARE.search(notes.replace(SYMMETRY, "")):
+    if JAXTYPING.search(notes) and not BARE.search(SHAPED.sub("", notes.replace(SYMMETRY, ""))):
         has.add("signature")
     if SHAPE.search(doc) or "signature" in has:
         has.add("shape")

@@ -28,6 +28,7 @@ CONF = BeartypeConf(is_pep484_tower=True)  # an int is a float, as for type chec
 SHAPE = re.compile(r"\b(Float|Int|Bool|Complex|Inexact|Num|Shaped)\[")
 FIRST, EVERY = 10, 32
 
+functions: list[Callable[..., Any]] = []  # that are checked, of modules imported so far
 _tests = 0  # how many have begun
 
 
@@ -53,7 +54,25 @@ def checked(thing: Any) -> Any:
     return _sampled(thing)
 
 
+def unreadable(function: Callable[..., Any]) -> list[str]:
+    """Annotations of shapes that jaxtyping cannot read, and so passes over.
+
+    Names that a module imports for type checkers alone are passed over, too, and not listed.
+    """
+    wrong = []
+    for text in function.__annotations__.values():
+        try:
+            if isinstance(text, str) and SHAPE.search(text):
+                eval(text, function.__globals__)
+        except NameError:
+            pass
+        except Exception as error:  # whatever jaxtyping raises
+            wrong.append(f"{function.__module__}.{function.__qualname__}: {text}: {error}")
+    return wrong
+
+
 def _sampled(function: Callable[..., Any]) -> Callable[..., Any]:
+    functions.append(function)
     strict: Callable[..., Any] | None = None  # made at the first call: most are never called
     test = count = 0
 

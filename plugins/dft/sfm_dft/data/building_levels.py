@@ -42,7 +42,7 @@ STEPS = {
 }
 
 
-def stored(quantity: str, values: Any) -> Float[np.ndarray, ...] | np.float64:
+def stored(quantity: str, values: Any) -> Float[np.ndarray, " ..."] | np.float64:
     """Values of any shape, rounded to the quantity's step: half the bytes.
 
     The step is far below the labels' error.

@@ -86,7 +86,7 @@ def density_matrix(
 
 def start(
     molecule: Any,
-    coefficients: Float[np.ndarray, ...],
+    coefficients: Float[np.ndarray, " ..."],
     functional: str = FUNCTIONAL,
     *,
     relax: bool = True,
@@ -148,7 +148,7 @@ def conserve(molecule: Any, coefficients: Float[np.ndarray, "A 45"]) -> Float[np
 
 
 def fock(
-    molecule: Any, coefficients: Float[np.ndarray, ...], functional: str = FUNCTIONAL
+    molecule: Any, coefficients: Float[np.ndarray, " ..."], functional: str = FUNCTIONAL
 ) -> Float[np.ndarray, "n n"]:
     """Fock matrix (n, n), hartree, of the density with coefficients (A, 45).
 

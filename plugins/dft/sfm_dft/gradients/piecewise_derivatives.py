@@ -22,7 +22,7 @@ Piece = tuple[slice, Callable[..., Float[Tensor, "*lead g"]]]
 
 
 def in_pieces(
-    value: Float[Tensor, "*lead G"], pieces: Sequence[Piece], *inputs: Float[Tensor, ...]
+    value: Float[Tensor, "*lead G"], pieces: Sequence[Piece], *inputs: Float[Tensor, " ..."]
 ) -> Float[Tensor, "*lead G"]:
     """``value`` (..., G) as a function of the inputs, twice differentiable.
 

@@ -31,7 +31,7 @@ Term = Callable[..., Float[Tensor, ""]]
 
 def exact_hartree_terms(
     shells: Shells, total: Float[Tensor, "n n"]
-) -> Iterator[tuple[Term, Sequence[Float[Tensor, ...]]]]:
+) -> Iterator[tuple[Term, Sequence[Float[Tensor, " ..."]]]]:
     """1/2 sum D_mn D_ks (m n|k s) of D (n, n), with four-centre integrals."""
     numbers = block_pairs(shells)
 
@@ -67,7 +67,7 @@ class Fit:
 
 def fitted_exchange_terms(
     fit: Fit, shells: Shells, d: Float[Tensor, "s n n"], share: Float[Tensor, ""]
-) -> Iterator[tuple[Term, Sequence[Float[Tensor, ...]]]]:
+) -> Iterator[tuple[Term, Sequence[Float[Tensor, " ..."]]]]:
     """-a/2 sum tr(D b_P D b_Q) V^-1_PQ: the derivative is that of x.b + y.V.
 
     x_P = -a D c_P D,   y_PQ = a/2 tr(D c_P D c_Q),   c = V^-1 b held fixed; a times share 2/s.
@@ -100,7 +100,7 @@ def fitted_exchange_terms(
 
 def exact_exchange_terms(
     shells: Shells, d: Float[Tensor, "s n n"], share: Float[Tensor, ""]
-) -> Iterator[tuple[Term, Sequence[Float[Tensor, ...]]]]:
+) -> Iterator[tuple[Term, Sequence[Float[Tensor, " ..."]]]]:
     """-a/2 sum D_mk D_ns (m n|k s) of D (s, n, n), with four-centre integrals."""
     numbers = block_pairs(shells)
 

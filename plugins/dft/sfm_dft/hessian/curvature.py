@@ -109,8 +109,8 @@ class Curvature:
         return Motion(displacement, turned[0], weighted[0])
 
     def along(
-        self, motion: Motion, parameters: Sequence[Float[Tensor, ...]] = ()
-    ) -> tuple[Float[Tensor, ...], ...]:
+        self, motion: Motion, parameters: Sequence[Float[Tensor, " ..."]] = ()
+    ) -> tuple[Float[Tensor, " ..."], ...]:
         """H v (A, 3) in hartree per bohr^2, and the derivative of (dE/dR).v by each parameter."""
         slopes = torch.autograd.grad(
             self._slopes,

@@ -238,7 +238,7 @@ class KohnSham1D(Simulator):
 
     # -------------------------------------------------------------- observables
 
-    def observe(self, state: LineState) -> dict[str, Shaped[Tensor, ...]]:
+    def observe(self, state: LineState) -> dict[str, Shaped[Tensor, " ..."]]:
         """Energies (...) in hartree, density (..., n), gap, and how well it converged.
 
         Energies and gap are NaN where `max_cycles` are used up without convergence.

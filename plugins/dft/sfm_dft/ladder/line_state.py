@@ -43,7 +43,7 @@ class LineState:
         return self.field.cycle.to(torch.float64)
 
 
-def flat_rows(value: Shaped[Tensor, ...], state: LineState) -> Shaped[Tensor, "B ..."]:
+def flat_rows(value: Shaped[Tensor, " ..."], state: LineState) -> Shaped[Tensor, "B ..."]:
     """A tensor of a state, (..., n) -> (B, n) with one batch axis in front, in the same unit."""
     lead = state.electrons.dim()
     return value.reshape(-1, *value.shape[lead:])

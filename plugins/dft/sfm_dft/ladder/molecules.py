@@ -34,19 +34,19 @@ def _molecule(positions: Tensor, electrons: int) -> Molecules:
     return Molecules(positions, torch.ones_like(positions), number)
 
 
-def hydrogen_chain(atoms: int, separation: Float[Tensor, ...], electrons: int) -> Molecules:
+def hydrogen_chain(atoms: int, separation: Float[Tensor, " ..."], electrons: int) -> Molecules:
     """`atoms` protons, `separation` (...) apart, centred."""
     at = torch.arange(atoms, dtype=torch.float64) - (atoms - 1) / 2
     return _molecule(separation[..., None] * at, electrons)
 
 
-def two_h2(separation: Float[Tensor, ...], bond: float = H2_BOND) -> Molecules:
+def two_h2(separation: Float[Tensor, " ..."], bond: float = H2_BOND) -> Molecules:
     """Two H2 molecules of bond length `bond`; their inner atoms are `separation` (...) apart."""
     half = 0.5 * separation
     return _molecule(torch.stack([-half - bond, -half, half, half + bond], dim=-1), 4)
 
 
-def build(name: str, separation: Float[Tensor, ...] | float) -> Molecules:
+def build(name: str, separation: Float[Tensor, " ..."] | float) -> Molecules:
     """A named molecule at one or more separations (...) in bohr.
 
     `H`, `H2`, `H2+`, `H4` (equal distances), `H2-H2` (bond 1.52 bohr, distance of inner atoms).

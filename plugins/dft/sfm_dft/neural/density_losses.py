@@ -114,7 +114,7 @@ class Point:
 
 
 def packed(
-    system: KohnShamSystem, matrices: Sequence[Float[Tensor, ...]]
+    system: KohnShamSystem, matrices: Sequence[Float[Tensor, " ..."]]
 ) -> Float[Tensor, "M s n n"]:
     """(M, s, n, n) of each molecule's own density matrix in the system's orbitals.
 

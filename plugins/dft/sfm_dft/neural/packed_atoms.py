@@ -63,7 +63,7 @@ class SpeciesSpots:
     rest: float
     exact_exchange: float
 
-    def tensors(self) -> dict[str, Shaped[Tensor, ...]]:
+    def tensors(self) -> dict[str, Shaped[Tensor, " ..."]]:
         """Everything as named tensors, for a file."""
         out: dict[str, Tensor] = {}
         for f in fields(self):
@@ -76,7 +76,7 @@ class SpeciesSpots:
         return {k: v.float() if v.ndim and v.is_floating_point() else v for k, v in out.items()}
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Shaped[Tensor, ...]]) -> SpeciesSpots:
+    def of(cls, tensors: Mapping[str, Shaped[Tensor, " ..."]]) -> SpeciesSpots:
         """The inverse of `tensors`, which keeps single precision of all but the energies of
         whole species."""
         parts: dict[str, Any] = {}

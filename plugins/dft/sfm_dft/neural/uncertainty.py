@@ -40,7 +40,7 @@ ROUNDS = 500
 FILE = "laplace.safetensors"
 
 
-def last_layers(functional: nn.Module) -> list[Float[Tensor, ...]]:
+def last_layers(functional: nn.Module) -> list[Float[Tensor, " ..."]]:
     """Weights (1, n) and biases (1,) of the last layer of every network of a learned functional.
 
     Raises:
@@ -58,7 +58,7 @@ def last_layers(functional: nn.Module) -> list[Float[Tensor, ...]]:
 
 
 def jacobian(
-    values: Float[Tensor, ...], weights: Sequence[Float[Tensor, ...]]
+    values: Float[Tensor, " ..."], weights: Sequence[Float[Tensor, " ..."]]
 ) -> Float[Tensor, "V P"]:
     """(V, P) derivatives of each of V values by all weights."""
     rows = []

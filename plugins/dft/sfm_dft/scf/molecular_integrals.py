@@ -66,7 +66,7 @@ def by_torch(
     return integrals
 
 
-def as_tensor(array: Any, device: torch.device) -> Shaped[Tensor, ...]:
+def as_tensor(array: Any, device: torch.device) -> Shaped[Tensor, " ..."]:
     """A float64 tensor on the device, of the same shape and unit; a tensor keeps its dtype."""
     if isinstance(array, Tensor):
         return array.to(device).contiguous()

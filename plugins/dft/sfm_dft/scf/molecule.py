@@ -53,7 +53,7 @@ class Molecule:
     core: Float[Tensor, "n n"]
     kinetic: Float[Tensor, "n n"]
     dipole: Float[Tensor, "3 n n"]
-    coulomb: Float[Tensor, ...]
+    coulomb: Float[Tensor, " ..."]
     grid: Grid
     density_functions: Float[Tensor, "A 45 n n"] | None
     guess: Float[Tensor, "n n"]

@@ -176,8 +176,8 @@ class Path:
 
 def move(
     surface: Surface,
-    positions: Float[Tensor, ...],
-    velocities: Float[Tensor, ...] | None = None,
+    positions: Float[Tensor, " ..."],
+    velocities: Float[Tensor, " ..."] | None = None,
     *,
     dt: float = 0.25,
     steps: int = 100,

@@ -174,7 +174,7 @@ class KohnSham(KohnShamSettings):
             raise RunError(failure(self, state))
         return state
 
-    def observe(self, state: KohnShamState) -> dict[str, Shaped[Tensor, ...]]:
+    def observe(self, state: KohnShamState) -> dict[str, Shaped[Tensor, " ..."]]:
         """Energies, dipole and frontier levels in eV and e angstrom, () and (3,); forces (A, 3).
 
         A state of several molecules gives (M,), (M, 3) and forces of all atoms (sum of A, 3).
@@ -192,7 +192,7 @@ class KohnSham(KohnShamSettings):
     def converged(self, state: KohnShamState) -> bool:
         return state.converged
 
-    def result(self, trajectory: Trajectory) -> dict[str, Shaped[Tensor, ...]]:
+    def result(self, trajectory: Trajectory) -> dict[str, Shaped[Tensor, " ..."]]:
         """The converged record; NaN beside the residual where the run ended before that."""
         last = super().result(trajectory)
         if trajectory.converged:

@@ -41,12 +41,12 @@ LAST_ELEMENT = 103
 
 
 def d3(
-    numbers: Int[Tensor, ...],
-    positions: Float[Tensor, ...],
+    numbers: Int[Tensor, " ..."],
+    positions: Float[Tensor, " ..."],
     functional: str,
     *,
     three_body: bool = False,
-) -> Float[Tensor, ...]:
+) -> Float[Tensor, " ..."]:
     """Dispersion energy in hartree, ().
 
     Args:

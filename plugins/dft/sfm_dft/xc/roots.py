@@ -72,8 +72,8 @@ class _ClampValue(Function):
 
 def clamp_value(
     x: Float[Tensor, "*shape"],
-    lowest: Float[Tensor, ...] | None,
-    highest: Float[Tensor, ...] | None,
+    lowest: Float[Tensor, " ..."] | None,
+    highest: Float[Tensor, " ..."] | None,
 ) -> Float[Tensor, "*shape"]:
     """x of any shape between its bounds, with the derivative 1 everywhere, none by the bounds."""
     clamped: Tensor = _ClampValue.apply(x, lowest, highest)
