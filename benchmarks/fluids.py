@@ -26,7 +26,7 @@ from processes import PeerError, Worker
 from selection import chosen
 from turns import say, take_turns
 
-OURS = "sfm"
+OURS, COMPILED = "sfm", "sfm-compiled"
 BLOCK_SECONDS = 0.4
 TOLERANCE = 1e-3  # of the relative difference between two solutions
 LONG_SIZE, LONG_STEPS, LONG_ROUNDS = 256, 1000, 3
@@ -40,6 +40,7 @@ class Entry:
     module: str
     equal: dict[str, str]
     peer: str | None = None
+    largest: int = 10**9  # points along a side
 
     def python(self) -> Path | str:
         return sys.executable if self.peer is None else peers.ensure(self.peer)
@@ -48,6 +49,7 @@ class Entry:
 SAME = {"etdrk2": "etdrk2", "etdrk4": "etdrk4"}
 SOLVERS: dict[str, Entry] = {
     OURS: Entry("sfm_solver", SAME),
+    COMPILED: Entry("sfm_compiled_solver", SAME, largest=64),
     "exponax": Entry("exponax_solver", SAME, peer="exponax"),
     "jax-cfd": Entry("jax_cfd_solver", {"cnrk4": "etdrk4"}, peer="jax-cfd"),
     "torch-cfd": Entry("torch_cfd_solver", {"cnrk4": "etdrk4"}, peer="torch-cfd"),
@@ -141,7 +143,7 @@ class Run:
         tasks = [t for t in self.tasks if t in ("forward", "gradient")]
         with ExitStack() as stack:
             workers: dict[str, Worker] = {}
-            for solver in self.solvers:
+            for solver in (s for s in self.solvers if size <= SOLVERS[s].largest):
                 worker = stack.enter_context(self.started(solver, path))
                 if worker is not None:
                     workers[solver] = worker
@@ -167,7 +169,7 @@ class Run:
                             jobs[OURS, "etdrk4", bound] = prepared
                 self.time(size, task, workers, jobs)
         if "memory" in self.tasks and size == LONG_SIZE:
-            for solver in self.solvers:
+            for solver in (s for s in self.solvers if size <= SOLVERS[s].largest):
                 for scheme in SOLVERS[solver].equal:
                     self.weigh(solver, scheme, "gradient", path, "memory", steps=case.steps)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from fluids import BOUNDS, OURS, SOLVERS
+from fluids import BOUNDS, COMPILED, OURS, SOLVERS
 from report import between, heading, ratios, table
 
 TEXT, NUMBERS = "RESULTS_FLUIDS.md", "results_fluids.json"
@@ -27,7 +27,8 @@ PROTOCOL = (
     "counts waiting for other programs on this machine). JAX programs are compiled ahead of time "
     "as a whole; compilation is not in the times and is listed below. All processes keep freed "
     "memory (glibc's thresholds). Ours is used without any option but grid, dt, viscosity and "
-    "stepper, eager, not compiled; its gradient keeps the last steps, up to 64 MiB, and redoes the "
+    "stepper, eager, not compiled; `sfm-compiled`, at 64^2, has the setting `kernel=compiled` too; "
+    "its gradient keeps the last steps, up to 64 MiB, and redoes the "
     "others in the backward pass, the peers' keeps everything.\n\n"
     "Solutions are compared before anything is timed; more than {tolerance:g} apart from ours is "
     "left out. CN-RK4 of jax-cfd and torch-cfd is of second order in the viscous term, ETDRK4 is "
@@ -109,9 +110,11 @@ def _times(rows: list[dict[str, Any]], task: str, steps: int) -> list[str]:
         if r["solver"] == OURS:
             continue
         scheme = SOLVERS[r["solver"]].equal[r["scheme"]]
-        ours = _pick(mine, size=r["size"], solver=OURS, scheme=scheme)
-        if ours:
-            label = f"{r['solver']} {r['scheme']} / {OURS} {scheme}"
+        for name in (OURS, COMPILED):
+            ours = _pick(mine, size=r["size"], solver=name, scheme=scheme)
+            if not ours or r["solver"] == name:
+                continue
+            label = f"{r['solver']} {r['scheme']} / {name} {scheme}"
             both = [between(ratios(r[c], ours[c])) for c in ("cpu", "wall")]
             compared.append((f"{r['size']}^2", label, *both))
     parts = [f"### {HEADINGS[task].format(steps=steps)}"]

@@ -19,6 +19,7 @@ TRANSFORMS = {"etdrk4": 16, "etdrk2": 8}
 
 
 class Sfm(Solver):
+    kernel: ClassVar[str] = "torch"
     packages: ClassVar[tuple[str, ...]] = ("sfm-hub", "torch")
     schemes: ClassVar[dict[str, str]] = {
         "etdrk2": "exponential time differencing of order 2, exact viscous term, 8 transforms",
@@ -34,6 +35,7 @@ class Sfm(Solver):
             drag=0.0,
             forcing_wavenumber=0,
             stepper=scheme,
+            kernel=self.kernel,
             dtype=dtype,
         )
         return simulator.requires_grad_(False)

@@ -32,10 +32,11 @@ from sfm_fluids.flows.bundled import COARSE, FILTER_WIDTH
 from sfm_fluids.learned.convolutional import ConvolutionalClosure
 from sfm_fluids.learned.interpolation import LearnedInterpolation
 from sfm_fluids.learned.local import LocalClosure
+from sfm_fluids.learned.scheme import LearnedScheme
 from sfm_fluids.spectral.filters import Filter, cut_off, outer
 
 CLOSURES: dict[str, type[nn.Module]] = {
-    c.__name__: c for c in (LocalClosure, ConvolutionalClosure, LearnedInterpolation)
+    c.__name__: c for c in (LocalClosure, ConvolutionalClosure, LearnedInterpolation, LearnedScheme)
 }
 
 

@@ -23,6 +23,7 @@ from jaxtyping import Complex, Float, Shaped
 from torch import Tensor
 
 from sfm_fluids.periodic.advection_2d import Advection2D
+from sfm_fluids.periodic.compiled_advection_2d import CompiledAdvection2D
 from sfm_fluids.spectral.forcing import RingNoise
 from sfm_fluids.spectral.grid_2d import Grid, derivative_factors, velocity_factors
 from sfm_fluids.spectral.momentum_flux_2d import flux_factors
@@ -96,6 +97,7 @@ class NonlinearTerm2D:
         noise: a random force that is held through each step, or None.
         noise_rate: its energy supply, () or (B,).
         first_member: number of the first flow of the batch, which chooses its noise.
+        kernel: `torch` or `compiled`, of the pointwise work where there are two products alone.
     """
 
     grid: Grid
@@ -112,6 +114,7 @@ class NonlinearTerm2D:
     noise: RingNoise | None = None
     noise_rate: Float[Tensor, " ..."] | None = None
     first_member: int = 0
+    kernel: str = "torch"
     _slots: dict[str, slice] = field(default_factory=dict, repr=False)
     _made: Factors | None = field(default=None, repr=False)
     _plain: Advection2D | None = field(default=None, repr=False)
@@ -138,6 +141,7 @@ class NonlinearTerm2D:
             fast=self.fast,
             pull=self.pull,
             kept=self.kept,
+            fused=self.fused if self.kernel == "compiled" else None,
             pairs=True,
         )
 
@@ -271,7 +275,8 @@ class NonlinearTerm2D:
         if self.scalars or acts or self.forcing is not None:
             return None
         factors = self._factors(torch.view_as_complex(pairs))
-        plain = self._plain = Advection2D(self.grid, factors, pairs)
+        kind = CompiledAdvection2D if self.kernel == "compiled" else Advection2D
+        plain = self._plain = kind(self.grid, factors, pairs)
         return plain
 
     def fast(
@@ -285,6 +290,29 @@ class NonlinearTerm2D:
         fields = self._fields(u, time, tensors)
         flux = to_modes(self.flux(fields, time, tensors), self.grid)
         return _pairs(self._collect(u, flux, self._mean(time, tensors), tensors))
+
+    def fused(
+        self,
+        u: Float[Tensor, "*B fields H K 2"],
+        now: Float[Tensor, "*B fields H K 2"],
+        time: float,
+        weight: Float[Tensor, " ..."],
+        users: Float[Tensor, "users *B fields H K 2"],
+        mine: Float[Tensor, "*B fields H K 2"],
+        pulled: bool,
+        *tensors: Shaped[Tensor, " ..."],
+    ) -> tuple[Float[Tensor, "*B fields H K 2"], Pull | None] | None:
+        """A stage in few calls, as `Term.fused` says."""
+        plain = self._kernel(now)
+        if not isinstance(plain, CompiledAdvection2D):
+            return None
+
+        def moved(drift: Tensor, totals: Totals) -> None:
+            self._pull_mean(drift, time, tensors, totals)
+
+        mean, force = self._mean(time, tensors), self._steady(tensors)
+        watch = moved if pulled else None
+        return plain.stage(u, now, mean, force, weight, users, mine, watch)
 
     def pull(
         self, pairs: Float[Tensor, "*B fields H K 2"], time: float, *tensors: Shaped[Tensor, " ..."]

@@ -44,6 +44,7 @@ class VorticityDynamics(PlaneFlow, PseudoSpectral):
     hyperviscosity_power: int
     scalars: int
     closure_every: str
+    kernel: str = "torch"
 
     @abstractmethod
     def _closure(self) -> Stateless | None:
@@ -112,6 +113,7 @@ class VorticityDynamics(PlaneFlow, PseudoSpectral):
             noise=self.noise,
             noise_rate=self.injection_rate,
             first_member=first_member,
+            kernel=self.kernel,
         )
 
     def forward(self, state: FlowState, steps: int = 1) -> FlowState:

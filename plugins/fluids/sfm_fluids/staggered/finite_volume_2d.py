@@ -25,7 +25,7 @@ from sfm_fluids.staggered import operators as ops
 from sfm_fluids.staggered.axis import Axis
 from sfm_fluids.staggered.fast_solver import poisson
 from sfm_fluids.staggered.grid import Sides, StaggeredGrid
-from sfm_fluids.staggered.interpolation import Linear, VanLeer, advection
+from sfm_fluids.staggered.interpolation import Linear, VanLeer, advection, push
 from sfm_fluids.staggered.transfer import faces_from_points
 from sfm_fluids.stepping.checkpoints import CHECKPOINTS, check_steps
 
@@ -62,8 +62,11 @@ class FiniteVolume2D(PlaneFlow):
         interpolation: module (u (B, H, W), v (B, H, W), (dy, dx)) ->
             `sfm_fluids.staggered.interpolation.FaceValues`, the advected velocities (learned
             interpolation); replaces the setting `advection`.
+        correction: module (u, v (B, H, W), (dy, dx)) -> the stress p, q (B, H, W) of
+            `sfm_fluids.staggered.interpolation.push`, evaluated once a step (learned correction,
+            such as `sfm_fluids.learned.face_stress.FaceStress`).
 
-    Limits: periodic; no subgrid closure: for one use `fluids/navier-stokes-2d`.
+    Limits: periodic; no closure of the foundation model: for one use `fluids/navier-stokes-2d`.
 
     Source: Harlow and Welch, Phys. Fluids 8, 2182 (1965); D. Kochkov et al., PNAS 118,
     e2101784118 (2021) for the baseline; van Leer, J. Comput. Phys. 14, 361 (1974).
@@ -118,6 +121,7 @@ class FiniteVolume2D(PlaneFlow):
         self,
         *,
         interpolation: nn.Module | None = None,
+        correction: nn.Module | None = None,
         dtype: torch.dtype = torch.float64,
         **values: Any,
     ) -> None:
@@ -143,9 +147,9 @@ class FiniteVolume2D(PlaneFlow):
         )
         self.spacing = (self.length_y / self.height, self.length_x / self.width)
         if interpolation is None:
-            correction = self.dt if self.stepper == "euler" else 0.0
-            interpolation = Linear() if self.advection == "central" else VanLeer(correction)
-        self.interpolation = interpolation
+            reach = self.dt if self.stepper == "euler" else 0.0
+            interpolation = Linear() if self.advection == "central" else VanLeer(reach)
+        self.interpolation, self.correction = interpolation, correction
         y = self.grid.y.metrics().centres
         q = 2 * math.pi * self.forcing_wavenumber / self.length_y
         self.register_buffer("force_profile", torch.sin(q * y)[:, None].to(dtype))
@@ -206,18 +210,23 @@ class FiniteVolume2D(PlaneFlow):
     def forward(self, state: FaceState, steps: int = 1) -> FaceState:
         """The flow `steps * dt` later."""
         dt, stages, grid = self.dt, STAGES[self.stepper], self.grid
-        interpolation, spacing = self.interpolation, self.spacing
+        interpolation, correction, spacing = self.interpolation, self.correction, self.spacing
 
         def several(
             u: Tensor, v: Tensor, nu: Tensor, alpha: Tensor, force: Tensor, count: int
         ) -> tuple[Tensor, Tensor]:
             for _ in range(count):
                 u0, v0 = u, v
+                fu, fv = force, None
+                if correction is not None:
+                    pu, fv = push(*correction(u, v, spacing), spacing)
+                    fu = force + pu
                 for keep in stages:
                     au, av = advection(u, v, spacing, interpolation)
                     du, dv = ops.diffusion(u, v, grid, Sides())
-                    ru = nu * du - au - alpha * u + force
+                    ru = nu * du - au - alpha * u + fu
                     rv = nu * dv - av - alpha * v
+                    rv = rv if fv is None else rv + fv
                     u, v = u + dt * ru, v + dt * rv
                     if keep:
                         u, v = u + keep * (u0 - u), v + keep * (v0 - v)

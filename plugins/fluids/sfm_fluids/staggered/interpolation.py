@@ -116,3 +116,17 @@ def advection(
         (uu - uu.roll(1, -1)) / dx + (uv.roll(-1, -2) - uv) / dy,
         (vu.roll(-1, -1) - vu) / dx + (vv - vv.roll(1, -2)) / dy,
     )
+
+
+def push(
+    p: Float[Tensor, "*B H W"], q: Float[Tensor, "*B H W"], spacing: tuple[float, float]
+) -> tuple[Float[Tensor, "*B H W"], Float[Tensor, "*B H W"]]:
+    """-div of the stress ((p, q), (q, -p)) on u's and on v's faces, an acceleration.
+
+    p at centres, q at corners; spacing (dy, dx). The sum over the box is zero.
+    """
+    dy, dx = spacing
+    return (
+        (p.roll(1, -1) - p) / dx + (q - q.roll(-1, -2)) / dy,
+        (q - q.roll(-1, -1)) / dx + (p - p.roll(1, -2)) / dy,
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float, Inexact, Shaped
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from sfm.simulate.function_transforms import traced
 from sfm.simulate.step import Adjoint, by_autograd
-from sfm_fluids.stepping.stacked import Stacks, Work
+from sfm_fluids.stepping.stacked import Fused, Stacks, Work
 from sfm_fluids.stepping.tableau import Pull, Tableau, Totals
 from sfm_fluids.stepping.term import Term
 
@@ -73,7 +74,7 @@ class ExponentialStep:
                 return value if held is None else value.add_(held)
 
             if work is not None:
-                return work.step(u, nonlinear)
+                return work.step(u, nonlinear, self._fused(start, given))
             return self.tableau.step(u, nonlinear, factors)
 
         def readable(w: Tensor, c: float) -> Tensor:
@@ -81,6 +82,19 @@ class ExponentialStep:
             return value if held is None else value + held
 
         return self.tableau.step(u, readable, factors)
+
+    def _fused(self, start: float, given: Sequence[Tensor]) -> Fused | None:
+        """The term's own way through a stage, for `Work`; None where a part of N is held."""
+        fused, dt = self.term.fused, self.dt
+        if fused is None or self.term.held is not None or self.term.pairs != self.pairs:
+            return None
+
+        def through(
+            u: Tensor, now: Tensor, c: float, *accumulators: Any
+        ) -> tuple[Tensor, Pull | None] | None:
+            return fused(u, now, start + c * dt, *accumulators, *given)
+
+        return through
 
     def _ready(self, u: Tensor) -> Work | None:
         """Accumulators for u, where nobody watches and the factors are stacked."""
@@ -152,7 +166,18 @@ class ExponentialStep:
         work = self._ready(u)
         if work is not None:
             learned = any(needs_grad[: self.count])
-            after, adjoint = work.linearise(u, evaluate, factors, learned, end)
+            fused = self._fused(self.time + n * self.dt, given)
+
+            def pulled(*arguments: Any) -> tuple[Tensor, Pull | None] | None:
+                both = None if fused is None else fused(*arguments)
+                if both is None or both[1] is None:
+                    return None
+                pull = both[1]
+                return both[0], lambda grad: pull(grad, rest[0])
+
+            after, adjoint = work.linearise(
+                u, evaluate, factors, learned, end, None if fused is None else pulled
+            )
         else:
             after, adjoint = self.tableau.linearise(u, evaluate, factors)
 

@@ -20,6 +20,8 @@ from torch import Tensor
 from sfm.simulate.rollout_node import like
 from sfm_fluids.stepping.tableau import Evaluate, Pull, Tableau, Totals
 
+Fused = Callable[..., tuple[Tensor, Pull | None] | None]
+
 
 @dataclass(frozen=True)
 class Order:
@@ -155,11 +157,16 @@ class Work:
         self,
         u: Inexact[Tensor, "*shape"],
         nonlinear: Callable[[Inexact[Tensor, "*shape"], float], Inexact[Tensor, "*shape"]],
+        fused: Fused | None = None,
     ) -> Inexact[Tensor, "*shape"]:
-        """As `Tableau.step`, without autograd."""
+        """As `Tableau.step`, without autograd; `fused` does what it can of a stage in one call."""
         torch.mul(self.linear, u, out=self.rows)
         stage = u
         for node, weight, users, mine in self.ahead:
+            both = fused and fused(u, stage, node, weight, users, mine, False)
+            if both:
+                stage = both[0]
+                continue
             users.addcmul_(weight, nonlinear(stage, node))
             stage = u + mine
         return stage
@@ -171,6 +178,7 @@ class Work:
         factors: Sequence[Inexact[Tensor, " ..."]],
         learned: bool,
         end: bool,
+        fused: Fused | None = None,
     ) -> tuple[
         Inexact[Tensor, "*shape"],
         Callable[[Inexact[Tensor, "*shape"], Totals], Inexact[Tensor, "*shape"]],
@@ -183,6 +191,7 @@ class Work:
             factors: the method's, for their gradients.
             learned: whether those are wanted.
             end: whether the step's result is; else the last stage comes in its place.
+            fused: as `Term.fused`, at (..., node, ...); taken where no N is to be kept.
         """
         torch.mul(self.linear, u, out=self.rows)
         stage, last = u, len(self.ahead) - 1
@@ -190,6 +199,14 @@ class Work:
         pulls: list[Pull] = []
         for i, (node, weight, users, mine) in enumerate(self.ahead):
             needed = i < last or end or learned
+            both = None
+            if fused and needed and not learned:
+                both = fused(u, stage, node, weight, users, mine, True)
+            if both:
+                stage, pull = both
+                assert pull is not None
+                pulls.append(pull)
+                continue
             value, pull = evaluate(stage, node, needed)
             pulls.append(pull)
             if not needed:

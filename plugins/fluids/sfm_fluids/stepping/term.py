@@ -33,8 +33,11 @@ class Term:
         pull: (u, t, *tensors) -> the second result of `linearise` alone, where N is not needed;
             None: `linearise`.
         kept: u -> bytes that the adjoint made by `linearise` holds; None or 0 if not known.
-        pairs: whether `fast`, `linearise`, `pull` and `kept` take (and give) the real view (..., 2)
-            of complex coefficients, and gradients of it.
+        fused: (u, stage, t, weight, users, mine, pulled, *tensors) -> (next stage, pull) without
+            autograd: adds weight N(stage) to the accumulators `users` of `stacked.Work` and returns
+            u + mine, with the adjoint of N if `pulled`; or None where it cannot. None: never.
+        pairs: whether `fast`, `fused`, `linearise`, `pull` and `kept` take (and give) the real
+            view (..., 2) of complex coefficients, and gradients of it.
     """
 
     function: Callable[..., Tensor]
@@ -44,6 +47,7 @@ class Term:
     fast: Callable[..., Tensor] | None = None
     pull: Callable[..., Pull] | None = None
     kept: Callable[[Tensor], int] | None = None
+    fused: Callable[..., tuple[Tensor, Pull | None] | None] | None = None
     pairs: bool = False
 
 

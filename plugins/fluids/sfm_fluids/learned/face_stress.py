@@ -1,0 +1,75 @@
+"""A learned correction of finite volumes: a stress on the sides of the momentum's volumes.
+
+The step of a coarse solver is wrong by what the grid does not hold (the subgrid stress) and by what
+its differences leave out (the truncation error of advection). Both are divergences, so one stress
+without trace corrects them and the momentum stays conserved:
+
+    du/dt + ... = -dp/dx - dq/dy,    dv/dt + ... = -dq/dx + dp/dy,
+    p = (tau_xx - tau_yy) / 2 at the cells' centres,  q = tau_xy at their corners.
+
+A small periodic convolutional network finds (p, q) from the differences of neighbouring velocities,
+in units of their root mean square g, and is multiplied by g^2. That is the learned correction of
+D. Kochkov et al., PNAS 118, e2101784118 (2021) in conservative form, trained through the solver.
+
+Any consistent system of units.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sfm.errors import InputError
+
+
+class FaceStress(nn.Module):
+    """u, v (..., H, W) on the faces of a periodic box, spacing (dy, dx) -> p, q (..., H, W).
+
+    It goes into `fluids/finite-volume-2d` as its `correction`. Commutes with shifts by a cell and
+    with Galilean boosts, and scales with the square of the velocity; knows nothing of rotations.
+    It holds for the grid and the time step that it was trained at; square cells. The activations
+    are rectifiers: differentiable almost everywhere.
+
+    Args:
+        layers: of 3 x 3 convolutions; the receptive field has 2 layers + 2 cells along a side.
+        channels: of hidden layers.
+        seed: of the first weights.
+
+    Raises:
+        InputError: fewer than two layers or one channel.
+    """
+
+    options: ClassVar[tuple[str, ...]] = ("layers", "channels")
+
+    def __init__(self, *, layers: int = 3, channels: int = 16, seed: int = 0) -> None:
+        super().__init__()
+        if layers < 2 or channels < 1:
+            raise InputError(f"layers={layers} and channels={channels} must be at least 2 and 1")
+        self.layers, self.channels = layers, channels
+        widths = [3, *[channels] * (layers - 1), 2]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.convolutions = nn.ModuleList(nn.Conv2d(i, o, 3) for i, o in pairwise(widths))
+        last = self.convolutions[-1]
+        nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        self.to(memory_format=torch.channels_last)  # a fifth faster on the CPU
+
+    def forward(
+        self, u: Float[Tensor, "*B H W"], v: Float[Tensor, "*B H W"], spacing: tuple[float, float]
+    ) -> tuple[Float[Tensor, "*B H W"], Float[Tensor, "*B H W"]]:
+        jumps = torch.stack((u.roll(-1, -1) - u, u - u.roll(1, -2), v - v.roll(1, -1)), -3)
+        tiny = torch.finfo(jumps.dtype).tiny * 1e6
+        square = jumps.square().mean((-3, -2, -1), keepdim=True) + tiny
+        x = (jumps * torch.rsqrt(square)).reshape(-1, *jumps.shape[-3:])
+        x = nn.functional.pad(x, (self.layers,) * 4, mode="circular")
+        x = x.to(self.convolutions[0].weight.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for number, layer in enumerate(self.convolutions):
+            x = layer(x)
+            x = x.relu_() if number < self.layers - 1 else x
+        stress = x.to(u.dtype).reshape(*u.shape[:-2], 2, *u.shape[-2:]) * square
+        return stress[..., 0, :, :], stress[..., 1, :, :]
