@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.constants import ACCELERATION, BOLTZMANN
@@ -56,7 +57,7 @@ def of_springs(count: int, stiffness: float, temperature: float) -> float:
     return 1.5 * (count - 1) * heat * math.log(stiffness / (2 * math.pi * heat))
 
 
-def of_modes(stiffness: Tensor, temperature: float) -> Tensor:
+def of_modes(stiffness: Float[Tensor, "*wave_vectors M"], temperature: float) -> Float[Tensor, ""]:
     """() eV: the same for modes (M,), (Q, 3 n), ... of stiffness kappa, eV/angstrom^2, all above
     zero: of (Q, 3 n) the mean over Q wave vectors."""
     heat = BOLTZMANN * temperature
@@ -64,7 +65,7 @@ def of_modes(stiffness: Tensor, temperature: float) -> Tensor:
     return each.sum() if each.dim() == 1 else each.sum(1).mean()
 
 
-def of_momenta(masses: Tensor, temperature: float) -> Tensor:
+def of_momenta(masses: Float[Tensor, " n *one"], temperature: float) -> Float[Tensor, ""]:
     """() eV: sum of 3 kT ln(Lambda) for masses (n,) or (n, 1) amu, the thermal wavelength Lambda =
     h / (2 pi m kT)^(1/2) in angstrom."""
     heat = BOLTZMANN * temperature
