@@ -31,6 +31,8 @@ plugin = Plugin(
         "mass-spring": f"{_SIMULATORS}.mechanics:MassSpring",
         "pendulum": f"{_SIMULATORS}.mechanics:Pendulum",
         "double-pendulum": f"{_SIMULATORS}.mechanics:DoublePendulum",
+        "spring-pendulum": f"{_SIMULATORS}.mechanics:SpringPendulum",
+        "bouncing-ball": f"{_SIMULATORS}.contact:BouncingBall",
         "henon-heiles": f"{_SIMULATORS}.mechanics:HenonHeiles",
         "kepler": f"{_SIMULATORS}.gravity:Kepler",
         "two-body": f"{_SIMULATORS}.gravity:TwoBody",

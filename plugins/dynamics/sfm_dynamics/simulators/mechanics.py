@@ -158,3 +158,43 @@ class HenonHeiles(Hamiltonian):
         u, v, pu, pv = x.unbind(-1)
         quadratic = 0.5 * (pu**2 + pv**2 + u**2 + v**2)
         return quadratic + p["coupling"] * (u**2 * v - v**3 / 3)
+
+
+class SpringPendulum(Hamiltonian):
+    """A mass that swings on a spring, in a plane, with its fixed end at the origin.
+
+        H = (px^2 + py^2) / 2m + k (sqrt(x^2 + y^2) - l)^2 / 2 + m g y
+
+    Reduced units. It hangs at rest at y = -(l + m g / k); small swings have the frequency
+    sqrt(g / (l + m g / k)), small stretches sqrt(k / m), and where the second is twice the first
+    they exchange their energy.
+
+    Good values: g = l = m = 1, k = 10 (the defaults); dt 0.05.
+
+    Limits: no friction, a plane; the spring has no direction at the origin.
+
+    Source: A. Vitt, G. Gorelik, Zh. Tekh. Fiz. 3, 294 (1933).
+    """
+
+    part: ClassVar[str] = "dynamics/spring-pendulum"
+    summary: ClassVar[str] = "a pendulum on a spring"
+    parameters_spec: ClassVar[tuple[Parameter, ...]] = (
+        Parameter("stiffness", "1", 10.0, 0.0, 1e6, "k; 10"),
+        Parameter("gravity", "1", 1.0, 0.0, 1e6, "g; 1"),
+        Parameter("length", "1", 1.0, 0.0, 1e6, "l of the spring at rest; 1"),
+        Parameter("mass", "1", 1.0, 1e-6, 1e6, "m; 1"),
+    )
+    settings_spec: ClassVar[tuple[Setting, ...]] = hamiltonian_settings(0.05)
+    citations: ClassVar[tuple[str, ...]] = ("Vitt and Gorelik, Zh. Tekh. Fiz. 3, 294 (1933)",)
+    conserved: ClassVar[Mapping[str, float]] = {"hamiltonian": 1e-2}
+    default_steps: ClassVar[int] = 400
+    variables: ClassVar[tuple[str, ...]] = ("x", "y", "px", "py")
+
+    def start(self) -> tuple[float, ...]:
+        return (1.0, -0.5, 0.0, 0.0)
+
+    def energy(self, x: Tensor, p: Values) -> Tensor:
+        u, v, pu, pv = x.unbind(-1)
+        stretch = (u**2 + v**2).sqrt() - p["length"]
+        kinetic = (pu**2 + pv**2) / (2 * p["mass"])
+        return kinetic + 0.5 * p["stiffness"] * stretch**2 + p["mass"] * p["gravity"] * v
