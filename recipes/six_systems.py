@@ -168,10 +168,10 @@ def _network(truth: Truth, model: str, states: Tensor, seed: int) -> Learned:
     begun = time.process_time()
     if model == "recurrent":
         network = Separable(n, seed=seed)
-        learn_runs(network, states, dt, iterations=100)
+        learn_runs(network, states, dt, iterations=40)
         return Learned(leapfrog(network, dt), _count(network), time.process_time() - begun)
     angles = n if truth.system.angles else 0
-    fit: dict[str, Any] = {"steps": 100, "polish": 150}
+    fit: dict[str, Any] = {"steps": 100, "polish": 80}
     with torch.no_grad():
         rates = truth.field(x)
     if model == "plain":
@@ -262,7 +262,8 @@ def _learn_forces(
 def _states(truth: Truth, runs: int, seed: int) -> Tensor:
     """(POINTS, runs, 2n) to learn from."""
     start = torch.from_numpy(truth.system.starts(np.random.default_rng(seed), runs))
-    return truth.runs(start, POINTS - 1)
+    with torch.no_grad():
+        return truth.runs(start, POINTS - 1)
 
 
 _PRETRAINED: dict[str, tuple[FoundationModel, float]] = {}
@@ -278,7 +279,7 @@ def _pretrained(name: str) -> tuple[FoundationModel, float]:
                 truth = Truth(other)
                 rows = _forces(truth, _states(truth, RUNS, 500))
                 systems.append((_body_potential(model, other).at, *rows))
-        _learn_forces(model, systems, steps=120, size=8, lr=3e-3, polish=0, seed=0)
+        _learn_forces(model, systems, steps=50, size=8, lr=3e-3, polish=0, seed=0)
         _PRETRAINED[name] = model, time.process_time() - begun
     return _PRETRAINED[name]
 
@@ -293,13 +294,13 @@ def _potential(truth: Truth, model: str, states: Tensor, seed: int) -> Learned:
         module = Energy(truth.n, seed=seed)
         potential: Function = module
         _learn_forces(
-            module, [(potential, q, forces)], steps=100, size=600, lr=3e-3, polish=150, seed=seed
+            module, [(potential, q, forces)], steps=100, size=600, lr=3e-3, polish=80, seed=seed
         )
     else:
         whole = _model(seed) if start is None else copy.deepcopy(start)
         module, potential = whole, _body_potential(whole, truth.name).at
         _learn_forces(
-            module, [(potential, q, forces)], steps=120, size=32, lr=3e-3, polish=40, seed=seed
+            module, [(potential, q, forces)], steps=60, size=16, lr=3e-3, polish=25, seed=seed
         )
     spent = time.process_time() - begun
 

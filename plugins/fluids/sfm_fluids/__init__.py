@@ -62,12 +62,17 @@ plugin = Plugin(
         "flow": "sfm_fluids.patches.flow_encoder:FlowEncoder",
         "medium": "sfm_fluids.patches.medium_encoder:MediumEncoder",
         "line": "sfm_fluids.patches.line_encoder:LineEncoder",
+        "mesh": "sfm_fluids.patches.mesh_encoder:MeshEncoder",
     },
     heads={
         "sgs_stress": "sfm_fluids.patches.stress_head:StressHead",
         "velocity_change": "sfm_fluids.patches.change_head:ChangeHead",
         "pore_pressure": "sfm_fluids.patches.pressure_head:PressureHead",
         "velocity": "sfm_fluids.patches.line_head:LineHead",
+        "mesh_velocity": "sfm_fluids.patches.mesh_head:PointVector",
+        "mesh_displacement": "sfm_fluids.patches.mesh_head:PointVector",
+        "mesh_pressure": "sfm_fluids.patches.mesh_head:PointScalar",
+        "mesh_solution": "sfm_fluids.patches.mesh_head:PointScalar",
     },
     metrics={
         "sgs_stress.relative_error": "sfm_fluids.evaluation.metrics:relative_error",

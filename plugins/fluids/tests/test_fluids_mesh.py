@@ -1,0 +1,107 @@
+"""Meshes as tokens: what the encoder says of them, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sfm_fluids.elements.mesh import COOK, UNIT, quadrilateral
+from sfm_fluids.patches.mesh_encoder import MeshEncoder, mesh_of
+
+from sfm.data.sample import Sample
+from sfm.errors import InputError
+
+
+def square(n: int = 4, **fields: np.ndarray) -> Sample:
+    mesh = quadrilateral(UNIT, n, n)
+    known = {"mesh_points": mesh.points.numpy(), "mesh_triangles": mesh.triangles.numpy()}
+    return Sample(id="square", domain="fluids", fields={**known, **fields})
+
+
+def test_the_outside_of_a_square_is_where_it_is():
+    """Normals of its sides, and the diagonal at its corners; none inside."""
+    tokens = MeshEncoder(channels=4).tokenize(square())
+    x = torch.tensor(square().fields["mesh_points"])
+    normals, outer = tokens.vectors[:, :2, 0], tokens.extras["mesh_boundary"]
+    edge = ((x == 0) | (x == 1)).any(1)
+    assert torch.equal(outer, edge)
+    assert torch.equal(tokens.scalars[:, 0], edge.double())
+    assert not normals[~edge].any()
+    expected = torch.nn.functional.normalize((x == 1).double() - (x == 0).double(), dim=1)
+    torch.testing.assert_close(normals, expected)
+
+
+def test_messages_run_along_edges_or_between_near_points():
+    """9 rows of 4 cells of two triangles: 56 edges, both ways; or all pairs within a distance."""
+    sample = square()
+    along = MeshEncoder(channels=4).tokenize(sample)
+    assert along.n_edges == 2 * 56
+    lengths = along.edge_vectors().norm(dim=1)
+    assert float(lengths.max()) == pytest.approx(float(along.cutoff[0]) / 1.25)
+    assert torch.equal(along.edges[1], along.edges[1].sort().values)
+    near = MeshEncoder(channels=4, along="distance", cutoff=2.0).tokenize(sample)
+    apart = torch.cdist(near.positions, near.positions)
+    assert near.n_edges == int(((apart < 2.0) & (apart > 0)).sum())
+    assert float(near.edge_vectors().norm(dim=1).max()) < 2.0
+
+
+def test_a_finer_part_of_a_mesh_is_seen():
+    """Cook's membrane narrows to the right: edges there are shorter than their mean."""
+    mesh = quadrilateral(COOK, 6, 4)
+    fields = {"mesh_points": mesh.points.numpy(), "mesh_triangles": mesh.triangles.numpy()}
+    sizes = MeshEncoder(channels=4).tokenize(Sample(id="m", domain="fluids", fields=fields))
+    x = mesh.points[:, 0]
+    left, right = sizes.scalars[x == 0, 1].mean(), sizes.scalars[x == 48, 1].mean()
+    assert float(right) < float(left)
+
+
+def test_what_is_given_reaches_the_points():
+    n = 25
+    sample = square(
+        mesh_scalars=np.arange(n, dtype=float)[:, None],
+        mesh_vectors=np.full((n, 2, 1), 2.0),
+        mesh_parameters=np.array([0.5, 80.0]),
+    )
+    tokens = MeshEncoder(channels=4).tokenize(sample)
+    torch.testing.assert_close(tokens.scalars[:, 2], torch.arange(n).double().asinh())
+    assert tokens.scalars[:, 6].tolist() == pytest.approx([math.asinh(0.5)] * n)
+    assert tokens.scalars[:, 7].tolist() == pytest.approx([math.asinh(80.0)] * n)
+    size = math.asinh(math.sqrt(8)) / math.sqrt(2)
+    torch.testing.assert_close(tokens.vectors[:, :2, 1], torch.full((n, 2), size).double())
+
+
+def test_triangles_of_either_sense_are_the_same_mesh():
+    sample = square()
+    turned = sample.fields["mesh_triangles"].copy()
+    turned[::2] = turned[::2, ::-1]
+    other = sample.replace(fields={**sample.fields, "mesh_triangles": turned})
+    a, b = (MeshEncoder(channels=4).tokenize(s) for s in (sample, other))
+    torch.testing.assert_close(a.vectors, b.vectors)
+    assert torch.equal(a.edges, b.edges)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"mesh_scalars": np.zeros(25)}, "mesh_scalars .* is not"),
+        ({"mesh_scalars": np.zeros((25, 5))}, "up to 4"),
+        ({"mesh_vectors": np.zeros((24, 2, 1))}, "mesh_vectors"),
+        ({"mesh_parameters": np.zeros(13)}, "up to 12"),
+        ({"mesh_triangles": np.array([[0, 1, 99]])}, "square: a mesh's triangles must name"),
+        ({"mesh_triangles": np.array([[0, 1, 2]])}, "square: triangle 0"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line(fields, text):
+    with pytest.raises(InputError, match=text):
+        MeshEncoder(channels=4).tokenize(square(**fields))
+
+
+def test_options_that_would_be_dropped_are_refused():
+    with pytest.raises(InputError, match="no cutoff"):
+        MeshEncoder(channels=4, cutoff=3.0)
+    with pytest.raises(InputError, match="neither edges nor distance"):
+        MeshEncoder(channels=4, along="mesh")
+    with pytest.raises(InputError, match="no field 'mesh_points'"):
+        mesh_of(Sample(id="s", domain="fluids"), "this")
