@@ -83,7 +83,7 @@ def _about(middle: Sequence[float], width: Sequence[float]) -> Starts:
     return lambda rng, runs: middle + rng.uniform(-1, 1, (runs, len(width))) * width
 
 
-_EIGHT = (0.97000436, -0.24308753, -0.97000436, 0.24308753, 0.0, 0.0)
+_EIGHT: tuple[float, ...] = (0.97000436, -0.24308753, -0.97000436, 0.24308753, 0.0, 0.0)
 _EIGHT += (0.466203685, 0.43236573, 0.466203685, 0.43236573, -0.93240737, -0.86473146)
 SYSTEMS = {
     "mass-spring": System({}, ("stiffness",), _about((0, 0), (1, 1))),
@@ -106,20 +106,22 @@ class Truth:
 
     def __init__(self, name: str) -> None:
         self.name, self.system = name, SYSTEMS[name]
-        self.simulator = sfm.simulator(f"dynamics/{name}", **self.system.settings)
+        self.simulator: Any = sfm.simulator(f"dynamics/{name}", **self.system.settings)
         self.simulator.requires_grad_(False)
         self.field: Function = self.simulator.field()
-        self.n = self.simulator.dim // 2
+        self.n: int = self.simulator.dim // 2
 
     def energy(self, x: Tensor) -> Tensor:
-        return self.simulator.energy(x, self.simulator.values())
+        energy: Tensor = self.simulator.energy(x, self.simulator.values())
+        return energy
 
     def kinetic(self, x: Tensor) -> Tensor:
         if self.name == "bouncing-ball":
             return 0.5 * x[..., 1].square()
         p = self.simulator.values()
         zeros = {name: torch.zeros_like(p[name]) for name in self.system.still}
-        return self.simulator.energy(x, {**p, **zeros})
+        energy: Tensor = self.simulator.energy(x, {**p, **zeros})
+        return energy
 
     def momenta(self, x: Tensor) -> Tensor:
         """(q, v) -> (q, p); masses are 1."""
@@ -167,9 +169,9 @@ def _network(truth: Truth, model: str, states: Tensor, seed: int) -> Learned:
     n, dt, x = truth.n, truth.system.dt, states.flatten(0, 1)
     begun = time.process_time()
     if model == "recurrent":
-        network = Separable(n, seed=seed)
-        learn_runs(network, states, dt, iterations=40)
-        return Learned(leapfrog(network, dt), _count(network), time.process_time() - begun)
+        two = Separable(n, seed=seed)
+        learn_runs(two, states, dt, iterations=40)
+        return Learned(leapfrog(two, dt), _count(two), time.process_time() - begun)
     angles = n if truth.system.angles else 0
     fit: dict[str, Any] = {"steps": 100, "polish": 80}
     with torch.no_grad():
@@ -356,7 +358,7 @@ def measured(name: str, model: str, runs: int, seed: int) -> dict[str, Any]:
         return row | _judged(truth, learned, start, true)
 
 
-MODELS = ("classical", "plain", "hamiltonian", "lagrangian", "recurrent")
+MODELS: tuple[str, ...] = ("classical", "plain", "hamiltonian", "lagrangian", "recurrent")
 MODELS += ("potential", "trunk", "pretrained")
 
 

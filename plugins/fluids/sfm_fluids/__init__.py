@@ -38,6 +38,7 @@ plugin = Plugin(
         "darcy-neuraloperator-32": "sfm_fluids.data.specs:DARCY_32",
         "burgers-neuraloperator": "sfm_fluids.data.specs:BURGERS",
         "sst-ostia": "sfm_fluids.data.specs:SST_OSTIA",
+        "mesh-smithers": "sfm_fluids.data.specs:MESH_SMITHERS",
         "piv-measured": "sfm_fluids.data.specs:PIV_MEASURED",
     },
     simulators={

@@ -117,3 +117,20 @@ PIV_MEASURED = _FLOWS(
     ),
     held_out=True,
 )
+
+NAVIER_STOKES, ELASTIC, HEAT = "finite-element flow", "finite-element elasticity", "heat equation"
+
+MESH_SMITHERS = _FLOWS(
+    name="mesh-smithers",
+    summary="finite-element snapshots on triangles: flow over a step, an elastic block, heat",
+    encoder="fluids/mesh",
+    quantities=("mesh_velocity", "mesh_pressure", "mesh_displacement", "mesh_solution"),
+    levels=(NAVIER_STOKES, ELASTIC, HEAT),
+    licence="MIT",
+    origin=(
+        "smithers 0.0.1 (wheel on PyPI), smithers/dataset/datasets/ navier_stokes, elastic_block "
+        "and unsteady_heat; solver and units are not stated there"
+    ),
+    citation=("N. Demo, F. Andreuzzi, Smithers, https://github.com/mathLab/Smithers (2021)",),
+    held_out=True,
+)

@@ -129,8 +129,8 @@ class MeshEncoder(Encoder):
             return torch.zeros(*shape, 0, dtype=torch.float64)
         values = torch.from_numpy(np.array(sample.fields[name], dtype=np.float64))
         if values.shape[:-1] != shape or values.shape[-1] > most:
-            wanted = ", ".join([*map(str, shape), f"up to {most}"])
-            raise InputError(f"{sample.id}: {name} {tuple(values.shape)} is not ({wanted})")
+            allowed = ", ".join([*map(str, shape), f"up to {most}"])
+            raise InputError(f"{sample.id}: {name} {tuple(values.shape)} is not ({allowed})")
         if name != "mesh_vectors":
             return torch.asinh(values)
         size = torch.linalg.vector_norm(values, dim=1, keepdim=True)
