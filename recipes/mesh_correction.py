@@ -1,11 +1,13 @@
-"""A graph network that corrects a coarse mesh through the solver, beside means and finer meshes.
+"""Networks that correct a coarse mesh through the solver, beside means and finer meshes.
 
     python recipes/mesh_correction.py [--steps 200] [--seeds 3] [--media 48] [--out F]
 
 Media of two phases (contrast 20, as `fluids/darcy` draws them) are solved on 32 x 32 x 2 triangles
 of degree 2, the reference, and on 8 x 8 x 2 of degree 1. There each triangle gets the
-arithmetic, harmonic or geometric mean of what it holds, or the last with the network's correction
-(`sfm_fluids.learned.mesh_correction`), which is trained on sources of 1 and zero boundary values.
+arithmetic, harmonic or geometric mean of what it holds, or the last with a network's correction:
+of a graph network (`sfm_fluids.learned.mesh_correction`), or of the shared trunk with the mesh's
+points as tokens (`sfm_fluids.learned.mesh_trunk`). Both are trained on sources of 1 and zero
+boundary values.
 Errors are |u - u_fine| / |u_fine| at the coarse points, means over unseen media: as trained; with
 another source and other boundary values; and on a coarse mesh that it has not seen (10 x 10 x 2,
 its points moved about). CPU milliseconds are those of one answer, the network's and the solve's.
@@ -26,6 +28,7 @@ from sfm_fluids.darcy.random_media import random_phase
 from sfm_fluids.elements.advection_diffusion import AdvectionDiffusion
 from sfm_fluids.elements.mesh import UNIT, Mesh, boundary_edges, quadrilateral
 from sfm_fluids.learned.mesh_correction import Medium, MeshCorrection, medium
+from sfm_fluids.learned.mesh_trunk import TrunkCorrection
 from torch import Tensor
 
 from sfm.errors import InputError, one_line_errors
@@ -102,13 +105,22 @@ def judged(
     return {"error": statistics.mean(errors), "cpu_ms": 1e3 * spent / len(cases)}
 
 
-def trained(
-    problem: Problem, cases: list[tuple[Medium, Tensor]], steps: int, seed: int
-) -> tuple[MeshCorrection, float]:
-    """The network and the CPU seconds that its training took."""
+def graph_network(seed: int) -> MeshCorrection:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = MeshCorrection()
+        return MeshCorrection()
+
+
+NETWORKS: dict[str, Callable[[int], Any]] = {
+    "corrected": graph_network,
+    "corrected by the trunk": lambda seed: TrunkCorrection(seed=seed),
+}
+
+
+def trained(
+    network: Any, problem: Problem, cases: list[tuple[Medium, Tensor]], steps: int, seed: int
+) -> float:
+    """The CPU seconds that a network's training took."""
     order = batches(len(cases), min(4, len(cases)), seed=seed)
 
     def loss(_: int) -> Tensor:
@@ -125,7 +137,7 @@ def trained(
         schedule=cosine(steps),
         clip=1.0,
     )
-    return network, time.process_time() - begun
+    return time.process_time() - begun
 
 
 @one_line_errors
@@ -166,8 +178,11 @@ def main() -> int:
         print(json.dumps(rows[-1]), flush=True)
     train = [problems["as trained"].medium(seed) for seed in range(arguments.media)]
     for seed in range(arguments.seeds):
-        network, spent = trained(problems["as trained"], train, arguments.steps, seed)
-        say("corrected", network.factor, seed=seed, train_s=round(spent, 1))
+        for name, make in NETWORKS.items():
+            network = make(seed)
+            spent = trained(network, problems["as trained"], train, arguments.steps, seed)
+            count = sum(p.numel() for p in network.parameters())
+            say(name, network.factor, seed=seed, parameters=count, train_s=round(spent, 1))
     if arguments.out:
         arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
     return 0

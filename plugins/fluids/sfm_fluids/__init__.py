@@ -39,6 +39,7 @@ plugin = Plugin(
         "burgers-neuraloperator": "sfm_fluids.data.specs:BURGERS",
         "sst-ostia": "sfm_fluids.data.specs:SST_OSTIA",
         "mesh-smithers": "sfm_fluids.data.specs:MESH_SMITHERS",
+        "airfoil-polars": "sfm_fluids.data.specs:AIRFOIL_POLARS",
         "piv-measured": "sfm_fluids.data.specs:PIV_MEASURED",
     },
     simulators={

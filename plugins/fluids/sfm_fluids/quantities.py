@@ -110,6 +110,13 @@ ON_MESHES = (
     MESH_PRESSURE,
     STOKES_DISSIPATION,
 )
+ON_AIRFOILS = (
+    Quantity("lift_coefficient", "1", summary="lift per dynamic pressure and chord"),
+    Quantity("drag_coefficient", "1", summary="drag per dynamic pressure and chord"),
+    Quantity(
+        "moment_coefficient", "1", summary="pitching moment per dynamic pressure and chord squared"
+    ),
+)
 
 ALL = (
     PORE_PRESSURE,
@@ -137,4 +144,5 @@ ALL = (
     *CHANNEL_PROFILES,
     *DARCY_FLOW,
     *ON_MESHES,
+    *ON_AIRFOILS,
 )

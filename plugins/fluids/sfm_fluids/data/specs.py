@@ -134,3 +134,19 @@ MESH_SMITHERS = _FLOWS(
     citation=("N. Demo, F. Andreuzzi, Smithers, https://github.com/mathLab/Smithers (2021)",),
     held_out=True,
 )
+
+NEURALFOIL = "NeuralFoil 0.3.3 xlarge"
+
+AIRFOIL_POLARS = _FLOWS(
+    name="airfoil-polars",
+    summary="lift, drag and moment of NACA four-digit airfoils by angle and Reynolds number",
+    quantities=("lift_coefficient", "drag_coefficient", "moment_coefficient"),
+    levels=(NEURALFOIL,),
+    licence="MIT",
+    origin=(
+        "computed with neuralfoil 0.3.3 (PyPI), model xlarge, which learned XFoil's answers; "
+        "outlines by NACA Report 460"
+    ),
+    citation=("P. Sharpe, R. J. Hansman, NeuralFoil, arXiv:2503.16323 (2025)",),
+    held_out=True,
+)

@@ -41,6 +41,7 @@ class Medium:
         moment: (m, 2) mean of (log a - its mean) d, d from the triangle's centre over its size.
         pairs: (2, E) triangles that share an edge, both ways round.
         normals: (E, 2) unit normals of these edges, out of the first of a pair.
+        mesh: the coarse one.
     """
 
     log_mean: Float[Tensor, " m"]
@@ -48,6 +49,7 @@ class Medium:
     moment: Float[Tensor, "m 2"]
     pairs: Int[Tensor, "2 E"]
     normals: Float[Tensor, "E 2"]
+    mesh: Mesh
 
 
 def medium(mesh: Mesh, places: Float[Tensor, "k 2"], values: Float[Tensor, " k"]) -> Medium:
@@ -83,7 +85,7 @@ def medium(mesh: Mesh, places: Float[Tensor, "k 2"], values: Float[Tensor, " k"]
     pairs, normals = _neighbours(mesh, centre)
     shared = torch.bincount(pairs[0], minlength=m).clamp_min(1).double()
     facts = (mean(rest.square()), mean(rest.exp()).log(), -mean((-rest).exp()).log(), 1 / shared)
-    return Medium(log_mean, torch.stack(facts, 1), moment, pairs, normals)
+    return Medium(log_mean, torch.stack(facts, 1), moment, pairs, normals, mesh)
 
 
 def _holders(corners: Tensor, places: Tensor) -> Tensor:

@@ -1,0 +1,116 @@
+"""The shared trunk in the place of the graph network that corrects a coarse mesh.
+
+What the triangles hold of a medium goes to their corners as means; the trunk reads the corners as
+tokens (`fluids/mesh`), and what it says of a triangle's three corners, with the triangle's own
+facts, gives the correction of `sfm_fluids.learned.mesh_correction`. So it turns with the mesh and
+does not know its size, and a pretrained trunk can be put in.
+
+The ansatz is this plugin's own, without a source. Any consistent system of units.
+"""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sfm.config import HeadSpec, ModelConfig, Target
+from sfm.data.sample import Sample
+from sfm.data.tokens import Tokens
+from sfm.model import FoundationModel
+from sfm_fluids.learned.mesh_correction import FACTS, LARGEST, Medium
+from sfm_fluids.quantities import MESH_SOLUTION
+
+PART, LEVEL = "fluids/mesh", "mesh correction"
+
+
+def small_model(*, channels: int = 16, layers: int = 2, seed: int = 0) -> FoundationModel:
+    """A trunk of its own that reads meshes along their edges.
+
+    Args:
+        channels, layers: of the trunk, dense. seed: of the weights.
+    """
+    config = ModelConfig(
+        trunk={"channels": channels, "layers": layers, "experts": 1, "radial": 6, "carried": 4},
+        encoders={PART: {"along": "edges"}},
+        encoder_domains={PART: "fluids"},
+        heads=(HeadSpec(PART, MESH_SOLUTION.name, "fluids/mesh_solution"),),
+        targets=(Target(PART, LEVEL, MESH_SOLUTION.name),),
+        contexts=((PART, LEVEL),),
+        quantities={MESH_SOLUTION.name: MESH_SOLUTION},
+        plugins={},
+        name="mesh-correction",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = FoundationModel(config)
+    model.trunk.neighbours.fill_(6.0)  # edges of a point
+    return model
+
+
+class TrunkCorrection(nn.Module):
+    """`Medium` -> log-correction of every triangle's coefficient, (m,), dimensionless.
+
+    Args:
+        model: its trunk and its encoder `fluids/mesh`; a small one with random weights if None.
+        level: of theory, whose context the trunk is asked in; the model's only one if None.
+        seed: of the weights.
+    """
+
+    def __init__(
+        self, model: FoundationModel | None = None, *, level: str | None = None, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.model = small_model(seed=seed) if model is None else model
+        self.context = self.model.context(PART, self.model.level(PART, level))
+        channels = self.model.trunk.config.channels
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed + 1)
+            self.out = nn.Sequential(
+                nn.Linear(channels + FACTS, channels), nn.SiLU(), nn.Linear(channels, 1)
+            )
+        nn.init.zeros_(self.out[2].weight)
+        nn.init.zeros_(self.out[2].bias)
+        # media are kept while somebody holds them
+        self._tokens: WeakKeyDictionary[Medium, Tokens] = WeakKeyDictionary()
+
+    def forward(self, medium: Medium) -> Float[Tensor, " m"]:
+        if medium not in self._tokens:
+            self._tokens[medium] = self._read(medium)
+        features = self.model.features({PART: self._tokens[medium]})[PART].scalars
+        corners = features[medium.mesh.triangles].mean(1)
+        said = self.out(torch.cat((corners, medium.facts.to(corners)), 1))[:, 0]
+        correction: Tensor = LARGEST * torch.tanh(said / LARGEST)
+        return correction
+
+    def _read(self, medium: Medium) -> Tokens:
+        mesh = medium.mesh
+        contrast = medium.log_mean - medium.log_mean.mean()
+        facts = torch.cat((contrast[:, None], medium.facts[:, :3]), 1)
+        fields = {
+            "mesh_points": mesh.points.numpy(),
+            "mesh_triangles": mesh.triangles.numpy(),
+            "mesh_scalars": _at_corners(facts, medium).numpy(),
+            "mesh_vectors": _at_corners(medium.moment, medium)[:, :, None].numpy(),
+        }
+        tokens = self.model.encoder(PART).tokenize(
+            Sample(id="coarse mesh", domain="fluids", fields=fields)
+        )
+        tokens = tokens.to(self.model.device, self.model.dtype)
+        return tokens.replace(context=torch.full_like(tokens.context, self.context))
+
+    def factor(self, medium: Medium) -> Float[Tensor, " m"]:
+        """The coefficient of every triangle, in the medium's unit; float64."""
+        correction: Tensor = self(medium)
+        return (medium.log_mean + correction.double()).exp()
+
+
+def _at_corners(values: Float[Tensor, "m k"], medium: Medium) -> Float[Tensor, "n k"]:
+    """Means over the triangles about each point, in the values' unit."""
+    mesh = medium.mesh
+    corners, n = mesh.triangles.flatten(), len(mesh.points)
+    total = values.new_zeros(n, values.shape[1])
+    total = total.index_add(0, corners, values.repeat_interleave(3, 0))
+    return total / torch.bincount(corners, minlength=n)[:, None].clamp_min(1)
