@@ -105,3 +105,31 @@ def test_options_that_would_be_dropped_are_refused():
         MeshEncoder(channels=4, along="mesh")
     with pytest.raises(InputError, match="no field 'mesh_points'"):
         mesh_of(Sample(id="s", domain="fluids"), "this")
+
+
+def coarse_medium(turn: float = 0.0):
+    """A random medium on 2 x 2 x 2 triangles, turned by an angle about the origin."""
+    from sfm_fluids.elements.mesh import Mesh
+    from sfm_fluids.learned.mesh_correction import medium
+
+    fine, coarse = quadrilateral(UNIT, 8, 8), quadrilateral(UNIT, 2, 2)
+    c, s = math.cos(turn), math.sin(turn)
+    matrix = torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
+    a = torch.exp(torch.randn(128, generator=torch.Generator().manual_seed(0)).double())
+    centres = fine.points[fine.triangles].mean(1) @ matrix.T
+    return medium(Mesh(coarse.points @ matrix.T, coarse.triangles), centres, a)
+
+
+def test_the_trunk_corrects_a_coarse_mesh():
+    """It starts at the geometric mean, turns with the mesh, and every part of it learns."""
+    from sfm_fluids.learned.mesh_trunk import TrunkCorrection
+
+    network, medium = TrunkCorrection().double(), coarse_medium()
+    torch.testing.assert_close(network.factor(medium), medium.log_mean.exp())
+    torch.nn.init.normal_(network.out[2].weight)
+    values = network(medium)
+    torch.testing.assert_close(network(coarse_medium(0.7)), values)
+    values.square().sum().backward()
+    used = [name for name, p in network.named_parameters() if p.grad is not None and p.grad.any()]
+    assert any(name.startswith("model.encoders") for name in used)
+    assert any("layers.1" in name for name in used)
