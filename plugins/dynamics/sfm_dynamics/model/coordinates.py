@@ -9,7 +9,8 @@ What holds or pulls a body is a body too: the fixed end of a spring, the pivot o
 below, the floor. So one model of an energy that knows no direction in space holds swings, falls and
 orbits, and its types say what a body is.
 
-In the reduced units of the plugin: 1 angstrom, 1 amu, 1 eV.
+In the reduced units of the plugin: 1 angstrom, 1 amu, 1 eV. Source of generalised coordinates: H.
+Goldstein, Classical Mechanics, 3rd ed. (2002).
 """
 
 from __future__ import annotations

@@ -36,7 +36,9 @@ COLUMNS = (
 
 
 def outline(camber: float, place: float, thickness: float, points: int = POINTS) -> np.ndarray:
-    """(2 points - 1, 2) of a four-digit airfoil, in chords, from the tail over the top to it again.
+    """(k, 2) of a four-digit airfoil, in chords, from the tail over the top to it again.
+
+    k is 2 points - 1.
 
     Args:
         camber: largest height of the camber line. place: where it is; ignored without camber.

@@ -40,7 +40,8 @@ class PointVector(Head):
 
         u = sum_c w_c g_c v_c,    in the frame of the mesh's points
 
-    with v the token's vectors and g gates from its scalars; w are others on the boundary.
+    by definition, with v the token's vectors and g gates from its scalars; w are others on the
+    boundary.
     """
 
     normalisation: ClassVar[Normalisation] = "rms"
