@@ -36,7 +36,9 @@ class Separable(nn.Module):
         return energy
 
 
-def leapfrog(network: Separable, dt: float) -> Callable[[Tensor], Tensor]:
+def leapfrog(
+    network: Separable, dt: float
+) -> Callable[[Float[Tensor, "*states d"]], Float[Tensor, "*states d"]]:
     """States (..., 2n) -> states a time `dt` later, by one step."""
 
     def advance(x: Tensor) -> Tensor:

@@ -68,11 +68,10 @@ class TrunkCorrection(nn.Module):
         channels = self.model.trunk.config.channels
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + 1)
-            self.out = nn.Sequential(
-                nn.Linear(channels + FACTS, channels), nn.SiLU(), nn.Linear(channels, 1)
-            )
-        nn.init.zeros_(self.out[2].weight)
-        nn.init.zeros_(self.out[2].bias)
+            first, last = nn.Linear(channels + FACTS, channels), nn.Linear(channels, 1)
+            self.out = nn.Sequential(first, nn.SiLU(), last)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
         # media are kept while somebody holds them
         self._tokens: WeakKeyDictionary[Medium, Tokens] = WeakKeyDictionary()
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
-from torch import nn
+from torch import Tensor, nn
 
 from sfm.data.tokens import Tokens
 from sfm.nn.head import Head, Normalisation, ScalarReadout
@@ -29,7 +29,7 @@ class PointScalar(Head):
         super().__init__(quantity, channels, **options)
         self.readout = ScalarReadout(channels, 2)
 
-    def forward(self, features: Tokens, inputs: Tokens) -> Float[torch.Tensor, " rows"]:
+    def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, " rows"]:
         outer = inputs.extras["mesh_boundary"]
         values = self.readout(features.scalars)
         return torch.where(outer, values[:, 1], values[:, 0])
@@ -53,7 +53,7 @@ class PointVector(Head):
         self.gates = ScalarReadout(channels, channels)
         self.outer = nn.Linear(channels, 2, bias=False)
 
-    def forward(self, features: Tokens, inputs: Tokens) -> Float[torch.Tensor, "rows 2"]:
+    def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, "rows 2"]:
         outer = inputs.extras["mesh_boundary"]
         gated = features.vectors * self.gates(features.scalars).unsqueeze(1)
         values = self.outer(gated)[:, :2]
