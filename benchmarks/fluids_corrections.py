@@ -200,7 +200,7 @@ def volumes(keep: Callable[[dict[str, Any]], None], seeds: int) -> None:
         scheme, seconds = trained(seed)
         add(f"learned, seed {seed}", "learned", LEARNED, LEARNED_STEPS, **scheme.parts())
         rows[-1]["training [CPU s]"] = seconds
-    alternating(rows, runs, 3)
+    alternating(rows, runs, 2)
     for entry in rows:
         for kind in ("second", "fourth"):
             plain = [r for r in rows if r["kind"] == kind]
