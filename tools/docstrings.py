@@ -28,7 +28,7 @@ EXCEPTIONS = ROOT / "tests" / "docstring_exceptions.txt"
 ARRAYS = re.compile(r"\b(Tensor|ndarray|NDArray|ArrayLike|Float|Int|Bool|Shaped|Complex|Inexact)\b")
 JAXTYPING = re.compile(r"\b(Float|Float64|Int|Int64|Bool|Shaped|Complex|Inexact|Num)\[")
 # packages whose public signatures state every shape; of the others these rooms and every `forward`
-WHOLE = ("sfm", "sfm_dft")
+WHOLE = ("sfm", "sfm_crystals", "sfm_dft", "sfm_dynamics", "sfm_fluids", "sfm_molecules")
 STATED = ("closures", "learned", "model", "patches")
 BARE = re.compile(r"\b(Tensor|ndarray|NDArray|ArrayLike)\b")
 SHAPED = re.compile(r"\b(Float|Float64|Int|Int64|Bool|Shaped|Complex|Inexact|Num)\[(np\.)?\w+, ")
