@@ -29,8 +29,6 @@ def test_pages_are_listed_and_their_pictures_are_there_and_small():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_tutorial_was_run_as_it_stands(page: Path) -> None:
-    if not notebooks.place(page).is_file():
-        pytest.skip(f"not run yet: python tools/notebooks.py --run docs/tutorials/{page.name}")
     prints = notebooks.printed(page)
     assert None not in prints, f"run it again: python tools/notebooks.py --run {page}"
     body = json.loads(notebooks.notebook(page.read_text(encoding="utf-8"), page.parent, prints))
