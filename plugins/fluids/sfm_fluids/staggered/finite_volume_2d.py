@@ -219,7 +219,8 @@ class FiniteVolume2D(PlaneFlow):
                 u0, v0 = u, v
                 fu, fv = force, None
                 if correction is not None:
-                    pu, fv = push(*correction(u, v, spacing), spacing)
+                    p, q = correction(u, v, spacing)
+                    pu, fv = push(p, q, spacing)
                     fu = force + pu
                 for keep in stages:
                     au, av = advection(u, v, spacing, interpolation)

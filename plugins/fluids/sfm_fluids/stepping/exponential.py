@@ -91,7 +91,7 @@ class ExponentialStep:
 
         def through(
             u: Tensor, now: Tensor, c: float, *accumulators: Any
-        ) -> tuple[Tensor, Pull | None] | None:
+        ) -> tuple[Tensor, Any] | None:
             return fused(u, now, start + c * dt, *accumulators, *given)
 
         return through
@@ -168,7 +168,7 @@ class ExponentialStep:
             learned = any(needs_grad[: self.count])
             fused = self._fused(self.time + n * self.dt, given)
 
-            def pulled(*arguments: Any) -> tuple[Tensor, Pull | None] | None:
+            def pulled(*arguments: Any) -> tuple[Tensor, Any] | None:
                 both = None if fused is None else fused(*arguments)
                 if both is None or both[1] is None:
                     return None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations
+from typing import Any
 
 import torch
 from jaxtyping import Float, Inexact
@@ -20,7 +21,7 @@ from torch import Tensor
 from sfm.simulate.rollout_node import like
 from sfm_fluids.stepping.tableau import Evaluate, Pull, Tableau, Totals
 
-Fused = Callable[..., tuple[Tensor, Pull | None] | None]
+Fused = Callable[..., tuple[Tensor, Any] | None]  # the next stage, and the adjoint of N
 
 
 @dataclass(frozen=True)
