@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sfm.simulate import Parameter, Setting
@@ -45,12 +46,12 @@ class BouncingBall(Ode):
     def start(self) -> tuple[float, ...]:
         return (1.0, 0.0)
 
-    def rates(self, x: Tensor, p: Values) -> Tensor:
+    def rates(self, x: Float[Tensor, "*states d"], p: Values) -> Float[Tensor, "*states d"]:
         h, v = x.unbind(-1)
         push = p["stiffness"] * (-h).clamp_min(0).square() * (1 - 1.5 * p["loss"] * v)
         return torch.stack((v, push / p["mass"] - p["gravity"]), -1)
 
-    def energy(self, x: Tensor, p: Values) -> Tensor:
+    def energy(self, x: Float[Tensor, "*states d"], p: Values) -> Float[Tensor, "*states"]:
         """Kinetic energy, that of the height and that of the dent: (...) at states (..., 2)."""
         h, v = x.unbind(-1)
         dent = (-h).clamp_min(0)

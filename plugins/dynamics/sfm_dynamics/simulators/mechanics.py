@@ -193,7 +193,7 @@ class SpringPendulum(Hamiltonian):
     def start(self) -> tuple[float, ...]:
         return (1.0, -0.5, 0.0, 0.0)
 
-    def energy(self, x: Tensor, p: Values) -> Tensor:
+    def energy(self, x: Float[Tensor, "*states d"], p: Values) -> Float[Tensor, "*states"]:
         u, v, pu, pv = x.unbind(-1)
         stretch = (u**2 + v**2).sqrt() - p["length"]
         kinetic = (pu**2 + pv**2) / (2 * p["mass"])

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Num, Shaped
 
 from sfm.data.splits import assign
 from sfm.data.storage import GROUP, ID, SPLIT, Column
@@ -35,7 +36,9 @@ COLUMNS = (
 )
 
 
-def outline(camber: float, place: float, thickness: float, points: int = POINTS) -> np.ndarray:
+def outline(
+    camber: float, place: float, thickness: float, points: int = POINTS
+) -> Float[np.ndarray, "k 2"]:
     """(k, 2) of a four-digit airfoil, in chords, from the tail over the top to it again.
 
     k is 2 points - 1.
@@ -65,7 +68,9 @@ def outline(camber: float, place: float, thickness: float, points: int = POINTS)
     return np.concatenate(((middle + normal)[::-1], (middle - normal)[1:]))
 
 
-def polars(shape: np.ndarray, angles: np.ndarray, reynolds: float) -> dict[str, np.ndarray]:
+def polars(
+    shape: Float[np.ndarray, "k 2"], angles: Num[np.ndarray, " n"], reynolds: float
+) -> dict[str, Shaped[np.ndarray, " ..."]]:
     """Coefficients (n,) of an outline (k, 2) at angles (n,) in degrees, and their confidence.
 
     Raises:

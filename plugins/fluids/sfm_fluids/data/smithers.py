@@ -25,6 +25,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from sfm.data.sources import fetch, read_member
 from sfm.data.splits import assign
@@ -55,7 +56,7 @@ COLUMNS = (
 
 
 @cache
-def load(problem: str, name: str) -> np.ndarray:
+def load(problem: str, name: str) -> Shaped[np.ndarray, " ..."]:
     """One array of the wheel: `params` (n, p), `coords` (k, 2), `triangles` (m, 3), `snapshots`.
 
     Raises:
