@@ -149,7 +149,8 @@ def measure(prepared: Any, base: Any, seed: int, labels: int, controls: bool) ->
     fits = [cross_fitted(prepared.model, f) if f is best else f for f in fits]
     seconds = time.process_time() - began
     truth = prepared.inputs.labels[test]
-    errors, inside = {}, {}
+    errors: dict[str, float] = {}
+    inside: dict[str, float | None] = {}
     for fitted in fits:
         values, sigma = answers(prepared.model, fitted, prepared.inputs.of(test))
         off = (values - truth).abs()
@@ -202,13 +203,15 @@ def trained(base: Any, grown: Any, task: Any, best: Any, seed: int, spent: float
         return winner.on_all(base, task, run=Path(folder), resolved={}, log=False).model
 
 
-def judged(model: Any, task: Any) -> tuple[float, float]:
-    """Mean absolute error on the test systems, and the share inside the 90 % intervals."""
+def judged(model: Any, task: Any) -> tuple[float, float | None]:
+    """Mean absolute error on the test systems, and the share inside the 90 % intervals, if any."""
     (name,) = task.goals
     systems = [s.replace(labels={}) for s in task.test]
     said = model.predict(systems, level=task.levels[0], quantities=[name], extrapolate=True)
     off = np.array([abs(float(p[name]) - float(s.labels[name]))
                     for p, s in zip(said, task.test, strict=True)])  # fmt: skip
+    if any(name not in p.uncertainty for p in said):
+        return float(off.mean()), None
     sigma = np.array([p.uncertainty[name] for p in said])
     return float(off.mean()), float(np.mean(off < 1.645 * sigma))
 

@@ -46,6 +46,7 @@ def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
         rows = [r for r in results["rows"] if r["row"] == name]
         known = set.intersection(*(set(r["mae"]) for r in rows))
         mae = {k: float(np.mean([r["mae"][k] for r in rows])) for k in known}
+        held = [r["coverage"]["auto"] for r in rows if r["coverage"]["auto"] is not None]
         rival = min((k for k in rows[0]["rivals"]), key=lambda k: mae[k])
         tuned = {t["seed"]: t["mae"] for t in results.get("tuned", []) if t["row"] == name}
         same = [(r["mae"]["auto"], tuned[r["seed"]]) for r in rows if r["seed"] in tuned]
@@ -58,7 +59,7 @@ def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
                 "rival": rival,
                 "tuned": tuple(np.mean(same, axis=0).tolist()) if same else None,
                 "modes": sorted({r["auto"] for r in rows}),
-                "coverage": float(np.mean([r["coverage"]["auto"] for r in rows])),
+                "coverage": float(np.mean(held)) if held else float("nan"),
                 "cpu_seconds": float(np.mean([r["cpu_seconds"] for r in rows])),
             }
         )
