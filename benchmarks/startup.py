@@ -17,6 +17,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "sfm --help": (str(BIN / "sfm"), "--help"),
     "python -m sfm --help": (sys.executable, "-m", "sfm", "--help"),
     "sfm plugin list": (str(BIN / "sfm"), "plugin", "list"),
+    "python -c import torch": (sys.executable, "-c", "import torch"),
+    "sfm predict sfm-tiny CCO": (str(BIN / "sfm"), "predict", "sfm-tiny", "CCO"),
     "sfm dataset list": (str(BIN / "sfm"), "dataset", "list"),
 }
 

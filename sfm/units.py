@@ -17,6 +17,12 @@ T = TypeVar("T")
 DIMENSIONLESS = "1"
 _ALLOWED = re.compile(r"[\w\s*/^().+\-°]+")
 
+# known without asking pint, whose import takes a third of a second
+COMMON = frozenset({
+    DIMENSIONLESS, "angstrom", "bohr", "eV", "eV/angstrom", "eV/angstrom**3", "e", "e*angstrom",
+    "kelvin", "fs", "amu", "GPa", "bohr**3", "angstrom**3",
+})  # fmt: skip
+
 
 @cache
 def _registry() -> Any:
@@ -89,5 +95,6 @@ def check_unit(unit: str) -> str:
     Raises:
         InputError: it is not.
     """
-    _quantity(unit)
+    if unit not in COMMON:
+        _quantity(unit)
     return unit

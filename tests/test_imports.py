@@ -52,6 +52,16 @@ def test_no_heavy_import(words):
     assert exit_code == (2 if words == ["nonsense"] else 0), done.stderr
 
 
+def test_a_prediction_imports_no_engine_and_no_registry_of_units():
+    """What nothing of `sfm predict` needs took a third of its start-up."""
+    rare = ["pint", "scipy.spatial", "scipy.integrate", "sfm_dft.scf", "pyscf", "transformers"]
+    words = json.dumps(["predict", "sfm-tiny", "CCO"])
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE.format(heavy=rare), words], capture_output=True, text=True
+    )
+    assert json.loads(done.stderr.splitlines()[-1]) == [0, []], done.stderr
+
+
 COUNT = """
 import sys
 bare = set(sys.modules)

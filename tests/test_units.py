@@ -8,11 +8,16 @@ import torch
 from scipy import constants
 
 from sfm.errors import InputError
-from sfm.units import check_unit, convert, factor
+from sfm.units import COMMON, check_unit, convert, factor
 
 EV = constants.e
 BOHR = constants.physical_constants["Bohr radius"][0]
 HARTREE = constants.physical_constants["Hartree energy"][0]
+
+
+@pytest.mark.parametrize("unit", sorted(COMMON))
+def test_units_that_are_taken_as_known_are_known(unit):
+    assert factor(unit, f"2*{unit}") == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(

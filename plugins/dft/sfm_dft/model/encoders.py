@@ -17,7 +17,6 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.nn.encoder import PointEncoder
 from sfm_dft.basis.density_basis import COUNTS, DIM
-from sfm_dft.model.closure import DensityClosure
 from sfm_dft.model.irreps import rotate_irreps
 from sfm_dft.model.projections import PROJECTIONS, raw_features
 
@@ -124,6 +123,8 @@ class DensityEncoder(PointEncoder):
         extrapolate = bool(options.pop("extrapolate", False))
         if options:
             raise InputError(f"closure of '{self.part}': unknown options {sorted(options)}")
+        from sfm_dft.model.closure import DensityClosure  # brings the whole engine
+
         return DensityClosure(model, self.part, level, extrapolate=extrapolate)
 
 
