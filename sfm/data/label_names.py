@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from sfm.data.isotropy import ELASTIC, SHAPES, elastic_reordered, symmetric
 from sfm.data.sample import Sample
 from sfm.data.voigt import parse_order, reordered
 from sfm.errors import InputError, InputWarning, did_you_mean
@@ -106,9 +107,28 @@ class LabelNames:
             if name not in self.keys and not any(name in s.labels for s in samples):
                 raise InputError(f"{source}: --unit {name}=..., but it has no label '{name}'")
         changed = [self._one(s) for s in samples]
-        if self.voigt and not any("stress" in s.labels for s in changed):
+        ordered = {"stress", *_elastic_of(changed)}
+        if self.voigt and not any(ordered & set(s.labels) for s in changed):
             raise InputError(f"{source}: --voigt, but it has no label 'stress' to reorder")
         return changed
+
+    def check_elastic(self, samples: Sequence[Sample], source: str) -> None:
+        """Elastic constants of a file need their order and their unit said: neither can be seen.
+
+        Raises:
+            InputError: one of them is not.
+        """
+        for name in _elastic_of(samples):
+            missing = []
+            if not self.voigt:
+                missing.append("--voigt xx,yy,zz,yz,xz,xy (or the order of its six rows)")
+            if name not in self.units:
+                missing.append(f"--unit {name}=GPa")
+            if missing:
+                raise InputError(
+                    f"{source}: '{name}' is six by six in an order and a unit that the file does "
+                    f"not say: give {' and '.join(missing)}"
+                )
 
     def _one(self, sample: Sample) -> Sample:
         table = _quantities()
@@ -124,9 +144,39 @@ class LabelNames:
             if name in labels:
                 virial = "virial" in self.keys.get(name, "").lower()
                 labels[name] = labels[name] * _factor(unit, "eV" if virial else table[name].unit)
+        for name in _elastic_of([sample.replace(labels=labels)]) if self.voigt else ():
+            labels[name] = elastic_reordered(np.asarray(labels[name]), self.voigt)
         if self.voigt and "stress" in labels:
             labels["stress"] = reordered(np.asarray(labels["stress"]), self.voigt, sample.id)
         return sample.replace(labels=labels, extras=extras)
+
+
+def _elastic_of(samples: Sequence[Sample]) -> list[str]:
+    """Labels of the samples that are elastic constants."""
+    table = _quantities()
+    names = dict.fromkeys(name for s in samples for name in s.labels if name in table)
+    return [name for name in names if table[name].irreps == ELASTIC]
+
+
+def with_tensors(sample: Sample) -> Sample:
+    """The sample with labels of the extras that a tensor quantity's name calls what they are.
+
+    Nobody states a (3, 3) `dielectric` or (6, 6) `elastic_constants` of a system by chance.
+
+    Raises:
+        InputError: another shape, or not symmetric.
+    """
+    table = _quantities()
+    names = [
+        name
+        for name in sample.extras
+        if name in table and table[name].irreps in SHAPES and name not in ("stress", *sample.labels)
+    ]
+    if not names:
+        return sample
+    extras = dict(sample.extras)
+    read = {name: shaped(table[name], name, extras.pop(name), sample) for name in names}
+    return sample.replace(labels={**sample.labels, **read}, extras=extras)
 
 
 def recognised(extras: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, str]:
@@ -175,15 +225,8 @@ def shaped(quantity: Quantity, key: str, value: Any, sample: Sample) -> Float[np
     if not np.isfinite(array).all():
         raise InputError(f"{sample.id}: {key} holds a value that is not a finite number")
     if quantity.name == "stress":
-        if array.shape == (6,):
-            xx, yy, zz, yz, xz, xy = array
-            array = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-        array = array.reshape(3, 3) if array.size == 9 else array
-        if "virial" in key.lower():
-            if sample.cell is None:
-                raise InputError(f"{sample.id}: {key} without a cell is no stress")
-            array = -array / abs(np.linalg.det(sample.cell))
-    tails = {"0e": (), "1o": (3,), "0e+2e": (3, 3)}
+        array = _stress(key, array, sample)
+    tails = {"0e": (), "1o": (3,), **SHAPES}
     tail = tails.get(quantity.irreps)
     if tail is None:
         return array
@@ -195,6 +238,21 @@ def shaped(quantity: Quantity, key: str, value: Any, sample: Sample) -> Float[np
         raise InputError(
             f"{sample.id}: {key} has shape {array.shape}; '{quantity.name}' needs {count}"
         )
+    if quantity.per == "system" and quantity.irreps in SHAPES and quantity.name != "stress":
+        array = symmetric(array, f"{sample.id}: {key}")
+    return array
+
+
+def _stress(key: str, array: np.ndarray, sample: Sample) -> np.ndarray:
+    """(3, 3) of six or nine numbers; a virial becomes a stress."""
+    if array.shape == (6,):
+        xx, yy, zz, yz, xz, xy = array
+        array = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    array = array.reshape(3, 3) if array.size == 9 else array
+    if "virial" in key.lower():
+        if sample.cell is None:
+            raise InputError(f"{sample.id}: {key} without a cell is no stress")
+        array = -array / abs(np.linalg.det(sample.cell))
     return array
 
 

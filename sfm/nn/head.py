@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sfm.data.isotropy import ELASTIC, MATRIX
 from sfm.data.tokens import Tokens, system_sum
 from sfm.errors import InputError
 from sfm.quantity import Quantity
@@ -173,6 +174,9 @@ def core_head(quantity: Quantity) -> str:
         ("1o", "system", False): "vector-sum",
         ("0e", "token", True): "token-scalar",
         ("0e", "token", False): "token-scalar",
+        (MATRIX, "system", True): "matrix-sum",
+        (MATRIX, "system", False): "matrix-mean",
+        (ELASTIC, "system", False): "elastic-mean",
     }
     name = names.get((quantity.irreps, quantity.per, quantity.extensive))
     if name is None:

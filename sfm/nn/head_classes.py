@@ -5,6 +5,7 @@ from __future__ import annotations
 from sfm.nn.head import CORE, CORE_HEADS, KERNEL, RANDOM_FEATURES, Head
 from sfm.nn.kernel import KernelHead
 from sfm.nn.random_features import RandomFeaturesHead
+from sfm.nn.tensor_heads import TENSOR_HEADS
 from sfm.registry import find
 
 
@@ -19,7 +20,8 @@ def head_class(part: str) -> type[Head]:
         return KernelHead
     if part == RANDOM_FEATURES:
         return RandomFeaturesHead
-    if plugin == CORE and name in CORE_HEADS:
-        return CORE_HEADS[name]
+    heads = {**CORE_HEADS, **TENSOR_HEADS}
+    if plugin == CORE and name in heads:
+        return heads[name]
     head: type[Head] = find("heads", part).load()
     return head

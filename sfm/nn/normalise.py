@@ -4,7 +4,8 @@ A value of quantity q at context g (encoder and level of theory) is
 
     value = scale_g * network + sum or own or mean of shift_g[type],
 
-where the shift is a table by token type (energy references), or one number for all types. Values at
+where the shift is a table by token type (energy references; of a tensor its isotropic part), or one
+number for all types. Values at
 different levels have different tables, so they are never merged by accident. The formula holds
 by definition.
 """
@@ -20,6 +21,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from sfm.data.batching import row_counts
+from sfm.data.isotropy import isotropic
 from sfm.data.tokens import Tokens, system_sum
 from sfm.nn.elements import N_TYPES
 from sfm.nn.precision import Float64Buffers
@@ -124,9 +126,7 @@ def fit(
     kind: str = mode
     if mode == "references" and quantity.per == "system":
         columns = design(quantity, types)
-        for component in np.flatnonzero(_invariant_columns(quantity, dim)):
-            references = fit_references(columns, values[:, component])
-            shift[:, component], kind = references.values, references.kind
+        shift, kind = _references(quantity, columns, values)
         values = values - columns @ shift
         if quantity.extensive:
             values = values / np.sqrt(columns.sum(1, keepdims=True))
@@ -152,6 +152,25 @@ def fit(
         "kind": kind,
         "residual": float(np.sqrt((values**2).mean())),
     }
+
+
+def _references(
+    quantity: Quantity, columns: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, str]:
+    """(N_TYPES, dim) references of what does not turn, and how they were made."""
+    dim, kind = values.shape[1], "none"
+    shift = np.zeros((N_TYPES, dim))
+    parts = isotropic(quantity.irreps)
+    if parts is not None and parts.patterns.shape[1] == dim:
+        for pattern, weights in zip(parts.patterns, parts.weights, strict=True):
+            references = fit_references(columns, values @ weights)
+            shift += references.values[:, None] * pattern
+            kind = f"isotropic, {references.kind}"
+        return shift, kind
+    for component in np.flatnonzero(_invariant_columns(quantity, dim)):
+        references = fit_references(columns, values[:, component])
+        shift[:, component], kind = references.values, references.kind
+    return shift, kind
 
 
 def _n_rows(quantity: Quantity, label: np.ndarray) -> int:

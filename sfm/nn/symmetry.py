@@ -11,6 +11,7 @@ from torch import Tensor
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.nn.harmonics import matrix_basis
+from sfm.nn.tensor_heads import turned_elastic
 
 
 def random_rotation(generator: torch.Generator) -> Float[Tensor, "3 3"]:
@@ -40,13 +41,17 @@ def rotate_tokens(tokens: Tokens, rotation: Float[Tensor, "3 3"]) -> Tokens:
 def rotate_value(
     value: Float[Tensor, "*shape"], rotation: Float[Tensor, "3 3"]
 ) -> Float[Tensor, "*shape"]:
-    """A Cartesian value: (..., 3, 3) matrices and (..., 3) vectors turn; scalars do not.
+    """A Cartesian value: (..., 3, 3) matrices and (..., 3) vectors turn, and so do (..., 6, 6).
+
+    The last are elastic constants in Voigt's order; scalars do not turn.
 
     The caller says which it is through the last axes: `(rows,)` is a scalar. Units stay.
     """
     turn = rotation.to(value)
     if value.ndim >= 3 and value.shape[-2:] == (3, 3):
         return turn @ value @ turn.T
+    if value.ndim >= 3 and value.shape[-2:] == (6, 6):
+        return turned_elastic(value, rotation)
     if value.ndim >= 2 and value.shape[-1] == 3:
         return value @ turn.T
     return value

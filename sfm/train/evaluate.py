@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 
 from sfm.data.batching import row_counts
+from sfm.data.isotropy import isotropic
 from sfm.data.label_names import LabelNames
 from sfm.data.rows import not_finite, rows_left_out
 from sfm.data.sample import Sample
@@ -399,7 +400,8 @@ def baseline_of(
 
     For a number per system: the composition reference, a sum (for an intensive one: a mean) of one
     number per atom type, fitted to the training labels and shrunk (`sfm.nn.references`). For
-    everything else: the mean of the training labels (for token and grid quantities the mean row).
+    everything else: the mean of the training labels (for token and grid quantities the mean row,
+    for tensors of systems its isotropic part).
     Where there are no training labels of this level, the model's own references if it has some,
     else the mean of the evaluated labels themselves.
 
@@ -440,6 +442,9 @@ def baseline_of(
         rows = np.concatenate(labels)
         name = "mean of the evaluated labels"
     mean = rows.mean(0)
+    parts = isotropic(quantity.irreps) if quantity.per == "system" else None
+    if parts is not None and parts.patterns.shape[1] == dim:  # crystals lie as they please
+        mean, name = parts.part(mean[None])[0], f"isotropic {name}"
     return name, [np.broadcast_to(mean, y.shape) for y in labels]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sfm.data.label_names import LabelNames, for_files, no_labels, unused
+from sfm.data.label_names import LabelNames, for_files, no_labels, unused, with_tensors
 from sfm.data.readers import read_object
 from sfm.data.sample import Sample
 from sfm.data.splits import SPLITS, assign
@@ -173,8 +173,11 @@ def _loose(data: Any, whole: bool, names: LabelNames | None) -> Source:
     if len(domains) > 1:
         raise InputError(f"{name}: systems of several domains ({', '.join(domains)}); split them")
     level = Path(name).stem if isinstance(data, (str, Path)) else UNNAMED
+    samples = [with_tensors(s) for s in samples]
     if names:
         samples = names.apply(samples, name)
+    if isinstance(data, (str, Path)) and Path(data).suffix != ".npz":  # ours says units
+        (names or LabelNames()).check_elastic(samples, name)
     if left := unused(samples):
         warnings.warn(f"{name}: {left}", InputWarning, stacklevel=3)
     typed = all(s.level for s in samples)

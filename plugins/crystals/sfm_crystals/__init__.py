@@ -32,6 +32,8 @@ plugin = Plugin(
         "crystals-forces": "sfm_crystals.data.specs:CRYSTALS_FORCES",
         "crystals-elastic": "sfm_crystals.data.specs:CRYSTALS_ELASTIC",
         "crystals-properties": "sfm_crystals.data.specs:CRYSTALS_PROPERTIES",
+        "crystals-dielectric": "sfm_crystals.data.specs:CRYSTALS_DIELECTRIC",
+        "crystals-stiffness": "sfm_crystals.data.specs:CRYSTALS_STIFFNESS",
         "formation-energy-exp": "sfm_crystals.data.specs:FORMATION_ENERGY_EXP",
     },
     simulators={
@@ -49,11 +51,17 @@ plugin = Plugin(
         "energy": "sfm.nn.head:ScalarSum",
         "formation_energy": "sfm.nn.head:ScalarMean",
         "log_clamped_bulk_modulus": "sfm.nn.head:ScalarMean",
+        "dielectric": "sfm.nn.tensor_heads:MatrixMean",
+        "electronic_dielectric": "sfm.nn.tensor_heads:MatrixMean",
+        "elastic_constants": "sfm.nn.tensor_heads:ElasticMean",
     },
     metrics={
         "formation_energy.mae_mev": "sfm_crystals.model.metrics:mae_milli",
         "forces.mae_mev_per_angstrom": "sfm_crystals.model.metrics:mae_milli",
         "stress.mae_gpa": "sfm_crystals.model.metrics:mae_gpa",
+        "dielectric.mae_isotropic": "sfm_crystals.model.metrics:mae_isotropic_matrix",
+        "elastic_constants.mae_bulk_gpa": "sfm_crystals.model.metrics:mae_bulk",
+        "elastic_constants.mae_shear_gpa": "sfm_crystals.model.metrics:mae_shear",
     },
     readers={
         ".cif": "sfm_crystals.data.cif:read_cif",

@@ -18,10 +18,22 @@ PRESSURE = Quantity(
     summary="minus a third of the stress's trace; of atoms in motion, with theirs",
 )
 ELASTIC_CONSTANTS = Quantity(
-    "elastic_constants", "GPa", summary="6 x 6, Voigt order xx, yy, zz, yz, xz, xy; atoms relaxed"
+    "elastic_constants",
+    "GPa",
+    "2x0e+2x2e+1x4e",
+    summary="6 x 6, Voigt order xx, yy, zz, yz, xz, xy; atoms relaxed",
 )
 CLAMPED_ELASTIC_CONSTANTS = Quantity(
-    "clamped_elastic_constants", "GPa", summary="with atoms at their fractional coordinates"
+    "clamped_elastic_constants",
+    "GPa",
+    "2x0e+2x2e+1x4e",
+    summary="with atoms at their fractional coordinates",
+)
+DIELECTRIC = Quantity(
+    "dielectric", "1", "0e+2e", summary="static relative permittivity, 3 x 3, of ions and electrons"
+)
+ELECTRONIC_DIELECTRIC = Quantity(
+    "electronic_dielectric", "1", "0e+2e", summary="relative permittivity with the ions at rest"
 )
 LOG_CLAMPED_BULK_MODULUS = Quantity(
     "log_clamped_bulk_modulus", "1", summary="log10 of Voigt's average in GPa, atoms clamped"
@@ -83,6 +95,8 @@ ALL = (
     PRESSURE,
     ELASTIC_CONSTANTS,
     CLAMPED_ELASTIC_CONSTANTS,
+    DIELECTRIC,
+    ELECTRONIC_DIELECTRIC,
     LOG_CLAMPED_BULK_MODULUS,
     BAND_GAP,
     LOG_BULK_MODULUS,

@@ -8,6 +8,7 @@ from importlib import resources
 
 import numpy as np
 import pytest
+import torch
 from sfm_crystals.data import (
     building,
     experiments,
@@ -23,12 +24,15 @@ from sfm_crystals.data.converters import to_pymatgen
 from sfm.data.splits import assign
 from sfm.data.storage import open_dataset
 from sfm.errors import InputError
+from sfm.nn.symmetry import rotate_value
 
 ALL = (
     specs.CRYSTALS_MP,
     specs.CRYSTALS_FORCES,
     specs.CRYSTALS_ELASTIC,
     specs.CRYSTALS_PROPERTIES,
+    specs.CRYSTALS_DIELECTRIC,
+    specs.CRYSTALS_STIFFNESS,
     specs.FORMATION_ENERGY_EXP,
 )
 
@@ -48,6 +52,8 @@ def test_counts_and_levels(data):
         "crystals-forces": 12_000,
         "crystals-elastic": 3434,
         "crystals-properties": 15_237,
+        "crystals-dielectric": 1041,
+        "crystals-stiffness": 1181,
         "formation-energy-exp": 227,
     }
     for spec in ALL:
@@ -235,3 +241,25 @@ def test_rows_of_the_bundled_files_come_out_of_the_archive_again(tmp_path, monke
     assert set(sample.labels) == {"formation_energy"}
     assert float(sample.labels["formation_energy"]) == -2.1
     np.testing.assert_allclose(sample.positions, toy().positions, rtol=1e-6)
+
+
+def test_tensors_lie_in_the_axes_of_their_crystals(data):
+    """A crystal's own rotations leave its tensors as they are, but for noise of the calculation."""
+    spglib = pytest.importorskip("spglib")
+    changes = {"dielectric": [], "elastic_constants": []}
+    for name, quantity in (
+        ("crystals-dielectric", "dielectric"),
+        ("crystals-stiffness", "elastic_constants"),
+    ):
+        for sample in list(data[name])[:40]:
+            inverse = np.linalg.inv(sample.cell)
+            cell = (sample.cell, sample.positions @ inverse, sample.types)
+            symmetry = spglib.get_symmetry(cell, symprec=0.01)
+            value = torch.from_numpy(np.array(sample.labels[quantity], dtype=np.float64))
+            assert torch.equal(value, value.mT)
+            turns = [torch.from_numpy(sample.cell.T @ r @ inverse.T) for r in symmetry["rotations"]]
+            mean = torch.stack([rotate_value(value[None], turn)[0] for turn in turns]).mean(0)
+            changes[quantity].append(float((mean - value).abs().max() / value.abs().max()))
+    assert np.median(changes["dielectric"]) < 0.003
+    assert np.median(changes["elastic_constants"]) < 0.001
+    assert all(np.mean(np.array(c) > 0.05) <= 0.05 for c in changes.values())

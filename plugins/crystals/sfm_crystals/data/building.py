@@ -28,6 +28,7 @@ from sfm.data.storage import (
 from sfm.errors import one_line_errors
 from sfm_crystals.data import (
     chgnet,
+    computed_tensors,
     experiments,
     materials_project,
     megnet,
@@ -37,10 +38,12 @@ from sfm_crystals.data import (
     teaching,
 )
 from sfm_crystals.data.specs import (
+    CRYSTALS_DIELECTRIC,
     CRYSTALS_ELASTIC,
     CRYSTALS_FORCES,
     CRYSTALS_MP,
     CRYSTALS_PROPERTIES,
+    CRYSTALS_STIFFNESS,
     DISTILLED,
     EXPERIMENT,
     FORMATION_ENERGY_EXP,
@@ -48,6 +51,8 @@ from sfm_crystals.data.specs import (
     MEGNET_HSE,
     MEGNET_PBE,
     PBE,
+    PERTURBATION,
+    STRESS_STRAIN,
 )
 
 LARGEST_FORCE = 10.0  # eV/angstrom; beyond it the teacher guesses
@@ -90,6 +95,12 @@ PROPERTIES: tuple[tuple[Column, str, Callable[[float], float]], ...] = (
     (_label("log_shear_modulus", "1", MEGNET_PBE), "log_shear_modulus", float),
 )
 PROPERTY_COLUMNS = (*HEAD, *(column for column, _, _ in PROPERTIES))
+DIELECTRIC_COLUMNS = (
+    *HEAD,
+    _label("dielectric", "1", PERTURBATION, (3, 3)),
+    _label("electronic_dielectric", "1", PERTURBATION, (3, 3)),
+)
+STIFFNESS_COLUMNS = (*HEAD, _label("elastic_constants", "GPa", STRESS_STRAIN, (6, 6)))
 SOFTEST = 1.0  # GPa; below it the teacher's rounding and unstable cells begin
 
 
@@ -104,7 +115,7 @@ def sources() -> tuple[list[materials_project.Crystal], list[experiments.Experim
 
 
 def head(
-    item: materials_project.Crystal | perturbation.Configuration,
+    item: materials_project.Crystal | perturbation.Configuration | computed_tensors.TensorCrystal,
     fractions: tuple[float, float, float] = TRAINED_ON,
 ) -> dict[str, Any]:
     """The columns that every dataset has. The group of the split is the reduced formula."""
@@ -206,6 +217,34 @@ def property_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             yield {**head(crystal), **row}
 
 
+def dielectric_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Rows of `crystals-dielectric`."""
+    content = _computed(computed_tensors.DIELECTRIC_MEMBER)
+    yield from _tensor_rows(computed_tensors.read_dielectric(content), DIELECTRIC_COLUMNS, options)
+
+
+def stiffness_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Rows of `crystals-stiffness`."""
+    content = _computed(computed_tensors.STIFFNESS_MEMBER)
+    yield from _tensor_rows(computed_tensors.read_stiffness(content), STIFFNESS_COLUMNS, options)
+
+
+def _computed(member: str) -> bytes:
+    archive = fetch(materials_project.PACKAGE, materials_project.VERSION, materials_project.SHA256)
+    return read_member(archive, member)
+
+
+def _tensor_rows(
+    crystals: Sequence[computed_tensors.TensorCrystal],
+    columns: Sequence[Column],
+    options: argparse.Namespace,
+) -> Iterator[dict[str, Any]]:
+    labels = [c for c in columns if c.role == "label"]
+    for crystal in crystals[: options.size]:
+        tensors = {c.name: crystal.tensors[c.quantity] for c in labels}
+        yield {**head(crystal), **tensors}
+
+
 def taught(
     cells: Sequence[perturbation.Configuration], options: argparse.Namespace
 ) -> dict[str, dict[str, Any]]:
@@ -239,6 +278,8 @@ RECIPES: dict[str, tuple[DatasetSpec, tuple[Column, ...], Callable[..., Any]]] =
     "crystals-forces": (CRYSTALS_FORCES, FORCES_COLUMNS, forces_rows),
     "crystals-elastic": (CRYSTALS_ELASTIC, ELASTIC_COLUMNS, elastic_rows),
     "crystals-properties": (CRYSTALS_PROPERTIES, PROPERTY_COLUMNS, property_rows),
+    "crystals-dielectric": (CRYSTALS_DIELECTRIC, DIELECTRIC_COLUMNS, dielectric_rows),
+    "crystals-stiffness": (CRYSTALS_STIFFNESS, STIFFNESS_COLUMNS, stiffness_rows),
     "formation-energy-exp": (FORMATION_ENERGY_EXP, EXP_COLUMNS, experiment_rows),
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ def read_formulas(content: bytes) -> set[str]:
     from ase.formula import Formula
 
     formulas = set()
-    for row in _rows(content, "formula"):
+    for row in table_rows(content, "formula"):
         counts = Formula(row["formula"]).count()
         formulas.add(
             reduced_formula(np.repeat([atomic_numbers[s] for s in counts], [*counts.values()]))
@@ -91,12 +92,18 @@ def read_crystals(content: bytes) -> list[Crystal]:
     Raises:
         InputError: the content is not that file.
     """
-    return [_crystal(row) for row in _rows(content, "structure")]
+    return [_crystal(row) for row in table_rows(content, "structure")]
 
 
-def _rows(content: bytes, column: str) -> list[dict[str, str]]:
+def table_rows(content: bytes, column: str) -> list[dict[str, str]]:
+    """Rows of a table of matminer that has a certain column, by column.
+
+    Raises:
+        InputError: it has no such column.
+    """
     csv.field_size_limit(10_000_000)
-    lines = (line for line in content.decode().splitlines() if not line.startswith("#"))
+    every = content.decode().splitlines(keepends=True)  # a cell may hold a file of many lines
+    lines = itertools.dropwhile(lambda line: line.startswith("#"), every)
     header, *rows = list(csv.reader(lines)) or [[]]
     if not rows or column not in header:
         raise InputError(f"no column {column!r}; this is not a table of {PACKAGE} {VERSION}")

@@ -5,6 +5,8 @@ from sfm.data.spec import DatasetSpec
 PBE = "PBE+U (Materials Project)"
 DISTILLED = "CHGNet-0.4.2 (distilled)"
 EXPERIMENT = "experiment"
+PERTURBATION = "PBE+U perturbation theory (Materials Project)"
+STRESS_STRAIN = "PBE stress-strain (Materials Project)"
 MEGNET_PBE = "PBE by MEGNet-1.3.2 (distilled)"
 MEGNET_HSE = "HSE by MEGNet-1.3.2 (distilled)"
 MEGNET_EXPERIMENT = "experiment by MEGNet-1.3.2 (distilled)"
@@ -47,6 +49,28 @@ CRYSTALS_ELASTIC = DatasetSpec(
     licence=_MP_LICENCE + "; CHGNet 0.4.2, which made the labels, is under a modified BSD licence",
     origin="cells of crystals-mp, strained; stresses by chgnet 0.4.2 (weights 0.3.0), not by DFT",
     citation=("Deng et al. (2023), doi:10.1038/s42256-023-00716-3", _FLLA, _MP),
+)
+
+CRYSTALS_DIELECTRIC = DatasetSpec(
+    name="crystals-dielectric",
+    domain="crystals",
+    summary="inorganic crystals with computed dielectric tensors, in full",
+    quantities=("dielectric", "electronic_dielectric"),
+    levels=(PERTURBATION,),
+    licence=_MP_LICENCE,
+    origin="matminer 0.4.1, matminer/datasets/dielectric_constant.csv",
+    citation=("Petousis et al. (2017), doi:10.1038/sdata.2016.134", _MP),
+)
+
+CRYSTALS_STIFFNESS = DatasetSpec(
+    name="crystals-stiffness",
+    domain="crystals",
+    summary="inorganic crystals with computed elastic constants, in full",
+    quantities=("elastic_constants",),
+    levels=(STRESS_STRAIN,),
+    licence=_MP_LICENCE,
+    origin="matminer 0.4.1, matminer/datasets/elastic_tensor.csv",
+    citation=("de Jong et al. (2015), doi:10.1038/sdata.2015.9", _MP),
 )
 
 CRYSTALS_PROPERTIES = DatasetSpec(

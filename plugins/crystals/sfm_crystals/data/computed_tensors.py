@@ -1,0 +1,101 @@
+"""Computed dielectric tensors and elastic constants, as the archive of matminer 0.4.1 holds them.
+
+`dielectric_constant.csv`: I. Petousis et al., Sci. Data 4, 160134 (2017). `elastic_tensor.csv`: M.
+de Jong et al., Sci. Data 2, 150009 (2015); there the column `elastic_tensor_original` is of the
+crystal as its POSCAR lies, and `elastic_tensor` of one in a standard orientation. Only the first
+belongs to the positions.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+from dataclasses import dataclass
+
+import numpy as np
+
+from sfm.data.isotropy import symmetric
+from sfm.errors import InputError
+from sfm_crystals.data.materials_project import reduced_formula, table_rows
+
+DIELECTRIC_MEMBER = "matminer/datasets/dielectric_constant.csv"
+STIFFNESS_MEMBER = "matminer/datasets/elastic_tensor.csv"
+LARGEST_PERMITTIVITY = 100.0  # beyond it a soft mode decides, and the next digit of a relaxation
+LARGEST_MODULUS = 2_000.0  # GPa; diamond has 1,080
+
+
+@dataclass(frozen=True, eq=False)
+class TensorCrystal:
+    """A crystal with computed tensors.
+
+    Attributes:
+        id: Materials Project identifier.
+        formula: reduced formula, elements in alphabetical order.
+        types: (n,) atomic numbers.
+        positions: (n, 3) angstrom. cell: (3, 3) angstrom, rows are lattice vectors.
+        tensors: by quantity: `dielectric`, `electronic_dielectric` (3, 3), `elastic_constants`
+            (6, 6) GPa in Voigt's order.
+    """
+
+    id: str
+    formula: str
+    types: np.ndarray
+    positions: np.ndarray
+    cell: np.ndarray
+    tensors: dict[str, np.ndarray]
+
+
+def read_dielectric(content: bytes) -> list[TensorCrystal]:
+    """The crystals of `dielectric_constant.csv` whose tensors are positive, and no largest ones.
+
+    Raises:
+        InputError: the content is not that file.
+    """
+    names = {"dielectric": "e_total", "electronic_dielectric": "e_electronic"}
+    rows = [_crystal(row, names) for row in table_rows(content, "e_total")]
+    kept = (c for c in rows if c is not None)
+    return [
+        c for c in kept if all(_within(t, 1.0, LARGEST_PERMITTIVITY) for t in c.tensors.values())
+    ]
+
+
+def read_stiffness(content: bytes) -> list[TensorCrystal]:
+    """The crystals of `elastic_tensor.csv` that are stable: all eigenvalues are positive.
+
+    Raises:
+        InputError: the content is not that file.
+    """
+    names = {"elastic_constants": "elastic_tensor_original"}
+    rows = [_crystal(row, names) for row in table_rows(content, "elastic_tensor_original")]
+    kept = (c for c in rows if c is not None)
+    return [c for c in kept if _within(c.tensors["elastic_constants"], 0.0, LARGEST_MODULUS)]
+
+
+def _within(tensor: np.ndarray, low: float, high: float) -> bool:
+    values = np.linalg.eigvalsh(tensor)
+    return bool(values[0] > low and values[-1] < high)
+
+
+def _crystal(row: dict[str, str], names: dict[str, str]) -> TensorCrystal | None:
+    """One row; None where a tensor is not symmetric or has no number."""
+    from ase.io import read
+
+    atoms = read(io.StringIO(row["poscar"]), format="vasp")
+    tensors = {}
+    for quantity, column in names.items():
+        try:
+            value = np.array(ast.literal_eval(row[column]), dtype=np.float64)
+            tensors[quantity] = symmetric(value, row["material_id"])
+        except (ValueError, SyntaxError, InputError):
+            return None
+        if not np.isfinite(value).all():
+            return None
+    types = atoms.get_atomic_numbers()
+    return TensorCrystal(
+        id=row["material_id"],
+        formula=reduced_formula(types),
+        types=types,
+        positions=atoms.get_positions(),
+        cell=np.array(atoms.cell.array),
+        tensors=tensors,
+    )
