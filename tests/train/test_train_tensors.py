@@ -58,7 +58,7 @@ def names(voigt=VASP):
 def test_what_a_file_says_of_its_tensors(file):
     source = open_source(file, names=names())
     assert set(source.quantities) == {"dielectric", "elastic_constants"}
-    sample = source.splits["train"][0]
+    sample = source.splits["validation"][0]
     assert np.diag(sample.labels["elastic_constants"])[3:].tolist() == [150, 160, 140]
     dielectric = sample.labels["dielectric"]
     np.testing.assert_array_equal(dielectric, dielectric.T)
@@ -88,7 +88,7 @@ def test_fine_tuned_tensors_come_back_in_their_form(file, tmp_path):
         recipe=FinetuneRecipe.model_validate({"training": settings}), names=names(), log=False,
     )  # fmt: skip
     model = FoundationModel.from_pretrained(out)
-    sample = open_source(file, names=names()).splits["train"][0].replace(labels={})
+    sample = open_source(file, names=names()).splits["validation"][0].replace(labels={})
     said = model.predict(sample, level="PBE")
     assert said["dielectric"].shape == (3, 3)
     assert said.units["elastic_constants"] == "GPa"
