@@ -109,7 +109,9 @@ class LabelNames:
         changed = [self._one(s) for s in samples]
         ordered = {"stress", *_elastic_of(changed)}
         if self.voigt and not any(ordered & set(s.labels) for s in changed):
-            raise InputError(f"{source}: --voigt, but it has no label 'stress' to reorder")
+            raise InputError(
+                f"{source}: --voigt, but it has no stress or elastic constants to reorder"
+            )
         return changed
 
     def check_elastic(self, samples: Sequence[Sample], source: str) -> None:
@@ -158,10 +160,18 @@ def _elastic_of(samples: Sequence[Sample]) -> list[str]:
     return [name for name in names if table[name].irreps == ELASTIC]
 
 
+def _speaks_for_itself(quantity: Quantity) -> bool:
+    """Whether it is a system's tensor without unit, or one whose unit has to be said."""
+    if quantity.per != "system" or quantity.irreps not in SHAPES:
+        return False
+    return quantity.irreps == ELASTIC or quantity.unit == "1"
+
+
 def with_tensors(sample: Sample) -> Sample:
     """The sample with labels of the extras that a tensor quantity's name calls what they are.
 
-    Nobody states a (3, 3) `dielectric` or (6, 6) `elastic_constants` of a system by chance.
+    Nobody states a (3, 3) `dielectric` or (6, 6) `elastic_constants` of a system by chance. One
+    number of such a name, an average, stays an extra.
 
     Raises:
         InputError: another shape, or not symmetric.
@@ -169,8 +179,9 @@ def with_tensors(sample: Sample) -> Sample:
     table = _quantities()
     names = [
         name
-        for name in sample.extras
-        if name in table and table[name].irreps in SHAPES and name not in ("stress", *sample.labels)
+        for name, value in sample.extras.items()
+        if name in table and name not in sample.labels
+        if _speaks_for_itself(table[name]) and np.size(value) > 1
     ]
     if not names:
         return sample

@@ -5,9 +5,8 @@ A value of quantity q at context g (encoder and level of theory) is
     value = scale_g * network + sum or own or mean of shift_g[type],
 
 where the shift is a table by token type (energy references; of a tensor its isotropic part), or one
-number for all types. Values at
-different levels have different tables, so they are never merged by accident. The formula holds
-by definition.
+number for all types. Values at different levels have different tables, so they are never merged by
+accident. The formula holds by definition.
 """
 
 from __future__ import annotations

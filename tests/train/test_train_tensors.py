@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sfm_crystals.data.prototypes import rock_salt
 
-from sfm.data.label_names import LabelNames
+from sfm.data.label_names import LabelNames, with_tensors
 from sfm.errors import InputError
 from sfm.model import FoundationModel
 from sfm.nn.symmetry import random_rotation
@@ -104,3 +104,8 @@ def test_fine_tuned_tensors_come_back_in_their_form(file, tmp_path):
     stiffness = metrics.of("elastic_constants", "PBE", ENCODER)
     assert stiffness.baseline.startswith("isotropic mean")
     assert set(stiffness.extra) == {"mae_bulk_gpa", "mae_shear_gpa"}
+
+
+def test_one_number_by_the_name_of_a_tensor_is_no_label():
+    sample = rock_salt(12, 8, 4.2).replace(extras={"dielectric": 9.8})
+    assert with_tensors(sample) is sample

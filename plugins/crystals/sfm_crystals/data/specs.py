@@ -54,23 +54,25 @@ CRYSTALS_ELASTIC = DatasetSpec(
 CRYSTALS_DIELECTRIC = DatasetSpec(
     name="crystals-dielectric",
     domain="crystals",
-    summary="inorganic crystals with computed dielectric tensors, in full",
+    summary="inorganic crystals with computed dielectric tensors, in full; held out",
     quantities=("dielectric", "electronic_dielectric"),
     levels=(PERTURBATION,),
     licence=_MP_LICENCE,
     origin="matminer 0.4.1, matminer/datasets/dielectric_constant.csv",
     citation=("Petousis et al. (2017), doi:10.1038/sdata.2016.134", _MP),
+    held_out=True,
 )
 
 CRYSTALS_STIFFNESS = DatasetSpec(
     name="crystals-stiffness",
     domain="crystals",
-    summary="inorganic crystals with computed elastic constants, in full",
+    summary="inorganic crystals with computed elastic constants, in full; held out",
     quantities=("elastic_constants",),
     levels=(STRESS_STRAIN,),
     licence=_MP_LICENCE,
     origin="matminer 0.4.1, matminer/datasets/elastic_tensor.csv",
     citation=("de Jong et al. (2015), doi:10.1038/sdata.2015.9", _MP),
+    held_out=True,
 )
 
 CRYSTALS_PROPERTIES = DatasetSpec(
