@@ -36,7 +36,7 @@ class Isotropic:
 
     def part(self, values: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n dim"]:
         """(n, dim) the isotropic part, in the unit of the values."""
-        return values @ self.weights.T @ self.patterns
+        return np.asarray(values @ self.weights.T @ self.patterns)
 
 
 def isotropic(irreps: str) -> Isotropic | None:
@@ -68,7 +68,7 @@ def symmetric(tensor: Float[np.ndarray, "n n"], what: str) -> Float[np.ndarray, 
     size = float(np.abs(tensor).max())
     if float(np.abs(tensor - tensor.T).max()) > ASYMMETRY * size:
         raise InputError(f"{what} is no symmetric matrix, as its kind has to be")
-    return 0.5 * (tensor + tensor.T)
+    return np.asarray(0.5 * (tensor + tensor.T))
 
 
 def elastic_reordered(

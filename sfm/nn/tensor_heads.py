@@ -49,7 +49,8 @@ class MatrixSum(Head):
         gated = features.tensors * self.gate(features.scalars).unsqueeze(1)
         turned = to_matrix(self.outer(gated)).squeeze(-1)
         eye = torch.eye(3, dtype=turned.dtype, device=turned.device)
-        return turned + self.readout(features.scalars).unsqueeze(-1) * eye
+        shares: Tensor = turned + self.readout(features.scalars).unsqueeze(-1) * eye
+        return shares
 
     def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, "S 3 3"]:
         return system_sum(self.per_token(features), features.system, features.n_systems)
@@ -100,7 +101,8 @@ class ElasticMean(Head):
         d = spherical_harmonics(vectors / length.unsqueeze(1))[:, 4:] / math.sqrt(5)
         outer = strength.reshape(-1, 1, 1) * d.unsqueeze(2) * d.unsqueeze(1)
         empty = outer.new_zeros(features.n_tokens, 5, 5)
-        return empty.index_add(0, receiver, outer)
+        sums: Tensor = empty.index_add(0, receiver, outer)
+        return sums
 
     def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, "S 6 6"]:
         shares = self.per_token(features, inputs)

@@ -250,15 +250,16 @@ def test_rows_of_the_bundled_files_come_out_of_the_archive_again(tmp_path, monke
     np.testing.assert_allclose(sample.positions, toy().positions, rtol=1e-6)
 
 
-def test_tensors_lie_in_the_axes_of_their_crystals(data):
+def test_tensors_lie_in_the_axes_of_their_crystals(data, monkeypatch):
     """A crystal's own rotations leave its tensors as they are, but for noise of the calculation."""
     spglib = pytest.importorskip("spglib")
+    monkeypatch.setenv("SPGLIB_OLD_ERROR_HANDLING", "false")  # the other way warns at every call
     changes = {"dielectric": [], "elastic_constants": []}
     for name, quantity in (
         ("crystals-dielectric", "dielectric"),
         ("crystals-stiffness", "elastic_constants"),
     ):
-        for sample in list(data[name])[:40]:
+        for sample in (data[name][i] for i in range(40)):
             inverse = np.linalg.inv(sample.cell)
             cell = (sample.cell, sample.positions @ inverse, sample.types)
             symmetry = spglib.get_symmetry(cell, symprec=0.01)

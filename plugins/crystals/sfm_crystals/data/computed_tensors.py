@@ -78,9 +78,11 @@ def _within(tensor: np.ndarray, low: float, high: float) -> bool:
 
 def _crystal(row: dict[str, str], names: dict[str, str]) -> TensorCrystal | None:
     """One row; None where a tensor is not symmetric or has no number."""
+    from ase import Atoms
     from ase.io import read
 
     atoms = read(io.StringIO(row["poscar"]), format="vasp")
+    assert isinstance(atoms, Atoms)  # one structure in a POSCAR
     tensors = {}
     for quantity, column in names.items():
         try:
