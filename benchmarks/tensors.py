@@ -42,12 +42,13 @@ def task_of(quantity: str, options: argparse.Namespace, seed: int) -> TaskData:
     source = open_source(CASES[quantity])
     present = [(v, q) for v, q in source.present if q == quantity]
     task = source.task("crystals/atoms", present, goals={quantity: Goal()})
-    counts = {"train": options.train, "validation": options.train // 5, "test": options.test}
-    drawn = {
-        name: _drawn(task.split(name), n, options.atoms, seed if name != "test" else 0)
-        for name, n in counts.items()
-    }
-    return dataclasses.replace(task, **drawn)
+    atoms = options.atoms
+    return dataclasses.replace(
+        task,
+        train=_drawn(task.train, options.train, atoms, seed),
+        validation=_drawn(task.validation, options.train // 5, atoms, seed),
+        test=_drawn(task.test, options.test, atoms, 0),
+    )
 
 
 def _drawn(samples: Sequence[Any], n: int, atoms: int, seed: int) -> list[Any]:
@@ -65,7 +66,8 @@ def by_descriptors(task: TaskData, quantity: str) -> np.ndarray:
     n = len(task.train)
     x = (x - x[:n].mean(0)) / (x[:n].std(0) + 1e-9)
     y = np.array([np.asarray(s.labels[quantity]).ravel() for s in task.train]) @ parts.weights.T
-    return np.stack([_ridge(x[:n], column, x[n:]) for column in y.T], 1) @ parts.patterns
+    numbers = np.stack([_ridge(x[:n], column, x[n:]) for column in y.T], 1)
+    return np.asarray(numbers @ parts.patterns)
 
 
 def _ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
