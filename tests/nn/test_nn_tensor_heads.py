@@ -110,7 +110,7 @@ def test_turned_elastic_constants_are_those_of_the_simulator():
 
 def test_isotropic_parts_are_averages_over_orientations():
     generator = torch.Generator().manual_seed(0)
-    turns = [random_rotation(generator) for _ in range(600)]
+    turns = [random_rotation(generator) for _ in range(4000)]
     values = torch.from_numpy(SILICON)
     mean = torch.stack([turned_elastic(values, t) for t in turns]).mean(0).numpy()
     part = isotropic(ELASTIC).part(SILICON.reshape(1, 36)).reshape(6, 6)
