@@ -72,22 +72,6 @@ class LastLayerUncertainty(Float64Buffers):
         Returns:
             alpha, in the quantity's unit.
         """
-        self.adopt(context, training, 1.0)
-        index = torch.full((len(validation),), context, device=validation.device)
-        rigidity = self.rigidity(validation, index)
-        ratio = (errors.double() ** 2 / rigidity.clamp(min=1e-30)).mean()
-        self.alpha[context] = ratio.sqrt()
-        return float(self.alpha[context])
-
-    @torch.no_grad()
-    def adopt(self, context: int, training: Float[Tensor, "n C"], alpha: float) -> None:
-        """Set the precision from training features (n, C), and alpha to what another model has.
-
-        Args:
-            context: index of (encoder, level).
-            training: (n, C) last-layer features of training systems.
-            alpha: in the quantity's unit.
-        """
         f = training.double()
         gram = f.T @ f
         ridge = 1e-6 * gram.diagonal().mean().clamp(min=1e-12)
@@ -96,4 +80,7 @@ class LastLayerUncertainty(Float64Buffers):
         self.precision[context] = (inverse + inverse.T) / 2
         index = torch.full((len(f),), context, device=f.device)
         self.limit[context] = torch.quantile(self.rigidity(f, index), OUTSIDE_QUANTILE)
-        self.alpha[context] = alpha
+        rigidity = self.rigidity(validation, index.new_full((len(validation),), context))
+        ratio = (errors.double() ** 2 / rigidity.clamp(min=1e-30)).mean()
+        self.alpha[context] = ratio.sqrt()
+        return float(self.alpha[context])

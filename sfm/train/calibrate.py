@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from sfm.train.data import INFERENCE, Tokenizer, pack
 from sfm.train.tasks import TaskData, subset
 
 SAMPLES = 1_000
+FEWEST = 10  # labels to calibrate with
 
 
 @torch.no_grad()
@@ -40,7 +41,7 @@ def calibrate(
             for name in names if train and held else ():
                 features, _ = _features(model, task, name, train)
                 held_features, errors = _features(model, task, name, held)
-                if len(held_features) >= 10:
+                if len(held_features) >= FEWEST:
                     key = f"{task.encoder}:{name}"
                     unit = model.uncertainties[key]
                     alpha = unit.calibrate(  # type: ignore[operator]
@@ -51,22 +52,45 @@ def calibrate(
 
 
 @torch.no_grad()
-def calibrate_as(model: FoundationModel, task: TaskData, factors: Mapping[str, float]) -> None:
-    """Take over the factors of a model that was trained alike on part of the labels.
+def calibrate_on(
+    model: FoundationModel, task: TaskData, trial: FoundationModel, part: TaskData
+) -> dict[str, float]:
+    """Calibrate a model trained on all labels by the errors of one trained on part of them.
+
+    The errors are those of `trial` on the labels that it has not seen; features are `model`'s, the
+    precision that of the labels that `trial` has seen. With few labels a precision of all of them
+    is another one: it gave half the standard errors, and 90 % intervals that held 45 to 72 %.
 
     Args:
-        model: trained on all labels of `task`; its precision comes from their features.
+        model: trained on all labels of `task`.
         task: what it was trained on.
-        factors: by `encoder:quantity@level`, in the quantity's unit, as `calibrate` returns them.
+        trial: trained alike on the training labels of `part`.
+        part: the same task, `validation` being what was held out.
+
+    Returns:
+        The calibration factors, as of `calibrate`, of levels with at least ten such labels.
     """
+    results: dict[str, float] = {}
     for level, name in task.present:
         key = f"{task.encoder}:{name}"
-        if (alpha := factors.get(f"{key}@{level}")) is None or key not in model.uncertainties:
+        if key not in model.uncertainties:
             continue
-        samples = [s for s in subset(task.train, SAMPLES) if s.level == level]
-        features, _ = _features(model, task, name, samples)
-        unit = model.uncertainties[key]
-        unit.adopt(model.context(task.encoder, level), features, alpha)  # type: ignore[operator]
+        seen, held = (
+            [s for s in subset(half, SAMPLES) if s.level == level]
+            for half in (part.train, part.validation)
+        )
+        if not seen or len(held) < FEWEST:
+            continue
+        features, _ = _features(model, task, name, seen)
+        # the same systems in the same batches: rows correspond
+        held_features, _ = _features(model, task, name, held)
+        _, errors = _features(trial, part, name, held)
+        if len(errors) >= FEWEST:
+            unit = model.uncertainties[key]
+            results[f"{key}@{level}"] = unit.calibrate(  # type: ignore[operator]
+                model.context(task.encoder, level), features, held_features, errors
+            )
+    return results
 
 
 def _features(

@@ -23,7 +23,7 @@ from sfm.model import FoundationModel
 from sfm.nn.derive import DERIVED
 from sfm.recipe import FinetuneRecipe
 from sfm.train.afford import FEWEST_STEPS, affordable, budget_of
-from sfm.train.calibrate import calibrate_as
+from sfm.train.calibrate import calibrate_on
 from sfm.train.closed_form import (
     Fitted,
     all_forms,
@@ -209,18 +209,27 @@ class Winner:
 
     Attributes:
         plan: how to train.
-        calibrated: factors of the uncertainties, from the labels that the trial held out.
+        model: what the trial gave.
+        part: what it was trained on, and in `validation` what it was not.
     """
 
     plan: FinetuneRecipe
-    calibrated: Mapping[str, float]
+    model: FoundationModel
+    part: TaskData
 
     def on_all(self, base: FoundationModel, task: TaskData, **options: Any) -> Outcome:
-        """Train on all labels; what validation cannot calibrate has the trial's factors."""
+        """Train on all labels; what no validation calibrates the trial's errors do."""
         outcome = train(base, task, self.plan, **options)
-        rest = {k: v for k, v in self.calibrated.items() if k not in outcome.calibrated}
-        calibrate_as(outcome.model, task, rest)
-        return dataclasses.replace(outcome, calibrated={**rest, **outcome.calibrated})
+        rest = dataclasses.replace(
+            task,
+            present=tuple(
+                (level, name)
+                for level, name in task.present
+                if f"{task.encoder}:{name}@{level}" not in outcome.calibrated
+            ),
+        )
+        factors = calibrate_on(outcome.model, rest, self.model, self.part)
+        return dataclasses.replace(outcome, calibrated={**factors, **outcome.calibrated})
 
 
 def trial(
@@ -287,7 +296,7 @@ def trial(
         how = f"held-out quarter, where {f.form.name} has {error:.4g}"
         rows.append(Candidate("full", str(target), metric.mae, metric.unit, how))
     won = bool(ratios) and float(np.mean(ratios)) < WIN
-    return rows, "", Winner(plan, trial_outcome.calibrated) if won else None
+    return rows, "", Winner(plan, trial_outcome.model, part) if won else None
 
 
 def _trained_if_better(

@@ -36,7 +36,7 @@ from sfm.train.gaussian import fit_gaussian
 from sfm.train.pretrain import pretrain
 from sfm.train.selection import Winner, closed_form
 from sfm.train.sources import open_source
-from sfm.train.trained import shorter
+from sfm.train.trained import shorter, train, without_split
 
 PART = "spiders/points"
 
@@ -219,21 +219,29 @@ def test_auto_takes_the_best_and_names_all(base, tmp_path):
     assert report["forgetting"]["note"].startswith("nothing is forgotten")
 
 
-def test_training_that_won_has_the_uncertainty_of_its_trial(base, tmp_path):
+def test_training_that_won_is_calibrated_by_the_errors_of_its_trial(base, tmp_path):
     """All labels are trained on, so that none is left to calibrate with."""
     model = FoundationModel.from_pretrained(base)
-    task = dataclasses.replace(make(base), validation=[])
+    whole = make(base)
+    task = dataclasses.replace(whole, validation=[])
     plan = shorter(FinetuneRecipe(mode="full"), 5, 256)
+    held = list(range(12))
+    part = without_split(task, held)
+    options = {"run": tmp_path, "resolved": {}, "log": False}
+    trial = train(model, part, plan, **options).model
+    outcome = Winner(plan, trial, part).on_all(model, task, **options)
     (level,) = task.levels
     key = f"{PART}:extent@{level}"
-    options = {"run": tmp_path, "resolved": {}, "log": False}
-    plain = Winner(plan, {}).on_all(model, task, **options)
-    outcome = Winner(plan, {key: 0.5}).on_all(model, task, **options)
+    assert set(outcome.calibrated) == {key}
     test = list(task.test)
-    told = outcome.model.predict(test, level=level)
-    assert outcome.calibrated == {key: 0.5}
-    assert not any(p.uncertainty for p in plain.model.predict(test, level=level))
-    assert all(p.uncertainty["extent"] > 0 for p in told)
+    said = outcome.model.predict(test, level=level)
+    assert all(p.uncertainty["extent"] > 0 for p in said)
+    # on the held-out systems: root mean square of error over standard error is 1
+    systems = list(part.validation)
+    sigma = np.array([p.uncertainty["extent"] for p in outcome.model.predict(systems)])
+    off = np.array([float(p["extent"]) for p in trial.predict(systems)])
+    off -= [float(s.labels["extent"]) for s in systems]
+    assert np.sqrt(np.mean((off / sigma) ** 2)) == pytest.approx(1, rel=1e-3)
 
 
 def test_modes_that_do_not_fit_are_refused(base, tmp_path):
