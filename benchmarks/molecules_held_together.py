@@ -47,17 +47,17 @@ def conformers() -> list[Sample]:
     from sfm_molecules.geometry.embedding import embed
     from tblite.interface import Calculator
 
-    found: list[Sample] = []
+    distinct: list[Sample] = []
     for seed in range(SEEDS):
         types, positions = geometry(embed(GLYCINE, seed=seed))
         engine = Calculator(LEVEL, types, positions / factor("bohr", "angstrom"))
         engine.set("verbosity", 0)
         energy = float(engine.singlepoint().get("energy")) * factor("hartree", "eV")
-        if all(abs(energy - float(s.labels["energy"])) > SAME for s in found):
+        if all(abs(energy - float(s.labels["energy"])) > SAME for s in distinct):
             labels = {"energy": np.asarray(energy)}
-            found.append(Sample(id=f"glycine-{seed}", domain="molecules", types=types,
+            distinct.append(Sample(id=f"glycine-{seed}", domain="molecules", types=types,
                                 positions=positions, level=LEVEL, labels=labels))  # fmt: skip
-    return found
+    return distinct
 
 
 def ranked(model: Any) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def tables(results: dict[str, Any]) -> str:
                 beside["random weights"],
                 "" if "zero-shot" not in mae else f"{mae['zero-shot']:.3g}",
                 f"{mae['ridge']:.3g} / {mae['gp']:.3g}",
-                f"{100 * line['coverage']:.0f} %",
+                "none" if np.isnan(line["coverage"]) else f"{100 * line['coverage']:.0f} %",
                 f"{line['cpu_seconds']:.0f} s",
             )
         )

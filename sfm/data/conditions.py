@@ -64,7 +64,7 @@ def read_conditions(
     name: str,
     *,
     charges: Num[np.ndarray, " n"] | None = None,
-    moments: Num[np.ndarray, " n"] | None = None,
+    moments: Num[np.ndarray, " m"] | None = None,
 ) -> dict[str, float]:
     """`charge` and `spin` (number of unpaired electrons) of a system, each if it is stated.
 
@@ -75,8 +75,8 @@ def read_conditions(
         name: the system, for messages.
         charges: (n,) initial charges of the atoms in e; their sum is the charge. All zero counts
             as not stated.
-        moments: (n,) initial magnetic moments of the atoms in Bohr magnetons; the size of their
-            sum is the number of unpaired electrons. All zero counts as not stated.
+        moments: (n,) initial magnetic moments of the atoms in Bohr magnetons, or (1,) their sum;
+            its size is the number of unpaired electrons. All zero counts as not stated.
 
     Raises:
         InputError: no whole number, an impossible charge or spin, or two statements that differ.

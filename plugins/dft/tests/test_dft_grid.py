@@ -36,7 +36,7 @@ def pyscf_grid(molecule, level, prune):
 @pytest.mark.parametrize("number", [1, 2, 3, 10, 11, 18, 26, 36, 53, 79, 103])
 def test_radii_and_pruning_of_every_level_equal_pyscf(number):
     for level in range(10):
-        count = dft.gen_grid._default_rad(number, level)
+        count = int(dft.gen_grid._default_rad(number, level))
         angles = dft.gen_grid._default_ang(number, level)
         reference, steps = dft.radi.treutler_ahlrichs(count, number)
         radii, weights = radial(count, TREUTLER_XI[number])
