@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sfm.cli.labels import add_names, names_of
 from sfm.cli.rows import add_skip, skipping
+
+if TYPE_CHECKING:
+    from sfm.data.convert import Item
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +48,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     convert = actions.add_parser("convert", help="loss-free conversion")
     convert.add_argument("input", metavar="IN", help="readable file, dataset folder or name")
-    convert.add_argument("output", metavar="OUT", help=".extxyz, .npz, or a new dataset folder")
+    convert.add_argument(
+        "output", metavar="OUT", help=".extxyz, .npz, .db (ASE), .h5, or a new dataset folder"
+    )
     convert.add_argument("--level", help="level of theory of labels that have none")
     convert.add_argument("--domain", help="domain whose reader reads IN")
     convert.set_defaults(handler=convert_one)
@@ -223,32 +229,47 @@ def build_one(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _items(arguments: argparse.Namespace) -> Any:
-    """All samples of `arguments.input`, their labels under our names and in our units."""
-    import warnings
+def _items(arguments: argparse.Namespace) -> Iterator[Item]:
+    """The samples of `arguments.input`, their labels under our names and in our units.
+
+    One after another; only new names of labels need all of them at once.
+    """
     from dataclasses import replace
 
-    from sfm.data.convert import read_items
-    from sfm.data.label_names import for_files, unused
-    from sfm.errors import InputWarning
+    from sfm.data.convert import iterate_items
+    from sfm.data.label_names import for_files
     from sfm.registry import find
 
     source, names = arguments.input, names_of(arguments)
     path = Path(source)
-    if path.exists() or path.suffix:
-        items = read_items(path, domain=arguments.domain)
-    else:
-        spec = find("datasets", source).load()
-        items = read_items(spec.folder, length_unit=spec.length_unit)
     if names and not path.is_file():
         raise for_files(source)
-    samples = [item.sample for item in items]
+    if path.exists() or path.suffix:
+        items = iterate_items(path, domain=arguments.domain)
+    else:
+        spec = find("datasets", source).load()
+        items = iterate_items(spec.folder, length_unit=spec.length_unit)
     if names:
-        samples = names.apply(samples, source)
-        items = [replace(i, sample=s) for i, s in zip(items, samples, strict=True)]
-    if left := unused(samples):
+        every = list(items)
+        samples = names.apply([item.sample for item in every], source)
+        items = iter([replace(i, sample=s) for i, s in zip(every, samples, strict=True)])
+    return _saying_unused(items, source)
+
+
+def _saying_unused(items: Iterator[Item], source: str) -> Iterator[Item]:
+    """The items, and in the end one line on numbers that no label takes."""
+    import warnings
+
+    from sfm.data.label_names import unused
+    from sfm.errors import InputWarning
+
+    kinds: dict[tuple[str, ...], Any] = {}
+    for item in items:
+        if item.sample.extras:
+            kinds.setdefault((*item.sample.extras, "", *item.sample.labels), item.sample)
+        yield item
+    if left := unused(list(kinds.values())):
         warnings.warn(f"{source}: {left}", InputWarning, stacklevel=2)
-    return items
 
 
 def convert_one(arguments: argparse.Namespace) -> int:
@@ -260,9 +281,9 @@ def convert_one(arguments: argparse.Namespace) -> int:
     items = _items(arguments)
     if arguments.level:
         items = with_level(items, arguments.level, arguments.input)
-    write_items(arguments.output, items)
+    count = write_items(arguments.output, items)
     if arguments.json:
-        emit_json({"samples": len(items), "path": arguments.output})
+        emit_json({"samples": count, "path": arguments.output})
     else:
         emit(arguments.output)
     return 0

@@ -1,30 +1,32 @@
 """Loss-free conversion between files and dataset folders.
 
-Three targets: extended XYZ (points in space), `.npz` (everything), and a dataset folder of Parquet
-files. What sfm writes it reads back exactly: float64, ids, levels, conditions and splits included.
-Any other file comes in through the plugins' readers. Numbers are in canonical units.
+Five targets: extended XYZ and ASE databases (points in space), `.npz` and HDF5 (everything), and a
+dataset folder of Parquet files. What sfm writes it reads back exactly: float64, ids, levels,
+conditions and splits included. Any other file comes in through the plugins' readers. Numbers are in
+canonical units. Extended XYZ, databases and HDF5 are read and written one sample after another,
+folders are read so.
 """
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sfm.data import ase_db, hdf5
 from sfm.data.atomic import atomic, refuse_unwritable
 from sfm.data.elements import NUMBERS
 from sfm.data.extxyz import (
     DAMAGED,
     MARK,
-    read_extxyz,
     refuse_infinite,
     version,
-    write_extxyz,
+    write_frames,
 )
 from sfm.data.sample import Sample
 from sfm.data.splits import SPLITS, assign
@@ -43,6 +45,7 @@ from sfm.errors import InputError, InputWarning
 from sfm.formats.npz import load_npz
 
 XYZ = (".extxyz", ".xyz")
+WRITTEN = (*XYZ, ".npz", ".db", *hdf5.SUFFIXES)
 ATOMS = {
     "masses": ("amu", (-1,)),
     "fixed": ("1", (-1, 3)),
@@ -71,46 +74,62 @@ def read_items(source: str | Path, *, domain: str | None = None, **options: Any)
     Raises:
         InputError: unreadable; file and row are named.
     """
+    return list(iterate_items(source, domain=domain, **options))
+
+
+def iterate_items(
+    source: str | Path, *, domain: str | None = None, **options: Any
+) -> Iterator[Item]:
+    """As `read_items`, one after another: little memory for what sfm wrote, save `.npz`.
+
+    Raises:
+        InputError: unreadable; file and row are named.
+    """
     path = Path(source)
     if path.is_dir():
-        return [
-            Item(sample, split)
-            for split in SPLITS
-            for sample in open_dataset(path, split=split, **options)
-        ]
+        for split in SPLITS:
+            yield from (
+                Item(sample, split) for sample in open_dataset(path, split=split, **options)
+            )
+        return
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder")
-    if path.suffix.lower() in XYZ and version(path):
-        return list(_read_marked(path))
+    if path.suffix.lower() in XYZ and version(path) == "1":
+        yield from _read_first_version(path)
+        return
     if path.suffix.lower() == ".npz":
         items = _read_npz(path)
         if items is not None:
-            return items
-    from sfm.data.readers import read_file
+            yield from items
+            return
+    from sfm.data.readers import read_file, read_ours
 
-    return [Item(sample) for sample in read_file(path, domain=domain)]
+    ours = read_ours(path)
+    if ours is not None:
+        yield from (Item(sample, split) for sample, split in ours)
+    else:
+        yield from (Item(sample) for sample in read_file(path, domain=domain))
 
 
-def with_level(items: Sequence[Item], level: str, source: str) -> list[Item]:
+def with_level(items: Iterable[Item], level: str, source: str) -> Iterator[Item]:
     """The items, with the level of theory `level` where `source` names none.
 
-    Warns where it names one itself, which stays.
+    Warns in the end where it names one itself, which stays.
     """
-    kept = sorted({str(i.sample.level) for i in items} - {str(v) for v in (*UNSTATED, level)})
-    if kept:
-        text = f"{source}: labels at {', '.join(kept)} keep that level, not '{level}'"
+    kept: set[str] = set()
+    for item in items:
+        if item.sample.level in UNSTATED:
+            yield replace(item, sample=item.sample.replace(level=level))
+        else:
+            kept.add(str(item.sample.level))
+            yield item
+    if kept := kept - {level}:
+        text = f"{source}: labels at {', '.join(sorted(kept))} keep that level, not '{level}'"
         warnings.warn(text, InputWarning, stacklevel=2)
-    return [
-        replace(i, sample=i.sample.replace(level=level)) if i.sample.level in UNSTATED else i
-        for i in items
-    ]
 
 
-def _read_marked(path: Path) -> Iterator[Item]:
-    """Frames that sfm wrote: today's, and those of version 1, which had everything in JSON."""
-    if version(path) != "1":
-        yield from (Item(sample, split) for sample, split in read_extxyz(path))
-        return
+def _read_first_version(path: Path) -> Iterator[Item]:
+    """Frames that sfm wrote in version 1, which had everything in JSON."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     start = 0
     while start < len(lines):
@@ -193,28 +212,39 @@ def refuse_target(target: str | Path) -> None:
         InputError: another suffix, or a file that cannot be written.
     """
     path = Path(target)
-    if path.suffix.lower() in (*XYZ, ".npz"):
+    if path.suffix.lower() in WRITTEN:
         refuse_unwritable(path)
     elif path.suffix:
         raise InputError(
-            f"{path}: cannot write '{path.suffix}'; give .extxyz, .npz, or a folder's name"
+            f"{path}: cannot write '{path.suffix}'; give .extxyz, .npz, .db, .h5 or a folder"
         )
 
 
-def write_items(target: str | Path, items: Sequence[Item], *, name: str | None = None) -> None:
-    """Write to `.extxyz`, `.npz`, or (a path without suffix) a dataset folder.
+def write_items(target: str | Path, items: Iterable[Item], *, name: str | None = None) -> int:
+    """Write to `.extxyz`, `.npz`, `.db`, `.h5`, or (a path without suffix) a dataset folder.
+
+    Returns:
+        The number of samples.
 
     Raises:
         InputError: another suffix, or something that the format cannot hold.
     """
     refuse_target(target)
     path = Path(target)
-    if path.suffix.lower() in XYZ:
-        write_extxyz(path, [i.sample for i in items], [i.split for i in items])
-    elif path.suffix.lower() == ".npz":
+    suffix = path.suffix.lower()
+    pairs = ((i.sample, i.split) for i in items)
+    if suffix in XYZ:
+        return write_frames(path, pairs)
+    if suffix == ".db":
+        return ase_db.write_db(path, pairs)
+    if suffix in hdf5.SUFFIXES:
+        return hdf5.write_hdf5(path, pairs)
+    items = list(items)
+    if suffix == ".npz":
         write_npz(path, items)
     else:
         write_folder(path, items, name=name)
+    return len(items)
 
 
 def _head(sample: Sample, split: str | None) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -54,9 +55,17 @@ def write_extxyz(
         InputError: a sample has fields, or a label is called as a condition is; neither fits.
     """
     splits = splits or [None] * len(samples)
-    text = "".join(_frame(s, split) for s, split in zip(samples, splits, strict=True))
-    with atomic(path) as scratch:
-        scratch.write_text(text, encoding="utf-8")
+    write_frames(path, zip(samples, splits, strict=True))
+
+
+def write_frames(path: Path, items: Iterable[tuple[Sample, str | None]]) -> int:
+    """As `write_extxyz`, of samples and splits one after another; returns how many."""
+    count = 0
+    with atomic(path) as scratch, scratch.open("w", encoding="utf-8") as file:
+        for sample, split in items:
+            file.write(_frame(sample, split))
+            count += 1
+    return count
 
 
 def _frame(sample: Sample, split: str | None) -> str:
@@ -186,23 +195,25 @@ def read_extxyz(path: Path) -> Iterator[tuple[Sample, str | None]]:
     Raises:
         InputError: truncated or damaged; file and line are named.
     """
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    start = 0
-    while start < len(lines):
-        where = f"{path}, line {start + 1}"
-        try:
-            n = int(lines[start])
-            if n < 1:
-                raise InputError(f"{where}: {n} atoms")
-            rows = [line.split() for line in lines[start + 2 : start + 2 + n]]
-            if len(rows) < n:
-                raise InputError(f"{where}: truncated, {len(rows)} of {n} atoms")
-            sample, split = _sample(lines[start + 1], rows)
-        except DAMAGED as error:
-            raise InputError(f"{where}: damaged frame ({type(error).__name__}: {error})") from None
-        refuse_infinite(sample, where)
-        yield sample, split
-        start += 2 + n
+    start = 1
+    with path.open(encoding="utf-8", errors="replace") as file:
+        while first := file.readline():
+            where = f"{path}, line {start}"
+            try:
+                n = int(first)
+                if n < 1:
+                    raise InputError(f"{where}: {n} atoms")
+                comment = file.readline().rstrip("\n")
+                rows = [line.split() for line in islice(file, n)]
+                if len(rows) < n:
+                    raise InputError(f"{where}: truncated, {len(rows)} of {n} atoms")
+                sample, split = _sample(comment, rows)
+            except DAMAGED as error:
+                said = f"{type(error).__name__}: {error}"
+                raise InputError(f"{where}: damaged frame ({said})") from None
+            refuse_infinite(sample, where)
+            yield sample, split
+            start += 2 + n
 
 
 def refuse_infinite(sample: Sample, where: str) -> None:

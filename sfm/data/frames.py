@@ -96,11 +96,13 @@ def _pdb(path: Path) -> Iterator[Atoms]:
 
 
 def _database(path: Path) -> Iterator[Atoms]:
-    """The rows of an ASE database with their key-value pairs, which `ase.io` leaves out."""
+    """The rows of an ASE database with their pairs and data, which `ase.io` leaves out."""
     from ase.db import connect
+
+    from sfm.data.ase_db import whole
 
     with path.open("rb") as file:
         if not file.read(16).startswith(b"SQLite format 3"):
             raise ValueError("not an SQLite database")  # connect would make one of an empty file
     for entry in connect(path, type="db", use_lock_file=False).select():
-        yield entry.toatoms(add_additional_information=True)
+        yield whole(entry)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sfm.data import extxyz
+from sfm.data import ase_db, extxyz, hdf5
 from sfm.data.rows import RowError, Skipped, collecting, rows_left_out
 from sfm.data.sample import Sample
 from sfm.errors import InputError, WrongDomain, did_you_mean
@@ -47,8 +47,8 @@ def read_file(path: str | Path, *, domain: str | None = None) -> list[Sample]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    if path.suffix.lower() in (".xyz", ".extxyz") and extxyz.version(path) == extxyz.VERSION:
-        samples = [sample for sample, _ in extxyz.read_extxyz(path)]
+    if (ours := read_ours(path)) is not None:
+        samples = [sample for sample, _ in ours]
         return samples if domain is None else [s.replace(domain=domain) for s in samples]
     table = suffixes(domain)
     readers = _for(path, table)
@@ -62,6 +62,22 @@ def read_file(path: str | Path, *, domain: str | None = None) -> list[Sample]:
             f"(known: {', '.join(sorted(table)) or 'none'}).{did_you_mean(path.suffix, table)}"
         )
     return _ask(readers, path, str(path))
+
+
+def read_ours(path: Path) -> Iterator[tuple[Sample, str | None]] | None:
+    """Samples and splits of a file that sfm wrote, one after another; None if others wrote it.
+
+    Raises:
+        InputError: damaged; file and row are named.
+    """
+    suffix = path.suffix.lower()
+    if suffix in (".xyz", ".extxyz") and extxyz.version(path) not in (None, "1"):
+        return extxyz.read_extxyz(path)
+    if suffix == ".db" and ase_db.is_ours(path):
+        return ase_db.read_db(path, lambda atoms: read_object(atoms)[0])
+    if suffix in hdf5.SUFFIXES and hdf5.is_ours(path):
+        return hdf5.read_hdf5(path)
+    return None
 
 
 def _for(path: Path, table: dict[str, list[Part]]) -> list[Part]:

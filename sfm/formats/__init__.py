@@ -1,1 +1,1 @@
-"""JSON and YAML as their standards have them, read within limits."""
+"""JSON and YAML as their standards have them, npz and HDF5, read within limits."""

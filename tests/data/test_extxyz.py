@@ -1,9 +1,10 @@
-"""Our extended XYZ is everybody's: it comes back exactly by our reader, and rightly by ASE's."""
+"""What we write is everybody's: it comes back exactly by our reader, and rightly by ASE's."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from ase.db import connect
 from ase.io import read, write
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -147,6 +148,48 @@ def test_what_ase_writes_again_is_still_ours(tmp_path, sample):
     write(again, read(path), format="extxyz")
     ((back, _),) = read_extxyz(again)
     assert_same(sample, back, 1e-7)
+
+
+@pytest.mark.parametrize("suffix", [".db", ".h5"])
+@SETTINGS
+@given(st.lists(samples(), min_size=1, max_size=3))
+def test_databases_and_hdf5_come_back_exactly_too(tmp_path, suffix, written):
+    path = tmp_path / f"a{suffix}"
+    splits = ["test", *[None] * (len(written) - 1)]
+    assert write_items(path, map(Item, written, splits)) == len(written)
+    back = read_items(path)
+    assert [i.split for i in back] == splits
+    for sample, item in zip(written, back, strict=True):
+        other = item.sample
+        assert (sample.id, sample.level, sample.dataset) == (other.id, other.level, other.dataset)
+        assert_same(sample, other)
+        assert (sample.velocities is None) == (other.velocities is None)
+        for name, value in sample.labels.items():
+            assert value.dtype == other.labels[name].dtype
+    for sample, other in zip(written, read_file(path), strict=True):
+        assert_same(sample, other)
+
+
+@SETTINGS
+@given(samples())
+def test_ase_reads_the_same_numbers_from_a_database(tmp_path, sample):
+    path = tmp_path / "a.db"
+    write_items(path, [Item(sample)])
+    row = connect(path).get(1)
+    atoms = row.toatoms()
+    np.testing.assert_array_equal(atoms.positions, sample.positions)
+    for name in ("energy", "forces", "dipole", "charges"):
+        if name in sample.labels:
+            np.testing.assert_array_equal(atoms.calc.results[name], sample.labels[name])
+    if "stress" in sample.labels:
+        xx, yy, zz, yz, xz, xy = atoms.calc.results["stress"]
+        full = [[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]
+        np.testing.assert_array_equal(full, sample.labels["stress"])
+    if sample.conditions:
+        assert row.key_value_pairs["total_charge"] == sample.conditions["charge"]
+        assert row.key_value_pairs["unpaired_electrons"] == sample.conditions["spin"]
+    if sample.masses is not None:
+        np.testing.assert_array_equal(atoms.get_masses(), sample.masses)
 
 
 def test_the_dipole_of_water_is_a_key_and_its_charges_are_a_column(tmp_path):

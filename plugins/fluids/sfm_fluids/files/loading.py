@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from sfm.errors import InputError
+from sfm.formats.hdf5 import opened, read_array
 from sfm.formats.limits import Budget
 from sfm.formats.npz import load_npz
 from sfm_fluids.files.content import Content
-from sfm_fluids.files.hdf5 import opened, read_array
 from sfm_fluids.files.netcdf import load_netcdf
 
 

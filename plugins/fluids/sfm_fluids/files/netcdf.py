@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sfm.errors import InputError, PluginError
+from sfm.formats.hdf5 import opened
 from sfm.formats.limits import Budget
 from sfm_fluids.files.content import Content
-from sfm_fluids.files.hdf5 import opened
 
 if TYPE_CHECKING:
     from xarray import Dataset

@@ -20,9 +20,9 @@ from jaxtyping import Shaped
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError
+from sfm.formats.hdf5 import opened
 from sfm_fluids.files import layout
 from sfm_fluids.files.content import Content
-from sfm_fluids.files.hdf5 import opened
 from sfm_fluids.files.loading import load
 from sfm_fluids.files.netcdf import load_netcdf, of_dataset
 from sfm_fluids.files.well import WellData, is_well, read_well

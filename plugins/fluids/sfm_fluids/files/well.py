@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from sfm.errors import InputError, InputWarning
+from sfm.formats.hdf5 import opened, read_array
 from sfm.formats.limits import Budget
-from sfm_fluids.files.hdf5 import opened, read_array
 from sfm_fluids.files.values import text, texts
 
 BOUNDARIES = ("WALL", "OPEN", "PERIODIC")
