@@ -264,7 +264,7 @@ class _Column:
             text = f"{self.path}: '{self.name}' is in {self.unit}, as no installed plugin has it"
             warnings.warn(f"{text}; its numbers stay as they are", InputWarning, stacklevel=2)
         known = self.unit is not None and here is not None
-        self.scales[domain] = factor(self.unit, here) if known else 1.0  # type: ignore[arg-type]
+        self.scales[domain] = factor(self.unit, here) if known else 1.0
 
     def block(self, start: int, stop: int) -> Iterator[tuple[int, Shaped[np.ndarray, " ..."]]]:
         """(sample, array) of the samples from `start` to `stop`."""
