@@ -11,7 +11,7 @@ The densities are those of another functional: the error of that is second order
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -217,7 +217,7 @@ def _stiffness(species: Stack | SpotStack, boosts: tuple[Tensor, Tensor], scale:
 
 
 def signed_errors(
-    members: Sequence[NeuralFunctional],
+    members: Iterable[NeuralFunctional],
     prepared: Prepared,
     chosen: Sequence[Reaction],
 ) -> Float[Tensor, "members R"]:

@@ -186,15 +186,16 @@ def run(
 
 
 def equation_residual(
-    recent: list[Complex[Tensor, "3 kz ky kx"]],
+    recent: list[Complex[Tensor, "*batch 3 kz ky kx"]],
     case: Case3D,
-    stress: Float[Tensor, "3 3 D H W"],
-    force: Complex[Tensor, "3 ..."] | None,
+    stress: Float[Tensor, "*batch 3 3 D H W"],
+    force: Complex[Tensor, "*#batch 3 fz fy fx"] | None,
     coarsen: Filter3D,
 ) -> float:
     """|d F[u]/dt - r| / |d F[u]/dt|, r the coarse solver's right-hand side with the stress.
 
-    Spectra (3, *spectral_shape) of the last time steps, stress (3, 3, *grid), of the coarse grid.
+    Spectra (..., 3, *spectral_shape) of the last time steps, stress (..., 3, 3, *grid), of the
+    coarse grid.
     """
     grid = coarsen.coarse
     rate = torch.as_tensor(sum(w * h for w, h in zip(BACKWARD, recent, strict=True))) / case.dt
