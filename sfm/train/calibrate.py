@@ -19,11 +19,23 @@ FEWEST = 10  # labels to calibrate with
 
 @torch.no_grad()
 def calibrate(
-    model: FoundationModel, tasks: Iterable[TaskData], *, max_samples: int = SAMPLES
+    model: FoundationModel,
+    tasks: Iterable[TaskData],
+    *,
+    max_samples: int = SAMPLES,
+    judge: FoundationModel | None = None,
 ) -> dict[str, float]:
     """Fit every head's uncertainty that has a last layer, per level; see `sfm.nn.uncertainty`.
 
     A level with fewer than ten validation labels stays without.
+
+    Args:
+        model: its features give the precision.
+        tasks: what it was trained on, and validation systems.
+        max_samples: at most so many of each.
+        judge: whose errors on the validation systems count, if `model` has seen their labels: it
+            was trained alike on the training systems alone. (With few labels, a precision of all
+            of them gave half the standard errors, and 90 % intervals that held 45 to 72 %.)
 
     Returns:
         The calibration factor, in the quantity's unit, by `encoder:quantity@level`.
@@ -41,6 +53,8 @@ def calibrate(
             for name in names if train and held else ():
                 features, _ = _features(model, task, name, train)
                 held_features, errors = _features(model, task, name, held)
+                if judge is not None:  # the same systems in the same batches: rows correspond
+                    _, errors = _features(judge, task, name, held)
                 if len(held_features) >= FEWEST:
                     key = f"{task.encoder}:{name}"
                     unit = model.uncertainties[key]
@@ -48,48 +62,6 @@ def calibrate(
                         model.context(task.encoder, level), features, held_features, errors
                     )
                     results[f"{key}@{level}"] = alpha
-    return results
-
-
-@torch.no_grad()
-def calibrate_on(
-    model: FoundationModel, task: TaskData, trial: FoundationModel, part: TaskData
-) -> dict[str, float]:
-    """Calibrate a model trained on all labels by the errors of one trained on part of them.
-
-    The errors are those of `trial` on the labels that it has not seen; features are `model`'s, the
-    precision that of the labels that `trial` has seen. With few labels a precision of all of them
-    is another one: it gave half the standard errors, and 90 % intervals that held 45 to 72 %.
-
-    Args:
-        model: trained on all labels of `task`.
-        task: what it was trained on.
-        trial: trained alike on the training labels of `part`.
-        part: the same task, `validation` being what was held out.
-
-    Returns:
-        The calibration factors, as of `calibrate`, of levels with at least ten such labels.
-    """
-    results: dict[str, float] = {}
-    for level, name in task.present:
-        key = f"{task.encoder}:{name}"
-        if key not in model.uncertainties:
-            continue
-        seen, held = (
-            [s for s in subset(half, SAMPLES) if s.level == level]
-            for half in (part.train, part.validation)
-        )
-        if not seen or len(held) < FEWEST:
-            continue
-        features, _ = _features(model, task, name, seen)
-        # the same systems in the same batches: rows correspond
-        held_features, _ = _features(model, task, name, held)
-        _, errors = _features(trial, part, name, held)
-        if len(errors) >= FEWEST:
-            unit = model.uncertainties[key]
-            results[f"{key}@{level}"] = unit.calibrate(  # type: ignore[operator]
-                model.context(task.encoder, level), features, held_features, errors
-            )
     return results
 
 

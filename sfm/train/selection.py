@@ -23,7 +23,7 @@ from sfm.model import FoundationModel
 from sfm.nn.derive import DERIVED
 from sfm.recipe import FinetuneRecipe
 from sfm.train.afford import FEWEST_STEPS, affordable, budget_of
-from sfm.train.calibrate import calibrate_on
+from sfm.train.calibrate import calibrate
 from sfm.train.closed_form import (
     Fitted,
     all_forms,
@@ -221,14 +221,14 @@ class Winner:
         """Train on all labels; what no validation calibrates the trial's errors do."""
         outcome = train(base, task, self.plan, **options)
         rest = dataclasses.replace(
-            task,
+            self.part,
             present=tuple(
                 (level, name)
                 for level, name in task.present
                 if f"{task.encoder}:{name}@{level}" not in outcome.calibrated
             ),
         )
-        factors = calibrate_on(outcome.model, rest, self.model, self.part)
+        factors = calibrate(outcome.model, [rest], judge=self.model)
         return dataclasses.replace(outcome, calibrated={**factors, **outcome.calibrated})
 
 
