@@ -27,6 +27,7 @@ from sfm_crystals.constants import GPA
 from sfm_crystals.data.prototypes import fcc, repeated
 from sfm_crystals.figures.free_energy import plot_free_energy
 from sfm_crystals.simulators import classical, moving
+from sfm_crystals.simulators.dynamics import MolecularDynamics
 from sfm_crystals.simulators.lattice import LatticeStatics
 from sfm_crystals.simulators.reference import Phonons, Reference, crystal
 
@@ -225,9 +226,10 @@ class FreeEnergy(moving.Moving):
     def _reference_of(self, statics: LatticeStatics, cells: Cells, plain: Sample) -> Reference:
         sites = repeated(plain, self.repeat).positions
         if self.reference not in CRYSTALS:
-            other = moving.Other(self.reference, self.skin, self.dtype).to(self.epsilon.device)
-            other.simulator.check([plain])
-            return Reference(torch.from_numpy(sites).to(cells.positions), other, None)
+            other = MolecularDynamics(potential=self.reference, skin=self.skin, dtype=self.dtype)
+            other.requires_grad_(False).to(self.epsilon.device).check([plain])
+            at = torch.from_numpy(sites).to(cells.positions)
+            return Reference(at, lambda systems: other.evaluate(systems, False)[:2], None)
         masses = masses_of([plain])[:, 0].to(cells.positions)
         phonons = Phonons.of(statics.energy, cells, masses, self.repeat)
         return crystal(

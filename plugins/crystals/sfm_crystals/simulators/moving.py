@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -16,16 +15,7 @@ from sfm.errors import InputError
 from sfm.simulate.base import Setting
 from sfm.simulate.dynamics.neighbours import VerletList
 from sfm.simulate.dynamics.pairwise import pair_sums
-from sfm.simulate.dynamics.particles import Particles
-from sfm.simulate.dynamics.simulator import (
-    ENSEMBLE,
-    FRICTION,
-    RECOMPUTE,
-    SEED,
-    TEMPERATURE,
-    THERMOSTAT_TIME,
-    Dynamics,
-)
+from sfm.simulate.dynamics.simulator import Dynamics
 from sfm_crystals.cells import Cells
 from sfm_crystals.data.prototypes import repeated
 from sfm_crystals.potentials.lennard_jones import LennardJones
@@ -99,33 +89,3 @@ class Moving(classical.Classical, Dynamics):
             more = super().evaluate(systems, virial)
             return values + more[0], forces + more[1], work + more[2]
         return values, forces, work
-
-
-class Other(nn.Module):
-    """Another potential, with its usual parameters, for the same atoms.
-
-    Args:
-        name: of the potential.
-        skin: angstrom, of its own neighbour list.
-    """
-
-    def __init__(self, name: str, skin: float, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.simulator = _Plain(potential=name, skin=skin, dtype=dtype).requires_grad_(False)
-
-    def forward(self, systems: Systems) -> tuple[Float[Tensor, " S"], Float[Tensor, "N 3"]]:
-        """Energies (S,) eV, forces (N, 3) eV/angstrom."""
-        energy, forces, _ = self.simulator.evaluate(systems, False)
-        return energy, forces
-
-
-class _Plain(Moving):
-    """Energy and forces of a potential alone."""
-
-    part = "crystals/free-energy"
-    parameters_spec = (*classical.PARAMETERS, FRICTION, TEMPERATURE, THERMOSTAT_TIME)
-    settings_spec = (*classical.SETTINGS, DT, REPEAT, SKIN, ENSEMBLE, SEED, RECOMPUTE)
-
-    def state(self, sample: Sample | None = None) -> Particles:
-        """Atoms (N, 3) angstrom of a sample, or of the potential's own crystal, as they are."""
-        return self.particles(self.cells_of(self.known_crystal() if sample is None else sample))
