@@ -35,6 +35,7 @@ from sfm.data.storage import (
     SPLIT,
     TYPES,
     Column,
+    Dataset,
     cell_column,
     open_dataset,
     positions_column,
@@ -54,6 +55,7 @@ ATOMS = {
     "rigid_lengths": ("{}", (-1,)),
 }
 KINDS = {"fixed": "bool", "rigid_pairs": "int64"}
+KEPT = ("format", "name", "domain", "converted_from")  # of what a folder says of itself
 UNSTATED = (None, "unknown")  # the level of labels whose file names none, as readers say it
 
 
@@ -82,11 +84,14 @@ def iterate_items(
 ) -> Iterator[Item]:
     """As `read_items`, one after another: little memory for what sfm wrote, save `.npz`.
 
+    Of a folder, what it states and no sample holds is said in a warning: `group`, licence, ...
+
     Raises:
         InputError: unreadable; file and row are named.
     """
     path = Path(source)
     if path.is_dir():
+        _say_left_out(open_dataset(path, **options))
         for split in SPLITS:
             yield from (
                 Item(sample, split) for sample in open_dataset(path, split=split, **options)
@@ -109,6 +114,14 @@ def iterate_items(
         yield from (Item(sample, split) for sample, split in ours)
     else:
         yield from (Item(sample) for sample in read_file(path, domain=domain))
+
+
+def _say_left_out(data: Dataset) -> None:
+    left_out = [c.quantity for c in data.columns if c.role == "group"]
+    left_out += [key for key in data.info if key not in KEPT]
+    if left_out:
+        text = f"{data.folder}: not converted, for no sample holds it: {', '.join(left_out)}"
+        warnings.warn(text, InputWarning, stacklevel=2)
 
 
 def with_level(items: Iterable[Item], level: str, source: str) -> Iterator[Item]:

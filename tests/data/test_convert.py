@@ -9,7 +9,8 @@ import pytest
 
 from sfm.data.convert import Item, read_items, write_items
 from sfm.data.sample import Sample
-from sfm.errors import InputError
+from sfm.data.storage import GROUP, ID, SPLIT, TYPES, Column, positions_column, write_dataset
+from sfm.errors import InputError, InputWarning
 from sfm.testing.distributions import install
 
 LEVEL = "PBE/def2-SVP (it's mine)"
@@ -100,6 +101,18 @@ def test_two_levels_of_one_system_are_one_row(tmp_path):
     write_items(tmp_path / "both", items)
     back = read_items(tmp_path / "both")
     assert [i.sample.id for i in back] == ["x@PBE", "x@GFN2-xTB"]
+
+
+def test_what_a_folder_states_and_no_sample_holds_is_said(tmp_path):
+    columns = [ID, SPLIT, GROUP, TYPES, positions_column(), Column("energy", "eV", "label", LEVEL)]
+    row = {"id": "a", "split": "test", "group": "argon", TYPES.name: [18]}
+    row |= {"positions[angstrom]": np.zeros((1, 3)), f"energy[eV]@{LEVEL}": -1.0}
+    info = {"name": "mine", "domain": "molecules", "licence": "CC0-1.0"}
+    write_dataset(tmp_path / "mine", columns, [row], info)
+    with pytest.warns(InputWarning, match=r"no sample holds it: group, licence$") as said:
+        (item,) = read_items(tmp_path / "mine")
+    assert len(said) == 1
+    assert (item.sample.dataset, item.split) == ("mine", "test")
 
 
 def test_ase_reads_what_we_write(tmp_path):
