@@ -97,7 +97,7 @@ def polars(
 
 
 def rows(*, whole: bool = False) -> Iterator[dict[str, Any]]:
-    """Rows by column: airfoils at angles and Reynolds numbers; few of them unless `whole`."""
+    """Rows by quantity: airfoils at angles and Reynolds numbers; few of them unless `whole`."""
     step = 1 if whole else 3
     angles = np.arange(-6.0, 15.0, step)
     reynolds = np.geomspace(1e5, 1e7, 9)[:: 4 if not whole else 1]
@@ -117,9 +117,8 @@ def rows(*, whole: bool = False) -> Iterator[dict[str, Any]]:
                     "id": f"{name}-{number:.3g}-{angle:+.0f}",
                     "split": assign(name, (0.7, 0.15, 0.15)),
                     "group": name,
-                    COLUMNS[3].name: shape,
-                    COLUMNS[4].name: angle,
-                    COLUMNS[5].name: number,
-                    COLUMNS[6].name: said["teacher_confidence"][i],
-                    **{c.name: said[c.quantity][i] for c in COLUMNS[7:]},
+                    "airfoil_outline": shape,
+                    "angle_of_attack": angle,
+                    "reynolds_number": number,
+                    **{quantity: values[i] for quantity, values in said.items()},
                 }

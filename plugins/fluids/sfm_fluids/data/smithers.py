@@ -68,7 +68,10 @@ def load(problem: str, name: str) -> Shaped[np.ndarray, " ..."]:
 
 
 def rows(*, whole: bool = False) -> Iterator[dict[str, Any]]:
-    """Rows by column, of all snapshots if `whole`, else of the bundled slice."""
+    """Rows by quantity, of all snapshots if `whole`, else of the bundled slice.
+
+    What a problem does not have is None.
+    """
     for problem, every in SLICE.items():
         points, triangles = load(problem, "coords"), load(problem, "triangles")
         parameters = load(problem, "params")
@@ -79,18 +82,15 @@ def rows(*, whole: bool = False) -> Iterator[dict[str, Any]]:
             if whole or number % every == 0:
                 run = case.partition("/")[0]
                 yield {
+                    **dict.fromkeys(c.quantity for c in COLUMNS),
                     "id": f"{problem}-{case}",
                     "split": assign(f"{problem}-{run}", (0.7, 0.15, 0.15)),
                     "group": f"{problem}-{run}",
-                    _name("mesh_points"): points,
-                    _name("mesh_triangles"): triangles,
-                    _name("mesh_parameters"): parameters[int(run)],
-                    **{_name(key): round_mantissa(value, BITS) for key, value in label.items()},
+                    "mesh_points": points,
+                    "mesh_triangles": triangles,
+                    "mesh_parameters": parameters[int(run)],
+                    **{key: round_mantissa(value, BITS) for key, value in label.items()},
                 }
-
-
-def _name(quantity: str) -> str:
-    return next(c.name for c in COLUMNS if c.quantity == quantity)
 
 
 def _steady(problem: str, order: np.ndarray) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
