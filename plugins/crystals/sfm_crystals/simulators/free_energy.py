@@ -202,7 +202,7 @@ class FreeEnergy(moving.Moving):
             rigid_pairs=None,
             rigid_lengths=None,
         )
-        self.start = self._reference_of(statics, cells.detached(), plain)
+        self.start = self._reference_of(statics, cells, plain)
         return self.particles([repeated(plain, self.repeat)] * len(self.shares))
 
     def statics(self) -> LatticeStatics:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,10 +14,9 @@ from sfm.errors import RunError
 from sfm.simulate.dynamics import wells
 from sfm_crystals.cells import Cells, EnergyFunction
 from sfm_crystals.statics.force_constants import (
-    Lattice,
+    ForceConstants,
     dynamical_matrices,
     force_constants,
-    frequencies,
     supercell,
 )
 from sfm_crystals.statics.harmonic import mesh, thermal
@@ -44,20 +42,14 @@ class Reference:
 
 
 @dataclass(frozen=True, eq=False)
-class Phonons:
+class Phonons(ForceConstants):
     """Second derivatives of the energy of a supercell of one relaxed cell.
 
     Attributes:
-        lattice: the supercell, of `repeat`^3 cells.
-        values: (n, M, 3, 3) eV/angstrom^2.
-        masses: (n,) amu, of the cell.
         bottom: eV, of the supercell at rest.
         repeat: cells along each lattice vector.
     """
 
-    lattice: Lattice
-    values: Float[Tensor, "n M 3 3"]
-    masses: Float[Tensor, " n"]
     bottom: float
     repeat: int
 
@@ -122,8 +114,7 @@ class Phonons:
 
     def quantum(self, size: int, temperature: float) -> float:
         """eV of one cell at `temperature` kelvin, with the zero point, without the bottom."""
-        points = mesh(size).to(self.values)
-        seen = frequencies(dynamical_matrices(self.values, self.lattice, self.masses, points))
+        seen = self.frequencies(mesh(size))
         return float(thermal(seen, torch.tensor([temperature])).free_energy[0])
 
 
@@ -137,25 +128,28 @@ def _refuse_soft(stiffness: Tensor) -> None:
         )
 
 
-def crystal(phonons: Phonons, temperature: float, size: int, **options: Any) -> Reference:
+def crystal(
+    phonons: Phonons, temperature: float, size: int, *, spring: float | None, quantum: bool
+) -> Reference:
     """A crystal of harmonic modes, or of springs, whose free energy is that of infinitely many.
 
     Args:
         phonons: of the potential at the other end.
         temperature: kelvin.
         size: of the mesh of wave vectors.
-        options: `spring`, eV/angstrom^2, None for harmonic modes, 0 for the spring with the
-            phonons' mean-square displacement; `quantum`, whether its nuclei are.
+        spring: eV/angstrom^2; None for harmonic modes, 0 for the spring with the phonons'
+            mean-square displacement.
+        quantum: whether its nuclei are.
 
     Raises:
         RunError: a mode is not stable.
     """
-    spring, quantum = options["spring"], options["quantum"]
-    modes = phonons.modes()
-    bulk = float(wells.of_modes(phonons.infinite(size), temperature))
-    bulk += float(wells.of_momenta(phonons.masses, temperature))
+    modes, endless = phonons.modes(), phonons.infinite(size)
     if quantum:
         bulk = phonons.quantum(size, temperature)
+    else:
+        bulk = float(wells.of_modes(endless, temperature))
+        bulk += float(wells.of_momenta(phonons.masses, temperature))
     sites, bottom = phonons.lattice.cells.positions, phonons.bottom
     if spring is None:
         return Reference(
