@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -329,7 +330,7 @@ class FreeEnergy(moving.Moving):
 
     def _kept(self, last: int) -> int:
         """The first record that counts for the estimate at record `last`."""
-        return -int(-self.discard * last // 1)
+        return math.ceil(self.discard * last)
 
     def _estimate(self, slopes: Tensor) -> tuple[Tensor, Tensor]:
         """A - A_0 and its standard error, () eV each, from (T, nodes + 1) eV."""
