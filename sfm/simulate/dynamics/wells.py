@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from sfm.constants import ACCELERATION, BOLTZMANN
-
-PLANCK = 4.135667696  # eV fs (CODATA 2018)
+from sfm.constants import ACCELERATION, BOLTZMANN, PLANCK
 
 
 @dataclass(frozen=True, eq=False)

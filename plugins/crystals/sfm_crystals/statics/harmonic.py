@@ -15,9 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sfm import constants
 from sfm.constants import BOLTZMANN
 
-PLANCK = 4.135667696e-3  # eV / THz (CODATA 2018)
+PLANCK = constants.PLANCK / 1000  # eV / THz
 
 
 class Thermal(NamedTuple):
