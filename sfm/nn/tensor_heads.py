@@ -113,6 +113,7 @@ class ElasticMean(Head):
 
 
 @cache
+@torch.inference_mode(False)  # what is kept must serve training too
 def _voigt_rows() -> Tensor:
     basis = matrix_basis(torch.zeros((), dtype=torch.float64))
     full = torch.cat([torch.eye(3, dtype=torch.float64)[None] / math.sqrt(3), basis])

@@ -12,11 +12,12 @@ from sfm.data.isotropy import ELASTIC, MATRIX, elastic_reordered, isotropic, sym
 from sfm.data.voigt import VOIGT, parse_order
 from sfm.errors import InputError
 from sfm.model import FoundationModel
+from sfm.nn import tensor_heads
 from sfm.nn.head import core_head
 from sfm.nn.head_classes import head_class
 from sfm.nn.normalise import fit
 from sfm.nn.symmetry import random_rotation, rotate_value
-from sfm.nn.tensor_heads import turned_elastic
+from sfm.nn.tensor_heads import to_voigt, turned_elastic
 from sfm.quantity import Quantity
 from sfm.registry import quantities
 from sfm.testing.models import config_for
@@ -106,6 +107,17 @@ def test_turned_elastic_constants_are_those_of_the_simulator():
     )
     one, two = (lattice.elastic_constants(lattice.state(s), clamped=True) for s in (crystal, moved))
     torch.testing.assert_close(two, turned_elastic(one, turn), rtol=1e-5, atol=1e-3)
+
+
+def test_the_basis_trains_after_a_first_use_in_inference_mode():
+    tensor_heads._voigt_rows.cache_clear()
+    values = torch.from_numpy(SILICON)
+    with torch.inference_mode():
+        to_voigt(values)
+    values = values.clone().requires_grad_()
+    w = to_voigt(values)
+    (w.T @ values @ w).sum().backward()
+    torch.testing.assert_close(values.grad, torch.outer(w.sum(1), w.sum(1)))
 
 
 def test_isotropic_parts_are_averages_over_orientations():
