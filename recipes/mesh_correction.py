@@ -27,7 +27,7 @@ import torch
 from sfm_fluids.darcy.random_media import random_phase
 from sfm_fluids.elements.advection_diffusion import AdvectionDiffusion
 from sfm_fluids.elements.mesh import UNIT, Mesh, boundary_edges, quadrilateral
-from sfm_fluids.learned.mesh_correction import Medium, MeshCorrection, medium
+from sfm_fluids.learned.mesh_correction import Correction, Medium, MeshCorrection, medium
 from sfm_fluids.learned.mesh_trunk import TrunkCorrection
 from torch import Tensor
 
@@ -111,14 +111,18 @@ def graph_network(seed: int) -> MeshCorrection:
         return MeshCorrection()
 
 
-NETWORKS: dict[str, Callable[[int], Any]] = {
+NETWORKS: dict[str, Callable[[int], Correction]] = {
     "corrected": graph_network,
     "corrected by the trunk": lambda seed: TrunkCorrection(seed=seed),
 }
 
 
 def trained(
-    network: Any, problem: Problem, cases: list[tuple[Medium, Tensor]], steps: int, seed: int
+    network: Correction,
+    problem: Problem,
+    cases: list[tuple[Medium, Tensor]],
+    steps: int,
+    seed: int,
 ) -> float:
     """The CPU seconds that a network's training took."""
     order = batches(len(cases), min(4, len(cases)), seed=seed)

@@ -17,6 +17,7 @@ arXiv:2007.04439. Any consistent system of units.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -118,8 +119,24 @@ def _neighbours(mesh: Mesh, centre: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-class MeshCorrection(nn.Module):
-    """`Medium` -> log-correction of every triangle's coefficient, (m,), dimensionless.
+class Correction(nn.Module, ABC):
+    """`Medium` -> log-correction of every triangle's coefficient, (m,), dimensionless."""
+
+    @abstractmethod
+    def unbounded(self, medium: Medium) -> Float[Tensor, " m"]:
+        """The correction before its size is limited, (m,)."""
+
+    def forward(self, medium: Medium) -> Float[Tensor, " m"]:
+        return LARGEST * torch.tanh(self.unbounded(medium) / LARGEST)
+
+    def factor(self, medium: Medium) -> Float[Tensor, " m"]:
+        """The coefficient of every triangle, in the medium's unit; float64."""
+        correction: Tensor = self(medium)
+        return (medium.log_mean + correction.double()).exp()
+
+
+class MeshCorrection(Correction):
+    """The correction of a graph network.
 
     Args:
         width: of the messages.
@@ -141,7 +158,7 @@ class MeshCorrection(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, medium: Medium) -> Float[Tensor, " m"]:
+    def unbounded(self, medium: Medium) -> Float[Tensor, " m"]:
         like = self.out.weight
         here, there = medium.pairs
         across = torch.stack(
@@ -157,10 +174,5 @@ class MeshCorrection(nn.Module):
             said = message(torch.cat((h[here], h[there], across), 1))
             heard = torch.zeros_like(h).index_add(0, here, said)
             h = h + update(torch.cat((h, heard), 1))
-        correction: Tensor = LARGEST * torch.tanh(self.out(h)[:, 0] / LARGEST)
+        correction: Tensor = self.out(h)[:, 0]
         return correction
-
-    def factor(self, medium: Medium) -> Float[Tensor, " m"]:
-        """The coefficient of every triangle, in the medium's unit; float64."""
-        correction: Tensor = self(medium)
-        return (medium.log_mean + correction.double()).exp()

@@ -20,7 +20,7 @@ from sfm.config import HeadSpec, ModelConfig, Target
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.model import FoundationModel
-from sfm_fluids.learned.mesh_correction import FACTS, LARGEST, Medium
+from sfm_fluids.learned.mesh_correction import FACTS, Correction, Medium
 from sfm_fluids.quantities import MESH_SOLUTION
 
 PART, LEVEL = "fluids/mesh", "mesh correction"
@@ -50,8 +50,8 @@ def small_model(*, channels: int = 16, layers: int = 2, seed: int = 0) -> Founda
     return model
 
 
-class TrunkCorrection(nn.Module):
-    """`Medium` -> log-correction of every triangle's coefficient, (m,), dimensionless.
+class TrunkCorrection(Correction):
+    """The correction of a trunk.
 
     Args:
         model: its trunk and its encoder `fluids/mesh`; a small one with random weights if None.
@@ -75,13 +75,12 @@ class TrunkCorrection(nn.Module):
         # media are kept while somebody holds them
         self._tokens: WeakKeyDictionary[Medium, Tokens] = WeakKeyDictionary()
 
-    def forward(self, medium: Medium) -> Float[Tensor, " m"]:
+    def unbounded(self, medium: Medium) -> Float[Tensor, " m"]:
         if medium not in self._tokens:
             self._tokens[medium] = self._read(medium)
         features = self.model.features({PART: self._tokens[medium]})[PART].scalars
         corners = features[medium.mesh.triangles].mean(1)
-        said = self.out(torch.cat((corners, medium.facts.to(corners)), 1))[:, 0]
-        correction: Tensor = LARGEST * torch.tanh(said / LARGEST)
+        correction: Tensor = self.out(torch.cat((corners, medium.facts.to(corners)), 1))[:, 0]
         return correction
 
     def _read(self, medium: Medium) -> Tokens:
@@ -99,11 +98,6 @@ class TrunkCorrection(nn.Module):
         )
         tokens = tokens.to(self.model.device, self.model.dtype)
         return tokens.replace(context=torch.full_like(tokens.context, self.context))
-
-    def factor(self, medium: Medium) -> Float[Tensor, " m"]:
-        """The coefficient of every triangle, in the medium's unit; float64."""
-        correction: Tensor = self(medium)
-        return (medium.log_mean + correction.double()).exp()
 
 
 def _at_corners(values: Float[Tensor, "m k"], medium: Medium) -> Float[Tensor, "n k"]:
