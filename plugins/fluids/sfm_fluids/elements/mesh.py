@@ -83,6 +83,20 @@ def boundary_edges(triangles: Int[Tensor, "m 3"]) -> Int[Tensor, "k 2"]:
     return unique[torch.bincount(place.flatten(), minlength=len(unique)) == 1]
 
 
+def mean_at_points(
+    values: Float[Tensor, "m ..."], corners: Int[Tensor, "m c"], n: int
+) -> Float[Tensor, "n ..."]:
+    """(n, ...) means over the edges or triangles about each of n points, of values (m, ...).
+
+    corners: points of the edges (m, 2) or triangles (m, 3). A point of none has zero.
+    """
+    places = corners.flatten()
+    total = values.new_zeros(n, *values.shape[1:])
+    total = total.index_add(0, places, values.repeat_interleave(corners.shape[1], 0))
+    count = torch.bincount(places, minlength=n).clamp_min(1)
+    return total / count.reshape(n, *[1] * (values.ndim - 1))
+
+
 def quadrilateral(corners: Sequence[tuple[float, float]], nx: int, ny: int) -> Mesh:
     """nx by ny cells of two triangles each, carried to four corners by the bilinear map.
 

@@ -20,6 +20,7 @@ from sfm.config import HeadSpec, ModelConfig, Target
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.model import FoundationModel
+from sfm_fluids.elements.mesh import mean_at_points
 from sfm_fluids.learned.mesh_correction import FACTS, Correction, Medium
 from sfm_fluids.quantities import MESH_SOLUTION
 
@@ -84,26 +85,18 @@ class TrunkCorrection(Correction):
         return correction
 
     def _read(self, medium: Medium) -> Tokens:
-        mesh = medium.mesh
+        mesh, n = medium.mesh, len(medium.mesh.points)
         contrast = medium.log_mean - medium.log_mean.mean()
         facts = torch.cat((contrast[:, None], medium.facts[:, :3]), 1)
+        moment = mean_at_points(medium.moment, mesh.triangles, n)
         fields = {
             "mesh_points": mesh.points.numpy(),
             "mesh_triangles": mesh.triangles.numpy(),
-            "mesh_scalars": _at_corners(facts, medium).numpy(),
-            "mesh_vectors": _at_corners(medium.moment, medium)[:, :, None].numpy(),
+            "mesh_scalars": mean_at_points(facts, mesh.triangles, n).numpy(),
+            "mesh_vectors": moment[:, :, None].numpy(),
         }
         tokens = self.model.encoder(PART).tokenize(
             Sample(id="coarse mesh", domain="fluids", fields=fields)
         )
         tokens = tokens.to(self.model.device, self.model.dtype)
         return tokens.replace(context=torch.full_like(tokens.context, self.context))
-
-
-def _at_corners(values: Float[Tensor, "m k"], medium: Medium) -> Float[Tensor, "n k"]:
-    """Means over the triangles about each point, in the values' unit."""
-    mesh = medium.mesh
-    corners, n = mesh.triangles.flatten(), len(mesh.points)
-    total = values.new_zeros(n, values.shape[1])
-    total = total.index_add(0, corners, values.repeat_interleave(3, 0))
-    return total / torch.bincount(corners, minlength=n)[:, None].clamp_min(1)

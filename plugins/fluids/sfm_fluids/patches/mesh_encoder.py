@@ -23,7 +23,7 @@ from sfm.data.tokens import Tokens
 from sfm.errors import InputError
 from sfm.nn.encoder import Encoder
 from sfm.nn.harmonics import from_matrix
-from sfm_fluids.elements.mesh import Mesh, boundary_edges, doubled_areas, edges
+from sfm_fluids.elements.mesh import Mesh, boundary_edges, doubled_areas, edges, mean_at_points
 
 SCALARS, VECTORS, NUMBERS = 4, 2, 12
 LONGEST = 1.25  # range of an edge's message, over the mesh's longest edge
@@ -88,7 +88,7 @@ class MeshEncoder(Encoder):
         unit = long.mean()
         positions = torch.cat((mesh.points / unit, torch.zeros(n, 1, dtype=torch.float64)), 1)
         pairs, cutoff = self._pairs(positions, ends, float(long.max() / unit))
-        sizes = _mean_at_points((long / unit).log(), ends, n)
+        sizes = mean_at_points((long / unit).log(), ends, n)
         normals, outer = _normals(mesh)
         vectors = torch.zeros(n, 3, 1 + VECTORS, dtype=torch.float64)
         vectors[:, :2, 0] = normals
@@ -206,12 +206,6 @@ def mesh_of(sample: Sample, who: str) -> Mesh:
         return Mesh(points, triangles)
     except InputError as error:
         raise InputError(f"{sample.id}: {error}") from None
-
-
-def _mean_at_points(values: Tensor, ends: Tensor, n: int) -> Tensor:
-    """(n,) means over the edges that end at each point, of values (e,)."""
-    total = values.new_zeros(n).index_add(0, ends.flatten(), values.repeat_interleave(2))
-    return total / torch.bincount(ends.flatten(), minlength=n).clamp_min(1)
 
 
 def _normals(mesh: Mesh) -> tuple[Tensor, Tensor]:
