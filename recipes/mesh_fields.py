@@ -28,16 +28,18 @@ import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
 from sfm_fluids.data.smithers import load
+from sfm_fluids.data.specs import NAVIER_STOKES
+from sfm_fluids.learned.mesh_trunk import small_model
 from sfm_fluids.quantities import MESH_VELOCITY
 
-from sfm.config import HeadSpec, ModelConfig, Target
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError, one_line_errors
 from sfm.model import FoundationModel
 from sfm.nn.descent import batches, cosine, descend
 
-PART, LEVEL, TESTS = "fluids/mesh", "finite-element flow", 50
+PART, TESTS = "fluids/mesh", 50
+TRUNK = {"channels": 32, "layers": 3, "radial": 8, "carried": 8}
 MODES = 20
 Flow = Callable[[float], np.ndarray]
 
@@ -69,26 +71,6 @@ def nearest(speeds: np.ndarray, states: np.ndarray) -> Flow:
     return lambda speed: states[np.abs(speeds - speed).argmin()]
 
 
-def model_of(seed: int, channels: int = 32, layers: int = 3) -> FoundationModel:
-    """The trunk with a mesh to read and a velocity to say."""
-    config = ModelConfig(
-        trunk={"channels": channels, "layers": layers, "experts": 1, "radial": 8, "carried": 8},
-        encoders={PART: {"along": "edges"}},
-        encoder_domains={PART: "fluids"},
-        heads=(HeadSpec(PART, "mesh_velocity", "fluids/mesh_velocity"),),
-        targets=(Target(PART, LEVEL, "mesh_velocity"),),
-        contexts=((PART, LEVEL),),
-        quantities={"mesh_velocity": MESH_VELOCITY},
-        plugins={},
-        name="mesh-fields",
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = FoundationModel(config)
-    model.trunk.neighbours.fill_(6.0)  # edges of a point
-    return model
-
-
 def _sample(speed: float) -> Sample:
     """The mesh, told U, how far in and up a point is, the inflow's parabola and its direction."""
     points = load("navier_stokes", "coords")
@@ -108,7 +90,7 @@ def _sample(speed: float) -> Sample:
 
 def trained(speeds: np.ndarray, states: np.ndarray, steps: int, seed: int) -> FoundationModel:
     """The trunk after `steps` of one flow each."""
-    model = model_of(seed)
+    model = small_model(MESH_VELOCITY, NAVIER_STOKES, trunk=TRUNK, seed=seed)
     tokens: dict[int, Tokens] = {}
     order = batches(len(speeds), 1, seed=seed)
 

@@ -10,6 +10,7 @@ The ansatz is this plugin's own, without a source. Any consistent system of unit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from weakref import WeakKeyDictionary
 
 import torch
@@ -20,6 +21,7 @@ from sfm.config import HeadSpec, ModelConfig, Target
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.model import FoundationModel
+from sfm.quantity import Quantity
 from sfm_fluids.elements.mesh import mean_at_points
 from sfm_fluids.learned.mesh_correction import FACTS, Correction, Medium
 from sfm_fluids.quantities import MESH_SOLUTION
@@ -27,22 +29,33 @@ from sfm_fluids.quantities import MESH_SOLUTION
 PART, LEVEL = "fluids/mesh", "mesh correction"
 
 
-def small_model(*, channels: int = 16, layers: int = 2, seed: int = 0) -> FoundationModel:
-    """A trunk of its own that reads meshes along their edges.
+SMALL = {"channels": 16, "layers": 2, "radial": 6, "carried": 4}
+
+
+def small_model(
+    quantity: Quantity = MESH_SOLUTION,
+    level: str = LEVEL,
+    *,
+    trunk: Mapping[str, int] = SMALL,
+    seed: int = 0,
+) -> FoundationModel:
+    """A model of its own that reads meshes along their edges and says one quantity.
 
     Args:
-        channels, layers: of the trunk, dense. seed: of the weights.
+        quantity: with a head in this plugin. level: its only one.
+        trunk: channels, layers, radial and carried numbers of a dense trunk.
+        seed: of the weights.
     """
     config = ModelConfig(
-        trunk={"channels": channels, "layers": layers, "experts": 1, "radial": 6, "carried": 4},
+        trunk={"experts": 1, **trunk},
         encoders={PART: {"along": "edges"}},
         encoder_domains={PART: "fluids"},
-        heads=(HeadSpec(PART, MESH_SOLUTION.name, "fluids/mesh_solution"),),
-        targets=(Target(PART, LEVEL, MESH_SOLUTION.name),),
-        contexts=((PART, LEVEL),),
-        quantities={MESH_SOLUTION.name: MESH_SOLUTION},
+        heads=(HeadSpec(PART, quantity.name, f"fluids/{quantity.name}"),),
+        targets=(Target(PART, level, quantity.name),),
+        contexts=((PART, level),),
+        quantities={quantity.name: quantity},
         plugins={},
-        name="mesh-correction",
+        name="mesh",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
