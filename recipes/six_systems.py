@@ -53,6 +53,7 @@ from sfm.errors import InputError, did_you_mean, one_line_errors
 from sfm.model import FoundationModel
 from sfm.nn.descent import batches, cosine, descend
 from sfm.quantity import ENERGY
+from sfm.train.build import new_model
 
 PART, LEVEL = "dynamics/bodies", "mechanics"
 RUNS, POINTS, TESTS = 20, 30, 10
@@ -201,9 +202,7 @@ def _model(seed: int) -> FoundationModel:
         plugins={},
         name=LEVEL,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = FoundationModel(config)
+    model = new_model(config, seed)
     model.trunk.neighbours.fill_(2.0)  # bodies are few
     return model
 
