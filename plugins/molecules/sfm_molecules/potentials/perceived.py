@@ -23,7 +23,7 @@ class PerceivedForceField:
     """`systems -> (S,)` eV under UFF, of open systems."""
 
     def __init__(self) -> None:
-        self._terms: OrderedDict[tuple[bytes, bytes, int], tuple[int, Terms]] = OrderedDict()
+        self._terms: OrderedDict[tuple[bytes, bytes, int], Terms] = OrderedDict()
 
     def __call__(self, systems: Systems) -> Tensor:
         """(S,) eV, differentiable in the positions.
@@ -36,20 +36,19 @@ class PerceivedForceField:
         types = np.split(systems.types.cpu().numpy(), np.cumsum(counts)[:-1])
         charges = systems.conditions["charge"].round().long().tolist()
         known = [self._of(*one) for one in zip(types, places, charges, strict=True)]
-        field = UniversalForceField.of_terms(counts.tolist(), [t for _, t in known])
+        field = UniversalForceField.of_terms(counts.tolist(), known)
         field = field.to(systems.positions.device)
         energies: Tensor = field(systems.positions, systems.types, systems.system)
         return energies
 
-    def _of(self, types: np.ndarray, positions: np.ndarray, charge: int) -> tuple[int, Terms]:
-        """Number of atoms and terms of one molecule."""
+    def _of(self, types: np.ndarray, positions: np.ndarray, charge: int) -> Terms:
         from rdkit import rdBase
 
         key = (types.astype(np.int64).tobytes(), bonded_pairs(types, positions).tobytes(), charge)
         if key not in self._terms:
             molecule = molecule_from_geometry(types, positions, charge=charge, name="baseline")
             with rdBase.BlockLogs():  # of charges that its atom types do not have
-                self._terms[key] = len(types), terms(molecule)
+                self._terms[key] = terms(molecule)
             if len(self._terms) > KEPT:
                 self._terms.popitem(last=False)
         return self._terms[key]

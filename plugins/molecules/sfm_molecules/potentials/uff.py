@@ -42,8 +42,6 @@ class UniversalForceField(nn.Module):
         molecules: rdkit molecules with explicit hydrogens, one per system of the batch and in its
             order; their conformers are not used.
 
-        known: their terms, where they have been looked up already.
-
     Raises:
         InputError: UFF has no type for an atom, or hydrogens are missing.
     """
