@@ -15,6 +15,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 FILES = (
@@ -70,9 +71,8 @@ def load_page(address: str) -> int:
     return sum(ask(address, name) for name in FILES)
 
 
-def per_call(pid: int, call: object, *arguments: object) -> tuple[float, int]:
+def per_call(pid: int, call: Callable[..., int], *arguments: str) -> tuple[float, int]:
     """CPU milliseconds of the server and bytes of one call, of `CALLS`."""
-    assert callable(call)
     call(*arguments)
     before = cpu(pid)
     size = [call(*arguments) for _ in range(CALLS)][-1]

@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from pathlib import Path
+from importlib import import_module
 from urllib.parse import quote
 
 import pytest
@@ -49,32 +49,18 @@ def predict(address: str, smiles: str) -> int:
     )
 
 
-def resident(pid: int) -> int:
-    """Bytes of a process and its descendants."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:  # it has ended
-            continue
-    ours, count = {pid}, 0
-    while len(ours) > count:
-        count = len(ours)
-        ours |= {child for child, parent in parents.items() if parent in ours}
-    pages = [int(Path(f"/proc/{p}/statm").read_text().split()[1]) for p in ours]
-    return 4096 * sum(pages)
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+@pytest.mark.usefixtures("benchmarks")
 def test_fifty_clients_for_a_minute(server):
+    resident = import_module("page").resident  # MiB of a process and its descendants
     address, pid = server
     for name in MOLECULES:  # whatever is loaded or compiled once
         assert predict(address, name) == 200
     for page in PAGES:
         assert ask(address, page) == 200
     counts: Counter = Counter()
-    sizes: list[int] = []
+    sizes: list[float] = []
     end = time.monotonic() + SECONDS
 
     def client(number: int) -> None:
@@ -95,7 +81,7 @@ def test_fifty_clients_for_a_minute(server):
     for thread in threads:
         thread.join()
     print(json.dumps({f"{kind} {status}": n for (kind, status), n in sorted(counts.items())}))
-    print(f"{sizes[2] / 2**20:.0f} MiB after a quarter, {sizes[-1] / 2**20:.0f} at the end")
+    print(f"{sizes[2]:.0f} MiB after a quarter, {sizes[-1]:.0f} at the end")
     assert {status for _, status in counts} == {200}
     assert counts["page", 200] > CLIENTS
     assert counts["predict", 200] > 4
