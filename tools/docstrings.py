@@ -31,7 +31,7 @@ JAXTYPING = re.compile(r"\b(Float|Float64|Int|Int64|Bool|Shaped|Complex|Inexact|
 WHOLE = ("sfm", "sfm_crystals", "sfm_dft", "sfm_dynamics", "sfm_fluids", "sfm_molecules")
 STATED = ("closures", "learned", "model", "patches")
 BARE = re.compile(r"\b(Tensor|ndarray|NDArray|ArrayLike)\b")
-SHAPED = re.compile(r"\b(Float|Float64|Int|Int64|Bool|Shaped|Complex|Inexact|Num)\[(np\.)?\w+, ")
+SHAPED = re.compile(rf"{JAXTYPING.pattern}(np\.)?\w+, ")
 
 # a part of every encoder's `symmetries`: any quantity, of any shape
 SYMMETRY = "Callable[[str, Tensor], Tensor]"
@@ -127,10 +127,11 @@ def _inherited(name: str, method: str, classes: Mapping[str, _Class], depth: int
     return "\n".join(said)
 
 
-def _functions(
-    tree: ast.Module,
-) -> Iterator[tuple[str | None, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    def visit(body: list[ast.stmt], owner: str | None) -> Iterator:
+_Functions = Iterator[tuple[str | None, ast.FunctionDef | ast.AsyncFunctionDef]]
+
+
+def _functions(tree: ast.Module) -> _Functions:
+    def visit(body: list[ast.stmt], owner: str | None) -> _Functions:
         for node in body:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 if not node.name.startswith("_"):

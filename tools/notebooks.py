@@ -21,9 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sfm.testing.snippets import run_snippet, snippets
+from sfm.testing.snippets import BLOCK, run_snippet, snippets
 
-BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```\n?", re.MULTILINE | re.DOTALL)
 PICTURE = re.compile(r"!\[([^]]*)\]\(([^)]+\.png)\)")
 LINES = 40  # of what a block prints that are kept
 
@@ -74,7 +73,7 @@ def with_prints(page: str, prints: Sequence[str | None]) -> str:
 
     def beneath(match: re.Match[str]) -> str:
         text = next(rest)
-        return match[0] if not text else f"{match[0].rstrip()}\n```text\n{text}\n```\n"
+        return match[0] if not text else f"{match[0]}\n```text\n{text}\n```"
 
     return BLOCK.sub(beneath, page)
 

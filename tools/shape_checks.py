@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib.abc import MetaPathFinder
@@ -21,11 +20,11 @@ from typing import Any
 
 from arrows import packages
 from beartype import BeartypeConf, beartype
+from docstrings import JAXTYPING
 from jaxtyping import jaxtyped
 
 ROOT = Path(__file__).parent.parent
 CONF = BeartypeConf(is_pep484_tower=True)  # an int is a float, as for type checkers
-SHAPE = re.compile(r"\b(Float|Int|Bool|Complex|Inexact|Num|Shaped)\[")
 FIRST, EVERY = 10, 32
 
 functions: list[Callable[..., Any]] = []  # that are checked, of modules imported so far
@@ -62,7 +61,7 @@ def unreadable(function: Callable[..., Any]) -> list[str]:
     wrong = []
     for text in function.__annotations__.values():
         try:
-            if isinstance(text, str) and SHAPE.search(text):
+            if isinstance(text, str) and JAXTYPING.search(text):
                 eval(text, function.__globals__)
         except NameError:
             pass
@@ -105,7 +104,7 @@ class _Decorator(ast.NodeTransformer):
         every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
         every += [a for a in (arguments.vararg, arguments.kwarg) if a]
         notes = [*(a.annotation for a in every), node.returns]
-        if any(n is not None and SHAPE.search(ast.unparse(n)) for n in notes):
+        if any(n is not None and JAXTYPING.search(ast.unparse(n)) for n in notes):
             node.decorator_list.append(_mark(node))  # innermost: it sees the annotations
         return node
 
@@ -113,7 +112,7 @@ class _Decorator(ast.NodeTransformer):
         fields = [n.annotation for n in node.body if isinstance(n, ast.AnnAssign)]
         is_dataclass = any("dataclass" in ast.unparse(d) for d in node.decorator_list)
         self.generic_visit(node)
-        if is_dataclass and any(SHAPE.search(ast.unparse(n)) for n in fields):
+        if is_dataclass and any(JAXTYPING.search(ast.unparse(n)) for n in fields):
             node.decorator_list.insert(0, _mark(node))
         return node
 
