@@ -55,8 +55,8 @@ class Cell:
     unasked: bool = False
 
 
-def lower_bounds(names: Sequence[str] = WATCHED) -> dict[str, str]:
-    """What pyproject.toml allows at least, by distribution.
+def lower_bounds() -> dict[str, str]:
+    """What pyproject.toml allows at least of what is watched, by distribution.
 
     >>> sorted(lower_bounds())
     ['huggingface-hub', 'torch', 'transformers']
@@ -65,14 +65,14 @@ def lower_bounds(names: Sequence[str] = WATCHED) -> dict[str, str]:
     bounds = {}
     for requirement in project["dependencies"]:
         name, _, version = requirement.partition(">=")
-        if name in names:
+        if name in WATCHED:
             bounds[name] = re.split(r"[,; ]", version)[0]
     return bounds
 
 
 def pythons() -> list[str]:
     """Every interpreter from 3.11 on this machine, one for each minor version."""
-    places = [*os.environ.get("PATH", "").split(os.pathsep)]
+    places = os.environ.get("PATH", "").split(os.pathsep)
     places += [str(p) for p in Path.home().glob(".pyenv/versions/3.*/bin")]
     known: dict[tuple[int, int], str] = {sys.version_info[:2]: sys.executable}
     for minor in range(OLDEST[1], 30):
@@ -131,9 +131,9 @@ def environment(cell: Cell, wheel: Path) -> Path:
     subprocess.run([cell.python, "-m", "venv", str(folder)], check=True)
     python = folder / "bin" / "python"
     uv = shutil.which("uv")
-    pip = [uv, "pip", "install", "--python"] if uv else ["-m", "pip", "install"]
-    command = [*pip, str(python)] if uv else [str(python), *pip]
-    subprocess.run([*command, "--quiet", f"{wheel}[all]", *cell.pins, *TOOLS], check=True)
+    name = str(python)
+    pip = [uv, "pip", "install", "--python", name] if uv else [name, "-m", "pip", "install"]
+    subprocess.run([*pip, "--quiet", f"{wheel}[all]", *cell.pins, *TOOLS], check=True)
     return python
 
 
