@@ -36,10 +36,10 @@ ENCODER, LEVEL = "molecules/atoms", "GFN2-xTB"
 THEORIES = {"none": None, "uff": "uff", "gfn1": "tight-binding"}
 
 
-def chosen(base: FoundationModel, split: Any, n: int, atoms: int, seed: int) -> list[Any]:
-    """`n` systems of a split that UFF is for, in a random order that depends on the seed."""
+def chosen(base: FoundationModel, split: Any, n: int, atoms: int) -> list[Any]:
+    """`n` systems of a split that UFF is for, in a random order."""
     systems: list[Any] = []
-    for index in np.random.default_rng(seed).permutation(len(split)):
+    for index in np.random.default_rng(0).permutation(len(split)):
         sample = split[int(index)]
         if len(systems) == n:
             break
@@ -62,8 +62,8 @@ def task_of(options: argparse.Namespace, base: FoundationModel) -> TaskData:
     above = without(base)
     above.stand_on(theories_of(above, task, section_of("uff", "molecules")))
     counts = {"train": options.train, "validation": options.train // 5, "test": options.test}
-    splits = {
-        name: chosen(above, task.split(name), n, options.atoms, 0) for name, n in counts.items()
+    splits: dict[str, Any] = {
+        name: chosen(above, task.split(name), n, options.atoms) for name, n in counts.items()
     }
     return dataclasses.replace(task, **splits)
 

@@ -16,6 +16,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ def task_of(quantity: str, options: argparse.Namespace, seed: int) -> TaskData:
 
 
 def _drawn(samples: Sequence[Any], n: int, atoms: int, seed: int) -> list[Any]:
-    small = (samples[int(i)] for i in np.random.default_rng(seed).permutation(len(samples)))
-    return [s for s, _ in zip((s for s in small if len(s.types) <= atoms), range(n), strict=False)]
+    shuffled = (samples[int(i)] for i in np.random.default_rng(seed).permutation(len(samples)))
+    return list(islice((s for s in shuffled if len(s.types) <= atoms), n))
 
 
 def by_descriptors(task: TaskData, quantity: str) -> np.ndarray:
