@@ -22,8 +22,8 @@ from sfm_dft.data import building_levels as levels_building
 from sfm_dft.data.labelling import kohn_sham
 from sfm_dft.data.specs import DFT_SMALL, PBE
 from sfm_dft.density import guess
-from sfm_dft.density.guess import Coulomb
 from sfm_dft.model.metrics import density_nmae, density_relative_error
+from sfm_dft.scf.guesses import Coulomb
 
 import sfm
 from sfm.data.splits import assign

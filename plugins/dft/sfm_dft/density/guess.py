@@ -17,7 +17,7 @@ Phys. 23, 69 (1951); DIIS: P. Pulay, J. Comput. Chem. 3, 556 (1982).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +39,11 @@ from sfm_dft.basis.density_basis import (
     to_e3nn,
 )
 from sfm_dft.basis.library import AUXILIARY_BASIS
-from sfm_dft.scf.guesses import first_density
+from sfm_dft.scf.guesses import Coulomb, first_density
 
 if TYPE_CHECKING:
     from sfm.model import FoundationModel
 
-Coulomb = Callable[[Float[np.ndarray, "n n"]], Float[np.ndarray, "n n"]]
 ENCODER, QUANTITY = "dft/atoms", "density_coefficients"
 FUNCTIONAL = "GGA_X_PBE,GGA_C_PBE"
 GRID_LEVEL = 1
