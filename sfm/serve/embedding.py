@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sfm.data.readers import read_file
 from sfm.serve.desk import Desk
 from sfm.serve.numbers import plain
-from sfm.serve.predicting import check_size, names_box
-from sfm.serve.snippets import embed_command, embed_python, typed
-from sfm.serve.uploads import as_file
+from sfm.serve.predicting import names_box, systems_of
+from sfm.serve.snippets import embed_command, embed_python
 
 
 def embed(
@@ -35,10 +33,7 @@ def embed(
         OutsideError: outside the model's training data.
     """
     loaded = desk.model(model)
-    with as_file(name, content) as path:
-        samples = read_file(path)
-        check_size(samples, desk.limits, path.name)
-        asked = typed(name, content) or path.name
+    samples, asked = systems_of(name, content, desk.limits)
     with names_box():
         answer = loaded.embed(samples, level=level, extrapolate=extrapolate)
     embeddings = answer if isinstance(answer, list) else [answer]

@@ -37,13 +37,10 @@ def predict(
         OutsideError: outside the model's training data.
     """
     loaded = desk.model(model)
-    with as_file(name, content) as path:
-        samples = read_file(path)
-        check_size(samples, desk.limits, path.name)
-        with names_box():
-            answers = loaded.predict(samples, domain=domain, level=level, extrapolate=extrapolate)
+    samples, asked = systems_of(name, content, desk.limits)
+    with names_box():
+        answers = loaded.predict(samples, domain=domain, level=level, extrapolate=extrapolate)
     predictions = answers if isinstance(answers, list) else [answers]
-    asked = typed(name, content) or path.name
     return {
         "model": loaded.config.name,
         "systems": [_system(p, loaded.config.quantities) for p in predictions],
@@ -51,6 +48,18 @@ def predict(
         "command": predict_command(model, asked, domain, level, extrapolate),
         "python": predict_python(model, asked, domain, level, extrapolate),
     }
+
+
+def systems_of(name: str, content: bytes, limits: Limits) -> tuple[list[Sample], str]:
+    """The systems of what a client sent, and how a command line names them.
+
+    Raises:
+        InputError: it cannot be read; more systems, atoms or numbers than this page takes.
+    """
+    with as_file(name, content) as path:
+        samples = read_file(path)
+        check_size(samples, limits, path.name)
+    return samples, typed(name, content) or path.name
 
 
 @contextmanager

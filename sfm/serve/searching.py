@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sfm.data.readers import read_file
 from sfm.serve.desk import Desk
-from sfm.serve.predicting import atoms, check_size, fields, names_box
-from sfm.serve.snippets import neighbours_command, neighbours_python, typed
-from sfm.serve.uploads import as_file
+from sfm.serve.predicting import atoms, fields, names_box, systems_of
+from sfm.serve.snippets import neighbours_command, neighbours_python
 
 
 def neighbours(
@@ -43,10 +41,7 @@ def neighbours(
 
     loaded = desk.model(model)
     data = sfm.dataset(dataset)
-    with as_file(name, content) as path:
-        samples = read_file(path)
-        check_size(samples, desk.limits, path.name)
-        asked = typed(name, content) or path.name
+    samples, asked = systems_of(name, content, desk.limits)
     samples = [s.replace(domain=data.domain) for s in samples]
     with names_box():
         hoods = loaded.neighbours(samples, data, count=count, level=level, extrapolate=extrapolate)
