@@ -9,7 +9,6 @@ rest lies in the row's `data["sfm"]`, the units of the labels in the metadata of
 from __future__ import annotations
 
 import sqlite3
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +18,10 @@ import numpy as np
 from sfm.data.ase_atoms import extras, said, stored_labels, write_to
 from sfm.data.atomic import atomic
 from sfm.data.extxyz import DAMAGED, MARK, refuse_infinite
+from sfm.data.file_units import scale_from, unit_of
 from sfm.data.rigid import KEYS
 from sfm.data.sample import Sample
-from sfm.errors import InputError, InputWarning
-from sfm.units import factor
+from sfm.errors import InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -91,9 +90,9 @@ def _row(
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.constraints import FixBondLengths
 
-    from sfm.registry import length_unit, quantities
+    from sfm.registry import length_unit
 
-    unit, table = length_unit(sample.domain), quantities()
+    unit = length_unit(sample.domain)
     if not len(sample.types) or unit != "angstrom":
         why = f"its lengths are in '{unit}'" if len(sample.types) else "it has no atoms"
         raise InputError(f"{sample.id}: {why}, which an ASE database cannot hold; write .h5")
@@ -121,8 +120,8 @@ def _row(
     if sample.rigid_pairs is not None:
         head |= {key: getattr(sample, key) for key in KEYS}
     for name in (*sample.labels, *sample.fields):
-        if name.partition("@")[0] in table:
-            units[name] = table[name.partition("@")[0]].unit
+        if (known := unit_of("labels", name, sample.domain)) is not None:
+            units[name] = known
     return atoms, pairs, {MARK: head}
 
 
@@ -171,7 +170,10 @@ def read_db(path: Path, foreign: Callable[[Atoms], Sample]) -> Iterator[tuple[Sa
         about = database.metadata[MARK]
         if about["version"] != VERSION:
             raise InputError(f"{path}: not of version {VERSION}, the one that this sfm reads")
-        scales = _scales(path, about["units"])
+        scales = {
+            name: scale_from(path, name, unit, unit_of("labels", name, ""))
+            for name, unit in about["units"].items()
+        }
     except (sqlite3.Error, *DAMAGED) as error:
         raise InputError(f"{path}: damaged or truncated ({error})") from None
     rows, number, more = database.select(), 0, True
@@ -200,20 +202,6 @@ def whole(row: Any) -> Atoms:
     data = {k: v for k, v in dict(row.data).items() if not isinstance(v, dict)}
     atoms.info = {"unique_id": row.unique_id, **data, **pairs}
     return atoms
-
-
-def _scales(path: Path, units: dict[str, str]) -> dict[str, float]:
-    from sfm.registry import quantities
-
-    table, scales = quantities(), {}
-    for name, unit in units.items():
-        base = name.partition("@")[0]
-        if base in table:
-            scales[name] = factor(unit, table[base].unit)
-        else:
-            text = f"{path}: '{name}' is in {unit}, as no installed plugin has it"
-            warnings.warn(f"{text}; its numbers stay as they are", InputWarning, stacklevel=2)
-    return scales
 
 
 def _sample(row: Any, head: dict[str, Any], scales: dict[str, float], where: str) -> Sample:

@@ -11,7 +11,6 @@ and `unit`. Arrays of one name that differ in dtype or number of axes get a grou
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +22,11 @@ from jaxtyping import Shaped
 
 from sfm.data.atomic import atomic
 from sfm.data.extxyz import DAMAGED, MARK, refuse_infinite
+from sfm.data.file_units import scale_from, unit_of
 from sfm.data.sample import Sample
-from sfm.errors import InputError, InputWarning
+from sfm.errors import InputError
 from sfm.formats.hdf5 import opened
 from sfm.formats.limits import Budget
-from sfm.units import factor
 
 SUFFIXES = (".h5", ".hdf5")
 VERSION = "1"
@@ -50,18 +49,6 @@ def is_ours(path: Path) -> bool:
             return MARK in file.attrs and "sample" in file
     except (OSError, *DAMAGED):
         return False  # whoever reads such files says what is wrong with it
-
-
-def unit_of(group: str, name: str, domain: str) -> str | None:
-    """Unit in which samples of `domain` hold an array; None where nothing states it."""
-    from sfm.registry import length_unit, quantities
-
-    if group != "atoms":
-        table, base = quantities(), name.partition("@")[0]
-        return table[base].unit if base in table and group != "extras" else None
-    length = length_unit(domain)
-    units = {"masses": "amu", "velocities": f"{length}/fs" if length != "1" else "1/fs"}
-    return length if name in ("positions", "cell", "rigid_lengths") else units.get(name)
 
 
 # ------------------------------------------------------------------ writing
@@ -260,11 +247,9 @@ class _Column:
         if domain in self.scales:
             return
         here = unit_of(self.group, self.name, domain)
-        if self.unit is not None and here is None:
-            text = f"{self.path}: '{self.name}' is in {self.unit}, as no installed plugin has it"
-            warnings.warn(f"{text}; its numbers stay as they are", InputWarning, stacklevel=2)
-        known = self.unit is not None and here is not None
-        self.scales[domain] = factor(self.unit, here) if known else 1.0
+        self.scales[domain] = (
+            1.0 if self.unit is None else scale_from(self.path, self.name, self.unit, here)
+        )
 
     def block(self, start: int, stop: int) -> Iterator[tuple[int, Shaped[np.ndarray, " ..."]]]:
         """(sample, array) of the samples from `start` to `stop`."""
