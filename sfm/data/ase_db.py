@@ -8,6 +8,7 @@ rest lies in the row's `data["sfm"]`, the units of the labels in the metadata of
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -111,7 +112,9 @@ def _row(
     head: dict[str, Any] = {
         **{k: getattr(sample, k) for k in ("id", "domain", "level", "dataset")},
         "split": split,
-        "stated": [k for k in ("cell", "fixed", "velocities", *KEYS) if _has(sample, k)],
+        "stated": [
+            k for k in ("cell", "fixed", "velocities", *KEYS) if getattr(sample, k) is not None
+        ],
         "conditions": {k: float(v) for k, v in sample.conditions.items() if k not in PAIRS},
         "labels": rest,
         "results": sorted(results),
@@ -123,10 +126,6 @@ def _row(
         if (known := unit_of("labels", name, sample.domain)) is not None:
             units[name] = known
     return atoms, pairs, {MARK: head}
-
-
-def _has(sample: Sample, name: str) -> bool:
-    return getattr(sample, name) is not None
 
 
 def _results(sample: Sample) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -176,15 +175,13 @@ def read_db(path: Path, foreign: Callable[[Atoms], Sample]) -> Iterator[tuple[Sa
         }
     except (sqlite3.Error, *DAMAGED) as error:
         raise InputError(f"{path}: damaged or truncated ({error})") from None
-    rows, number, more = database.select(), 0, True
-    while more:
-        number += 1
+    rows = database.select()
+    for number in itertools.count(1):
         where = f"{path}, row {number}"
         try:
             row = next(rows, None)
-            more = row is not None
             if row is None:
-                continue
+                return
             head = row.data.get(MARK)
             sample = foreign(whole(row)) if head is None else _sample(row, head, scales, where)
             split = None if head is None else head["split"]
