@@ -1,11 +1,12 @@
 """Learning from few labels: fine-tuning beside training from nothing and simple rivals.
 
 Of each row (`transfer_rows.py`) and seed, whole groups of relatives go to the test side; a hundred
-labels of the rest are learned from, chosen modes by their own leave-one-out errors. Everything is
-judged by the mean absolute error on the same test systems. `scratch` is the same trunk, new,
-trained on the same labels; `random weights` is the better of ridge and gp on the features of such a
-trunk. Features are computed once per system, whatever the number of seeds and labels. Forces and
-fields are in `transfer_fields.py`.
+labels of the rest are learned from: by the closed form of the least leave-one-out errors (all that
+learning curves have), or, in the table, by training of all weights where `sfm finetune` would take
+it. Everything is judged by the mean absolute error on the same test systems. `scratch` is the same
+trunk, new, trained on the same labels; `random weights` is the better of ridge and gp on the
+features of such a trunk. Features are computed once per system, whatever the number of seeds and
+labels. Forces and fields are in `transfer_fields.py`.
 
     python benchmarks/run.py --only transfer                  all rows
     python benchmarks/run.py --only transfer,solubility       some
@@ -135,7 +136,8 @@ def measure(prepared: Any, base: Any, seed: int, labels: int, controls: bool) ->
         base: the model.
         seed: of the split.
         labels: how many are learned from.
-        controls: also train a new trunk, and fit the features of a random one.
+        controls: also train the model where that wins its trial, train a new trunk, and fit the
+            features of a random one.
     """
     from sfm.train.closed_form import all_forms, answers
     from sfm.train.cross_fit import cross_fitted
