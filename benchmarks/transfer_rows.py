@@ -11,6 +11,8 @@ import csv
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import transfer_labels
@@ -45,7 +47,7 @@ class Row:
     labels: int | None = None
 
 
-def thinned(items: list, seed: int = 0) -> list:
+def thinned(items: list[Any], seed: int = 0) -> list[Any]:
     """At most `MOST` of them, a random but fixed choice."""
     order = np.random.default_rng([seed, len(items)]).permutation(len(items))[:MOST]
     return [items[i] for i in sorted(order)]
@@ -183,7 +185,7 @@ def rows() -> Iterator[Row]:
               lambda: matminer("dielectric_constant.csv", "n", INDEX, log=True))  # fmt: skip
     for name in ("homo", "energy"):
         yield Row(f"hartree-fock-{name}", "dft/atoms", table[name],
-                  lambda name=name: hartree_fock(name), 60)  # fmt: skip
+                  partial(hartree_fock, name), 60)  # fmt: skip
     measured = ("dft/g2-atomisation", "atomisation_energy", "experiment")
     yield Row(
         "atomisation", "dft/atoms", table["atomisation_energy"], lambda: bundled(*measured), 40
