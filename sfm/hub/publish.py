@@ -87,13 +87,17 @@ def push_folder(
         from huggingface_hub import HfApi
 
         api = HfApi(token=token, library_name="sfm", library_version=__version__)
+        # what cannot be published is known before there is a repository
+        texts = _texts(
+            folder, files, repo_id, repo_type, f"{api.endpoint}/datasets/{repo_id}", links or {}
+        )
         api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True)
         if revision not in (None, "main"):
             assert revision is not None
             api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
         commit = api.create_commit(
             repo_id,
-            operations=_operations(api, folder, files, repo_id, repo_type, revision, links or {}),
+            operations=_operations(api, files, texts, repo_id, repo_type, revision),
             commit_message=commit_message
             or f"Upload {repo_id.split('/')[1]} with sfm {__version__}",
             repo_type=repo_type,
@@ -103,21 +107,18 @@ def push_folder(
     return str(commit.pr_url if create_pr else commit.commit_url)
 
 
-def _operations(
-    api: Any,
+def _texts(
     folder: Path,
-    files: dict[str, Path],
+    files: Mapping[str, Path],
     repo_id: str,
     repo_type: str,
-    revision: str | None,
+    url: str,
     links: Mapping[str, str],
-) -> list[Any]:
-    """Additions, a generated card where there is none, and deletions of stale weights."""
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
+) -> dict[str, str]:
+    """Files that are made for the repository, by name: a card where there is none, what links."""
     texts: dict[str, str] = {}
     if repo_type == "dataset":
-        texts = _explained(folder, files, f"{api.endpoint}/datasets/{repo_id}")
+        texts = _explained(folder, files, url)
     elif "README.md" not in files:
         from sfm.hub.cards import model_card, report_of
 
@@ -128,6 +129,20 @@ def _operations(
 
         card = texts.get("README.md") or files["README.md"].read_text(encoding="utf-8")
         texts = linked(folder, card, links)
+    return texts
+
+
+def _operations(
+    api: Any,
+    files: Mapping[str, Path],
+    texts: Mapping[str, str],
+    repo_id: str,
+    repo_type: str,
+    revision: str | None,
+) -> list[Any]:
+    """Additions, and deletions of stale weights."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
     operations: list[Any] = [
         CommitOperationAdd(name, str(path)) for name, path in files.items() if name not in texts
     ]

@@ -196,4 +196,9 @@ def test_a_model_links_the_repositories_of_its_data(client, server, capsys):
     ):
         assert main(["push", "sfm-tiny", "tester/tiny", "--link", word]) == 2
         assert said in capsys.readouterr().err
+        assert main(["push", "sfm-tiny", "tester/never", "--link", word]) == 2
+        assert said in capsys.readouterr().err
+    there = huggingface_hub.HfApi(endpoint=server.url).repo_exists
+    assert there("tester/tiny")
+    assert not there("tester/never")  # no empty one is left behind
     assert main(["push", "g2-atomisation", "tester/g2", "--dataset", "--link", link]) == 2
