@@ -25,7 +25,6 @@ from sfm_fluids.stepping.term import Pull
 if TYPE_CHECKING:
     from sfm_fluids.periodic.nonlinear_term_2d import Factors
 
-PLANS = 64  # remembered at most
 Moved = Callable[[Float[Tensor, "... 2"], Totals], None]
 
 
@@ -43,15 +42,12 @@ class CompiledAdvection2D(Advection2D):
         self.call = kernels(pairs.dtype)
         *lead, _, height, kept, _ = pairs.shape
         self.flows, self.numbers = math.prod(lead), 2 * height * kept
-        self.cells = height * grid.width
         self.kept = tuple(
             f.contiguous()
             for f in (factors.velocity, factors.flux, factors.flux_back, factors.velocity_forth)
         )
         self.at = tuple(f.data_ptr() for f in self.kept)
         self.hat = pairs.new_empty((*lead, 2, height, kept), dtype=factors.velocity.dtype)
-        self.call_stage = self.call.stage
-        self.plans: dict[tuple[int, ...], tuple[int, int, int, int, int] | None] = {}
         self.value_at = (self.hat.data_ptr(), self.product.data_ptr())
 
     def _fields(self, pairs: Tensor, mean: Tensor | None) -> Tensor:
@@ -104,22 +100,6 @@ class CompiledAdvection2D(Advection2D):
         value = self._collected(self._fluxes(fields), pairs, force) if needed else None
         return value, self._pull(fields, mean, force, moved)
 
-    def _plan(self, weight: Tensor, users: Tensor) -> tuple[int, int, int, int, int] | None:
-        """Places and strides of a stage's accumulators; None if they are laid out otherwise."""
-        count = len(users)
-        key = (weight.data_ptr(), users.data_ptr(), weight.numel(), count)
-        if key in self.plans:
-            return self.plans[key]
-        each = key[2] // count
-        flat = weight.is_contiguous() and users.is_contiguous()
-        plan = None
-        if flat and each in (self.numbers, self.numbers * self.flows):
-            plan = (key[0], each, self.numbers if each > self.numbers else 0, key[1], count)
-        if len(self.plans) >= PLANS:
-            self.plans.clear()
-        self.plans[key] = plan
-        return plan
-
     def stage(
         self,
         u: Float[Tensor, "*B 1 H K 2"],
@@ -136,23 +116,27 @@ class CompiledAdvection2D(Advection2D):
         u and now are (..., 1, H, K, 2), and so is what comes back; mine is one of the users. None
         where something is not laid out without gaps.
         """
-        plan = self._plan(weight, users)
-        if plan is None or not (u.is_contiguous() and now.is_contiguous()):
+        count = len(users)
+        each = weight.numel() // count
+        if each not in (self.numbers, self.numbers * self.flows):
             return None
-        weight_at, each, per_flow, users_at, count = plan
+        if not (u.is_contiguous() and now.is_contiguous()):
+            return None
+        if not (weight.is_contiguous() and users.is_contiguous()):
+            return None
         force = _flat(force)
         fields = self._fields(now, mean)
         modes, after = self._fluxes(fields), torch.empty_like(u)
         place, stride = self._forced(force)
-        self.call_stage(
+        self.call.stage(
             self.at[1],
             modes.data_ptr(),
             place,
             stride,
-            weight_at,
+            weight.data_ptr(),
             each,
-            per_flow,
-            users_at,
+            self.numbers if each > self.numbers else 0,
+            users.data_ptr(),
             mine.data_ptr(),
             u.data_ptr(),
             after.data_ptr(),
