@@ -83,16 +83,26 @@ class ExponentialStep:
 
         return self.tableau.step(u, readable, factors)
 
-    def _fused(self, start: float, given: Sequence[Tensor]) -> Fused | None:
-        """The term's own way through a stage, for `Work`; None where a part of N is held."""
+    def _fused(
+        self, start: float, given: Sequence[Tensor], rest: Sequence[Totals] | None = None
+    ) -> Fused | None:
+        """The term's own way through a stage, for `Work`; None where a part of N is held.
+
+        With `rest` the adjoint comes too, and adds to the first of it when it runs.
+        """
         fused, dt = self.term.fused, self.dt
         if fused is None or self.term.held is not None or self.term.pairs != self.pairs:
             return None
 
         def through(
-            u: Tensor, now: Tensor, c: float, *accumulators: Any
+            u: Tensor, now: Tensor, c: float, *accumulators: Tensor
         ) -> tuple[Tensor, Any] | None:
-            return fused(u, now, start + c * dt, *accumulators, *given)
+            both = fused(u, now, start + c * dt, *accumulators, rest is not None, *given)
+            if both is None or rest is None:
+                return both
+            after, pull = both
+            assert pull is not None
+            return after, lambda grad: pull(grad, rest[0])
 
         return through
 
@@ -166,18 +176,8 @@ class ExponentialStep:
         work = self._ready(u)
         if work is not None:
             learned = any(needs_grad[: self.count])
-            fused = self._fused(self.time + n * self.dt, given)
-
-            def pulled(*arguments: Any) -> tuple[Tensor, Any] | None:
-                both = None if fused is None else fused(*arguments)
-                if both is None or both[1] is None:
-                    return None
-                pull = both[1]
-                return both[0], lambda grad: pull(grad, rest[0])
-
-            after, adjoint = work.linearise(
-                u, evaluate, factors, learned, end, None if fused is None else pulled
-            )
+            fused = self._fused(self.time + n * self.dt, given, rest)
+            after, adjoint = work.linearise(u, evaluate, factors, learned, end, fused)
         else:
             after, adjoint = self.tableau.linearise(u, evaluate, factors)
 

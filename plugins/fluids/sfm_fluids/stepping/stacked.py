@@ -164,7 +164,7 @@ class Work:
         torch.mul(self.linear, u, out=self.rows)
         stage = u
         for node, weight, users, mine in self.ahead:
-            both = fused and fused(u, stage, node, weight, users, mine, False)
+            both = fused and fused(u, stage, node, weight, users, mine)
             if both:
                 stage = both[0]
                 continue
@@ -202,10 +202,9 @@ class Work:
             needed = i < last or end or learned
             both = None
             if fused and needed and not learned:
-                both = fused(u, stage, node, weight, users, mine, True)
+                both = fused(u, stage, node, weight, users, mine)
             if both:
                 stage, pull = both
-                assert pull is not None
                 pulls.append(pull)
                 continue
             value, pull = evaluate(stage, node, needed)
