@@ -306,13 +306,9 @@ class NonlinearTerm2D:
         plain = self._kernel(now)
         if not isinstance(plain, CompiledAdvection2D):
             return None
-
-        def moved(drift: Tensor, totals: Totals) -> None:
-            self._pull_mean(drift, time, tensors, totals)
-
         mean, force = self._mean(time, tensors), self._steady(tensors)
-        watch = moved if pulled else None
-        return plain.stage(u, now, mean, force, weight, users, mine, watch)
+        moved = self._moved(time, tensors) if pulled else None
+        return plain.stage(u, now, mean, force, weight, users, mine, moved)
 
     def pull(
         self, pairs: Float[Tensor, "*B fields H K 2"], time: float, *tensors: Shaped[Tensor, " ..."]
@@ -336,11 +332,12 @@ class NonlinearTerm2D:
         tensors: Sequence[Tensor],
         needed: bool,
     ) -> tuple[Tensor | None, Pull]:
-        def moved(drift: Tensor, totals: Totals) -> None:
-            self._pull_mean(drift, time, tensors, totals)
-
-        mean = self._mean(time, tensors)
+        mean, moved = self._mean(time, tensors), self._moved(time, tensors)
         return plain.linearise(pairs, mean, self._steady(tensors), moved, needed)
+
+    def _moved(self, time: float, tensors: Sequence[Tensor]) -> Callable[[Tensor, Totals], None]:
+        """What takes the gradient of the mean flow at a time."""
+        return lambda drift, totals: self._pull_mean(drift, time, tensors, totals)
 
     def _steady(self, tensors: Sequence[Tensor]) -> Tensor | None:
         return None if self.force is None else tensors[0]
