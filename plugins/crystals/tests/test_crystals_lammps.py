@@ -89,6 +89,8 @@ def folder(tmp_path_factory, copper) -> Path:
 def settings(name: str, folder: Path) -> dict:
     """Of the simulators, what LAMMPS was told."""
     return {
+        "lennard-jones": {"potential": "lennard-jones", "cutoff": 2.5, "switch": "shift"},
+        "stillinger-weber": {"potential": "stillinger-weber"},
         "morse": {"potential": "morse", "switch": "shift"},
         "buckingham-argon": {"potential": "buckingham", "switch": "shift"},
         "buckingham-magnesia": {
@@ -111,8 +113,8 @@ def settings(name: str, folder: Path) -> dict:
 # has 8 digits, its Tersoff leaves out tails of the bond order; the rest is rounding.
 CLOSE = {"buckingham-magnesia": 1e-6, "tersoff-carbide": 1e-6}
 NAMES = [
-    "morse", "buckingham-argon", "buckingham-magnesia", "tersoff-silicon", "tersoff-carbide",
-    "eam-mishin", "eam-metals",
+    "lennard-jones", "stillinger-weber", "morse", "buckingham-argon", "buckingham-magnesia",
+    "tersoff-silicon", "tersoff-carbide", "eam-mishin", "eam-metals",
 ]  # fmt: skip
 
 
