@@ -35,6 +35,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from decorrelation_row import decorrelation_row
 from machine import describe, load
 from sfm_fluids.closures.classical import DynamicSmagorinsky, GradientModel, Smagorinsky
 from sfm_fluids.data.dns_2d import Case
@@ -307,7 +308,7 @@ def study(flows: str, trunks: dict[str, str], *, quick: bool, steps: int) -> dic
         )
     spent = costs(protocol, [r[:3] for r in rows], 3 if quick else 8)
     base = [
-        _measured(entry.name, entry.points, dt, run, cost)
+        decorrelation_row(entry.name, entry.points, dt, run, cost)
         for (entry, _, dt, run), cost in zip(rows, spent, strict=True)
         if entry.kind == "spectral"
     ]
@@ -325,24 +326,11 @@ def _row(
     entry: Entry, dt: float, run: Run, cost: float, base: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     """One line of a study: what was measured, beside (b) at the same cost."""
-    row = _measured(entry.name, entry.points, dt, run, cost)
+    row = decorrelation_row(entry.name, entry.points, dt, run, cost)
     costs_of_base = [r["cost [ms]"] for r in base]
     equal = at_equal_cost(row["cost [ms]"], costs_of_base, [r["mean"] for r in base])
     beside = {"spectral at equal cost": equal, "gain": row["mean"] / equal}
     return {**row, "kind": entry.kind, **beside}
-
-
-def _measured(name: str, points: int, dt: float, run: Run, cost: float) -> dict[str, Any]:
-    times = run.decorrelation
-    return {
-        "name": name,
-        "points": points,
-        "dt": dt,
-        "decorrelation": times.tolist(),
-        "mean": float(times.mean()),
-        "standard error": float(times.std(ddof=1) / len(times) ** 0.5),
-        "cost [ms]": 1e3 * cost,
-    }
 
 
 def finite_volumes(*, quick: bool) -> dict[str, Any]:
@@ -374,7 +362,7 @@ def finite_volumes(*, quick: bool) -> dict[str, Any]:
     run = spectral_run(protocol, 32, case.interval / 3, closure=local, closure_every="step")
     add("spectral, local, 2 scales, a posteriori", 32, case.interval / 3, run)
     rows = [
-        {**_measured(name, points, dt, run, run.cost), "kind": "spectral"}
+        {**decorrelation_row(name, points, dt, run), "kind": "spectral"}
         for name, points, dt, run in runs
     ]
     return _described(protocol, rows)

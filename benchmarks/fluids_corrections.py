@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from decorrelation_row import decorrelation_row
 from machine import describe, load
 from sfm_fluids.data.dns_2d import Case
 from sfm_fluids.evaluation.decorrelation import Protocol, Run, at_equal_cost, spectral_run
@@ -73,17 +74,9 @@ def protocol() -> Protocol:
 
 def row(name: str, points: int, dt: float, run: Run) -> dict[str, Any]:
     """What one line of a table holds."""
-    times = run.decorrelation
-    note(f"{name} {points}: T = {times.mean():.2f}, {1e3 * run.cost:.2f} ms")
-    return {
-        "name": name,
-        "points": points,
-        "dt": dt,
-        "decorrelation": times.tolist(),
-        "mean": float(times.mean()),
-        "standard error": float(times.std(ddof=1) / len(times) ** 0.5),
-        "cost [ms]": 1e3 * run.cost,
-    }
+    line = decorrelation_row(name, points, dt, run)
+    note(f"{name} {points}: T = {line['mean']:.2f}, {line['cost [ms]']:.2f} ms")
+    return line
 
 
 Rows = list[dict[str, Any]]

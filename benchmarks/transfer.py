@@ -284,24 +284,11 @@ def split(row: Any, pairs: Any, seed: int, labels: int) -> tuple[Any, list[int],
 
 def from_scratch(base: Any, task: Any, seed: int) -> float:
     """Error of the same trunk, new, trained on the same labels."""
-    from sfm.recipe import FinetuneRecipe
-    from sfm.train.evaluate import evaluate
-    from sfm.train.scratch import scratch_model
+    from transfer_scratch import train
 
-    recipe = FinetuneRecipe()
-    training = recipe.training.model_copy(
-        update={
-            "steps": STEPS,
-            "tokens_per_batch": TOKENS,
-            "edges_per_batch": 40 * TOKENS,
-            "seed": seed,
-            "validate_every": STEPS,
-            "checkpoint_every": STEPS,
-        }
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        quiet = dataclasses.replace(task, validation=task.train[:4])
-        model = scratch_model(
-            quiet, base, recipe.model_copy(update={"training": training}), Path(folder)
-        )
-    return evaluate(model, task, split="test").metrics[0].mae
+    from sfm.train.evaluate import evaluate
+    from sfm.train.scratch import SCRATCH_LEARNING_RATE
+
+    quiet = dataclasses.replace(task, validation=task.train[:4])
+    model, _ = train(base, quiet, seed, TOKENS, SCRATCH_LEARNING_RATE, STEPS, None)
+    return float(evaluate(model, task, split="test").metrics[0].mae)

@@ -67,7 +67,7 @@ def train(
             "tokens_per_batch": tokens,
             "edges_per_batch": 40 * tokens,
             "seed": seed,
-            "validate_every": EVERY,
+            "validate_every": EVERY if patience else steps,
             "checkpoint_every": STEPS,
         }
     )

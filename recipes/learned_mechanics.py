@@ -35,7 +35,7 @@ from sfm_dynamics.simulators.mechanics import MassSpring
 from sfm_dynamics.simulators.runge_kutta import RK4, step
 from torch import Tensor, nn
 
-from sfm.errors import InputError, did_you_mean, one_line_errors
+from sfm.errors import all_known, one_line_errors
 
 Function = Callable[[Tensor], Tensor]
 
@@ -208,10 +208,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="JSON file of all results")
     arguments = parser.parse_args()
-    chosen = arguments.systems or names
-    for name in chosen:
-        if name not in names:
-            raise InputError(f"no system '{name}' ({', '.join(names)}).{did_you_mean(name, names)}")
+    chosen = all_known(arguments.systems, names, "system")
     rows = []
     for name in chosen:
         for seed in range(arguments.seeds):

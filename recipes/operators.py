@@ -42,7 +42,7 @@ from torch import Tensor
 
 import sfm
 from sfm.data.sample import Sample
-from sfm.errors import InputError, did_you_mean, one_line_errors
+from sfm.errors import InputError, all_known, one_line_errors
 from sfm.recipe import load as load_recipe
 from sfm.train.pretrain import pretrain
 
@@ -208,13 +208,6 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _chosen(given: Sequence[str], known: Sequence[str], what: str) -> tuple[str, ...]:
-    for name in given:
-        if name not in known:
-            raise InputError(f"no {what} '{name}' ({', '.join(known)}).{did_you_mean(name, known)}")
-    return tuple(given) or tuple(known)
-
-
 @one_line_errors
 def main() -> int:
     parser = argparse.ArgumentParser(
@@ -235,8 +228,8 @@ def main() -> int:
     if arguments.table:
         print(table(rows))
         return 0
-    names = _chosen(arguments.tasks, tuple(TASKS), "task")
-    models = _chosen(arguments.models, MODELS, "model")
+    names = all_known(arguments.tasks, tuple(TASKS), "task")
+    models = all_known(arguments.models, MODELS, "model")
     done = {(row["task"], row["model"], row["seed"]) for row in rows}
     for seed in range(arguments.seeds):
         for name in names:

@@ -49,7 +49,7 @@ from torch import Tensor, nn
 
 import sfm
 from sfm.config import HeadSpec, ModelConfig, Target
-from sfm.errors import InputError, did_you_mean, one_line_errors
+from sfm.errors import InputError, all_known, one_line_errors
 from sfm.model import FoundationModel
 from sfm.nn.descent import batches, cosine, descend
 from sfm.quantity import ENERGY
@@ -386,13 +386,6 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 _ERRORS = ("error", "energy_error")
 
 
-def _chosen(given: Sequence[str], known: Sequence[str], what: str) -> tuple[str, ...]:
-    for name in given:
-        if name not in known:
-            raise InputError(f"no {what} '{name}' ({', '.join(known)}).{did_you_mean(name, known)}")
-    return tuple(given) or tuple(known)
-
-
 @one_line_errors
 def main() -> int:
     parser = argparse.ArgumentParser(
@@ -413,8 +406,8 @@ def main() -> int:
         rows = [json.loads(line) for line in source.read_text().splitlines()]
     if min(arguments.seeds, arguments.runs) < 1:
         raise InputError("give at least 1 seed and 1 run")
-    names = _chosen(arguments.systems, tuple(SYSTEMS), "system")
-    models = _chosen(arguments.models, MODELS, "model")
+    names = all_known(arguments.systems, tuple(SYSTEMS), "system")
+    models = all_known(arguments.models, MODELS, "model")
     done = {(row["system"], row["model"], row["runs"], row["seed"]) for row in rows}
     for seed in range(0 if arguments.table else arguments.seeds):
         for name in names:

@@ -11,7 +11,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import ParamSpec
 
 P = ParamSpec("P")
@@ -141,3 +141,21 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     spelled = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), spelled, n=1, cutoff=0.6)
     return f" Did you mean '{spelled[close[0]]}'?" if close else ""
+
+
+def all_known(names: Sequence[str], known: Iterable[str], what: str) -> tuple[str, ...]:
+    """`names`, each of them known; where there are none, all that are known.
+
+    Raises:
+        InputError: one of them is not, with the nearest known word.
+
+    >>> all_known([], ["spring", "pendulum"], "system")
+    ('spring', 'pendulum')
+    """
+    allowed = tuple(known)
+    for name in names:
+        if name not in allowed:
+            raise InputError(
+                f"no {what} '{name}' ({', '.join(allowed)}).{did_you_mean(name, allowed)}"
+            )
+    return tuple(names) or allowed
