@@ -8,7 +8,6 @@ or of a related one (`Quantity.affine`). Errors are leave-one-out, so all labels
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +37,7 @@ from sfm.nn.kernel import (
     is_tame,
     pooled_blocks,
 )
+from sfm.nn.uncertainty import interval_factor
 from sfm.progress import report
 from sfm.train.cover import cover
 from sfm.train.data import INFERENCE
@@ -45,9 +45,6 @@ from sfm.train.gaussian import Gaussian, fit_gaussian
 from sfm.train.tasks import TaskData, subset
 
 LARGEST = 2_000
-COVERED = 0.90
-# standard errors of a normal variable that hold 90 %
-NORMAL = 1.6448536269514722
 USUAL = 0.99
 
 
@@ -304,21 +301,6 @@ def answers(
     blocks = {b: s(inputs.raw[b], tame=is_tame(b)) for b, s in fitted.standards.items()}
     values, sigma, _ = head.of_blocks(blocks)
     return values + base, sigma
-
-
-def interval_factor(ratios: Float[Tensor, " n"]) -> float:
-    """What standard errors are multiplied by, so that 90 % of new errors fall within 1.645 of them.
-
-    ratios: (n,) |error| / sigma of held-out systems.
-
-    The conformal quantile of |error| / sigma over held-out systems (Vovk, Gammerman and Shafer,
-    Algorithmic Learning in a Random World, 2005); the root mean square where they are few.
-    """
-    n = len(ratios)
-    rank = math.ceil((n + 1) * COVERED)
-    if rank > n:
-        return float(ratios.square().mean().sqrt())
-    return float(ratios.sort().values[rank - 1]) / NORMAL
 
 
 def all_forms(model: FoundationModel, inputs: Inputs, *, known: bool) -> list[Fitted]:

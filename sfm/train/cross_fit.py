@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from sfm.model import FoundationModel
-from sfm.train.closed_form import Fitted, answers, fit_form, interval_factor
+from sfm.nn.uncertainty import interval_factor
+from sfm.train.closed_form import Fitted, answers, fit_form
 
 FOLDS = 5
 

@@ -27,7 +27,8 @@ from sfm.model import FoundationModel
 from sfm.nn.head import RANDOM_FEATURES
 from sfm.nn.random_features import RandomFeaturesHead
 from sfm.nn.references import fit_references
-from sfm.train.closed_form import baselines_of, interval_factor
+from sfm.nn.uncertainty import interval_factor
+from sfm.train.closed_form import baselines_of
 from sfm.train.force_rows import System
 
 REDUCED, RANDOM, FOLDS, SEED = 96, 512, 4, 0

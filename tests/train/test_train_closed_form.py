@@ -15,9 +15,9 @@ from sfm.data.tokens import Tokens
 from sfm.errors import InputError
 from sfm.model import FoundationModel
 from sfm.nn.kernel import matern, squared_distances
+from sfm.nn.uncertainty import NORMAL, LastLayerUncertainty, interval_factor
 from sfm.recipe import MODES, FinetuneRecipe
 from sfm.train.closed_form import (
-    NORMAL,
     Form,
     Inputs,
     answers,
@@ -25,7 +25,6 @@ from sfm.train.closed_form import (
     forms_of,
     gather,
     install,
-    interval_factor,
     labelled,
     with_levels,
 )
@@ -88,6 +87,26 @@ def test_ninety_per_cent_intervals_hold_ninety_per_cent():
     factor = interval_factor(ratios[:200])
     covered = (ratios[200:] < 1.645 * factor).double().mean()
     assert 0.85 < covered < 0.95
+
+
+def test_twenty_five_errors_of_a_trial_hold_ninety_per_cent():
+    """Also where errors have heavy tails; their root mean square holds fewer."""
+    g = torch.Generator().manual_seed(2)
+    inside: dict[str, list[float]] = {"quantile": [], "root mean square": []}
+    unit = LastLayerUncertainty(1, 4)
+    for _ in range(300):
+        f = torch.randn(425, 4, generator=g, dtype=torch.float64)
+        size = torch.einsum("si,ij,sj->s", f, torch.linalg.inv(f[:100].T @ f[:100]), f).sqrt()
+        # a normal variable over the root mean square of five others has Student's distribution
+        normal = torch.randn(6, 425, generator=g, dtype=torch.float64)
+        errors = size * normal[0] / normal[1:].square().mean(0).sqrt()
+        unit.calibrate(0, f[:100], f[100:125], errors[100:125])
+        sigma, _ = unit(f[125:], torch.zeros(300, dtype=torch.long))
+        rms = (errors / size)[100:125].square().mean().sqrt() * size[125:]
+        for name, width in (("quantile", sigma), ("root mean square", rms)):
+            inside[name].append(float((errors[125:].abs() < NORMAL * width).double().mean()))
+    quantile, rms = (sum(v) / len(v) for v in inside.values())
+    assert rms < 0.90 < quantile < 0.94  # 24 of 26 is 0.923
 
 
 def test_intervals_count_the_search_for_the_kernel(base):
@@ -236,12 +255,12 @@ def test_training_that_won_is_calibrated_by_the_errors_of_its_trial(base, tmp_pa
     test = list(task.test)
     said = outcome.model.predict(test, level=level)
     assert all(p.uncertainty["extent"] > 0 for p in said)
-    # on the held-out systems: root mean square of error over standard error is 1
+    # of the twelve held-out systems all are inside: 12 / 13 is the least share above 0.9
     systems = list(part.validation)
     sigma = np.array([p.uncertainty["extent"] for p in outcome.model.predict(systems)])
     off = np.array([float(p["extent"]) for p in trial.predict(systems)])
     off -= [float(s.labels["extent"]) for s in systems]
-    assert np.sqrt(np.mean((off / sigma) ** 2)) == pytest.approx(1, rel=1e-3)
+    assert np.abs(off / sigma).max() == pytest.approx(NORMAL, rel=1e-3)
 
 
 def test_modes_that_do_not_fit_are_refused(base, tmp_path):

@@ -153,3 +153,18 @@ def test_a_correction_is_not_counted_twice(model):
     with pytest.raises(InputError, match=r"corrects LDA, not PBE.*set functional=LDA"):
         simulator(closure, functional="PBE")
     assert simulator(closure, functional="LDA").closure is closure
+
+
+def test_a_frontier_level_is_linear_in_its_last_layer(model):
+    """So its standard errors are those of that layer; models of earlier versions come without."""
+    batch = {"dft/atoms": model.tokenize("dft/atoms", [LIH], LEVEL)}
+    features = model.features(batch)["dft/atoms"]
+    head = model.heads["dft/atoms:homo"]
+    level = head.last_layer(features) @ head.readout.outer.weight[0]
+    torch.testing.assert_close(level, head(features, batch["dft/atoms"]))
+    key = "uncertainties.dft/atoms:homo."
+    state = model.state_dict()
+    assert f"{key}alpha" in state
+    model.load_state_dict({k: v for k, v in state.items() if not k.startswith(key)})
+    with pytest.raises(RuntimeError, match=r"Missing key.*homo\.limit"):
+        model.load_state_dict({k: v for k, v in state.items() if k != f"{key}limit"})

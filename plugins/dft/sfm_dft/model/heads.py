@@ -59,9 +59,21 @@ class FrontierLevel(Head):
         super().__init__(quantity, channels, **options)
         self.readout = ScalarReadout(channels, 2)
 
+    def last_layer(self, features: Tokens) -> Float[Tensor, "S C"]:
+        """(S, C) what the last linear map acts on at the given attention; for uncertainties."""
+        hidden = self.readout.hidden(features.scalars)
+        weight = self._weight(self.readout.outer(hidden)[:, 1:])
+        total = system_sum(weight * hidden, features.system, features.n_systems)
+        return total / system_sum(weight, features.system, features.n_systems)
+
     def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, " S"]:
-        level, attention = self.readout(features.scalars).unbind(-1)
-        weight = torch.exp(4.0 * torch.tanh(attention))
-        pairs = torch.stack([weight * level, weight], dim=-1)
+        level, attention = self.readout(features.scalars).split(1, dim=-1)
+        weight = self._weight(attention)
+        pairs = torch.cat([weight * level, weight], dim=-1)
         total = system_sum(pairs, features.system, features.n_systems)
         return total[:, 0] / total[:, 1]
+
+    @staticmethod
+    def _weight(attention: Float[Tensor, "N 1"]) -> Float[Tensor, "N 1"]:
+        """(N, 1) w_i."""
+        return torch.exp(4.0 * torch.tanh(attention))
