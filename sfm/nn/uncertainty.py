@@ -33,7 +33,7 @@ NORMAL = 1.6448536269514722
 def interval_factor(ratios: Float[Tensor, " n"]) -> float:
     """What standard errors are multiplied by, so that 90 % of new errors fall within 1.645 of them.
 
-    ratios: (n,) |error| / sigma of held-out systems.
+    ratios: (n,) |error| / sigma of held-out systems, dimensionless.
 
     The conformal quantile of |error| / sigma over held-out systems (Vovk, Gammerman and Shafer,
     Algorithmic Learning in a Random World, 2005); the root mean square where they are few.

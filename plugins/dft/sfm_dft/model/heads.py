@@ -60,7 +60,7 @@ class FrontierLevel(Head):
         self.readout = ScalarReadout(channels, 2)
 
     def last_layer(self, features: Tokens) -> Float[Tensor, "S C"]:
-        """(S, C) what the last linear map acts on at the given attention; for uncertainties."""
+        """(S, C) what the last linear map acts on at the given attention, dimensionless."""
         hidden = self.readout.hidden(features.scalars)
         weight = self._weight(self.readout.outer(hidden)[:, 1:])
         total = system_sum(weight * hidden, features.system, features.n_systems)
@@ -75,5 +75,5 @@ class FrontierLevel(Head):
 
     @staticmethod
     def _weight(attention: Float[Tensor, "N 1"]) -> Float[Tensor, "N 1"]:
-        """(N, 1) w_i."""
+        """(N, 1) w_i, dimensionless."""
         return torch.exp(4.0 * torch.tanh(attention))
