@@ -57,6 +57,9 @@ from sfm.train.build import new_model
 
 PART, LEVEL = "dynamics/bodies", "mechanics"
 RUNS, POINTS, TESTS = 20, 30, 10
+# steps of Adam, then iterations of L-BFGS
+PERCEPTRON, TRUNK = (1000, 200), (600, 100)
+RECURRENT, PRETRAINING = 200, 300
 LARGEST = 1e3  # of an error: what has diverged counts as this
 Function = Callable[[Tensor], Tensor]
 Starts = Callable[[np.random.Generator, int], np.ndarray]
@@ -171,10 +174,10 @@ def _network(truth: Truth, model: str, states: Tensor, seed: int) -> Learned:
     begun = time.process_time()
     if model == "recurrent":
         two = Separable(n, seed=seed)
-        learn_runs(two, states, dt, iterations=40)
+        learn_runs(two, states, dt, iterations=RECURRENT)
         return Learned(leapfrog(two, dt), _count(two), time.process_time() - begun)
     angles = n if truth.system.angles else 0
-    fit: dict[str, Any] = {"steps": 100, "polish": 80}
+    fit = dict(zip(("steps", "polish"), PERCEPTRON, strict=True))
     with torch.no_grad():
         rates = truth.field(x)
     if model == "plain":
@@ -280,7 +283,7 @@ def _pretrained(name: str) -> tuple[FoundationModel, float]:
                 truth = Truth(other)
                 rows = _forces(truth, _states(truth, RUNS, 500))
                 systems.append((_body_potential(model, other).at, *rows))
-        _learn_forces(model, systems, steps=50, size=8, lr=3e-3, polish=0, seed=0)
+        _learn_forces(model, systems, steps=PRETRAINING, size=8, lr=3e-3, polish=0, seed=0)
         _PRETRAINED[name] = model, time.process_time() - begun
     return _PRETRAINED[name]
 
@@ -294,15 +297,13 @@ def _potential(truth: Truth, model: str, states: Tensor, seed: int) -> Learned:
     if model == "potential":
         module = Energy(truth.n, seed=seed)
         potential: Function = module
-        _learn_forces(
-            module, [(potential, q, forces)], steps=100, size=600, lr=3e-3, polish=80, seed=seed
-        )
+        (steps, polish), size = PERCEPTRON, 600
     else:
         whole = _model(seed) if start is None else copy.deepcopy(start)
         module, potential = whole, _body_potential(whole, truth.name).at
-        _learn_forces(
-            module, [(potential, q, forces)], steps=60, size=16, lr=3e-3, polish=25, seed=seed
-        )
+        (steps, polish), size = TRUNK, 16
+    systems = [(potential, q, forces)]
+    _learn_forces(module, systems, steps=steps, size=size, lr=3e-3, polish=polish, seed=seed)
     spent = time.process_time() - begun
 
     def field(x: Tensor) -> Tensor:
