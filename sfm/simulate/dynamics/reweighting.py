@@ -89,6 +89,38 @@ class Reweighting:
         values = torch.cat([observable(state) for state in self.states])
         return torch.einsum("t,t...->...", self.weights().to(values), values)
 
+    def slopes(
+        self,
+        observable: Callable[[Particles], Float[Tensor, "S ..."]],
+        parameters: Sequence[Float[Tensor, " ..."]],
+    ) -> tuple[Float[Tensor, " ..."], list[Float[Tensor, " ..."]]]:
+        """An average (...) and its derivatives (..., *p) by parameters (*p) of the simulator.
+
+        One forward pass, and one backward pass per number in `parameters`, however many numbers
+        the average has: the product of a vector with the derivatives is differentiated by the
+        vector. Both without a graph.
+
+        Raises:
+            InputError: a parameter on which the average does not depend.
+        """
+        mean = self.average(observable)
+        along = torch.zeros_like(mean, requires_grad=True)
+        products = torch.autograd.grad(
+            mean, list(parameters), along, create_graph=True, allow_unused=True
+        )
+        slopes = []
+        for parameter, product in zip(parameters, products, strict=True):
+            if product is None:
+                raise InputError(
+                    "reweighting: the average does not depend on one of the parameters"
+                )
+            columns = [
+                torch.autograd.grad(number, along, retain_graph=True)[0]
+                for number in product.reshape(-1)
+            ]
+            slopes.append(torch.stack(columns, -1).reshape(*mean.shape, *parameter.shape))
+        return mean.detach(), slopes
+
     def worn(self, share: float = WORN) -> bool:
         """Whether the samples are worth less than `share` of their number: time to draw anew."""
         with torch.no_grad():

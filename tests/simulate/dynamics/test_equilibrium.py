@@ -117,6 +117,36 @@ def test_reweighted_averages_and_gradients_are_those_of_the_other_spring():
         Reweighting(simulator, [])
 
 
+@pytest.fixture(scope="module")
+def argon():
+    """Solid argon in a bath, and a few of its states."""
+    simulator = Periodic(
+        ensemble="langevin", temperature=60.0, dt=10.0, rdf_reach=5.0, rdf_points=10
+    )
+    return simulator, run(simulator, simulator.state([fcc(18, 5.4)] * 2), 4, 20)
+
+
+def test_slopes_of_a_reweighted_average_are_the_gradients_of_its_numbers(argon):
+    simulator, states = argon
+    parameters = (simulator.epsilon, simulator.sigma)
+
+    def seen(state):  # of which the pressure depends on the parameters itself
+        values = simulator.observe(state)
+        return torch.cat([values["radial_distribution"], values["pressure"][:, None]], 1)
+
+    samples = Reweighting(simulator, states)
+    mean, slopes = samples.slopes(seen, parameters)
+    expected = samples.average(seen)
+    torch.testing.assert_close(mean, expected.detach())
+    for number in range(len(expected)):
+        rows = torch.autograd.grad(expected[number], parameters, retain_graph=True)
+        for slope, row in zip(slopes, rows, strict=True):
+            torch.testing.assert_close(slope[number], row, rtol=1e-8, atol=1e-12)
+    assert float(slopes[1].abs().max()) > 0.1
+    with pytest.raises(InputError, match="does not depend on one"):
+        samples.slopes(seen, (simulator.compressibility,))
+
+
 def test_temperature_and_pressure_have_gradients_by_reweighting():
     simulator = Periodic(ensemble="npt", temperature=40.0)
     state = simulator.state(fcc(18, 5.3))
