@@ -110,7 +110,7 @@ def _row(
         if k in PAIRS
     }
     head: dict[str, Any] = {
-        **{k: getattr(sample, k) for k in ("id", "domain", "level", "dataset")},
+        **{k: getattr(sample, k) for k in ("id", "domain", "level", "dataset", "group")},
         "split": split,
         "stated": [
             k for k in ("cell", "fixed", "velocities", *KEYS) if getattr(sample, k) is not None
@@ -223,6 +223,7 @@ def _sample(row: Any, head: dict[str, Any], scales: dict[str, float], where: str
                 groups[group][name] = groups[group][name] * scale
     return Sample(
         **{k: head[k] for k in ("id", "domain", "level", "dataset")},
+        group=head.get("group"),
         positions=atoms.positions,
         types=atoms.numbers,
         cell=np.array(atoms.cell.array) if "cell" in head["stated"] else None,

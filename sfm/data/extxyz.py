@@ -3,8 +3,8 @@
 Everything stands under the word that others use for it: `energy`, `stress`, `dipole`, `charge`,
 `spin` as keys; `forces`, `charges`, `masses`, `move_mask`, `momenta` as columns. A quantity is a
 column if it lives on tokens (`Quantity.per`), never because of its length. Numbers have all their
-digits. Keys that start with `sfm` say the rest: name, domain, dataset, split, and which of the
-keys are labels and which conditions.
+digits. Keys that start with `sfm` say the rest: name, domain, dataset, group, split, and which
+of the keys are labels and which conditions.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def _value(name: str, value: np.ndarray, *, condition: bool) -> str:
 def _marks(
     sample: Sample, split: str | None, groups: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, str]:
-    said = {"id": sample.id, "domain": sample.domain, "dataset": sample.dataset, "split": split}
+    said = {k: getattr(sample, k) for k in ("id", "domain", "dataset", "group")} | {"split": split}
     marks = {MARK: VERSION} | {f"{MARK}_{k}": v for k, v in said.items() if v is not None}
     for group, values in groups.items():
         if values:
@@ -247,6 +247,7 @@ def _sample(comment: str, rows: list[list[str]]) -> tuple[Sample, str | None]:
         domain=keys[f"{MARK}_domain"],
         level=keys.get("level"),
         dataset=keys.get(f"{MARK}_dataset"),
+        group=keys.get(f"{MARK}_group"),
         positions=columns["pos"].reshape(-1, 3),
         types=np.array([NUMBERS[row[0]] for row in rows], dtype=np.int64),
         cell=None if cell is None else np.array(cell).reshape(3, 3),

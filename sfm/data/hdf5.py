@@ -1,6 +1,6 @@
 """Samples in one HDF5 file that any tool opens, block by block, so that memory stays small.
 
-    sample/{id,domain,level,dataset,split}     texts, one of each sample; empty where there is none
+    sample/{id,domain,level,dataset,group,split}   texts of each sample; empty where there is none
     atoms/{positions,types,cell,pbc,masses,fixed,velocities,rigid_pairs,rigid_lengths}
     conditions/NAME  labels/NAME  fields/NAME  extras/NAME
 
@@ -32,7 +32,8 @@ SUFFIXES = (".h5", ".hdf5")
 VERSION = "1"
 BLOCK = 1000  # samples in memory at a time
 CHUNK = 2**14  # numbers that are compressed together
-TEXTS = ("id", "domain", "level", "dataset", "split")
+TEXTS = ("id", "domain", "level", "dataset", "group", "split")
+LATER = ("group",)  # texts that files of before do not have
 ATOMS = (
     "positions", "types", "cell", "pbc", "masses", "fixed", "velocities", "rigid_pairs",
     "rigid_lengths",
@@ -190,11 +191,12 @@ def read_hdf5(path: Path) -> Iterator[tuple[Sample, str | None]]:
             for place in file.get(group, {}).values()
         ]
         count = len(file["sample/id"])
-        for name in TEXTS:
+        names = [k for k in TEXTS if k not in LATER or k in file["sample"]]
+        for name in names:
             budget.take(name, (count,), 8)
         for start in range(0, count, BLOCK):
             stop = min(count, start + BLOCK)
-            texts = {k: file[f"sample/{k}"].asstr()[start:stop] for k in TEXTS}
+            texts = {k: file[f"sample/{k}"].asstr()[start:stop] for k in names}
             domains = dict.fromkeys(texts["domain"])
             parts: list[dict[str, Any]] = [{g: {} for g in GROUPS} for _ in range(start, stop)]
             for column in columns:

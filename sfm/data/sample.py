@@ -35,6 +35,7 @@ class Sample:
         domain: `molecules`, `crystals`, `fluids`, `dft`, ...
         level: level of theory of the labels, None for an input without labels.
         dataset: name of the dataset that it comes from, if any.
+        group: name of what must not be split, if known: molecule, parent crystal, trajectory.
         positions: (n, 3) float64, in the domain's length unit; (0, 3) for a pure field.
         types: (n,) int64, atomic numbers.
         cell: (3, 3) float64, rows are lattice vectors, or None.
@@ -74,6 +75,7 @@ class Sample:
     velocities: np.ndarray | None = None
     rigid_pairs: np.ndarray | None = None
     rigid_lengths: np.ndarray | None = None
+    group: str | None = None
 
     def __post_init__(self) -> None:  # noqa: C901
         put = object.__setattr__

@@ -13,8 +13,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int
 
-from sfm.data.atomic import atomic
+from sfm.data.atomic import atomic, disk_errors
 from sfm.data.lock import only_run
 from sfm.data.replacing import replacing, settle
 from sfm.data.sample import Sample
@@ -157,28 +160,49 @@ def write_dataset(
             another process is writing it.
         RunError: the disk is full; the old files are untouched.
     """
+    with only_run(folder), _scratch(folder) as scratch:
+        parts = [
+            _write_part(table, columns, scratch / str(number))
+            for number, table in enumerate(_tables(columns, rows, info, max_rows_per_file))
+        ]
+        names = [f"part-{i:05d}-of-{len(parts):05d}.parquet" for i in range(len(parts))]
+        target = Path(folder) / "data"
+        with replacing(target, stale=("*.parquet",)) as new:
+            for part, name in zip(parts, names, strict=True):
+                shutil.move(part, new / name)
+        return [target / name for name in names]
+
+
+@contextmanager
+def _scratch(folder: str | Path) -> Iterator[Path]:
+    """A folder inside `folder` for parts whose number is not yet known."""
+    with disk_errors(folder):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(
+            dir=folder, prefix=".sfm-parts-", ignore_cleanup_errors=True
+        )
+    with scratch as place:
+        yield Path(place)
+
+
+def _write_part(table: Any, columns: Sequence[Column], path: Path) -> Path:
     import pyarrow.parquet as pq
 
-    with only_run(folder):
-        tables = _tables(columns, rows, info, max_rows_per_file)
-        names = [f"part-{i:05d}-of-{len(tables):05d}.parquet" for i in range(len(tables))]
-        target = Path(folder) / "data"
-        with replacing(target, stale=("*.parquet",)) as scratch:
-            for table, name in zip(tables, names, strict=True):
-                pq.write_table(
-                    table,
-                    scratch / name,
-                    compression="zstd",
-                    compression_level=19,
-                    # floats hardly repeat, but their exponents do: half the size of a dictionary
-                    use_dictionary=[c.name for c in columns if c.dtype == "string"],
-                    use_byte_stream_split=[
-                        c.name + (".list.element" if c.shape else "")
-                        for c in columns
-                        if c.dtype in ("float32", "float64")
-                    ],
-                )
-        return [target / name for name in names]
+    with disk_errors(path.parent.parent):
+        pq.write_table(
+            table,
+            path,
+            compression="zstd",
+            compression_level=19,
+            # floats hardly repeat, but their exponents do: half the size of a dictionary
+            use_dictionary=[c.name for c in columns if c.dtype == "string"],
+            use_byte_stream_split=[
+                c.name + (".list.element" if c.shape else "")
+                for c in columns
+                if c.dtype in ("float32", "float64")
+            ],
+        )
+    return path
 
 
 def _tables(
@@ -186,19 +210,18 @@ def _tables(
     rows: Iterable[Mapping[str, Any]],
     info: Mapping[str, Any],
     max_rows_per_file: int,
-) -> list[Any]:
+) -> Iterator[Any]:
     """The rows, checked, as one table per file."""
     import pyarrow as pa
 
     schema = _schema(columns, info)
     seen: set[str] = set()
-    tables: list[Any] = []
     chunk: list[list[Any]] = []
 
-    def close() -> None:
+    def closed() -> Any:
         arrays = [pa.array([r[i] for r in chunk], type=f.type) for i, f in enumerate(schema)]
-        tables.append(pa.Table.from_arrays(arrays, schema=schema))
         chunk.clear()
+        return pa.Table.from_arrays(arrays, schema=schema)
 
     for number, row in enumerate(rows):
         unknown = set(row) - {c.name for c in columns}
@@ -211,10 +234,9 @@ def _tables(
         seen.add(row["id"])
         chunk.append([_flatten(c, row.get(c.name), number) for c in columns])
         if len(chunk) == max_rows_per_file:
-            close()
-    if chunk or not tables:
-        close()
-    return tables
+            yield closed()
+    if chunk or not seen:
+        yield closed()
 
 
 def cache_dir() -> Path:
@@ -234,36 +256,35 @@ def _memory_map(paths: Sequence[Path]) -> Any:
     name = hashlib.sha256(f"{FORMAT}|{stamp(paths)}".encode()).hexdigest()[:24] + ".arrow"
     target = cache_dir() / "arrow" / name
     if not target.is_file():
-        table = _read_tables(paths)
+        tables = (_read_table(path) for path in paths)
         try:
-            with (
-                atomic(target) as scratch,
-                pa.OSFile(str(scratch), "wb") as sink,
-                pa.ipc.new_file(sink, table.schema) as writer,
-            ):
-                writer.write_table(table, max_chunksize=1024)
+            with atomic(target) as scratch, pa.OSFile(str(scratch), "wb") as sink:
+                table = next(tables)
+                with pa.ipc.new_file(sink, table.schema) as writer:
+                    writer.write_table(table, max_chunksize=1024)
+                    for table in tables:
+                        writer.write_table(table, max_chunksize=1024)
+        except InputError:
+            raise
         except SfmError as error:
             text = f"no cache of '{paths[0].parents[1].name}', so it is held in memory: {error}"
             warnings.warn(f"{text} (SFM_CACHE names another place)", SfmWarning, stacklevel=2)
-            return table
+            return pa.concat_tables(_read_table(path) for path in paths)
     with pa.memory_map(str(target)) as source:
         return pa.ipc.open_file(source).read_all()
 
 
-def _read_tables(paths: Sequence[Path]) -> Any:
+def _read_table(path: Path) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    tables = []
-    for path in paths:
-        try:
-            tables.append(pq.read_table(path))
-        except (pa.ArrowInvalid, OSError) as error:
-            first = str(error).splitlines()[0]
-            raise InputError(
-                f"{path}: damaged or truncated Parquet file ({first}); build or fetch it again"
-            ) from None
-    return pa.concat_tables(tables)
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(
+            f"{path}: damaged or truncated Parquet file ({first}); build or fetch it again"
+        ) from None
 
 
 def explained(schema: Any, path: Path) -> tuple[dict[str, Any], tuple[Column, ...]]:
@@ -395,7 +416,7 @@ class Dataset:
                 parts["fields"][column.quantity] = value
             elif column.role == "condition":
                 parts["conditions"][column.quantity] = float(value)
-            elif column.role in ("id", "input"):
+            elif column.role in ("id", "group", "input"):
                 parts[column.quantity] = value
         if "cell" in parts and "pbc" not in parts:
             parts["pbc"] = (True, True, True)

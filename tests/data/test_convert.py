@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from sfm.data.convert import Item, read_items, write_items
 from sfm.data.sample import Sample
-from sfm.data.storage import GROUP, ID, SPLIT, TYPES, Column, positions_column, write_dataset
+from sfm.data.storage import (
+    GROUP,
+    ID,
+    SPLIT,
+    TYPES,
+    Column,
+    open_dataset,
+    positions_column,
+    write_dataset,
+)
 from sfm.errors import InputError, InputWarning
 from sfm.testing.distributions import install
 
@@ -109,10 +119,38 @@ def test_what_a_folder_states_and_no_sample_holds_is_said(tmp_path):
     row |= {"positions[angstrom]": np.zeros((1, 3)), f"energy[eV]@{LEVEL}": -1.0}
     info = {"name": "mine", "domain": "molecules", "licence": "CC0-1.0"}
     write_dataset(tmp_path / "mine", columns, [row], info)
-    with pytest.warns(InputWarning, match=r"no sample holds it: group, licence$") as said:
+    with pytest.warns(InputWarning, match=r"no sample holds it: licence$") as said:
         (item,) = read_items(tmp_path / "mine")
     assert len(said) == 1
-    assert (item.sample.dataset, item.split) == ("mine", "test")
+    assert (item.sample.dataset, item.sample.group, item.split) == ("mine", "argon", "test")
+
+
+def test_the_group_goes_through_every_format_and_keeps_its_samples_in_one_split(tmp_path):
+    base = make_items(True)[0].sample
+    items = [Item(base.replace(id=f"{i}", group=f"parent {i // 5}")) for i in range(40)]
+    items.append(Item(base.replace(id="alone")))
+    for source, target in pairwise(["", "a.extxyz", "b.db", "c.h5", "d.npz", "e"]):
+        write_items(tmp_path / target, read_items(tmp_path / source) if source else items)
+    back = read_items(tmp_path / "e")
+    expected = {i.sample.id: i.sample.group for i in items}
+    assert {i.sample.id: i.sample.group for i in back} == expected
+    splits = {(i.sample.group, i.split) for i in back if i.sample.group}
+    assert len(splits) == 8
+    assert len({split for _, split in splits}) > 1
+
+
+def test_levels_of_one_system_meet_in_a_row_wherever_they_stand(tmp_path):
+    items = [
+        Item(i.sample.replace(level=level, id=f"{i.sample.id}@{level}"), i.split)
+        for level in ("PBE", "GFN2-xTB")
+        for i in make_items(False)
+    ]
+    assert write_items(tmp_path / "both", iter(items)) == len(items)
+    data = open_dataset(tmp_path / "both")
+    assert len(data) == len(items) == 2 * len(set(data.rows.tolist()))
+    by_id = {i.sample.id: i.sample for i in read_items(tmp_path / "both")}
+    for item in items:
+        same(item.sample, by_id[item.sample.id], dataset=False)
 
 
 def test_ase_reads_what_we_write(tmp_path):
