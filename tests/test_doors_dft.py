@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from sfm_dft.simulators.kohn_sham import KohnSham
 
+import sfm
 from sfm.cli import main
 from sfm.data.convert import Item, read_items, write_items
 from sfm.data.readers import read_file
@@ -125,3 +127,17 @@ def test_what_cannot_be_is_refused(stated, model):
     wrong = sample.replace(conditions={"charge": 1.0, "spin": 1.0})
     with pytest.raises(InputError, match="8 electrons cannot have 1 unpaired"):
         KohnSham(basis="sto-3g").state(wrong)
+
+
+def test_a_level_names_the_domain_that_knows_it():
+    """A molecule at a level of `dft` needs no domain; what no other domain can take is refused."""
+    tiny, level = sfm.load("sfm-tiny"), "PBE/def2-SVP"
+    said, named = (tiny.predict("OCC", level=level, domain=d) for d in (None, "dft"))
+    assert said.domain == "dft"
+    assert all(np.array_equal(said[key], named[key]) for key in {*said, *named})
+    assert "homo" in said
+    features = [tiny.embed("OCC", level=level, domain=d).invariant for d in (None, "dft")]
+    assert np.array_equal(*features)
+    assert tiny.predict("OCC", level="GFN2-xTB").domain == "molecules"
+    with pytest.raises(InputError, match="cannot say anything at level 'DNS' of this input"):
+        tiny.predict("OCC", level="DNS")

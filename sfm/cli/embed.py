@@ -14,7 +14,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_model_and_input(parser)
     add_skip(parser)
     parser.add_argument("--output", type=Path, metavar="FILE", required=True, help=".npz or .h5")
-    parser.add_argument("--domain", help="treat the systems as this domain's")
+    parser.add_argument(
+        "--domain", help="treat the systems as this domain's (default: the file's, or the level's)"
+    )
     parser.add_argument("--level", help="level of theory that routes the experts")
     parser.add_argument(
         "--layers",

@@ -16,7 +16,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `sfm predict`."""
     add_model_and_input(parser)
     add_skip(parser)
-    parser.add_argument("--domain", help="treat the systems as this domain's")
+    parser.add_argument(
+        "--domain", help="treat the systems as this domain's (default: the file's, or the level's)"
+    )
     parser.add_argument("--level", help="only this level of theory")
     parser.add_argument(
         "--quantity", action="append", metavar="NAME", help="only this quantity; may be repeated"

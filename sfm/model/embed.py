@@ -64,7 +64,7 @@ def embed(
     Args:
         model: the model.
         inputs: as for `predict`.
-        domain: treat the systems as this domain's.
+        domain: treat the systems as this domain's; None as for `predict`.
         level: level of theory that routes the experts; the encoder's first one if None.
         extrapolate: warn of what lies outside the training data instead of refusing it.
         layers: `invariant` from the last layer's scalars, or from the scalars and the norms of
@@ -81,7 +81,7 @@ def embed(
             f"layers '{layers}', pooling '{pooling}': take last or all, and one of "
             f"{', '.join(POOLINGS)}"
         )
-    samples = read_samples(model, inputs, domain)
+    samples = read_samples(model, inputs, domain, level)
     pairs = embedded(
         model, samples, level=level, extrapolate=extrapolate, layers=layers, pooling=pooling
     )

@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 TOKENS_PER_BATCH = 2048
 
 
-def read_samples(model: FoundationModel, inputs: Any, domain: str | None) -> list[Sample]:
+def read_samples(
+    model: FoundationModel, inputs: Any, domain: str | None, level: str | None = None
+) -> list[Sample]:
     """The inputs as samples of domains that the model knows.
 
     Args:
         model: the model.
         inputs: as in `sfm.model.predict.predict`.
         domain: treat the systems as this domain's.
+        level: of theory; where no domain is named, and that of a system does not know it but one
+            other does, which can take the system, it is treated as that one's.
 
     Raises:
         InputError: unreadable, or of a domain that the model does not know.
@@ -38,6 +42,8 @@ def read_samples(model: FoundationModel, inputs: Any, domain: str | None) -> lis
     known = []
     for sample in samples:
         with row():
+            if domain is None and level is not None:
+                sample = _at_level(model, sample, level)
             if sample.domain not in model.domains:
                 raise InputError(
                     f"{sample.id}: domain '{sample.domain}', but model '{model.config.name}' knows "
@@ -47,6 +53,27 @@ def read_samples(model: FoundationModel, inputs: Any, domain: str | None) -> lis
     for line in not_used(known):
         warnings.warn(line, InputWarning, stacklevel=4)
     return known
+
+
+def _at_level(model: FoundationModel, sample: Sample, level: str) -> Sample:
+    """The sample, of the one domain that knows the level; as it is where there is not one.
+
+    Raises:
+        InputError: several other domains know it.
+    """
+    moved = {}
+    for encoder, domain in model.config.encoder_domains.items():
+        one = sample.replace(domain=domain)
+        known = any(t.level == level for t in model.targets(encoder=encoder))
+        if known and model.encoder(encoder).accepts(one):
+            moved[domain] = one
+    if sample.domain in moved or not moved:
+        return sample
+    if len(moved) > 1:
+        raise InputError(
+            f"{sample.id}: level '{level}' is known in the domains {', '.join(moved)}: name one"
+        )
+    return next(iter(moved.values()))
 
 
 def refuse(error: OutsideError, samples: Sequence[Sample]) -> None:

@@ -84,7 +84,8 @@ def predict(
         model: the model.
         inputs: a file, an object that an installed plugin reads (ase.Atoms, rdkit Mol, pymatgen
             Structure, a field), a `Sample`, or a list of these.
-        domain: treat the systems as this domain's (a molecule as input of `dft`).
+        domain: treat the systems as this domain's (a molecule as input of `dft`); if None, that of
+            the file, or where it does not know the level, the one that does.
         level: only this level of theory.
         quantities: only these.
         extrapolate: also say what lies outside the training data of a level, with a warning.
@@ -99,7 +100,7 @@ def predict(
         OutsideError: elements, charge, spin or distances of a system lie outside the training data.
         RunError: the model returned a value that is not finite.
     """
-    samples = read_samples(model, inputs, domain)
+    samples = read_samples(model, inputs, domain, level)
     answers = [_Answer(sample) for sample in samples]
     asked = False
     for encoder, its_domain in model.config.encoder_domains.items():
@@ -114,8 +115,9 @@ def predict(
             _ask(model, encoder, names, accepted, each_level=level is None, extrapolate=extrapolate)
     if not asked:
         said = sorted({f"{t.quantity}@{t.level}" for t in model.targets()})
+        what = ", ".join(quantities or ["anything"])
         raise InputError(
-            f"model '{model.config.name}' cannot say {list(quantities or ['anything'])}"
+            f"model '{model.config.name}' cannot say {what}"
             f"{f' at level {level!r}' if level else ''} of this input; it says {', '.join(said)}"
         )
     for answer in answers:
