@@ -49,6 +49,7 @@ NAMES = ("transfer", *NUMBERS, *FIELDS, CURVES)
 LABELS, TESTED, STEPS, TOKENS = 100, 100, 120, 256
 SIZES, CURVE_SEEDS = (30, 100, 300), 5
 MODEL = "sfm-tiny"
+TRIAL = "by half a standard error on a third of them, held out with its relatives"
 
 
 class Run:
@@ -72,6 +73,7 @@ class Run:
                 "tested": TESTED,
                 "steps": STEPS,
                 "tokens": TOKENS,
+                "trial": TRIAL,
             },
             "rows": [],
             "fields": [],
@@ -193,7 +195,7 @@ def trained(base: Any, grown: Any, task: Any, best: Any, seed: int, spent: float
     """The model after training all weights, where mode `auto` would choose that; else None."""
     from sfm.recipe import FinetuneRecipe
     from sfm.train.afford import budget_of
-    from sfm.train.selection import trial
+    from sfm.train.trial import trial
 
     recipe = FinetuneRecipe()
     training = recipe.training.model_copy(update={"seed": seed})

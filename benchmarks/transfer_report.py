@@ -17,7 +17,7 @@ PROTOCOL = (
     "{tested} test systems that share no scaffold (molecules) or set of elements (crystals) with "
     "them, {seeds} seeds; mean absolute errors, mean over seeds. `auto` is what `sfm finetune` "
     "does by itself: it chooses by leave-one-out errors on the training labels alone, and trains "
-    "all weights where that wins on a held-out quarter of them. The best rival knows nothing of "
+    "all weights where that wins {trial}. The best rival knows nothing of "
     "the model: mean, composition, or a Gaussian process on descriptors (RDKit's, or elemental "
     "statistics with the cell's); it is the best of them on the test systems, which nobody could "
     "choose beforehand. `scratch`: the same trunk, new, {steps} steps of {tokens} tokens; `tuned "
@@ -32,6 +32,8 @@ FIELDS = (
     "and `scratch`: {steps} steps (a third for fields) of {tokens} tokens. Energies are compared "
     "about each molecule's mean."
 )
+# of runs that do not state theirs
+TRIAL = "on a held-out quarter of them"
 CURVES = (
     "`{model}`: errors over the number of labels, means over the seeds; test systems share no "
     "scaffold or set of elements with those learned from. `auto` chooses by leave-one-out errors; "
@@ -107,7 +109,8 @@ def tables(results: dict[str, Any]) -> str:
     when = f"{results['date']}; {results['machine']['processor']}{spent}."
     parts = ["# Learning from few labels", when]
     if rows:
-        parts += [PROTOCOL.format(**results["protocol"]), table(head, rows)]
+        protocol = PROTOCOL.format(**{"trial": TRIAL, **results["protocol"]})
+        parts += [protocol, table(head, rows)]
     if results.get("fields"):
         parts += [FIELDS.format(**results["protocol"]), _fields(results["fields"])]
     if results.get("curves"):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm.config import HeadSpec, Target
@@ -42,7 +42,7 @@ from sfm.progress import report
 from sfm.train.cover import cover
 from sfm.train.data import INFERENCE
 from sfm.train.gaussian import Gaussian, fit_gaussian
-from sfm.train.tasks import TaskData, subset
+from sfm.train.tasks import TaskData
 
 LARGEST = 2_000
 USUAL = 0.99
@@ -314,10 +314,18 @@ def all_forms(model: FoundationModel, inputs: Inputs, *, known: bool) -> list[Fi
     return fits
 
 
-def labelled(task: TaskData, target: Target, seed: int = 0) -> list[Sample]:
+def labelled_rows(task: TaskData, target: Target) -> Int[np.ndarray, " n"]:
+    """Positions (n,) of the training systems that have the target's label, at most `LARGEST`."""
+    level, name = target.level, target.quantity
+    rows = [i for i, s in enumerate(task.train) if s.level == level and name in s.labels]
+    if len(rows) > LARGEST:
+        rows = sorted(np.random.default_rng([0, len(rows)]).permutation(rows)[:LARGEST])
+    return np.asarray(rows, dtype=int)
+
+
+def labelled(task: TaskData, target: Target) -> list[Sample]:
     """Training systems with the target's label, at most `LARGEST`."""
-    at_level = [s for s in task.train if s.level == target.level and target.quantity in s.labels]
-    return list(subset(at_level, LARGEST, seed))
+    return [task.train[i] for i in labelled_rows(task, target)]
 
 
 def install(model: FoundationModel, chosen: Sequence[Fitted]) -> FoundationModel:

@@ -2,52 +2,36 @@
 
 Numbers per system have closed forms (`sfm.train.closed_form`), whose leave-one-out errors cost
 seconds, among them zero-shot and simple rivals that know nothing of the model. Where the budget
-allows, training of all weights competes on a held-out quarter of the labels. Everything else is
-trained, and is kept only if it says the validation split better than the model did before.
+allows, training of all weights competes with the best of them (`sfm.train.trial`). Everything else
+is trained, and is kept only if it says the validation split better than the model did before.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from sfm.config import Target
 from sfm.errors import InputError
 from sfm.model import FoundationModel
 from sfm.nn.derive import DERIVED
 from sfm.recipe import FinetuneRecipe
-from sfm.train.afford import FEWEST_STEPS, affordable, budget_of
-from sfm.train.calibrate import calibrate
-from sfm.train.closed_form import (
-    Fitted,
-    all_forms,
-    answers,
-    fit_form,
-    gather,
-    install,
-    labelled,
-    with_levels,
-)
+from sfm.train.afford import budget_of
+from sfm.train.closed_form import Fitted, all_forms, gather, install, labelled, with_levels
 from sfm.train.cross_fit import cross_fitted
 from sfm.train.engine import FitResult
-from sfm.train.evaluate import evaluate
 from sfm.train.force_selection import closed_forces, compete_forces, enough, force_targets
 from sfm.train.losses import task_losses
 from sfm.train.outcome import Candidate, Outcome
 from sfm.train.tasks import TaskData
-from sfm.train.trained import ready, train, without_split
+from sfm.train.trained import ready, train
 from sfm.train.transfer import grow, nearest_levels, said_anywhere
+from sfm.train.trial import trial
 
 CLOSED = ("ridge", "gp", "delta")
-HELD = 0.25
-# training has to win by this much, for it is compared on few labels
-WIN = 0.97
 LEFT_OUT = "leave-one-out"
 
 
@@ -201,102 +185,6 @@ def compete(
             candidates=tuple(dataclasses.replace(c, chosen=c.name == outcome.mode) for c in lost),
         )
     return finish(grown, chosen, fits, began, "auto", others, text)
-
-
-@dataclasses.dataclass(frozen=True)
-class Winner:
-    """Training that won its trial.
-
-    Attributes:
-        plan: how to train.
-        model: what the trial gave.
-        part: what it was trained on, and in `validation` what it was not.
-    """
-
-    plan: FinetuneRecipe
-    model: FoundationModel
-    part: TaskData
-
-    def on_all(self, base: FoundationModel, task: TaskData, **options: Any) -> Outcome:
-        """Train on all labels; what no validation calibrates the trial's errors do."""
-        outcome = train(base, task, self.plan, **options)
-        rest = dataclasses.replace(
-            self.part,
-            present=tuple(
-                (level, name)
-                for level, name in task.present
-                if f"{task.encoder}:{name}@{level}" not in outcome.calibrated
-            ),
-        )
-        factors = calibrate(outcome.model, [rest], judge=self.model)
-        return dataclasses.replace(outcome, calibrated={**factors, **outcome.calibrated})
-
-
-def trial(
-    base: FoundationModel,
-    grown: FoundationModel,
-    task: TaskData,
-    chosen: Sequence[Fitted],
-    recipe: FinetuneRecipe,
-    left: float,
-) -> tuple[list[Candidate], str, Winner | None]:
-    """Training on three quarters of the labels against the closed forms, fitted to the same.
-
-    Args:
-        base: the model as it was.
-        grown: with the task's levels.
-        task: what to learn.
-        chosen: the best closed form of every target, fitted to all labels.
-        recipe: of the training.
-        left: CPU seconds.
-
-    Returns:
-        Rows for the table, a note, and how to train on all labels, None if it lost.
-    """
-    single = {h.key for h in base.config.heads if h.level is not None}
-    if single - {f"{h.encoder}:{h.quantity}" for h in base.config.heads}:
-        mine = {(task.encoder, v, q) for v, q in task.present}
-        if any((h.encoder, h.level, h.quantity) not in mine for h in base.config.heads if h.level):
-            return [], "full was not tried: it would break the closed forms of other targets", None
-    n = len(task.train)
-    # one run for the comparison, and one on all labels if it wins
-    plan = affordable(base, task, recipe, 0.45 * left) if n >= 8 else None
-    if plan is None:
-        note = (
-            f"full was not tried: fewer than {FEWEST_STEPS} steps fit into the budget of "
-            f"{budget_of(recipe, task):g} CPU seconds; raise it with --set budget=SECONDS"
-        )
-        return [], note, None
-    order = np.random.default_rng([recipe.training.seed, n]).permutation(n)
-    held = order[: max(int(HELD * n), 2)].tolist()
-    part = without_split(task, held)
-    ids = {s.id for s in part.validation}
-    with tempfile.TemporaryDirectory() as folder:
-        trial_outcome = train(
-            base,
-            part,
-            plan,
-            run=Path(folder),
-            resolved={},
-            log=False,
-            title="trying full",
-        )
-    evaluation = evaluate(trial_outcome.model, part, split="validation")
-    rows, ratios = [], []
-    for f in chosen:
-        target = f.inputs.target
-        last = [i for i, name in enumerate(f.inputs.ids) if name in ids]
-        rest = [i for i, name in enumerate(f.inputs.ids) if name not in ids]
-        if not last or len(rest) < 3:
-            continue
-        values, _ = answers(grown, fit_form(f.form, f.inputs.of(rest)), f.inputs.of(last))
-        error = float((values - f.inputs.labels[last]).abs().mean())
-        metric = evaluation.of(target.quantity, target.level)
-        ratios.append(metric.mae / max(error, 1e-300))
-        how = f"held-out quarter, where {f.form.name} has {error:.4g}"
-        rows.append(Candidate("full", str(target), metric.mae, metric.unit, how))
-    won = bool(ratios) and float(np.mean(ratios)) < WIN
-    return rows, "", Winner(plan, trial_outcome.model, part) if won else None
 
 
 def _trained_if_better(

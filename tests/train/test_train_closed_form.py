@@ -33,9 +33,10 @@ from sfm.train.finetune import finetune
 from sfm.train.finetune_task import make_task
 from sfm.train.gaussian import fit_gaussian
 from sfm.train.pretrain import pretrain
-from sfm.train.selection import Winner, closed_form
+from sfm.train.selection import closed_form
 from sfm.train.sources import open_source
 from sfm.train.trained import shorter, train, without_split
+from sfm.train.trial import Winner
 
 PART = "spiders/points"
 

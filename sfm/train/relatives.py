@@ -1,0 +1,41 @@
+"""Folds that keep relatives together, as far as a model's features tell them.
+
+Of labels held out at random, many have a close relative among those that are left, and whatever
+remembers relatives looks better than it is for systems that are new. So systems with like features
+are held out together.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.cluster.hierarchy import fcluster, linkage
+from torch import Tensor
+
+from sfm.nn.kernel import Standard
+
+PER_CLUSTER = 5  # systems, on average
+
+
+def folds_of_relatives(rows: Float[Tensor, "n D"], count: int) -> Int[np.ndarray, " n"]:
+    """The fold of each system, (n,) of 0 to count - 1; folds are about equally large.
+
+    Clusters are Ward's (J. Am. Stat. Assoc. 58, 236 (1963)), of standardised features; the largest
+    one that is left goes to the smallest fold.
+
+    Args:
+        rows: (n, D) features of any unit, at least `count`.
+        count: number of folds.
+    """
+    n = len(rows)
+    standard = Standard.of(rows)(rows, tame=False).numpy()
+    if n <= count or not standard.shape[1]:
+        return np.arange(n) % count
+    cluster = fcluster(linkage(standard, "ward"), max(count, n // PER_CLUSTER), "maxclust")
+    sizes = np.bincount(cluster)
+    fold, load = np.zeros(n, dtype=int), np.zeros(count, dtype=int)
+    for which in np.argsort(-sizes, kind="stable"):
+        smallest = int(load.argmin())
+        fold[cluster == which] = smallest
+        load[smallest] += sizes[which]
+    return fold
