@@ -110,6 +110,11 @@ RADIAL_DISTRIBUTION = Quantity(
     summary="pairs at each distance, relative to an ideal gas of the same density",
 )
 
+# of molecules that vibrate (`sfm.simulate.statics`)
+FREQUENCIES = Quantity(
+    "frequencies", "1/cm", summary="harmonic vibrations, ascending; negative stands for imaginary"
+)
+
 
 class QuantityTable(Mapping[str, Quantity]):
     """Quantities by name; an unknown name is an `InputError` with a suggestion."""

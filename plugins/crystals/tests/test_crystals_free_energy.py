@@ -14,13 +14,13 @@ from sfm_crystals.data.prototypes import diamond, fcc, rock_salt
 from sfm_crystals.simulators.free_energy import FreeEnergy
 from sfm_crystals.simulators.phonons import Phonons
 from sfm_crystals.simulators.reference import Phonons as Constants
-from sfm_crystals.statics.harmonic import PLANCK, mesh
 
 from sfm.constants import BOLTZMANN
 from sfm.errors import InputError, RunError
 from sfm.simulate.dynamics.free_energy import standard_error
 from sfm.simulate.dynamics.particles import masses_of
 from sfm.simulate.dynamics.wells import Wells, of_modes, of_momenta, of_springs
+from sfm.simulate.statics.harmonic import PLANCK, mesh
 
 EPSILON, SIGMA = 0.0104, 3.4
 

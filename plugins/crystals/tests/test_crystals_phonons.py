@@ -9,11 +9,11 @@ import torch
 from sfm_crystals.data.prototypes import diamond, fcc
 from sfm_crystals.simulators.phonons import Phonons
 from sfm_crystals.simulators.quasi_harmonic import QuasiHarmonic
-from sfm_crystals.statics.harmonic import PLANCK, density_of_states, mesh, thermal
 
 from sfm.cli import main
 from sfm.constants import BOLTZMANN
 from sfm.errors import InputError
+from sfm.simulate.statics.harmonic import PLANCK, density_of_states, mesh, thermal
 
 SILICON = diamond(14, 5.431, primitive=True)
 COPPER = fcc(29, 3.615, primitive=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sfm.quantity import Quantity
+from sfm.quantity import FREQUENCIES, Quantity
 
 KINETIC_ENERGY = Quantity(
     "kinetic_energy", "eV", extensive=True, summary="kinetic energy of the Kohn-Sham orbitals"
@@ -77,9 +77,6 @@ HESSIAN = Quantity(
     "eV/angstrom**2",
     derived_from="energy",
     summary="second derivatives of the energy by the positions, (3A, 3A)",
-)
-FREQUENCIES = Quantity(
-    "frequencies", "1/cm", summary="harmonic vibrations, ascending; negative stands for imaginary"
 )
 IR_INTENSITIES = Quantity(
     "ir_intensities", "km/mol", summary="infrared absorption of each harmonic vibration"

@@ -14,6 +14,7 @@ from torch import Tensor
 from sfm.errors import InputError
 from sfm.quantity import ENERGY, Quantity
 from sfm.simulate.base import Setting, Trajectory
+from sfm.simulate.statics.harmonic import density_of_states, mesh, thermal
 from sfm_crystals import quantities
 from sfm_crystals.cells import Cells
 from sfm_crystals.data.phonopy_files import to_phonopy, write_phonopy
@@ -22,7 +23,6 @@ from sfm_crystals.figures.phonons import plot_phonons
 from sfm_crystals.simulators import classical, vibrating
 from sfm_crystals.simulators.answering import RELAX, Answering
 from sfm_crystals.statics.fire import LatticeState
-from sfm_crystals.statics.harmonic import density_of_states, mesh, thermal
 
 
 class Phonons(vibrating.Vibrating):

@@ -12,6 +12,7 @@ from torch import Tensor
 from sfm.errors import InputError, RunError
 from sfm.quantity import Quantity
 from sfm.simulate.base import Setting, Trajectory
+from sfm.simulate.statics.harmonic import mesh, thermal
 from sfm_crystals import quantities
 from sfm_crystals.cells import Cells
 from sfm_crystals.data.prototypes import diamond
@@ -20,7 +21,6 @@ from sfm_crystals.simulators import classical, vibrating
 from sfm_crystals.simulators.answering import RELAX
 from sfm_crystals.statics import equation_of_state
 from sfm_crystals.statics.fire import LatticeState
-from sfm_crystals.statics.harmonic import mesh, thermal
 
 
 class QuasiHarmonic(vibrating.Vibrating):

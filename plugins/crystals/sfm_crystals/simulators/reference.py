@@ -12,6 +12,7 @@ from torch import Tensor
 from sfm.data.systems import Systems
 from sfm.errors import RunError
 from sfm.simulate.dynamics import wells
+from sfm.simulate.statics.harmonic import mesh, thermal
 from sfm_crystals.cells import Cells, EnergyFunction
 from sfm_crystals.statics.force_constants import (
     ForceConstants,
@@ -19,7 +20,6 @@ from sfm_crystals.statics.force_constants import (
     force_constants,
     supercell,
 )
-from sfm_crystals.statics.harmonic import mesh, thermal
 
 Forces = Callable[[Systems], tuple[Float[Tensor, " S"], Float[Tensor, "N 3"]]]
 """Energies (S,) eV and forces (N, 3) eV/angstrom of copies of one supercell."""

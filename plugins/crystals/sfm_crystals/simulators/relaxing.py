@@ -14,15 +14,16 @@ from sfm.data.elements import SYMBOLS
 from sfm.data.sample import Sample
 from sfm.errors import OutsideError, RunError
 from sfm.model.guard import searching
-from sfm.progress import report
 from sfm.simulate.base import Parameter, Setting, Simulator, Trajectory
 from sfm.simulate.dynamics.particles import free_of, system_of
+from sfm.simulate.statics.basin import response
+from sfm.simulate.statics.descent import Descent, NotRelaxed
 from sfm_crystals.cells import Cells, bonds, derivatives
 from sfm_crystals.constants import GPA
 from sfm_crystals.data.writers import write_state
 from sfm_crystals.simulators import classical
 from sfm_crystals.statics.fire import LatticeState, fire_step, strain_length
-from sfm_crystals.statics.fixed_point import CELL_MODES, Basin, polish, respond
+from sfm_crystals.statics.fixed_point import CELL_MODES, CellBasin
 
 STIFFNESS = 57.1  # curvature of Lennard-Jones at its minimum, in epsilon / sigma^2
 LARGEST_GROWTH = 4.0  # in volume; a cell that grows more is called broken
@@ -155,7 +156,7 @@ class Relaxing(classical.Classical, Simulator):
 
         The result follows the parameters of the simulator, its potential and its closure under
         first-order differentiation, by the implicit function theorem
-        (`sfm_crystals.statics.fixed_point`).
+        (`sfm.simulate.statics.basin`).
 
         Raises:
             RunError: no minimum within `max_steps`, or the cells ran away or collapsed.
@@ -171,31 +172,29 @@ class Relaxing(classical.Classical, Simulator):
             return LatticeState.at_rest(basin.cells)
         if fixed and state.cell.requires_grad:
             basin = basin.within(state.cell)
-        return LatticeState.at_rest(respond(basin))
+        return LatticeState.at_rest(basin.at(response(basin)))
 
-    def _search(self, state: Cells, mode: str | None) -> Basin:
-        cells, residual = state.detached(), float("inf")
-        target = 1e-2 * float(self._stiffness().detach())  # eV/angstrom: about 0.01 angstrom away
-        done = 0
-        while done < self.max_steps:
-            moving = LatticeState.at_rest(cells)
-            while done < self.max_steps and self.residual(moving, mode) > target:
-                moving = self.descend(moving, 10, mode)
-                done += 10
-                report(f"{self.part}: relaxation, step", done, self.max_steps)
-                self._check_volume(moving, state)
-            basin = Basin(self.enthalpy, moving, mode or self.relax_cell, self.relax_atoms)
-            basin, residual = polish(basin, self.tolerance)
-            self._check_volume(basin.cells, state)
-            if residual <= self.tolerance:
-                return basin
-            cells, target = basin.cells, min(target, residual) * 0.1
-        self._refuse_collapse(cells)
-        raise RunError(
-            f"{self.part}: not relaxed after {done} steps (largest force {residual:.2e} "
-            f"eV/angstrom, tolerance {self.tolerance:.0e}); raise max_steps, or tolerance "
-            "if the closure is in float32"
+    def _search(self, state: Cells, mode: str | None) -> CellBasin:
+        descent = Descent(
+            descend=lambda moving, steps: self.descend(moving, steps, mode),
+            residual=lambda moving: self.residual(moving, mode),
+            around=lambda moving: CellBasin(
+                self.enthalpy, moving, mode or self.relax_cell, self.relax_atoms
+            ),
+            state=lambda basin: LatticeState.at_rest(basin.cells),
+            check=lambda moving: self._check_volume(moving, state),
         )
+        try:
+            return descent.minimum(
+                LatticeState.at_rest(state.detached()),
+                near=1e-2 * float(self._stiffness().detach()),  # about 0.01 angstrom away
+                tolerance=self.tolerance,
+                max_steps=self.max_steps,
+                part=self.part,
+            )
+        except NotRelaxed as error:
+            self._refuse_collapse(error.state)
+            raise
 
     def _refuse_collapse(self, cells: Cells) -> None:
         """Whether the closure answers for the cells that its forces led to."""

@@ -1,9 +1,9 @@
 """Harmonic vibrations, their infrared intensities, and the static polarizability. Atomic units.
 
 The Hessian is analytic: all 3 A displacements at once (`sfm_dft.hessian`), or, where levels are
-filled by fractions, one response (`sfm_dft.hessian.curvature`) after another.
-Normal modes are eigenvectors of the mass-weighted Hessian with translations and rotations
-projected out; masses are the elements' averages where a sample states none. An intensity is
+filled by fractions, one response (`sfm_dft.hessian.curvature`) after another. Normal modes are
+those of `sfm.simulate.statics.vibrations`; masses are the elements' averages where a sample states
+none. An intensity is
 
     I_k = N_A / (12 eps_0 c^2) |d mu / d Q_k|^2,
 
@@ -22,6 +22,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm.progress import report
+from sfm.simulate.statics.rigid_motions import internal_directions
+from sfm.simulate.statics.vibrations import normal_modes, signed_root
 from sfm_dft.gradients.response import coupling, respond, weighting
 from sfm_dft.hessian import assemble
 from sfm_dft.hessian.curvature import Curvature
@@ -83,13 +85,13 @@ def vibrations(
     (molecule,) = energy.system.molecules
     force_constants, dipoles = hessian(energy, solution, smearing=smearing)
     masses = masses_of(molecule)
-    frequencies, modes = normal_modes(force_constants, molecule.positions, masses)
+    squares, modes = normal_modes(force_constants, molecule.positions, masses)
     slopes = modes.flatten(1) @ dipoles  # with modes per sqrt(amu)
     lengths = modes.flatten(1).norm(dim=1)
     return Vibrations(
         force_constants,
         dipoles,
-        frequencies,
+        WAVENUMBER * signed_root(squares),
         INTENSITY * slopes.square().sum(1),
         modes / lengths[:, None, None],
     )
@@ -98,7 +100,7 @@ def vibrations(
 def unknown(molecule: Molecule) -> Vibrations:
     """The same shapes filled with NaN, for a calculation that has not converged."""
     masses = masses_of(molecule)
-    directions = _internal(molecule.positions, masses).mT
+    directions = internal_directions(molecule.positions, masses).mT
     nan = torch.full_like(directions, torch.nan)
     square = nan.new_full((nan.shape[1], nan.shape[1]), torch.nan)
     return Vibrations(square, square[:, :3], nan[:, 0], nan[:, 0], nan.unflatten(1, (-1, 3)))
@@ -114,35 +116,6 @@ def atomic_masses(numbers: Int[Tensor, " A"]) -> Float[Tensor, " A"]:
     from ase.data import atomic_masses as table
 
     return torch.tensor(table, dtype=torch.float64, device=numbers.device)[numbers]
-
-
-def normal_modes(
-    hessian: Float[Tensor, "U U"], positions: Float[Tensor, "A 3"], masses: Float[Tensor, " A"]
-) -> tuple[Float[Tensor, " K"], Float[Tensor, "K A 3"]]:
-    """Frequencies (K,) in cm^-1 and modes (K, A, 3) per sqrt(amu).
-
-    hessian: (3A, 3A) hartree per bohr^2. positions: (A, 3) bohr. masses: (A,) amu.
-    """
-    scale = masses.rsqrt().repeat_interleave(3)
-    weighted = scale[:, None] * hessian * scale
-    inner = _internal(positions, masses)
-    values, vectors = torch.linalg.eigh(inner.mT @ weighted @ inner)
-    modes = (inner @ vectors).mT * scale
-    frequencies = WAVENUMBER * values.sign() * values.abs().sqrt()
-    return frequencies, modes.view(len(values), -1, 3)
-
-
-def _internal(positions: Tensor, masses: Tensor) -> Tensor:
-    """Orthonormal mass-weighted directions (3A, K) that neither translate nor rotate."""
-    root = masses.sqrt()[:, None]
-    centred = positions - (masses @ positions) / masses.sum()
-    axes = torch.eye(3, dtype=positions.dtype, device=positions.device)
-    rigid = [root * axis for axis in axes]
-    rigid += [root * torch.linalg.cross(axis.expand_as(centred), centred) for axis in axes]
-    vectors, sizes, _ = torch.linalg.svd(torch.stack([x.flatten() for x in rigid], 1))
-    rank = int((sizes > 1e-6 * sizes[0]).sum())  # 5 if the molecule is linear
-    modes: Tensor = vectors[:, rank:]
-    return modes
 
 
 def polarizability(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sfm.errors import InputError
-from sfm.quantity import ENERGY, FORCES, Quantity
+from sfm.quantity import ENERGY, FORCES, FREQUENCIES, Quantity
 from sfm.simulate import Parameter, Setting, Simulator
 from sfm_dft import quantities as q
 from sfm_dft.basis.library import INTEGRALS
@@ -90,7 +90,7 @@ class KohnShamSettings(Simulator):
         q.POLARIZABILITY,
         q.POLARIZABILITY_TENSOR,
         q.HESSIAN,
-        q.FREQUENCIES,
+        FREQUENCIES,
         q.IR_INTENSITIES,
     )
 

@@ -1,4 +1,4 @@
-"""Thermodynamics of harmonic crystals: sums over phonons.
+"""Thermodynamics of harmonic vibrations: sums over the phonons of a crystal or a molecule's modes.
 
     F = 1/2 sum h nu + k_B T sum ln(1 - exp(-h nu / k_B T)),   per cell, the mean over wave vectors
 
@@ -22,7 +22,7 @@ PLANCK = constants.PLANCK / 1000  # eV / THz
 
 
 class Thermal(NamedTuple):
-    """Of one cell at T temperatures.
+    """Of one cell or molecule at T temperatures.
 
     Attributes:
         free_energy: (T,) eV, with the zero point's.
@@ -46,7 +46,7 @@ def mesh(size: int) -> Float[Tensor, "Q 3"]:
 
 
 def thermal(frequencies: Float[Tensor, "Q B"], temperatures: Float[Tensor, " T"]) -> Thermal:
-    """Sums over frequencies (Q, B) in THz, at temperatures (T,) in kelvin."""
+    """Sums over frequencies (Q, B) in THz, at temperatures (T,) in kelvin; Q = 1 for a molecule."""
     real = frequencies > 0
     quantum = PLANCK * torch.where(real, frequencies, 1.0)
     count = len(frequencies)
@@ -55,9 +55,9 @@ def thermal(frequencies: Float[Tensor, "Q B"], temperatures: Float[Tensor, " T"]
         return torch.where(real, values, 0.0).sum() / count
 
     rows = []
-    for t in temperatures.tolist():
+    for t in temperatures.to(quantum):
         zero = quantum / 2
-        if t <= 0:
+        if float(t.detach()) <= 0:
             rows.append((mean(zero), 0 * mean(zero), 0 * mean(zero)))
             continue
         heat = BOLTZMANN * t
