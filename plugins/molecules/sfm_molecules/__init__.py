@@ -4,10 +4,10 @@ Rooms, lowest first; each imports only rooms before it:
 
     constants, quantities, figures    units; what is measured; figures of runs
     geometry                          conformers, topology, displacements
-    potentials                        UFF, Lennard-Jones, GFN1-xTB
+    potentials                        UFF, MMFF94, Lennard-Jones, GFN1-xTB
     data                              specs, readers, writers, labels, builders
     model                             encoder, heads, closure, metrics
-    simulators                        molecular dynamics, on force fields and on tight binding
+    simulators                        molecular dynamics, minima, vibrations
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ plugin = Plugin(
     },
     simulators={
         "molecular-dynamics": "sfm_molecules.simulators.dynamics:MolecularDynamics",
+        "relax": "sfm_molecules.simulators.relax:Relax",
+        "vibrations": "sfm_molecules.simulators.vibrations:Vibrations",
         "tight-binding": "sfm_molecules.simulators.tight_binding:TightBindingDynamics",
     },
     encoders={"atoms": "sfm_molecules.model.encoder:MoleculeEncoder"},
@@ -65,6 +67,7 @@ plugin = Plugin(
     citations=(
         "doi:10.1021/acs.jctc.8b01176",  # GFN2-xTB
         "doi:10.1021/ja00051a040",  # UFF
+        "doi:10.1002/(SICI)1096-987X(199604)17:5/6<490::AID-JCC1>3.0.CO;2-P",  # MMFF94
         "doi:10.1063/1.442716",  # velocity Verlet
         "doi:10.1093/amrx/abs010",  # BAOAB
     ),

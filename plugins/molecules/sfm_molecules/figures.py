@@ -1,8 +1,11 @@
-"""Figures of molecular dynamics."""
+"""Figures of molecular dynamics and of vibrations."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor
 
 from sfm.simulate.base import Trajectory
 
@@ -31,4 +34,17 @@ def plot_energies(trajectory: Trajectory, path: Path) -> None:
     lower.plot(time, seen["kinetic_temperature"], color="tab:red", lw=1)
     lower.set_ylabel("temperature (K)")
     lower.set_xlabel(f"time ({trajectory.time_unit})")
+    figure.savefig(path, dpi=150)
+
+
+def plot_vibrations(frequencies: Float[Tensor, " K"], path: Path) -> None:
+    """A line at each frequency (K,) in cm^-1, imaginary ones to the left of zero."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 2.5), layout="constrained")
+    axes = figure.subplots()
+    places = frequencies.double().numpy()
+    axes.vlines(places, 0, 1, color=["tab:red" if f < 0 else "black" for f in places], lw=1)
+    axes.set_xlabel("frequency (cm$^{-1}$), imaginary below zero")
+    axes.set_yticks([])
     figure.savefig(path, dpi=150)

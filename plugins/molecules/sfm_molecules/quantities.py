@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sfm.quantity import (
     CONSERVED_ENERGY,
+    FREQUENCIES,
     KINETIC_TEMPERATURE,
     NUCLEAR_KINETIC_ENERGY,
     Quantity,
@@ -45,6 +46,14 @@ LOG_OCTANOL_WATER = Quantity(
     extensive=True,
     summary="log10 of the partition coefficient of octanol over water",
 )
+ZERO_POINT_ENERGY = Quantity(
+    "zero_point_energy", "eV", extensive=True, summary="of harmonic vibrations, real ones"
+)
+GAS_ENTHALPY = Quantity(
+    "gas_enthalpy", "eV", summary="of a molecule of an ideal gas: rigid rotor, harmonic vibrations"
+)
+GAS_ENTROPY = Quantity("gas_entropy", "eV/kelvin", summary="of a molecule of an ideal gas")
+GAS_GIBBS_ENERGY = Quantity("gas_gibbs_energy", "eV", summary="of a molecule of an ideal gas")
 
 ALL = (
     DIPOLE,
@@ -61,4 +70,9 @@ ALL = (
     NUCLEAR_KINETIC_ENERGY,
     CONSERVED_ENERGY,
     KINETIC_TEMPERATURE,
+    FREQUENCIES,
+    ZERO_POINT_ENERGY,
+    GAS_ENTHALPY,
+    GAS_ENTROPY,
+    GAS_GIBBS_ENERGY,
 )

@@ -1,8 +1,9 @@
-"""Classical potentials against rdkit's UFF and ASE's Lennard-Jones."""
+"""Classical potentials against rdkit's UFF and MMFF94 and ASE's Lennard-Jones."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -16,8 +17,11 @@ from sfm_molecules.geometry.conformers import geometry
 from sfm_molecules.geometry.embedding import embed, parse_smiles
 from sfm_molecules.geometry.topology import molecule_from_geometry
 from sfm_molecules.potentials import lennard_jones
+from sfm_molecules.potentials.mmff import MerckForceField, StaticMerckForceField
 from sfm_molecules.potentials.uff import UniversalForceField
+from sfm_molecules.simulators.dynamics import MolecularDynamics
 
+from sfm.data.sample import Sample
 from sfm.errors import InputError
 
 KINDS = ("bonds", "angles", "torsions", "inversions", "pairs")
@@ -60,6 +64,22 @@ MOLECULES = (
     "OC(=O)C(F)=C",
     "S=C=S",
 )
+# and of what MMFF94 treats apart: linear nitrogens, ions, halogens, phosphorus, silicon, N-oxides
+MERCK_MOLECULES = (
+    "CN=[N+]=[N-]",
+    "C[N+]#N",
+    "C[N+]#[C-]",
+    "CC(=O)[O-]",
+    "C[NH3+]",
+    "Clc1ccccc1Br",
+    "CI",
+    "CS(=O)(=O)N",
+    "CN1C=NC2=C1C(=O)N(C(=O)N2C)C",
+    "OP(=O)(O)O",
+    "C[Si](C)(C)C",
+    "[O-][n+]1ccccc1",
+    "CNc1ccccc1",
+)
 
 
 def disturbed(smiles: str, size: float, seed: int = 0):
@@ -94,6 +114,57 @@ def test_uff_energy_and_gradient_equal_those_of_rdkit(size):
         (slope,) = torch.autograd.grad(ours.sum(), positions)
         assert ours.item() == pytest.approx(energy, rel=1e-9, abs=1e-9), smiles
         assert np.abs(slope.numpy() - gradient).max() < 1e-9 * np.abs(gradient).max(), smiles
+
+
+@pytest.mark.filterwarnings("ignore:.*placed at van der Waals contact")
+@pytest.mark.parametrize("kind", [MerckForceField, StaticMerckForceField])
+def test_mmff_energy_and_gradient_equal_those_of_rdkit(kind):
+    terms: Counter[str] = Counter()
+    for number, smiles in enumerate((*MOLECULES, *MERCK_MOLECULES)):
+        molecule, x = disturbed(smiles, 0.1, number)
+        with rdBase.BlockLogs():
+            known = AllChem.MMFFGetMoleculeProperties(molecule, mmffVariant=kind.name)
+        theirs = AllChem.MMFFGetMoleculeForceField(
+            molecule, known, nonBondedThresh=100.0, ignoreInterfragInteractions=False
+        )
+        theirs.Initialize()
+        energy, gradient = theirs.CalcEnergy(), np.array(theirs.CalcGrad()).reshape(-1, 3)
+        positions = torch.tensor(x, requires_grad=True)
+        system = torch.zeros(len(x), dtype=torch.long)
+        field = kind([molecule])
+        ours = field(positions, system, system) / KCAL_PER_MOL
+        (slope,) = torch.autograd.grad(ours.sum(), positions)
+        assert ours.item() == pytest.approx(energy, rel=1e-9, abs=1e-9), smiles
+        assert np.abs(slope.numpy() - gradient).max() < 1e-9 * np.abs(gradient).max(), smiles
+        terms.update({name: len(getattr(field, f"{name}_atoms")) for name in field.energies})
+        terms["linear"] += int(field.angles_values[:, 2].sum())
+    assert len(terms) == 8
+    assert min(terms.values()) >= 9
+
+
+def test_flat_nitrogens_are_what_the_static_variant_changes():
+    """Aniline's nitrogen is less stiff against leaving the plane in MMFF94 than in MMFF94s."""
+    molecule, _ = disturbed("Nc1ccccc1", 0.0)
+    stiffness = [
+        float(k([molecule]).planes_values.sum()) for k in (MerckForceField, StaticMerckForceField)
+    ]
+    assert stiffness[1] > stiffness[0]
+
+
+def test_charges_of_mmff_are_those_of_the_ion():
+    """Acetate from its geometry: the sample's charge reaches the force field, without a warning."""
+    molecule, x = disturbed("CC(=O)[O-]", 0.0)
+    types, _ = geometry(molecule)
+    sample = Sample(
+        id="acetate", domain="molecules", positions=x, types=types, conditions={"charge": -1.0}
+    )
+    simulator = MolecularDynamics(potential="mmff94")
+    state = simulator.state(sample)
+    energy = simulator.potential_energy(state.systems)
+    zeros = torch.zeros(len(x), dtype=torch.long)
+    expected = MerckForceField([molecule])(torch.tensor(x), zeros, zeros)
+    torch.testing.assert_close(energy, expected)
+    torch.testing.assert_close(simulator.baseline(state.systems), expected)
 
 
 def test_every_kind_of_term_was_tested():
@@ -153,6 +224,8 @@ def test_no_bonds_from_nonsense():
 def test_an_unknown_atom_type_is_explained():
     with pytest.raises(InputError, match="UFF has no type"):
         UniversalForceField([parse_smiles("FS(F)(F)(F)(F)F")])
+    with pytest.raises(InputError, match="MMFF94 has no type"):
+        MerckForceField([parse_smiles("C[Se]C")])
 
 
 def test_missing_hydrogens_are_explained():

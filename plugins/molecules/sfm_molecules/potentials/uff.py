@@ -16,107 +16,31 @@ A. K. Rappé et al., J. Am. Chem. Soc. 114, 10024 (1992), doi:10.1021/ja00051a04
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from sfm.errors import InputError
-from sfm_molecules.constants import KCAL_PER_MOL
-from sfm_molecules.potentials.uff_terms import GENERAL, LINEAR, Terms, terms
+from sfm_molecules.potentials import uff_terms
+from sfm_molecules.potentials.bonded import BondedField, Energy, Terms
+from sfm_molecules.potentials.internal import angle_cosine, dihedral_cosine, height, length
+from sfm_molecules.potentials.uff_terms import GENERAL, LINEAR
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
-KINDS = ("bonds", "angles", "torsions", "inversions", "pairs")
 NARROW = math.cos(math.radians(30))
-
-
-class UniversalForceField(nn.Module):
-    """Energy of a batch of molecules under UFF, in eV.
-
-    Args:
-        molecules: rdkit molecules with explicit hydrogens, one per system of the batch and in its
-            order; their conformers are not used.
-
-    Raises:
-        InputError: UFF has no type for an atom, or hydrogens are missing.
-    """
-
-    def __init__(self, molecules: Sequence[Mol]) -> None:
-        super().__init__()
-        self._set_up([m.GetNumAtoms() for m in molecules], [terms(m) for m in molecules])
-
-    @classmethod
-    def of_terms(cls, counts: Sequence[int], every: Sequence[Terms]) -> UniversalForceField:
-        """The force field of molecules with these numbers of atoms and these terms."""
-        field = cls([])
-        field._set_up(counts, every)
-        return field
-
-    def _set_up(self, counts: Sequence[int], every: Sequence[Terms]) -> None:
-        self.counts = list(counts)
-        starts = np.cumsum([0, *self.counts[:-1]])
-        for name in KINDS if every else ():
-            self._keep(name, [getattr(one, name) for one in every], starts)
-
-    def _keep(
-        self, name: str, parts: list[tuple[np.ndarray, np.ndarray]], starts: np.ndarray
-    ) -> None:
-        """Register the terms of one kind, atom indices shifted to their place in the batch."""
-        atoms = np.concatenate([part[0] + start for part, start in zip(parts, starts, strict=True)])
-        system = np.concatenate([np.full(len(part[0]), s) for s, part in enumerate(parts)])
-        values = np.concatenate([part[1] for part in parts])
-        self.register_buffer(f"{name}_atoms", torch.from_numpy(atoms), persistent=False)
-        self.register_buffer(f"{name}_system", torch.from_numpy(system).long(), persistent=False)
-        self.register_buffer(f"{name}_values", torch.from_numpy(values), persistent=False)
-
-    def forward(
-        self, positions: Float[Tensor, "N 3"], types: Int[Tensor, " N"], system: Int[Tensor, " N"]
-    ) -> Float[Tensor, " S"]:
-        """Energies (S,) in eV.
-
-        Args:
-            positions: (N, 3), angstrom.
-            types: (N,) atomic numbers; not used, the molecules fix them.
-            system: (N,) index of each atom's system.
-
-        Raises:
-            InputError: the number of atoms is not that of the molecules.
-        """
-        if positions.shape[0] != sum(self.counts):
-            raise InputError(
-                f"UFF was set up for {sum(self.counts)} atoms, given {positions.shape[0]}"
-            )
-        total = positions.new_zeros(len(self.counts))
-        for name in KINDS:
-            energy = self.term(name, positions)
-            total = total.index_add(0, getattr(self, f"{name}_system"), energy)
-        return total * KCAL_PER_MOL
-
-    def term(self, name: str, positions: Float[Tensor, "N 3"]) -> Float[Tensor, " m"]:
-        """Energies (m,) in kcal/mol of one kind of term: `bonds`, `angles`, ..."""
-        atoms = getattr(self, f"{name}_atoms")
-        values = getattr(self, f"{name}_values").to(positions.dtype)
-        return _ENERGIES[name](positions[atoms], values)
-
-
-def _length(vectors: Tensor) -> Tensor:
-    return vectors.square().sum(-1).sqrt()
 
 
 def _bond(x: Tensor, values: Tensor) -> Tensor:
     constant, rest = values.unbind(1)
-    return 0.5 * constant * (_length(x[:, 0] - x[:, 1]) - rest).square()
+    return 0.5 * constant * (length(x[:, 0] - x[:, 1]) - rest).square()
 
 
 def _angle(x: Tensor, values: Tensor) -> Tensor:
     constant, number, rest = values.unbind(1)
-    first, second = x[:, 0] - x[:, 1], x[:, 2] - x[:, 1]
-    cosine = ((first * second).sum(-1) / (_length(first) * _length(second))).clamp(-1, 1)
+    cosine = angle_cosine(x)
     c2 = 1 / (4 * rest.sin().square().clamp_min(1e-8))
     series = c2 * (2 * rest.cos().square() + 1 - 4 * rest.cos() * cosine + 2 * cosine.square() - 1)
     whole = number.clamp_min(1)
@@ -131,24 +55,15 @@ def _angle(x: Tensor, values: Tensor) -> Tensor:
 
 
 def _torsion(x: Tensor, values: Tensor) -> Tensor:
-    height, number, sign = values.unbind(1)
-    axis = x[:, 2] - x[:, 1]
-    first = torch.linalg.cross(x[:, 0] - x[:, 1], axis)
-    second = torch.linalg.cross(-axis, x[:, 3] - x[:, 2])
-    size = first.square().sum(-1) * second.square().sum(-1)
-    defined = size > 1e-12
-    safe = torch.where(defined, size, torch.ones_like(size))
-    cosine = ((first * second).sum(-1) / safe.sqrt()).clamp(-1, 1)
-    energy = 0.5 * height * (1 - sign * _chebyshev(cosine, number))
+    barrier, number, sign = values.unbind(1)
+    cosine, defined = dihedral_cosine(x)
+    energy = 0.5 * barrier * (1 - sign * _chebyshev(cosine, number))
     return torch.where(defined, energy, torch.zeros_like(energy))
 
 
 def _inversion(x: Tensor, values: Tensor) -> Tensor:
     constant, c0, c1, c2 = values.unbind(1)
-    first, second, out = (x[:, i] - x[:, 1] for i in (0, 2, 3))
-    normal = torch.linalg.cross(first, second)
-    square = (normal * out).sum(-1).square()
-    square = square / (normal.square().sum(-1) * out.square().sum(-1))
+    square = height(x).square()
     cosine = (1 - square).clamp_min(1e-12).sqrt()  # of w, the angle of `out` with the plane
     energy: Tensor = constant * (c0 + c1 * cosine + c2 * (2 * cosine.square() - 1))
     return energy
@@ -170,10 +85,22 @@ def _chebyshev(cosine: Tensor, number: Tensor) -> Tensor:
     return torch.where(number == 6, 2 * triple.square() - 1, result)
 
 
-_ENERGIES = {
-    "bonds": _bond,
-    "angles": _angle,
-    "torsions": _torsion,
-    "inversions": _inversion,
-    "pairs": _pair,
-}
+class UniversalForceField(BondedField):
+    """UFF of a batch of molecules, in eV; `BondedField` says how it is called.
+
+    Raises:
+        InputError: UFF has no type for an atom, or hydrogens are missing.
+    """
+
+    name: ClassVar[str] = "UFF"
+    energies: ClassVar[Mapping[str, Energy]] = {
+        "bonds": _bond,
+        "angles": _angle,
+        "torsions": _torsion,
+        "inversions": _inversion,
+        "pairs": _pair,
+    }
+
+    @classmethod
+    def terms(cls, molecule: Mol) -> Terms:
+        return uff_terms.terms(molecule)

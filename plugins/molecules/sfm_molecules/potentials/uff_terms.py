@@ -8,13 +8,13 @@ Energies are in kcal/mol, lengths in angstrom, angles in radians, as in the pape
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sfm.errors import InputError
+from sfm_molecules.potentials.bonded import Row, Terms, pack, refuse_missing_hydrogens
 
 if TYPE_CHECKING:
     from rdkit.Chem import Atom, Mol
@@ -26,24 +26,12 @@ LINEAR, TRIGONAL, OCTAHEDRAL, GENERAL = 1, 3, 4, 0
 INVERSION_ANGLES = {15: 84.4339, 33: 86.9735, 51: 87.7047, 83: 90.0}
 
 
-@dataclass(frozen=True)
-class Terms:
-    """Atom indices (m, k) and parameters (m, p) of each kind of term.
-
-    bonds: (i, j); (k, r0). angles: (i, centre, k); (k, n, theta0). torsions: (i, j, k, l); (V, n,
-    sign). inversions: (i, centre, k, l), l out of the plane; (k, c0, c1, c2). pairs: (i, j);
-    (depth, minimum).
-    """
-
-    bonds: tuple[np.ndarray, np.ndarray]
-    angles: tuple[np.ndarray, np.ndarray]
-    torsions: tuple[np.ndarray, np.ndarray]
-    inversions: tuple[np.ndarray, np.ndarray]
-    pairs: tuple[np.ndarray, np.ndarray]
-
-
 def terms(molecule: Mol) -> Terms:
     """The UFF terms of a molecule with explicit hydrogens; fragments interact.
+
+    Atoms and parameters of each kind: bonds, (i, j), (k, r0); angles, (i, centre, k), (k, n,
+    theta0); torsions, (i, j, k, l), (V, n, sign); inversions, (i, centre, k, l) with l out of the
+    plane, (k, c0, c1, c2); pairs, (i, j), (depth, minimum).
 
     Raises:
         InputError: UFF has no type for an atom, or hydrogens are missing.
@@ -51,28 +39,18 @@ def terms(molecule: Mol) -> Terms:
     from rdkit import rdBase
     from rdkit.Chem import rdForceFieldHelpers
 
-    name = molecule.GetProp("_Name") if molecule.HasProp("_Name") else "molecule"
-    if any(atom.GetNumImplicitHs() for atom in molecule.GetAtoms()):
-        raise InputError(f"{name}: hydrogens are missing; add them with rdkit.Chem.AddHs")
+    name = refuse_missing_hydrogens(molecule)
     with rdBase.BlockLogs():
         known = rdForceFieldHelpers.UFFHasAllMoleculeParams(molecule)
     if not known:
         raise InputError(f"{name}: UFF has no type for one of its atoms; use a closure instead")
-    return Terms(
-        bonds=_pack(_bonds(molecule), 2, 2),
-        angles=_pack(_angles(molecule), 3, 3),
-        torsions=_pack(_torsions(molecule), 4, 3),
-        inversions=_pack(_inversions(molecule), 4, 4),
-        pairs=_pack(_pairs(molecule), 2, 2),
-    )
-
-
-Row = tuple[tuple[int, ...], tuple[float, ...]]
-
-
-def _pack(rows: list[Row], atoms: int, parameters: int) -> tuple[np.ndarray, np.ndarray]:
-    index = np.array([row[0] for row in rows], dtype=np.int64).reshape(-1, atoms)
-    return index, np.array([row[1] for row in rows], dtype=np.float64).reshape(-1, parameters)
+    return {
+        "bonds": pack(_bonds(molecule), 2, 2),
+        "angles": pack(_angles(molecule), 3, 3),
+        "torsions": pack(_torsions(molecule), 4, 3),
+        "inversions": pack(_inversions(molecule), 4, 4),
+        "pairs": pack(_pairs(molecule), 2, 2),
+    }
 
 
 def _bonds(molecule: Mol) -> list[Row]:

@@ -1,4 +1,4 @@
-"""What dynamics of molecules share: open boundaries, a closure's energy, figures, observations.
+"""What dynamics of molecules share: what is conserved, figures, observations.
 
 Units: angstrom, fs, eV.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -16,26 +16,22 @@ from torch import Tensor
 
 from sfm.data.sample import Sample
 from sfm.data.systems import Systems
-from sfm.errors import InputError
 from sfm.simulate.base import Observations, Trajectory
 from sfm.simulate.dynamics.ensembles import THERMAL
 from sfm.simulate.dynamics.particles import Particles
 from sfm.simulate.dynamics.simulator import Dynamics
 from sfm_molecules.figures import plot_energies
-from sfm_molecules.geometry.conformers import geometry
-from sfm_molecules.geometry.embedding import embed
 from sfm_molecules.simulators.observations import predict_observations, read_observations
+from sfm_molecules.simulators.open_systems import OpenSystems
 
 
-class OpenDynamics(Dynamics):
+class OpenDynamics(OpenSystems, Dynamics):
     """Newton's equations for molecules without a cell; a subclass says their energy."""
 
     resting: ClassVar[tuple[str, ...]] = THERMAL
     plots_to: ClassVar[tuple[str, ...]] = (".png", ".pdf", ".svg", ".jpg")
     order: ClassVar[tuple[str, int] | None] = ("dt", 2)
     conserved: ClassVar[Mapping[str, float]] = {"conserved_energy": 1e-3}
-
-    molecule: str
 
     @abstractmethod
     def state(self, sample: Sample | Sequence[Sample] | None = None) -> Particles:
@@ -44,41 +40,6 @@ class OpenDynamics(Dynamics):
         Raises:
             InputError: a periodic sample, or one that the energy is not for.
         """
-
-    def named_molecule(self) -> Sample:
-        """The molecule of the setting `molecule`, relaxed by RDKit; angstrom."""
-        types, positions = geometry(embed(self.molecule, seed=self.seed))
-        return Sample(id=self.molecule, domain="molecules", positions=positions, types=types)
-
-    def without_cells(self, samples: Sequence[Sample]) -> list[Sample]:
-        """The samples without the boxes that open ones may have around them.
-
-        Raises:
-            InputError: a periodic sample.
-        """
-        for one in samples:
-            if one.pbc.any():
-                raise InputError(
-                    f"{one.id}: {self.part} has open boundaries; use a simulator of crystals for "
-                    "a periodic cell"
-                )
-        return [one.replace(cell=None) for one in samples]
-
-    def learned(
-        self,
-        positions: Float[Tensor, "N 3"],
-        types: Int[Tensor, " N"],
-        system: Int[Tensor, " N"],
-        conditions: Mapping[str, Float[Tensor, " S"]] | None,
-    ) -> Float[Tensor, " S"]:
-        """(S,) eV of the closure; it gets the conditions if it has an attribute of that name."""
-        assert self.closure is not None
-        known = getattr(self.closure, "conditions", ())
-        given: dict[str, Any] = (
-            {"conditions": conditions} if known and conditions is not None else {}
-        )
-        energies: Tensor = self.closure(positions, types, system, **given)
-        return energies.to(positions)
 
     def energy_and_forces(
         self,

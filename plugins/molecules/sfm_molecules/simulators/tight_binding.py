@@ -23,6 +23,7 @@ from sfm.simulate.dynamics.simulator import (
     THERMOSTAT_TIME,
 )
 from sfm_molecules.potentials.tight_binding import PLACES, TightBinding
+from sfm_molecules.simulators.classical import GFN1
 from sfm_molecules.simulators.open_dynamics import OpenDynamics
 
 
@@ -59,14 +60,7 @@ class TightBindingDynamics(OpenDynamics):
     summary: ClassVar[str] = "molecular dynamics on GFN1-xTB, its parameters open to fits"
     needs: ClassVar[tuple[str, ...]] = ("dxtb",)
     parameters_spec: ClassVar[tuple[Parameter, ...]] = (
-        Parameter("k_ss", "1", 1.85, 0.5, 4.0, "scale of the Hamiltonian between s and s shells"),
-        Parameter("k_sp", "1", 2.08, 0.5, 4.0, "between s and p shells"),
-        Parameter("k_pp", "1", 2.25, 0.5, 4.0, "between p and p shells"),
-        Parameter("k_en", "1", -0.007, -0.1, 0.1, "its dependence on electronegativities"),
-        Parameter("k_rep", "1", 1.5, 1.0, 2.0, "exponent of the distance in the repulsion"),
-        Parameter("s8", "1", 2.4, 0.0, 10.0, "scale of the r^-8 term of the dispersion"),
-        Parameter("a1", "1", 0.63, 0.0, 2.0, "damping of the dispersion"),
-        Parameter("a2", "bohr", 5.0, 0.0, 20.0, "damping of the dispersion"),
+        *GFN1,
         FRICTION,
         TEMPERATURE,
         THERMOSTAT_TIME,
