@@ -42,6 +42,7 @@ class LatticeState(Cells):
 
     @property
     def time(self) -> Float[Tensor, " S"]:
+        """(S,) steps done, a pure number."""
         return self.iteration
 
     def replace(self, **changes: Any) -> LatticeState:
