@@ -25,7 +25,7 @@ THZ_OF_WAVENUMBER = 1e3 * LIGHT  # THz of 1 cm^-1
 
 
 def hessian(
-    energy: Callable[[Float[Tensor, "n 3"]], Tensor],
+    energy: Callable[[Float[Tensor, "n 3"]], Float[Tensor, " S"]],
     positions: Float[Tensor, "n 3"],
     *,
     where: str = "vibrations",
@@ -35,7 +35,7 @@ def hessian(
     Differentiable where gradients are recorded.
 
     Args:
-        energy: of positions (n, 3) angstrom, eV; twice differentiable.
+        energy: (S,) eV of positions (n, 3) angstrom, one system or more; twice differentiable.
         positions: (n, 3) angstrom, where.
         where: for messages of progress.
     """

@@ -42,7 +42,7 @@ class LatticeState(Cells):
 
     @property
     def time(self) -> Float[Tensor, " S"]:
-        """(S,) steps done, a pure number."""
+        """(S,) number of steps done."""
         return self.iteration
 
     def replace(self, **changes: Any) -> LatticeState:
