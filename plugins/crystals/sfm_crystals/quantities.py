@@ -75,6 +75,9 @@ REVERSE_BARRIER = Quantity("reverse_barrier", "eV", summary="of the way back")
 PATH_ENERGY = Quantity("path_energy", "eV", summary="of each image, from the start's")
 PATH_DISTANCE = Quantity("path_distance", "angstrom", summary="of each image along the way")
 LARGEST_FORCE = Quantity("largest_force", "eV/angstrom", summary="component, on any image")
+SADDLE_CURVATURE = Quantity(
+    "saddle_curvature", "eV/angstrom**2", summary="along the softest mode, negative at a saddle"
+)
 COUPLING_SLOPE = Quantity(
     "coupling_slope", "eV", summary="U - U_0 per cell at each place of the way, the end last"
 )
@@ -127,6 +130,7 @@ ALL = (
     PATH_ENERGY,
     PATH_DISTANCE,
     LARGEST_FORCE,
+    SADDLE_CURVATURE,
     COUPLING_SLOPE,
     FREE_ENERGY,
     FREE_ENERGY_DIFFERENCE,

@@ -1,4 +1,4 @@
-"""Barriers against ase's elastic band, published copper, and finite differences."""
+"""Barriers against ase's elastic band and dimer, published copper, and finite differences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from ase.calculators.lj import LennardJones
 from ase.io import read, write
-from ase.mep import NEB
+from ase.mep import NEB, DimerControl, MinModeAtoms, MinModeTranslate
 from ase.optimize import FIRE
 from sfm_crystals.data.converters import to_ase
 from sfm_crystals.data.prototypes import fcc, repeated
@@ -35,9 +35,7 @@ def test_the_barrier_is_that_of_ase():
     images = []
     for places in band.positions.reshape(5, -1, 3).numpy():
         atoms = to_ase(ARGON[0].replace(positions=places))
-        atoms.calc = LennardJones(
-            epsilon=0.0104, sigma=3.40, rc=1.5 * 3.40, ro=0.66 * 1.5 * 3.40, smooth=True
-        )
+        atoms.calc = smooth_argon()
         images.append(atoms)
     theirs = NEB(images, climb=True, method="improvedtangent", k=2.0)
     FIRE(theirs, logfile=None).run(fmax=0.001, steps=300)
@@ -45,6 +43,61 @@ def test_the_barrier_is_that_of_ase():
     assert float(ours.observables["barrier"][-1]) == pytest.approx(
         energies.max() - energies[0], abs=2e-5
     )
+
+
+def smooth_argon():
+    """ase's Lennard-Jones with the ends of our pairs."""
+    return LennardJones(
+        epsilon=0.0104, sigma=3.40, rc=1.5 * 3.40, ro=0.66 * 1.5 * 3.40, smooth=True
+    )
+
+
+def test_the_dimer_climbs_to_the_saddle_of_the_band_and_of_ase():
+    """Towards the other end and in a random direction; ase's dimer from the same place."""
+    settings = {"method": "dimer", "force_tolerance": 1e-4, **SHORT}
+    simulator = TransitionState(**settings).requires_grad_(False)
+    start = simulator.between(*ARGON)
+    ours = simulator.run(start, 100)
+    anywhere = TransitionState(seed=1, **settings).requires_grad_(False)
+    other = anywhere.run(anywhere.between(ARGON[0], None), 200)
+    band = TransitionState(images=1, force_tolerance=1e-4, **SHORT).requires_grad_(False)
+    theirs = ended(band, band.between(*ARGON))
+    assert ours.converged
+    assert other.converged
+    barrier = float(ours.observables["barrier"][-1])
+    assert float(ours.observables["saddle_curvature"][-1]) < 0
+    assert barrier == pytest.approx(float(theirs.observables["barrier"][-1]), abs=1e-6)
+    assert barrier == pytest.approx(float(other.observables["barrier"][-1]), abs=1e-6)
+
+    rest, place = (
+        to_ase(ARGON[0].replace(positions=x)) for x in start.positions.view(2, -1, 3).numpy()
+    )
+    rest.calc, place.calc = smooth_argon(), smooth_argon()
+    way = place.positions - rest.positions
+    control = DimerControl(logfile=None, initial_eigenmode_method="displacement",
+                           displacement_method="vector", mask=[True] * len(place))  # fmt: skip
+    moving = MinModeAtoms(place, control, eigenmodes=[way / np.linalg.norm(way)])
+    MinModeTranslate(moving, logfile=None).run(fmax=0.001, steps=200)
+    height = place.get_potential_energy() - rest.get_potential_energy()
+    assert barrier == pytest.approx(height, abs=2e-5)
+
+
+def test_the_barrier_of_a_dimer_follows_the_potential():
+    """d barrier / d sigma at the saddle against barriers found anew."""
+
+    def barrier(sigma):
+        simulator = TransitionState(
+            method="dimer", force_tolerance=1e-6, tolerance=1e-8, sigma=sigma, **SHORT
+        )
+        with torch.no_grad():
+            state = simulator.run(simulator.between(*ARGON), 200).states[-1]
+        return simulator.observe(state)["barrier"], simulator.sigma
+
+    value, parameter = barrier(3.40)
+    (slope,) = torch.autograd.grad(value, parameter)
+    h = 1e-3
+    expected = float((barrier(3.40 + h)[0] - barrier(3.40 - h)[0]).detach()) / (2 * h)
+    assert float(slope) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_vacancy_of_copper_hops_over_the_published_barrier(copper):
@@ -104,10 +157,26 @@ def test_the_command_goes_from_file_to_file(tmp_path, capsys):
     assert (tmp_path / "a.png").stat().st_size > 5000
 
 
+def test_the_command_climbs_from_one_file(tmp_path, capsys):
+    write(tmp_path / "start.extxyz", to_ase(ARGON[0]))
+    code = main(
+        ["simulate", "crystals/transition-state", "--input", str(tmp_path / "start.extxyz"),
+         "--set", "method=dimer", "cutoff=1.5", "--seed", "1", "--plot", str(tmp_path / "a.png"),
+         "--output", str(tmp_path / "a.extxyz")]
+    )  # fmt: skip
+    assert code == 0
+    assert "saddle_curvature" in capsys.readouterr().out
+    assert len(read(tmp_path / "a.extxyz", ":")) == 2
+    assert (tmp_path / "a.png").stat().st_size > 5000
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"images": 0}, "at least 1"),
+        ({"turns": 3}, "method=neb does not use turns"),
+        ({"method": "dimer", "spring": 1.0}, "method=dimer does not use spring"),
+        ({"method": "dimer", "displacement": 0.0}, "above 0"),
         ({"final": "nowhere.cif"}, "no such file"),
     ],
 )

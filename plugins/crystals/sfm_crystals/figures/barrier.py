@@ -23,3 +23,19 @@ def plot_barrier(seen: Mapping[str, Float[Tensor, " ..."]], path: Path) -> None:
     axes.set_ylabel("energy from the start (eV)")
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
+
+
+def plot_climb(seen: Mapping[str, Float[Tensor, " ..."]], path: Path) -> None:
+    """Energy from the minimum, (T,) in eV, and the softest mode's curvature, record by record."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5, 4), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    upper.plot(seen["barrier"], "o-", markersize=3)
+    upper.set_title(f"barrier {float(seen['barrier'][-1]):.3f} eV")
+    upper.set_ylabel("energy from the minimum (eV)")
+    lower.plot(seen["saddle_curvature"], "o-", color="tab:red", markersize=3)
+    lower.axhline(0, color="black", lw=0.5)
+    lower.set_ylabel("curvature (eV/\u00c5\u00b2)")
+    lower.set_xlabel("record")
+    figure.savefig(path, dpi=150)

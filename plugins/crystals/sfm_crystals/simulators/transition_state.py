@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from sfm.data.readers import read_file
@@ -18,25 +17,58 @@ from sfm.progress import report
 from sfm.quantity import Quantity
 from sfm.simulate.base import Parameter, Setting, Trajectory
 from sfm_crystals import quantities
-from sfm_crystals.cells import derivatives
+from sfm_crystals.cells import Cells
 from sfm_crystals.data.prototypes import fcc, repeated
-from sfm_crystals.figures.barrier import plot_barrier
 from sfm_crystals.simulators import classical, relaxing
-from sfm_crystals.statics.elastic_band import band_forces, distances
-from sfm_crystals.statics.fire import LatticeState, fire_step
+from sfm_crystals.simulators.climbing import Dimer
+from sfm_crystals.simulators.elastic_band import ElasticBand
+from sfm_crystals.statics.fire import LatticeState
+
+METHOD = Setting(
+    "method", "neb", ("neb", "dimer"), summary="a band between two ends, or a climb from one"
+)
+OF_BAND = (
+    Setting("images", 5, summary="images between the ends"),
+    Setting("spring", 2.0, unit="eV/angstrom**2", summary="k between images"),
+)
+OF_DIMER = (
+    Setting("displacement", 0.3, unit="angstrom", summary="largest, of the dimer's first place"),
+    Setting("turns", 4, summary="that the dimer takes in a step, at most"),
+    Setting("seed", 0, summary="of the dimer's first direction, without `final`"),
+)
+
+
+class _Way(Protocol):
+    """A method: its first state, its steps, and what it says of a state."""
+
+    def start(self, start: Sample, end: Any) -> LatticeState: ...
+
+    def step(self, state: Any) -> LatticeState: ...
+
+    def converged(self, state: Any, tolerance: float) -> bool: ...
+
+    def observe(self, state: Any) -> dict[str, Shaped[Tensor, " ..."]]: ...
+
+    def plot(self, seen: Any, path: Path) -> None: ...
 
 
 class TransitionState(relaxing.Relaxing):
-    """The lowest way from one minimum to another, and its saddle point: a nudged elastic band.
+    """Saddle points: a nudged elastic band between two minima, or a dimer that climbs from one.
 
         F_i = f_i - (f_i . t_i) t_i + k (|R_i+1 - R_i| - |R_i - R_i-1|) t_i
         F_i = f_i - 2 (f_i . t_i) t_i        the highest image, which climbs
+        F = f - 2 (f . n) n,  n . K n = min  the dimer, along the softest mode n
 
     `images` copies of the cell between two ends, on a straight line at first, all evaluated as one
     batch; a step of `forward` is one of FIRE down the forces F of every image. The ends are the
     sample and the first structure of `final`, atoms in the same order; each atom takes the shorter
     way through the cell's faces. With `relax_ends` both go to their minima first, in the cell of
     the sample. Fixed atoms and coordinates stay.
+
+    `method=dimer` needs no second end: the sample is relaxed, moved by `displacement` in a random
+    direction (`seed`; towards `final`, if that is given), and climbs along the softest mode, which
+    Hessian-vector products turn (`sfm.simulate.statics.dimer`). Which saddle it comes to depends on
+    where it began.
 
     Without a sample: a vacancy in a crystal of 32 sites (64 of silicon), into which a neighbour
     hops.
@@ -51,20 +83,24 @@ class TransitionState(relaxing.Relaxing):
     the one nearest to the straight line; intermediate minima want more images.
 
     Sources: G. Henkelman, H. Jonsson, J. Chem. Phys. 113, 9978 (2000); G. Henkelman, B. P.
-    Uberuaga, H. Jonsson, ibid. 9901; FIRE: E. Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006).
+    Uberuaga, H. Jonsson, ibid. 9901; dimer: G. Henkelman, H. Jonsson, ibid. 111, 7010 (1999), A.
+    Heyden, A. T. Bell, F. J. Keil, ibid. 123, 224101 (2005); FIRE: E. Bitzek et al., Phys. Rev.
+    Lett. 97, 170201 (2006).
 
     Raises:
-        InputError: fewer than one image; a sample without `final`; ends that do not match.
+        InputError: fewer than one image; a band without `final`; ends that do not match; settings
+            of the other method.
     """
 
     part: ClassVar[str] = "crystals/transition-state"
-    summary: ClassVar[str] = "barrier between two minima: nudged elastic band, climbing image"
+    summary: ClassVar[str] = "saddle points: nudged elastic band with a climbing image, or dimer"
     parameters_spec: ClassVar[tuple[Parameter, ...]] = classical.PARAMETERS
     settings_spec: ClassVar[tuple[Setting, ...]] = (
         *classical.SETTINGS,
         Setting("final", "", summary="file of the other end, atoms in the sample's order"),
-        Setting("images", 5, summary="images between the ends"),
-        Setting("spring", 2.0, unit="eV/angstrom**2", summary="k between images"),
+        METHOD,
+        *OF_BAND,
+        *OF_DIMER,
         Setting("force_tolerance", 0.01, unit="eV/angstrom", summary="largest force at the end"),
         Setting("relax_ends", True, (True, False), summary="relax the ends first"),
         Setting(
@@ -78,18 +114,25 @@ class TransitionState(relaxing.Relaxing):
         quantities.PATH_ENERGY,
         quantities.PATH_DISTANCE,
         quantities.LARGEST_FORCE,
+        quantities.SADDLE_CURVATURE,
     )
     citations: ClassVar[tuple[str, ...]] = (
         *classical.CITATIONS,
         "doi:10.1063/1.1323224",
         "doi:10.1063/1.1329672",
+        "doi:10.1063/1.480097",
+        "doi:10.1063/1.2104507",
         "doi:10.1103/PhysRevLett.97.170201",
     )
     default_steps: ClassVar[int] = 500
     writes_to: ClassVar[tuple[str, ...] | None] = (".extxyz", ".xyz", ".traj")  # many cells
 
     relax_cell: str = "fixed"
+    method: str
     final: str
+    displacement: float
+    turns: int
+    seed: int
     images: int
     spring: float
     force_tolerance: float
@@ -102,6 +145,15 @@ class TransitionState(relaxing.Relaxing):
                 f"{self.part}: images={self.images}, spring={self.spring}, "
                 f"force_tolerance={self.force_tolerance}: at least 1, and above 0"
             )
+        if self.turns < 1 or not self.displacement > 0:
+            raise InputError(
+                f"{self.part}: turns={self.turns}, displacement={self.displacement} angstrom: at "
+                "least 1, and above 0"
+            )
+        others = OF_DIMER if self.method == "neb" else OF_BAND
+        if idle := sorted({one.name for one in others} & set(values)):
+            raise InputError(f"{self.part}: method={self.method} does not use {', '.join(idle)}")
+        self.way: _Way = ElasticBand(self) if self.method == "neb" else Dimer(self)
         if self.final and not Path(self.final).is_file():
             raise InputError(f"{self.part}: final={self.final}: no such file")
 
@@ -118,69 +170,79 @@ class TransitionState(relaxing.Relaxing):
     # --- states -------------------------------------------------------------------------------
 
     def state(self, sample: Sample | None = None) -> LatticeState:
-        """The band on the straight line from the sample to `final`.
+        """The band on the straight line from the sample to `final`; the dimer beside the sample.
 
         Raises:
-            InputError: a sample and no `final`, or ends that differ in cell or elements.
+            InputError: a band from a sample without `final`, or ends that differ in cell or
+                elements.
             RunError: an end does not relax.
         """
         if sample is None:
             crystal = self.known_crystal()
             return self.between(*hop(repeated(crystal, 2)))
+        if not self.final and self.method == "dimer":
+            return self.between(sample, None)
         if not self.final:
             raise InputError(
-                f"{self.part}: set final=FILE, the structure that {sample.id} changes into"
+                f"{self.part}: set final=FILE, the structure that {sample.id} changes into, or "
+                "method=dimer"
             )
         return self.between(sample, read_file(Path(self.final), domain="crystals")[0])
 
-    def between(self, start: Sample, end: Sample) -> LatticeState:
-        """The band on the straight line between two samples; see `state`."""
+    def between(self, start: Sample, end: Sample | None) -> LatticeState:
+        """The first state between two samples, or from one; see `state`.
+
+        Raises:
+            InputError: ends that differ in cell or elements.
+            RunError: an end does not relax.
+        """
+        return self.way.start(start, end)
+
+    def ends(self, start: Sample, end: Sample | None) -> LatticeState:
+        """Both samples, or one, relaxed with `relax_ends`.
+
+        Raises:
+            InputError: they differ in cell or elements.
+            RunError: one does not relax.
+        """
+        both = [start]
+        if end is not None:
+            self._check_match(start, end)
+            both = [start, end.replace(fixed=start.fixed)]
+        cells = self.batch(both)
+        if not self.relax_ends:
+            return cells
+        with torch.no_grad():
+            return self.relax(cells)
+
+    def _check_match(self, start: Sample, end: Sample) -> None:
         if len(start.types) != len(end.types) or bool((start.types != end.types).any()):
             raise InputError(
                 f"{self.part}: {start.id} and {end.id} hold different atoms, or in another order"
             )
         if start.cell is None or end.cell is None or not np.allclose(start.cell, end.cell):
             raise InputError(f"{self.part}: {start.id} and {end.id} have different cells")
-        end = end.replace(fixed=start.fixed)
-        ends = self.batch([start, end])
-        if self.relax_ends:
-            with torch.no_grad():
-                ends = self.relax(ends)
-        first, last = ends.positions.detach().reshape(2, -1, 3)
-        box = ends.cell[0].detach()
-        way = (last - first) @ torch.linalg.inv(box)
-        way = (way - way.round()) @ box
-        count = self.images + 2
-        places = torch.stack([first + k / (count - 1) * way for k in range(count)])
-        return LatticeState.at_rest(
-            dataclasses.replace(self.batch([start] * count), positions=places.reshape(-1, 3))
-        )
 
     # --- iteration ----------------------------------------------------------------------------
 
-    def _seen(self, state: LatticeState) -> tuple[Tensor, Tensor, Tensor]:
-        """Energies (I,), places (I, n, 3) and forces of the band (I, n, 3)."""
-        energies, forces, _ = derivatives(
-            self.energy, state, create_graph=self._differentiable(state)
-        )
-        count = state.n_systems
-        places = state.positions.reshape(count, -1, 3)
-        free = state.moving(forces).reshape(count, -1, 3)
-        return energies, places, band_forces(energies, places, free, self.spring)
+    def differentiable(self, cells: Cells) -> bool:
+        """Whether anybody will differentiate what comes from these cells."""
+        return self._differentiable(cells)
+
+    def stiffness_of_bonds(self) -> Float[Tensor, ""]:
+        """() eV/angstrom^2, the scale of the steps."""
+        return self._stiffness()
 
     def forward(self, state: LatticeState, steps: int = 1) -> LatticeState:
-        """`steps` steps of FIRE; differentiable as such."""
-        still = torch.zeros_like(state.cell)
+        """`steps` steps of FIRE; those of a band are differentiable as such."""
         for _ in range(steps):
-            _, _, pulls = self._seen(state)
-            flat = state.moving(pulls.reshape(-1, 3))
-            state = fire_step(state, flat / self._stiffness(), still)
+            state = self.way.step(state)
         return state
 
     def converged(self, state: LatticeState) -> bool:
-        """Whether no image is pulled harder than `force_tolerance`."""
+        """Whether nothing is pulled harder than `force_tolerance`."""
         with torch.no_grad():
-            return float(self._seen(state)[2].abs().max()) <= self.force_tolerance
+            return self.way.converged(state, self.force_tolerance)
 
     def run(self, state: LatticeState, steps: int, *, every: int | None = None) -> Trajectory:
         """As the base class, every tenth step, until converged."""
@@ -196,29 +258,21 @@ class TransitionState(relaxing.Relaxing):
         return self._recorded(states, [self.observe(s) for s in states])
 
     def observe(self, state: LatticeState) -> dict[str, Shaped[Tensor, " ..."]]:
-        """Barriers () in eV; along the band (I,) energies from the start in eV and the way in
-        angstrom; the largest force () in eV/angstrom."""
-        energies, places, pulls = self._seen(state)
-        top = energies[1 + energies.detach()[1:-1].argmax()]
-        gaps = distances(places)
-        return {
-            "barrier": top - energies[0],
-            "reverse_barrier": top - energies[-1],
-            "path_energy": energies - energies[0],
-            "path_distance": torch.cat([gaps.new_zeros(1), gaps.cumsum(0)]),
-            "largest_force": pulls.abs().max(),
-        }
+        """Barriers () in eV, the largest force () in eV/angstrom; of a band (I,) energies from the
+        start in eV and the way in angstrom, of a dimer its curvature () in eV/angstrom^2."""
+        return self.way.observe(state)
 
     def warnings(self, state: LatticeState) -> tuple[str, ...]:
         if self.converged(state):
             return ()
-        return (f"no image is at rest yet to {self.force_tolerance} eV/angstrom; take more steps",)
+        what = "no image is" if self.method == "neb" else "the cell that climbs is not"
+        return (f"{what} at rest yet to {self.force_tolerance} eV/angstrom; take more steps",)
 
     # --- files --------------------------------------------------------------------------------
 
     def plot(self, trajectory: Trajectory, path: Path) -> None:
-        """Energy along the way, at first and at the end."""
-        plot_barrier({k: v.detach().cpu() for k, v in trajectory.observables.items()}, path)
+        """Energy along the way, at first and at the end; of a dimer, record by record."""
+        self.way.plot({k: v.detach().cpu() for k, v in trajectory.observables.items()}, path)
 
 
 def hop(crystal: Sample) -> tuple[Sample, Sample]:
