@@ -49,7 +49,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     convert = actions.add_parser("convert", help="loss-free conversion")
     convert.add_argument("input", metavar="IN", help="readable file, dataset folder or name")
     convert.add_argument(
-        "output", metavar="OUT", help=".extxyz, .npz, .db (ASE), .h5, or a new dataset folder"
+        "output",
+        metavar="OUT",
+        help=".extxyz, .npz, .db or .aselmdb (ASE), .h5, or a new dataset folder",
     )
     convert.add_argument("--level", help="level of theory of labels that have none")
     convert.add_argument("--domain", help="domain whose reader reads IN")

@@ -1,4 +1,4 @@
-"""Samples in an ASE database (SQLite), as ASE's own tools read it, and back without loss.
+"""Samples in an ASE database (SQLite or LMDB), as ASE's own tools read it, and back without loss.
 
 What ASE has a place for stands there: positions, cell, masses, momenta, fixed atoms, `energy`,
 `forces`, `stress`, `dipole`, `charges` (eV, angstrom, e); charge and spin are the key-value pairs
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
+import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +32,23 @@ if TYPE_CHECKING:
 VERSION = "1"
 PAIRS = {"charge": "total_charge", "spin": "unpaired_electrons"}
 GROUPS = ("labels", "fields", "extras")
+LMDB = ".aselmdb"
+SUFFIXES = (".db", LMDB)
+TURN = 1000  # rows of one transaction of LMDB, which holds them in memory
 
 
 def is_ours(path: Path) -> bool:
-    """Whether `write_db` wrote the file."""
+    """Whether `write_db` wrote the file.
+
+    Raises:
+        InputError: LMDB without its package.
+    """
+    if path.suffix.lower() == LMDB:
+        database = connected(path)
+        try:
+            return MARK in database.metadata
+        except faults():
+            return False  # whoever reads such files says what is wrong with it
     with path.open("rb") as file:
         if not file.read(16).startswith(b"SQLite format 3"):
             return False
@@ -49,7 +64,14 @@ def is_ours(path: Path) -> bool:
     return bool(rows) and f'"{MARK}": {{' in str(rows[0][0])
 
 
-def _connect(path: Path) -> Any:
+def connected(path: Path, *, write: bool = False) -> Any:
+    """The database of ASE; by itself LMDB's is read without a lock.
+
+    Raises:
+        InputError: a package is missing, or the file is damaged.
+    """
+    if path.suffix.lower() == LMDB:
+        return _lmdb(path, write)
     try:
         from ase.db import connect
     except ModuleNotFoundError:
@@ -57,6 +79,31 @@ def _connect(path: Path) -> Any:
             f"{path}: ASE reads and writes databases; pip install 'sfm-hub[molecules]'"
         ) from None
     return connect(str(path), type="db", use_lock_file=False, serial=True)
+
+
+def _lmdb(path: Path, write: bool) -> Any:
+    try:
+        import lmdb
+        from ase_db_backends.aselmdb import LMDBDatabase
+    except ModuleNotFoundError:
+        raise InputError(
+            f"{path}: {LMDB} needs ase-db-backends; pip install 'sfm-hub[aselmdb]'"
+        ) from None
+    try:
+        if not write:
+            with lmdb.open(str(path), subdir=False, readonly=True, lock=False) as file:
+                size = (file.info()["last_pgno"] + 1) * file.stat()["psize"]
+            if size > path.stat().st_size:
+                raise ValueError("truncated")  # to read beyond its end would kill the process
+        return LMDBDatabase(path, use_lock_file=False, readonly=not write)
+    except faults() as error:
+        raise InputError(f"{path}: damaged or no LMDB database ({error})") from None
+
+
+def faults() -> tuple[type[Exception], ...]:
+    """What a damaged database may raise."""
+    lmdb = sys.modules.get("lmdb")
+    return (sqlite3.Error, zlib.error, *DAMAGED, *((lmdb.Error,) if lmdb else ()))
 
 
 # ------------------------------------------------------------------ writing
@@ -72,16 +119,26 @@ def write_db(path: Path, items: Iterable[tuple[Sample, str | None]]) -> int:
     count = 0
     units: dict[str, str] = {}
     with atomic(path) as scratch:
-        database = _connect(scratch)
+        database = connected(scratch, write=True)
         with database:
             for sample, split in items:
                 atoms, pairs, data = _row(sample, split, units)
                 database.write(atoms, key_value_pairs=pairs, data=data)
                 count += 1
+                if path.suffix.lower() == LMDB:
+                    _turned_over(database, count)
             if not count:
                 raise InputError(f"{path}: nothing to write")
             database.metadata = {MARK: {"version": VERSION, "units": units}}
     return count
+
+
+def _turned_over(database: Any, count: int) -> None:
+    """Little memory, and no search through all rows for each new one."""
+    database.ids.clear()
+    if count % TURN == 0:
+        database.txn.commit()
+        database.txn = database.env.begin(write=True)
 
 
 def _row(
@@ -164,7 +221,7 @@ def read_db(path: Path, foreign: Callable[[Atoms], Sample]) -> Iterator[tuple[Sa
     Raises:
         InputError: damaged, of a later version, or a number that is not finite.
     """
-    database = _connect(path)
+    database = connected(path)
     try:
         about = database.metadata[MARK]
         if about["version"] != VERSION:
@@ -173,7 +230,7 @@ def read_db(path: Path, foreign: Callable[[Atoms], Sample]) -> Iterator[tuple[Sa
             name: scale_from(path, name, unit, unit_of("labels", name, ""))
             for name, unit in about["units"].items()
         }
-    except (sqlite3.Error, *DAMAGED) as error:
+    except faults() as error:
         raise InputError(f"{path}: damaged or truncated ({error})") from None
     rows = database.select()
     for number in itertools.count(1):
@@ -185,7 +242,7 @@ def read_db(path: Path, foreign: Callable[[Atoms], Sample]) -> Iterator[tuple[Sa
             head = row.data.get(MARK)
             sample = foreign(whole(row)) if head is None else _sample(row, head, scales, where)
             split = None if head is None else head["split"]
-        except (sqlite3.Error, *DAMAGED) as error:
+        except faults() as error:
             raise InputError(f"{where}: damaged ({type(error).__name__}: {error})") from None
         refuse_infinite(sample, where)
         yield sample, split
@@ -201,6 +258,11 @@ def whole(row: Any) -> Atoms:
     return atoms
 
 
+def _named(arrays: dict[Any, Any]) -> dict[str, Any]:
+    """Names are texts, which the JSON of LMDB turns into numbers where they look like some."""
+    return {str(name): value for name, value in arrays.items()}
+
+
 def _sample(row: Any, head: dict[str, Any], scales: dict[str, float], where: str) -> Sample:
     atoms = row.toatoms()
     pairs = row.key_value_pairs
@@ -210,13 +272,14 @@ def _sample(row: Any, head: dict[str, Any], scales: dict[str, float], where: str
     more = extras(atoms, head["results"])
     atoms.info = {key: head[key] for key in KEYS if key in head}
     stated = said(atoms, where).changes() | {
-        "conditions": conditions | {k: float(v) for k, v in head["conditions"].items()}
+        "conditions": conditions | {k: float(v) for k, v in _named(head["conditions"]).items()}
     }
     for name in ("fixed", "velocities"):  # none of them, but stated all the same
         if name in head["stated"] and stated[name] is None:
             stated[name] = np.zeros((len(atoms), 3), bool if name == "fixed" else float)
-    labels = {**stored_labels(atoms, head["results"], where), **head["labels"]}
-    groups = {"labels": labels, "fields": head["fields"], "extras": head["extras"] | more}
+    groups: dict[str, Any] = {name: _named(head[name]) for name in GROUPS}
+    groups["labels"] = {**stored_labels(atoms, head["results"], where), **groups["labels"]}
+    groups["extras"] |= more
     for name, scale in scales.items():
         for group in ("labels", "fields"):
             if scale != 1.0 and name in groups[group]:

@@ -37,7 +37,7 @@ from sfm.errors import InputError, InputWarning
 from sfm.formats.npz import load_npz
 
 XYZ = (".extxyz", ".xyz")
-WRITTEN = (*XYZ, ".npz", ".db", *hdf5.SUFFIXES)
+WRITTEN = (*XYZ, ".npz", *ase_db.SUFFIXES, *hdf5.SUFFIXES)
 KEPT = ("format", "name", "domain", "converted_from")  # of what a folder says of itself
 UNSTATED = (None, "unknown")  # the level of labels whose file names none, as readers say it
 
@@ -195,12 +195,13 @@ def refuse_target(target: str | Path) -> None:
         refuse_unwritable(path)
     elif path.suffix:
         raise InputError(
-            f"{path}: cannot write '{path.suffix}'; give .extxyz, .npz, .db, .h5 or a folder"
+            f"{path}: cannot write '{path.suffix}'; "
+            "give .extxyz, .npz, .db, .aselmdb, .h5 or a folder"
         )
 
 
 def write_items(target: str | Path, items: Iterable[Item], *, name: str | None = None) -> int:
-    """Write to `.extxyz`, `.npz`, `.db`, `.h5`, or (a path without suffix) a dataset folder.
+    """Write to `.extxyz`, `.npz`, `.db`, `.aselmdb`, `.h5`, or (no suffix) a dataset folder.
 
     Returns:
         The number of samples.
@@ -214,7 +215,7 @@ def write_items(target: str | Path, items: Iterable[Item], *, name: str | None =
     pairs = ((i.sample, i.split) for i in items)
     if suffix in XYZ:
         return write_frames(path, pairs)
-    if suffix == ".db":
+    if suffix in ase_db.SUFFIXES:
         return ase_db.write_db(path, pairs)
     if suffix in hdf5.SUFFIXES:
         return hdf5.write_hdf5(path, pairs)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sfm.data.ase_db import SUFFIXES
 from sfm.data.pdb import formal_charges
 from sfm.data.rows import row
 from sfm.data.sample import MAX_TYPE
@@ -75,7 +76,7 @@ def _frames(path: Path, format: str | None, options: dict[str, Any]) -> Iterator
     from ase.io import iread
 
     suffix = path.suffix.lower()
-    if suffix == ".db":
+    if suffix in SUFFIXES:
         return _database(path)
     if suffix == ".pdb" and format is None:
         return _pdb(path)
@@ -97,12 +98,11 @@ def _pdb(path: Path) -> Iterator[Atoms]:
 
 def _database(path: Path) -> Iterator[Atoms]:
     """The rows of an ASE database with their pairs and data, which `ase.io` leaves out."""
-    from ase.db import connect
+    from sfm.data.ase_db import LMDB, connected, whole
 
-    from sfm.data.ase_db import whole
-
-    with path.open("rb") as file:
-        if not file.read(16).startswith(b"SQLite format 3"):
-            raise ValueError("not an SQLite database")  # connect would make one of an empty file
-    for entry in connect(path, type="db", use_lock_file=False).select():
+    if path.suffix.lower() != LMDB:
+        with path.open("rb") as file:
+            if not file.read(16).startswith(b"SQLite format 3"):
+                raise ValueError("not an SQLite database")  # connect would make an empty one
+    for entry in connected(path).select():
         yield whole(entry)

@@ -73,7 +73,7 @@ def read_ours(path: Path) -> Iterator[tuple[Sample, str | None]] | None:
     suffix = path.suffix.lower()
     if suffix in (".xyz", ".extxyz") and extxyz.version(path) not in (None, "1"):
         return extxyz.read_extxyz(path)
-    if suffix == ".db" and ase_db.is_ours(path):
+    if suffix in ase_db.SUFFIXES and ase_db.is_ours(path):
         return ase_db.read_db(path, lambda atoms: read_object(atoms)[0])
     if suffix in hdf5.SUFFIXES and hdf5.is_ours(path):
         return hdf5.read_hdf5(path)

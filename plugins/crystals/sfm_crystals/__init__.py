@@ -66,7 +66,7 @@ plugin = Plugin(
     readers={
         ".cif": "sfm_crystals.data.cif:read_cif",
         "poscar,contcar,.vasp,.poscar,.contcar": "sfm_crystals.data.readers:read_poscar",
-        ".extxyz,.xyz,.traj,.xsf,.db": "sfm_crystals.data.readers:read_ase",
+        ".extxyz,.xyz,.traj,.xsf,.db,.aselmdb": "sfm_crystals.data.readers:read_ase",
         "vasprun,.xml": "sfm_crystals.data.readers:read_vasprun",
         ".yaml": "sfm_crystals.data.phonopy_cells:read_phonopy",
         "outcar": "sfm_crystals.data.readers:read_outcar",
