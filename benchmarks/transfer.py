@@ -49,7 +49,9 @@ NAMES = ("transfer", *NUMBERS, *FIELDS, CURVES)
 LABELS, TESTED, STEPS, TOKENS = 100, 100, 120, 256
 SIZES, CURVE_SEEDS = (30, 100, 300), 5
 MODEL = "sfm-tiny"
-TRIAL = "by half a standard error on a third of them, held out with its relatives"
+TRIAL = (
+    "(new quantities: by a standard error) on a third of them that is held out with its relatives"
+)
 
 
 class Run:

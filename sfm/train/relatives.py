@@ -14,7 +14,9 @@ from torch import Tensor
 
 from sfm.nn.kernel import Standard
 
-PER_CLUSTER = 5  # systems, on average
+# systems on average: close relatives only. With five, molecules that were drawn at random from
+# others of their kind were judged by clusters too unlike the rest
+PER_CLUSTER = 2
 
 
 def folds_of_relatives(rows: Float[Tensor, "n D"], count: int) -> Int[np.ndarray, " n"]:
