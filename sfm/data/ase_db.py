@@ -34,7 +34,7 @@ PAIRS = {"charge": "total_charge", "spin": "unpaired_electrons"}
 GROUPS = ("labels", "fields", "extras")
 LMDB = ".aselmdb"
 SUFFIXES = (".db", LMDB)
-TURN = 1000  # rows of one transaction of LMDB, which holds them in memory
+TURN = 1000  # rows in memory: of one transaction of LMDB, of one answer of SQLite
 
 
 def is_ours(path: Path) -> bool:
@@ -98,6 +98,20 @@ def _lmdb(path: Path, write: bool) -> Any:
         return LMDBDatabase(path, use_lock_file=False, readonly=not write)
     except faults() as error:
         raise InputError(f"{path}: damaged or no LMDB database ({error})") from None
+
+
+def rows_of(database: Any, path: Path) -> Iterator[Any]:
+    """The rows one after another; of SQLite, ASE would fetch all of them at once."""
+    if path.suffix.lower() == LMDB:
+        yield from database.select()
+        return
+    for start in itertools.count(0, TURN):
+        count = 0
+        for row in database.select(limit=TURN, offset=start):
+            count += 1
+            yield row
+        if count < TURN:
+            return
 
 
 def faults() -> tuple[type[Exception], ...]:
@@ -232,7 +246,7 @@ def read_db(path: Path, foreign: Callable[[Atoms], Sample]) -> Iterator[tuple[Sa
         }
     except faults() as error:
         raise InputError(f"{path}: damaged or truncated ({error})") from None
-    rows = database.select()
+    rows = rows_of(database, path)
     for number in itertools.count(1):
         where = f"{path}, row {number}"
         try:

@@ -98,11 +98,11 @@ def _pdb(path: Path) -> Iterator[Atoms]:
 
 def _database(path: Path) -> Iterator[Atoms]:
     """The rows of an ASE database with their pairs and data, which `ase.io` leaves out."""
-    from sfm.data.ase_db import LMDB, connected, whole
+    from sfm.data.ase_db import LMDB, connected, rows_of, whole
 
     if path.suffix.lower() != LMDB:
         with path.open("rb") as file:
             if not file.read(16).startswith(b"SQLite format 3"):
                 raise ValueError("not an SQLite database")  # connect would make an empty one
-    for entry in connected(path).select():
+    for entry in rows_of(connected(path), path):
         yield whole(entry)

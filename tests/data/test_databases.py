@@ -13,6 +13,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 
 from sfm.cli import main
+from sfm.data import ase_db
 from sfm.data.convert import Item, read_items, write_items
 from sfm.data.sample import Sample
 from sfm.errors import InputError, InputWarning
@@ -109,6 +110,16 @@ def test_a_foreign_database_states_charge_and_numbers_by_pairs_and_data(tmp_path
     assert item.sample.conditions == {"charge": -1.0}
     assert item.sample.extras["gap"] == 2.5
     np.testing.assert_array_equal(item.sample.extras["moment"], np.ones(3))
+
+
+def test_a_database_is_read_in_pages_with_what_is_gone_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(ase_db, "TURN", 3)
+    path = tmp_path / "a.db"
+    write_items(path, [Item(water(id=str(i))) for i in range(12)])
+    assert [i.sample.id for i in read_items(path)] == [str(i) for i in range(12)]
+    connect(path).delete([2, 3, 4, 9])
+    left = [str(i) for i in range(12) if i + 1 not in (2, 3, 4, 9)]
+    assert [i.sample.id for i in read_items(path)] == left
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES[:2])
