@@ -127,3 +127,21 @@ def test_an_element_without_parameters_is_refused():
 def test_without_dxtb_the_extra_is_named(capsys):
     assert main(["simulate", "molecules/tight-binding"]) == PluginError.exit_code
     assert "sfm-hub[molecules,tight-binding]" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+@with_dxtb
+def test_water_at_rest_vibrates_and_its_bend_follows_a_parameter():
+    """d frequency / d k_ss through the relaxed geometry, against geometries relaxed anew."""
+
+    def bend(k_ss):
+        settings = {"potential": "gfn1-xtb", "molecule": "O", "tolerance": 1e-5, "k_ss": k_ss}
+        simulator = sfm.simulator("molecules/vibrations", **settings)
+        relaxed = simulator(simulator.state())
+        return simulator.modes(relaxed)[0][0], simulator.k_ss
+
+    value, parameter = bend(1.85)
+    (slope,) = torch.autograd.grad(value, parameter)
+    with torch.no_grad():
+        difference = bend(1.851)[0] - bend(1.849)[0]
+    assert 1300 < value.item() < 1700
+    assert slope.item() == pytest.approx(float(difference) / 2e-3, rel=1e-4)
