@@ -17,7 +17,7 @@ from sfm_fluids.learned.scheme_training import Flows, Runs, Stage, fit_scheme
 from sfm_fluids.learned.training import load, save
 from sfm_fluids.spectral.grid_2d import Grid
 from sfm_fluids.staggered.finite_volume_2d import FaceState, FiniteVolume2D
-from sfm_fluids.staggered.interpolation import Linear, push
+from sfm_fluids.staggered.interpolation import Linear, advecting, advection, push
 
 from sfm.errors import InputError
 
@@ -39,9 +39,9 @@ def protocol(flows):
     return Protocol(flows, (0, 4), 8, grid, 3 * grid.isotropic_spacing)
 
 
-def stirred(seed: int = 0, channels: int = 4) -> FaceStress:
+def stirred(seed: int = 0, channels: int = 4, last: int = 3) -> FaceStress:
     """A correction that does something: its last layer is not zero."""
-    network = FaceStress(layers=2, channels=channels, seed=seed).double()
+    network = FaceStress(layers=2, channels=channels, last=last, seed=seed).double()
     with torch.no_grad():
         generator = torch.Generator().manual_seed(seed)
         for weight in network.convolutions[-1].parameters():
@@ -86,8 +86,9 @@ def test_an_untrained_correction_changes_nothing():
     assert torch.equal(a.v, b.v)
 
 
-def test_a_correction_knows_shifts_boosts_and_scales():
-    network, (u, v) = stirred(), velocities()
+@pytest.mark.parametrize("last", [1, 3])
+def test_a_correction_knows_shifts_boosts_and_scales(last):
+    network, (u, v) = stirred(last=last), velocities()
     p, q = network(u, v, (1.0, 1.0))
     assert p.abs().max() > 1e-3
     for got, exact in zip(network(u + 3.0, v - 1.0, (1.0, 1.0)), (p, q), strict=True):
@@ -121,12 +122,60 @@ def test_a_stencil_starts_at_fourth_order_and_stays_consistent():
     for module, order in ((Stencil().double(), 4), (Linear(), 2)):
         for coarse, fine in zip(errors(16, module), errors(32, module), strict=True):
             assert math.log2(coarse / fine) == pytest.approx(order, abs=0.15)
+    start, flow = Stencil().double(), velocities()
+    for value, exact in zip(start.both(*flow, (1.0, 1.0))[0], advecting(*flow), strict=True):
+        assert (value - exact).abs().max() < 1e-14, "the means of neighbours"
     trained, one = Stencil().double(), torch.ones(2, 8, 8, dtype=torch.float64)
     with torch.no_grad():
         trained.change.normal_(generator=torch.Generator().manual_seed(0))
-        values = trained(one, 3 * one, (1.0, 1.0))
-    for value, exact in zip(values, (one, one, 3 * one, 3 * one), strict=True):
-        assert (value - exact).abs().max() < 1e-12
+        for values in trained.both(one, 3 * one, (1.0, 1.0)):
+            for value, exact in zip(values, (one, one, 3 * one, 3 * one), strict=True):
+                assert (value - exact).abs().max() < 1e-12
+
+
+def test_a_trained_stencil_conserves_mass_and_knows_boosts():
+    """Advecting velocities of a flow without divergence have none; a boost adds its advection."""
+    trained, sim = Stencil().double(), FiniteVolume2D(height=10, width=12, forcing_wavenumber=0)
+    with torch.no_grad():
+        trained.change.normal_(0, 0.3, generator=torch.Generator().manual_seed(0))
+        u, v = sim._project(*velocities())
+        through, _ = trained.both(u, v, sim.spacing)
+        dy, dx = sim.spacing
+        left = (through.u_centre - through.u_centre.roll(1, -1)) / dx
+        left = left + (through.v_corner.roll(-1, -2) - through.v_corner) / dy
+        assert left.abs().max() < 1e-11
+        still = advection(u, v, sim.spacing, trained)
+        moving = advection(u + 2.0, v, sim.spacing, trained)
+        _, carried = trained.both(u, v, sim.spacing)
+        wind_u = 2.0 * (carried.u_centre - carried.u_centre.roll(1, -1)) / dx
+        wind_v = 2.0 * (carried.v_corner.roll(-1, -1) - carried.v_corner) / dx
+    for more, less, wind in zip(moving, still, (wind_u, wind_v), strict=True):
+        assert (more - less - wind).abs().max() < 1e-11
+
+
+def test_a_stress_is_held_through_steps():
+    """Evaluated at every third step of a call, whatever the backward pass redoes."""
+    network, calls = stirred(), []
+    network.register_forward_hook(lambda *_: calls.append(1))
+    options = {
+        "height": 12,
+        "width": 12,
+        "dt": 0.05,
+        "forcing_wavenumber": 2,
+        "correction": network,
+    }
+    held = FiniteVolume2D(hold=3, **options)
+    start = held.state()
+    with torch.no_grad():
+        plain = held(start, 7)
+        assert len(calls) == 3
+        once = FiniteVolume2D(**options)(start, 7)
+    assert (plain.u - once.u).abs().max() > 1e-9
+    redone = held(start, 7)
+    assert torch.equal(redone.u, plain.u)
+    for hold, parts in ((0, {"correction": network}), (2, {})):
+        with pytest.raises(InputError, match="hold"):
+            FiniteVolume2D(hold=hold, **parts)
 
 
 @pytest.mark.parametrize("recompute", [True, False])
@@ -152,7 +201,7 @@ def test_training_through_the_solver_lowers_the_loss_and_a_file_keeps_it(flows, 
     vorticity = flows.on(Grid(16, 16))
     runs = Runs(Flows(vorticity, 0.25, 0.002, 0.1), 0.125)
     when, which = torch.arange(8), torch.arange(8) % 2
-    network = LearnedScheme(layers=2, channels=8)
+    network = LearnedScheme(layers=2, channels=8, last=1, hold=2)
     with torch.no_grad():
         central, before = (float(runs.losses(x, when, which, 2).mean()) for x in (None, network))
     assert before < central, "it starts at fourth order"

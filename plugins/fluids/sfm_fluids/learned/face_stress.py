@@ -35,28 +35,38 @@ class FaceStress(nn.Module):
     are rectifiers: differentiable almost everywhere.
 
     Args:
-        layers: of 3 x 3 convolutions; the receptive field has 2 layers + 2 cells along a side.
+        layers: of convolutions, 3 x 3 but for the last; the receptive field has 2 layers + last - 1
+            cells along a side.
         channels: of hidden layers.
+        last: cells along a side of the last layer's kernel, 3 or 1; two channels out are as dear as
+            eight, so that 1 saves a third of the time of three layers.
         seed: of the first weights.
 
     Raises:
-        InputError: fewer than two layers or one channel.
+        InputError: fewer than two layers or one channel, or another last kernel.
     """
 
-    options: ClassVar[tuple[str, ...]] = ("layers", "channels")
+    options: ClassVar[tuple[str, ...]] = ("layers", "channels", "last")
 
-    def __init__(self, *, layers: int = 3, channels: int = 16, seed: int = 0) -> None:
+    def __init__(
+        self, *, layers: int = 3, channels: int = 16, last: int = 3, seed: int = 0
+    ) -> None:
         super().__init__()
         if layers < 2 or channels < 1:
             raise InputError(f"layers={layers} and channels={channels} must be at least 2 and 1")
-        self.layers, self.channels = layers, channels
+        if last not in (1, 3):
+            raise InputError(f"last={last} must be 1 or 3")
+        self.layers, self.channels, self.last = layers, channels, last
         widths = [3, *[channels] * (layers - 1), 2]
+        sizes = [3] * (layers - 1) + [last]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.convolutions = nn.ModuleList(nn.Conv2d(i, o, 3) for i, o in pairwise(widths))
-        last = self.convolutions[-1]
-        nn.init.zeros_(last.weight)  # type: ignore[arg-type]
-        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+            self.convolutions = nn.ModuleList(
+                nn.Conv2d(i, o, n) for (i, o), n in zip(pairwise(widths), sizes, strict=True)
+            )
+        out = self.convolutions[-1]
+        nn.init.zeros_(out.weight)  # type: ignore[arg-type]
+        nn.init.zeros_(out.bias)  # type: ignore[arg-type]
         for weight in self.parameters():
             if weight.ndim == 4:  # a fifth faster on the CPU
                 weight.data = weight.data.to(memory_format=torch.channels_last)
@@ -68,7 +78,8 @@ class FaceStress(nn.Module):
         tiny = torch.finfo(jumps.dtype).tiny * 1e6
         square = jumps.square().mean((-3, -2, -1), keepdim=True) + tiny
         x = (jumps * torch.rsqrt(square)).reshape(-1, *jumps.shape[-3:])
-        x = nn.functional.pad(x, (self.layers,) * 4, mode="circular")
+        reach = self.layers - 1 + (self.last == 3)
+        x = nn.functional.pad(x, (reach,) * 4, mode="circular")
         x = x.to(self.convolutions[0].weight.dtype, memory_format=torch.channels_last)  # type: ignore[arg-type]
         for number, layer in enumerate(self.convolutions):
             x = layer(x)

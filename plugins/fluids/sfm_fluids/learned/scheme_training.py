@@ -131,10 +131,13 @@ def fit_scheme(
     *,
     batch: int = 8,
     lr: float = 3e-3,
+    average: float | None = None,
     seed: int = 0,
     log: Callable[[str], None] = lambda text: None,
 ) -> list[float]:
     """Train in place with Adam: warm-up of 20 steps, cosine to zero, gradients clipped at 1.
+
+    Runs of a batch that blew up are left out of its loss, unless all did.
 
     Args:
         scheme: of `fluids/finite-volume-2d`.
@@ -142,6 +145,7 @@ def fit_scheme(
         stages: longer and longer runs.
         batch: runs of a step.
         lr: largest learning rate.
+        average: decay of a moving average of the weights, which is kept instead of the last ones.
         seed: of the choice of runs.
         log: gets a line now and then.
 
@@ -161,7 +165,12 @@ def fit_scheme(
     def loss(step: int) -> Tensor:
         when = torch.from_numpy(generator.integers(samples - lengths[step], size=batch))
         which = torch.from_numpy(generator.integers(flows, size=batch))
-        return runs.losses(scheme, when, which, lengths[step]).mean()
+        losses = runs.losses(scheme, when, which, lengths[step])
+        kept = torch.isfinite(losses.detach())
+        if bool(kept.any()) and not bool(kept.all()):
+            # their gradients are not finite, and zeros would not silence them: run the rest again
+            losses = runs.losses(scheme, when[kept], which[kept], lengths[step])
+        return losses.mean()
 
     fall = cosine(len(lengths))
     return descend(
@@ -172,6 +181,7 @@ def fit_scheme(
         optimizer=torch.optim.Adam(scheme.parameters(), lr=lr),
         schedule=lambda step: min((step + 1) / 20, fall(step)),
         clip=1.0,
+        average=average,
         every=50,
         log=log,
     ).losses

@@ -65,6 +65,9 @@ class FiniteVolume2D(PlaneFlow):
         correction: module (u, v (B, H, W), (dy, dx)) -> the stress p, q (B, H, W) of
             `sfm_fluids.staggered.interpolation.push`, evaluated once a step (learned correction,
             such as `sfm_fluids.learned.face_stress.FaceStress`).
+        hold: steps through which a correction is kept, counted from the start of each call; it
+            varies more slowly than short waves need small steps. Recomputed segments of the
+            backward pass are as many times longer.
 
     Limits: periodic; no closure of the foundation model: for one use `fluids/navier-stokes-2d`.
 
@@ -122,20 +125,23 @@ class FiniteVolume2D(PlaneFlow):
         *,
         interpolation: nn.Module | None = None,
         correction: nn.Module | None = None,
+        hold: int = 1,
         dtype: torch.dtype = torch.float64,
         **values: Any,
     ) -> None:
         """See the class.
 
         Raises:
-            InputError: a value out of bounds, a force that the grid does not resolve, or both an
-                interpolation and an advection scheme.
+            InputError: a value out of bounds, a force that the grid does not resolve, both an
+                interpolation and an advection scheme, or a hold without a correction.
         """
         super().__init__(dtype=dtype, **values)
         check_one_value(self)
         check_steps(self)
         if interpolation is not None and "advection" in values:
             raise InputError(f"{self.part}: give an interpolation or advection=..., not both")
+        if hold < 1 or (hold > 1 and correction is None):
+            raise InputError(f"{self.part}: hold={hold} must be at least 1, and needs a correction")
         if not 0 <= self.forcing_wavenumber <= self.height // 4:
             raise InputError(
                 f"{self.part}: forcing_wavenumber={self.forcing_wavenumber} is not resolved: "
@@ -149,7 +155,7 @@ class FiniteVolume2D(PlaneFlow):
         if interpolation is None:
             reach = self.dt if self.stepper == "euler" else 0.0
             interpolation = Linear() if self.advection == "central" else VanLeer(reach)
-        self.interpolation, self.correction = interpolation, correction
+        self.interpolation, self.correction, self.hold = interpolation, correction, hold
         y = self.grid.y.metrics().centres
         q = 2 * math.pi * self.forcing_wavenumber / self.length_y
         self.register_buffer("force_profile", torch.sin(q * y)[:, None].to(dtype))
@@ -211,14 +217,15 @@ class FiniteVolume2D(PlaneFlow):
         """The flow `steps * dt` later."""
         dt, stages, grid = self.dt, STAGES[self.stepper], self.grid
         interpolation, correction, spacing = self.interpolation, self.correction, self.spacing
+        hold = self.hold
 
         def several(
             u: Tensor, v: Tensor, nu: Tensor, alpha: Tensor, force: Tensor, count: int
         ) -> tuple[Tensor, Tensor]:
-            for _ in range(count):
+            fu, fv = force, None
+            for number in range(count):
                 u0, v0 = u, v
-                fu, fv = force, None
-                if correction is not None:
+                if correction is not None and number % hold == 0:
                     p, q = correction(u, v, spacing)
                     pu, fv = push(p, q, spacing)
                     fu = force + pu
@@ -241,8 +248,9 @@ class FiniteVolume2D(PlaneFlow):
         if not (self.recompute and torch.is_grad_enabled()) or traced():
             u, v = several(u, v, *fixed, steps)
         else:
-            for first in range(0, steps, self.segment):
-                count = min(self.segment, steps - first)
+            segment = self.segment * hold
+            for first in range(0, steps, segment):
+                count = min(segment, steps - first)
                 u, v = checkpoint(
                     several, u, v, *fixed, count, use_reentrant=False, preserve_rng_state=False
                 )

@@ -6,9 +6,9 @@ corners, the flux of v along y the centres again:
     div(u u) at u's faces = d/dx (U u_centre) + d/dy (V u_corner)
     div(u v) at v's faces = d/dx (U v_corner) + d/dy (V v_centre)
 
-The advecting U and V are always the means of neighbours, so that mass and momentum are conserved
-whatever supplies the four advected values: central means, a limited upwind value, or a network
-(learned interpolation; D. Kochkov et al., PNAS 118, e2101784118 (2021)).
+The advecting U and V are the means of neighbours, or such means of a filtered flow, so that mass
+and momentum are conserved whatever supplies the four advected values: central means, a limited
+upwind value, or a network (learned interpolation; D. Kochkov et al., PNAS 118, e2101784118 (2021)).
 
 Offsets in cells (x, y) from a cell's low corner: u at (0, 1/2), v at (1/2, 0), centres (1/2, 1/2),
 corners (0, 0). All arrays are (..., H, W); entry (j, i) belongs to cell (j, i).
@@ -45,6 +45,13 @@ class Linear(nn.Module):
             0.5 * (v + v.roll(1, -1)),
             0.5 * (v + v.roll(-1, -2)),
         )
+
+    def both(
+        self, u: Float[Tensor, "*B H W"], v: Float[Tensor, "*B H W"], spacing: tuple[float, float]
+    ) -> tuple[FaceValues, FaceValues]:
+        """The advecting and the advected values, here the same, (..., H, W) each."""
+        means: FaceValues = self(u, v, spacing)
+        return means, means
 
 
 class VanLeer(nn.Module):
@@ -106,10 +113,16 @@ def advection(
     spacing: tuple[float, float],
     interpolation: nn.Module,
 ) -> tuple[Float[Tensor, "*B H W"], Float[Tensor, "*B H W"]]:
-    """div(u u) at u's faces and div(u v) at v's, (..., H, W) each."""
+    """div(u u) at u's faces and div(u v) at v's, (..., H, W) each.
+
+    An interpolation that has a method `both` says the advecting velocities, too.
+    """
     dy, dx = spacing
-    mean = advecting(u, v)
-    carried = interpolation(u, v, spacing)
+    both = getattr(interpolation, "both", None)
+    if both is None:
+        mean, carried = advecting(u, v), interpolation(u, v, spacing)
+    else:
+        mean, carried = both(u, v, spacing)
     uu, vv = mean.u_centre * carried.u_centre, mean.v_centre * carried.v_centre
     uv, vu = mean.v_corner * carried.u_corner, mean.u_corner * carried.v_corner
     return (
