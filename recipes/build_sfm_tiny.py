@@ -4,13 +4,14 @@
 
 A single-domain run has the same seed, steps, learning rate and size, and as many tokens of its
 domain per step as the joint run has on average (fluids: one flow, more than its share). Needs about
-four hours for the joint run on one core, and as much for the five others together.
+five hours for the joint run on one core, and as much for the five others together.
 
 The bundled weights came in legs, so that each could add datasets, every one with `--set start=` the
 one before: 2,400 steps of 1,024 tokens and 4,400 of 512 with AdamW; then 2,000 and 650 of 512 at a
 constant rate and 4,600 with `--set optimizer.decay=0.45` with Muon; then, with bulk moduli and
 twice as many molecules, 3,000 at a constant rate and 9,500 with that decay; then 3,043 at a
-constant rate and, with band gaps and a second teacher's moduli, 10,000 with `optimizer.decay=0.5`.
+constant rate and, with band gaps and a second teacher's moduli, 10,000 with `optimizer.decay=0.5`;
+then 10,000 more in the same way.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ RECIPE = Path(__file__).parent / "sfm-tiny.yaml"
 ALONE = "this domain alone"
 SHARD = "5MB"  # no file of the repository has more
 LIMITS = [
-    "Small and trained for 4.4 hours on one core, in legs (recipes/build_sfm_tiny.py): it shows "
+    "Small and trained for 5.3 hours on one core, in legs (recipes/build_sfm_tiny.py): it shows "
     "the method; not for production.",
     "Forces and stress of crystals are distilled from CHGNet 0.4.2, gaps and moduli from MEGNet "
     "1.3.2, not computed by DFT.",
