@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sfm.cli.describe import more_help
-from sfm.cli.inputs import refuse_missing
+from sfm.cli.inputs import refuse_missing_input
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--describe", action="store_true", help="equation, parameters, units; no run"
     )
-    parser.add_argument("--input", type=Path, metavar="FILE", help="initial system or field")
+    parser.add_argument(
+        "--input", metavar="INPUT", help="initial system or field: a file, or a SMILES string"
+    )
     parser.add_argument("--index", type=int, default=0, help="which system of the file (from 0)")
     parser.add_argument(
         "--set",
@@ -63,7 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     from sfm.data.atomic import refuse_unwritable
     from sfm.registry import find
 
-    refuse_missing(arguments.input)
+    if arguments.input:
+        refuse_missing_input(arguments.input)
     values = parse_settings(arguments.set)
     part = find("simulators", arguments.simulator)
     cls = part.load()
@@ -176,7 +179,7 @@ def start(cls: Any, part: Any, values: dict[str, Any], arguments: argparse.Names
 
     from sfm.cli.output import note
     from sfm.data.label_names import not_used
-    from sfm.data.readers import read_file
+    from sfm.data.readers import read_object
     from sfm.errors import InputError, InputWarning
 
     has_seed = any(s.name == "seed" for s in cls.settings_spec)
@@ -184,7 +187,8 @@ def start(cls: Any, part: Any, values: dict[str, Any], arguments: argparse.Names
         values.setdefault("seed", arguments.seed)
     sample = None
     if arguments.input:
-        samples = read_file(arguments.input, domain=part.domain)
+        read = read_object(arguments.input, domain=part.domain)
+        samples = [s.replace(domain=part.domain) for s in read]
         if not 0 <= arguments.index < len(samples):
             raise InputError(
                 f"--index {arguments.index}: {arguments.input} holds {len(samples)} systems"
