@@ -11,7 +11,8 @@ from sfm_dft.simulators.kohn_sham import KohnSham
 
 import sfm
 from sfm.cli import main
-from sfm.data.convert import Item, read_items, write_items
+from sfm.data.convert import read_items, write_items
+from sfm.data.packing import Item
 from sfm.data.readers import read_file
 from sfm.data.sample import Sample
 from sfm.errors import InputError

@@ -11,7 +11,7 @@ from sfm.cli.labels import add_names, names_of
 from sfm.cli.rows import add_skip, skipping
 
 if TYPE_CHECKING:
-    from sfm.data.convert import Item
+    from sfm.data.packing import Item
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from sfm.data.convert import Item, read_items, write_items
+from sfm.data.convert import read_items, write_items
+from sfm.data.packing import Item
 from sfm.data.sample import Sample
 from sfm.data.storage import (
     GROUP,

@@ -14,7 +14,8 @@ from ase.db import connect
 
 from sfm.cli import main
 from sfm.data import ase_db
-from sfm.data.convert import Item, read_items, write_items
+from sfm.data.convert import read_items, write_items
+from sfm.data.packing import Item
 from sfm.data.sample import Sample
 from sfm.errors import InputError, InputWarning
 

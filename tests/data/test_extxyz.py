@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sfm.data.convert import Item, read_items, write_items
+from sfm.data.convert import read_items, write_items
 from sfm.data.extxyz import read_extxyz, write_extxyz
+from sfm.data.packing import Item
 from sfm.data.readers import read_file
 from sfm.data.sample import Sample
 from sfm.errors import InputError

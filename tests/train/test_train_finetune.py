@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from sfm.config import Target
-from sfm.data.convert import Item, write_items
+from sfm.data.convert import write_items
+from sfm.data.packing import Item
 from sfm.data.splits import assign
 from sfm.errors import InputError
 from sfm.model import FoundationModel
