@@ -26,7 +26,8 @@ assert float(model.predict("CCO")["energy"]) == energy
 from transformers import pipeline
 say = pipeline("sfm", model=sys.argv[1], device=-1)
 assert float(say("CCO")["energy"]) == energy
-assert [float(p["energy"]) for p in say(["CCO", "CCO"])] == [energy] * 2
+two = [float(p["energy"]) for p in say(["CCO", "CCO"])]
+assert len(two) == 2 and max(abs(e / energy - 1) for e in two) < 1e-6  # sums of a batch round anew
 seen = pipeline("sfm-features", model=sys.argv[1])("CCO")
 assert (seen.invariant == model.embed("CCO").invariant).all()
 try:
