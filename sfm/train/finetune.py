@@ -102,9 +102,7 @@ def finetune(
     check_labels(base, task, trust=trust_labels)
     task = task.limited(recipe.training.max_samples, recipe.training.seed)
     old_tasks, note = pretraining_tasks(record)
-    if baseline is not None:
-        section = section_of(baseline, task.domain)
-        recipe = recipe.model_copy(update={"baseline": section})
+    recipe = _with_baseline(recipe, baseline, task.domain)
     beneath = theories_of(base, task, recipe.baseline)
     bare, learned, theories = standing(base, task, beneath)
     resolved = {**recipe.to_dict(), "base_model": base_name, "data": source.name,
@@ -127,21 +125,22 @@ def finetune(
     grown.config = dataclasses.replace(grown.config, name=name)
     grown.save_pretrained(out)
     finetuned = Finetuned(
-        base_name=base_name,
-        record=record,
-        task=task,
-        recipe=recipe,
-        resolved=resolved,
-        outcome=outcome,
-        before=before,
-        after=errors(grown),
+        base_name=base_name, record=record, task=task, recipe=recipe, resolved=resolved,
+        outcome=outcome, before=before, after=errors(grown),
         forgetting=forgotten(base, grown, old_tasks, note, moved=outcome.result.steps > 0),
         scratch=errors(scratch_model(learned, bare, recipe, out), beneath) if scratch else None,
-    )
+    )  # fmt: skip
     finetuned.write(out, total_seconds=time.perf_counter() - began)
     if outcome.updates and not isinstance(model, FoundationModel):
         _write_adapter(outcome, model, out)
     return out
+
+
+def _with_baseline(recipe: FinetuneRecipe, baseline: str | None, domain: str) -> FinetuneRecipe:
+    """The recipe with the theory that a caller names instead of its own."""
+    if baseline is None:
+        return recipe
+    return recipe.model_copy(update={"baseline": section_of(baseline, domain)})
 
 
 def _write_adapter(outcome: Outcome, base: str | Path, out: Path) -> None:

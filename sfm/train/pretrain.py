@@ -112,16 +112,9 @@ def pretrain(
         evaluation = evaluate_tasks(model, tasks, max_samples=test_samples)
         record = training_record(recipe, model, tasks, fitted, result, evaluation, calibrated)
         ran = finite([term.report(model) for term in terms if term.of_split("test")])
-        if ran:
-            record["through"] = ran
-        write_reports(
-            out,
-            record,
-            evaluation,
-            result,
-            total_seconds=time.perf_counter() - began,
-            extra={"through": ran} if ran else None,
-        )
+        extra = {"through": ran} if ran else {}
+        spent = time.perf_counter() - began
+        write_reports(out, record | extra, evaluation, result, total_seconds=spent, extra=extra)
     return out
 
 
