@@ -113,7 +113,7 @@ class _Run:
         if closure is not None:
             values["closure"] = closure
         if self.arguments.input is not None:
-            path = self.arguments.input
+            path = Path(self.arguments.input)
             check_size(read_file(path, domain=self.part.domain), desk.limits, path.name)
         steps = self.arguments.steps
         self.steps = cls.default_steps if steps is None else steps
