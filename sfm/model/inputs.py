@@ -39,11 +39,12 @@ def read_samples(
     samples = read_object(inputs, domain=None)
     if domain is not None:
         samples = [s.replace(domain=domain) for s in samples]
+    places = [] if domain is not None or level is None else _places(model, level)
     known = []
     for sample in samples:
         with row():
-            if domain is None and level is not None:
-                sample = _at_level(model, sample, level)
+            if places:
+                sample = _at_level(model, sample, places, str(level))
             if sample.domain not in model.domains:
                 raise InputError(
                     f"{sample.id}: domain '{sample.domain}', but model '{model.config.name}' knows "
@@ -55,25 +56,33 @@ def read_samples(
     return known
 
 
-def _at_level(model: FoundationModel, sample: Sample, level: str) -> Sample:
+def _places(model: FoundationModel, level: str) -> list[tuple[str, str]]:
+    """Encoders that know the level, and their domains."""
+    encoders = {target.encoder for target in model.targets(level=level)}
+    return [(e, d) for e, d in model.config.encoder_domains.items() if e in encoders]
+
+
+def _at_level(
+    model: FoundationModel, sample: Sample, places: Sequence[tuple[str, str]], level: str
+) -> Sample:
     """The sample, of the one domain that knows the level; as it is where there is not one.
 
     Raises:
         InputError: several other domains know it.
     """
     moved = {}
-    for encoder, domain in model.config.encoder_domains.items():
-        one = sample.replace(domain=domain)
-        known = any(t.level == level for t in model.targets(encoder=encoder))
-        if known and model.encoder(encoder).accepts(one):
+    # its own domain first: then no other matters
+    for encoder, domain in sorted(places, key=lambda place: place[1] != sample.domain):
+        one = sample if domain == sample.domain else sample.replace(domain=domain)
+        if model.encoder(encoder).accepts(one):
+            if domain == sample.domain:
+                return sample
             moved[domain] = one
-    if sample.domain in moved or not moved:
-        return sample
     if len(moved) > 1:
         raise InputError(
             f"{sample.id}: level '{level}' is known in the domains {', '.join(moved)}: name one"
         )
-    return next(iter(moved.values()))
+    return next(iter(moved.values()), sample)
 
 
 def refuse(error: OutsideError, samples: Sequence[Sample]) -> None:
