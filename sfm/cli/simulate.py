@@ -187,8 +187,7 @@ def start(cls: Any, part: Any, values: dict[str, Any], arguments: argparse.Names
         values.setdefault("seed", arguments.seed)
     sample = None
     if arguments.input:
-        read = read_object(arguments.input, domain=part.domain)
-        samples = [s.replace(domain=part.domain) for s in read]
+        samples = read_object(arguments.input, domain=part.domain)
         if not 0 <= arguments.index < len(samples):
             raise InputError(
                 f"--index {arguments.index}: {arguments.input} holds {len(samples)} systems"

@@ -108,7 +108,8 @@ def read_object(value: Any, *, domain: str | None = None) -> list[Sample]:
     if isinstance(value, Sample):
         return [value]
     if isinstance(value, str) and not is_file(value) and not _for(Path(value), suffixes()):
-        return _read_text(value)
+        read = _read_text(value)
+        return read if domain is None else [s.replace(domain=domain) for s in read]
     if isinstance(value, (str, Path)):
         return read_file(value, domain=domain)
     if isinstance(value, (list, tuple)):
