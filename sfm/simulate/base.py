@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -196,6 +196,24 @@ class Simulator(nn.Module, ABC):
             )
         self.closure = closure
         self.dtype = dtype
+
+    @classmethod
+    def refuse_idle(
+        cls, values: Mapping[str, Any], idle: Iterable[str], choice: str, hint: str = ""
+    ) -> None:
+        """Refuse parameters and settings that are given and that a choice makes idle.
+
+        Args:
+            values: what was given, by name.
+            idle: names that it does not use.
+            choice: which, `method=dimer`.
+            hint: what there is instead, for the end of the line.
+
+        Raises:
+            InputError: one of them is given.
+        """
+        if given := [name for name in idle if name in values]:
+            raise InputError(f"{cls.part}: {choice} does not use {', '.join(given)}{hint}")
 
     def _checked(self, parameter: Parameter, value: Any, dtype: torch.dtype) -> Tensor:
         if isinstance(value, bool):  # true is no 1

@@ -188,11 +188,8 @@ class Classical(Holder):
         chosen = POTENTIALS[name]
         mine = {*chosen.usual, *chosen.settings}
         others = {spec.name for spec in (*PARAMETERS, *SETTINGS)} - mine - {"potential"}
-        if idle := sorted(others & set(values)):
-            raise InputError(
-                f"{cls.part}: potential={name} does not use {', '.join(idle)}"
-                + (f"; it has {', '.join(sorted(mine))}" if mine else "")
-            )
+        hint = f"; it has {', '.join(sorted(mine))}" if mine else ""
+        cls.refuse_idle(values, sorted(others), f"potential={name}", hint)
         return {**chosen.usual, **values, "potential": name}
 
     def load(self, given: Mapping[str, Any]) -> None:

@@ -158,10 +158,7 @@ class FreeEnergy(moving.Moving):
             )
         idle = [] if self.reference == "einstein" else ["spring"]
         idle += [] if self.reference in CRYSTALS else ["mesh", "nuclei"]
-        if idle := [name for name in idle if name in given]:
-            raise InputError(
-                f"{self.part}: reference={self.reference} does not use {', '.join(idle)}"
-            )
+        self.refuse_idle(given, idle, f"reference={self.reference}")
         if self.reference == self.potential:
             raise InputError(f"{self.part}: reference and potential are both {self.reference}")
 

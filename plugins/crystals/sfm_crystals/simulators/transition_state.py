@@ -151,8 +151,8 @@ class TransitionState(relaxing.Relaxing):
                 "least 1, and above 0"
             )
         others = OF_DIMER if self.method == "neb" else OF_BAND
-        if idle := sorted({one.name for one in others} & set(values)):
-            raise InputError(f"{self.part}: method={self.method} does not use {', '.join(idle)}")
+        idle = sorted(one.name for one in others)
+        self.refuse_idle(values, idle, f"method={self.method}")
         self.way: _Way = ElasticBand(self) if self.method == "neb" else Dimer(self)
         if self.final and not Path(self.final).is_file():
             raise InputError(f"{self.part}: final={self.final}: no such file")

@@ -97,7 +97,7 @@ class Classical(OpenSystems):
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
-        self._refuse_idle(values)
+        self.refuse_idle(values, self._idle(), f"potential={self.potential}")
         if self.potential == "none" and self.closure is None:
             raise InputError(
                 f"{self.part}: potential=none needs a closure; give one, or set potential=uff "
@@ -110,16 +110,12 @@ class Classical(OpenSystems):
         self.classical = automatic if self.potential == "auto" else self.potential
         self._gfn1 = TightBinding()
 
-    def _refuse_idle(self, values: Mapping[str, Any]) -> None:
-        """Parameters that are given and that the potential does not have."""
+    def _idle(self) -> list[str]:
+        """Names of the parameters that the potential does not have."""
         used = {"lennard-jones": PARAMETERS, "gfn1-xtb": GFN1}.get(self.potential, ())
         if self.potential == "auto" and self.closure is None:
             used = PARAMETERS  # of argon
-        names = {one.name for one in (*PARAMETERS, *GFN1)} - {one.name for one in used}
-        if idle := sorted(names & set(values)):
-            raise InputError(
-                f"{self.part}: potential={self.potential} does not use {', '.join(idle)}"
-            )
+        return sorted({one.name for one in (*PARAMETERS, *GFN1)} - {one.name for one in used})
 
     # ------------------------------------------------------------------ samples
 

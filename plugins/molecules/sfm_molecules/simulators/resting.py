@@ -106,8 +106,9 @@ class Resting(classical.Classical):
         """(S,) eV and (N, 3) eV/angstrom, those on fixed atoms too; differentiable."""
         keep = self._differentiable(state.positions)
         with torch.enable_grad():
-            x = state.positions if keep and state.positions.requires_grad else None
-            x = state.positions.detach().requires_grad_() if x is None else x
+            x = state.positions
+            if not (keep and x.requires_grad):
+                x = x.detach().requires_grad_()
             energy = self._energy(state)(x)
             (slope,) = torch.autograd.grad(
                 energy.sum(), x, create_graph=keep, materialize_grads=True
