@@ -24,7 +24,7 @@ import numpy as np
 from sfm.data.force_matching import stress_from_forces
 from sfm.data.sample import Sample
 from sfm.data.unit_factors import as_if, explained_by
-from sfm.data.voigt import wrong_order
+from sfm.data.voigt import VOIGT_AXES, wrong_order
 
 NEAR = 0.6  # angstrom, root mean square displacement within a pair
 STRAIN = 0.1
@@ -102,7 +102,7 @@ def _shear_against_forces(samples: Sequence[Sample]) -> str | None:
     fitted = stress_from_forces(have) if len(have) >= 6 else None
     if fitted is None:
         return None
-    i, j = np.array([(1, 2), (0, 2), (0, 1)]).T
+    i, j = np.array(VOIGT_AXES[3:]).T  # the shears
     expected = fitted[:, i, j]
     stored = np.array([s.labels["stress"] for s in have], dtype=np.float64)[:, i, j]
     norms = [float(np.linalg.norm(x)) for x in (expected, stored)]

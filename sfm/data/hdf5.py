@@ -20,6 +20,7 @@ from urllib.parse import quote
 import numpy as np
 from jaxtyping import Shaped
 
+from sfm.data import packing
 from sfm.data.atomic import atomic
 from sfm.data.extxyz import DAMAGED, MARK, refuse_infinite
 from sfm.data.file_units import scale_from, unit_of
@@ -34,10 +35,7 @@ BLOCK = 1000  # samples in memory at a time
 CHUNK = 2**14  # numbers that are compressed together
 TEXTS = ("id", "domain", "level", "dataset", "group", "split")
 LATER = ("group",)  # texts that files of before do not have
-ATOMS = (
-    "positions", "types", "cell", "pbc", "masses", "fixed", "velocities", "rigid_pairs",
-    "rigid_lengths",
-)  # fmt: skip
+ATOMS = ("positions", "types", "cell", "pbc", *packing.ATOMS)
 GROUPS = ("conditions", "labels", "fields", "extras")
 
 

@@ -15,6 +15,7 @@ from sfm.errors import InputError
 
 VOIGT = ("xx", "yy", "zz", "yz", "xz", "xy")
 _AXES = "xyz"
+VOIGT_AXES = tuple((_AXES.index(name[0]), _AXES.index(name[1])) for name in VOIGT)
 
 
 def parse_order(text: str) -> tuple[str, ...]:

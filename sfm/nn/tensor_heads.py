@@ -23,13 +23,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.tokens import Tokens, system_sum
+from sfm.data.voigt import VOIGT_AXES
 from sfm.nn.harmonics import matrix_basis, spherical_harmonics, to_matrix
 from sfm.nn.head import Head, Normalisation, ScalarReadout
 from sfm.nn.radial import bessel
 from sfm.quantity import Quantity
 
 RADIAL = 6
-_PAIRS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))  # Voigt's order
 
 
 class MatrixSum(Head):
@@ -117,7 +117,7 @@ class ElasticMean(Head):
 def _voigt_rows() -> Tensor:
     basis = matrix_basis(torch.zeros((), dtype=torch.float64))
     full = torch.cat([torch.eye(3, dtype=torch.float64)[None] / math.sqrt(3), basis])
-    return torch.stack([full[:, i, j] for i, j in _PAIRS], dim=1)
+    return torch.stack([full[:, i, j] for i, j in VOIGT_AXES], dim=1)
 
 
 def to_voigt(like: Float[Tensor, " ..."]) -> Float[Tensor, "6 6"]:
@@ -133,8 +133,7 @@ def turned_elastic(
     full = values[..., index, :][..., index]
     turn = rotation.to(values)
     full = torch.einsum("ai,bj,ck,dl,...ijkl->...abcd", turn, turn, turn, turn, full)
-    first = [i for i, _ in _PAIRS]
-    second = [j for _, j in _PAIRS]
+    first, second = (list(axes) for axes in zip(*VOIGT_AXES, strict=True))
     rows = full[..., first, second, :, :]
     return rows[..., first, second]
 

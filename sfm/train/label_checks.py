@@ -20,7 +20,7 @@ from sfm.data.composition import wrong_energy_unit
 from sfm.data.consistency import consistency
 from sfm.data.sample import Sample
 from sfm.data.unit_factors import as_if, candidates, explained_by
-from sfm.data.voigt import wrong_order
+from sfm.data.voigt import VOIGT_AXES, wrong_order
 from sfm.errors import InputError, InputWarning, SfmError
 from sfm.model import FoundationModel
 from sfm.nn.derive import DERIVED
@@ -207,7 +207,7 @@ def _beyond_composition(
 def _voigt_order(labels: Sequence[np.ndarray], predicted: Sequence[np.ndarray]) -> str:
     if any(np.size(x) != 9 for x in (*labels, *predicted)):
         return ""
-    i, j = np.array([(1, 2), (0, 2), (0, 1)]).T
+    i, j = np.array(VOIGT_AXES[3:]).T  # the shears
     y, p = (np.stack([np.reshape(x, (3, 3)) for x in v])[:, i, j] for v in (labels, predicted))
     norm = float(np.linalg.norm(y) * np.linalg.norm(p))
     if norm < 1e-18 or y.size < 3 * FEWEST:

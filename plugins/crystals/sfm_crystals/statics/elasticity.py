@@ -8,18 +8,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sfm.data.voigt import VOIGT_AXES
 from sfm.errors import InputError
 from sfm_crystals.cells import Cells, EnergyFunction, derivatives
 from sfm_crystals.constants import GPA
 
 LARGEST_STRESS = 0.05  # GPa; above it the constants are not well defined by the energy alone
-VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 def voigt_strains(engineering: Float[Tensor, " 6"]) -> Float[Tensor, "3 3"]:
     """(6,) xx, yy, zz, yz, xz, xy with engineering shears -> (3, 3); dimensionless."""
     rows = []
-    for i, j in VOIGT:
+    for i, j in VOIGT_AXES:
         basis = torch.zeros(3, 3, dtype=engineering.dtype, device=engineering.device)
         basis[i, j] += 0.5
         basis[j, i] += 0.5
