@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from json_lines import append
 
 import sfm
 from sfm.errors import InputError
@@ -145,10 +145,7 @@ def main() -> None:
     parser.add_argument("--sum", type=int, default=0, help="also ask so many systems for the sum")
     parser.add_argument("--theories", nargs="+", choices=tuple(THEORIES), default=list(THEORIES))
     options = parser.parse_args()
-    with options.out.open("a") as file:
-        for row in rows(options):
-            file.write(json.dumps(row) + "\n")
-            file.flush()
+    append(options.out, rows(options))
 
 
 if __name__ == "__main__":

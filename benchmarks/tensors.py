@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from json_lines import append
 
 import sfm
 from sfm.data.descriptors import describe
@@ -132,10 +132,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=256, help="atoms in a batch")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    with options.out.open("a") as file:
-        for row in rows(options):
-            file.write(json.dumps(row) + "\n")
-            file.flush()
+    append(options.out, rows(options))
 
 
 if __name__ == "__main__":

@@ -40,19 +40,6 @@ def crystal(**changes) -> Sample:
     ).replace(**changes)
 
 
-def assert_same(a: Sample, b: Sample) -> None:
-    for name, value in vars(a).items():
-        other = getattr(b, name)
-        if isinstance(value, np.ndarray):
-            np.testing.assert_array_equal(value, other, strict=True)
-        elif name in ("labels", "fields", "extras"):
-            assert set(value) == set(other)
-            for key in value:
-                np.testing.assert_array_equal(value[key], other[key], strict=True)
-        else:
-            assert value == other, name
-
-
 def test_it_needs_its_extra(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ase_db_backends", None)
     monkeypatch.setitem(sys.modules, "ase_db_backends.aselmdb", None)
@@ -66,7 +53,7 @@ def test_it_needs_its_extra(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "b.aselmdb").exists()
 
 
-def test_rows_come_back_exactly_and_ase_reads_them(tmp_path, monkeypatch):
+def test_rows_come_back_exactly_and_ase_reads_them(tmp_path, monkeypatch, assert_same):
     backend = pytest.importorskip("ase_db_backends.aselmdb")
     monkeypatch.setattr(ase_db, "TURN", 3)
     path = tmp_path / "a.aselmdb"

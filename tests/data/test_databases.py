@@ -34,21 +34,8 @@ def water(**changes) -> Sample:
     ).replace(**changes)
 
 
-def assert_same(a: Sample, b: Sample) -> None:
-    for name, value in vars(a).items():
-        other = getattr(b, name)
-        if isinstance(value, np.ndarray):
-            np.testing.assert_array_equal(value, other, strict=True)
-        elif name in ("labels", "fields", "extras"):
-            assert set(value) == set(other)
-            for key in value:
-                np.testing.assert_array_equal(value[key], other[key], strict=True)
-        else:
-            assert value == other, name
-
-
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_zero_velocities_empty_cells_fields_and_extras_are_kept(tmp_path, suffix):
+def test_zero_velocities_empty_cells_fields_and_extras_are_kept(tmp_path, suffix, assert_same):
     sample = water(
         cell=np.zeros((3, 3)),
         velocities=np.zeros((3, 3)),
@@ -182,7 +169,7 @@ def test_damage_is_one_line_with_exit_code_2(tmp_path, capsys, suffix):
         assert "Traceback" not in error
 
 
-def test_the_command_converts_every_way_and_adds_a_level(tmp_path, capsys):
+def test_the_command_converts_every_way_and_adds_a_level(tmp_path, capsys, assert_same):
     write_items(tmp_path / "a.extxyz", [Item(water(level=None), "train"), Item(water(id="b"))])
     names = ["a.extxyz", "b.db", "c.h5", "d.npz", "e.hdf5", "f.db", "g.xyz"]
     words = ["--level", "PBE", "--json"]
