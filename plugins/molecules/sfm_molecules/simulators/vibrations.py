@@ -208,7 +208,7 @@ class Vibrations(resting.Resting):
     # ------------------------------------------------------------------ files
 
     def plot(self, trajectory: Trajectory, path: Path) -> None:
-        """A line at each frequency, and what each adds to the zero point."""
+        """A line at each frequency; imaginary ones to the left of zero."""
         plot_vibrations(trajectory.observables["frequencies"][-1].detach().cpu(), path)
 
     def write(self, trajectory: Trajectory, path: Path) -> None:
