@@ -1,12 +1,12 @@
 """Learning from few labels: fine-tuning beside training from nothing and simple rivals.
 
 Of each row (`transfer_rows.py`) and seed, whole groups of relatives go to the test side; a hundred
-labels of the rest are learned from: by the closed form of the least leave-one-out errors (all that
-learning curves have), or, in the table, by training of all weights where `sfm finetune` would take
-it. Everything is judged by the mean absolute error on the same test systems. `scratch` is the same
-trunk, new, trained on the same labels; `random weights` is the better of ridge and gp on the
-features of such a trunk. Features are computed once per system, whatever the number of seeds and
-labels. Forces and fields are in `transfer_fields.py`.
+labels of the rest are learned from: by the closed form of the least errors on labels left out with
+their relatives (all that learning curves have), or, in the table, by training of all weights where
+`sfm finetune` would take it. Everything is judged by the mean absolute error on the same test
+systems. `scratch` is the same trunk, new, trained on the same labels; `random weights` is the
+better of ridge and gp on the features of such a trunk. Features are computed once per system,
+whatever the number of seeds and labels. Forces and fields are in `transfer_fields.py`.
 
     python benchmarks/run.py --only transfer                  all rows
     python benchmarks/run.py --only transfer,solubility       some
@@ -151,9 +151,8 @@ def measure(prepared: Any, base: Any, seed: int, labels: int, controls: bool) ->
     task, train, test = split(row, prepared.pairs, seed, labels)
     began = time.process_time()
     inputs = prepared.inputs.of(train)
-    fits = all_forms(prepared.model, inputs, known=prepared.known)
+    fits = cross_fitted(prepared.model, all_forms(prepared.model, inputs, known=prepared.known))
     best = min(fits, key=lambda f: f.mae)
-    fits = [cross_fitted(prepared.model, f) if f is best else f for f in fits]
     seconds = time.process_time() - began
     truth = prepared.inputs.labels[test]
     errors: dict[str, float] = {}
@@ -168,7 +167,7 @@ def measure(prepared: Any, base: Any, seed: int, labels: int, controls: bool) ->
     spent = prepared.seconds * len(train) / len(prepared.pairs) + seconds
     if controls:
         began = time.process_time()
-        if (model := trained(base, prepared.model, task, best, seed, spent)) is not None:
+        if (model := trained(base, prepared.model, task, best, seed)) is not None:
             errors["auto"], inside["auto"] = judged(model, task)
             mode = "full"
         spent += time.process_time() - began
@@ -194,16 +193,15 @@ def measure(prepared: Any, base: Any, seed: int, labels: int, controls: bool) ->
     }
 
 
-def trained(base: Any, grown: Any, task: Any, best: Any, seed: int, spent: float) -> Any:
+def trained(base: Any, grown: Any, task: Any, best: Any, seed: int) -> Any:
     """The model after training all weights, where mode `auto` would choose that; else None."""
     from sfm.recipe import FinetuneRecipe
-    from sfm.train.afford import budget_of
     from sfm.train.trial import trial
 
     recipe = FinetuneRecipe()
     training = recipe.training.model_copy(update={"seed": seed})
     recipe = recipe.model_copy(update={"training": training})
-    _, _, winner = trial(base, grown, task, [best], recipe, budget_of(recipe, task) - spent)
+    _, _, winner = trial(base, grown, task, [best], recipe)
     if winner is None:
         return None
     with tempfile.TemporaryDirectory() as folder:

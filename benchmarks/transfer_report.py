@@ -16,8 +16,8 @@ PROTOCOL = (
     "`{model}`, {labels} training labels (40 for atomisation, 60 for Hartree-Fock), at most "
     "{tested} test systems that share no scaffold (molecules) or set of elements (crystals) with "
     "them, {seeds} seeds; mean absolute errors, mean over seeds. `auto` is what `sfm finetune` "
-    "does by itself: it chooses by leave-one-out errors on the training labels alone, and trains "
-    "all weights where that wins {trial}. The best rival knows nothing of "
+    "does by itself: it chooses by the errors on training labels that are left out with their "
+    "relatives, and trains all weights where that wins {trial}. The best rival knows nothing of "
     "the model: mean, composition, or a Gaussian process on descriptors (RDKit's, or elemental "
     "statistics with the cell's); it is the best of them on the test systems, which nobody could "
     "choose beforehand. `scratch`: the same trunk, new, {steps} steps of {tokens} tokens; `tuned "
@@ -36,8 +36,8 @@ FIELDS = (
 TRIAL = "on a held-out quarter of them"
 CURVES = (
     "`{model}`: errors over the number of labels, means over the seeds; test systems share no "
-    "scaffold or set of elements with those learned from. `auto` chooses by leave-one-out errors; "
-    "the best rival is the best on the test systems."
+    "scaffold or set of elements with those learned from. `auto` chooses by errors on labels "
+    "left out with their relatives; the best rival is the best on the test systems."
 )
 
 

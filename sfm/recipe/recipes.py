@@ -77,8 +77,9 @@ class FinetuneRecipe(Strict):
             (a Gaussian process) and `delta` (either, of the difference to what the model says
             already, or to the baseline); `head` trains only the target's heads, `full`
             everything, `lora` low-rank updates and those heads.
-        budget: CPU seconds that `auto` may spend on competing and training, for up to a hundred
-            training systems; with more of them in proportion.
+        budget: seconds of one core that `auto` may spend on competing and training, for up to a
+            hundred training systems; with more of them in proportion. They are counted by the work
+            that a step is, so that steps do not depend on the machine.
         weights: loss weights by quantity; left-out ones have those of `sfm.train.finetune_task`.
         replay: share of tokens that come from the pretraining tasks.
         baseline: learn the energy on top of a theory's; see `sfm.recipe.BaselineSection`.

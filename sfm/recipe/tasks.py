@@ -89,6 +89,8 @@ class Task(Strict):
 
     Attributes:
         dataset: part name of the dataset, `molecules/molecules-xtb`.
+        folder: another build of that dataset, `sfm dataset build NAME --size N --out FOLDER`; the
+            bundled one if None.
         encoder: part name of the encoder; may be left out where the domain has only one.
         quantities: quantity -> weight, or {weight, loss}.
         levels: levels of theory; None for all that the dataset has.
@@ -100,6 +102,7 @@ class Task(Strict):
     """
 
     dataset: str
+    folder: str | None = None
     encoder: str | None = None
     quantities: Goals = Field(min_length=1)
     levels: Annotated[tuple[str, ...], Items] | None = None

@@ -2,7 +2,8 @@
 
 Each form is a Gaussian process (`sfm.nn.kernel`) on some blocks of inputs, for the label itself or
 for its difference to a baseline: the model's own value of the same quantity at the nearest level,
-or of a related one (`Quantity.affine`). Errors are leave-one-out, so all labels serve for all.
+or of a related one (`Quantity.affine`). Errors are leave-one-out, until `sfm.train.cross_fit` says
+what labels think of a form that has not seen their relatives.
 """
 
 from __future__ import annotations
@@ -111,9 +112,10 @@ class Fitted:
         gaussian: the fit; None for a fixed form.
         standards: of its blocks.
         left_out: (n,) predictions of each label from the others.
-        mae: mean absolute error of those.
-        sigma: (n,) their calibrated standard errors.
+        mae: mean absolute error on labels that were left out.
+        sigma: (n,) calibrated standard errors of `left_out`.
         factor: of the standard errors, so that 90 % of intervals hold 90 %.
+        how: labels were left out.
     """
 
     form: Form
@@ -124,6 +126,7 @@ class Fitted:
     mae: float
     sigma: Tensor
     factor: float
+    how: str = "leave-one-out"
 
 
 def baselines_of(model: FoundationModel, target: Target) -> dict[str, dict[str, Any]]:

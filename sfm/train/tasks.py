@@ -180,14 +180,17 @@ def open_task(task: Task, *, where: str = "tasks") -> TaskData:
     """The data of one task of a recipe.
 
     Raises:
-        RecipeError: it has no training sample.
+        RecipeError: it has no training sample, or its folder is another dataset's.
         InputError: files are missing, or a label is.
     """
     part = find("datasets", task.dataset)
     spec = part.load()
     assert task.encoder is not None, "check_parts fills encoders in"
+    folder = Path(task.folder).expanduser() if task.folder else spec.folder
+    if task.folder and (name := open_dataset(folder).name) != spec.name:
+        raise RecipeError(f"{where}.folder: {folder} is a build of '{name}', not of '{spec.name}'")
     data = open_folder(
-        spec.folder,
+        folder,
         task.quantities,
         name=part.full_name,
         encoder=task.encoder,

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from sfm.model import FoundationModel
 from sfm.nn.kernel import FEATURES
 from sfm.recipe import FinetuneRecipe
-from sfm.train.afford import FEWEST_STEPS, affordable, budget_of
+from sfm.train.afford import affordable, too_dear
 from sfm.train.calibrate import calibrate
 from sfm.train.closed_form import Fitted, answers, fit_form, labelled_rows
 from sfm.train.evaluate import evaluate
@@ -73,7 +73,6 @@ def trial(
     task: TaskData,
     chosen: Sequence[Fitted],
     recipe: FinetuneRecipe,
-    left: float,
 ) -> tuple[list[Candidate], str, Winner | None]:
     """Training on two thirds of the labels against the closed forms, fitted to the same.
 
@@ -82,8 +81,7 @@ def trial(
         grown: with the task's levels.
         task: what to learn.
         chosen: the best closed form of every target, fitted to all labels.
-        recipe: of the training.
-        left: CPU seconds.
+        recipe: of the training, with its budget.
 
     Returns:
         Rows for the table, a note, and how to train on all labels, None if it lost.
@@ -93,13 +91,9 @@ def trial(
     if any((h.encoder, h.level, h.quantity) not in mine for h in single):
         return [], "full was not tried: it would break the closed forms of other targets", None
     # one run for the comparison, and one on all labels if it wins
-    plan = affordable(base, task, recipe, 0.45 * left) if len(task.train) >= FEWEST else None
+    plan = affordable(base, task, recipe, runs=2) if len(task.train) >= FEWEST else None
     if plan is None:
-        note = (
-            f"full was not tried: fewer than {FEWEST_STEPS} steps fit into the budget of "
-            f"{budget_of(recipe, task):g} CPU seconds; raise it with --set budget=SECONDS"
-        )
-        return [], note, None
+        return [], too_dear(recipe, task), None
     held = held_out(task, chosen, recipe.training.seed)
     part = without_split(task, held)
     with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ from sfm.data.storage import open_dataset
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError
 from sfm.model import FoundationModel
-from sfm.nn.kernel import matern, squared_distances
+from sfm.nn.kernel import FEATURES, matern, squared_distances
 from sfm.nn.uncertainty import NORMAL, LastLayerUncertainty, interval_factor
 from sfm.recipe import MODES, FinetuneRecipe
 from sfm.train.closed_form import (
@@ -118,20 +118,44 @@ def test_intervals_count_the_search_for_the_kernel(base):
     target = Target(task.encoder, task.levels[0], "extent")
     g = torch.Generator().manual_seed(3)
     inside: dict[str, list[float]] = {"left out": [], "cross-fitted": []}
-    names = tuple("abcdef")
+    names = (FEATURES, *"bcdef")
     for _ in range(6):
         raw = {n: torch.randn(340, 8, generator=g, dtype=torch.float64) for n in names}
-        x = raw["a"]
+        x = raw[FEATURES]
         y = x[:, :3].sum(1) + torch.sin(2 * x[:, 3]) + torch.randn(340, generator=g)
         whole = Inputs(target, raw, y, {}, {}, tuple(map(str, range(340))))
         fitted = fit_form(Form("gp", names, smooth=True), whole.of(range(40)))
+        (crossed,) = cross_fitted(grown, [fitted])
         new = whole.of(range(40, 340))
-        for name, fit in {"left out": fitted, "cross-fitted": cross_fitted(grown, fitted)}.items():
+        for name, fit in {"left out": fitted, "cross-fitted": crossed}.items():
             values, sigma = answers(grown, fit, new)
             covered = (values - new.labels).abs() < NORMAL * sigma
             inside[name].append(float(covered.double().mean()))
     left_out, crossed = (sum(v) / len(v) for v in inside.values())
     assert left_out < 0.86 < crossed < 0.95, inside
+
+
+def test_forms_are_judged_by_labels_whose_relatives_are_left_out(base):
+    """Labels by family: what remembers families looks best among relatives, and not elsewhere."""
+    model = FoundationModel.from_pretrained(base)
+    task = make(base)
+    grown = with_levels(model, task, {})
+    target = Target(task.encoder, task.levels[0], "extent")
+    g = np.random.default_rng(1)
+    centres = np.repeat(g.normal(size=(60, 5)), 2, 0)
+    x = torch.from_numpy(centres + 0.02 * g.normal(size=centres.shape))
+    y = x[:, 0] + torch.from_numpy(np.repeat(0.5 * g.normal(size=60), 2))
+    inputs = Inputs(target, {FEATURES: x}, y, {}, {}, tuple(map(str, range(120))))
+    forms = [Form("line", (FEATURES,)), Form("memory", (FEATURES,), smooth=True)]
+    near = [fit_form(form, inputs.of(range(80))) for form in forms]
+    far = cross_fitted(grown, near)
+    new = [float((answers(grown, f, inputs.of(range(80, 120)))[0] - y[80:]).abs().mean())
+           for f in near]  # fmt: skip
+    assert near[1].mae < 0.6 * near[0].mae  # leave-one-out
+    for fitted, error in zip(far, new, strict=True):
+        assert fitted.mae == pytest.approx(error, rel=0.35)
+    assert far[1].mae > 1.5 * near[1].mae
+    assert [f.how for f in far] == ["left out with relatives, 5 folds"] * 2
 
 
 def test_a_closed_form_is_a_head_like_any_other(base, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from sfm.config import Target
 from sfm.errors import InputError, InputWarning, RecipeError, RunError
 from sfm.model import FoundationModel
 from sfm.recipe import OptimizerSection
+from sfm.registry import find
 from sfm.train.build import fit_normalisers, model_config, new_model
 from sfm.train.callbacks import SaveLast
 from sfm.train.engine import read_checkpoint
@@ -47,6 +49,27 @@ def wait_for(path, process) -> None:
     while not path.exists():
         assert process.is_alive(), f"the run ended with {process.exitcode}"
         time.sleep(0.002)
+
+
+def test_a_task_may_take_another_build_of_its_dataset(recipe, tmp_path):
+    plain = recipe(steps=1)
+    first = plain.tasks[0]
+    bundled = find("datasets", first.dataset).load().folder
+    other = tmp_path / "larger"
+    shutil.copytree(bundled, other)
+
+    def opened(folder):
+        task = first.model_copy(update={"folder": str(folder)})
+        return open_tasks(plain.model_copy(update={"tasks": (task,)}))[0]
+
+    task = opened(other)
+    assert (task.name, task.train.sources[0].folder) == (first.dataset, other)
+    for missing in tmp_path / "nowhere", tmp_path:
+        with pytest.raises(InputError, match="no data/"):
+            opened(missing)
+    wrong = find("datasets", "birds/nests").load().folder
+    with pytest.raises(RecipeError, match=r"tasks\.0\.folder: .* is a build of 'nests', not of"):
+        opened(wrong)
 
 
 def test_a_run_leaves_a_model_and_a_report(recipe, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sfm.config import Target
 from sfm.model import FoundationModel
 from sfm.nn.kernel import FEATURES
 from sfm.recipe import FinetuneRecipe
+from sfm.train.afford import FEWEST_STEPS, affordable
 from sfm.train.closed_form import LARGEST, labelled, labelled_rows
 from sfm.train.evaluate import evaluate
 from sfm.train.finetune_task import make_task
@@ -115,7 +117,7 @@ def test_a_trial_compares_both_ways_on_the_same_systems(base):
     target = Target(PART, task.levels[0], "extent")
     grown, fits = fit_all(model, task, [target])
     chosen = best_of(fits[target], "auto", grown)
-    (row,), note, winner = trial(model, grown, task, [chosen], recipe, 1e4)
+    (row,), note, winner = trial(model, grown, task, [chosen], recipe)
     assert not note
     assert row.how.startswith(f"held-out third, where {chosen.form.name} has")
     held = held_out(task, [chosen], 1)
@@ -125,6 +127,24 @@ def test_a_trial_compares_both_ways_on_the_same_systems(base):
         assert [s.id for s in winner.part.validation] == [task.train[i].id for i in held]
         error = evaluate(winner.model, winner.part, split="validation").of("extent").mae
         assert row.mae == pytest.approx(error)
+
+
+def test_steps_depend_on_work_and_budget_and_not_on_the_clock(base, monkeypatch):
+    model = FoundationModel.from_pretrained(base)
+    task = make_task(model, open_source("spiders/held-webs", whole=False), "extent", recipe := (
+        FinetuneRecipe(budget=2.0)
+    ))  # fmt: skip
+
+    def steps(budget: float, runs: int = 1) -> int:
+        plan = affordable(model, task, recipe.model_copy(update={"budget": budget}), runs)
+        return 0 if plan is None else plan.training.steps
+
+    plain = steps(2.0)
+    monkeypatch.setattr(time, "process_time", lambda: 1e6)
+    assert steps(2.0) == plain > FEWEST_STEPS
+    assert steps(2.0, runs=2) == steps(1.0) == pytest.approx(plain / 2, abs=1)
+    assert steps(0.1) == 0
+    assert steps(1e6) == recipe.training.steps
 
 
 def test_rows_of_labelled_systems_are_their_positions(base):

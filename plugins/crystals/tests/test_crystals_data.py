@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from importlib import resources
 
 import numpy as np
@@ -236,6 +237,40 @@ def test_a_cut_off_answer_of_the_teacher_is_done_again(tmp_path):
     path.write_text('{"id": "a", "energy": 1.0}\n{"id": "b", "ene')
     assert teaching.labelled_ids(path) == {"a"}
     assert path.read_text() == '{"id": "a", "energy": 1.0}\n'
+
+
+def test_a_teacher_may_bear_the_name_of_the_package_that_it_runs(tmp_path):
+    """`chgnet.py` imports chgnet: the package, not itself."""
+    script = tmp_path / "ase.py"
+    script.write_text(
+        "import json, pathlib, sys\n"
+        "from ase.data import atomic_numbers\n"
+        "tasks = pathlib.Path(sys.argv[1]).read_text().splitlines()\n"
+        "rows = [json.dumps({**json.loads(t), 'z': atomic_numbers['Ga']}) + '\\n' for t in tasks]\n"
+        "pathlib.Path(sys.argv[2]).write_text(''.join(rows))\n"
+    )
+    answers = tmp_path / "answers.jsonl"
+    rows = teaching.taught(script, sys.executable, [{"id": "a"}], answers, requires=("ase",))
+    assert rows == {"a": {"id": "a", "z": 31}}
+
+
+def test_substituted_crystals_follow_the_real_ones(tmp_path, monkeypatch, data):
+    """Their compounds are in no table, and neither start changes the other's cells."""
+    crystal = toy()
+    monkeypatch.setattr(building, "sources", lambda: ([crystal], []))
+    monkeypatch.setattr(building, "held_out_compounds", set)
+    zero = {"energy": 0.0, "forces": np.zeros((len(crystal.types), 3)), "stress": np.zeros((3, 3))}
+    monkeypatch.setattr(building, "taught", lambda cells, _: {c.id: zero for c in cells})
+    rows = {}
+    for size, substituted in ((3, 0), (3, 2), (0, 2)):
+        out = tmp_path / f"{size}-{substituted}"
+        arguments = ["--size", str(size), "--substituted", str(substituted)]
+        building.main("crystals-forces", out, arguments)
+        rows[size, substituted] = [(s.id, s.positions.tolist()) for s in open_dataset(out)]
+    assert rows[3, 2] == rows[3, 0] + rows[0, 2]
+    assert len(rows[3, 0]) == 3
+    assert len(rows[0, 2]) == 2
+    assert all(">" in name for name, _ in rows[0, 2])
 
 
 def test_rows_of_the_bundled_files_come_out_of_the_archive_again(tmp_path, monkeypatch, data):

@@ -151,17 +151,23 @@ def experiment_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def forces_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Rows of `crystals-forces`."""
-    crystals = experiments.training_crystals(*sources())
-    cells = perturbation.configurations(crystals, math.ceil(SPARE * options.size), options.seed)
-    labels = taught(cells, options)
-    kept = (c for c in cells if np.abs(labels[c.id]["forces"]).max() <= LARGEST_FORCE)
-    for cell in itertools.islice(kept, options.size):
-        answer = labels[cell.id]
-        yield {
-            **head(cell),
-            **{c.name: np.array(answer[c.quantity]) for c in FORCES_COLUMNS[len(HEAD) :]},
-        }
+    """Rows of `crystals-forces`: copies of real crystals, then of substituted ones."""
+    for parents, size in (
+        (lambda: experiments.training_crystals(*sources()), options.size),
+        (lambda: substituted_crystals(options.substituted, options.seed), options.substituted),
+    ):
+        if not size:
+            continue
+        crystals = parents()
+        cells = perturbation.configurations(crystals, math.ceil(SPARE * size), options.seed)
+        labels = taught(cells, options)
+        kept = (c for c in cells if np.abs(labels[c.id]["forces"]).max() <= LARGEST_FORCE)
+        for cell in itertools.islice(kept, size):
+            answer = labels[cell.id]
+            yield {
+                **head(cell),
+                **{c.name: np.array(answer[c.quantity]) for c in FORCES_COLUMNS[len(HEAD) :]},
+            }
 
 
 def elastic_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -177,20 +183,31 @@ def elastic_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             yield {**head(crystal), ELASTIC_COLUMNS[-1].name: np.log10(modulus)}
 
 
+def held_out_compounds() -> set[str]:
+    """Reduced formulas of all compounds that are measured, or have computed response tensors."""
+    computed = (
+        materials_project.read_formulas(_table(member))
+        for member in materials_project.COMPUTED_MEMBERS
+    )
+    measured = {crystal.formula for crystal, _ in experiments.join(*sources())}
+    return measured.union(*computed)
+
+
+def substituted_crystals(size: int, seed: int) -> list[perturbation.Configuration]:
+    """At most `size` crystals of compounds that no table holds; see `substitution`."""
+    crystals = experiments.training_crystals(*sources())
+    small = [c for c in crystals if len(c.types) <= perturbation.LARGEST]
+    known = held_out_compounds() | {c.formula for c in crystals}
+    return substitution.substitutions(small, known, size, seed, draws=16)
+
+
 def property_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Rows of `crystals-properties`: real crystals first, then substituted ones.
 
     Compounds of the tables of computed elastic, dielectric and piezoelectric constants are left
     out, so that those can be a test.
     """
-    known = set[str]().union(
-        *(
-            materials_project.read_formulas(_table(member))
-            for member in materials_project.COMPUTED_MEMBERS
-        )
-    )
-    crystals, measured = sources()
-    known |= {crystal.formula for crystal, _ in experiments.join(crystals, measured)}
+    known, crystals = held_out_compounds(), sources()[0]
     real = [c for c in crystals if c.formula not in known][: options.size]
     fresh = substitution.substitutions(real, known, options.size - len(real), options.seed)
     work = _work(options)
@@ -298,6 +315,13 @@ def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> int:
         help="number of rows (default: %(default)s; None: all of them)",
     )
     parser.add_argument("--workers", type=int, default=1, help="unused: one process is enough")
+    if name == CRYSTALS_FORCES.name:
+        parser.add_argument(
+            "--substituted",
+            type=int,
+            default=0,
+            help="number of further rows, of crystals with one element replaced (default: 0)",
+        )
     parser.add_argument("--seed", type=int, default=0, help="seed of the perturbations")
     parser.add_argument("--out", type=Path, default=folder, help="the dataset's folder")
     if name in TAUGHT:

@@ -14,6 +14,7 @@ from sfm_crystals.data import moduli
 from sfm_crystals.data.materials_project import Crystal
 
 CLOSEST = 0.65  # smallest allowed distance, in sums of covalent radii
+LARGEST = 16  # atoms of a parent
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,13 +28,16 @@ class Configuration:
     cell: np.ndarray
 
 
+Parent = Crystal | Configuration
+
+
 def generator(seed: int, name: str) -> np.random.Generator:
     """A stream of random numbers that depends on nothing but the seed and the name."""
     digest = hashlib.sha256(name.encode()).digest()
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
 
 
-def perturb(crystal: Crystal, copy: int, seed: int) -> Configuration:
+def perturb(crystal: Parent, copy: int, seed: int) -> Configuration:
     """x' = (x + rattle) (1 + strain), with its scales drawn per copy.
 
     Volume strain uniform in [-0.06, 0.06], symmetric shear strains normal with standard deviation
@@ -89,12 +93,12 @@ def closest_approach(
     return float(reduced.min(initial=2.0))
 
 
-def _limit(crystal: Crystal) -> float:
+def _limit(crystal: Parent) -> float:
     return min(CLOSEST, 0.9 * closest_approach(crystal.types, crystal.positions, crystal.cell))
 
 
 def configurations(
-    crystals: Sequence[Crystal], size: int, seed: int, max_atoms: int = 16
+    crystals: Sequence[Parent], size: int, seed: int, max_atoms: int = LARGEST
 ) -> list[Configuration]:
     """`size` perturbed cells of the crystals with up to `max_atoms` atoms.
 

@@ -79,16 +79,17 @@ def substitute(crystal: Crystal, copy: int, seed: int) -> Configuration | None:
 
 
 def substitutions(
-    crystals: Sequence[Crystal], held_out: Collection[str], size: int, seed: int
+    crystals: Sequence[Crystal], held_out: Collection[str], size: int, seed: int, draws: int = 4
 ) -> list[Configuration]:
     """At most `size` substituted crystals of compounds that neither `crystals` nor `held_out` has.
 
-    held_out: reduced formulas. Every crystal is taken once before any is taken again.
+    held_out: reduced formulas. Every crystal is taken once before any is taken again, `draws` times
+    at most.
     """
     known = {c.formula for c in crystals} | set(held_out)
     order = generator(seed, "order of substitution").permutation(len(crystals))
     chosen: dict[str, Configuration] = {}
-    for copy in range(4):
+    for copy in range(draws):
         for index in order:
             if len(chosen) == size:
                 return list(chosen.values())

@@ -43,7 +43,8 @@ def taught(
     if lines:
         asked = answers.with_name(f"asked-{answers.name}")
         write_text(asked, "".join(lines))
-        command = [python, "-W", "ignore", str(script), str(asked), str(answers), *arguments]
+        # isolated: the script's folder must not hide the package that it is named after
+        command = [python, "-I", "-W", "ignore", str(script), str(asked), str(answers), *arguments]
         if subprocess.run(command).returncode:
             raise RunError(
                 f"the teacher failed under {python}; make an environment for it with `python -m "
