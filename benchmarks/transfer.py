@@ -90,6 +90,7 @@ class Run:
 
     def __call__(self) -> dict[str, Any]:
         import transfer_fields
+        import transfer_peers
         import transfer_rows
         import transfer_scratch
 
@@ -108,6 +109,7 @@ class Run:
                         say(name, seed, one["of"], rounded(one["mae"]))
         self.results["cpu_seconds"] = time.process_time()
         self.results["tuned"] = transfer_scratch.stored()
+        self.results["peers"] = transfer_peers.stored()
         return self.results
 
     def _numbers(self, base: Any, row: Any) -> None:

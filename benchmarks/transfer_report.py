@@ -22,7 +22,10 @@ PROTOCOL = (
     "statistics with the cell's); it is the best of them on the test systems, which nobody could "
     "choose beforehand. `scratch`: the same trunk, new, {steps} steps of {tokens} tokens; `tuned "
     "scratch`: learning rate and steps (up to 600) chosen on a fifth of the labels, then trained "
-    "on all (`transfer_scratch.py`; its own seeds, `auto` on the same). Structures may have "
+    "on all (`transfer_scratch.py`; its own seeds, `auto` on the same). Features of CHGNet 0.4.2 "
+    "and SevenNet-0, frozen, with elemental descriptors where that is better, in our closed form, "
+    "on the same seeds (`transfer_peers.py`); both were trained on the Materials Project, which "
+    "holds the crystals of all rows. Structures may have "
     "occurred in pretraining, these labels have not. The level that a difference is taken to is "
     "chosen once per row, on the first seed's labels."
 )
@@ -52,6 +55,10 @@ def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
         rival = min((k for k in rows[0]["rivals"]), key=lambda k: mae[k])
         tuned = {t["seed"]: t["mae"] for t in results.get("tuned", []) if t["row"] == name}
         same = [(r["mae"]["auto"], tuned[r["seed"]]) for r in rows if r["seed"] in tuned]
+        peers: dict[str, list[float]] = {}
+        for one in results.get("peers", []):
+            if one["row"] == name and one["seed"] in {r["seed"] for r in rows}:
+                peers.setdefault(one["peer"], []).append(one["mae"])
         lines.append(
             {
                 "row": name,
@@ -60,6 +67,7 @@ def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
                 "spread": float(np.std([r["mae"]["auto"] for r in rows])),
                 "rival": rival,
                 "tuned": tuple(np.mean(same, axis=0).tolist()) if same else None,
+                "peers": {peer: float(np.mean(errors)) for peer, errors in peers.items()},
                 "modes": sorted({r["auto"] for r in rows}),
                 "coverage": float(np.mean(held)) if held else float("nan"),
                 "cpu_seconds": float(np.mean([r["cpu_seconds"] for r in rows])),
@@ -85,6 +93,7 @@ def tables(results: dict[str, Any]) -> str:
                 f"{line['rival']} {beside[line['rival']]}",
                 beside["scratch"],
                 _tuned(line["tuned"]),
+                ", ".join(f"{peer} {error:.3g}" for peer, error in line["peers"].items()),
                 beside["random weights"],
                 "" if "zero-shot" not in mae else f"{mae['zero-shot']:.3g}",
                 f"{mae['ridge']:.3g} / {mae['gp']:.3g}",
@@ -99,6 +108,7 @@ def tables(results: dict[str, Any]) -> str:
         "best rival (auto beside it)",
         "scratch (auto beside it)",
         "tuned scratch",
+        "features of a published potential",
         "random weights",
         "zero-shot",
         "ridge / gp",

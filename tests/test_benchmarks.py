@@ -112,6 +112,31 @@ def test_measures_our_model(tmp_path):
     assert "sfm-tiny dense" in (tmp_path / "RESULTS.md").read_text()
 
 
+def test_a_row_of_the_transfer_table_stands_beside_what_was_measured_on_its_seeds():
+    """Tuned training and peers' features come from their own runs, perhaps with other seeds."""
+    report = import_module("transfer_report")
+    errors = {"auto": 0.5, "mean": 4.0, "elemental": 1.0, "ridge": 0.6, "gp": 0.55, "scratch": 2.0}
+    rows = [
+        {"row": "heat", "unit": "eV", "seed": seed, "mae": errors | {"auto": 0.5 + 0.1 * seed},
+         "coverage": {"auto": 0.9}, "auto": "gp", "rivals": ["mean", "elemental"],
+         "cpu_seconds": 3.0}
+        for seed in (0, 1)
+    ]  # fmt: skip
+    tuned = [{"row": "heat", "seed": 0, "mae": 1.0}, {"row": "heat", "seed": 7, "mae": 99.0}]
+    peers = [{"peer": p, "row": "heat", "seed": s, "mae": m}
+             for p, s, m in (("chgnet", 0, 0.8), ("chgnet", 1, 1.0), ("chgnet", 7, 99.0),
+                             ("sevennet", 1, 0.7))]  # fmt: skip
+    (line,) = report.summary({"rows": rows, "tuned": tuned, "peers": peers})
+    assert line["tuned"] == (0.5, 1.0)
+    assert line["peers"] == pytest.approx({"chgnet": 0.9, "sevennet": 0.7})
+    protocol = dict.fromkeys(("model", "seeds", "labels", "tested", "steps", "tokens"), 3)
+    text = report.tables(
+        {"date": "2026-11-30", "machine": {"processor": "P"}, "protocol": protocol, "rows": rows,
+         "tuned": tuned, "peers": peers}
+    )  # fmt: skip
+    assert "| elemental 1 (-45 %) | 2 (-72 %) | 1 (-50 %) | chgnet 0.9, sevennet 0.7 |" in text
+
+
 def test_learning_curves_are_means_over_seeds_and_get_a_figure(tmp_path):
     report = import_module("transfer_report")
     curves = [
