@@ -34,7 +34,7 @@ from sfm_fluids.stepping.tableau import Totals
 from sfm_fluids.stepping.term import Pull, Term
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # the same object is the same constants
 class Factors:
     """Constants of a grid; complex unless said otherwise, all (..., H, K)."""
 
@@ -301,7 +301,7 @@ class NonlinearTerm2D:
         mine: Float[Tensor, "*B fields H K 2"],
         pulled: bool,
         *tensors: Shaped[Tensor, " ..."],
-    ) -> tuple[Float[Tensor, "*B fields H K 2"], Pull | None] | None:
+    ) -> tuple[Float[Tensor, "*B fields H K 2"], Callable[..., Tensor] | None] | None:
         """A stage in few calls, as `Term.fused` says."""
         plain = self._kernel(now)
         if not isinstance(plain, CompiledAdvection2D):

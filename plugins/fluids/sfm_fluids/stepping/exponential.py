@@ -102,7 +102,7 @@ class ExponentialStep:
                 return both
             after, pull = both
             assert pull is not None
-            return after, lambda grad: pull(grad, rest[0])
+            return after, lambda grad, *accumulators: pull(grad, rest[0], *accumulators)
 
         return through
 

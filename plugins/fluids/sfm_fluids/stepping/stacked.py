@@ -19,7 +19,7 @@ from jaxtyping import Float, Inexact
 from torch import Tensor
 
 from sfm.simulate.rollout_node import like
-from sfm_fluids.stepping.tableau import Evaluate, Pull, Tableau, Totals
+from sfm_fluids.stepping.tableau import Evaluate, Tableau, Totals
 
 Fused = Callable[..., tuple[Tensor, Any] | None]  # the next stage, and the adjoint of N
 
@@ -197,12 +197,14 @@ class Work:
         torch.mul(self.linear, u, out=self.rows)
         stage, last = u, len(self.ahead) - 1
         values: list[Tensor] = []
-        pulls: list[Pull] = []
+        pulls: list[Callable[..., Tensor]] = []
+        adds: list[bool] = []  # whether a pull can add to the accumulators
         for i, (node, weight, users, mine) in enumerate(self.ahead):
             needed = i < last or end or learned
             both = None
             if fused and needed and not learned:
                 both = fused(u, stage, node, weight, users, mine)
+            adds.append(bool(both))
             if both:
                 stage, pull = both
                 pulls.append(pull)
@@ -218,17 +220,17 @@ class Work:
             stage = u + mine
 
         def adjoint(grad: Tensor, totals: Totals) -> Tensor:
-            total = grad
+            total, added = grad.clone(), True
+            torch.mul(self.back[last][0], grad, out=self.back[last][1])
             for i in range(last, -1, -1):
                 weight, makers, mine = self.back[i]
                 if learned:
                     self.tableau.accumulate(totals, i, grad, u, values)
-                if i == last:
-                    torch.mul(weight, grad, out=makers)
-                else:
+                if not added:
                     makers.addcmul_(weight, grad)
-                    total = total + grad
-                grad = pulls[i](mine)
-            return (total + self.grad_u).add_(grad)
+                    total += grad
+                added = i > 0 and adds[i]
+                grad = pulls[i](mine, *self.back[i - 1][:2], total) if added else pulls[i](mine)
+            return total.add_(self.grad_u).add_(grad)
 
         return stage, adjoint

@@ -35,7 +35,9 @@ class Term:
         kept: u -> bytes that the adjoint made by `linearise` holds; None or 0 if not known.
         fused: (u, stage, t, weight, users, mine, pulled, *tensors) -> (next stage, pull) without
             autograd: adds weight N(stage) to the accumulators `users` of `stacked.Work` and returns
-            u + mine, with the adjoint of N if `pulled`; or None where it cannot. None: never.
+            u + mine, with the adjoint of N if `pulled`, pull(grad, totals) or pull(grad, totals,
+            weight, users, total), which adds weight times what it returns to `users` and what it
+            returns to `total`; or None where it cannot. None: never.
         pairs: whether `fast`, `fused`, `linearise`, `pull` and `kept` take (and give) the real
             view (..., 2) of complex coefficients, and gradients of it.
     """
@@ -47,7 +49,7 @@ class Term:
     fast: Callable[..., Tensor] | None = None
     pull: Callable[..., Pull] | None = None
     kept: Callable[[Tensor], int] | None = None
-    fused: Callable[..., tuple[Tensor, Pull | None] | None] | None = None
+    fused: Callable[..., tuple[Tensor, Callable[..., Tensor] | None] | None] | None = None
     pairs: bool = False
 
 
