@@ -26,6 +26,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.tokens import Tokens
+from sfm.nn.compiled_density import CompiledBasis, CompiledDensity, Kernels, Wiring, kernels
 from sfm.nn.density import Density, Layout
 from sfm.nn.elements import TypeEmbedding
 from sfm.nn.harmonics import products, spherical_harmonics
@@ -88,6 +89,23 @@ class Geometry:
 
 
 @dataclass(frozen=True)
+class CompiledGeometry:
+    """What all layers share of a batch where the kernels are compiled; tokens in their own order.
+
+    Attributes:
+        wiring: which tokens the edges connect.
+        radial: (E, K), over the root of the mean number of neighbours.
+        harmonics: (E, 8), of degrees 1 and 2.
+        kernels: the compiled functions.
+    """
+
+    wiring: Wiring
+    radial: Float[Tensor, "E K"]
+    harmonics: Float[Tensor, "E 8"]
+    kernels: Kernels
+
+
+@dataclass(frozen=True)
 class Features:
     """What tokens carry inside the trunk: (N, C), (3, N, C), (5, N, C).
 
@@ -98,17 +116,25 @@ class Features:
     vectors: Float[Tensor, "3 N C"] | None
     tensors: Float[Tensor, "5 N C"] | None
 
-    def of(self, tokens: Tokens, hoods: Neighbourhoods) -> Tokens:
-        """`tokens` with these features, in their own order."""
-        scalars, place = self.scalars, hoods.place
+    def of(self, tokens: Tokens, hoods: Neighbourhoods | None) -> Tokens:
+        """`tokens` with these features, in their own order; None: which is that of the features."""
+        scalars = self.scalars
         n, c = scalars.shape
-        vectors, tensors = (
-            scalars.new_zeros(n, k, c) if x is None else x.index_select(1, place).transpose(0, 1)
+        parts = (
+            scalars.new_zeros(n, k, c) if x is None else x.transpose(0, 1)
             for k, x in ((3, self.vectors), (5, self.tensors))
         )
-        return tokens.replace(
-            scalars=scalars.index_select(0, place), vectors=vectors, tensors=tensors
-        )
+        if hoods is None:
+            vectors, tensors = parts
+        else:
+            vectors, tensors = (x.index_select(0, hoods.place) for x in parts)
+            scalars = scalars.index_select(0, hoods.place)
+        return tokens.replace(scalars=scalars, vectors=vectors, tensors=tensors)
+
+
+def _laid(x: Tensor, hoods: Neighbourhoods | None) -> Tensor:
+    """Tokens' features in the order of the layout."""
+    return x if hoods is None else x.index_select(0, hoods.order)
 
 
 class Layer(nn.Module):
@@ -134,9 +160,11 @@ class Layer(nn.Module):
         self.out_tensors = MixtureLinear(c, c, k, gain=0.5)
 
     def density(
-        self, h: Features, geometry: Geometry, routing: Routing
+        self, h: Features, geometry: Geometry | CompiledGeometry, routing: Routing
     ) -> tuple[Float[Tensor, "N C"], Float[Tensor, "3 N C"], Float[Tensor, "5 N C"]]:
         """Mixed neighbour densities: (N, C), (3, N, C), (5, N, C); dimensionless."""
+        if isinstance(geometry, CompiledGeometry):
+            return self.compiled_density(h, geometry, routing)
         c, d, hoods = self.channels, self.carried, geometry.hoods
         scalars = self.send_scalars(self.norm(h.scalars), routing)
         filters = self.filters.matrices(routing)
@@ -168,7 +196,36 @@ class Layer(nn.Module):
         nodes = routing.nodes
         return apply(a0, m0, nodes), apply(a1, m1, nodes), apply(a2, m2, nodes)
 
-    def forward(self, h: Features, geometry: Geometry, routing: Routing) -> Features:
+    def compiled_density(
+        self, h: Features, geometry: CompiledGeometry, routing: Routing
+    ) -> tuple[Float[Tensor, "N C"], Float[Tensor, "3 N C"], Float[Tensor, "5 N C"]]:
+        """What `density` returns, by compiled kernels: (N, C), (3, N, C), (5, N, C)."""
+        c, nodes = self.channels, routing.nodes
+        scalars = self.send_scalars(self.norm(h.scalars), routing)
+        mixes = [
+            m.matrices(routing) for m in (self.mix_scalars, self.mix_vectors, self.mix_tensors)
+        ]
+        moving = None
+        if h.vectors is None or h.tensors is None:
+            mixes = [m[:, :c] for m in mixes]
+        else:
+            sent = [self.send_vectors(h.vectors, routing), self.send_tensors(h.tensors, routing)]
+            moving = torch.cat(sent).transpose(0, 1).reshape(len(scalars), 8 * self.carried)
+        sums = CompiledDensity.apply(
+            geometry.radial,
+            geometry.harmonics,
+            scalars,
+            moving,
+            self.filters.matrices(routing),
+            geometry.wiring,
+            geometry.kernels,
+        )
+        a0, a1, a2 = (apply(a, m, nodes) for a, m in zip(sums, mixes, strict=True))
+        return a0, a1, a2
+
+    def forward(
+        self, h: Features, geometry: Geometry | CompiledGeometry, routing: Routing
+    ) -> Features:
         c = self.channels
         a0, a1, a2 = self.density(h, geometry, routing)
         a21, a11, a22 = products(a1, a2)
@@ -247,20 +304,36 @@ class Trunk(nn.Module):
             runs=hoods.runs,
         )
 
-    def states(self, tokens: Tokens) -> Iterator[tuple[Features, Neighbourhoods]]:
-        """Features after the embedding and after each layer, and how they lie."""
-        routing = self.routing(tokens)
-        geometry = self.geometry(tokens, routing)
-        hoods = geometry.hoods
+    def compiled_geometry(
+        self, tokens: Tokens, routing: Routing, made: Kernels
+    ) -> CompiledGeometry:
+        """As `geometry`, by compiled kernels."""
+        system = tokens.system[tokens.edges[1]]
+        vectors = tokens.edge_vectors()
+        cutoff = tokens.cutoff[system].to(vectors.dtype)
+        weight = self.neighbours[tokens.context].rsqrt()[system].to(vectors.dtype)
+        radial, harmonics = CompiledBasis.apply(vectors, cutoff, weight, made)
+        wiring = Wiring.of(tokens.edges, routing.nodes)
+        return CompiledGeometry(wiring, radial, harmonics, made)
+
+    def states(self, tokens: Tokens) -> Iterator[tuple[Features, Neighbourhoods | None]]:
+        """Features after the embedding and after each layer, and how they lie: None as they came."""
+        config, routing = self.config, self.routing(tokens)
+        made = kernels(tokens.positions, config.channels, config.carried, config.radial)
+        geometry: Geometry | CompiledGeometry
+        if made is None:
+            geometry = self.geometry(tokens, routing)
+        else:
+            geometry = self.compiled_geometry(tokens, routing, made)
+        hoods = geometry.hoods if isinstance(geometry, Geometry) else None
         embedded = self.types(tokens.types) + self.context_scalars(tokens.context)[tokens.system]
-        scalars = (tokens.scalars + embedded).index_select(0, hoods.order)
-        h = Features(scalars, None, None)
+        h = Features(_laid(tokens.scalars + embedded, hoods), None, None)
         if tokens.vectors.shape[2]:
             vectors, tensors = (
-                x.index_select(0, hoods.order).transpose(0, 1).contiguous()
+                _laid(x, hoods).transpose(0, 1).contiguous()
                 for x in (tokens.vectors, tokens.tensors)
             )
-            h = Features(scalars, vectors, tensors)
+            h = Features(h.scalars, vectors, tensors)
         yield h, hoods
         for layer in self.layers:
             h = layer(h, geometry, routing)
