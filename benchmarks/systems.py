@@ -43,15 +43,17 @@ class Workload:
         return sorted({int(z) for s in self.structures for z in s.numbers})
 
 
-def silicon() -> Workload:
-    """64 atoms of diamond silicon, coordinates displaced by N(0, 0.05 angstrom)."""
+def silicon(times: int = 2) -> Workload:
+    """Diamond silicon, 64 atoms or 8 times^3, coordinates displaced by N(0, 0.05 angstrom)."""
     base = [(0, 0, 0), (0, 2, 2), (2, 0, 2), (2, 2, 0), (1, 1, 1), (1, 3, 3), (3, 1, 3), (3, 3, 1)]
     a = 5.431
-    corners = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=float)
+    corners = np.array([(i, j, k) for i, j, k in np.ndindex(times, times, times)], dtype=float)
     positions = (corners[:, None] + np.array(base) / 4).reshape(-1, 3) * a
     positions += np.random.default_rng(SEED).normal(0.0, 0.05, positions.shape)
-    structure = Structure(positions, np.full(64, 14), np.eye(3) * 2 * a)
-    return Workload("silicon", "crystals", "64-atom rattled silicon cell", (structure,))
+    n = len(positions)
+    structure = Structure(positions, np.full(n, 14), np.eye(3) * times * a)
+    name = "silicon" if times == 2 else f"silicon-{n}"
+    return Workload(name, "crystals", f"{n}-atom rattled silicon cell", (structure,))
 
 
 def molecules() -> Workload:
@@ -71,7 +73,11 @@ def molecules() -> Workload:
     return Workload("molecules", "molecules", summary, structures)
 
 
-WORKLOADS: dict[str, Callable[[], Workload]] = {"silicon": silicon, "molecules": molecules}
+WORKLOADS: dict[str, Callable[[], Workload]] = {
+    "silicon": silicon,
+    "silicon-216": lambda: silicon(3),
+    "molecules": molecules,
+}
 
 
 def save(path: Path, workload: Workload) -> None:

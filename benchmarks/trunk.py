@@ -49,6 +49,7 @@ ALL = ("train", "infer", "graph")
 MODELS: dict[str, Entry] = {
     "sfm-tiny": Entry("sfm_model", "tiny", ALL),
     "sfm-tiny dense": Entry("sfm_model", "tiny-dense", ("infer",)),
+    "sfm-tiny compiled": Entry("sfm_model", "tiny-compiled", ("infer",)),
     "sfm-small": Entry("sfm_model", "small", ALL),
     "sfm-small dense": Entry("sfm_model", "small-dense", ("infer",)),
     "mace": Entry("mace", "128x0e", ALL, peer="mace"),

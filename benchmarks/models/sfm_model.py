@@ -1,7 +1,7 @@
 """Our own `FoundationModel`: one trunk, the encoders of molecules and of crystals, energy heads.
 
 The mixture form is what is trained; the dense form is the same model collapsed to one encoder and
-level, which is what inference uses.
+level, which is what inference uses; the compiled form is the mixture with kernels in C.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from models.base import Model
 from sfm.config import HeadSpec, ModelConfig, Target
 from sfm.data.sample import Sample
 from sfm.model import FoundationModel
+from sfm.nn import compiled as kernels
 from sfm.nn.trunk import SIZES
 from sfm.registry import quantities
 
@@ -43,8 +44,8 @@ def config(size: str) -> ModelConfig:
 class Sfm(Model):
     packages = ("torch", "sfm-hub", "vesin")
 
-    def __init__(self, size: str, domain: str, *, dense: bool) -> None:
-        self.domain, self.part = domain, PARTS[domain]
+    def __init__(self, size: str, domain: str, *, dense: bool, compiled: bool) -> None:
+        self.domain, self.part, self.compiled = domain, PARTS[domain], compiled
         full = FoundationModel(config(size))
         self.module = full.collapsed(self.part, LEVEL) if dense else full
         self.settings = {
@@ -52,6 +53,7 @@ class Sfm(Model):
             "cutoff": CUTOFF,
             "encoders": list(PARTS.values()),
             "experts": 1 if dense else SIZES[size].experts,
+            "kernels": "compiled" if compiled else "torch",
         }
 
     def prepare(self, structures: tuple[Structure, ...], device: torch.device) -> Any:
@@ -74,11 +76,12 @@ class Sfm(Model):
 
     def energy_and_forces(self, batch: Any, *, training: bool) -> tuple[Tensor, Tensor]:
         quantities = {self.part: ("energy", "forces")}
-        out = self.module(batch, quantities, create_graph=training)[self.part]
+        with kernels.compiled(self.compiled):
+            out = self.module(batch, quantities, create_graph=training)[self.part]
         return out["energy"], out["forces"]
 
 
 def build(variant: str, domain: str) -> Model:
-    """`variant` is `tiny`, `small`, `tiny-dense` or `small-dense`."""
+    """`variant` is `tiny` or `small`, or one of these with `-dense` or `-compiled`."""
     size, _, form = variant.partition("-")
-    return Sfm(size, domain, dense=form == "dense")
+    return Sfm(size, domain, dense=form == "dense", compiled=form == "compiled")

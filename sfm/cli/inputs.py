@@ -23,6 +23,15 @@ def add_extrapolate(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_compiled(parser: argparse._ActionsContainer) -> None:
+    """`--compiled`, of commands that ask a model for energies and forces."""
+    parser.add_argument(
+        "--compiled",
+        action="store_true",
+        help="compile the model's kernels at first use (a C compiler, a CPU): 2 to 3 times faster",
+    )
+
+
 def refuse_missing(path: str | Path | None) -> None:
     """Of an argument that can only be a file.
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from sfm.cli.inputs import add_extrapolate, add_model_and_input
+from sfm.cli.inputs import add_compiled, add_extrapolate, add_model_and_input
 from sfm.cli.rows import add_skip, skipping
 
 XYZ = (".extxyz", ".xyz")
@@ -25,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help=".npz, .h5 or .extxyz")
     add_extrapolate(parser)
+    add_compiled(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.epilog = "example: sfm predict sfm-tiny molecule.xyz --json"
     parser.set_defaults(handler=run)
@@ -51,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
             level=arguments.level,
             quantities=arguments.quantity,
             extrapolate=arguments.extrapolate,
+            compiled=arguments.compiled,
         )
     predictions = answers if isinstance(answers, list) else [answers]
     if arguments.output:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sfm.cli.describe import more_help
-from sfm.cli.inputs import refuse_missing_input
+from sfm.cli.inputs import add_compiled, refuse_missing_input
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="let the closure answer outside its training data: elements, charges, distances",
     )
+    add_compiled(parser)
     parser.add_argument("--seed", type=int, help="of random initial states")
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help=".npz, .h5 or the domain's own format"
@@ -82,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     if closure is not None:
         values["closure"] = closure
     told: list[str] = []
-    with input_warnings(told), _lists(cls, values):
+    with input_warnings(told), _lists(cls, values), _compiled(arguments):
         simulator, state = start(cls, part, values, arguments)
     steps = simulator.default_steps if arguments.steps is None else arguments.steps
     for path in (arguments.output, arguments.plot):
@@ -90,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
             refuse_unwritable(path)
     many = "at most " if steps and simulator.converged(state) is not None else ""
     note(f"{part.full_name}: {many}{steps} steps")
-    with input_warnings(told), _lists(cls, values):
+    with input_warnings(told), _lists(cls, values), _compiled(arguments):
         trajectory = simulator.run(state, steps, every=arguments.every)
     if arguments.output:
         write_run(simulator, trajectory, arguments.output)
@@ -124,6 +125,15 @@ def _lists(cls: Any, values: dict[str, Any]) -> Iterator[None]:
             f"{cls.part}: {', '.join(names)} is a list, which this run cannot take "
             f"({str(error).splitlines()[0]}); give one number"
         ) from None
+
+
+def _compiled(arguments: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
+    """The closure's compiled kernels, where they were asked for."""
+    if not arguments.compiled:
+        return contextlib.nullcontext()
+    from sfm.nn.compiled import compiled
+
+    return compiled()
 
 
 def _check_files(cls: Any, plot: Path | None, output: Path | None) -> None:
@@ -160,7 +170,7 @@ def closure_of(arguments: argparse.Namespace, domain: str) -> Any:
     from sfm.errors import InputError
 
     if arguments.closure is None:
-        for flag in ("level", "extrapolate"):
+        for flag in ("level", "extrapolate", "compiled"):
             if getattr(arguments, flag):
                 raise InputError(f"--{flag} goes with --closure MODEL")
         return None

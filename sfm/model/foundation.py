@@ -126,12 +126,19 @@ class FoundationModel(Network):
         return neighbours(self, inputs, data, **options)
 
     def calculator(
-        self, *, level: str | None = None, domain: str | None = None, extrapolate: bool = False
+        self,
+        *,
+        level: str | None = None,
+        domain: str | None = None,
+        extrapolate: bool = False,
+        compiled: bool = False,
     ) -> Any:
         """An ASE calculator; see `sfm.model.calculator`."""
         from sfm.model.calculator import calculator  # needs ASE
 
-        return calculator(self, level=level, domain=domain, extrapolate=extrapolate)
+        return calculator(
+            self, level=level, domain=domain, extrapolate=extrapolate, compiled=compiled
+        )
 
     def closure(
         self,

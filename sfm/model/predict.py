@@ -20,6 +20,7 @@ from sfm.errors import InputError, OutsideError
 from sfm.model.guard import HOW, Finding, Guard
 from sfm.model.inputs import is_many, read_samples, refuse, token_batches
 from sfm.model.readout import uncertainty
+from sfm.nn import compiled as kernels
 
 if TYPE_CHECKING:
     from sfm.model.foundation import FoundationModel
@@ -77,6 +78,7 @@ def predict(
     level: str | None = None,
     quantities: Collection[str] | None = None,
     extrapolate: bool = False,
+    compiled: bool = False,
 ) -> Prediction | list[Prediction]:
     """Everything that the model was trained to say of the inputs.
 
@@ -90,6 +92,7 @@ def predict(
         quantities: only these.
         extrapolate: also say what lies outside the training data of a level, with a warning.
             Otherwise that level is left out with a warning, or the system refused if none is left.
+        compiled: use compiled kernels on a CPU (`sfm.nn.compiled`), two to three times faster.
 
     Returns:
         One `Prediction`, or a list for a list or a file with several systems. Within
@@ -112,7 +115,15 @@ def predict(
         names = _asked_names(model, encoder, level, quantities)
         if accepted and names:
             asked = True
-            _ask(model, encoder, names, accepted, each_level=level is None, extrapolate=extrapolate)
+            with kernels.compiled(compiled):
+                _ask(
+                    model,
+                    encoder,
+                    names,
+                    accepted,
+                    each_level=level is None,
+                    extrapolate=extrapolate,
+                )
     if not asked:
         said = sorted({f"{t.quantity}@{t.level}" for t in model.targets()})
         what = ", ".join(quantities or ["anything"])

@@ -212,3 +212,118 @@ void basis_back(const real *restrict vectors, const real *restrict cutoff,
     to_vectors[3 * e + 2] = along * nz + (gz - radially * nz) / r;
   }
 }
+
+/* Products of vectors v (3, N, C) and tensors t (5, N, C) on a token, gated and summed: the vectors
+   g1 v + g21 T v and the tensors g2 t + g11 (v v) + g22 (T T) of sfm/nn/harmonics.py, where a row
+   of gates (6 C) holds what is not used here, g1, g21, g2, g11, g22. T is symmetric. */
+#define H 0.70710678118654752
+#define S 0.40824829046386302
+
+typedef struct {
+  real xx, yy, zz, xy, xz, yz;
+} symmetric;
+
+static inline symmetric to_matrix(real t0, real t1, real t2, real t3, real t4) {
+  const real h = H, s = S;
+  symmetric a = {-s * t2 - h * t4, 2 * s * t2, h * t4 - s * t2, h * t1, h * t0, h * t3};
+  return a;
+}
+
+static inline void from_matrix(symmetric a, real *t) {
+  const real h = H, s = S;
+  t[0] = 2 * h * a.xz;
+  t[1] = 2 * h * a.xy;
+  t[2] = s * (2 * a.yy - a.xx - a.zz);
+  t[3] = 2 * h * a.yz;
+  t[4] = h * (a.zz - a.xx);
+}
+
+static inline void times(symmetric a, const real *v, real *out) {
+  out[0] = a.xx * v[0] + a.xy * v[1] + a.xz * v[2];
+  out[1] = a.xy * v[0] + a.yy * v[1] + a.yz * v[2];
+  out[2] = a.xz * v[0] + a.yz * v[1] + a.zz * v[2];
+}
+
+/* the symmetric part of v w^T */
+static inline symmetric outer(const real *v, const real *w) {
+  const real half = 0.5;
+  symmetric a = {v[0] * w[0],
+                 v[1] * w[1],
+                 v[2] * w[2],
+                 half * (v[0] * w[1] + v[1] * w[0]),
+                 half * (v[0] * w[2] + v[2] * w[0]),
+                 half * (v[1] * w[2] + v[2] * w[1])};
+  return a;
+}
+
+/* the symmetric part of A B */
+static inline symmetric product(symmetric a, symmetric b) {
+  const real half = 0.5;
+  symmetric p = {
+      a.xx * b.xx + a.xy * b.xy + a.xz * b.xz,
+      a.xy * b.xy + a.yy * b.yy + a.yz * b.yz,
+      a.xz * b.xz + a.yz * b.yz + a.zz * b.zz,
+      half * (a.xx * b.xy + a.xy * b.yy + a.xz * b.yz + b.xx * a.xy + b.xy * a.yy + b.xz * a.yz),
+      half * (a.xx * b.xz + a.xy * b.yz + a.xz * b.zz + b.xx * a.xz + b.xy * a.yz + b.xz * a.zz),
+      half * (a.xy * b.xz + a.yy * b.yz + a.yz * b.zz + b.xy * a.xz + b.yy * a.yz + b.yz * a.zz)};
+  return p;
+}
+
+void couple(const real *restrict vectors, const real *restrict tensors, const real *restrict gates,
+            real *restrict to_vectors, real *restrict to_tensors, size tokens) {
+  const size step = tokens * C;
+  for (size n = 0; n < tokens; n++) {
+    const real *restrict g = gates + 6 * C * n;
+    for (size c = 0; c < C; c++) {
+      const size at = n * C + c;
+      real v[3], t[5], tv[3], vv[5], tt[5];
+      for (int m = 0; m < 3; m++) v[m] = vectors[m * step + at];
+      for (int m = 0; m < 5; m++) t[m] = tensors[m * step + at];
+      const symmetric a = to_matrix(t[0], t[1], t[2], t[3], t[4]);
+      times(a, v, tv);
+      from_matrix(outer(v, v), vv);
+      from_matrix(product(a, a), tt);
+      for (int m = 0; m < 3; m++) to_vectors[m * step + at] = g[C + c] * v[m] + g[2 * C + c] * tv[m];
+      for (int m = 0; m < 5; m++)
+        to_tensors[m * step + at] = g[3 * C + c] * t[m] + g[4 * C + c] * vv[m] + g[5 * C + c] * tt[m];
+    }
+  }
+}
+
+void couple_back(const real *restrict vectors, const real *restrict tensors,
+                 const real *restrict gates, const real *restrict dv, const real *restrict dt,
+                 real *restrict to_vectors, real *restrict to_tensors, real *restrict to_gates,
+                 size tokens) {
+  const size step = tokens * C;
+  for (size n = 0; n < tokens; n++) {
+    const real *restrict g = gates + 6 * C * n;
+    real *restrict to = to_gates + 6 * C * n;
+    for (size c = 0; c < C; c++) {
+      const size at = n * C + c;
+      real v[3], t[5], x[3], z[5], tv[3], vv[5], tt[5], back[3], turned[3], twice[5], both[5];
+      for (int m = 0; m < 3; m++) v[m] = vectors[m * step + at], x[m] = dv[m * step + at];
+      for (int m = 0; m < 5; m++) t[m] = tensors[m * step + at], z[m] = dt[m * step + at];
+      const symmetric a = to_matrix(t[0], t[1], t[2], t[3], t[4]);
+      const symmetric b = to_matrix(z[0], z[1], z[2], z[3], z[4]);
+      times(a, v, tv);
+      from_matrix(outer(v, v), vv);
+      from_matrix(product(a, a), tt);
+      to[c] = 0;
+      to[C + c] = x[0] * v[0] + x[1] * v[1] + x[2] * v[2];
+      to[2 * C + c] = x[0] * tv[0] + x[1] * tv[1] + x[2] * tv[2];
+      to[3 * C + c] = z[0] * t[0] + z[1] * t[1] + z[2] * t[2] + z[3] * t[3] + z[4] * t[4];
+      to[4 * C + c] = z[0] * vv[0] + z[1] * vv[1] + z[2] * vv[2] + z[3] * vv[3] + z[4] * vv[4];
+      to[5 * C + c] = z[0] * tt[0] + z[1] * tt[1] + z[2] * tt[2] + z[3] * tt[3] + z[4] * tt[4];
+      times(a, x, back);
+      times(b, v, turned);
+      from_matrix(outer(x, v), twice);
+      from_matrix(product(a, b), both);
+      const real g1 = g[C + c], g21 = g[2 * C + c], g2 = g[3 * C + c];
+      const real g11 = 2 * g[4 * C + c], g22 = 2 * g[5 * C + c];
+      for (int m = 0; m < 3; m++)
+        to_vectors[m * step + at] = g1 * x[m] + g21 * back[m] + g11 * turned[m];
+      for (int m = 0; m < 5; m++)
+        to_tensors[m * step + at] = g2 * z[m] + g21 * twice[m] + g22 * both[m];
+    }
+  }
+}

@@ -1,9 +1,10 @@
-"""The density of neighbours and what it rests on, in compiled C: for inference on CPUs.
+"""The trunk's work on edges in compiled C: energies and forces on CPUs in a fraction of the time.
 
-The numbers are those of `sfm.nn.density` and of `Trunk.geometry`, to rounding. Edge by edge, a
-filter lives only until it is used, features are read where the sender has them, and nothing is
-padded, where torch's own calls go through memory for each of some fifty arrays as wide as the
-edges. First derivatives by positions only: `sfm.nn.density` has all the others.
+The numbers are those of `sfm.nn.density`, `sfm.nn.radial` and `sfm.nn.harmonics`, to rounding. Edge
+by edge, a filter lives only until it is used, features are read where the sender has them, and
+nothing is padded, where torch's own calls go through memory for each of some fifty arrays as wide
+as the edges. Values and first derivatives by positions are compiled; whoever wants other ones gets
+them from the same sums in torch (`plain_density`), slower.
 
     with compiled():
         model.predict("water.xyz")
@@ -24,12 +25,16 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from sfm.autograd import Function
-from sfm.errors import InputError, InputWarning, SfmError
-from sfm.nn.c_library import REALS, c_library
+from sfm.errors import InputError, InputWarning
+from sfm.nn.c_library import c_library
+from sfm.nn.density import needed
+from sfm.nn.harmonics import products, spherical_harmonics
+from sfm.nn.radial import bessel
 
-SOURCE = Path(__file__).with_name("compiled_density.c")
+SOURCE = Path(__file__).with_name("compiled.c")
 # sums may be reordered; nothing that would change how other code rounds (-ffast-math does)
 FLAGS = ("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno")
 SIGNATURES = {
@@ -37,7 +42,10 @@ SIGNATURES = {
     "density_back": "pppp ppp ppp pppp sss",
     "basis": "ppp pp s",
     "basis_back": "ppp pp p s",
+    "couple": "ppp pp s",
+    "couple_back": "ppp pp ppp s",
 }
+OPTION = "compiled=True (--compiled)"
 SHARE = 4096  # edges that are worth a thread
 
 _asked: ContextVar[bool] = ContextVar("compiled", default=False)
@@ -45,11 +53,12 @@ _asked: ContextVar[bool] = ContextVar("compiled", default=False)
 
 @contextmanager
 def compiled(on: bool = True) -> Iterator[None]:
-    """Inside the block the trunk's passes on a CPU use compiled kernels, or, if not `on`, none.
+    """Inside the block the trunk's passes use compiled kernels; unless `on`, nothing is changed.
 
-    Where they cannot be compiled one warning says why, and torch's kernels are used.
+    Where there are none (on a GPU, without a C compiler, in half precision) one warning says so,
+    and torch's kernels are used.
     """
-    token = _asked.set(on)
+    token = _asked.set(on or _asked.get())
     try:
         yield
     finally:
@@ -98,22 +107,38 @@ class Kernels:
     radial: int
 
 
-def kernels(like: Tensor, channels: int, carried: int, radial: int) -> Kernels | None:
-    """The kernels, where they were asked for and can be had, for tensors as `like`."""
-    if not _asked.get() or like.device.type != "cpu" or like.dtype not in REALS:
+def kernels_for(like: Tensor, channels: int, carried: int, radial: int) -> Kernels | None:
+    """The kernels, where they were asked for and can be had.
+
+    Args:
+        like: a tensor of the precision and device that they work in, of any shape and unit.
+        channels, carried, radial: C, D and K, widths of the trunk.
+    """
+    if not _asked.get() or _transformed():
         return None
-    return _kernels(like.dtype, channels, carried, radial)
+    return _kernels(like.device.type, like.dtype, channels, carried, radial)
+
+
+def _transformed() -> bool:
+    """Whether torch differentiates forwards or maps over a batch here, which no kernel knows."""
+    return (
+        torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+    )
 
 
 @lru_cache(maxsize=8)
-def _kernels(dtype: torch.dtype, channels: int, carried: int, radial: int) -> Kernels | None:
+def _kernels(
+    device: str, dtype: torch.dtype, channels: int, carried: int, radial: int
+) -> Kernels | None:
     widths = (f"-DC={channels}", f"-DD={carried}", f"-DK={radial}")
     try:
+        if device != "cpu":
+            raise InputError(f"{OPTION} runs on CPUs, not on '{device}'")
         library = c_library(
-            "density", SOURCE.read_text(), SIGNATURES, dtype, flags=(*FLAGS, *widths)
+            "trunk", SOURCE.read_text(), SIGNATURES, dtype, flags=(*FLAGS, *widths), option=OPTION
         )
     except InputError as error:
-        warnings.warn(f"not compiled, and slower: {error}", InputWarning, stacklevel=2)
+        warnings.warn(f"{error}: torch's kernels are used, which are slower", InputWarning, 2)
         return None
     return Kernels(library, channels, carried, radial)
 
@@ -131,22 +156,23 @@ class CompiledBasis(Function):
         vectors: Float[Tensor, "E 3"],
         cutoff: Float[Tensor, " E"],
         weight: Float[Tensor, " E"],
-        made: Kernels,
+        kernels: Kernels,
     ) -> tuple[Float[Tensor, "E K"], Float[Tensor, "E 8"]]:
         vectors, cutoff, weight = (x.contiguous() for x in (vectors, cutoff, weight))
         n = len(vectors)
-        radial, harmonics = vectors.new_empty(n, made.radial), vectors.new_empty(n, 8)
-        made.library.basis(*_at(vectors, cutoff, weight, radial, harmonics), n)
+        radial, harmonics = vectors.new_empty(n, kernels.radial), vectors.new_empty(n, 8)
+        kernels.library.basis(*_at(vectors, cutoff, weight, radial, harmonics), n)
         ctx.save_for_backward(vectors, cutoff, weight)
-        ctx.made = made
+        ctx.kernels = kernels
         return radial, harmonics
 
     @staticmethod
     def backward(ctx: Any, to_radial: Tensor, to_harmonics: Tensor) -> Any:
-        _no_graph()
+        if torch.is_grad_enabled():
+            return *_slopes(_plain_basis, ctx, (ctx.kernels,), (to_radial, to_harmonics)), None
         given = [*ctx.saved_tensors, to_radial.contiguous(), to_harmonics.contiguous()]
         gradient = torch.empty_like(given[0])
-        ctx.made.library.basis_back(*_at(*given, gradient), len(gradient))
+        ctx.kernels.library.basis_back(*_at(*given, gradient), len(gradient))
         return gradient, None, None, None
 
 
@@ -154,8 +180,8 @@ class CompiledDensity(Function):
     """A_0 (N, C + 2 D), A_1 (3, N, C + D), A_2 (5, N, C + D) of `sfm.nn.density`, dimensionless.
 
     Scalar products of carried features are summed over components. Of radial functions (E, K),
-    harmonics (E, 8), the tokens' scalars (N, C) and carried features (N, 8 D) or None, and filters
-    (runs, K, 3 C + 4 D).
+    harmonics (E, 8), the tokens' scalars (N, C) and carried features (N, 8 D), and filters
+    (runs, K, 3 C + 4 D). Carried features of width 0 are left out: then D is zero in A.
     """
 
     @staticmethod
@@ -164,14 +190,13 @@ class CompiledDensity(Function):
         radial: Float[Tensor, "E K"],
         harmonics: Float[Tensor, "E 8"],
         scalars: Float[Tensor, "N C"],
-        carried: Float[Tensor, "N D8"] | None,
+        carried: Float[Tensor, "N D8"],
         filters: Float[Tensor, "runs K filters"],
         wiring: Wiring,
-        made: Kernels,
+        kernels: Kernels,
     ) -> tuple[Float[Tensor, "N _"], Float[Tensor, "3 N CD"], Float[Tensor, "5 N CD"]]:
-        scalars, filters = scalars.contiguous(), filters.contiguous()
-        carried = None if carried is None else carried.contiguous()
-        n, c, d = len(scalars), made.channels, 0 if carried is None else made.carried
+        scalars, carried, filters = (x.contiguous() for x in (scalars, carried, filters))
+        n, c, d = len(scalars), kernels.channels, carried.shape[1] // 8
         sums = [
             scalars.new_empty(n, c + 2 * d),
             scalars.new_empty(3, n, c + d),
@@ -180,18 +205,19 @@ class CompiledDensity(Function):
         given = (radial, harmonics, wiring.sender, wiring.first, scalars, carried)
 
         def work(run: int, begin: int, end: int, _: int) -> None:
-            made.library.density(*_at(*given, filters[run], *sums), n, begin, end)
+            kernels.library.density(*_at(*given, filters[run], *sums), n, begin, end)
 
         _in_threads(work, wiring)
         ctx.save_for_backward(radial, harmonics, scalars, carried, filters)
-        ctx.wiring, ctx.made = wiring, made
+        ctx.wiring, ctx.kernels = wiring, kernels
         return sums[0], sums[1], sums[2]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        _no_graph()
+        if torch.is_grad_enabled() or needed(ctx, 4):
+            return *_slopes(plain_density, ctx, (ctx.wiring, ctx.kernels), grads), None, None
         radial, harmonics, scalars, carried, filters = ctx.saved_tensors
-        wiring, made, n = ctx.wiring, ctx.made, len(scalars)
+        wiring, kernels, n = ctx.wiring, ctx.kernels, len(scalars)
         grads = tuple(g.contiguous() for g in grads)
         to_radial, to_harmonics = torch.empty_like(radial), torch.empty_like(harmonics)
         pieces = wiring.pieces()
@@ -199,17 +225,50 @@ class CompiledDensity(Function):
         to_scalars = to_carried = None
         if ctx.needs_input_grad[2]:  # those of the first layer depend on no position
             to_scalars = scalars.new_zeros(threads, n, scalars.shape[1])
-        if carried is not None and ctx.needs_input_grad[3]:
+        if ctx.needs_input_grad[3]:
             to_carried = carried.new_zeros(threads, n, carried.shape[1])
         given = (radial, harmonics, wiring.sender, wiring.first, scalars, carried)
 
         def work(run: int, begin: int, end: int, thread: int) -> None:
             into = (to_radial, to_harmonics, *(_row(x, thread) for x in (to_scalars, to_carried)))
-            made.library.density_back(*_at(*given, filters[run], *grads, *into), n, begin, end)
+            kernels.library.density_back(*_at(*given, filters[run], *grads, *into), n, begin, end)
 
         _in_threads(work, wiring)
         ds, du = (None if x is None else x.sum(0) for x in (to_scalars, to_carried))
         return to_radial, to_harmonics, ds, du, None, None, None
+
+
+class CompiledCoupling(Function):
+    """Vectors (3, N, C) and tensors (5, N, C) times themselves, gated: what a layer puts out.
+
+    With gates (N, 6 C) [unused | g1 | g21 | g2 | g11 | g22]: g1 v + g21 T v, and
+    g2 t + g11 v v + g22 T T, products as in `sfm.nn.harmonics.products`; dimensionless.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        vectors: Float[Tensor, "3 N C"],
+        tensors: Float[Tensor, "5 N C"],
+        gates: Float[Tensor, "N C6"],
+        kernels: Kernels,
+    ) -> tuple[Float[Tensor, "3 N C"], Float[Tensor, "5 N C"]]:
+        given = [x.contiguous() for x in (vectors, tensors, gates)]
+        out = torch.empty_like(given[0]), torch.empty_like(given[1])
+        kernels.library.couple(*_at(*given, *out), len(gates))
+        ctx.save_for_backward(*given)
+        ctx.kernels = kernels
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            return *_slopes(_plain_coupling, ctx, (), grads), None
+        given = ctx.saved_tensors
+        into = [torch.empty_like(x) for x in given]
+        grads = tuple(g.contiguous() for g in grads)
+        ctx.kernels.library.couple_back(*_at(*given, *grads, *into), len(given[2]))
+        return (*into, None)
 
 
 def _row(x: Tensor | None, number: int) -> Tensor | None:
@@ -217,8 +276,8 @@ def _row(x: Tensor | None, number: int) -> Tensor | None:
 
 
 def _at(*tensors: Tensor | None) -> list[int | None]:
-    """Where the numbers of contiguous tensors lie."""
-    return [None if x is None else x.data_ptr() for x in tensors]
+    """Where the numbers of contiguous tensors lie; None for those that have no number."""
+    return [None if x is None or not x.numel() else x.data_ptr() for x in tensors]
 
 
 def _in_threads(work: Any, wiring: Wiring) -> None:
@@ -237,13 +296,81 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="sfm-density")
 
 
-def _no_graph() -> None:
-    """Refuse what would be a wrong gradient in silence.
-
-    Raises:
-        SfmError: derivatives of derivatives.
-    """
-    if torch.is_grad_enabled():
-        raise SfmError(
-            "compiled kernels know first derivatives by positions only; leave compiled out"
+def _slopes(
+    function: Any, ctx: Any, rest: tuple[Any, ...], grads: tuple[Tensor, ...]
+) -> list[Tensor | None]:
+    """The gradient of <grads, function> in the saved tensors, by torch: differentiable again."""
+    given, graph = ctx.saved_tensors, torch.is_grad_enabled()
+    with torch.enable_grad():
+        # views: an input may depend on another one, which is no part of this function's slope
+        inputs = [x.view_as(x) if graph and x.requires_grad else x.detach() for x in given]
+        asked = [i for i in range(len(given)) if ctx.needs_input_grad[i]]
+        for i in asked:
+            inputs[i] = inputs[i] if inputs[i].requires_grad else inputs[i].requires_grad_()
+        values = function(*inputs, *rest)
+        pairs = [(v, g) for v, g in zip(values, grads, strict=True) if v.requires_grad]
+        gradients = torch.autograd.grad(
+            [v for v, _ in pairs],
+            [inputs[i] for i in asked],
+            [g for _, g in pairs],
+            create_graph=graph,
+            allow_unused=True,
         )
+    slopes: list[Tensor | None] = [None] * len(given)
+    for i, slope in zip(asked, gradients, strict=True):
+        slopes[i] = slope
+    return slopes
+
+
+def _plain_basis(
+    vectors: Tensor, cutoff: Tensor, weight: Tensor, kernels: Kernels
+) -> tuple[Tensor, Tensor]:
+    length = torch.linalg.vector_norm(vectors, dim=-1)
+    radial = bessel(length / cutoff, kernels.radial) * weight.unsqueeze(1)
+    return radial, spherical_harmonics(vectors / length.unsqueeze(-1))[:, 1:]
+
+
+def plain_density(
+    radial: Float[Tensor, "E K"],
+    harmonics: Float[Tensor, "E 8"],
+    scalars: Float[Tensor, "N C"],
+    carried: Float[Tensor, "N D8"],
+    filters: Float[Tensor, "runs K filters"],
+    wiring: Wiring,
+    kernels: Kernels,
+) -> tuple[Float[Tensor, "N _"], Float[Tensor, "3 N CD"], Float[Tensor, "5 N CD"]]:
+    """What `CompiledDensity` returns, by torch, dimensionless.
+
+    (N, C + 2 D), (3, N, C + D) and (5, N, C + D).
+    """
+    c, d, n, sender = kernels.channels, kernels.carried, len(scalars), wiring.sender
+    receiver = torch.repeat_interleave(torch.arange(n), wiring.first.diff())
+    ends = wiring.first[torch.tensor((0, *wiring.runs)).cumsum(0)].diff().tolist()
+    every = torch.cat([b @ w for b, w in zip(radial.split(ends), filters, strict=True)])
+    f0, f1, f2, p1, p2, q1, q2 = every.split([c, c, c, d, d, d, d], dim=1)
+    x, y = scalars[sender], harmonics.unsqueeze(2)
+    parts = [
+        [f0 * x],
+        [y[:, :3] * (f1 * x).unsqueeze(1)],
+        [y[:, 3:] * (f2 * x).unsqueeze(1)],
+    ]
+    if carried.shape[1]:
+        u = carried[sender].view(-1, 8, d)
+        scalar = [
+            (y[:, m] * q.unsqueeze(1) * u[:, m]).sum(1)
+            for m, q in ((slice(3), q1), (slice(3, 8), q2))
+        ]
+        parts[0] += scalar
+        parts[1].append(p1.unsqueeze(1) * u[:, :3])
+        parts[2].append(p2.unsqueeze(1) * u[:, 3:])
+    a0, a1, a2 = (
+        message.new_zeros(n, *message.shape[1:]).index_add(0, receiver, message)
+        for message in (torch.cat(part, dim=-1) for part in parts)
+    )
+    return a0, a1.transpose(0, 1), a2.transpose(0, 1)
+
+
+def _plain_coupling(vectors: Tensor, tensors: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
+    turned, squared, coupled = products(vectors, tensors)
+    _, g1, g21, g2, g11, g22 = gates.chunk(6, dim=1)
+    return g1 * vectors + g21 * turned, g2 * tensors + g11 * squared + g22 * coupled

@@ -158,7 +158,7 @@ class _Sums:
             out2[..., c:] = carried[3:]
 
 
-def _needed(ctx: Any, place: int) -> bool:
+def needed(ctx: Any, place: int) -> bool:
     """Whether this backward pass asks for the gradient of an input (not only: whether it may)."""
     if not ctx.needs_input_grad[place]:
         return False
@@ -212,8 +212,8 @@ class Density(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Float[Tensor, " ..."]) -> Any:
         # features of the first layer depend on no position, weights are not asked for by forces
-        needed = _needed(ctx, 4) or _needed(ctx, 5), _needed(ctx, 6)
-        return (*DensityGradient.apply(*ctx.saved_tensors, *grads, ctx.layout, needed), None)
+        asked = needed(ctx, 4) or needed(ctx, 5), needed(ctx, 6)
+        return (*DensityGradient.apply(*ctx.saved_tensors, *grads, ctx.layout, asked), None)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Float[Tensor, " ..."] | None) -> Any:

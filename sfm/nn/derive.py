@@ -24,12 +24,12 @@ class Handle:
     Attributes:
         positions: (N, 3), in the domain's length unit.
         strain: (S, 3, 3) zeros, dimensionless; None where no stress is asked for.
-        volume: (S,) of the cells, in the cube of the length unit.
+        volume: (S,) of the cells, in the cube of the length unit; None likewise.
     """
 
     positions: Float[Tensor, "N 3"]
-    strain: Float[Tensor, "S 3 3"] | None
-    volume: Float[Tensor, " S"]
+    strain: Float[Tensor, "S 3 3"] | None = None
+    volume: Float[Tensor, " S"] | None = None
 
 
 def attach(tokens: Tokens, *, stress: bool) -> tuple[Tokens, Handle]:
@@ -38,9 +38,9 @@ def attach(tokens: Tokens, *, stress: bool) -> tuple[Tokens, Handle]:
     if not positions.requires_grad:
         positions = positions.detach().requires_grad_()
     cell = tokens.cell
-    volume = torch.linalg.det(cell).abs()
     if not stress:
-        return tokens.replace(positions=positions), Handle(positions, None, volume)
+        return tokens.replace(positions=positions), Handle(positions)
+    volume = torch.linalg.det(cell).abs()
     strain = cell.new_zeros(cell.shape).requires_grad_()
     symmetric = 0.5 * (strain + strain.transpose(1, 2))
     moved = positions + torch.einsum("ni,nij->nj", positions, symmetric[tokens.system])
@@ -64,7 +64,7 @@ def derive(
     results = [{"forces": -g} for g in grads[: len(handles)]]
     rest = iter(grads[len(handles) :])
     for result, handle in zip(results, handles, strict=True):
-        if handle.strain is not None:
+        if handle.volume is not None:
             volume = torch.where(handle.volume > 0, handle.volume, torch.inf)
             result["stress"] = next(rest) / volume.reshape(-1, 1, 1)
     return results

@@ -26,7 +26,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.tokens import Tokens
-from sfm.nn.compiled_density import CompiledBasis, CompiledDensity, Kernels, Wiring, kernels
+from sfm.nn.compiled import (
+    CompiledBasis,
+    CompiledCoupling,
+    CompiledDensity,
+    Kernels,
+    Wiring,
+    kernels_for,
+)
 from sfm.nn.density import Density, Layout
 from sfm.nn.elements import TypeEmbedding
 from sfm.nn.harmonics import products, spherical_harmonics
@@ -199,13 +206,13 @@ class Layer(nn.Module):
     def compiled_density(
         self, h: Features, geometry: CompiledGeometry, routing: Routing
     ) -> tuple[Float[Tensor, "N C"], Float[Tensor, "3 N C"], Float[Tensor, "5 N C"]]:
-        """What `density` returns, by compiled kernels: (N, C), (3, N, C), (5, N, C)."""
+        """As `density`, compiled: (N, C), (3, N, C), (5, N, C); dimensionless."""
         c, nodes = self.channels, routing.nodes
         scalars = self.send_scalars(self.norm(h.scalars), routing)
         mixes = [
             m.matrices(routing) for m in (self.mix_scalars, self.mix_vectors, self.mix_tensors)
         ]
-        moving = None
+        moving = scalars[:, :0]
         if h.vectors is None or h.tensors is None:
             mixes = [m[:, :c] for m in mixes]
         else:
@@ -228,16 +235,20 @@ class Layer(nn.Module):
     ) -> Features:
         c = self.channels
         a0, a1, a2 = self.density(h, geometry, routing)
-        a21, a11, a22 = products(a1, a2)
         invariants = torch.cat(
             [h.scalars, a0, (a1 * a1).sum(0), (a2 * a2).sum(0)],
             dim=1,
         )
         x = self.inner(self.invariant_norm(invariants), routing)
         x = self.outer(nn.functional.silu(x + self.bias), routing)
-        update, g1, g21, g2, g11, g22 = x.split(c, dim=1)
-        vectors = self.out_vectors(g1 * a1 + g21 * a21, routing)
-        tensors = self.out_tensors(g2 * a2 + g11 * a11 + g22 * a22, routing)
+        if isinstance(geometry, CompiledGeometry):
+            update = x[:, :c]
+            v, t = CompiledCoupling.apply(a1, a2, x, geometry.kernels)
+        else:
+            a21, a11, a22 = products(a1, a2)
+            update, g1, g21, g2, g11, g22 = x.split(c, dim=1)
+            v, t = g1 * a1 + g21 * a21, g2 * a2 + g11 * a11 + g22 * a22
+        vectors, tensors = self.out_vectors(v, routing), self.out_tensors(t, routing)
         return Features(
             h.scalars + update,
             vectors if h.vectors is None else h.vectors + vectors,
@@ -305,26 +316,26 @@ class Trunk(nn.Module):
         )
 
     def compiled_geometry(
-        self, tokens: Tokens, routing: Routing, made: Kernels
+        self, tokens: Tokens, routing: Routing, kernels: Kernels
     ) -> CompiledGeometry:
-        """As `geometry`, by compiled kernels."""
+        """As `geometry`, compiled: radial functions (E, K), harmonics (E, 8); dimensionless."""
         system = tokens.system[tokens.edges[1]]
         vectors = tokens.edge_vectors()
         cutoff = tokens.cutoff[system].to(vectors.dtype)
         weight = self.neighbours[tokens.context].rsqrt()[system].to(vectors.dtype)
-        radial, harmonics = CompiledBasis.apply(vectors, cutoff, weight, made)
+        radial, harmonics = CompiledBasis.apply(vectors, cutoff, weight, kernels)
         wiring = Wiring.of(tokens.edges, routing.nodes)
-        return CompiledGeometry(wiring, radial, harmonics, made)
+        return CompiledGeometry(wiring, radial, harmonics, kernels)
 
     def states(self, tokens: Tokens) -> Iterator[tuple[Features, Neighbourhoods | None]]:
-        """Features after the embedding and after each layer, and how they lie: None as they came."""
+        """Features after the embedding and each layer, and how they lie; None: as they came."""
         config, routing = self.config, self.routing(tokens)
-        made = kernels(tokens.positions, config.channels, config.carried, config.radial)
+        kernels = kernels_for(tokens.positions, config.channels, config.carried, config.radial)
         geometry: Geometry | CompiledGeometry
-        if made is None:
+        if kernels is None:
             geometry = self.geometry(tokens, routing)
         else:
-            geometry = self.compiled_geometry(tokens, routing, made)
+            geometry = self.compiled_geometry(tokens, routing, kernels)
         hoods = geometry.hoods if isinstance(geometry, Geometry) else None
         embedded = self.types(tokens.types) + self.context_scalars(tokens.context)[tokens.system]
         h = Features(_laid(tokens.scalars + embedded, hoods), None, None)

@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 OF_PAGE = ("port", "token", "public", "export_space", "seconds", "runs")
-OF_SOCKET = ("input", "level", "domain", "extrapolate")
+OF_SOCKET = ("input", "level", "domain", "extrapolate", "compiled")
 
 
 def _refuse_mixed(arguments: argparse.Namespace) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from sfm.cli.inputs import add_compiled
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--extrapolate", action="store_true", help="answer outside the training data too"
     )
+    add_compiled(group)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         level=arguments.level,
         domain=arguments.domain,
         extrapolate=arguments.extrapolate,
+        compiled=arguments.compiled,
     )
     sample = _system(arguments.input, potential.domain_of)
     _, level = potential.place(sample.domain)

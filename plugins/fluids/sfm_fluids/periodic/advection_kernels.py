@@ -1,27 +1,18 @@
 """The pointwise work between the transforms of a two-dimensional step, in C, compiled at first use.
 
 On small grids a step's time goes into calls, not into work: each kernel here is one call in the
-place of three to six. The C compiler is the one of the environment variable CC, or `cc`; what it
-makes is kept in the cache, under a name of the source, the compiler and the processor. Nothing is
-compiled that was not asked for (`kernel="compiled"`).
+place of three to six. `sfm.nn.c_library` compiles and keeps it; nothing is compiled that was not
+asked for (`kernel="compiled"`).
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 
-from sfm.data.atomic import atomic
-from sfm.data.storage import cache_dir
-from sfm.errors import InputError
+from sfm.nn.c_library import c_library
 
 # `flows` are stacked along the slowest axis; complex numbers are pairs of reals. A box is (flows,
 # height, width), (columns of half a spectrum), (largest kept index along y, x)
@@ -175,8 +166,6 @@ POINTERS_AND_SIZES = {
     "stage": "ppppp s p sss pppp",
     "stage_back": "ppppp sss ppp",
 }
-REALS = {torch.float32: "float", torch.float64: "double"}
-FLAGS = ("-std=gnu99", "-O3", "-fPIC", "-shared")
 
 
 @lru_cache(maxsize=4)
@@ -186,42 +175,4 @@ def kernels(dtype: torch.dtype) -> ctypes.CDLL:
     Raises:
         InputError: another precision, no C compiler, or one that fails.
     """
-    if dtype not in REALS:
-        raise InputError(f"kernel='compiled' runs in float32 and float64, not in {dtype}")
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-    if not compiler or not shutil.which(compiler):
-        raise InputError("kernel='compiled' needs a C compiler: set CC to one, or kernel='torch'")
-    flags = [*FLAGS, f"-DREAL={REALS[dtype]}"]
-    processor = _processor()
-    if processor:
-        flags.append("-march=native")
-    text = "\0".join((SOURCE, compiler, *flags, processor, platform.platform()))
-    name = hashlib.sha256(text.encode()).hexdigest()[:24]
-    path = cache_dir() / "kernels" / f"advection-{name}.so"
-    if not path.is_file():
-        _compile([compiler, *flags], path)
-    library = ctypes.CDLL(str(path))
-    for function, letters in POINTERS_AND_SIZES.items():
-        kinds = [ctypes.c_void_p if x == "p" else ctypes.c_longlong for x in letters if x != " "]
-        call = getattr(library, function)
-        call.argtypes, call.restype = kinds, None
-    return library
-
-
-def _processor() -> str:
-    """What tells this processor's instructions from another's; empty where that is not known."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
-
-
-def _compile(command: list[str], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(path) as scratch:
-        words = [*command, "-x", "c", "-", "-o", str(scratch)]
-        done = subprocess.run(words, input=SOURCE, capture_output=True, text=True)
-        if done.returncode:
-            reason = (done.stderr.strip().splitlines() or ["no message"])[0]
-            raise InputError(f"kernel='compiled': {command[0]} failed: {reason}")
+    return c_library("advection", SOURCE, POINTERS_AND_SIZES, dtype, option="kernel='compiled'")
