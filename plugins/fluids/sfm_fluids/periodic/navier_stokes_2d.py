@@ -67,7 +67,7 @@ class NavierStokes2D(VorticityDynamics):
 
     Speed: on at most 64 points along x, `kernel="compiled"` has a C compiler make the pointwise
     work at first use (CPU; etdrk2 and etdrk4 without closure, scalars, noise); the same numbers to
-    rounding in about half the time.
+    rounding in 0.6 of the time.
 
     Memory: each step is redone in the backward pass (`recompute=True`), so a long rollout keeps
     one state per step, or one per `segment` steps; without a closure, the last steps are kept
