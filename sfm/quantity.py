@@ -115,6 +115,13 @@ FREQUENCIES = Quantity(
     "frequencies", "1/cm", summary="harmonic vibrations, ascending; negative stands for imaginary"
 )
 
+# of ways over barriers, for atoms of any plugin (`sfm.simulate.statics`)
+BARRIER = Quantity("barrier", "eV", summary="of the way from the start, highest image")
+REVERSE_BARRIER = Quantity("reverse_barrier", "eV", summary="of the way back")
+PATH_ENERGY = Quantity("path_energy", "eV", summary="of each image, from the start's")
+PATH_DISTANCE = Quantity("path_distance", "angstrom", summary="of each image along the way")
+LARGEST_FORCE = Quantity("largest_force", "eV/angstrom", summary="component, on any image")
+
 
 class QuantityTable(Mapping[str, Quantity]):
     """Quantities by name; an unknown name is an `InputError` with a suggestion."""

@@ -99,7 +99,7 @@ def test_turning_finds_the_lowest_eigenvector(turns):
         return (matrix @ v.flatten()).view_as(v)
 
     first = (guess * product(guess)).sum() / guess.square().sum()
-    mode = softest(product, guess, Free(4), turns=turns, tolerance=1e-9)
+    mode = softest(product, guess, Free(4).project, turns=turns, tolerance=1e-9)
     assert float(mode.direction.norm()) == pytest.approx(1.0)
     assert float(mode.curvature) < float(first)
     if turns > 12:
@@ -117,4 +117,12 @@ def test_forces_go_up_the_mode_and_down_the_rest():
     )
     torch.testing.assert_close(
         upward(force, Mode(n, one)), torch.tensor([[-1.0, 0.0, 0.0]]).double()
+    )
+
+
+def test_in_a_valley_the_rest_goes_down_too():
+    force = torch.tensor([[1.0, 2.0, 0.0]]).double()
+    mode = Mode(torch.tensor([[1.0, 0.0, 0.0]]).double(), torch.ones(()).double())
+    torch.testing.assert_close(
+        upward(force, mode, valley=True), torch.tensor([[-1.0, 2.0, 0.0]]).double()
     )

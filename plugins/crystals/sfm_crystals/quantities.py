@@ -1,6 +1,13 @@
 """Quantities of crystals besides the core's energy, forces and stress. No heavy imports."""
 
-from sfm.quantity import Quantity
+from sfm.quantity import (
+    BARRIER,
+    LARGEST_FORCE,
+    PATH_DISTANCE,
+    PATH_ENERGY,
+    REVERSE_BARRIER,
+    Quantity,
+)
 
 FORMATION_ENERGY = Quantity(
     "formation_energy",
@@ -70,11 +77,6 @@ THERMAL_BULK_MODULUS = Quantity("thermal_bulk_modulus", "GPa", summary="isotherm
 QUASI_HARMONIC_ENERGY = Quantity(
     "quasi_harmonic_energy", "eV", summary="of cell and phonons, by temperature"
 )
-BARRIER = Quantity("barrier", "eV", summary="of the way from the start, highest image")
-REVERSE_BARRIER = Quantity("reverse_barrier", "eV", summary="of the way back")
-PATH_ENERGY = Quantity("path_energy", "eV", summary="of each image, from the start's")
-PATH_DISTANCE = Quantity("path_distance", "angstrom", summary="of each image along the way")
-LARGEST_FORCE = Quantity("largest_force", "eV/angstrom", summary="component, on any image")
 SADDLE_CURVATURE = Quantity(
     "saddle_curvature", "eV/angstrom**2", summary="along the softest mode, negative at a saddle"
 )

@@ -7,7 +7,7 @@ Rooms, lowest first; each imports only rooms before it:
     potentials                        UFF, MMFF94, Lennard-Jones, GFN1-xTB
     data                              specs, readers, writers, labels, builders
     model                             encoder, heads, closure, metrics
-    simulators                        molecular dynamics, minima, vibrations
+    simulators                        molecular dynamics, minima, vibrations, saddle points
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ plugin = Plugin(
         "molecular-dynamics": "sfm_molecules.simulators.dynamics:MolecularDynamics",
         "relax": "sfm_molecules.simulators.relax:Relax",
         "vibrations": "sfm_molecules.simulators.vibrations:Vibrations",
+        "transition-state": "sfm_molecules.simulators.transition_state:TransitionState",
         "tight-binding": "sfm_molecules.simulators.tight_binding:TightBindingDynamics",
     },
     encoders={"atoms": "sfm_molecules.model.encoder:MoleculeEncoder"},

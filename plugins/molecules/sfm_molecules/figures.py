@@ -1,8 +1,9 @@
-"""Figures of molecular dynamics and of vibrations."""
+"""Figures of molecular dynamics, of vibrations and of ways over a barrier."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -43,8 +44,32 @@ def plot_vibrations(frequencies: Float[Tensor, " K"], path: Path) -> None:
 
     figure = Figure(figsize=(7, 2.5), layout="constrained")
     axes = figure.subplots()
+    _lines(axes, frequencies)
+    axes.set_xlabel("frequency (cm$^{-1}$), imaginary below zero")
+    figure.savefig(path, dpi=150)
+
+
+def plot_way(
+    way: Float[Tensor, " I"],
+    energies: Float[Tensor, " I"],
+    frequencies: Float[Tensor, " K"],
+    path: Path,
+) -> None:
+    """Energies (I,) eV along the way (I,) angstrom; below, the saddle point's frequencies (K,)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    upper, lower = figure.subplots(2, 1, height_ratios=(3, 1))
+    upper.plot(way.double().numpy(), energies.double().numpy(), "o-", markersize=4)
+    upper.set_title(f"barrier {float(energies.max()):.3f} eV")
+    upper.set_xlabel("way (\u00c5)")
+    upper.set_ylabel("energy from the start (eV)")
+    _lines(lower, frequencies)
+    lower.set_xlabel("frequency at the saddle point (cm$^{-1}$), imaginary below zero")
+    figure.savefig(path, dpi=150)
+
+
+def _lines(axes: Any, frequencies: Tensor) -> None:
     places = frequencies.double().numpy()
     axes.vlines(places, 0, 1, color=["tab:red" if f < 0 else "black" for f in places], lw=1)
-    axes.set_xlabel("frequency (cm$^{-1}$), imaginary below zero")
     axes.set_yticks([])
-    figure.savefig(path, dpi=150)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from sfm.quantity import (
+    BARRIER,
     CONSERVED_ENERGY,
     FREQUENCIES,
     KINETIC_TEMPERATURE,
+    LARGEST_FORCE,
     NUCLEAR_KINETIC_ENERGY,
+    PATH_DISTANCE,
+    PATH_ENERGY,
+    REVERSE_BARRIER,
     Quantity,
 )
 
@@ -54,6 +59,12 @@ GAS_ENTHALPY = Quantity(
 )
 GAS_ENTROPY = Quantity("gas_entropy", "eV/kelvin", summary="of a molecule of an ideal gas")
 GAS_GIBBS_ENERGY = Quantity("gas_gibbs_energy", "eV", summary="of a molecule of an ideal gas")
+IMAGINARY_FREQUENCY = Quantity(
+    "imaginary_frequency", "1/cm", summary="size of a saddle point's lowest one; 0 if it is real"
+)
+NEGATIVE_MODES = Quantity(
+    "negative_modes", "1", summary="vibrations with an imaginary frequency; 1 at a transition state"
+)
 
 ALL = (
     DIPOLE,
@@ -75,4 +86,11 @@ ALL = (
     GAS_ENTHALPY,
     GAS_ENTROPY,
     GAS_GIBBS_ENERGY,
+    BARRIER,
+    REVERSE_BARRIER,
+    PATH_ENERGY,
+    PATH_DISTANCE,
+    LARGEST_FORCE,
+    IMAGINARY_FREQUENCY,
+    NEGATIVE_MODES,
 )

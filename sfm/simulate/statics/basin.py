@@ -1,8 +1,9 @@
-"""Minima, and their derivatives by the implicit function theorem.
+"""Minima and saddle points, and their derivatives by the implicit function theorem.
 
-At a minimum of an energy H(y; p) in coordinates y around a reference, g(y*, p) = dH/dy = 0, so
-dy*/dp = -K^-1 dg/dp with the Hessian K. The backward pass solves one linear system K z = v by
-conjugate gradients on Hessian-vector products; no iteration is stored.
+At a place of rest of an energy H(y; p) in coordinates y around a reference, g(y*, p) = dH/dy = 0,
+so dy*/dp = -K^-1 dg/dp with the Hessian K. The backward pass solves one linear system K z = v on
+Hessian-vector products, by conjugate gradients at a minimum and by GMRES at a saddle point, where K
+is indefinite; no iteration is stored.
 
 Source: A. Griewank and A. Walther, Evaluating Derivatives (2nd ed., SIAM, 2008), chapter 15.
 """
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from sfm.errors import RunError
 from sfm.simulate.fixed_point import attach
-from sfm.simulate.krylov import Indefinite, NotConverged, conjugate_gradients
+from sfm.simulate.krylov import Indefinite, NotConverged, conjugate_gradients, gmres
 
 LONGEST = 0.3  # angstrom, what a coordinate may change in one Newton step
 
@@ -103,11 +104,42 @@ def against_hessian(
         ) from None
 
 
-def polish(basin: AnyBasin, tolerance: float, max_iterations: int = 12) -> tuple[AnyBasin, float]:
-    """Newton iterations from near a minimum.
+def across_hessian(
+    product: Product,
+    b: Float[Tensor, "rows 3"],
+    *,
+    tolerance: float = 1e-10,
+    what: str = "structure",
+) -> Float[Tensor, "rows 3"]:
+    """z with K z = b for a K that has directions of negative curvature, as at a saddle point.
+
+    By GMRES. Arguments are those of `against_hessian`: b (rows, 3), eV/angstrom.
+
+    Raises:
+        RunError: no convergence.
+    """
+    try:
+        return gmres(product, b, tolerance=tolerance, accept=1e4 * tolerance).x
+    except NotConverged as error:
+        raise RunError(
+            f"GMRES did not converge in {error.iterations} iterations at the saddle point of the "
+            f"{what}: its Hessian is nearly singular (a flat direction, or a cutoff that is not "
+            "smooth)"
+        ) from None
+
+
+Solve = Callable[..., Float[Tensor, "rows 3"]]
+"""`against_hessian` or `across_hessian`."""
+
+
+def polish(
+    basin: AnyBasin, tolerance: float, max_iterations: int = 12, solve: Solve = against_hessian
+) -> tuple[AnyBasin, float]:
+    """Newton iterations from near a minimum, or from near a saddle point by `across_hessian`.
 
     Args:
         tolerance: largest component of the gradient at the end, eV/angstrom.
+        solve: for the steps.
 
     Returns:
         The basin around the last place, and the largest component of its gradient, eV/angstrom.
@@ -119,7 +151,7 @@ def polish(basin: AnyBasin, tolerance: float, max_iterations: int = 12) -> tuple
         if size <= tolerance:
             break
         try:
-            step = against_hessian(product, g.detach(), tolerance=1e-8)
+            step = solve(product, g.detach(), tolerance=1e-8)
         except RunError:
             break
         step = basin.project(step)
@@ -139,15 +171,16 @@ def _size(g: Tensor) -> float:
     return float(g.detach().abs().max())
 
 
-def response(basin: Basin) -> Float[Tensor, "rows 3"]:
+def response(basin: Basin, solve: Solve = against_hessian) -> Float[Tensor, "rows 3"]:
     """y* = 0 (rows, 3) angstrom, which follows every parameter of the energy if differentiated.
 
     Args:
-        basin: around a minimum.
+        basin: around a minimum, or around a saddle point with `across_hessian`.
+        solve: for the backward pass.
     """
     g, product = basin.gradient()
 
     def adjoint(v: Tensor) -> Tensor:
-        return -against_hessian(product, basin.project(v), what=basin.what)
+        return -solve(product, basin.project(v), what=basin.what)
 
     return basin.project(attach(basin.origin, g, adjoint, where=f"relaxed {basin.what}"))

@@ -13,6 +13,7 @@ linearly, as the conjugate directions of J. Kaestner, P. Sherwood, J. Chem. Phys
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -60,7 +61,7 @@ class Climb(NamedTuple):
 def softest(
     product: Product,
     guess: Float[Tensor, "rows 3"],
-    basin: Basin,
+    project: Callable[[Float[Tensor, "rows 3"]], Float[Tensor, "rows 3"]],
     *,
     turns: int,
     tolerance: float,
@@ -70,13 +71,13 @@ def softest(
     Args:
         product: v -> K v, (rows, 3) eV/angstrom.
         guess: (rows, 3), any length but zero.
-        basin: whose projection takes away what does not count.
+        project: takes away what does not count, as `Basin.project`.
         turns: at most so many products besides the first.
         tolerance: length of K n - C n at the end, eV/angstrom^2.
     """
-    n = basin.project(guess)
+    n = project(guess)
     n = n / n.norm().clamp_min(TINY)
-    kn = basin.project(product(n))
+    kn = project(product(n))
     before: list[tuple[Tensor, Tensor]] = []
     for _ in range(turns):
         curvature = (n * kn).sum()
@@ -85,7 +86,7 @@ def softest(
             break
         turn = turn / turn.norm()
         ways = torch.stack([n, turn, *(way for way, _ in before)])
-        images = torch.stack([kn, basin.project(product(turn)), *(image for _, image in before)])
+        images = torch.stack([kn, project(product(turn)), *(image for _, image in before)])
         weights = _lowest(ways.flatten(1), images.flatten(1))[:, None, None]
         along, image = (weights[1:] * ways[1:]).sum(0), (weights[1:] * images[1:]).sum(0)
         n, kn = (weights * ways).sum(0), (weights * images).sum(0)
@@ -112,6 +113,7 @@ def climb_step(
     stiffness: float,
     largest: Float[Tensor, ""],
     turns: int,
+    valley: bool = False,
 ) -> tuple[Float[Tensor, "rows 3"], Climb]:
     """How the coordinates (rows, 3) move, angstrom, and what to remember.
 
@@ -121,17 +123,31 @@ def climb_step(
         stiffness: k0 of FIRE, eV/angstrom^2.
         largest: () angstrom, that all of it may move.
         turns: of the dimer, at most.
+        valley: see `upward`.
     """
     g, product = basin.gradient()
-    mode = softest(product, climb.mode.direction, basin, turns=turns, tolerance=1e-3 * stiffness)
-    pull = upward(-basin.project(g.detach()), mode)
+    mode = softest(
+        product, climb.mode.direction, basin.project, turns=turns, tolerance=1e-3 * stiffness
+    )
+    pull = upward(-basin.project(g.detach()), mode, valley=valley)
     system = torch.zeros(len(pull), dtype=torch.long, device=pull.device)
     inertia, move = fire_step(climb.inertia, pull / stiffness, system, largest.reshape(1))
     return move, Climb(mode, inertia)
 
 
-def upward(force: Float[Tensor, "rows 3"], mode: Mode) -> Float[Tensor, "rows 3"]:
-    """F' (rows, 3) eV/angstrom of the force F and the softest mode."""
+def upward(
+    force: Float[Tensor, "rows 3"], mode: Mode, *, valley: bool = False
+) -> Float[Tensor, "rows 3"]:
+    """F' (rows, 3) eV/angstrom of the force F and the softest mode.
+
+    Args:
+        force: F, (rows, 3) eV/angstrom.
+        mode: the softest one.
+        valley: go down all other modes where the curvature is positive, too. Stiff bonds then stay
+            at rest, and the way is the valley's; without it, it leaves a round basin sooner.
+    """
     n, curvature = mode
     along = (force * n).sum() * n
-    return torch.where(curvature < 0, force - 2 * along, -along)
+    return torch.where(
+        (curvature < 0) | force.new_tensor(valley, dtype=torch.bool), force - 2 * along, -along
+    )

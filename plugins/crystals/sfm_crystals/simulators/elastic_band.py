@@ -12,9 +12,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from sfm.data.sample import Sample
+from sfm.simulate.statics.elastic_band import band_forces, distances
 from sfm_crystals.cells import derivatives
 from sfm_crystals.figures.barrier import plot_barrier
-from sfm_crystals.statics.elastic_band import band_forces, distances
 from sfm_crystals.statics.fire import LatticeState, fire_step
 
 if TYPE_CHECKING:

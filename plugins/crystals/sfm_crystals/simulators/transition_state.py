@@ -14,7 +14,14 @@ from sfm.data.readers import read_file
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.progress import report
-from sfm.quantity import Quantity
+from sfm.quantity import (
+    BARRIER,
+    LARGEST_FORCE,
+    PATH_DISTANCE,
+    PATH_ENERGY,
+    REVERSE_BARRIER,
+    Quantity,
+)
 from sfm.simulate.base import Parameter, Setting, Trajectory
 from sfm_crystals import quantities
 from sfm_crystals.cells import Cells
@@ -109,11 +116,11 @@ class TransitionState(relaxing.Relaxing):
         relaxing.MAX_STEPS,
     )
     observables: ClassVar[tuple[Quantity, ...]] = (
-        quantities.BARRIER,
-        quantities.REVERSE_BARRIER,
-        quantities.PATH_ENERGY,
-        quantities.PATH_DISTANCE,
-        quantities.LARGEST_FORCE,
+        BARRIER,
+        REVERSE_BARRIER,
+        PATH_ENERGY,
+        PATH_DISTANCE,
+        LARGEST_FORCE,
         quantities.SADDLE_CURVATURE,
     )
     citations: ClassVar[tuple[str, ...]] = (

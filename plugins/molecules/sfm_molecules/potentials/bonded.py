@@ -84,6 +84,23 @@ class BondedField(nn.Module, ABC):
         field._set_up(counts, every)
         return field
 
+    def copies(self, count: int) -> Self:
+        """The force field of `count` copies of its one molecule, for geometries of it.
+
+        Raises:
+            InputError: it has several molecules.
+        """
+        if len(self.counts) != 1:
+            raise InputError(f"{self.name}: copies are of one molecule, not {len(self.counts)}")
+        terms = {
+            name: (
+                getattr(self, f"{name}_atoms").cpu().numpy(),
+                getattr(self, f"{name}_values").cpu().numpy(),
+            )
+            for name in self.energies
+        }
+        return self.of_terms(self.counts * count, [terms] * count)
+
     def _set_up(self, counts: Sequence[int], every: Sequence[Terms]) -> None:
         self.counts = list(counts)
         starts = np.cumsum([0, *self.counts[:-1]])

@@ -198,12 +198,21 @@ class Classical(OpenSystems):
         elif self.classical == "gfn1-xtb":
             parts.append(self._tight_binding(positions, types, system, conditions))
         elif self.classical != "none":
-            if self.field is None:
-                raise InputError(f"{self.part}: make the state with `state(sample)` first")
-            parts.append(self.field.to(positions.device)(positions, types, system))
+            field = self.field_of(int(system[-1]) + 1).to(positions.device)
+            parts.append(field(positions, types, system))
         if self.closure is not None:
             parts.append(self.learned(positions, types, system, conditions))
         return torch.stack(parts).sum(0)
+
+    def field_of(self, count: int) -> BondedField:
+        """The force field of a state's molecules, of which there are `count`.
+
+        Raises:
+            InputError: no state was made yet.
+        """
+        if self.field is None:
+            raise InputError(f"{self.part}: make the state with `state(sample)` first")
+        return self.field
 
     def _tight_binding(
         self,

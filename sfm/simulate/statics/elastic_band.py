@@ -10,6 +10,8 @@ saddle point, whatever the spring.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -48,6 +50,8 @@ def band_forces(
     places: Float[Tensor, "I n 3"],
     forces: Float[Tensor, "I n 3"],
     spring: float,
+    project: Callable[[Float[Tensor, "I n 3"]], Float[Tensor, "I n 3"]] | None = None,
+    climbing: bool = True,
 ) -> Float[Tensor, "I n 3"]:
     """(I, n, 3) eV/angstrom on the images, zero at the ends.
 
@@ -56,17 +60,22 @@ def band_forces(
         places: (I, n, 3) angstrom.
         forces: (I, n, 3) eV/angstrom, minus the slope of the energy; zero where an atom is fixed.
         spring: k, eV/angstrom^2.
+        project: (I, n, 3) without what does not count, as rotations of an open molecule; then no
+            image is pulled along that, and the forces have none of it.
+        climbing: whether the highest image climbs.
     """
     t = tangents(energies, places)
+    if project is not None:
+        t = project(t)
+        t = t / t.square().sum((1, 2), keepdim=True).sqrt().clamp(min=TINY)
     along = (forces * t).sum((1, 2), keepdim=True)
     gaps = distances(places)
     pull = torch.zeros_like(energies)
     pull = torch.cat([pull[:1], spring * (gaps[1:] - gaps[:-1]), pull[:1]])
     nudged = forces - along * t + pull[:, None, None] * t
-    climbing = forces - 2 * along * t
     inside = torch.arange(len(energies), device=energies.device)
-    top = inside == 1 + energies.detach()[1:-1].argmax()
-    forces_of_band = torch.where(top[:, None, None], climbing, nudged)
+    top = (inside == 1 + energies.detach()[1:-1].argmax()) & climbing
+    forces_of_band = torch.where(top[:, None, None], forces - 2 * along * t, nudged)
     between = (inside > 0) & (inside < len(energies) - 1)
     return torch.where(between[:, None, None], forces_of_band, 0.0)
 
