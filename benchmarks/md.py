@@ -1,5 +1,6 @@
 """Molecular dynamics beside LAMMPS, jax-md, torch-sim and ASE: a Lennard-Jones fluid at constant
-energy; our gradient through a trajectory; many relaxations at once beside ASE's loop.
+energy; our gradient through a trajectory; many relaxations at once beside ASE's loop; our model
+beside MACE and SevenNet-0.
 
 Forces on the same rattled atoms are compared first; who differs is left out. Then the engines take
 turns. Each peer has an environment of its own (`peers.py`); one that is missing is named.
@@ -16,6 +17,7 @@ from typing import Any
 import machine
 import md_cases
 import md_engines
+import md_models
 import numpy as np
 import peers
 from processes import PeerError, Worker
@@ -23,8 +25,16 @@ from selection import chosen
 from turns import say, take_turns
 
 OURS = ("sfm", "sfm float32")
-TASKS = ("nve", "gradient", "relax")
-NAMES = ("md", *md_engines.ENGINES, *md_cases.SIZES, *TASKS)
+TASKS = ("nve", "gradient", "relax", "models")
+BATCHES = md_models.SIZES
+NAMES = (
+    "md",
+    *md_engines.ENGINES,
+    *md_models.ENGINES,
+    *md_cases.SIZES,
+    *BATCHES,
+    *TASKS,
+)
 FORCES = 1e-5  # of the largest; float32 1e-4
 VOLUMES = 1e-3  # relative
 
@@ -35,7 +45,7 @@ class Run:
     def __init__(self, options: argparse.Namespace) -> None:
         if options.threads != 1:
             say(f"md: every engine has one thread; --threads {options.threads} is not used")
-        self.quick = options.quick
+        self.quick, self.only = options.quick, options.only
         self.rounds = options.rounds or (1 if options.quick else 5)
         self.engines = chosen(options.only, tuple(md_engines.ENGINES))
         self.sizes = chosen(options.only, tuple(md_cases.SIZES))
@@ -56,13 +66,14 @@ class Run:
             "timings": [],
             "gradient": [],
             "relax": [],
+            "models": [],
             "failed": {},
         }
 
     @property
     def measured(self) -> bool:
         """Whether there is anything to write."""
-        return any(self.results[part] for part in ("timings", "gradient", "relax"))
+        return any(self.results[part] for part in ("timings", "gradient", "relax", "models"))
 
     def __call__(self) -> dict[str, Any]:
         with ExitStack() as stack:
@@ -75,13 +86,16 @@ class Run:
                     self.fluid(size, workers)
             if "relax" in self.tasks:
                 self.relax(stack)
+            if "models" in self.tasks:
+                self.models(stack)
         self.results["protocol"]["load_after"] = round(machine.load(), 2)
         return self.results
 
     def start(self, engine: str, workers: dict[str, Worker], stack: ExitStack) -> None:
         """The process of an engine, if it can be had."""
         try:
-            python = peers.ensure(engine) if engine in peers.REQUIREMENTS else sys.executable
+            peer = md_models.PEERS.get(engine, engine)
+            python = peers.ensure(peer) if peer in peers.REQUIREMENTS else sys.executable
             worker = Worker(python, "md_worker.py", engine)
         except PeerError as error:
             self.fail(engine, error)
@@ -136,6 +150,31 @@ class Run:
                 answers = [workers[engine].ask("gradient", size=size) for _ in range(self.rounds)]
                 row = {name: [a[name] for a in answers] for name in answers[0]}
                 self.results["gradient"].append({"size": size, "engine": engine, **row})
+
+    def models(self, stack: ExitStack) -> None:
+        """Learned potentials through torch-sim, in turns."""
+        workers: dict[str, Worker] = {}
+        for engine in chosen(self.only, tuple(md_models.ENGINES)):
+            self.start(engine, workers, stack)
+        for size in chosen(self.only, BATCHES):
+            self.batch(size, workers)
+
+    def batch(self, size: str, workers: dict[str, Worker]) -> None:
+        """Seconds a step of a batch."""
+        blocks = {}
+        for engine, worker in workers.items():
+            try:
+                warmed = worker.ask("warm_model", size=size, seconds=0.3 if self.quick else 2)
+            except PeerError as error:
+                self.fail(f"{engine}, {size}", error)
+                continue
+            steps = warmed["steps"]
+            blocks[engine] = lambda w=worker, n=steps: w.ask("time", size=size, steps=n)
+        times = take_turns(
+            size, blocks, self.rounds, lambda e, error: self.fail(f"{e}, {size}", error)
+        )
+        for engine, values in times.items():
+            self.results["models"].append({"size": size, "engine": engine, **values})
 
     def relax(self, stack: ExitStack) -> None:
         """All crystals at once beside one after another."""

@@ -41,6 +41,13 @@ def tables(results: dict[str, Any]) -> str:
             f"{row['shown']}, scaled); ratio {between(ratios(row['loop'], row['batch']))}; volumes "
             f"agree to {row['volumes']:.0e}."
         )
+    if results.get("models"):
+        lines += [
+            "Learned potentials through torch-sim at constant energy, float32, each model's own "
+            "adapter and neighbour list: 64 atoms of silicon, and 32 ethanol molecules in one "
+            "batch. MACE (128x0e) has random weights; accuracies are not compared.",
+            _models(results["models"]),
+        ]
     for name, reason in results["failed"].items():
         lines.append(f"Left out: {name}: {reason}.")
     return "\n\n".join(lines) + "\n"
@@ -79,6 +86,22 @@ def _gradients(given: list[dict[str, Any]]) -> str:
     ]
     head = ["atoms", "engine", "100 steps, CPU s", "with gradient, CPU s", "ratio", "memory, MiB"]
     return table(head, rows)
+
+
+def _models(given: list[dict[str, Any]]) -> str:
+    ours = {row["size"]: row for row in given if row["engine"] == "model sfm-tiny"}
+    rows = []
+    for row in given:
+        beside = ours.get(row["size"])
+        rows.append(
+            [
+                row["size"],
+                row["engine"].removeprefix("model "),
+                figures(1 / median(row["cpu"])),
+                "" if beside is None else between(ratios(beside["cpu"], row["cpu"])),
+            ]
+        )
+    return table(["batch", "model", "steps per CPU s", "speed / sfm-tiny"], rows)
 
 
 def write(folder: Path, results: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import md_cases
 import md_engines
+import md_models
 import md_relax
 import serving
 
@@ -23,14 +24,16 @@ def _timed(work: Callable[[], object]) -> dict[str, float]:
     return {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
 
 
+KINDS = {**md_engines.ENGINES, **md_relax.ENGINES, **md_models.ENGINES}
+
+
 class Bench:
     """An engine, and what can be asked of it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.runs: dict[str, Any] = {}
-        kind = md_engines.ENGINES.get(name) or md_relax.ENGINES[name]
-        self.kind: Any = kind
+        self.kind: Any = KINDS[name]
 
     def describe(self) -> dict[str, Any]:
         return {"packages": serving.packages(self.kind.packages)}
@@ -47,6 +50,14 @@ class Bench:
         engine.run(md_cases.WARM_UP)
         spent = _timed(lambda: engine.run(50))["cpu"]
         return {"steps": max(50, 50 * round(seconds / max(spent, 1e-6)))}
+
+    def warm_model(self, size: str, seconds: float) -> dict[str, Any]:
+        """A batch that has moved a little, and how many steps take `seconds` of CPU time."""
+        engine = self.kind(size)
+        self.runs[size] = engine
+        engine.run(3)
+        spent = _timed(lambda: engine.run(3))["cpu"]
+        return {"steps": max(3, round(3 * seconds / max(spent, 1e-6)))}
 
     def time(self, size: str, steps: int) -> dict[str, float]:
         """Seconds per step."""
@@ -79,7 +90,7 @@ class Bench:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("engine", choices=(*md_engines.ENGINES, *md_relax.ENGINES))
+    parser.add_argument("engine", choices=tuple(KINDS))
     options = parser.parse_args()
 
     def start() -> tuple[Bench, dict[str, Any]]:

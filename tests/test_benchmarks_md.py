@@ -33,6 +33,15 @@ def test_a_batch_relaxes_to_the_volumes_of_the_loop():
     np.testing.assert_allclose(*volumes, rtol=1e-3)
 
 
+def test_batches_of_the_models_and_their_environments():
+    models, peers = import_module("md_models"), import_module("peers")
+    (cell,), molecules = (models.structures(size) for size in models.SIZES)
+    assert (len(cell), cell.pbc.all()) == (64, True)
+    assert [len(m) for m in molecules] == [9] * 32
+    assert not any(m.pbc.any() for m in molecules)
+    assert {models.PEERS[name] for name in models.ENGINES} <= set(peers.REQUIREMENTS)
+
+
 def test_more_threads_are_said_not_to_be_used(capsys):
     options = Namespace(quick=True, rounds=None, only="md", threads=4)
     assert not import_module("md").Run(options).measured

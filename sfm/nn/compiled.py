@@ -158,10 +158,9 @@ class CompiledBasis(Function):
         weight: Float[Tensor, " E"],
         kernels: Kernels,
     ) -> tuple[Float[Tensor, "E K"], Float[Tensor, "E 8"]]:
-        vectors, cutoff, weight = (x.contiguous() for x in (vectors, cutoff, weight))
-        n = len(vectors)
+        given, n = [x.contiguous() for x in (vectors, cutoff, weight)], len(vectors)
         radial, harmonics = vectors.new_empty(n, kernels.radial), vectors.new_empty(n, 8)
-        kernels.library.basis(*_at(vectors, cutoff, weight, radial, harmonics), n)
+        kernels.library.basis(*_at(*given, radial, harmonics), n)
         ctx.save_for_backward(vectors, cutoff, weight)
         ctx.kernels = kernels
         return radial, harmonics
@@ -170,7 +169,7 @@ class CompiledBasis(Function):
     def backward(ctx: Any, to_radial: Tensor, to_harmonics: Tensor) -> Any:
         if torch.is_grad_enabled():
             return *_slopes(_plain_basis, ctx, (ctx.kernels,), (to_radial, to_harmonics)), None
-        given = [*ctx.saved_tensors, to_radial.contiguous(), to_harmonics.contiguous()]
+        given = [x.contiguous() for x in (*ctx.saved_tensors, to_radial, to_harmonics)]
         gradient = torch.empty_like(given[0])
         ctx.kernels.library.basis_back(*_at(*given, gradient), len(gradient))
         return gradient, None, None, None
@@ -195,20 +194,20 @@ class CompiledDensity(Function):
         wiring: Wiring,
         kernels: Kernels,
     ) -> tuple[Float[Tensor, "N _"], Float[Tensor, "3 N CD"], Float[Tensor, "5 N CD"]]:
-        scalars, carried, filters = (x.contiguous() for x in (scalars, carried, filters))
+        # what is saved is what came, with its graph, and no copy
+        ctx.save_for_backward(radial, harmonics, scalars, carried, filters)
+        given, maps = _laid(wiring, radial, harmonics, scalars, carried), filters.contiguous()
         n, c, d = len(scalars), kernels.channels, carried.shape[1] // 8
         sums = [
             scalars.new_empty(n, c + 2 * d),
             scalars.new_empty(3, n, c + d),
             scalars.new_empty(5, n, c + d),
         ]
-        given = (radial, harmonics, wiring.sender, wiring.first, scalars, carried)
 
         def work(run: int, begin: int, end: int, _: int) -> None:
-            kernels.library.density(*_at(*given, filters[run], *sums), n, begin, end)
+            kernels.library.density(*_at(*given, maps[run], *sums), n, begin, end)
 
         _in_threads(work, wiring)
-        ctx.save_for_backward(radial, harmonics, scalars, carried, filters)
         ctx.wiring, ctx.kernels = wiring, kernels
         return sums[0], sums[1], sums[2]
 
@@ -218,8 +217,9 @@ class CompiledDensity(Function):
             return *_slopes(plain_density, ctx, (ctx.wiring, ctx.kernels), grads), None, None
         radial, harmonics, scalars, carried, filters = ctx.saved_tensors
         wiring, kernels, n = ctx.wiring, ctx.kernels, len(scalars)
+        given, maps = _laid(wiring, radial, harmonics, scalars, carried), filters.contiguous()
         grads = tuple(g.contiguous() for g in grads)
-        to_radial, to_harmonics = torch.empty_like(radial), torch.empty_like(harmonics)
+        to_radial, to_harmonics = torch.empty_like(given[0]), torch.empty_like(given[1])
         pieces = wiring.pieces()
         threads = 1 + max((piece[3] for piece in pieces), default=0)
         to_scalars = to_carried = None
@@ -227,11 +227,10 @@ class CompiledDensity(Function):
             to_scalars = scalars.new_zeros(threads, n, scalars.shape[1])
         if ctx.needs_input_grad[3]:
             to_carried = carried.new_zeros(threads, n, carried.shape[1])
-        given = (radial, harmonics, wiring.sender, wiring.first, scalars, carried)
 
         def work(run: int, begin: int, end: int, thread: int) -> None:
             into = (to_radial, to_harmonics, *(_row(x, thread) for x in (to_scalars, to_carried)))
-            kernels.library.density_back(*_at(*given, filters[run], *grads, *into), n, begin, end)
+            kernels.library.density_back(*_at(*given, maps[run], *grads, *into), n, begin, end)
 
         _in_threads(work, wiring)
         ds, du = (None if x is None else x.sum(0) for x in (to_scalars, to_carried))
@@ -256,7 +255,7 @@ class CompiledCoupling(Function):
         given = [x.contiguous() for x in (vectors, tensors, gates)]
         out = torch.empty_like(given[0]), torch.empty_like(given[1])
         kernels.library.couple(*_at(*given, *out), len(gates))
-        ctx.save_for_backward(*given)
+        ctx.save_for_backward(vectors, tensors, gates)
         ctx.kernels = kernels
         return out
 
@@ -264,11 +263,17 @@ class CompiledCoupling(Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         if torch.is_grad_enabled():
             return *_slopes(_plain_coupling, ctx, (), grads), None
-        given = ctx.saved_tensors
+        given = [x.contiguous() for x in ctx.saved_tensors]
         into = [torch.empty_like(x) for x in given]
         grads = tuple(g.contiguous() for g in grads)
         ctx.kernels.library.couple_back(*_at(*given, *grads, *into), len(given[2]))
         return (*into, None)
+
+
+def _laid(wiring: Wiring, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Arguments of the density as the kernels read them, without gaps."""
+    radial, harmonics, scalars, carried = (x.contiguous() for x in tensors)
+    return radial, harmonics, wiring.sender, wiring.first, scalars, carried
 
 
 def _row(x: Tensor | None, number: int) -> Tensor | None:

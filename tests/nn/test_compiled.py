@@ -120,7 +120,7 @@ def test_gradients_against_finite_differences(model):
     wiring = Wiring.of(torch.tensor([[1, 2, 0, 3, 0], [0, 0, 1, 2, 3]]), (2, 2))
     shapes = (5, 3), (5, 8), (4, 8), (4, 32), (2, 3, 40)
     given = [torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes]
-    given = [x.requires_grad_() for x in given]
+    given = [x.mT.contiguous().mT.requires_grad_() for x in given]  # with gaps, too
     plain = plain_density(*given, wiring, functions)
     for value, exact in zip(CompiledDensity.apply(*given, wiring, functions), plain, strict=True):
         assert torch.allclose(value, exact, rtol=1e-13, atol=1e-13)
@@ -136,8 +136,9 @@ def test_gradients_against_finite_differences(model):
     )
     shapes = (3, 4, 8), (5, 4, 8), (4, 48)
     given = [torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes]
-    given = [x.requires_grad_() for x in given]
+    given = [x.mT.contiguous().mT.requires_grad_() for x in given]
     assert torch.autograd.gradcheck(lambda *x: CompiledCoupling.apply(*x, functions), given)
+    assert torch.autograd.gradgradcheck(lambda *x: CompiledCoupling.apply(*x, functions), given)
 
 
 def test_threads_share_the_work(model, monkeypatch):
