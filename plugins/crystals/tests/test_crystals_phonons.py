@@ -139,7 +139,14 @@ def test_an_unstable_crystal_is_called_so():
     assert any("not stable" in text for text in trajectory.warnings)
 
 
-def test_the_command_draws_and_writes(tmp_path, capsys):
+def test_the_command_draws_and_writes(tmp_path, capsys, monkeypatch):
+    times, computed = [], Phonons.force_constants
+
+    def counted(self, state):
+        times.append(state)
+        return computed(self, state)
+
+    monkeypatch.setattr(Phonons, "force_constants", counted)
     code = main(
         ["simulate", "crystals/phonons", "--set", "potential=stillinger-weber", "repeat=1",
          "mesh=2", "band_points=20", "--plot", str(tmp_path / "a.png"),
@@ -149,6 +156,7 @@ def test_the_command_draws_and_writes(tmp_path, capsys):
     assert "phonon_frequencies" in capsys.readouterr().out
     assert (tmp_path / "a.png").stat().st_size > 5000
     assert (tmp_path / "a.yaml").read_text().startswith("phonopy:")
+    assert len(times) == 1  # the file has the force constants of what was printed
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.model import FoundationModel
 from sfm.simulate.statics.ideal_gas import ideal_gas
+from sfm.simulate.statics.vibrations import hessian
 
 TRIMER = np.array([[0.0, 0, 0], [3.9, 0.1, 0], [1.7, 3.4, 0.2]])
 
@@ -272,7 +273,14 @@ def test_oxygen_and_water_have_the_measured_entropy():
 # ------------------------------------------------------------------ the command
 
 
-def test_the_commands_go_from_smiles_to_files(tmp_path, capsys):
+def test_the_commands_go_from_smiles_to_files(tmp_path, capsys, monkeypatch):
+    hessians = []
+
+    def counted(*given, **named):
+        hessians.append(hessian(*given, **named))
+        return hessians[-1]
+
+    monkeypatch.setattr("sfm.simulate.statics.vibrations.hessian", counted)
     out = str(tmp_path / "modes.extxyz")
     plot = str(tmp_path / "lines.png")
     code = main(
@@ -285,6 +293,7 @@ def test_the_commands_go_from_smiles_to_files(tmp_path, capsys):
     assert "gas_gibbs_energy" in said
     frames = read(out, ":")
     assert len(frames) == 12
+    assert len(hessians) == 1  # the file has the modes of what was printed
     assert frames[-1].info["frequency"] > 3000
     assert np.linalg.norm(frames[0].arrays["mode"]) == pytest.approx(1.0, abs=1e-6)
 

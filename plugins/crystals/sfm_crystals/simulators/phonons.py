@@ -23,6 +23,7 @@ from sfm_crystals.figures.phonons import plot_phonons
 from sfm_crystals.simulators import classical, vibrating
 from sfm_crystals.simulators.answering import RELAX, Answering
 from sfm_crystals.statics.fire import LatticeState
+from sfm_crystals.statics.force_constants import ForceConstants
 
 
 class Phonons(vibrating.Vibrating):
@@ -88,6 +89,7 @@ class Phonons(vibrating.Vibrating):
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
+        self._latest: tuple[Cells, ForceConstants] | None = None  # what `observe` saw last
         if min(self.band_points, self.dos_points) < 2 or not self.dos_width > 0:
             raise InputError(
                 f"{self.part}: band_points and dos_points must be 2 or more, dos_width above 0 THz"
@@ -108,6 +110,7 @@ class Phonons(vibrating.Vibrating):
     def observe(self, state: Cells) -> dict[str, Shaped[Tensor, " ..."]]:
         """Bands (Q, 3 n) THz, density of states (F,) 1/THz, thermal properties (T,) per cell."""
         constants = self.force_constants(state)
+        self._latest = (state, constants.detached())
         points, distance = band_path(state, self.band_points)
         bands = constants.frequencies(points)
         seen = constants.frequencies(mesh(self.mesh))
@@ -151,9 +154,10 @@ class Phonons(vibrating.Vibrating):
             super().write(trajectory, path)
             return
         state = trajectory.states[-1]
-        with torch.no_grad():
-            constants = self.force_constants(state)
-        write_phonopy(path, to_phonopy(state, (self.repeat,) * 3, constants))
+        if self._latest is None or self._latest[0] is not state:
+            self.observe(state)
+        assert self._latest is not None
+        write_phonopy(path, to_phonopy(state, (self.repeat,) * 3, self._latest[1]))
 
 
 def _path(state: Cells, points: int) -> Any:

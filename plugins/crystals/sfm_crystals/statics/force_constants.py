@@ -9,7 +9,7 @@ displacement has a size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -141,6 +141,10 @@ class ForceConstants:
     def frequencies(self, points: Float[Tensor, "Q 3"]) -> Float[Tensor, "Q B"]:
         """(Q, 3 n) THz at wave vectors (Q, 3) in units of the cell's reciprocal vectors."""
         return frequencies(dynamical_matrices(self.values, self.lattice, self.masses, points))
+
+    def detached(self) -> ForceConstants:
+        """The same without a graph."""
+        return replace(self, values=self.values.detach(), masses=self.masses.detach())
 
 
 def dynamical_matrices(

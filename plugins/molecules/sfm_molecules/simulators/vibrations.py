@@ -90,6 +90,7 @@ class Vibrations(resting.Resting):
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
+        self._latest: tuple[Particles, Tensor, Tensor] | None = None  # what `observe` saw last
         if self.symmetry_number < 1:
             raise InputError(f"{self.part}: symmetry_number={self.symmetry_number}: 1 or more")
 
@@ -152,7 +153,8 @@ class Vibrations(resting.Resting):
 
     def observe(self, state: Particles) -> dict[str, Shaped[Tensor, " ..."]]:
         """Energies () eV, entropy () eV/kelvin, frequencies (K,) cm^-1."""
-        frequencies, _ = self.modes(state)
+        frequencies, modes = self.modes(state)
+        self._latest = (state, frequencies.detach(), modes)
         energy = self.energy_and_forces(state)[0][0]
         cold = energy.new_zeros(1)
         zero_point = thermal(THZ_OF_WAVENUMBER * frequencies[None], cold).free_energy[0]
@@ -216,11 +218,14 @@ class Vibrations(resting.Resting):
         if path.suffix.lower() not in SUFFIXES:
             super().write(trajectory, path)
         state = trajectory.states[-1]
-        frequencies, modes = self.modes(state)
+        if self._latest is None or self._latest[0] is not state:
+            self.observe(state)
+        assert self._latest is not None
+        _, frequencies, modes = self._latest
         write_modes(
             path,
             types=state.types.cpu().numpy(),
             positions=state.positions.detach().cpu().numpy(),
-            frequencies=frequencies.detach().cpu().numpy(),
+            frequencies=frequencies.cpu().numpy(),
             modes=modes.cpu().numpy(),
         )
