@@ -11,7 +11,8 @@ one before: 2,400 steps of 1,024 tokens and 4,400 of 512 with AdamW; then 2,000 
 constant rate and 4,600 with `--set optimizer.decay=0.45` with Muon; then, with bulk moduli and
 twice as many molecules, 3,000 at a constant rate and 9,500 with that decay; then 3,043 at a
 constant rate and, with band gaps and a second teacher's moduli, 10,000 with `optimizer.decay=0.5`;
-then 10,000 more in the same way.
+then 10,000 more in the same way; then, with `recipes/sfm-tiny-larger.yaml`, 15,500 on twice as many
+molecules of twelve elements and twice as many crystals.
 """
 
 from __future__ import annotations
