@@ -146,7 +146,8 @@ def test_learning_curves_are_means_over_seeds_and_get_a_figure(tmp_path):
     ]  # fmt: skip
     fields = [
         {"row": "drugs", "of": "forces", "unit": "eV/angstrom", "seed": seed,
-         "mae": {f"closed form ({name})": value, "scratch": 1.0}}
+         "mae": {f"closed form ({name})": value, "scratch": 1.0},
+         "coverage": {f"closed form ({name})": 0.9, "full": 0.88}}
         for seed, name, value in ((0, "gp", 0.1), (1, "delta gp", 0.3))
     ]  # fmt: skip
     protocol = dict.fromkeys(("model", "seeds", "labels", "tested", "steps", "tokens"), 3)
@@ -157,6 +158,6 @@ def test_learning_curves_are_means_over_seeds_and_get_a_figure(tmp_path):
     report.write(tmp_path, results)
     text = (tmp_path / report.CURVES_TEXT).read_text()
     assert "| heat | 100 | 2 | 0.015 +- 0.005 | elemental 0.02 |" in text
-    assert "| drugs: forces [eV/angstrom] | 0.2 |  | 1 |  |" in text
+    assert "| drugs: forces [eV/angstrom] | 0.2 |  | 1 |  | 90 %, 88 % |" in text
     assert (tmp_path / report.FIGURE).stat().st_size > 5_000
     assert json.loads((tmp_path / report.CURVES_NUMBERS).read_text())["curves"] == curves

@@ -84,7 +84,7 @@ def _entry(prediction: Any, output: Path | None) -> dict[str, Any]:
         entry = quantity(name, value, prediction.units[name], path=output, warnings=warnings)
         entry["level"] = prediction.levels[name]
         if name in prediction.uncertainty:
-            entry["uncertainty"] = float(prediction.uncertainty[name])
+            entry["uncertainty"] = _uncertainty(prediction.uncertainty[name])
         entries[name] = entry
     return {
         "id": prediction.id,
@@ -94,6 +94,26 @@ def _entry(prediction: Any, output: Path | None) -> dict[str, Any]:
     }
 
 
+def _uncertainty(sigma: Any) -> Any:
+    """A number, or a list of one for each row; of many rows the least, mean and largest."""
+    from sfm.cli.results import PRINTED, as_array
+
+    array = as_array(sigma)
+    if array.size <= PRINTED:
+        return array.tolist()
+    return {"min": float(array.min()), "mean": float(array.mean()), "max": float(array.max())}
+
+
+def _error_text(sigma: Any) -> str:
+    """`± 0.1`, or the range of several."""
+    if sigma is None:
+        return ""
+    if isinstance(sigma, float):
+        return f"± {sigma:.2g}"
+    ends = (sigma["min"], sigma["max"]) if isinstance(sigma, dict) else (min(sigma), max(sigma))
+    return f"± {ends[0]:.2g} to {ends[1]:.2g}"
+
+
 def _print(systems: list[dict[str, Any]]) -> None:
     from sfm.cli.output import table
     from sfm.cli.results import text_of
@@ -101,13 +121,12 @@ def _print(systems: list[dict[str, Any]]) -> None:
     rows = []
     for system in systems:
         for name, entry in system["quantities"].items():
-            sigma = entry.get("uncertainty")
             rows.append(
                 (
                     system["id"],
                     name,
                     text_of(entry),
-                    "" if sigma is None else f"± {sigma:.2g}",
+                    _error_text(entry.get("uncertainty")),
                     entry["unit"],
                     "x".join(map(str, entry["shape"])),
                     entry["level"],

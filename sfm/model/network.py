@@ -22,6 +22,7 @@ from sfm.model import readout
 from sfm.model.baselines import Baselines
 from sfm.nn.derive import DERIVED, attach, derive
 from sfm.nn.encoder import Encoder, PointEncoder
+from sfm.nn.error_scale import ErrorScale
 from sfm.nn.head import Head
 from sfm.nn.head_classes import head_class
 from sfm.nn.known import ClosePairs, Known
@@ -57,6 +58,7 @@ class Network(nn.Module):
         self.heads = nn.ModuleDict()
         self.normalisers = nn.ModuleDict()
         self.uncertainties = nn.ModuleDict()
+        self.error_scales = nn.ModuleDict()  # of forces, by encoder
         for spec in config.heads:
             quantity = config.quantities[spec.quantity]
             head: Head = head_class(spec.part)(quantity, trunk.channels, **dict(spec.options))
@@ -65,10 +67,11 @@ class Network(nn.Module):
                 continue
             dim = getattr(head, "dim", quantity.dim if quantity.per == "token" else 1)
             self.normalisers[spec.key] = Normaliser(quantity, len(config.contexts), dim)
+            contexts = len(config.contexts)
             if hasattr(head, "last_layer"):
-                self.uncertainties[spec.key] = LastLayerUncertainty(
-                    len(config.contexts), trunk.channels
-                )
+                self.uncertainties[spec.key] = LastLayerUncertainty(contexts, trunk.channels)
+            if spec.quantity == "energy" and hasattr(head, "last_layer_per_token"):
+                self.error_scales[spec.encoder] = ErrorScale(contexts, trunk.channels)
 
     @classmethod
     def beneath(cls, spec: BaselineSpec) -> Network:

@@ -19,7 +19,7 @@ from sfm.data.tokens import Tokens
 from sfm.errors import InputError, OutsideError
 from sfm.model.guard import HOW, Finding, Guard
 from sfm.model.inputs import is_many, read_samples, refuse, token_batches
-from sfm.model.readout import uncertainty
+from sfm.model.readout import force_uncertainty, uncertainty
 from sfm.nn import compiled as kernels
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ class Prediction(Mapping[str, np.ndarray]):
         data: numpy arrays by key.
         units: unit by key.
         levels: level of theory by key.
-        uncertainty: standard error of scalars by key, in the same unit, where calibrated.
+        uncertainty: standard error by key, in the same unit, where calibrated: of scalars a number,
+            of forces (N,), for each component of an atom's.
         warnings: what the user should know; for example that the input is unlike the training data.
         sample: the system.
     """
@@ -48,7 +49,7 @@ class Prediction(Mapping[str, np.ndarray]):
     data: Mapping[str, np.ndarray]
     units: Mapping[str, str]
     levels: Mapping[str, str]
-    uncertainty: Mapping[str, float] = field(default_factory=dict)
+    uncertainty: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     sample: Sample | None = field(default=None, repr=False)
 
@@ -149,7 +150,7 @@ class _Answer:
     values: dict[str, np.ndarray] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     levels: dict[str, str] = field(default_factory=dict)
-    uncertainty: dict[str, float] = field(default_factory=dict)
+    uncertainty: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
@@ -172,7 +173,7 @@ class _Answer:
     def add(self, key: str, unit: str, level: str, value: _Value) -> None:
         """Take a value in, under its key."""
         self.values[key], self.units[key], self.levels[key] = value.array, unit, level
-        if value.sigma is not None and np.isfinite(value.sigma):
+        if value.sigma is not None and np.isfinite(value.sigma).all():
             self.uncertainty[key] = value.sigma
         if value.outside:
             self.warnings.append(f"{key}: this system is unlike the training data at {level}")
@@ -197,7 +198,7 @@ class _Value:
     """One quantity of one system: the array, its standard error, whether it is extrapolated."""
 
     array: np.ndarray
-    sigma: float | None
+    sigma: float | np.ndarray | None
     outside: bool
 
 
@@ -272,6 +273,12 @@ def _predict_batch(
     values: list[dict[str, _Value]] = [{} for _ in range(tokens.n_systems)]
     for name in names:
         rows = split_rows(model, name, said[encoder][name], tokens)
+        if name == "forces":
+            errors = force_uncertainty(model, encoder, tokens, features[encoder])
+            split = None if errors is None else split_rows(model, name, errors, tokens)
+            for i, array in enumerate(rows):
+                values[i][name] = _Value(array, None if split is None else split[i], outside=False)
+            continue
         judged = uncertainty(model, encoder, name, tokens, features[encoder])
         for i, array in enumerate(rows):
             sigma = None if judged is None else float(judged[0][i])

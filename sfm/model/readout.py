@@ -108,6 +108,28 @@ def baseline(
 
 
 @torch.no_grad()
+def force_uncertainty(
+    model: Network, encoder: str, tokens: Tokens, features: Tokens
+) -> Float[Tensor, " N"] | None:
+    """Standard error (N,) of each component of a token's force, NaN where not calibrated.
+
+    In the unit of forces. None if the energy has no last layer to judge by, and no closed form.
+    """
+    single = of_one_level(model, encoder, "energy", tokens)
+    sigma = torch.full((tokens.n_tokens,), torch.nan, dtype=torch.float64, device=model.device)
+    if encoder in model.error_scales:
+        last = model.heads[f"{encoder}:energy"].last_layer_per_token(features)  # type: ignore[operator]
+        sigma = model.error_scales[encoder](last, tokens.context[tokens.system])
+    elif not single:
+        return None
+    for head, mask in single:
+        error = head.force_error if isinstance(head, RandomFeaturesHead) else sigma.new_zeros(())
+        error = torch.where(error > 0, error, torch.nan)
+        sigma = torch.where(mask[tokens.system], error, sigma)
+    return sigma
+
+
+@torch.no_grad()
 def uncertainty(
     model: Network, encoder: str, quantity: str, tokens: Tokens, features: Tokens
 ) -> tuple[Float[Tensor, " S"], Bool[Tensor, " S"]] | None:

@@ -81,11 +81,14 @@ class ScalarSum(Head):
         super().__init__(quantity, channels, **options)
         self.readout = ScalarReadout(channels)
 
+    def last_layer_per_token(self, features: Tokens) -> Float[Tensor, "N C"]:
+        """(N, C) what the last linear map acts on, dimensionless; for uncertainties of slopes."""
+        return self.readout.hidden(features.scalars)
+
     def last_layer(self, features: Tokens) -> Float[Tensor, "S C"]:
-        """(S, C) what the last linear map acts on, dimensionless; for uncertainties."""
-        return system_sum(
-            self.readout.hidden(features.scalars), features.system, features.n_systems
-        )
+        """(S, C) sums of `last_layer_per_token`; for uncertainties."""
+        per_token = self.last_layer_per_token(features)
+        return system_sum(per_token, features.system, features.n_systems)
 
     def per_token(self, features: Tokens) -> Float[Tensor, " N"]:
         """(N,) each token's share, without unit."""

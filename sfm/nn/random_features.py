@@ -61,6 +61,7 @@ class RandomFeaturesHead(Float64Buffers, Head):
     cholesky: Tensor
     noise: Tensor
     factor: Tensor
+    force_error: Tensor  # eV/angstrom, standard error of a component; 0: not known
 
     def __init__(
         self,
@@ -101,6 +102,14 @@ class RandomFeaturesHead(Float64Buffers, Head):
         buffer("cholesky", size, size)
         buffer("noise")
         buffer("factor")
+        buffer("force_error")
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **options: Any
+    ) -> None:
+        # models saved before forces were judged lack it
+        state_dict.setdefault(f"{prefix}force_error", torch.zeros_like(self.force_error))
+        super()._load_from_state_dict(state_dict, prefix, *args, **options)
 
     def reduce(self, invariants: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows P"]:
         """(..., D) -> (..., P) float64, dimensionless."""

@@ -15,7 +15,7 @@ from sfm.quantity import Quantity
 from sfm.registry import quantities
 from sfm.serve.desk import Desk
 from sfm.serve.limits import Limits
-from sfm.serve.numbers import picture, plain
+from sfm.serve.numbers import as_array, listed, picture, plain
 from sfm.serve.snippets import predict_command, predict_python, typed
 from sfm.serve.uploads import as_file
 
@@ -95,7 +95,7 @@ def check_size(samples: Sequence[Sample], limits: Limits, name: str) -> None:
 
 
 def _system(prediction: Any, known: Mapping[str, Quantity]) -> dict[str, Any]:
-    sample = prediction.sample
+    sample, errors = prediction.sample, prediction.uncertainty
     entries = {}
     for key, value in prediction.items():
         quantity = known[key.partition("@")[0]]
@@ -105,7 +105,8 @@ def _system(prediction: Any, known: Mapping[str, Quantity]) -> dict[str, Any]:
             "level": prediction.levels[key],
             "per": quantity.per,
             "summary": quantity.summary,
-            "uncertainty": prediction.uncertainty.get(key),
+            # a number, or a list of one for each row: of forces, one for each atom
+            "uncertainty": listed(as_array(errors[key])) if key in errors else None,
         }
     return {
         "id": prediction.id,

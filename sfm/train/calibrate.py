@@ -1,14 +1,15 @@
-"""Calibrating the last-layer uncertainties on training features and validation errors."""
+"""Calibrating standard errors on training features and validation errors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from sfm.data.batching import Batch
 from sfm.data.sample import Sample
+from sfm.data.tokens import Tokens
 from sfm.model import FoundationModel
 from sfm.train.data import INFERENCE, Tokenizer, pack
 from sfm.train.tasks import TaskData, subset
@@ -25,9 +26,10 @@ def calibrate(
     max_samples: int = SAMPLES,
     judge: FoundationModel | None = None,
 ) -> dict[str, float]:
-    """Fit every head's uncertainty that has a last layer, per level; see `sfm.nn.uncertainty`.
+    """Fit standard errors of every head with a last layer, and of forces, per level.
 
-    A level with fewer than ten validation labels stays without.
+    See `sfm.nn.uncertainty`, `sfm.nn.error_scale`. A level with fewer than ten validation systems
+    stays without.
 
     Args:
         model: its features give the precision.
@@ -38,57 +40,99 @@ def calibrate(
             of them gave half the standard errors, and 90 % intervals that held 45 to 72 %.)
 
     Returns:
-        The calibration factor, in the quantity's unit, by `encoder:quantity@level`.
+        The calibration factor by `encoder:quantity@level`, in the quantity's unit; of forces
+        without one.
     """
     results: dict[str, float] = {}
+    judge = judge or model
     for task in tasks:
         for level in task.levels:
-            names = [
-                q
-                for v, q in task.present
-                if v == level and f"{task.encoder}:{q}" in model.uncertainties
-            ]
             train = [s for s in subset(task.train, max_samples) if s.level == level]
             held = [s for s in subset(task.validation, max_samples) if s.level == level]
-            for name in names if train and held else ():
-                features, _ = _features(model, task, name, train)
-                held_features, errors = _features(model, task, name, held)
-                if judge is not None:  # the same systems in the same batches: rows correspond
-                    _, errors = _features(judge, task, name, held)
-                if len(held_features) >= FEWEST:
-                    key = f"{task.encoder}:{name}"
-                    unit = model.uncertainties[key]
-                    alpha = unit.calibrate(  # type: ignore[operator]
-                        model.context(task.encoder, level), features, held_features, errors
-                    )
-                    results[f"{key}@{level}"] = alpha
+            for name in [q for v, q in task.present if v == level] if train and held else ():
+                key, factor = f"{task.encoder}:{name}", None
+                if key in model.uncertainties:
+                    factor = _calibrate_number(model, judge, task, name, level, train, held)
+                elif name == "forces" and task.encoder in model.error_scales:
+                    factor = _calibrate_forces(model, judge, task, level, held)
+                if factor is not None:
+                    results[f"{key}@{level}"] = factor
     return results
 
 
+def _calibrate_number(
+    model: FoundationModel,
+    judge: FoundationModel,
+    task: TaskData,
+    name: str,
+    level: str,
+    train: Sequence[Sample],
+    held: Sequence[Sample],
+) -> float | None:
+    """The last layer's uncertainty of a number per system; None if it has too few labels."""
+    features, _ = _features(model, task, name, train, judged=False)
+    held_features, errors = _features(model, task, name, held)
+    if judge is not model:  # the same systems in the same batches: rows correspond
+        _, errors = _features(judge, task, name, held)
+    if len(held_features) < FEWEST:
+        return None
+    unit: Any = model.uncertainties[f"{task.encoder}:{name}"]
+    context = model.context(task.encoder, level)
+    return float(unit.calibrate(context, features, held_features, errors.reshape(-1)))
+
+
+def _calibrate_forces(
+    model: FoundationModel,
+    judge: FoundationModel,
+    task: TaskData,
+    level: str,
+    held: Sequence[Sample],
+) -> float | None:
+    """The scale of errors of forces: one half of the systems fits it, the other calibrates."""
+    labelled = [s for s in held if "forces" in s.labels]
+    if len(labelled) < FEWEST:
+        return None
+    halves = []
+    for half in (labelled[::2], labelled[1::2]):
+        features, errors = _features(model, task, "forces", half)
+        if judge is not model:
+            _, errors = _features(judge, task, "forces", half)
+        halves += [features, errors]
+    unit: Any = model.error_scales[task.encoder]
+    return float(unit.calibrate(model.context(task.encoder, level), *halves))
+
+
 def _features(
-    model: FoundationModel, task: TaskData, name: str, samples: Sequence[Sample]
+    model: FoundationModel,
+    task: TaskData,
+    name: str,
+    samples: Sequence[Sample],
+    *,
+    judged: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Last-layer features (n, C) and errors (n,) of the labelled systems."""
+    """Last-layer features (n, C) and errors (n, ...) of the labelled systems, or of their tokens.
+
+    judged: False leaves errors out, which for forces are most of the work.
+    """
     tokenizer = Tokenizer(model, [task], 1)
     items = [tokenizer.make(0, s) for s in samples if name in s.labels]
     rows, errors = [], []
     for batch in pack(items, INFERENCE, tokenizer.quantities):
-        features, error = _batch(model, task.encoder, name, batch)
-        rows.append(features)
-        errors.append(error)
+        tokens = batch.to(model.device).tokens[task.encoder]
+        names = [name] if judged else []
+        values, features = model.values_and_features({task.encoder: tokens}, {task.encoder: names})
+        rows.append(_last_layer(model, task.encoder, name, features[task.encoder]).detach())
+        if judged:
+            labels = batch.labels[task.encoder][name].values.to(model.device)
+            errors.append(values[task.encoder][name].double().reshape(labels.shape) - labels)
     if not rows:
         return torch.zeros(0, model.trunk.config.channels), torch.zeros(0)
-    return torch.cat(rows), torch.cat(errors)
+    return torch.cat(rows), torch.cat(errors) if judged else torch.zeros(0)
 
 
-def _batch(model: FoundationModel, part: str, name: str, batch: Batch) -> tuple[Tensor, Tensor]:
-    tokens = batch.to(model.device).tokens[part]
-    features = model.features({part: tokens})[part]
-    head = model.heads[f"{part}:{name}"]
-    raw = head(features, tokens)
-    value = model.normalisers[f"{part}:{name}"](raw, tokens)
-    base = model.baselines.energy(tokens) if name == "energy" else None
-    value = value if base is None else value + base
-    labels = batch.labels[part][name].values.to(value.device)
-    last = head.last_layer(features)  # type: ignore[operator]
-    return last, value.double().reshape(-1) - labels.reshape(-1)
+def _last_layer(model: FoundationModel, part: str, name: str, features: Tokens) -> Tensor:
+    """What the last linear map acts on: of systems (S, C); for forces, of tokens (N, C)."""
+    head: Any = model.heads[f"{part}:{'energy' if name == 'forces' else name}"]
+    last: Tensor
+    last = head.last_layer_per_token(features) if name == "forces" else head.last_layer(features)
+    return last

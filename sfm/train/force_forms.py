@@ -272,6 +272,7 @@ class _Fit:
         spread = torch.linalg.solve_triangular(factor / rows.size, rows.phi.T, upper=False)
         sigma = (spread.square().sum(0) + self.energy_noise).sqrt()
         head.factor.fill_(interval_factor(self.energies.abs() / sigma))
+        head.force_error.fill_(interval_factor(self.slopes[~rows.strained].abs()))
 
 
 def _best_noise(head: RandomFeaturesHead, systems: Sequence[System], against: bool) -> _Fit:

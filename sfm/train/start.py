@@ -72,7 +72,7 @@ def _refuse_other_baselines(config: ModelConfig, other: ModelConfig, name: str) 
 
 
 def _by_row(key: str) -> bool:
-    return key.startswith(("normalisers.", "uncertainties.")) or key in (
+    return key.startswith(("normalisers.", "uncertainties.", "error_scales.")) or key in (
         *CONTEXT_TABLES,
         ENCODER_LOGITS,
         LEVEL_LOGITS,

@@ -158,6 +158,11 @@ def test_a_closed_form_of_forces_is_a_head_like_any_other(base, tmp_path):
     again = FoundationModel.from_pretrained(new.save_pretrained(tmp_path / "copy")).predict(webs)
     for one, other in zip(said, again, strict=True):
         np.testing.assert_array_equal(one["forces"], other["forces"])
+        sigma = one.uncertainty["forces"]
+        assert sigma.shape == (len(one.sample.types),)
+        assert (sigma == sigma[0]).all()  # one width for all: that of left-out labels
+        assert 0.3 * forces["after_mae"] < sigma[0] < 3 * forces["after_mae"]
+        np.testing.assert_array_equal(sigma, other.uncertainty["forces"])
 
 
 def test_auto_lets_closed_forms_and_training_compete(base, tmp_path, monkeypatch):

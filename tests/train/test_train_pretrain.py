@@ -80,6 +80,11 @@ def test_a_run_leaves_a_model_and_a_report(recipe, tmp_path):
     assert any("validation/loss/birds" in row for row in report["history"])
     names = {(m["encoder"], m["quantity"]) for m in report["metrics"]}
     assert ("spiders/points", "forces") in names
+    (web,) = list(open_tasks(recipe(steps=1))[0].test)[:1]
+    said = FoundationModel.from_pretrained(out).predict(web)
+    sigma = said.uncertainty["forces"]  # of each component of an atom's, one for each atom
+    assert sigma.shape == (len(web.types),)
+    assert (sigma > 0).all()
     for metric in report["metrics"]:
         assert metric["unit"]
         assert metric["baseline_mae"] > 0

@@ -64,9 +64,16 @@ function drawing(system) {
   return parts;
 }
 
+// of one number, or the range of those of an array's rows
+function standardError(sigma) {
+  if (sigma === null) return "";
+  if (!Array.isArray(sigma)) return `± ${short(sigma, 2)}`;
+  return `± ${short(Math.min(...sigma), 2)} to ${short(Math.max(...sigma), 2)}`;
+}
+
 function showSystem(system) {
   const rows = Object.entries(system.quantities).map(([key, e]) => [
-    key.split("@")[0], value(e), e.uncertainty === null ? "" : `± ${short(e.uncertainty, 2)}`, e.unit, e.level]);
+    key.split("@")[0], value(e), standardError(e.uncertainty), e.unit, e.level]);
   return [
     h("h3", {}, `${system.id} (${system.domain})`),
     ...(system.warnings.length ? system.warnings.map(warning)

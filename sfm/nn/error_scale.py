@@ -1,0 +1,109 @@
+"""How large errors of forces are at a token, said by the features that the energy is made of.
+
+The logarithm of a token's error is linear in what the last map of the energy's head acts on, fitted
+to errors on held-out systems (multiplicative heteroscedasticity: Harvey, Econometrica 44, 461
+(1976)). The scale is calibrated on other held-out systems by the conformal quantile of errors over
+it (Lei, G'Sell, Rinaldo, Tibshirani and Wasserman, J. Am. Stat. Assoc. 113, 1094 (2018), section
+5.2), so that 90 % of new errors fall within 1.645 standard errors.
+
+The quadratic form of `sfm.nn.uncertainty` in the same features says as much of molecules (rank
+correlation with the errors 0.6), but nothing of crystals (0.2, and intervals 1.4 times as wide as
+those of one width for all; here 0.4 and 1.1).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sfm.nn.precision import Float64Buffers
+from sfm.nn.uncertainty import interval_factor
+
+RIDGE = 1.0  # over the variance of a standardised feature
+FURTHEST = 3.0  # from the mean of the logarithm: beyond lies extrapolation
+LEAST = 1e-3  # of the mean error: smaller ones tell nothing of the scale
+
+
+class ErrorScale(Float64Buffers):
+    """Calibrated standard errors of tokens' components, for every context of the model.
+
+    Args:
+        n_contexts: of the model.
+        channels: C, of the features.
+    """
+
+    mean: Tensor
+    weights: Tensor
+    level: Tensor
+    alpha: Tensor
+
+    def __init__(self, n_contexts: int, channels: int) -> None:
+        super().__init__()
+        f64 = torch.float64
+        self.register_buffer("mean", torch.zeros(n_contexts, channels, dtype=f64))
+        self.register_buffer("weights", torch.zeros(n_contexts, channels, dtype=f64))
+        self.register_buffer("level", torch.zeros(n_contexts, dtype=f64))
+        # zero: not calibrated
+        self.register_buffer("alpha", torch.zeros(n_contexts, dtype=f64))
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **options: Any
+    ) -> None:
+        # models saved before forces were judged lack all of it
+        for name, value in self.named_buffers():
+            state_dict.setdefault(prefix + name, value)
+        super()._load_from_state_dict(state_dict, prefix, *args, **options)
+
+    def scale(
+        self, features: Float[Tensor, "N C"], context: Int[Tensor, " N"]
+    ) -> Float[Tensor, " N"]:
+        """(N,) size of errors before it is calibrated, in the quantity's unit."""
+        apart = features.detach().double() - self.mean[context]
+        said = (apart * self.weights[context]).sum(1).clamp(-FURTHEST, FURTHEST)
+        return (self.level[context] + said).exp()
+
+    def forward(
+        self, features: Float[Tensor, "N C"], context: Int[Tensor, " N"]
+    ) -> Float[Tensor, " N"]:
+        """Standard error (N,) of each component, in the quantity's unit; NaN if not calibrated."""
+        alpha = self.alpha[context]
+        return torch.where(alpha > 0, alpha * self.scale(features, context), torch.nan)
+
+    @torch.no_grad()
+    def calibrate(
+        self,
+        context: int,
+        features: Float[Tensor, "m C"],
+        errors: Float[Tensor, "m K"],
+        second: Float[Tensor, "l C"],
+        second_errors: Float[Tensor, "l K"],
+    ) -> float:
+        """Fit the scale to the errors of some tokens, and calibrate it on those of others.
+
+        Args:
+            context: index of (encoder, level).
+            features: (m, C) of tokens that the model was not trained on.
+            errors: (m, K) predicted minus true, in the quantity's unit.
+            second: (l, C) of further ones, of other systems.
+            second_errors: (l, K) theirs.
+
+        Returns:
+            alpha, dimensionless.
+        """
+        f, size = features.double(), errors.double().abs().mean(1)
+        least = (LEAST * size.mean()).clamp(min=1e-300)
+        y = (size + least).log()
+        mean, spread = f.mean(0), f.std(0, correction=0)
+        x = (f - mean) / spread.clamp(min=1e-9)
+        gram = x.T @ x / len(x)
+        gram.diagonal().add_(RIDGE)
+        slopes = torch.linalg.solve(gram, x.T @ (y - y.mean()) / len(x))
+        self.mean[context], self.level[context] = mean, y.mean()
+        self.weights[context] = slopes / spread.clamp(min=1e-9)
+        index = torch.full((len(second),), context, device=second.device)
+        ratios = second_errors.double().abs() / self.scale(second, index).unsqueeze(1)
+        self.alpha[context] = interval_factor(ratios.flatten())
+        return float(self.alpha[context])

@@ -1,0 +1,63 @@
+"""Standard errors of forces: as wide as the errors of their kind of token, and 90 % hold."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sfm.nn.error_scale import ErrorScale
+from sfm.nn.uncertainty import NORMAL
+
+SLOPES = torch.tensor([0.8, -0.5, 0.0, 0.0], dtype=torch.float64)
+
+
+def draw(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Features (n, 4), errors (n, 3) normal about zero, and their true standard errors (n,)."""
+    g = torch.Generator().manual_seed(seed)
+    features = 3 + 2 * torch.randn(n, 4, generator=g, dtype=torch.float64)
+    sigma = 0.1 * torch.exp((features - 3) / 2 @ SLOPES)
+    errors = sigma.unsqueeze(1) * torch.randn(n, 3, generator=g, dtype=torch.float64)
+    return features, errors, sigma
+
+
+def rank(x: torch.Tensor) -> torch.Tensor:
+    return x.argsort().argsort().double()
+
+
+@pytest.mark.parametrize("n", [40, 2000])
+def test_intervals_follow_the_errors_and_hold(n):
+    unit = ErrorScale(3, 4)
+    (f, e, _), (f2, e2, _) = draw(n, 0), draw(n, 1)
+    assert unit.calibrate(1, f, e, f2, e2) > 0
+    features, errors, sigma = draw(5000, 2)
+    said = unit(features, torch.ones(5000, dtype=torch.long))
+    held = (errors.abs() < NORMAL * said.unsqueeze(1)).double().mean()
+    assert 0.87 < float(held) < 0.94
+    assert float(torch.corrcoef(torch.stack([rank(said), rank(sigma)]))[0, 1]) > 0.9
+    one_width = torch.quantile(errors.abs().flatten(), 0.9)
+    assert float((NORMAL * said).mean()) < 0.85 * float(one_width)
+
+
+def test_units_go_through():
+    """Forces in another unit have standard errors in that unit."""
+    (f, e, _), (f2, e2, _) = draw(200, 0), draw(200, 1)
+    small, large = ErrorScale(1, 4), ErrorScale(1, 4)
+    small.calibrate(0, f, e, f2, e2)
+    large.calibrate(0, f, 1e6 * e, f2, 1e6 * e2)
+    index = torch.zeros(200, dtype=torch.long)
+    torch.testing.assert_close(1e6 * small(f, index), large(f, index))
+
+
+def test_far_from_the_data_the_scale_stops_growing():
+    unit = ErrorScale(1, 4)
+    (f, e, _), (f2, e2, _) = draw(200, 0), draw(200, 1)
+    unit.calibrate(0, f, e, f2, e2)
+    far = unit(f + 1e6 * SLOPES, torch.zeros(200, dtype=torch.long))
+    assert torch.isfinite(far).all()
+
+
+def test_what_is_not_calibrated_is_not_said_and_older_files_load():
+    unit = ErrorScale(2, 4)
+    assert unit(torch.ones(3, 4), torch.zeros(3, dtype=torch.long)).isnan().all()
+    unit.load_state_dict({})
+    assert unit(torch.ones(3, 4), torch.ones(3, dtype=torch.long)).isnan().all()
