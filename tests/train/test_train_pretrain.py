@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from sfm.model import FoundationModel
 from sfm.recipe import OptimizerSection
 from sfm.registry import find
 from sfm.train.build import fit_normalisers, model_config, new_model
+from sfm.train.calibrate import calibrate
 from sfm.train.callbacks import SaveLast
 from sfm.train.engine import read_checkpoint
 from sfm.train.plan import plan
@@ -80,11 +82,21 @@ def test_a_run_leaves_a_model_and_a_report(recipe, tmp_path):
     assert any("validation/loss/birds" in row for row in report["history"])
     names = {(m["encoder"], m["quantity"]) for m in report["metrics"]}
     assert ("spiders/points", "forces") in names
-    (web,) = list(open_tasks(recipe(steps=1))[0].test)[:1]
-    said = FoundationModel.from_pretrained(out).predict(web)
-    sigma = said.uncertainty["forces"]  # of each component of an atom's, one for each atom
+    model, (webs, *_) = FoundationModel.from_pretrained(out), open_tasks(recipe(steps=1))
+    forces = dataclasses.replace(
+        webs, present=(("pair", "forces"),), validation=[webs.train[i] for i in range(20)]
+    )
+    assert list(calibrate(model, [forces])) == ["spiders/points:forces@pair"]
+    web = webs.train[20]
+    sigma = model.predict(web).uncertainty["forces"]  # of each component of an atom's
     assert sigma.shape == (len(web.types),)
     assert (sigma > 0).all()
+    assert (
+        calibrate(
+            model, [dataclasses.replace(forces, validation=[webs.train[i] for i in range(9)])]
+        )
+        == {}
+    )
     for metric in report["metrics"]:
         assert metric["unit"]
         assert metric["baseline_mae"] > 0
