@@ -15,6 +15,8 @@ listed have no short range. Magnesia, for one, with G. V. Lewis and C. R. A. Cat
     O  O  22764.3  0.149    27.88
     charge Mg  2
     charge O  -2
+
+The charges' energy is that of Ewald's sums (`ewald`) or of a mesh (`mesh`), for large cells.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from sfm.errors import InputError
 from sfm_crystals.cells import Cells, bonds
 from sfm_crystals.potentials.elements import element, rows_of
 from sfm_crystals.potentials.ewald import ewald
+from sfm_crystals.potentials.mesh import library, particle_mesh
 from sfm_crystals.potentials.switching import ended
 
 ERG = 6.241509074e11  # eV, CODATA 2018
@@ -52,6 +55,10 @@ class Buckingham(nn.Module):
         where: what has the parameters, for messages.
         reach: cutoff of the short range, angstrom.
         switch: see `sfm_crystals.potentials.switching.ended`.
+        coulomb: `ewald` or `pme`, how the charges' energy is summed.
+
+    Raises:
+        InputError: pme without charges, or without the package for it.
     """
 
     def __init__(
@@ -62,11 +69,17 @@ class Buckingham(nn.Module):
         where: str,
         reach: float,
         switch: str,
+        coulomb: str = "ewald",
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__()
+        if coulomb == "pme":
+            if not any(charges.values()):
+                raise InputError(f"{where}: coulomb=pme, and there are no charges")
+            library()
         self.elements = tuple(sorted({e for pair in pairs for e in pair} | set(charges)))
         self.where, self.reach, self.switch = where, reach, switch
+        self.coulomb = particle_mesh if coulomb == "pme" else ewald
         table = torch.zeros(3, len(self.elements), len(self.elements), dtype=dtype)
         table[1] = 1.0
         for (a, b), values in pairs.items():
@@ -139,4 +152,4 @@ class Buckingham(nn.Module):
                 f"{self.where}: its charges make a cell of {float(net):+.3g} e, which has no "
                 "finite energy; check the charges and the composition"
             )
-        return energy + ewald(cells, charges)
+        return energy + self.coulomb(cells, charges)

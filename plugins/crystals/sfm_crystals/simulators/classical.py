@@ -58,6 +58,10 @@ SETTINGS = (
     ),
     Setting("table", "", summary="file of parameters of buckingham, tersoff or eam (setfl)"),
     Setting("cutoff", 3.0, summary="of lennard-jones in units of sigma, of morse of bond_length"),
+    Setting(
+        "coulomb", "ewald", ("ewald", "pme"),
+        summary="how buckingham's charges are summed; pme (a mesh) from 200 ions on",
+    ),
     Setting("reach", 10.0, unit="angstrom", summary="cutoff of buckingham's short range"),
     Setting(
         "switch", "quintic", ("quintic", "xplor", "shift"), summary="how the energy of a pair ends"
@@ -67,6 +71,7 @@ CITATIONS = (
     "doi:10.1103/PhysRevB.31.5262",  # Stillinger-Weber
     "doi:10.1103/PhysRev.34.57",  # Morse
     "doi:10.1098/rspa.1938.0173",  # Buckingham
+    "doi:10.1063/1.464397",  # charges on a mesh
     "doi:10.1103/PhysRevB.39.5566",  # Tersoff
     "doi:10.1103/PhysRevB.29.6443",  # embedded atom
     "doi:10.1103/PhysRevB.69.144113",  # metals
@@ -93,7 +98,7 @@ class Potential:
 
 
 def _buckingham(s: Classical) -> Buckingham:
-    options = {"reach": s.reach, "switch": s.switch, "dtype": s.dtype}
+    options = {"reach": s.reach, "switch": s.switch, "coulomb": s.coulomb, "dtype": s.dtype}
     return Buckingham.read(s.table, **options) if s.table else Buckingham.argon(**options)
 
 
@@ -133,7 +138,9 @@ POTENTIALS: Mapping[str, Potential] = {
         (),
         SILICON,
     ),
-    "buckingham": Potential(_of_table, {}, ("table", "reach", "switch"), table=_buckingham),
+    "buckingham": Potential(
+        _of_table, {}, ("table", "coulomb", "reach", "switch"), table=_buckingham
+    ),
     "tersoff": Potential(_of_table, {}, ("table",), table=_tersoff),
     "eam": Potential(_of_table, {}, ("table",), table=_eam),
     "none": Potential(lambda s, cells: torch.zeros_like(cells.cell[:, 0, 0]), {}),
@@ -156,6 +163,7 @@ class Classical(Holder):
     potential: str
     table: str
     cutoff: float
+    coulomb: str
     reach: float
     switch: str
     epsilon: nn.Parameter
