@@ -60,6 +60,8 @@ RUNS, POINTS, TESTS = 20, 30, 10
 # steps of Adam, then iterations of L-BFGS
 PERCEPTRON, TRUNK = (1000, 200), (600, 100)
 RECURRENT, PRETRAINING = 200, 300
+# several times the longest distance: the energy is smooth over that length, and runs leave the data
+REACH = 24.0
 LARGEST = 1e3  # of an error: what has diverged counts as this
 Function = Callable[[Tensor], Tensor]
 Starts = Callable[[np.random.Generator, int], np.ndarray]
@@ -196,7 +198,7 @@ def _network(truth: Truth, model: str, states: Tensor, seed: int) -> Learned:
 def _model(seed: int) -> FoundationModel:
     config = ModelConfig(
         trunk={"channels": 32, "layers": 2, "experts": 1, "radial": 8, "carried": 8},
-        encoders={PART: {"cutoff": 6.0}},
+        encoders={PART: {"cutoff": REACH}},
         encoder_domains={PART: "dynamics"},
         heads=(HeadSpec(PART, "energy", "dynamics/energy"),),
         targets=(Target(PART, LEVEL, "energy"),),
@@ -352,6 +354,8 @@ def measured(name: str, model: str, runs: int, seed: int) -> dict[str, Any]:
         learned = _network(truth, model, states, seed)
     row = {"system": name, "model": model, "runs": runs, "seed": seed}
     row |= {"parameters": learned.parameters, "train_s": round(learned.train_s, 2)}
+    if model in ("trunk", "pretrained"):
+        row["cutoff"] = REACH
     if model == "pretrained":
         row["pretrain_s"] = round(_pretrained(name)[1], 1)
     with torch.no_grad():

@@ -125,6 +125,25 @@ def test_a_recurrent_network_learns_a_spring_from_its_states():
     assert float((x - run[-1].values[2]).abs().max()) < 0.1
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_longer_reach_makes_a_smoother_energy(monkeypatch, seed):
+    """Of two bodies 0.6 to 3.4 apart, untrained: curvature over slope, per length of the range."""
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[3] / "recipes")
+    import six_systems
+
+    def roughness(reach: float) -> float:
+        monkeypatch.setattr(six_systems, "REACH", reach)
+        model = six_systems._model(seed).double().requires_grad_(False)
+        q = torch.linspace(-1.4, 1.4, 29, dtype=torch.float64)[:, None].requires_grad_()
+        energy = six_systems._body_potential(model, "mass-spring").at(q)
+        (slope,) = torch.autograd.grad(energy.sum(), q, create_graph=True)
+        (bend,) = torch.autograd.grad(slope.sum(), q)
+        return float((bend.square().mean() / slope.square().mean()).detach().sqrt() * 2.8)
+
+    short, long = roughness(6.0), roughness(24.0)
+    assert long < 0.6 * short
+
+
 def test_the_recipe_knows_its_systems_and_judges_the_equation_itself(monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).resolve().parents[3] / "recipes")
     from six_systems import SYSTEMS, measured

@@ -24,6 +24,11 @@ class BodyEncoder(PointEncoder):
     """One token per body, with its mass; edges between bodies closer than `cutoff`.
 
     Units are those of molecules: angstrom, amu, eV. A sample without masses has masses of 1 amu.
+
+    The cutoff is also the length over which energies are smooth: what they depend on is sin(k pi r
+    / cutoff) / r, k = 1, 2, ... Bodies are few, so it may be several times their largest distance.
+    Then an energy goes on smoothly beyond the distances that it was trained on; with a cutoff that
+    is hardly longer it turns there. Measured: `docs/theory/dynamics/learned.md`.
     """
 
     part: ClassVar[str] = "dynamics/bodies"
