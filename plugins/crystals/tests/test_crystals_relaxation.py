@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sfm_crystals.constants import GPA
-from sfm_crystals.data.prototypes import diamond, fcc
+from sfm_crystals.data.prototypes import diamond, fcc, repeated
 from sfm_crystals.simulators.lattice import LatticeStatics
 from sfm_crystals.statics import equation_of_state
 from sfm_crystals.statics.elasticity import moduli
@@ -276,3 +276,24 @@ def test_a_closure_that_refuses_where_its_forces_led_is_a_collapse():
         simulator.relax(simulator.batch([fcc(22, 2.5)]))
     relaxed = simulator.relax(simulator.batch([fcc(13, 4.0)]))
     assert 12.0 < float(relaxed.volume()[0].detach()) / 4 < 21.0  # aluminium: 16.6 by experiment
+
+
+@pytest.mark.parametrize("relax_cell", ["fixed", "full"])
+def test_both_minimisers_come_to_one_minimum_in_a_batch(relax_cell):
+    """Atoms shaken, atoms and cell; L-BFGS asks for forces less often than FIRE."""
+    shaken = repeated(fcc(18, 5.3), 2)
+    noise = 0.2 * np.random.default_rng(0).standard_normal((2, *shaken.positions.shape))
+    samples = [shaken.replace(positions=shaken.positions + one) for one in noise]
+    results, counts = [], []
+    for minimiser in ("fire", "lbfgs"):
+        simulator = LatticeStatics(relax_cell=relax_cell, minimiser=minimiser, tolerance=1e-8)
+        simulator.requires_grad_(False)
+        drive, asked = simulator._drive, []
+        simulator._drive = lambda cells, mode, drive=drive, asked=asked: (
+            asked.append(mode) or drive(cells, mode)
+        )
+        relaxed = simulator.relax(simulator.batch(samples))
+        results.append(torch.stack([simulator.energy(relaxed), relaxed.volume()]))
+        counts.append(len(asked))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-9, atol=1e-9)
+    assert counts[1] < counts[0]

@@ -76,8 +76,9 @@ def test_two_argon_atoms_come_to_rest_at_the_known_distance():
     assert float(slopes[1]) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_thirteen_atoms_fall_to_the_known_minimum_in_one_batch_with_others():
-    simulator = Relax(potential="lennard-jones").requires_grad_(False)
+@pytest.mark.parametrize("minimiser", ["fire", "lbfgs"])
+def test_thirteen_atoms_fall_to_the_known_minimum_in_one_batch_with_others(minimiser):
+    simulator = Relax(potential="lennard-jones", minimiser=minimiser).requires_grad_(False)
     shaken = lennard_jones.icosahedron() + 0.2 * np.random.default_rng(1).standard_normal((13, 3))
     relaxed = simulator(simulator.state([argon(shaken), argon(TRIMER)]))
     energies = simulator.observe(relaxed)["energy"] / simulator.epsilon

@@ -1,4 +1,4 @@
-"""From anywhere into a minimum: FIRE until it is near, then Newton's method."""
+"""From anywhere into a minimum: FIRE or L-BFGS until it is near, then Newton's method."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from typing import Any, Generic, TypeVar
 
 from sfm.errors import RunError
 from sfm.progress import report
+from sfm.simulate.base import Setting
 from sfm.simulate.statics.basin import Basin, polish
 
 State = TypeVar("State")
 AnyBasin = TypeVar("AnyBasin", bound=Basin)
-STRIDE = 10  # steps of FIRE between two looks
+STRIDE = 10  # steps between two looks
+MINIMISER = Setting(
+    "minimiser", "fire", ("fire", "lbfgs"), summary="goes down until Newton's method takes over"
+)
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Descent(Generic[State, AnyBasin]):
     """How states of a simulator go downhill.
 
     Attributes:
-        descend: some steps of FIRE.
+        descend: some steps of FIRE or L-BFGS.
         residual: largest component of the gradient that is free to act, eV/angstrom.
         around: the basin around a state.
         state: the state at rest at a basin's reference.
@@ -41,7 +45,7 @@ class Descent(Generic[State, AnyBasin]):
         Args:
             near: force at which Newton's method takes over, eV/angstrom.
             tolerance: largest force at the end, eV/angstrom.
-            max_steps: of FIRE.
+            max_steps: of FIRE or L-BFGS.
             part: the simulator, for messages.
 
         Raises:

@@ -13,11 +13,12 @@ from torch import Tensor
 from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.simulate.base import Parameter, Trajectory
+from sfm.simulate.statics.descent import MINIMISER
 from sfm_crystals.cells import Cells
 from sfm_crystals.simulators import classical, relaxing
 from sfm_crystals.statics.fire import LatticeState
 
-RELAX = (relaxing.RELAX_CELL, relaxing.TOLERANCE, relaxing.MAX_STEPS)
+RELAX = (relaxing.RELAX_CELL, relaxing.TOLERANCE, relaxing.MAX_STEPS, MINIMISER)
 
 
 class Answering(relaxing.Relaxing):

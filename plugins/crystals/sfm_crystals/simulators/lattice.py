@@ -14,6 +14,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.quantity import ENERGY, FORCES, STRESS, Quantity
 from sfm.simulate.base import Observations, Parameter, Setting, Trajectory
+from sfm.simulate.statics.descent import MINIMISER
 from sfm_crystals.cells import Cells
 from sfm_crystals.constants import GPA
 from sfm_crystals.data.readers import read_labelled
@@ -70,6 +71,7 @@ class LatticeStatics(relaxing.Relaxing):
         relaxing.RELAX_ATOMS,
         relaxing.TOLERANCE,
         relaxing.MAX_STEPS,
+        MINIMISER,
     )
     observables: ClassVar[tuple[Quantity, ...]] = (ENERGY, FORCES, STRESS, VOLUME, PRESSURE)
     default_steps: ClassVar[int] = 200
@@ -145,7 +147,7 @@ class LatticeStatics(relaxing.Relaxing):
         trajectory = super().run(state, steps, every=every)
         idle = [
             setting.name
-            for setting in (relaxing.TOLERANCE, relaxing.MAX_STEPS)
+            for setting in (relaxing.TOLERANCE, relaxing.MAX_STEPS, MINIMISER)
             if getattr(self, setting.name) != setting.default
         ]
         if not idle:

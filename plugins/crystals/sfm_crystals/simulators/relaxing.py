@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from sfm.simulate.base import Parameter, Setting, Simulator, Trajectory
 from sfm.simulate.dynamics.particles import free_of, system_of
 from sfm.simulate.statics.basin import response
 from sfm.simulate.statics.descent import Descent, NotRelaxed
+from sfm.simulate.statics.fire import LARGEST_MOVE
+from sfm.simulate.statics.lbfgs import Pairs, lbfgs_step
 from sfm_crystals.cells import Cells, bonds, derivatives
 from sfm_crystals.constants import GPA
 from sfm_crystals.data.writers import write_state
@@ -39,7 +41,14 @@ RELAX_ATOMS = Setting(
 TOLERANCE = Setting(
     "tolerance", 1e-9, unit="eV/angstrom", summary="largest force of a relaxed cell"
 )
-MAX_STEPS = Setting("max_steps", 3000, summary="FIRE steps that `relax` may take")
+MAX_STEPS = Setting("max_steps", 3000, summary="steps that `relax` may take")
+
+
+class _Moving(NamedTuple):
+    """Cells on their way down; of L-BFGS, what it remembers."""
+
+    cells: LatticeState
+    pairs: Pairs | None
 
 
 class Relaxing(classical.Classical, Simulator):
@@ -56,6 +65,7 @@ class Relaxing(classical.Classical, Simulator):
 
     relax_cell: str = "full"
     relax_atoms: bool = True
+    minimiser: str = "fire"
     tolerance: float
     max_steps: int
 
@@ -150,7 +160,7 @@ class Relaxing(classical.Classical, Simulator):
             return float(torch.cat([forces.flatten(), strain_forces.flatten()]).abs().max())
 
     def relax(self, state: Cells, mode: str | None = None) -> LatticeState:
-        """The nearest minimum of the enthalpy: FIRE, then Newton's method.
+        """The nearest minimum of the enthalpy: FIRE or L-BFGS, then Newton's method.
 
         What the lattice may do is `mode`, or what `relax_cell` says.
 
@@ -176,25 +186,48 @@ class Relaxing(classical.Classical, Simulator):
 
     def _search(self, state: Cells, mode: str | None) -> CellBasin:
         descent = Descent(
-            descend=lambda moving, steps: self.descend(moving, steps, mode),
-            residual=lambda moving: self.residual(moving, mode),
+            descend=lambda moving, steps: self._down(moving, steps, mode),
+            residual=lambda moving: self.residual(moving.cells, mode),
             around=lambda moving: CellBasin(
-                self.enthalpy, moving, mode or self.relax_cell, self.relax_atoms
+                self.enthalpy, moving.cells, mode or self.relax_cell, self.relax_atoms
             ),
-            state=lambda basin: LatticeState.at_rest(basin.cells),
-            check=lambda moving: self._check_volume(moving, state),
+            state=lambda basin: self._at_rest(basin.cells),
+            check=lambda moving: self._check_volume(moving.cells, state),
         )
         try:
             return descent.minimum(
-                LatticeState.at_rest(state.detached()),
+                self._at_rest(state.detached()),
                 near=1e-2 * float(self._stiffness().detach()),  # about 0.01 angstrom away
                 tolerance=self.tolerance,
                 max_steps=self.max_steps,
                 part=self.part,
             )
         except NotRelaxed as error:
-            self._refuse_collapse(error.state)
+            self._refuse_collapse(error.state.cells)
             raise
+
+    def _at_rest(self, cells: Cells) -> _Moving:
+        if self.minimiser == "fire":
+            return _Moving(LatticeState.at_rest(cells), None)
+        rows = torch.cat([cells.positions, cells.cell.reshape(-1, 3)])
+        return _Moving(LatticeState.at_rest(cells), Pairs.none(rows))
+
+    def _down(self, moving: _Moving, steps: int, mode: str | None) -> _Moving:
+        """`steps` steps of FIRE, or of L-BFGS in displacements and scaled strains."""
+        cells, pairs = moving
+        if pairs is None:
+            return _Moving(self.descend(cells, steps, mode), None)
+        n, k0 = len(cells.positions), self._stiffness()
+        strains = torch.arange(cells.n_systems, device=cells.system.device).repeat_interleave(3)
+        system = torch.cat([cells.system, strains])
+        largest = LARGEST_MOVE * cells.counts().to(cells.cell).sqrt()
+        for _ in range(steps):
+            forces, strain_forces = self._drive(cells, mode)
+            drive = torch.cat([forces, strain_forces.reshape(-1, 3)]) / k0
+            pairs, move = lbfgs_step(pairs, drive, system, largest)
+            strain = move[n:].reshape(-1, 3, 3) / strain_length(cells)[:, None, None]
+            cells = LatticeState.at_rest(cells.deformed(move[:n], strain))
+        return _Moving(cells, pairs)
 
     def _refuse_collapse(self, cells: Cells) -> None:
         """Whether the closure answers for the cells that its forces led to."""

@@ -19,8 +19,9 @@ from sfm.simulate.dynamics.files import SUFFIXES, write_trajectory
 from sfm.simulate.dynamics.particles import Particles, particles_of
 from sfm.simulate.dynamics.simulator import SEED
 from sfm.simulate.statics.basin import response
-from sfm.simulate.statics.descent import Descent
+from sfm.simulate.statics.descent import MINIMISER, Descent
 from sfm.simulate.statics.fire import LARGEST_MOVE, Inertia, fire_step
+from sfm.simulate.statics.lbfgs import Pairs, lbfgs_step
 from sfm.simulate.statics.open_basin import OpenBasin
 from sfm_molecules.simulators import classical
 
@@ -30,9 +31,9 @@ NEAR = 1e-3  # of the stiffness times an angstrom: where Newton's method takes o
 TOLERANCE = Setting(
     "tolerance", 1e-6, unit="eV/angstrom", summary="largest force of a relaxed molecule"
 )
-MAX_STEPS = Setting("max_steps", 3000, summary="FIRE steps that the relaxation may take")
+MAX_STEPS = Setting("max_steps", 3000, summary="steps that the relaxation may take")
 PARAMETERS: tuple[Parameter, ...] = (*classical.PARAMETERS, *classical.GFN1)
-SETTINGS = (classical.POTENTIAL_AT_REST, classical.MOLECULE, SEED, TOLERANCE, MAX_STEPS)
+SETTINGS = (classical.POTENTIAL_AT_REST, classical.MOLECULE, SEED, TOLERANCE, MAX_STEPS, MINIMISER)
 CITATIONS = (
     *classical.CITATIONS,
     "doi:10.1021/acs.jctc.7b00118",
@@ -44,7 +45,7 @@ class _Moving(NamedTuple):
     """Positions (N, 3) angstrom on their way down."""
 
     positions: Tensor
-    inertia: Inertia
+    memory: Inertia | Pairs
 
 
 class Resting(classical.Classical):
@@ -65,6 +66,7 @@ class Resting(classical.Classical):
 
     tolerance: float
     max_steps: int
+    minimiser: str
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
@@ -129,7 +131,7 @@ class Resting(classical.Classical):
         return STIFFNESS
 
     def relax(self, state: Particles) -> Particles:
-        """The nearest minimum: FIRE, then Newton's method; fixed coordinates stay.
+        """The nearest minimum: FIRE or L-BFGS, then Newton's method; fixed coordinates stay.
 
         The result follows the parameters of the simulator, its potential and its closure under
         first-order differentiation, by the implicit function theorem
@@ -166,12 +168,17 @@ class Resting(classical.Classical):
         def descend(moving: _Moving, steps: int) -> _Moving:
             for _ in range(steps):
                 drive = forces(moving.positions) / stiffness
-                inertia, move = fire_step(moving.inertia, drive, state.system, largest)
-                moving = _Moving(moving.positions + move, inertia)
+                memory = moving.memory
+                if isinstance(memory, Pairs):
+                    memory, move = lbfgs_step(memory, drive, state.system, largest)
+                else:
+                    memory, move = fire_step(memory, drive, state.system, largest)
+                moving = _Moving(moving.positions + move, memory)
             return moving
 
         def at_rest(x: Tensor) -> _Moving:
-            return _Moving(x, Inertia.at_rest(x, len(counts)))
+            lbfgs = self.minimiser == "lbfgs"
+            return _Moving(x, Pairs.none(x) if lbfgs else Inertia.at_rest(x, len(counts)))
 
         def check(moving: _Moving) -> None:
             if not bool(torch.isfinite(moving.positions).all()):
