@@ -28,7 +28,7 @@ def add_compiled(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--compiled",
         action="store_true",
-        help="compile the model's kernels at first use (a C compiler, a CPU): 2 to 3 times faster",
+        help="compile the model's kernels at first use (a C compiler, a CPU): twice as fast",
     )
 
 

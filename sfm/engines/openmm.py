@@ -39,7 +39,7 @@ class SfmPotential(MLPotentialImpl):  # type: ignore[misc]  # OpenMM-ML is no de
         domain: `crystals` for periodic, `molecules` for open systems if None; `molecules` for a
             box of organic molecules at the level of molecules.
         extrapolate: warn of what lies outside the training data instead of refusing it.
-        compiled: use compiled kernels on a CPU (`sfm.nn.compiled`), two to three times faster.
+        compiled: use compiled kernels on a CPU (`sfm.nn.compiled`), twice as fast.
 
     Raises:
         HubError: there is no such model.

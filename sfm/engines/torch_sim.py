@@ -46,7 +46,7 @@ class SfmTorchSim(ModelInterface):  # type: ignore[misc]  # torch-sim is no depe
         compute_stress: give the stress of periodic states; None: where `domain` may be crystals.
         charge: total charge of each system, e. spin: number of its unpaired electrons.
         extrapolate: warn of what lies outside the training data instead of refusing it.
-        compiled: use compiled kernels on a CPU (`sfm.nn.compiled`), two to three times faster.
+        compiled: use compiled kernels on a CPU (`sfm.nn.compiled`), twice as fast.
         dtype: of positions and answers.
 
     Raises:

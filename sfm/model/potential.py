@@ -52,7 +52,7 @@ class Potential:
         level: level of theory; needed where the model knows several.
         domain: `crystals` for periodic, `molecules` for open systems if None.
         extrapolate: warn of what lies outside the training data instead of refusing it.
-        compiled: use compiled kernels on a CPU (`sfm.nn.compiled`), two to three times faster.
+        compiled: use compiled kernels on a CPU (`sfm.nn.compiled`), twice as fast.
 
     Raises:
         InputError: an unknown domain or level, or several levels of which none is named.

@@ -93,7 +93,7 @@ def predict(
         quantities: only these.
         extrapolate: also say what lies outside the training data of a level, with a warning.
             Otherwise that level is left out with a warning, or the system refused if none is left.
-        compiled: use compiled kernels on a CPU (`sfm.nn.compiled`), two to three times faster.
+        compiled: use compiled kernels on a CPU (`sfm.nn.compiled`), twice as fast.
 
     Returns:
         One `Prediction`, or a list for a list or a file with several systems. Within
