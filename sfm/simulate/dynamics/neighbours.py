@@ -108,6 +108,21 @@ class VerletList:
             self._pairs = self._build(x, h, system, cutoff)
         return self._pairs
 
+    def at_hand(
+        self,
+        positions: Float[Tensor, "N 3"],
+        cell: Float[Tensor, "S 3 3"],
+        system: Int[Tensor, " N"],
+        cutoff: float,
+    ) -> Pairs | None:
+        """As a call, where the list as it is serves; None where it would have to be rebuilt.
+
+        Args:
+            positions: (N, 3) angstrom, not wrapped. cell: (S, 3, 3). system: (N,) ascending.
+        """
+        x, h = positions.detach(), cell.detach()
+        return self._pairs if self._serves(x, h, system, cutoff) else None
+
     def _build(self, positions: Tensor, cell: Tensor, system: Tensor, cutoff: float) -> Pairs:
         self._reach = cutoff + self.skin
         first, second, shifts = half_list(positions, cell, system, self._reach)

@@ -24,6 +24,7 @@ def radial_distribution(
     *,
     reach: float,
     points: int,
+    near: VerletList | None = None,
 ) -> Float[Tensor, "S {points}"]:
     """(S, B) g(r) of each system at `distances`: pairs by those of an ideal gas of its density.
 
@@ -35,9 +36,13 @@ def radial_distribution(
     Args:
         positions: (N, 3) angstrom. cell: (S, 3, 3) angstrom. system: (N,) ascending.
         reach: angstrom. points: B.
+        near: a list of neighbours, which spares a search where it serves as it is.
     """
     width = reach / points
-    pairs = VerletList(0.0)(positions, cell, system, reach + width)
+    sought = positions, cell, system, reach + width
+    pairs = None if near is None else near.at_hand(*sought)
+    if pairs is None:
+        pairs = VerletList(0.0)(*sought)
     place = pairs.vectors(positions, cell).square().sum(1).sqrt() / width
     lower = place.detach().floor().clamp_max(points + 1)
     upper = place - lower  # the share of the point above

@@ -26,6 +26,21 @@ def lengths_within(pairs, x, cells, cutoff: float) -> np.ndarray:
     return np.sort(lengths[lengths < cutoff])
 
 
+def test_a_list_at_hand_gives_the_same_radial_distribution():
+    """One that reaches farther, and one that does not reach so far and is left as it is."""
+    positions = 6 * torch.rand(80, 3, generator=torch.Generator().manual_seed(3)).double()
+    place = positions, 6 * torch.eye(3).double().expand(2, 3, 3), torch.arange(80) // 40
+    options = {"reach": 4.0, "points": 9}
+    expected = radial_distribution(*place, **options)
+    for reach in (5.5, 3.0):
+        near = VerletList(0.2)
+        near(*place, reach)
+        torch.testing.assert_close(
+            radial_distribution(*place, **options, near=near), expected, rtol=1e-12, atol=0
+        )
+        assert near.builds == 1
+
+
 def test_the_list_serves_while_it_may_and_never_longer():
     generator = torch.Generator().manual_seed(0)
     oblique = [[4.0, 0, 0], [1, 4, 0], [0.5, -1, 5]]

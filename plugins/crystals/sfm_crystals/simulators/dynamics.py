@@ -208,6 +208,7 @@ class MolecularDynamics(moving.Moving):
                 state.system,
                 reach=self.rdf_reach,
                 points=self.rdf_points,
+                near=self.neighbours,
             )
         return values
 
