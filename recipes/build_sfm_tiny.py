@@ -34,7 +34,7 @@ RECIPE = Path(__file__).parent / "sfm-tiny.yaml"
 ALONE = "this domain alone"
 SHARD = "5MB"  # no file of the repository has more
 LIMITS = [
-    "Small and trained for 5.3 hours on one core, in legs (recipes/build_sfm_tiny.py): it shows "
+    "Small and trained for 6.6 hours on one core, in legs (recipes/build_sfm_tiny.py): it shows "
     "the method; not for production.",
     "Forces and stress of crystals are distilled from CHGNet 0.4.2, gaps and moduli from MEGNet "
     "1.3.2, not computed by DFT.",
