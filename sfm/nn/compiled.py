@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.autograd import forward_ad
 
@@ -107,7 +107,9 @@ class Kernels:
     radial: int
 
 
-def kernels_for(like: Tensor, channels: int, carried: int, radial: int) -> Kernels | None:
+def kernels_for(
+    like: Shaped[Tensor, " ..."], channels: int, carried: int, radial: int
+) -> Kernels | None:
     """The kernels, where they were asked for and can be had.
 
     Args:
@@ -166,7 +168,9 @@ class CompiledBasis(Function):
         return radial, harmonics
 
     @staticmethod
-    def backward(ctx: Any, to_radial: Tensor, to_harmonics: Tensor) -> Any:
+    def backward(
+        ctx: Any, to_radial: Float[Tensor, "E K"], to_harmonics: Float[Tensor, "E 8"]
+    ) -> Any:
         if torch.is_grad_enabled():
             return *_slopes(_plain_basis, ctx, (ctx.kernels,), (to_radial, to_harmonics)), None
         given = [x.contiguous() for x in (*ctx.saved_tensors, to_radial, to_harmonics)]
@@ -212,7 +216,7 @@ class CompiledDensity(Function):
         return sums[0], sums[1], sums[2]
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Float[Tensor, " ..."]) -> Any:
         if torch.is_grad_enabled() or needed(ctx, 4):
             return *_slopes(plain_density, ctx, (ctx.wiring, ctx.kernels), grads), None, None
         radial, harmonics, scalars, carried, filters = ctx.saved_tensors
@@ -260,7 +264,7 @@ class CompiledCoupling(Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Float[Tensor, " ..."]) -> Any:
         if torch.is_grad_enabled():
             return *_slopes(_plain_coupling, ctx, (), grads), None
         given = [x.contiguous() for x in ctx.saved_tensors]

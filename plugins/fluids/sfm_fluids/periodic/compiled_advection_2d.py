@@ -120,7 +120,7 @@ class CompiledAdvection2D(Advection2D):
         users: Float[Tensor, "users *B 1 H K 2"],
         mine: Float[Tensor, "*B 1 H K 2"],
         moved: Moved | None,
-    ) -> tuple[Float[Tensor, "*B 1 H K 2"], Callable[..., Tensor] | None] | None:
+    ) -> tuple[Float[Tensor, "*B 1 H K 2"], Callable[..., Float[Tensor, " ..."]] | None] | None:
         """users (n, ...) += weight N(now), and u + mine; with `moved` the adjoint of N too.
 
         u and now are (..., 1, H, K, 2), and so is what comes back; mine is one of the users. None

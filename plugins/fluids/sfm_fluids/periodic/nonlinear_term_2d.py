@@ -301,7 +301,9 @@ class NonlinearTerm2D:
         mine: Float[Tensor, "*B fields H K 2"],
         pulled: bool,
         *tensors: Shaped[Tensor, " ..."],
-    ) -> tuple[Float[Tensor, "*B fields H K 2"], Callable[..., Tensor] | None] | None:
+    ) -> (
+        tuple[Float[Tensor, "*B fields H K 2"], Callable[..., Float[Tensor, " ..."]] | None] | None
+    ):
         """A stage in few calls, as `Term.fused` says."""
         plain = self._kernel(now)
         if not isinstance(plain, CompiledAdvection2D):
