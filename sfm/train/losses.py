@@ -16,15 +16,27 @@ from sfm.train.transfer import limited
 
 
 def pretraining_tasks(record: Mapping[str, Any]) -> tuple[list[TaskData], str]:
-    """The tasks that a model was pretrained on, or why they are not at hand."""
+    """The tasks that a model was pretrained on, or why they are not at hand.
+
+    Of a dataset that was built larger somewhere, the bundled part: a path of another machine is
+    nothing here, and a stranger's model says none of this one's.
+    """
     pretraining = record.get("pretraining") or record
     if not isinstance(pretraining, Mapping) or "tasks" not in (pretraining.get("recipe") or {}):
         return [], "the model carries no training.json, so its pretraining tasks are not known"
     try:
         old: Recipe = parse(pretraining["recipe"])
-        return open_tasks(old), ""
+        return open_tasks(_bundled(old)), ""
     except SfmError as error:
         return [], f"the pretraining tasks are not at hand: {error}"
+
+
+def _bundled(recipe: Recipe) -> Recipe:
+    """The recipe on bundled datasets, each of them once for the same quantities and levels."""
+    tasks = [task.model_copy(update={"folder": None}) for task in recipe.tasks]
+    kinds = [(t.dataset, t.encoder, t.levels, tuple(t.quantities)) for t in tasks]
+    first = [task for i, task in enumerate(tasks) if kinds[i] not in kinds[:i]]
+    return recipe.model_copy(update={"tasks": tuple(first)})
 
 
 def task_losses(model: FoundationModel, tasks: Sequence[TaskData], n: int = 64) -> dict[str, float]:

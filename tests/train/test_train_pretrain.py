@@ -28,6 +28,7 @@ from sfm.train.build import fit_normalisers, model_config, new_model
 from sfm.train.calibrate import calibrate
 from sfm.train.callbacks import SaveLast
 from sfm.train.engine import read_checkpoint
+from sfm.train.losses import pretraining_tasks
 from sfm.train.plan import plan
 from sfm.train.pretrain import pretrain
 from sfm.train.schedule import decay_start, lr_factor
@@ -69,6 +70,10 @@ def test_a_task_may_take_another_build_of_its_dataset(recipe, tmp_path):
     for missing in tmp_path / "nowhere", tmp_path:
         with pytest.raises(InputError, match="no data/"):
             opened(missing)
+    twice = [t.model_copy(update={"folder": f}).to_dict() for t in plain.tasks
+             for f in (None, str(tmp_path / "elsewhere"))]  # fmt: skip
+    old, note = pretraining_tasks({"recipe": {**plain.to_dict(), "tasks": twice}})
+    assert ([t.name for t in old], note) == ([t.dataset for t in plain.tasks], "")
     wrong = find("datasets", "birds/nests").load().folder
     with pytest.raises(RecipeError, match=r"tasks\.0\.folder: .* is a build of 'nests', not of"):
         opened(wrong)
