@@ -86,7 +86,7 @@ class ScalarSum(Head):
         return self.readout.hidden(features.scalars)
 
     def last_layer(self, features: Tokens) -> Float[Tensor, "S C"]:
-        """(S, C) sums of `last_layer_per_token`; for uncertainties."""
+        """(S, C) sums of `last_layer_per_token`, dimensionless; for uncertainties."""
         per_token = self.last_layer_per_token(features)
         return system_sum(per_token, features.system, features.n_systems)
 
