@@ -12,11 +12,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sfm.data.tokens import system_sum
+from sfm.simulate.statics.per_system import PerSystem
 
 START, LARGEST_STEP, LARGEST_MOVE = 0.2, 0.7, 0.2  # the last in angstrom, of an atom in the mean
 GROW, SHRINK, ALPHA, ALPHA_SHRINK, PATIENCE = 1.1, 0.5, 0.1, 0.99, 5
-TINY = 1e-30
 
 
 class Inertia(NamedTuple):
@@ -58,16 +57,10 @@ def fire_step(
         largest: (S,) angstrom, the longest that all of a system may move, root of the sum of
             squares.
     """
-
-    def dot(x: Tensor, y: Tensor) -> Tensor:
-        return system_sum((x * y).sum(1), system, len(largest))
-
-    def rows(value: Tensor) -> Tensor:
-        return value[system].unsqueeze(1)
-
+    each = PerSystem(system, largest)
     v = state.velocity
-    good = dot(force, v) > 0
-    speed, size = (dot(v, v) + TINY).sqrt(), (dot(force, force) + TINY).sqrt()
+    good = each.dot(force, v) > 0
+    speed, size = each.norm(v), each.norm(force)
     keep = torch.where(good, 1 - state.alpha, 0.0)
     turn = torch.where(good, state.alpha * speed / size, 0.0)
     downhill = torch.where(good, state.downhill + 1, 0.0)
@@ -76,7 +69,6 @@ def fire_step(
     uphill = ~good & (state.iteration > 0)
     step = torch.where(uphill, state.step * SHRINK, faster)
     alpha = torch.where(good, torch.where(patient, state.alpha * ALPHA_SHRINK, state.alpha), ALPHA)
-    v = rows(keep) * v + rows(turn + step) * force
-    move = step * (dot(v, v) + TINY).sqrt()
-    shorten = step * (largest / move).clamp(max=1.0)
-    return Inertia(v, step, alpha, downhill, state.iteration + 1), rows(shorten) * v
+    v = each.rows(keep) * v + each.rows(turn + step) * force
+    shorten = step * each.shortened(step * each.norm(v))
+    return Inertia(v, step, alpha, downhill, state.iteration + 1), each.rows(shorten) * v

@@ -10,17 +10,16 @@ Math. Program. 45, 503 (1989).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sfm.data.tokens import system_sum
+from sfm.simulate.statics.per_system import TINY, PerSystem
 
 MEMORY = 20  # pairs
 FIRST = 0.2  # of the force over k0: how far the first step goes
-TINY = 1e-30
 CURVED = 1e-8  # relative: s . y of a pair that counts
 
 
@@ -62,29 +61,24 @@ def lbfgs_step(
         largest: (S,) angstrom, the longest that all of a system may move, root of the sum of
             squares.
     """
-
-    def dot(x: Tensor, y: Tensor) -> Tensor:
-        return system_sum((x * y).sum(1), system, len(largest))
-
-    def rows(value: Tensor) -> Tensor:
-        return value[system].unsqueeze(1)
-
+    each = PerSystem(system, largest)
+    dot, rows = each.dot, each.rows
     s, y = state.move, state.force - force
     curved = dot(s, y) > CURVED * (dot(s, s) * dot(y, y)).sqrt() + TINY
     keep = rows(curved)
     moves = torch.cat([state.moves[1:], (s * keep)[None]])
     changes = torch.cat([state.changes[1:], (y * keep)[None]])
-    step = _direction(moves, changes, force, dot, rows)
+    step = _direction(moves, changes, force, each)
     downhill = rows(dot(step, force) > 0)
     step = torch.where(downhill, step, FIRST * force)
     moves, changes = moves * downhill, changes * downhill
-    length = (dot(step, step) + TINY).sqrt()
-    move = rows((largest / length).clamp(max=1.0)) * step
+    move = rows(each.shortened(each.norm(step))) * step
     return Pairs(moves, changes, force, move), move
 
 
-def _direction(moves: Tensor, changes: Tensor, force: Tensor, dot: Any, rows: Any) -> Tensor:
+def _direction(moves: Tensor, changes: Tensor, force: Tensor, each: PerSystem) -> Tensor:
     """(R, 3) H F by the two loops; FIRST F where a system has no pair."""
+    dot, rows = each.dot, each.rows
     q, scale, amounts = force, None, []
     for s, y in zip(moves.flip(0), changes.flip(0), strict=True):
         curvature, size = dot(s, y), dot(y, y)

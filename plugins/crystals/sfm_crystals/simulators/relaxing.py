@@ -18,13 +18,18 @@ from sfm.simulate.base import Parameter, Setting, Simulator, Trajectory
 from sfm.simulate.dynamics.particles import free_of, system_of
 from sfm.simulate.statics.basin import response
 from sfm.simulate.statics.descent import Descent, NotRelaxed
-from sfm.simulate.statics.fire import LARGEST_MOVE
 from sfm.simulate.statics.lbfgs import Pairs, lbfgs_step
 from sfm_crystals.cells import Cells, bonds, derivatives
 from sfm_crystals.constants import GPA
 from sfm_crystals.data.writers import write_state
 from sfm_crystals.simulators import classical
-from sfm_crystals.statics.fire import LatticeState, fire_step, strain_length
+from sfm_crystals.statics.fire import (
+    LatticeState,
+    coordinates,
+    displaced,
+    fire_step,
+    strain_length,
+)
 from sfm_crystals.statics.fixed_point import CELL_MODES, CellBasin
 
 STIFFNESS = 57.1  # curvature of Lennard-Jones at its minimum, in epsilon / sigma^2
@@ -217,16 +222,12 @@ class Relaxing(classical.Classical, Simulator):
         cells, pairs = moving
         if pairs is None:
             return _Moving(self.descend(cells, steps, mode), None)
-        n, k0 = len(cells.positions), self._stiffness()
-        strains = torch.arange(cells.n_systems, device=cells.system.device).repeat_interleave(3)
-        system = torch.cat([cells.system, strains])
-        largest = LARGEST_MOVE * cells.counts().to(cells.cell).sqrt()
+        k0, (system, largest) = self._stiffness(), coordinates(cells)
         for _ in range(steps):
             forces, strain_forces = self._drive(cells, mode)
             drive = torch.cat([forces, strain_forces.reshape(-1, 3)]) / k0
             pairs, move = lbfgs_step(pairs, drive, system, largest)
-            strain = move[n:].reshape(-1, 3, 3) / strain_length(cells)[:, None, None]
-            cells = LatticeState.at_rest(cells.deformed(move[:n], strain))
+            cells = LatticeState.at_rest(displaced(cells, move))
         return _Moving(cells, pairs)
 
     def _refuse_collapse(self, cells: Cells) -> None:

@@ -23,6 +23,7 @@ from sfm.quantity import (
     Quantity,
 )
 from sfm.simulate.base import Parameter, Setting, Trajectory
+from sfm.simulate.statics import barriers
 from sfm_crystals import quantities
 from sfm_crystals.cells import Cells
 from sfm_crystals.data.prototypes import fcc, repeated
@@ -31,16 +32,9 @@ from sfm_crystals.simulators.climbing import Dimer
 from sfm_crystals.simulators.elastic_band import ElasticBand
 from sfm_crystals.statics.fire import LatticeState
 
-METHOD = Setting(
-    "method", "neb", ("neb", "dimer"), summary="a band between two ends, or a climb from one"
-)
-OF_BAND = (
-    Setting("images", 5, summary="images between the ends"),
-    Setting("spring", 2.0, unit="eV/angstrom**2", summary="k between images"),
-)
 OF_DIMER = (
-    Setting("displacement", 0.3, unit="angstrom", summary="largest, of the dimer's first place"),
-    Setting("turns", 4, summary="that the dimer takes in a step, at most"),
+    barriers.DISPLACEMENT,
+    barriers.TURNS,
     Setting("seed", 0, summary="of the dimer's first direction, without `final`"),
 )
 
@@ -105,11 +99,11 @@ class TransitionState(relaxing.Relaxing):
     settings_spec: ClassVar[tuple[Setting, ...]] = (
         *classical.SETTINGS,
         Setting("final", "", summary="file of the other end, atoms in the sample's order"),
-        METHOD,
-        *OF_BAND,
+        barriers.METHOD,
+        *barriers.BAND,
         *OF_DIMER,
         Setting("force_tolerance", 0.01, unit="eV/angstrom", summary="largest force at the end"),
-        Setting("relax_ends", True, (True, False), summary="relax the ends first"),
+        barriers.RELAX_ENDS,
         Setting(
             "tolerance", 1e-4, unit="eV/angstrom", summary="largest force of ends that are relaxed"
         ),
@@ -157,7 +151,7 @@ class TransitionState(relaxing.Relaxing):
                 f"{self.part}: turns={self.turns}, displacement={self.displacement} angstrom: at "
                 "least 1, and above 0"
             )
-        others = OF_DIMER if self.method == "neb" else OF_BAND
+        others = OF_DIMER if self.method == "neb" else barriers.BAND
         idle = sorted(one.name for one in others)
         self.refuse_idle(values, idle, f"method={self.method}")
         self.way: _Way = ElasticBand(self) if self.method == "neb" else Dimer(self)
@@ -223,10 +217,7 @@ class TransitionState(relaxing.Relaxing):
             return self.relax(cells)
 
     def _check_match(self, start: Sample, end: Sample) -> None:
-        if len(start.types) != len(end.types) or bool((start.types != end.types).any()):
-            raise InputError(
-                f"{self.part}: {start.id} and {end.id} hold different atoms, or in another order"
-            )
+        barriers.refuse_other_atoms(self.part, start, end)
         if start.cell is None or end.cell is None or not np.allclose(start.cell, end.cell):
             raise InputError(f"{self.part}: {start.id} and {end.id} have different cells")
 

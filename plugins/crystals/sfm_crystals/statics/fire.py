@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfm.simulate.statics import fire
@@ -75,6 +75,22 @@ def strain_length(cells: Cells) -> Float[Tensor, " S"]:
     return count.sqrt() * (cells.volume() / count) ** (1 / 3)
 
 
+def coordinates(cells: Cells) -> tuple[Int[Tensor, " R"], Float[Tensor, " S"]]:
+    """Of atoms and scaled strains, N + 3 S rows: each one's system (R,), and how far a system may
+    move (S,), angstrom."""
+    strains = torch.arange(cells.n_systems, device=cells.system.device).repeat_interleave(3)
+    largest = LARGEST_MOVE * cells.counts().to(cells.cell).sqrt()
+    return torch.cat([cells.system, strains]), largest
+
+
+def displaced(cells: Cells, move: Float[Tensor, "R 3"]) -> Cells:
+    """The cells with their atoms and scaled strains moved, (N + 3 S, 3) angstrom."""
+    n = len(cells.positions)
+    return cells.deformed(
+        move[:n], move[n:].reshape(-1, 3, 3) / strain_length(cells)[:, None, None]
+    )
+
+
 def fire_step(
     state: LatticeState, force: Float[Tensor, "N 3"], strain_force: Float[Tensor, "S 3 3"]
 ) -> LatticeState:
@@ -85,17 +101,14 @@ def fire_step(
         force: (N, 3) angstrom, forces over k0.
         strain_force: (S, 3, 3) angstrom, minus dH/dstrain over (a k0).
     """
-    n, count = len(state.positions), state.n_systems
-    strains = torch.arange(count, device=state.system.device).repeat_interleave(3)
+    n = len(state.positions)
     velocity = torch.cat([state.velocity, state.strain_velocity.reshape(-1, 3)])
     after, move = fire.fire_step(
         Inertia(velocity, state.step, state.alpha, state.downhill, state.iteration),
         torch.cat([force, strain_force.reshape(-1, 3)]),
-        torch.cat([state.system, strains]),
-        LARGEST_MOVE * state.counts().to(state.step).sqrt(),
+        *coordinates(state),
     )
-    strain = move[n:].reshape(-1, 3, 3) / strain_length(state)[:, None, None]
-    moved = state.deformed(move[:n], strain)
+    moved = displaced(state, move)
     return state.replace(
         positions=moved.positions,
         cell=moved.cell,

@@ -26,6 +26,7 @@ from sfm.quantity import (
 )
 from sfm.simulate.base import Parameter, Setting, Trajectory
 from sfm.simulate.dynamics.particles import Particles
+from sfm.simulate.statics import barriers
 from sfm.simulate.statics import vibrations as small
 from sfm.simulate.statics.basin import across_hessian, response
 from sfm.simulate.statics.elastic_band import distances
@@ -42,17 +43,11 @@ from sfm_molecules.simulators.vibrations import UNSTABLE
 
 AMMONIA = "N"
 MIRROR = "mirror"
-METHOD = Setting(
-    "method", "neb", ("neb", "dimer"), summary="a band between two ends, or a climb from one"
-)
 OF_BAND = (
-    Setting("images", 5, summary="images between the ends"),
-    Setting("spring", 2.0, unit="eV/angstrom**2", summary="k between images"),
+    *barriers.BAND,
     Setting("force_tolerance", 0.05, unit="eV/angstrom", summary="largest force on a band at rest"),
 )
-OF_DIMER = (
-    Setting("displacement", 0.3, unit="angstrom", summary="largest, of the dimer's first place"),
-)
+OF_DIMER = (barriers.DISPLACEMENT,)
 
 
 class Way(NamedTuple):
@@ -137,11 +132,11 @@ class TransitionState(resting.Resting):
         *(one for one in resting.SETTINGS if one.name not in ("molecule", "max_steps")),
         dataclasses.replace(MOLECULE, default=AMMONIA),
         Setting("final", "", summary="the other end: a file, atoms in the same order; or `mirror`"),
-        METHOD,
+        barriers.METHOD,
         *OF_BAND,
         *OF_DIMER,
-        Setting("turns", 4, summary="that the dimer takes in a step, at most"),
-        Setting("relax_ends", True, (True, False), summary="relax the ends first"),
+        barriers.TURNS,
+        barriers.RELAX_ENDS,
         Setting("max_steps", 1000, summary="of the ends, of the band and of the climb, at most"),
     )
     observables: ClassVar[tuple[Quantity, ...]] = (
@@ -263,10 +258,7 @@ class TransitionState(resting.Resting):
         return self._copies[count]
 
     def _check_match(self, start: Sample, end: Sample) -> None:
-        if len(start.types) != len(end.types) or bool((start.types != end.types).any()):
-            raise InputError(
-                f"{self.part}: {start.id} and {end.id} hold different atoms, or in another order"
-            )
+        barriers.refuse_other_atoms(self.part, start, end)
         if start.fixed is None:
             return
         apart = np.abs(start.positions - end.positions)[start.fixed]
