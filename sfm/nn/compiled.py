@@ -13,14 +13,14 @@ them from the same sums in torch (`plain_density`), slower.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -47,6 +47,8 @@ SIGNATURES = {
 }
 OPTION = "compiled=True (--compiled)"
 SHARE = 4096  # edges that are worth a thread
+
+Out = TypeVar("Out", bound=tuple[Tensor, ...])
 
 _asked: ContextVar[bool] = ContextVar("compiled", default=False)
 
@@ -86,9 +88,14 @@ class Wiring:
         first = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         return cls(edges[0].contiguous(), first, runs)
 
+    @property
+    def threads(self) -> int:
+        """That are worth starting."""
+        return max(min(torch.get_num_threads(), len(self.sender) // SHARE), 1)
+
     def pieces(self) -> list[tuple[int, int, int, int]]:
         """(run, first token, last token + 1, thread) of what is worked on at a time."""
-        threads = max(min(torch.get_num_threads(), len(self.sender) // SHARE), 1)
+        threads = self.threads
         every, start = [], 0
         for run, count in enumerate(self.runs):
             cuts = [start + count * k // threads for k in range(threads + 1)]
@@ -160,12 +167,11 @@ class CompiledBasis(Function):
         weight: Float[Tensor, " E"],
         kernels: Kernels,
     ) -> tuple[Float[Tensor, "E K"], Float[Tensor, "E 8"]]:
-        given, n = [x.contiguous() for x in (vectors, cutoff, weight)], len(vectors)
-        radial, harmonics = vectors.new_empty(n, kernels.radial), vectors.new_empty(n, 8)
-        kernels.library.basis(*_at(*given, radial, harmonics), n)
-        ctx.save_for_backward(vectors, cutoff, weight)
+        given, n = (vectors, cutoff, weight), len(vectors)
+        ctx.save_for_backward(*given)
         ctx.kernels = kernels
-        return radial, harmonics
+        out = vectors.new_empty(n, kernels.radial), vectors.new_empty(n, 8)
+        return _filled(kernels.library.basis, n, given, out)
 
     @staticmethod
     def backward(
@@ -173,9 +179,9 @@ class CompiledBasis(Function):
     ) -> Any:
         if torch.is_grad_enabled():
             return *_slopes(_plain_basis, ctx, (ctx.kernels,), (to_radial, to_harmonics)), None
-        given = [x.contiguous() for x in (*ctx.saved_tensors, to_radial, to_harmonics)]
-        gradient = torch.empty_like(given[0])
-        ctx.kernels.library.basis_back(*_at(*given, gradient), len(gradient))
+        given = (*ctx.saved_tensors, to_radial, to_harmonics)
+        back, n = ctx.kernels.library.basis_back, len(given[0])
+        (gradient,) = _filled(back, n, given, (_like(given[0]),))
         return gradient, None, None, None
 
 
@@ -223,9 +229,8 @@ class CompiledDensity(Function):
         wiring, kernels, n = ctx.wiring, ctx.kernels, len(scalars)
         given, maps = _laid(wiring, radial, harmonics, scalars, carried), filters.contiguous()
         grads = tuple(g.contiguous() for g in grads)
-        to_radial, to_harmonics = torch.empty_like(given[0]), torch.empty_like(given[1])
-        pieces = wiring.pieces()
-        threads = 1 + max((piece[3] for piece in pieces), default=0)
+        to_radial, to_harmonics = _like(radial), _like(harmonics)
+        threads = wiring.threads
         to_scalars = to_carried = None
         if ctx.needs_input_grad[2]:  # those of the first layer depend on no position
             to_scalars = scalars.new_zeros(threads, n, scalars.shape[1])
@@ -256,28 +261,37 @@ class CompiledCoupling(Function):
         gates: Float[Tensor, "N C6"],
         kernels: Kernels,
     ) -> tuple[Float[Tensor, "3 N C"], Float[Tensor, "5 N C"]]:
-        given = [x.contiguous() for x in (vectors, tensors, gates)]
-        out = torch.empty_like(given[0]), torch.empty_like(given[1])
-        kernels.library.couple(*_at(*given, *out), len(gates))
-        ctx.save_for_backward(vectors, tensors, gates)
+        given = (vectors, tensors, gates)
+        ctx.save_for_backward(*given)
         ctx.kernels = kernels
-        return out
+        return _filled(kernels.library.couple, len(gates), given, (_like(vectors), _like(tensors)))
 
     @staticmethod
     def backward(ctx: Any, *grads: Float[Tensor, " ..."]) -> Any:
         if torch.is_grad_enabled():
             return *_slopes(_plain_coupling, ctx, (), grads), None
-        given = [x.contiguous() for x in ctx.saved_tensors]
-        into = [torch.empty_like(x) for x in given]
-        grads = tuple(g.contiguous() for g in grads)
-        ctx.kernels.library.couple_back(*_at(*given, *grads, *into), len(given[2]))
-        return (*into, None)
+        given = ctx.saved_tensors
+        into = tuple(map(_like, given))
+        back, n = ctx.kernels.library.couple_back, len(given[2])
+        return (*_filled(back, n, (*given, *grads), into), None)
 
 
 def _laid(wiring: Wiring, *tensors: Tensor) -> tuple[Tensor, ...]:
     """Arguments of the density as the kernels read them, without gaps."""
     radial, harmonics, scalars, carried = (x.contiguous() for x in tensors)
     return radial, harmonics, wiring.sender, wiring.first, scalars, carried
+
+
+def _like(x: Tensor) -> Tensor:
+    """Room of a tensor's shape, without gaps."""
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def _filled(call: Any, n: int, given: Sequence[Tensor], out: Out) -> Out:
+    """`out`, once a kernel has been called on n rows of what is given."""
+    laid = [x.contiguous() for x in given]  # which live until the call is over
+    call(*_at(*laid, *out), n)
+    return out
 
 
 def _row(x: Tensor | None, number: int) -> Tensor | None:
@@ -291,8 +305,7 @@ def _at(*tensors: Tensor | None) -> list[int | None]:
 
 def _in_threads(work: Any, wiring: Wiring) -> None:
     """All pieces of a call, each thread's one after another."""
-    pieces = wiring.pieces()
-    threads = 1 + max((piece[3] for piece in pieces), default=0)
+    pieces, threads = wiring.pieces(), wiring.threads
     if threads == 1:
         for piece in pieces:
             work(*piece)

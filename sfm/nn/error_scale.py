@@ -13,7 +13,7 @@ those of one width for all; here 0.4 and 1.1).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -35,6 +35,7 @@ class ErrorScale(Float64Buffers):
         channels: C, of the features.
     """
 
+    later: ClassVar[tuple[str, ...]] = ("mean", "weights", "level", "alpha")
     mean: Tensor
     weights: Tensor
     level: Tensor
@@ -48,14 +49,6 @@ class ErrorScale(Float64Buffers):
         self.register_buffer("level", torch.zeros(n_contexts, dtype=f64))
         # zero: not calibrated
         self.register_buffer("alpha", torch.zeros(n_contexts, dtype=f64))
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **options: Any
-    ) -> None:
-        # models saved before forces were judged lack all of it
-        for name, value in self.named_buffers():
-            state_dict.setdefault(prefix + name, value)
-        super()._load_from_state_dict(state_dict, prefix, *args, **options)
 
     def scale(
         self, features: Float[Tensor, "N C"], context: Int[Tensor, " N"]

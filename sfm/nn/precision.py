@@ -1,9 +1,9 @@
-"""Buffers that stay in float64 whatever the network's dtype."""
+"""Buffers that stay in float64 whatever the network's dtype, and that older files may lack."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,21 @@ class Float64Buffers(nn.Module):
     """A module whose buffers move with `.to(device)` and are never cast.
 
     References of -1e5 eV and inverse Gram matrices need float64 in a float32 network.
+
+    Class attributes:
+        later: buffers that came with a later version: a file that holds none of them leaves them
+            as they are.
     """
+
+    later: ClassVar[tuple[str, ...]] = ()
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **options: Any
+    ) -> None:
+        names = {prefix + name: getattr(self, name) for name in self.later}
+        if state_dict.keys().isdisjoint(names):
+            state_dict |= names
+        super()._load_from_state_dict(state_dict, prefix, *args, **options)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         device = fn(torch.empty(0)).device

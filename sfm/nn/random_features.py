@@ -50,6 +50,7 @@ class RandomFeaturesHead(Float64Buffers, Head):
     descriptors: ClassVar[Mapping[str, Any]] = {}
     extra: ClassVar[str] = ""
     rests_on_features: ClassVar[bool] = True
+    later: ClassVar[tuple[str, ...]] = ("force_error",)
     mean: Tensor
     rotation: Tensor
     linear: Tensor
@@ -103,13 +104,6 @@ class RandomFeaturesHead(Float64Buffers, Head):
         buffer("noise")
         buffer("factor")
         buffer("force_error")
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **options: Any
-    ) -> None:
-        # models saved before forces were judged lack it
-        state_dict.setdefault(f"{prefix}force_error", torch.zeros_like(self.force_error))
-        super()._load_from_state_dict(state_dict, prefix, *args, **options)
 
     def reduce(self, invariants: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows P"]:
         """(..., D) -> (..., P) float64, dimensionless."""

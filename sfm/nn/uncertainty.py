@@ -15,7 +15,7 @@ input lies outside the training domain: when it exceeds nearly all values seen i
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -48,6 +48,7 @@ def interval_factor(ratios: Float[Tensor, " n"]) -> float:
 class LastLayerUncertainty(Float64Buffers):
     """Calibrated last-layer uncertainty of one head, for every context of the model."""
 
+    later: ClassVar[tuple[str, ...]] = ("precision", "alpha", "limit")
     precision: Tensor
     alpha: Tensor
     limit: Tensor
@@ -59,15 +60,6 @@ class LastLayerUncertainty(Float64Buffers):
         # zero: not calibrated
         self.register_buffer("alpha", torch.zeros(n_contexts, dtype=f64))
         self.register_buffer("limit", torch.zeros(n_contexts, dtype=f64))
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **options: Any
-    ) -> None:
-        names = [prefix + name for name, _ in self.named_buffers()]
-        if not any(name in state_dict for name in names):
-            # the model was saved before its head could judge itself: it is not calibrated
-            state_dict |= self.state_dict(prefix=prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args, **options)
 
     def rigidity(
         self, features: Float[Tensor, "S C"], context: Int[Tensor, " S"]
