@@ -6,6 +6,8 @@ and settings give the same steps, hence the same model, on a busy machine and on
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch.utils.flop_counter import FlopCounterMode
 
 from sfm.model import FoundationModel
@@ -46,23 +48,29 @@ def affordable(
         runs: of training that share the budget.
     """
     seconds, steps = TRAINING * budget_of(recipe, task) / runs, 0
+    cost = step_seconds(base, task, recipe)
     for tokens in (recipe.training.tokens_per_batch, SMALL_TOKENS):
-        steps = min(int(seconds / step_seconds(base, task, recipe, tokens)), recipe.training.steps)
+        steps = min(int(seconds / cost(tokens)), recipe.training.steps)
         if steps >= min(ENOUGH_STEPS, recipe.training.steps):
             return shorter(recipe, steps, tokens)
     return shorter(recipe, steps, SMALL_TOKENS) if steps >= FEWEST_STEPS else None
 
 
 def step_seconds(
-    base: FoundationModel, task: TaskData, recipe: FinetuneRecipe, tokens: int
-) -> float:
-    """Seconds of a step with batches of so many tokens, by the products of matrices in it."""
-    settings = shorter(recipe, 1, tokens).training
-    model, stresses = grow(ready(base, task, "full"), task, settings.seed)
-    batch = MixedData(model, [task], settings).train_dataloader().next_batch()
-    with FlopCounterMode(display=False) as counter:
-        Objective(model, [task], stresses)(model, batch).total.backward()
-    return SECONDS_PER_STEP + SECONDS_PER_GIGAFLOP * float(counter.get_total_flops()) / 1e9
+    base: FoundationModel, task: TaskData, recipe: FinetuneRecipe
+) -> Callable[[int], float]:
+    """Seconds of a step by the tokens of its batch, counted by the products of matrices in it."""
+    model, stresses = grow(ready(base, task, "full"), task, recipe.training.seed)
+    objective = Objective(model, [task], stresses)
+
+    def cost(tokens: int) -> float:
+        stream = MixedData(model, [task], shorter(recipe, 1, tokens).training)
+        batch = stream.train_dataloader().next_batch()
+        with FlopCounterMode(display=False) as counter:
+            objective(model, batch).total.backward()
+        return SECONDS_PER_STEP + SECONDS_PER_GIGAFLOP * float(counter.get_total_flops()) / 1e9
+
+    return cost
 
 
 def too_dear(recipe: FinetuneRecipe, task: TaskData) -> str:

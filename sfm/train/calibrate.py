@@ -71,9 +71,7 @@ def _calibrate_number(
 ) -> float | None:
     """The last layer's uncertainty of a number per system; None if it has too few labels."""
     features, _ = _features(model, task, name, train, judged=False)
-    held_features, errors = _features(model, task, name, held)
-    if judge is not model:  # the same systems in the same batches: rows correspond
-        _, errors = _features(judge, task, name, held)
+    held_features, errors = _judged(model, judge, task, name, held)
     if len(held_features) < FEWEST:
         return None
     unit: Any = model.uncertainties[f"{task.encoder}:{name}"]
@@ -92,14 +90,25 @@ def _calibrate_forces(
     labelled = [s for s in held if "forces" in s.labels]
     if len(labelled) < FEWEST:
         return None
-    halves = []
+    halves: list[Tensor] = []
     for half in (labelled[::2], labelled[1::2]):
-        features, errors = _features(model, task, "forces", half)
-        if judge is not model:
-            _, errors = _features(judge, task, "forces", half)
-        halves += [features, errors]
+        halves += _judged(model, judge, task, "forces", half)
     unit: Any = model.error_scales[task.encoder]
     return float(unit.calibrate(model.context(task.encoder, level), *halves))
+
+
+def _judged(
+    model: FoundationModel,
+    judge: FoundationModel,
+    task: TaskData,
+    name: str,
+    samples: Sequence[Sample],
+) -> tuple[Tensor, Tensor]:
+    """Features by one model, errors of the other: the same systems and batches, so rows match."""
+    features, errors = _features(model, task, name, samples, judged=judge is model)
+    if judge is not model:
+        _, errors = _features(judge, task, name, samples)
+    return features, errors
 
 
 def _features(
