@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transfer_scratch
 
 PATH = Path(__file__).parent / "transfer_peers.json"
 SCRIPT = Path(__file__).parent / "peer_features.py"
@@ -27,7 +28,7 @@ NEEDS = {"chgnet": "chgnet==0.4.2 torch==2.13.0", "sevennet": "sevenn==0.11.2 to
 
 def stored() -> list[dict[str, Any]]:
     """What was measured: peer, row, seed, error."""
-    return json.loads(PATH.read_text(encoding="utf-8")) if PATH.is_file() else []
+    return transfer_scratch.stored(PATH)
 
 
 def features(row: Any, pairs: Any, peer: str, python: str) -> torch.Tensor:

@@ -24,9 +24,9 @@ STEPS, EVERY, PATIENCE = 600, 50, 4
 HELD_OUT = 0.2
 
 
-def stored() -> list[dict[str, Any]]:
+def stored(path: Path = PATH) -> list[dict[str, Any]]:
     """What was measured: row, seed, error, and the rate and steps that were chosen."""
-    return json.loads(PATH.read_text(encoding="utf-8")) if PATH.is_file() else []
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 
 def tuned(base: Any, task: Any, seed: int, tokens: int) -> dict[str, float]:

@@ -96,12 +96,10 @@ def _entry(prediction: Any, output: Path | None) -> dict[str, Any]:
 
 def _uncertainty(sigma: Any) -> Any:
     """A number, or a list of one for each row; of many rows the least, mean and largest."""
-    from sfm.cli.results import PRINTED, as_array
+    from sfm.cli.results import PRINTED, as_array, summary_of
 
     array = as_array(sigma)
-    if array.size <= PRINTED:
-        return array.tolist()
-    return {"min": float(array.min()), "mean": float(array.mean()), "max": float(array.max())}
+    return array.tolist() if array.size <= PRINTED else summary_of(array)
 
 
 def _error_text(sigma: Any) -> str:

@@ -21,6 +21,11 @@ def as_array(value: Any) -> Shaped[np.ndarray, " ..."]:
     return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
 
 
+def summary_of(array: Shaped[np.ndarray, " ..."]) -> dict[str, float]:
+    """Least, mean and largest of an array of any shape and unit."""
+    return {"min": float(array.min()), "mean": float(array.mean()), "max": float(array.max())}
+
+
 def quantity(
     name: str,
     value: Any,
@@ -45,11 +50,7 @@ def quantity(
     if array.size <= PRINTED:
         entry["value"] = array.tolist()
     else:
-        entry["summary"] = {
-            "min": float(array.min()),
-            "mean": float(array.mean()),
-            "max": float(array.max()),
-        }
+        entry["summary"] = summary_of(array)
         if series and array[-1].size <= PRINTED:
             entry["last"] = array[-1].tolist()
         if path is None:
