@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -15,6 +16,12 @@ BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 def snippets(page: Path) -> list[tuple[str, str]]:
     """(`python` or `bash`, code) of each block of the page."""
     return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+def missing(code: str) -> str | None:
+    """The first package that a Python block imports and that is not installed."""
+    names = re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE)
+    return next((name for name in names if importlib.util.find_spec(name) is None), None)
 
 
 def run_snippet(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -13,18 +12,13 @@ import numpy as np
 import pytest
 
 import sfm
+from sfm.testing.snippets import missing
 
 PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "engines.md").read_text(encoding="utf-8")
 
 
 def blocks(kind):
     return re.findall(rf"^```{kind}\n(.*?)^```", PAGE, re.M | re.S)
-
-
-def missing(code):
-    """The first package that a block imports and that is not installed."""
-    names = re.findall(r"^(?:import|from) (\w+)", code, re.M)
-    return next((n for n in names if importlib.util.find_spec(n) is None), None)
 
 
 @pytest.mark.slow
