@@ -45,7 +45,8 @@ def tables(results: dict[str, Any]) -> str:
         lines += [
             "Learned potentials through torch-sim at constant energy, float32, each model's own "
             "adapter and neighbour list: 64 atoms of silicon, and 32 ethanol molecules in one "
-            "batch. MACE (128x0e) has random weights; accuracies are not compared.",
+            "batch. MACE (128x0e) has random weights, SevenNet-0 also makes stress, which its "
+            "adapter cannot leave out; accuracies are not compared.",
             _models(results["models"]),
         ]
     for name, reason in results["failed"].items():

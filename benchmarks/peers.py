@@ -29,7 +29,7 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "torch-sim": (TORCH, TORCH_SIM),
     "sfm-torch-sim": (TORCH, TORCH_SIM, "-e", f"{HERE.parent}[molecules,crystals]"),
     "mace-torch-sim": (TORCH, TORCH_SIM, "mace-torch==0.3.16", "e3nn==0.4.4"),
-    "sevennet-torch-sim": (TORCH, TORCH_SIM, "sevenn==0.13.0"),
+    "sevennet-torch-sim": (TORCH, TORCH_SIM, "sevenn==0.11.2"),
 }
 
 

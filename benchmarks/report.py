@@ -59,15 +59,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def opening(title: str, results: dict[str, Any], protocol: str) -> list[str]:
     """Title, date, processor, versions of the engines' packages, and how it was measured."""
-    versions = {
-        name: number
-        for engine in results["engines"].values()
-        for name, number in engine["packages"].items()
-    }
+    versions: dict[str, dict[str, str]] = {}  # in their order; engines may differ in one
+    for engine in results["engines"].values():
+        for name, number in engine["packages"].items():
+            versions.setdefault(name, {})[number.partition("+")[0]] = number
     return [
         f"# {title}",
         f"{results['date']}; {results['machine']['processor']}; "
-        + ", ".join(f"{name} {number}" for name, number in versions.items()),
+        + ", ".join(
+            f"{name} {' and '.join(numbers.values())}" for name, numbers in versions.items()
+        ),
         protocol.format(**results["protocol"]),
     ]
 
