@@ -13,7 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pretrain": ("pretrain", "train one model on several domains, from a recipe"),
     "finetune": ("finetune", "adapt a model to your data"),
     "evaluate": ("evaluate", "errors of a model beside baselines"),
-    "dataset": ("dataset", "list, show, build, convert and check data"),
+    "dataset": ("dataset", "list, show, build, convert, check and pack data"),
     "plugin": ("plugin", "list, check and create plugins"),
     "example": ("example", "paths of the small input files that come with sfm"),
     "models": ("models", "bundled, cached and published models"),

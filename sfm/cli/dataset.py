@@ -1,4 +1,4 @@
-"""`sfm dataset list | show NAME | build NAME | convert IN OUT | check FILE`."""
+"""`sfm dataset list | show NAME | build NAME | convert IN OUT | check FILE | pack RECIPE`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sfm.cli import pack
 from sfm.cli.labels import add_names, names_of
 from sfm.cli.rows import add_skip, skipping
 
@@ -23,7 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     listing.set_defaults(handler=show_all)
 
     show = actions.add_parser("show", help="columns with units, licence, origin, first samples")
-    show.add_argument("name", metavar="NAME", help="plugin/part, part, or a dataset's folder")
+    show.add_argument(
+        "name", metavar="NAME", help="plugin/part, part, a dataset's folder, or a pack"
+    )
     show.add_argument("--samples", type=int, default=2, help="how many samples to preview")
     show.set_defaults(handler=show_one)
 
@@ -64,9 +67,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--limit", type=int, default=20, help="findings per check")
     check.set_defaults(handler=check_one)
 
+    packing = actions.add_parser("pack", help="a recipe and its data in one file, to train from")
+    pack.configure(packing)
+
     for action in (convert, check):
         add_names(action)
-    for action in (listing, show, build, convert, check):
+    for action in (listing, show, build, convert, check, packing):
         action.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
@@ -120,8 +126,11 @@ def _open(name: str, **options: Any) -> tuple[Any, Any]:
 def show_one(arguments: argparse.Namespace) -> int:
     """Card, columns, sizes of the splits, a preview."""
     from sfm.cli.output import emit, emit_json, table
+    from sfm.data.archive import is_archive
     from sfm.data.splits import SPLITS
 
+    if is_archive(Path(arguments.name)):
+        return pack.show(arguments)
     spec, data = _open(arguments.name)
     splits = {split: len(_open(arguments.name, split=split)[1]) for split in SPLITS}
     columns = list(data.columns)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sfm.cli.loggers import add_logger, logger_settings
+
+if TYPE_CHECKING:
+    from sfm.recipe import Recipe
+    from sfm.train.packed import Pack
 
 DEFAULT = "demo"
 
@@ -18,7 +23,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default=DEFAULT,
         metavar="RECIPE",
-        help=f"a YAML file, or the name of a bundled recipe (default: {DEFAULT})",
+        help=f"a YAML file, the name of a bundled recipe (default: {DEFAULT}), or a pack of "
+        "`sfm dataset pack`",
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="A.B=C", help="override a key of the recipe"
@@ -56,16 +62,32 @@ def recipe_path(name: str) -> Path:
     return known[name]
 
 
+def read_recipe(name: str, overrides: Sequence[str]) -> tuple[Recipe, Pack | None]:
+    """The recipe of a file, a bundled name or a pack, and the pack.
+
+    Raises:
+        RecipeError: there is none, or it is wrong.
+        InputError: a damaged pack.
+    """
+    from sfm.data.archive import is_archive
+    from sfm.recipe import load
+    from sfm.train.packed import open_pack
+
+    if not is_archive(Path(name)):
+        return load(recipe_path(name), overrides), None
+    pack = open_pack(name)
+    return pack.recipe(overrides), pack
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Validate the recipe before anything heavy loads, then train."""
     from sfm.cli.output import emit, emit_json, note
-    from sfm.recipe import load
     from sfm.train.folders import refuse_old_run
 
     trains = not (arguments.print_config or arguments.dry_run)
     if trains and arguments.out is not None:
         refuse_old_run(arguments.out, arguments.resume)
-    recipe = load(recipe_path(arguments.recipe), [*arguments.set, *logger_settings(arguments)])
+    recipe, pack = read_recipe(arguments.recipe, [*arguments.set, *logger_settings(arguments)])
     if arguments.print_config:
         if arguments.json:
             emit_json(recipe.to_dict())
@@ -75,14 +97,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         from sfm.train.plan import plan
 
-        _show_plan(plan(recipe), arguments.json)
+        folders = pack.folders(recipe) if pack else None
+        _show_plan(plan(recipe, folders), arguments.json)
         return 0
     out = arguments.out or Path(recipe.name)
     refuse_old_run(out, arguments.resume)
+    folders = pack.folders(recipe) if pack else None
     from sfm.train.pretrain import pretrain
 
     try:
-        folder = pretrain(recipe, out, resume=arguments.resume)
+        folder = pretrain(recipe, out, resume=arguments.resume, folders=folders)
     except KeyboardInterrupt:
         note(f"sfm: stopped; go on with: sfm pretrain {arguments.recipe} --out {out} --resume")
         raise

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from sfm.data.atomic import atomic, disk_errors
 from sfm.data.lock import only_run
@@ -37,6 +37,8 @@ from sfm.units import check_unit, factor
 Role = Literal["id", "split", "group", "input", "field", "condition", "label"]
 KEY = b"sfm"
 FORMAT = 1
+PACKED = "packed_from"  # of what a part of a dataset says: the whole that it was taken from
+LEFT_OUT = "levels_left_out"  # of what a part of a dataset says: it names samples as the whole does
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def write_dataset(
     """
     with only_run(folder), _scratch(folder) as scratch:
         parts = [
-            _write_part(table, columns, scratch / str(number))
+            write_part(table, columns, scratch / str(number))
             for number, table in enumerate(_tables(columns, rows, info, max_rows_per_file))
         ]
         names = [f"part-{i:05d}-of-{len(parts):05d}.parquet" for i in range(len(parts))]
@@ -185,7 +187,13 @@ def _scratch(folder: str | Path) -> Iterator[Path]:
         yield Path(place)
 
 
-def _write_part(table: Any, columns: Sequence[Column], path: Path) -> Path:
+def write_part(table: Any, columns: Sequence[Column], path: Path) -> Path:
+    """One Parquet file of an Arrow table with these columns, compressed as well as we can.
+
+    Raises:
+        InputError: the place cannot be written.
+        RunError: the disk is full.
+    """
     import pyarrow.parquet as pq
 
     with disk_errors(path.parent.parent):
@@ -367,17 +375,23 @@ class Dataset:
         pairs = []
         for number, level in enumerate(self.levels):
             if self.level in (None, level):
-                has = np.zeros(self._table.num_rows, dtype=bool)
-                for column in self.columns:
-                    if column.level == level:
-                        valid = self._table.column(column.name).is_valid()
-                        has |= valid.to_numpy(zero_copy_only=False)
-                rows = np.flatnonzero(keep & has)
+                rows = np.flatnonzero(keep & self.holding(self.of_level(level)))
                 pairs.append(np.stack([rows, np.full(len(rows), number)], axis=1))
         if not pairs:
             return np.zeros((0, 2), dtype=np.int64)
         index = np.concatenate(pairs)
         return index[np.lexsort((index[:, 1], index[:, 0]))]
+
+    def of_level(self, level: str) -> list[Column]:
+        """The columns of labels at a level of theory."""
+        return [column for column in self.columns if column.level == level]
+
+    def holding(self, columns: Iterable[Column]) -> Bool[np.ndarray, " rows"]:
+        """(rows,) whether a row of the files holds a value in at least one of the columns."""
+        has = np.zeros(self._table.num_rows, dtype=bool)
+        for column in columns:
+            has |= self._table.column(column.name).is_valid().to_numpy(zero_copy_only=False)
+        return has
 
     def __len__(self) -> int:
         return len(self._index)
@@ -421,7 +435,7 @@ class Dataset:
         if "cell" in parts and "pbc" not in parts:
             parts["pbc"] = (True, True, True)
         name = parts.pop("id")
-        if len(self.levels) > 1:
+        if len(self.levels) > 1 or self.info.get(LEFT_OUT):
             name = f"{name}@{level}"
         return Sample(id=name, domain=self.domain, dataset=self.name, level=level, **parts)
 

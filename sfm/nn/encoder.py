@@ -39,6 +39,7 @@ class Encoder(nn.Module, ABC):
         conditions: names of `Sample.conditions` that it uses; absent ones count as zero, but
             `spin` as one where the number of electrons is odd.
         fields: names of `Sample.fields` that it needs.
+        label_inputs: names of `Sample.labels` that it reads as inputs; it reads no others.
         default_cutoff: interaction range if the recipe names none.
         largest_cutoff: no longer one is taken: every token would see every other.
         token: what a token is, in one word: `atom`, `patch`.
@@ -54,6 +55,7 @@ class Encoder(nn.Module, ABC):
     raw: ClassVar[tuple[int, int, int]] = (0, 0, 0)
     conditions: ClassVar[tuple[str, ...]] = ()
     fields: ClassVar[tuple[str, ...]] = ()
+    label_inputs: ClassVar[tuple[str, ...]] = ()
     default_cutoff: ClassVar[float] = 5.0
     largest_cutoff: ClassVar[float] = 100.0
     token: ClassVar[str] = "token"

@@ -17,6 +17,7 @@ from sfm.model import FoundationModel
 from sfm.nn.encoder import PointEncoder
 from sfm.nn.symmetry import random_rotation, rotate_tokens
 from sfm.plugin import Plugin
+from sfm.registry import find
 from sfm.testing import tolerances as tol
 from sfm.testing.checks import Check, Skipped, ensure
 from sfm.testing.models import LEVEL, encoder_samples, model_for, said
@@ -242,8 +243,8 @@ def extensivity(part: str) -> str:
     """Two copies have twice the extensive values, and the same intensive ones and forces."""
     model, worst = model_for(part), 0.0
     for sample in points_of(part):
-        one = evaluate(model, part, [unlabelled(sample)])
-        two = evaluate(model, part, [unlabelled(doubled(sample, 1e3))])
+        one = evaluate(model, part, [unlabelled(part, sample)])
+        two = evaluate(model, part, [unlabelled(part, doubled(sample, 1e3))])
         for name, value in one.items():
             quantity = model.config.quantities[name]
             expected = torch.cat([value, value]) if quantity.per == "token" else value
@@ -260,11 +261,10 @@ def extensivity(part: str) -> str:
     return f"{worst:.1e}"
 
 
-def unlabelled(sample: Sample) -> Sample:
-    """Labels that are no input of the encoder go; those that it reads as features stay."""
-    n = len(sample.positions)
-    keep = {k: v for k, v in sample.labels.items() if np.ndim(v) and len(v) == n}
-    return sample.replace(labels=keep)
+def unlabelled(part: str, sample: Sample) -> Sample:
+    """Labels that are no input of the encoder go; those that it reads stay."""
+    read = find("encoders", part).load().label_inputs
+    return sample.replace(labels={k: v for k, v in sample.labels.items() if k in read})
 
 
 def smooth_at_cutoff(part: str) -> str:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 
 import numpy as np
 import torch
 
 from sfm.data.sample import Sample
+from sfm.data.tokens import Tokens
 from sfm.errors import InputError
 from sfm.plugin import Plugin
 from sfm.testing import tolerances as tol
-from sfm.testing.checks import Check, ensure
+from sfm.testing.checks import Check, CheckFailed, ensure
 from sfm.testing.conformance_encoder import error, evaluate, points_of, unlabelled
 from sfm.testing.models import encoder_samples, model_for
 
 
 def checks(plugin: Plugin) -> list[Check]:
-    """Two checks for each of the plugin's encoders."""
+    """Three checks for each of the plugin's encoders."""
     listed = []
     for short in plugin.encoders:
         part = f"{plugin.name}/{short}"
         listed.append(Check(part, "input-unchanged", partial(input_unchanged, part)))
         listed.append(Check(part, "boundaries", partial(boundaries, part)))
+        listed.append(Check(part, "label-inputs", partial(label_inputs, part)))
     return listed
 
 
@@ -40,6 +43,36 @@ def input_unchanged(part: str) -> None:
                 ensure(np.array_equal(array, before[name]), f"changes {name} of {sample.id}")
         for name, value in first.items():
             ensure(torch.equal(value, second[name]), f"{name} of {sample.id} differs when repeated")
+
+
+def label_inputs(part: str) -> None:
+    """Tokens come from the sample's inputs and the labels that `label_inputs` names, no others.
+
+    Else a part of a dataset, which lacks the labels that nobody learns, is another dataset.
+    """
+    encoder = model_for(part).encoder(part)
+    for sample in encoder_samples(part):
+        named = dict(unlabelled(part, sample).labels)
+        bare = sample.replace(labels={**named, "nobody's": np.zeros(())})
+        try:
+            same = _equal(encoder.tokenize(sample), encoder.tokenize(bare))
+        except InputError as error:
+            raise CheckFailed(f"reads labels that `label_inputs` does not name: {error}") from None
+        ensure(same, f"reads labels of {sample.id} that `label_inputs` does not name")
+
+
+def _equal(one: Tokens, other: Tokens) -> bool:
+    """Whether two systems have the same tokens, to the last bit."""
+
+    def arrays(tokens: Tokens) -> dict[str, torch.Tensor]:
+        values = {f.name: getattr(tokens, f.name) for f in dataclasses.fields(tokens)}
+        values |= values.pop("extras")
+        return {k: v for k, v in values.items() if isinstance(v, torch.Tensor)}
+
+    first, second = arrays(one), arrays(other)
+    return first.keys() == second.keys() and all(
+        torch.equal(value, second[name]) for name, value in first.items()
+    )
 
 
 def _writable(sample: Sample) -> Sample:
@@ -75,7 +108,7 @@ def boundaries(part: str) -> str:
             ),
         ):
             try:
-                values = [evaluate(model, part, [unlabelled(s)]) for s in (one, other)]
+                values = [evaluate(model, part, [unlabelled(part, s)]) for s in (one, other)]
             except InputError:  # such boundaries are refused, which is as good
                 continue
             for name in values[0].keys() & values[1].keys():

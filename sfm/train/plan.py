@@ -5,6 +5,8 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,17 +25,21 @@ WARM, MEASURED = 1, 3
 FIT_SAMPLES = 100
 
 
-def plan(recipe: Recipe) -> dict[str, Any]:
+def plan(recipe: Recipe, folders: Sequence[Path | None] | None = None) -> dict[str, Any]:
     """Counts, sizes and an estimate of time and memory, for `--dry-run`. Trains nothing.
 
     The estimate comes from four optimiser steps on this machine with the recipe's own batches (the
     first is not counted), with references fitted on few samples. Evaluation and the reading of all
     labels come on top. Several devices are taken to be as many times as fast.
 
+    Args:
+        recipe: what to train on what.
+        folders: of each task's data, where they come from a pack (`sfm.train.packed`).
+
     Raises:
         SfmError: whatever stops the training before its first step.
     """
-    full = open_tasks(recipe)
+    full = open_tasks(recipe, folders)
     model = new_model(model_config(full, recipe.model, recipe.name), recipe.training.seed)
     if recipe.training.precision == 64:
         model.double()

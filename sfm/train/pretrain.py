@@ -46,6 +46,7 @@ def pretrain(
     resume: bool = False,
     test_samples: int | None = 500,
     log: bool = True,
+    folders: Sequence[Path | None] | None = None,
 ) -> Path:
     """Train one model on all tasks of the recipe, and save it with its report.
 
@@ -58,6 +59,7 @@ def pretrain(
         resume: go on from `out/run/last.ckpt`, to the very weights that an unbroken run gives.
         test_samples: at most so many test systems per task and level in the report.
         log: use the recipe's loggers.
+        folders: of each task's data, where they come from a pack (`sfm.train.packed`).
 
     Returns:
         The folder.
@@ -71,7 +73,7 @@ def pretrain(
     check_loggers(recipe.training.loggers)
     out = Path(out)
     began = time.perf_counter()
-    tasks = open_tasks(recipe)
+    tasks = open_tasks(recipe, folders)
     training = recipe.training
     model = new_model(model_config(tasks, recipe.model, recipe.name), training.seed)
     if training.precision == 64:

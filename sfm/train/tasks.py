@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from sfm.data.sample import Sample
+from sfm.data.spec import DatasetSpec
 from sfm.data.splits import SPLITS
-from sfm.data.storage import Dataset, open_dataset
+from sfm.data.storage import PACKED, Dataset, open_dataset
 from sfm.errors import InputError, RecipeError, did_you_mean
 from sfm.quantity import Quantity
 from sfm.recipe import BaselineSection, Goal, Recipe, Task
@@ -116,6 +117,12 @@ def revision(folder: Path) -> dict[str, str]:
     return hashes
 
 
+def _origin(whole: Dataset) -> dict[str, Any]:
+    """Of a packed part of a dataset, what it was taken from; see `sfm.train.pack`."""
+    packed = whole.info.get(PACKED)
+    return {PACKED: packed} if packed else {}
+
+
 def labelled(dataset: Dataset, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """(level, quantity) pairs of the dataset's label columns among the wanted quantities."""
     columns = {(c.level, c.quantity) for c in dataset.columns if c.role == "label"}
@@ -172,12 +179,22 @@ def open_folder(
         test=splits["test"],
         weight=weight,
         definitions={q: table[q] for q in goals},
-        facts={"revision": revision(folder), **(facts or {})},
+        facts={"revision": revision(folder), **_origin(whole), **(facts or {})},
     )
 
 
-def open_task(task: Task, *, where: str = "tasks") -> TaskData:
+def task_folder(task: Task, spec: DatasetSpec) -> Path:
+    """The folder of a task's dataset: the one that it names, or the bundled one."""
+    return Path(task.folder).expanduser() if task.folder else spec.folder
+
+
+def open_task(task: Task, *, where: str = "tasks", folder: Path | None = None) -> TaskData:
     """The data of one task of a recipe.
+
+    Args:
+        task: with its encoder filled in.
+        where: what to call it in messages.
+        folder: where its data lie, in the place of the task's own folder or the bundled one.
 
     Raises:
         RecipeError: it has no training sample, or its folder is another dataset's.
@@ -186,8 +203,9 @@ def open_task(task: Task, *, where: str = "tasks") -> TaskData:
     part = find("datasets", task.dataset)
     spec = part.load()
     assert task.encoder is not None, "check_parts fills encoders in"
-    folder = Path(task.folder).expanduser() if task.folder else spec.folder
-    if task.folder and (name := open_dataset(folder).name) != spec.name:
+    elsewhere = folder is not None or task.folder
+    folder = folder or task_folder(task, spec)
+    if elsewhere and (name := open_dataset(folder).name) != spec.name:
         raise RecipeError(f"{where}.folder: {folder} is a build of '{name}', not of '{spec.name}'")
     data = open_folder(
         folder,
@@ -204,12 +222,18 @@ def open_task(task: Task, *, where: str = "tasks") -> TaskData:
     return replace(data, baseline=task.baseline)
 
 
-def open_tasks(recipe: Recipe) -> list[TaskData]:
-    """The data of all tasks, limited to `max_samples`."""
+def open_tasks(recipe: Recipe, folders: Sequence[Path | None] | None = None) -> list[TaskData]:
+    """The data of all tasks, limited to `max_samples`.
+
+    Args:
+        recipe: with its encoders filled in.
+        folders: of each task, None for the one that the recipe says; see `sfm.train.packed`.
+    """
     training = recipe.training
+    places = [None] * len(recipe.tasks) if folders is None else folders
     return [
-        open_task(task, where=f"tasks.{i}").limited(
+        open_task(task, where=f"tasks.{i}", folder=place).limited(
             task.max_samples or training.max_samples, training.seed
         )
-        for i, task in enumerate(recipe.tasks)
+        for i, (task, place) in enumerate(zip(recipe.tasks, places, strict=True))
     ]

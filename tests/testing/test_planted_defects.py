@@ -1,4 +1,4 @@
-"""Twenty defects of a plugin, each planted and caught by the check that docs/plugins.md names."""
+"""Defects of a plugin, each planted and caught by the check that docs/plugins.md names."""
 
 from __future__ import annotations
 
@@ -219,6 +219,14 @@ def mutated(monkeypatch):
     tokenized(monkeypatch, centred)
 
 
+@defect("unstated label input", conformance_inputs.label_inputs, "reads labels of", POINTS)
+def peeking(monkeypatch):
+    def peek(right, encoder, sample):
+        return right(encoder, sample.replace(positions=sample.positions * (1 + len(sample.labels))))
+
+    tokenized(monkeypatch, peek)
+
+
 @defect("pickle written", conformance_saving.saved_and_loaded, "wrote .*weights.pt", "toy")
 def pickled(monkeypatch):
     from sfm.model import FoundationModel
@@ -348,4 +356,4 @@ def test_the_table_of_the_docs_names_them_all():
     text = PAGE.read_text(encoding="utf-8")
     named = set(re.findall(r"^\| ([^|]+?) \| `[a-z-]+", text, re.M))
     assert set(DEFECTS) | set(FRESH) <= named
-    assert len(set(DEFECTS) | set(FRESH)) == 20
+    assert len(set(DEFECTS) | set(FRESH)) == 21

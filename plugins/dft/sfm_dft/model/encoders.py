@@ -86,6 +86,7 @@ class DensityEncoder(PointEncoder):
     part: ClassVar[str] = "dft/density"
     domain: ClassVar[str] = "dft"
     raw: ClassVar[tuple[int, int, int]] = COUNTS  # type: ignore[assignment]
+    label_inputs: ClassVar[tuple[str, ...]] = (PROJECTIONS,)
     default_cutoff: ClassVar[float] = 5.0
 
     def accepts(self, sample: Sample) -> bool:
