@@ -35,7 +35,7 @@ class ErrorScale(Float64Buffers):
         channels: C, of the features.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("mean", "weights", "level", "alpha")
+    later: ClassVar[tuple[tuple[str, ...], ...]] = (("mean", "weights", "level", "alpha"),)
     mean: Tensor
     weights: Tensor
     level: Tensor

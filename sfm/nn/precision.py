@@ -15,18 +15,19 @@ class Float64Buffers(nn.Module):
     References of -1e5 eV and inverse Gram matrices need float64 in a float32 network.
 
     Class attributes:
-        later: buffers that came with a later version: a file that holds none of them leaves them
-            as they are.
+        later: groups of buffers that came with later versions: a file that holds none of a group
+            leaves them as they are.
     """
 
-    later: ClassVar[tuple[str, ...]] = ()
+    later: ClassVar[tuple[tuple[str, ...], ...]] = ()
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **options: Any
     ) -> None:
-        names = {prefix + name: getattr(self, name) for name in self.later}
-        if state_dict.keys().isdisjoint(names):
-            state_dict |= names
+        for group in self.later:
+            names = {prefix + name: getattr(self, name) for name in group}
+            if state_dict.keys().isdisjoint(names):
+                state_dict |= names
         super()._load_from_state_dict(state_dict, prefix, *args, **options)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

@@ -50,7 +50,7 @@ class RandomFeaturesHead(Float64Buffers, Head):
     descriptors: ClassVar[Mapping[str, Any]] = {}
     extra: ClassVar[str] = ""
     rests_on_features: ClassVar[bool] = True
-    later: ClassVar[tuple[str, ...]] = ("force_error",)
+    later: ClassVar[tuple[tuple[str, ...], ...]] = (("force_error",),)
     mean: Tensor
     rotation: Tensor
     linear: Tensor

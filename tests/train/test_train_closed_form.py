@@ -110,6 +110,28 @@ def test_twenty_five_errors_of_a_trial_hold_ninety_per_cent():
     assert rms < 0.90 < quantile < 0.94  # 24 of 26 is 0.923
 
 
+def test_a_floor_narrows_intervals_of_hardly_more_labels_than_features():
+    """Where features tell nothing of the errors, one width for all is best (1.08 true ones)."""
+    g = torch.Generator().manual_seed(4)
+    first = torch.zeros(400, dtype=torch.long)
+    widths: dict[str, list[float]] = {"floor": [], "none": []}
+    inside = []
+    unit = LastLayerUncertainty(1, 64)
+    for _ in range(20):
+        f = torch.randn(500, 64, generator=g, dtype=torch.float64)
+        errors = torch.randn(500, generator=g, dtype=torch.float64)
+        unit.calibrate(0, f[:67], f[67:100], errors[67:100])
+        sigma, _ = unit(f[100:], first)
+        widths["floor"].append(float(sigma.square().mean()))
+        inside.append(float((errors[100:].abs() < NORMAL * sigma).double().mean()))
+        size = unit.rigidity(f[67:], first[:1].expand(433)).sqrt()
+        alone = interval_factor(errors[67:100].abs() / size[:33])
+        widths["none"].append(float((alone * size[33:]).square().mean()))
+    floor, none = ((sum(v) / len(v)) ** 0.5 for v in widths.values())
+    assert 0.88 < sum(inside) / len(inside) < 0.95
+    assert floor < 1.3 < none
+
+
 def test_intervals_count_the_search_for_the_kernel(base):
     """Few labels, many inputs: leave-one-out errors of a fitted kernel are too small."""
     model = FoundationModel.from_pretrained(base)

@@ -168,3 +168,5 @@ def test_a_frontier_level_is_linear_in_its_last_layer(model):
     model.load_state_dict({k: v for k, v in state.items() if not k.startswith(key)})
     with pytest.raises(RuntimeError, match=r"Missing key.*homo\.limit"):
         model.load_state_dict({k: v for k, v in state.items() if k != f"{key}limit"})
+    # the floor came later still
+    model.load_state_dict({k: v for k, v in state.items() if k != f"{key}floor"})
