@@ -16,6 +16,7 @@ from sfm.train.tasks import TaskData, subset
 
 SAMPLES = 1_000
 FEWEST = 10  # labels to calibrate with
+FOLDS = 5
 
 
 @torch.no_grad()
@@ -86,15 +87,34 @@ def _calibrate_forces(
     level: str,
     held: Sequence[Sample],
 ) -> float | None:
-    """The scale of errors of forces: one half of the systems fits it, the other calibrates."""
+    """The scale of errors of forces, on folds of held-out systems that keep groups together."""
     labelled = [s for s in held if "forces" in s.labels]
     if len(labelled) < FEWEST:
         return None
-    halves: list[Tensor] = []
-    for half in (labelled[::2], labelled[1::2]):
-        halves += _judged(model, judge, task, "forces", half)
+    parts = [_judged(model, judge, task, "forces", part) for part in folds_of_groups(labelled)]
+    features, errors = zip(*parts, strict=True)
     unit: Any = model.error_scales[task.encoder]
-    return float(unit.calibrate(model.context(task.encoder, level), *halves))
+    return float(unit.calibrate(model.context(task.encoder, level), features, errors))
+
+
+def folds_of_groups(samples: Sequence[Sample], count: int = FOLDS) -> list[list[Sample]]:
+    """The samples in folds of about equal size, each group in one.
+
+    Samples are their own groups where all are of one group, or none has a name.
+
+    Args:
+        samples: at least two.
+        count: of folds, at most.
+    """
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(sample.group or sample.id, []).append(sample)
+    if len(groups) < 2:
+        groups = {str(i): [sample] for i, sample in enumerate(samples)}
+    folds: list[list[Sample]] = [[] for _ in range(min(count, len(groups)))]
+    for group in sorted(groups.values(), key=len, reverse=True):
+        min(folds, key=len).extend(group)
+    return folds
 
 
 def _judged(

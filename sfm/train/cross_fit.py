@@ -35,8 +35,8 @@ def cross_fitted(model: FoundationModel, fits: Sequence[Fitted]) -> list[Fitted]
         fits: forms of one target, fitted to the same inputs.
 
     Returns:
-        With `mae` in the target's unit, `sigma`, `factor` and `how`; the fits themselves where
-        fewer than ten labels would leave too few to search with.
+        With `left_out`, `mae` in the target's unit, `sigma`, `factor` and `how`; the fits
+        themselves where fewer than ten labels would leave too few to search with.
     """
     inputs = fits[0].inputs
     if len(inputs.labels) < 2 * FOLDS:
@@ -53,17 +53,19 @@ def _judged(model: FoundationModel, fitted: Fitted, fold: Int[np.ndarray, " n"])
     if fitted.gaussian is None:  # nothing was fitted, so nothing was seen
         return dataclasses.replace(fitted, how=HOW)
     inputs = fitted.inputs
-    errors, ratios = torch.zeros_like(inputs.labels), torch.zeros_like(inputs.labels)
+    said, ratios = torch.zeros_like(inputs.labels), torch.zeros_like(inputs.labels)
     for k in range(FOLDS):
         held = np.flatnonzero(fold == k).tolist()
         part = fit_form(fitted.form, inputs.of(np.flatnonzero(fold != k).tolist()))
         values, sigma = answers(model, part, inputs.of(held))
-        errors[held] = (values - inputs.labels[held]).abs()
-        ratios[held] = part.factor * errors[held] / sigma.clamp(min=1e-300)
+        said[held] = values
+        off = (values - inputs.labels[held]).abs()
+        ratios[held] = part.factor * off / sigma.clamp(min=1e-300)
     factor = interval_factor(ratios)
     return dataclasses.replace(
         fitted,
-        mae=float(errors.mean()),
+        left_out=said,
+        mae=float((said - inputs.labels).abs().mean()),
         factor=factor,
         sigma=fitted.sigma * factor / fitted.factor,
         how=HOW,

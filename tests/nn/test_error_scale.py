@@ -28,7 +28,7 @@ def rank(x: torch.Tensor) -> torch.Tensor:
 def test_intervals_follow_the_errors_and_hold(n):
     unit = ErrorScale(3, 4)
     (f, e, _), (f2, e2, _) = draw(n, 0), draw(n, 1)
-    assert unit.calibrate(1, f, e, f2, e2) > 0
+    assert unit.calibrate(1, [f, f2], [e, e2]) > 0
     features, errors, sigma = draw(5000, 2)
     said = unit(features, torch.ones(5000, dtype=torch.long))
     held = (errors.abs() < NORMAL * said.unsqueeze(1)).double().mean()
@@ -38,12 +38,29 @@ def test_intervals_follow_the_errors_and_hold(n):
     assert float((NORMAL * said).mean()) < 0.85 * float(one_width)
 
 
+def test_errors_that_a_run_shares_count_once():
+    """Ten trajectories, each with errors of its own size, hold 90 % of a new one's on average."""
+    unit, held = ErrorScale(1, 4), []
+    for seed in range(40):
+        g = torch.Generator().manual_seed(seed)
+        size = torch.exp(torch.randn(11, 1, 1, generator=g, dtype=torch.float64))
+        errors = size * torch.randn(11, 30, 3, generator=g, dtype=torch.float64)
+        where = torch.randn(11, 1, 4, generator=g, dtype=torch.float64)  # of the run
+        f = where + 0.1 * torch.randn(11, 30, 4, generator=g, dtype=torch.float64)
+        folds = [range(k, 10, 5) for k in range(5)]
+        unit.calibrate(0, [f[list(k)].flatten(0, 1) for k in folds],
+                       [errors[list(k)].flatten(0, 1) for k in folds])  # fmt: skip
+        said = unit(f[10], torch.zeros(30, dtype=torch.long))
+        held.append(float((errors[10].abs() < NORMAL * said.unsqueeze(1)).double().mean()))
+    assert 0.82 < sum(held) / len(held) < 0.96
+
+
 def test_units_go_through():
     """Forces in another unit have standard errors in that unit."""
     (f, e, _), (f2, e2, _) = draw(200, 0), draw(200, 1)
     small, large = ErrorScale(1, 4), ErrorScale(1, 4)
-    small.calibrate(0, f, e, f2, e2)
-    large.calibrate(0, f, 1e6 * e, f2, 1e6 * e2)
+    small.calibrate(0, [f, f2], [e, e2])
+    large.calibrate(0, [f, f2], [1e6 * e, 1e6 * e2])
     index = torch.zeros(200, dtype=torch.long)
     torch.testing.assert_close(1e6 * small(f, index), large(f, index))
 
@@ -51,7 +68,7 @@ def test_units_go_through():
 def test_far_from_the_data_the_scale_stops_growing():
     unit = ErrorScale(1, 4)
     (f, e, _), (f2, e2, _) = draw(200, 0), draw(200, 1)
-    unit.calibrate(0, f, e, f2, e2)
+    unit.calibrate(0, [f, f2], [e, e2])
     far = unit(f + 1e6 * SLOPES, torch.zeros(200, dtype=torch.long))
     assert torch.isfinite(far).all()
 
