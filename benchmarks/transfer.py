@@ -148,13 +148,14 @@ def measure(prepared: Any, base: Any, seed: int, labels: int, controls: bool) ->
     """
     from sfm.train.closed_form import all_forms, answers
     from sfm.train.cross_fit import cross_fitted
+    from sfm.train.selection import best_of
 
     row = prepared.row
     task, train, test = split(row, prepared.pairs, seed, labels)
     began = time.process_time()
     inputs = prepared.inputs.of(train)
     fits = cross_fitted(prepared.model, all_forms(prepared.model, inputs, known=prepared.known))
-    best = min(fits, key=lambda f: f.mae)
+    best = best_of(fits, "auto", prepared.model)
     seconds = time.process_time() - began
     truth = prepared.inputs.labels[test]
     errors: dict[str, float] = {}

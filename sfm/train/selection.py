@@ -15,6 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
 from sfm.config import Target
 from sfm.errors import InputError
 from sfm.model import FoundationModel
@@ -29,7 +32,7 @@ from sfm.train.outcome import Candidate, Outcome
 from sfm.train.tasks import TaskData
 from sfm.train.trained import ready, train
 from sfm.train.transfer import grow, nearest_levels, said_anywhere
-from sfm.train.trial import trial
+from sfm.train.trial import trial, wins
 
 CLOSED = ("ridge", "gp", "delta")
 
@@ -89,6 +92,10 @@ def fit_all(
 def best_of(fits: Sequence[Fitted], mode: str, model: FoundationModel) -> Fitted:
     """The form of the mode with the least error on labels that were left out.
 
+    Simple rivals are at hand in mode `auto`, and are taken where they are better by more than a
+    standard error of the mean difference: their inputs are among those of `ridge` and `gp`, so that
+    of a tie these will make more.
+
     Raises:
         InputError: there is none.
     """
@@ -105,7 +112,15 @@ def best_of(fits: Sequence[Fitted], mode: str, model: FoundationModel) -> Fitted
             f"model '{model.config.name}' says nothing that {target.quantity} could be a "
             f"difference to with '{target.encoder}': take mode auto, ridge or gp"
         )
-    return min(fitting, key=lambda f: f.mae)
+    rivals = [f for f in fitting if f.form.rival]
+    own = min((f for f in fitting if not f.form.rival), key=lambda f: f.mae)
+    rival = min(rivals, key=lambda f: f.mae, default=own)
+    return rival if wins(errors_of(rival) - errors_of(own), 1.0) else own
+
+
+def errors_of(fitted: Fitted) -> Float[np.ndarray, " n"]:
+    """(n,) absolute errors on labels that were left out, in the target's unit."""
+    return (fitted.left_out - fitted.inputs.labels).abs().numpy()
 
 
 def finish(

@@ -129,6 +129,28 @@ def test_a_trial_compares_both_ways_on_the_same_systems(base):
         assert row.mae == pytest.approx(error)
 
 
+def test_a_simple_rival_is_taken_only_where_the_difference_is_no_accident(base):
+    model = FoundationModel.from_pretrained(base)
+    recipe = FinetuneRecipe()
+    task = make_task(model, open_source("spiders/held-webs", whole=False), "extent", recipe)
+    target = Target(PART, task.levels[0], "extent")
+    grown, fits = fit_all(model, task, [target])
+    own = next(f for f in fits[target] if f.form.name == "gp")
+    rival = next(f for f in fits[target] if f.form.name == "composition")
+    labels = own.inputs.labels
+    noise = torch.randn(len(labels), generator=torch.Generator().manual_seed(0)).double()
+
+    def judged(fitted, size):
+        said = labels + size
+        return dataclasses.replace(fitted, left_out=said, mae=float((said - labels).abs().mean()))
+
+    one = judged(own, noise)
+    assert best_of([one, judged(rival, 0.99 * noise.flip(0))], "auto", grown) is one
+    better = judged(rival, 0.5 * noise)
+    assert best_of([one, better], "auto", grown) is better
+    assert best_of([one, better], "gp", grown) is one
+
+
 def test_steps_depend_on_work_and_budget_and_not_on_the_clock(base, monkeypatch):
     model = FoundationModel.from_pretrained(base)
     task = make_task(model, open_source("spiders/held-webs", whole=False), "extent", recipe := (
