@@ -140,7 +140,8 @@ void density_back(const real *restrict radial, const real *restrict harmonics,
 }
 
 /* Radial functions and harmonics of vectors in units of the cutoff, over the root of the number of
-   neighbours: sfm/nn/radial.py, sfm/nn/harmonics.py; in double precision inside. */
+   neighbours: sfm/nn/radial.py, sfm/nn/harmonics.py. All but what leaves is in double precision:
+   differences of coordinates, rounded to single, would be most of the error of forces. */
 #include <math.h>
 #define R3 1.7320508075688772
 #define R5 2.23606797749979
@@ -153,8 +154,9 @@ static inline void envelope(double x, double *u, double *slope) {
   *slope = x < 1 ? -168 * x5 * (1 - x) * (1 - x) : 0;
 }
 
-void basis(const real *restrict vectors, const real *restrict cutoff, const real *restrict weight,
-           real *restrict radial, real *restrict harmonics, size edges) {
+void basis(const double *restrict vectors, const double *restrict cutoff,
+           const double *restrict weight, real *restrict radial, real *restrict harmonics,
+           size edges) {
   for (size e = 0; e < edges; e++) {
     const double a = vectors[3 * e], b = vectors[3 * e + 1], c = vectors[3 * e + 2];
     const double r = sqrt(a * a + b * b + c * c), x = r / cutoff[e];
@@ -180,9 +182,9 @@ void basis(const real *restrict vectors, const real *restrict cutoff, const real
   }
 }
 
-void basis_back(const real *restrict vectors, const real *restrict cutoff,
-                const real *restrict weight, const real *restrict to_radial,
-                const real *restrict to_harmonics, real *restrict to_vectors, size edges) {
+void basis_back(const double *restrict vectors, const double *restrict cutoff,
+                const double *restrict weight, const real *restrict to_radial,
+                const real *restrict to_harmonics, double *restrict to_vectors, size edges) {
   for (size e = 0; e < edges; e++) {
     const double a = vectors[3 * e], b = vectors[3 * e + 1], c = vectors[3 * e + 2];
     const double r = sqrt(a * a + b * b + c * c), x = r / cutoff[e];

@@ -112,6 +112,7 @@ class Kernels:
     channels: int
     carried: int
     radial: int
+    dtype: torch.dtype
 
 
 def kernels_for(
@@ -149,14 +150,15 @@ def _kernels(
     except InputError as error:
         warnings.warn(f"{error}: torch's kernels are used, which are slower", InputWarning, 2)
         return None
-    return Kernels(library, channels, carried, radial)
+    return Kernels(library, channels, carried, radial, dtype)
 
 
 class CompiledBasis(Function):
     """(E, 3) vectors -> radial functions (E, K) and harmonics (E, 8) of degrees 1 and 2.
 
     As `sfm.nn.radial.bessel` of the lengths over `cutoff` (E,), times `weight` (E,), and as
-    `sfm.nn.harmonics.spherical_harmonics`.
+    `sfm.nn.harmonics.spherical_harmonics`. What comes in is float64, and so is the gradient; what
+    goes out has the kernels' precision.
     """
 
     @staticmethod
@@ -170,7 +172,8 @@ class CompiledBasis(Function):
         given, n = (vectors, cutoff, weight), len(vectors)
         ctx.save_for_backward(*given)
         ctx.kernels = kernels
-        out = vectors.new_empty(n, kernels.radial), vectors.new_empty(n, 8)
+        like = vectors.new_empty(0, dtype=kernels.dtype)
+        out = like.new_empty(n, kernels.radial), like.new_empty(n, 8)
         return _filled(kernels.library.basis, n, given, out)
 
     @staticmethod
@@ -349,7 +352,8 @@ def _plain_basis(
 ) -> tuple[Tensor, Tensor]:
     length = torch.linalg.vector_norm(vectors, dim=-1)
     radial = bessel(length / cutoff, kernels.radial) * weight.unsqueeze(1)
-    return radial, spherical_harmonics(vectors / length.unsqueeze(-1))[:, 1:]
+    harmonics = spherical_harmonics(vectors / length.unsqueeze(-1))[:, 1:]
+    return radial.to(kernels.dtype), harmonics.to(kernels.dtype)
 
 
 def plain_density(

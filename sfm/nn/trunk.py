@@ -318,11 +318,15 @@ class Trunk(nn.Module):
     def compiled_geometry(
         self, tokens: Tokens, routing: Routing, kernels: Kernels
     ) -> CompiledGeometry:
-        """As `geometry`, compiled: radial functions (E, K), harmonics (E, 8); dimensionless."""
+        """As `geometry`, compiled: radial functions (E, K), harmonics (E, 8); dimensionless.
+
+        Vectors are float64 in every precision of the network, and so their gradients are summed.
+        """
         system = tokens.system[tokens.edges[1]]
-        vectors = tokens.edge_vectors()
-        cutoff = tokens.cutoff[system].to(vectors.dtype)
-        weight = self.neighbours[tokens.context].rsqrt()[system].to(vectors.dtype)
+        exact = tokens.replace(positions=tokens.positions.double(), cell=tokens.cell.double())
+        vectors = exact.edge_vectors()
+        cutoff = tokens.cutoff.double()[system]
+        weight = self.neighbours[tokens.context].double().rsqrt()[system]
         radial, harmonics = CompiledBasis.apply(vectors, cutoff, weight, kernels)
         wiring = Wiring.of(tokens.edges, routing.nodes)
         return CompiledGeometry(wiring, radial, harmonics, kernels)

@@ -17,6 +17,7 @@ from ase.build import bulk, molecule
 from ase.io import write
 from torch.autograd import forward_ad
 
+import sfm
 from sfm.cli import main
 from sfm.data.readers import read_object
 from sfm.errors import InputWarning
@@ -90,6 +91,34 @@ def test_the_numbers_are_those_of_torch(model, parts, dtype):
             exact, value = plain[part][name], fast[part][name]
             limit = 1e-12 if dtype == torch.float64 else 1e-5
             assert (value - exact).abs().max() < limit * exact.abs().max()
+
+
+def exactness(domain):
+    """64 and 216 silicon atoms, or 32 molecules of the bundled dataset."""
+    if domain == "crystals":
+        for times in (2, 3):
+            yield read_object(rattled(bulk("Si", cubic=True) * (times, times, times)))
+        return
+    data = sfm.dataset("molecules/molecules-xtb", split="test")
+    yield [data[int(row)] for row in np.linspace(0, len(data) - 1, 32)]
+
+
+@pytest.mark.parametrize("domain", ["crystals", "molecules"])
+def test_single_precision_is_near_double_precision(domain):
+    """Forces of trained weights to 1e-6 of the largest; edges that are differences of coordinates
+    in float32 would alone take two or three of that in silicon."""
+    network = sfm.load("sfm-tiny")
+    encoder = network.encoder_for(domain, "energy")
+    level = network.level(encoder, "GFN2-xTB" if domain == "molecules" else None, "energy")
+    double = copy.deepcopy(network).double()
+    for samples in exactness(domain):
+        batch = network.tokenize(encoder, samples, level)
+        exact = batch.to(dtype=torch.float64)  # the same numbers
+        forces = double({encoder: exact}, {encoder: ("forces",)})[encoder]["forces"]
+        with compiled():
+            fast = network({encoder: batch}, {encoder: ("forces",)})[encoder]["forces"]
+        assert fast.dtype == torch.float32
+        assert (fast - forces).abs().max() < 1e-6 * forces.abs().max()
 
 
 def test_every_other_derivative_is_torchs(model):
