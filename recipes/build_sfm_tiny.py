@@ -3,8 +3,8 @@
     python recipes/build_sfm_tiny.py [--only joint molecules ...] [--card model_cards/sfm-tiny]
 
 A single-domain run has the same seed, steps, learning rate and size, and as many tokens of its
-domain per step as the joint run has on average (fluids: one flow, more than its share). Needs about
-five hours for the joint run on one core, and as much for the five others together.
+domain as the joint run has (fluids, one flow a step, in fewer steps). Needs about five hours for
+the joint run on one core, and as much for the five others together.
 
 The bundled weights came in legs, so that each could add datasets, every one with `--set start=` the
 one before: 2,400 steps of 1,024 tokens and 4,400 of 512 with AdamW; then 2,000 and 650 of 512 at a
@@ -32,6 +32,7 @@ from sfm.train.tasks import TaskData, open_tasks
 
 RECIPE = Path(__file__).parent / "sfm-tiny.yaml"
 ALONE = "this domain alone"
+ONE_SYSTEM = {"fluids": 64}  # tokens of one, where that is more than some
 SHARD = "5MB"  # no file of the repository has more
 LIMITS = [
     "Small and trained for 6.6 hours on one core, in legs (recipes/build_sfm_tiny.py): it shows "
@@ -48,16 +49,23 @@ LIMITS = [
 
 
 def alone(recipe: Recipe, domain: str, tasks: list[TaskData]) -> Recipe:
-    """The recipe of one domain, seeing as much of it per step as the joint recipe."""
+    """The recipe of one domain, seeing as much of it as in the joint recipe."""
     share = np.array(probabilities(recipe, tasks))
     rows = [i for i, t in enumerate(tasks) if t.domain == domain]
-    # a share is one of tokens; one flow has 64, which is more than its share of a step
-    tokens = max(64.0, recipe.training.tokens_per_batch * share[rows].sum())
+    # a share is one of tokens; where one system is more than that, there are fewer steps of one
+    tokens = recipe.training.tokens_per_batch * share[rows].sum()
+    batch = max(tokens, ONE_SYSTEM.get(domain, 1))
+    training = recipe.training.model_copy(
+        update={
+            "tokens_per_batch": round(batch),
+            "steps": round(recipe.training.steps * tokens / batch),
+        }
+    )
     return recipe.model_copy(
         update={
             "name": f"{recipe.name}-{domain}-alone",
             "tasks": tuple(recipe.tasks[i] for i in rows),
-            "training": recipe.training.model_copy(update={"tokens_per_batch": round(tokens)}),
+            "training": training,
         }
     )
 

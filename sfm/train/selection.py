@@ -113,9 +113,9 @@ def best_of(fits: Sequence[Fitted], mode: str, model: FoundationModel) -> Fitted
             f"difference to with '{target.encoder}': take mode auto, ridge or gp"
         )
     rivals = [f for f in fitting if f.form.rival]
-    own = min((f for f in fitting if not f.form.rival), key=lambda f: f.mae)
-    rival = min(rivals, key=lambda f: f.mae, default=own)
-    return rival if wins(errors_of(rival) - errors_of(own), 1.0) else own
+    best = min((f for f in fitting if not f.form.rival), key=lambda f: f.mae)
+    rival = min(rivals, key=lambda f: f.mae, default=best)
+    return rival if wins(errors_of(rival) - errors_of(best), 1.0) else best
 
 
 def errors_of(fitted: Fitted) -> Float[np.ndarray, " n"]:

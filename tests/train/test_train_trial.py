@@ -135,16 +135,16 @@ def test_a_simple_rival_is_taken_only_where_the_difference_is_no_accident(base):
     task = make_task(model, open_source("spiders/held-webs", whole=False), "extent", recipe)
     target = Target(PART, task.levels[0], "extent")
     grown, fits = fit_all(model, task, [target])
-    own = next(f for f in fits[target] if f.form.name == "gp")
+    gp = next(f for f in fits[target] if f.form.name == "gp")
     rival = next(f for f in fits[target] if f.form.name == "composition")
-    labels = own.inputs.labels
+    labels = gp.inputs.labels
     noise = torch.randn(len(labels), generator=torch.Generator().manual_seed(0)).double()
 
     def judged(fitted, size):
         said = labels + size
         return dataclasses.replace(fitted, left_out=said, mae=float((said - labels).abs().mean()))
 
-    one = judged(own, noise)
+    one = judged(gp, noise)
     assert best_of([one, judged(rival, 0.99 * noise.flip(0))], "auto", grown) is one
     better = judged(rival, 0.5 * noise)
     assert best_of([one, better], "auto", grown) is better
