@@ -17,7 +17,7 @@ PROTOCOL = (
     "{tested} test systems that share no scaffold (molecules) or set of elements (crystals) with "
     "them, {seeds} seeds; mean absolute errors, mean over seeds. `auto` is what `sfm finetune` "
     "does by itself: it chooses by the errors on training labels that are left out with their "
-    "relatives, and trains all weights where that wins {trial}. The best rival knows nothing of "
+    "relatives (a rival only if that is better by a standard error), and trains all weights where that wins {trial}. The best rival knows nothing of "
     "the model: mean, composition, or a Gaussian process on descriptors (RDKit's, or elemental "
     "statistics with the cell's); it is the best of them on the test systems, which nobody could "
     "choose beforehand. `scratch`: the same trunk, new, {steps} steps of {tokens} tokens; `tuned "
