@@ -76,7 +76,8 @@ class FinetuneRecipe(Strict):
         mode: `auto` lets all that fit compete; in closed form on frozen features `ridge`, `gp`
             (a Gaussian process) and `delta` (either, of the difference to what the model says
             already, or to the baseline); `head` trains only the target's heads, `full`
-            everything, `lora` low-rank updates and those heads.
+            everything, `lora` low-rank updates and those heads. `auto` tries `full`, and `lora` too
+            where the model is large (`sfm.train.afford`).
         budget: seconds of one core that `auto` may spend on competing and training, for up to a
             hundred training systems; with more of them in proportion. They are counted by the work
             that a step is, so that steps do not depend on the machine.

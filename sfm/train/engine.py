@@ -102,11 +102,8 @@ def read_checkpoint(path: Path, recipe: Mapping[str, Any]) -> tuple[int, int]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no checkpoint to resume from; start without --resume")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    with _checkpoint(path) as checkpoint:
         saved, done = checkpoint["sfm"]["recipe"], int(checkpoint["global_step"])
-    except Exception as error:
-        raise InputError(f"{path}: damaged, or not a checkpoint of sfm ({error})") from None
     # a checkpoint from before a setting existed ran with its default
     for name, defaults in (("optimizer", OptimizerSection()), ("training", TrainingSection())):
         saved = {**saved, name: {**defaults.to_dict(), **saved[name]}}
@@ -116,6 +113,25 @@ def read_checkpoint(path: Path, recipe: Mapping[str, Any]) -> tuple[int, int]:
     if difference:
         raise RecipeError(f"cannot resume: {difference}; take the same recipe or a new folder")
     return done, int(saved["training"]["steps"])
+
+
+def trained_weights(path: Path) -> list[str]:
+    """Names of the weights that the run of a checkpoint trains.
+
+    Raises:
+        InputError: damaged.
+    """
+    with _checkpoint(path) as checkpoint:
+        return [str(name) for name in checkpoint["sfm"]["parameters"]]
+
+
+@contextmanager
+def _checkpoint(path: Path) -> Iterator[dict[str, Any]]:
+    """The content of a checkpoint; whatever it lacks inside the block is its fault."""
+    try:
+        yield torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(f"{path}: damaged, or not a checkpoint of sfm ({error})") from None
 
 
 def _resumed(run: Path, steps: int, optimizer: OptimizerSection, recipe: Mapping[str, Any]) -> Path:

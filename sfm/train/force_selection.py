@@ -1,14 +1,17 @@
 """Choosing how to learn energies with forces: closed forms, the model as it is, and training.
 
 Closed forms are compared by systems that they leave out (`sfm.train.force_forms`); the best of them
-meets the model as it is and training of all weights on the validation split.
+meets the model as it is and training on the validation split: of all weights, and of a large model
+by low-rank updates too (`sfm.train.afford`).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,7 @@ from sfm.errors import InputError
 from sfm.model import FoundationModel
 from sfm.nn.derive import DERIVED
 from sfm.recipe import FinetuneRecipe
-from sfm.train.afford import affordable, too_dear
+from sfm.train.afford import contenders
 from sfm.train.closed_form import baselines_of, with_levels
 from sfm.train.engine import FitResult
 from sfm.train.force_forms import FOLDS, ForceForm, fit_force_form, install_forces, reduction
@@ -229,25 +232,26 @@ def compete_forces(
     closed = _outcome(_installed(grown, task, chosen), chosen, (), began)
     start, _ = grow(ready(base, task, "head"), task, recipe.training.seed)
     models = {"zero-shot": start, closed.mode: closed.model}
-    plan, note, trained = None, "", None
+    plans: list[FinetuneRecipe] = []
     try:
-        plan = affordable(base, task, recipe, runs=1)
+        plans, note = contenders(base, task, recipe, final=0)
     except InputError as error:  # closed forms of other targets would not survive it
         note = f"full was not tried: {error}"
-    if plan is not None:
-        trained = train(base, task, plan, **options)
-        if not trained.result.is_main:
-            return trained
-        models["full"] = trained.model
-    elif not note:
-        note = too_dear(recipe, task)
+    trained: dict[str, Outcome] = {}
+    for plan in reversed(plans):  # what `--resume` finds in the folder is of all weights
+        with tempfile.TemporaryDirectory() as folder:
+            place = {} if plan.mode == "full" else {"run": Path(folder)}
+            trained[plan.mode] = train(base, task, plan, **{**options, **place})
+    if any(not outcome.result.is_main for outcome in trained.values()):
+        return trained["full"]
+    models |= {mode: outcome.model for mode, outcome in trained.items()}
     losses = {name: task_losses(m, [task])["loss"] for name, m in models.items()}
     best = min(losses, key=lambda name: losses[name])
     name = f"{task.encoder} on {task.name}"
     rows = [Candidate(k, name, v, "1", BLOCK, chosen=k == best) for k, v in losses.items()]
     rows += _rows(grown, fits)
-    if best == "full" and trained is not None:
-        return dataclasses.replace(trained, candidates=tuple(rows), note=note)
+    if best in trained:
+        return dataclasses.replace(trained[best], candidates=tuple(rows), note=note)
     calibrated = {} if best == "zero-shot" else closed.calibrated
     return dataclasses.replace(
         closed,

@@ -30,7 +30,7 @@ from sfm.train.force_selection import closed_forces, compete_forces, enough, for
 from sfm.train.losses import task_losses
 from sfm.train.outcome import Candidate, Outcome
 from sfm.train.tasks import TaskData
-from sfm.train.trained import ready, train
+from sfm.train.trained import mode_of, ready, train
 from sfm.train.transfer import grow, nearest_levels, said_anywhere
 from sfm.train.trial import trial, wins
 
@@ -180,7 +180,8 @@ def compete(
     targets = targets_in_closed_form(base, task)
     full = recipe.model_copy(update={"mode": "full"})
     if resume:
-        return train(base, task, full, resume=True, **options)
+        begun = recipe.model_copy(update={"mode": mode_of(run)})
+        return train(base, task, begun, resume=True, **options)
     if not targets:
         energies = force_targets(task)
         if energies and enough(task, energies):

@@ -14,7 +14,8 @@ from sfm.nn.lora import low_rank, merge_lora
 from sfm.recipe import FinetuneRecipe, OptimizerSection
 from sfm.train.build import fit_normalisers
 from sfm.train.calibrate import calibrate
-from sfm.train.engine import fit
+from sfm.train.engine import fit, trained_weights
+from sfm.train.folders import LAST
 from sfm.train.outcome import Outcome
 from sfm.train.tasks import TaskData
 from sfm.train.transfer import choose_trainable, grow, limited
@@ -103,6 +104,19 @@ def train(
     merge_lora(grown)
     grown.requires_grad_(True)
     return Outcome(grown, recipe.mode, result, counts, calibrate(grown, [task]), updates=updates)
+
+
+def mode_of(run: Path) -> str:
+    """Whether the checkpoint in the folder of a run is of mode `lora`, or else of `full`.
+
+    Raises:
+        InputError: there is a checkpoint, and it is damaged.
+    """
+    path = run / LAST
+    if not path.is_file():
+        return "full"
+    names = trained_weights(path)
+    return "lora" if any(".parametrizations." in name for name in names) else "full"
 
 
 def ready(base: FoundationModel, task: TaskData, mode: str) -> FoundationModel:
