@@ -25,6 +25,7 @@ plugin = Plugin(
     datasets={
         "dynamics-trajectories": "sfm_dynamics.data.specs:TRAJECTORIES",
         "dynamics-bodies": "sfm_dynamics.data.specs:BODIES",
+        "dynamics-fields": "sfm_dynamics.data.specs:FIELDS",
     },
     simulators={
         "bodies": f"{_SIMULATORS}.bodies:BodiesInSpace",
@@ -59,6 +60,7 @@ plugin = Plugin(
     encoders={
         "variables": "sfm_dynamics.model.encoders:VariableEncoder",
         "bodies": "sfm_dynamics.model.encoders:BodyEncoder",
+        "circle": "sfm_dynamics.model.circle:CircleEncoder",
     },
     heads={
         "energy": "sfm.nn.head:ScalarSum",
@@ -77,6 +79,7 @@ plugin = Plugin(
         "arXiv:1909.01377",  # deep equilibrium layers
         "doi:10.1016/0771-050X(80)90013-3",  # Dormand and Prince
         "doi:10.1016/0375-9601(90)90092-3",  # Yoshida
+        "doi:10.1098/rspa.2008.0325",  # exponential Euler steps of stochastic partial equations
         "doi:10.1007/978-3-642-05221-7",  # Hairer and Wanner
         "doi:10.1073/pnas.1517384113",  # SINDy
     ),

@@ -27,7 +27,8 @@ from sfm.data.storage import (
 )
 from sfm.errors import one_line_errors
 from sfm.registry import find
-from sfm_dynamics.data.specs import BODIES, HOOKE, NEWTON, SYSTEMS, TRAJECTORIES
+from sfm_dynamics.data.fields import build_fields
+from sfm_dynamics.data.specs import BODIES, FIELDS, HOOKE, NEWTON, SYSTEMS, TRAJECTORIES
 from sfm_dynamics.simulators.bodies import TIME, Bodies, BodiesInSpace
 from sfm_dynamics.simulators.sde import Sde
 from sfm_dynamics.simulators.system import State
@@ -55,10 +56,11 @@ def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> int:
     size, build = {
         TRAJECTORIES.name: (12, build_trajectories),
         BODIES.name: (40, build_bodies),
+        FIELDS.name: (12, build_fields),
     }[name]
     parser = argparse.ArgumentParser(description=f"Rebuild {name}.")
     parser.add_argument(
-        "--size", type=int, default=size, help=f"trajectories per system (default {size})"
+        "--size", type=int, default=size, help=f"initial conditions per system (default {size})"
     )
     parser.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
     parser.add_argument("--out", type=Path, default=folder, help="folder to write to")

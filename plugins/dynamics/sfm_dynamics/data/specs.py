@@ -24,6 +24,13 @@ SYSTEMS = {
 }
 """Level of theory of the rates of each simulator's trajectories."""
 
+CIRCLES = {
+    "stochastic-heat": "Stochastic heat equation",
+    "stochastic-burgers": "Stochastic Burgers equation",
+    "stochastic-allen-cahn": "Stochastic Allen-Cahn equation",
+}
+"""Level of theory of the rates of each simulator's fields."""
+
 TRAJECTORIES = DatasetSpec(
     name="dynamics-trajectories",
     domain="dynamics",
@@ -46,4 +53,16 @@ BODIES = DatasetSpec(
     origin="integrated by dynamics/bodies",
     citation=("Goldstein, Classical Mechanics, 3rd ed. (2002)",),
     encoder="dynamics/bodies",
+)
+
+FIELDS = DatasetSpec(
+    name="dynamics-fields",
+    domain="dynamics",
+    summary="fields on a circle under white noise of three strengths: heat, Burgers, Allen-Cahn",
+    quantities=("rate",),
+    levels=tuple(CIRCLES.values()),
+    licence="CC0-1.0",
+    origin="integrated by the simulators of this plugin at their default parameters",
+    citation=("Jentzen, Kloeden, Proc. R. Soc. A 465, 649 (2009)",),
+    encoder="dynamics/circle",
 )

@@ -70,6 +70,14 @@ class Spde(Noisy):
     def start(self, x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """u (n,) at the points x (n,)."""
 
+    def drift(self, x: Float[Tensor, "*paths n"], p: Values) -> Float[Tensor, "*paths n"]:
+        """nu d2u/dx2 - mu u + N(u) (..., n) at fields x (..., n): the rate without noise."""
+        k = self.wavenumbers.to(x)
+        linear = -(p["viscosity"] * k**2 + self.damping_of(p))
+        rate: Tensor = torch.fft.irfft(linear * torch.fft.rfft(x), self.n)
+        extra = self.nonlinear(x, p)
+        return rate if extra is None else rate + extra
+
     @property
     def points(self) -> Float[Tensor, " n"]:
         """x (n,)."""
@@ -90,13 +98,18 @@ class Spde(Noisy):
         """`paths` copies (paths, n) of the start, or of the sample's field `state` (n,).
 
         Raises:
-            InputError: the sample has no such field.
+            InputError: the sample has no such field, or states another `length`.
         """
         u = self.start(self.points)
         if sample is not None:
             values = sample.fields.get("state")
             if values is None or values.shape != (self.n,):
                 raise InputError(f"{sample.id}: no field 'state' ({self.n},), {self.part} needs it")
+            stated = float(sample.conditions.get("length", self.length))
+            if not math.isclose(stated, self.length, rel_tol=1e-6):
+                raise InputError(
+                    f"{sample.id}: a circle of length {stated:g}, {self.part} has {self.length:g}"
+                )
             u = torch.tensor(values, dtype=self.dtype)
         like = next(self.parameters())
         return State(u.to(like.device).expand(self.paths, self.n).clone(), like.new_zeros(()))
