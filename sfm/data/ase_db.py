@@ -105,13 +105,13 @@ def rows_of(database: Any, path: Path) -> Iterator[Any]:
     if path.suffix.lower() == LMDB:
         yield from database.select()
         return
-    for start in itertools.count(0, TURN):
-        count = 0
-        for row in database.select(limit=TURN, offset=start):
-            count += 1
-            yield row
-        if count < TURN:
-            return
+    with database:  # one connection: ASE would leave one of every answer to the garbage collector
+        last, count = 0, TURN
+        while count == TURN:
+            count = 0
+            for row in database.select(f"id>{last}", limit=TURN):
+                last, count = row.id, count + 1
+                yield row
 
 
 def faults() -> tuple[type[Exception], ...]:

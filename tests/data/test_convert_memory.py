@@ -83,3 +83,32 @@ def test_a_folder_is_written_without_holding_its_samples(tmp_path):
 
     assert write_folder(tmp_path / "folder", watched()) == 200
     assert most <= 3
+
+
+def test_a_database_is_read_through_one_connection(tmp_path, monkeypatch):
+    """ASE opens one for each question, of up to 2 MB, and leaves it to the garbage collector.
+
+    Rows that were deleted leave gaps in the numbers, at the ends of answers too.
+    """
+    from ase.db.sqlite import SQLite3Database
+
+    from sfm.data import ase_db
+
+    path = tmp_path / "a.db"
+    write_items(path, structures(95))
+    database = ase_db.connected(path)
+    database.delete([1, 10, 11, 12, 50, 95])
+    opened, connect = [], SQLite3Database._connect
+    monkeypatch.setattr(ase_db, "TURN", 10)
+    monkeypatch.setattr(SQLite3Database, "_connect", lambda d: opened.append(1) or connect(d))
+    ids = [item.sample.id for item in iterate_items(path)]
+    assert ids == [f"s{i}" for i in range(95) if i + 1 not in (1, 10, 11, 12, 50, 95)]
+    assert len(opened) <= 2  # the metadata's and the rows'
+    opened.clear()
+    reading = iterate_items(path)
+    next(reading)
+    reading.close()  # of a reader that stops early
+    assert len(opened) <= 2
+    path.unlink()
+    write_items(path, structures(10))  # as many as one answer has
+    assert len(list(iterate_items(path))) == 10
