@@ -80,17 +80,29 @@ class Archive:
     def unpack(self, parent: Path) -> Path:
         """Its files in the folder `parent/KEY`; one that is there and whole is taken as it is.
 
+        Processes that want it at the same time wait for the first.
+
         Raises:
             InputError: a member is damaged, or the folder cannot be written.
             RunError: the disk is full.
         """
+        from filelock import FileLock
+
         folder = parent / self.key[:32]
         if self._whole(folder):
             return folder
         with disk_errors(folder):
             parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(parent / f".{folder.name}.lock", thread_local=False)
+        with disk_errors(folder), lock:
+            if not self._whole(folder):
+                self._unpack(folder)
+        return folder
+
+    def _unpack(self, folder: Path) -> None:
+        with disk_errors(folder):
             scratch = tempfile.TemporaryDirectory(
-                dir=parent, prefix=".sfm-", ignore_cleanup_errors=True
+                dir=folder.parent, prefix=".sfm-", ignore_cleanup_errors=True
             )
         with scratch as place, disk_errors(folder):
             for name in self.members:
@@ -99,12 +111,9 @@ class Archive:
                 with target.open("wb") as handle:
                     for piece in self._pieces(name):
                         handle.write(piece)
-            if folder.exists():  # damaged, or another process was quicker
-                if self._whole(folder):
-                    return folder
+            if folder.exists():  # damaged
                 os.rename(folder, Path(place) / "old")
             os.rename(Path(place) / "new", folder)
-        return folder
 
     def _whole(self, folder: Path) -> bool:
         try:

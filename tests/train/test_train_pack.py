@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 import warnings
 import zipfile
 from pathlib import Path
@@ -241,6 +243,27 @@ def test_unpacking_twice_is_once_and_mends_what_was_damaged(packed):
     assert Dataset(first[0]).name == "webs"
 
 
+def test_processes_that_unpack_at_once_all_have_it(packed, tmp_path):
+    script = """
+import sys
+from pathlib import Path
+from sfm.data.archive import open_archive
+archive = open_archive(sys.argv[1])
+sys.stdin.readline()
+for _ in range(20):
+    print(archive.unpack(Path(sys.argv[2])))
+"""
+    words = [sys.executable, "-c", script, str(packed.archive.path), str(tmp_path / "packs")]
+    running = [
+        subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    said = {process.communicate("go\n")[0] for process in running}
+    assert [process.returncode for process in running] == [0] * 4
+    (lines,) = said
+    assert len(set(lines.split())) == 1
+
+
 # ------------------------------------------------------------------ the command line
 def test_pack_show_and_train_on_the_command_line(recipe, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -356,7 +379,7 @@ def test_damage_inside_is_seen_when_it_is_unpacked(packed, tmp_path, capsys, mon
     bad = rewritten(packed.archive.path, tmp_path / "bad.pack", flipped)
     assert main(["pretrain", str(bad), "--out", str(tmp_path / "model")]) == 2
     assert f"'{PARQUET}' is damaged (its checksum is another one)" in capsys.readouterr().err
-    assert list((tmp_path / "cache" / "packs").iterdir()) == []
+    assert not [p for p in (tmp_path / "cache" / "packs").iterdir() if p.suffix != ".lock"]
     assert not (tmp_path / "model").exists()
 
 
