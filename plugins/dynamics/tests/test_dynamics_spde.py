@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from sfm_dynamics.simulators.spde import StochasticAllenCahn, StochasticBurgers, StochasticHeat
+
+from sfm.cli import main
+from sfm.errors import InputError, InputWarning
+from sfm.simulate.fit import fit
 
 
 def test_stationary_variance_of_the_heat_equation():
@@ -80,3 +85,65 @@ def test_a_state_determines_its_future():
     sim = StochasticBurgers(n=16, paths=2).requires_grad_(False)
     half = sim(sim.state(), 5)
     torch.testing.assert_close(sim(half, 5).values, sim(sim.state(), 10).values, rtol=0, atol=0)
+
+
+@pytest.fixture
+def a_run(tmp_path):
+    """Heat, nu 0.2 and mu 0.5, sigma 0.3: 40 paths of 16 points at 30 intervals of 0.5."""
+    truth = {"viscosity": 0.2, "damping": 0.5}
+    sim = StochasticHeat(**truth, noise=0.3, n=16, dt=0.5, paths=40).requires_grad_(False)
+    run = sim.run(sim.state(), 30)
+    path = tmp_path / "run.npz"
+    arrays = {"times": run.times, "state": run.observables["state"], **sim.stating()}
+    np.savez(path, **{name: np.asarray(a) for name, a in arrays.items()})
+    return path, truth
+
+
+def test_parameters_of_the_heat_equation_from_a_run(a_run):
+    """Within four standard errors of a few percent; the noise is in the residuals of each mode."""
+    path, truth = a_run
+    sim = StochasticHeat(n=16, dt=0.5)
+    result = fit(sim, sim.read_observations(path), ["viscosity", "damping"])
+    assert result.converged
+    for name, value in truth.items():
+        estimate = result.estimates[name]
+        assert 0.005 < float(estimate.standard_error) / value < 0.1
+        assert abs(float(estimate.value) - value) < 4 * float(estimate.standard_error)
+    rate = 0.2 * 3**2 + 0.5
+    dx = 2 * math.pi / 16
+    spread = 0.3 * math.sqrt((1 - math.exp(-rate)) / (2 * rate) / dx / 2)  # a half: two numbers
+    assert result.residual_rms["mode_3"] == pytest.approx(spread, rel=0.1)
+
+
+def test_the_viscosity_of_burgers_from_a_noisy_run(tmp_path):
+    """The command line writes a run and fits it: nu 0.1 within 4 standard errors, of below 5 %."""
+    path, name = tmp_path / "run.npz", "dynamics/stochastic-burgers"
+    few = ["--set", "n=16", "paths=20"]
+    assert (
+        main(["simulate", name, *few, "--steps", "100", "--every", "2", "--output", str(path)]) == 0
+    )
+    sim = StochasticBurgers(n=16, viscosity=0.3)
+    estimate = fit(sim, sim.read_observations(path), ["viscosity"]).estimates["viscosity"]
+    error = float(estimate.standard_error)
+    assert abs(float(estimate.value) - 0.1) < 4 * error < 0.02
+
+
+def test_series_that_are_none_are_refused(a_run, tmp_path):
+    path, _ = a_run
+    arrays = dict(np.load(path))
+    sim = StochasticHeat(n=16)
+
+    def refused(message, **changes):
+        np.savez(tmp_path / "b.npz", **{**arrays, **changes})
+        with pytest.raises(InputError, match=message):
+            sim.read_observations(tmp_path / "b.npz")
+
+    refused("--set length=3", length=np.array(3.0))
+    refused("not equally spaced", times=arrays["times"] ** 2)
+    refused("--set n=8", state=arrays["state"][..., :8])
+    refused("no finite number", state=arrays["state"] * np.nan)
+    with pytest.raises(InputError, match=r"read from .npz, not '.csv'"):
+        sim.read_observations(tmp_path / "b.csv")
+    np.savez(tmp_path / "b.npz", **arrays, pressure=arrays["times"])
+    with pytest.warns(InputWarning, match="not used: pressure"):
+        sim.read_observations(tmp_path / "b.npz")

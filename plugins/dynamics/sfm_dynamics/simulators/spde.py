@@ -16,9 +16,11 @@ from torch import Tensor
 
 from sfm.data.sample import Sample
 from sfm.errors import InputError
-from sfm.simulate import Parameter, Setting, Trajectory
+from sfm.simulate import Observations, Parameter, Setting, Trajectory
+from sfm_dynamics.series import intervals
 from sfm_dynamics.simulators.noise import Noisy
 from sfm_dynamics.simulators.system import State, Values
+from sfm_dynamics.simulators.transitions import by_mode, read_fields
 
 VISCOSITY = Parameter("viscosity", "1", 0.1, 1e-12, 1e6, "nu, of diffusion; 0.1")
 NOISE = Parameter("noise", "1", 0.1, 0.0, 1e6, "sigma, of space-time white noise; 0.1")
@@ -117,7 +119,13 @@ class Spde(Noisy):
     def step(
         self, x: Float[Tensor, "*paths n"], dw: Float[Tensor, "*paths n"], p: Values
     ) -> Float[Tensor, "*paths n"]:
-        h, k = self.dt, self.wavenumbers.to(x)
+        return self.advance(x, dw, p, self.dt)
+
+    def advance(
+        self, x: Float[Tensor, "*paths n"], dw: Float[Tensor, "*paths n"], p: Values, h: float
+    ) -> Float[Tensor, "*paths n"]:
+        """x (..., n) after one step of length h, with increments dw (..., n) of variance h."""
+        k = self.wavenumbers.to(x)
         rate = -(p["viscosity"] * k**2 + self.damping_of(p)) * h
         mean, spread = _mean_of_exp(rate), _mean_of_exp(2 * rate).sqrt()
         cell = self.length / self.n  # white noise on a grid has the variance 1 / cell
@@ -127,6 +135,39 @@ class Spde(Noisy):
             new = new + h * mean * torch.fft.rfft(extra)
         after: Tensor = torch.fft.irfft(new, self.n)
         return after
+
+    def stating(self) -> dict[str, float]:
+        """`length`, of the circle."""
+        return {"length": self.length}
+
+    def read_observations(self, path: Path) -> Observations:
+        """Fields at equal intervals from `.npz`; each is predicted from the one before it.
+
+        Parameters of the mean are found this way, with their standard errors; the strength of the
+        noise is not: it is in the residuals of each mode. Within an interval the mean follows the
+        equation without noise, in steps of at most `dt`, which is exact for linear equations.
+        Measurement errors of the fields are taken for noise of the equation.
+
+        Raises:
+            InputError: the file is unusable; see `sfm_dynamics.simulators.transitions`.
+        """
+        times, fields = read_fields(path, n=self.n, length=self.length)
+        u = torch.from_numpy(fields).to(self.dtype)
+        values = by_mode(u[1:])
+        return Observations(
+            state=State(u[0], u.new_tensor(times[0])),
+            values=values,
+            units=dict.fromkeys(values, "1"),
+            options={"fields": u[:-1], "interval": float(times[-1] - times[0]) / (len(times) - 1)},
+        )
+
+    def predict_observations(self, observations: Observations) -> dict[str, Float[Tensor, " m"]]:
+        """The mean of each field given the one before it, by mode, (numbers,) each."""
+        x, p = observations.options["fields"], self.values()
+        for count, size in intervals([0.0, observations.options["interval"]], self.dt):
+            for _ in range(count):
+                x = self.advance(x, torch.zeros_like(x), p, size)
+        return by_mode(x)
 
     def plot(self, trajectory: Trajectory, path: Path) -> None:
         """One realisation in space and time, and profiles at the end."""
