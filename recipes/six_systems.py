@@ -354,12 +354,26 @@ def measured(name: str, model: str, runs: int, seed: int) -> dict[str, Any]:
         learned = _network(truth, model, states, seed)
     row = {"system": name, "model": model, "runs": runs, "seed": seed}
     row |= {"parameters": learned.parameters, "train_s": round(learned.train_s, 2)}
-    if model in ("trunk", "pretrained"):
-        row["cutoff"] = REACH
+    row |= _reach(model)
     if model == "pretrained":
         row["pretrain_s"] = round(_pretrained(name)[1], 1)
     with torch.no_grad():
         return row | _judged(truth, learned, start, true)
+
+
+def _reach(model: str) -> dict[str, float]:
+    """What a row says of the trunk's cutoff, where there is a trunk."""
+    return {"cutoff": REACH} if model in ("trunk", "pretrained") else {}
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells a row from others: the same again is not measured."""
+    return tuple(row.get(name) for name in ("system", "model", "runs", "seed", "cutoff"))
+
+
+def _label(row: dict[str, Any]) -> str:
+    """Name of a row's model, with the cutoff of a trunk."""
+    return row["model"] + (f", cutoff {row['cutoff']:g}" if "cutoff" in row else "")
 
 
 MODELS: tuple[str, ...] = ("classical", "plain", "hamiltonian", "lagrangian", "recurrent")
@@ -367,7 +381,10 @@ MODELS += ("potential", "trunk", "pretrained")
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown: medians over seeds, coordinates / energy, and mean CPU seconds of training."""
+    """Markdown: medians over seeds, coordinates / energy, and mean CPU seconds of training.
+
+    A cell says how many seeds it has where others have more; a dash is not measured.
+    """
     lines = []
     for runs in dict.fromkeys(row["runs"] for row in rows):
         of_size = [row for row in rows if row["runs"] == runs]
@@ -375,17 +392,25 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         lines += [f"\n**{runs} runs of {POINTS} states**\n"]
         lines += ["| model | " + " | ".join([*names, "training, CPU s", "runs, CPU s"]) + " |"]
         lines += ["|---" * (len(names) + 3) + "|"]
-        for model in dict.fromkeys(row["model"] for row in of_size):
-            of_model = [row for row in of_size if row["model"] == model]
+        most = len({row["seed"] for row in of_size})
+        for model in dict.fromkeys(_label(row) for row in of_size):
+            of_model = [row for row in of_size if _label(row) == model]
             cells = [model]
             for name in names:
-                some = [row for row in of_model if row["system"] == name]
-                errors = [statistics.median(row[key] for row in some) for key in _ERRORS]
-                cells.append(" / ".join(f"{error:.1g}" for error in errors))
+                cells.append(_cell([row for row in of_model if row["system"] == name], most))
             for key in ("train_s", "runs_s"):
                 cells.append(f"{statistics.mean(row[key] for row in of_model):.1f}")
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _cell(rows: Sequence[dict[str, Any]], most: int) -> str:
+    """Medians of one model on one system, and the number of seeds if it is not `most`."""
+    if not rows:
+        return "-"
+    errors = [statistics.median(row[key] for row in rows) for key in _ERRORS]
+    seeds = "" if len(rows) == most else f" ({len(rows)} seeds)".replace("(1 seeds", "(1 seed")
+    return " / ".join(f"{error:.1g}" for error in errors) + seeds
 
 
 _ERRORS = ("error", "energy_error")
@@ -413,11 +438,12 @@ def main() -> int:
         raise InputError("give at least 1 seed and 1 run")
     names = all_known(arguments.systems, tuple(SYSTEMS), "system")
     models = all_known(arguments.models, MODELS, "model")
-    done = {(row["system"], row["model"], row["runs"], row["seed"]) for row in rows}
+    done = {_key(row) for row in rows}
     for seed in range(0 if arguments.table else arguments.seeds):
         for name in names:
             for model in models:
-                if (name, model, arguments.runs, seed) in done:
+                row = {"system": name, "model": model, "runs": arguments.runs, "seed": seed}
+                if _key(row | _reach(model)) in done:
                     continue
                 rows.append(measured(name, model, arguments.runs, seed))
                 print(json.dumps(rows[-1]), flush=True)
