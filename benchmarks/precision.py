@@ -6,14 +6,19 @@ tokens (autocast), in the work on edges, in both, and for comparison of float32 
 (lifting, heads, references, losses) stays in float32. Not part of `run.py`.
 
     python benchmarks/precision.py
+    python benchmarks/precision.py --curves 40          losses of so many steps from there
+    python benchmarks/precision.py --curves 60 --new    and of a new model
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import copy
 import json
 import statistics
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,9 +117,58 @@ def measured() -> Iterator[dict[str, Any]]:
         yield row
 
 
+def curve(way: str, steps: int, new: bool) -> dict[str, Any]:
+    """Losses of each step of the recipe, the last validation loss, and CPU seconds."""
+    from sfm.data.bundled import recipes_dir
+    from sfm.recipe import load
+    from sfm.train.build import fit_normalisers, measure_neighbours, model_config, new_model
+    from sfm.train.cover import cover
+    from sfm.train.engine import fit
+    from sfm.train.pretrain import probabilities
+    from sfm.train.start import start_from
+    from sfm.train.tasks import open_tasks
+
+    training = {
+        "steps": steps, "validate_every": 20, "validation_samples": 8, "log_every": 1,
+        "checkpoint_every": 1000, "accelerator": "cpu", "max_samples": 300,
+    }  # fmt: skip
+    settings = [f"training.{name}={value}" for name, value in training.items()]
+    settings.append("optimizer.warmup=5" if new else "optimizer.lr=5e-4")
+    recipe = load(recipes_dir() / "sfm-tiny.yaml", settings)
+    tasks = open_tasks(recipe)
+    model = new_model(model_config(tasks, recipe.model, recipe.name), recipe.training.seed)
+    cover(model, tasks)
+    _, stresses = fit_normalisers(model, tasks)
+    measure_neighbours(model, tasks)
+    if not new:
+        start_from(model, "sfm-tiny")
+    began = time.process_time()
+    with tempfile.TemporaryDirectory() as folder, in_bfloat16(way):
+        result = fit(
+            model, tasks, settings=recipe.training, optimizer=recipe.optimizer,
+            stress_scales=stresses, run=Path(folder), recipe=recipe.to_dict(), title=way,
+            probabilities=probabilities(recipe, tasks), log=False,
+        )  # fmt: skip
+    validations = [r["validation/loss"] for r in result.history if "validation/loss" in r]
+    return {
+        "way": way,
+        "losses": [round(r["loss"], 3) for r in result.history if "loss" in r],
+        "validation": round(validations[-1], 4) if validations else None,
+        "cpu_seconds": round(time.process_time() - began, 1),
+    }
+
+
 def main() -> int:
-    """Writes `PATH` and says the medians."""
+    """Writes `PATH` and says the medians; with `--curves` says the curves."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--curves", type=int, metavar="STEPS")
+    parser.add_argument("--new", action="store_true", help="curves of a new model")
+    options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.curves:
+        for way in ("float32", WAYS[-1]):
+            print(json.dumps(curve(way, options.curves, options.new)), flush=True)
+        return 0
     rows = []
     for row in measured():
         print(json.dumps(row), flush=True)
