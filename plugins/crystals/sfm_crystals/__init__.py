@@ -30,6 +30,7 @@ plugin = Plugin(
     datasets={
         "crystals-mp": "sfm_crystals.data.specs:CRYSTALS_MP",
         "crystals-forces": "sfm_crystals.data.specs:CRYSTALS_FORCES",
+        "crystals-levels": "sfm_crystals.data.specs:CRYSTALS_LEVELS",
         "crystals-elastic": "sfm_crystals.data.specs:CRYSTALS_ELASTIC",
         "crystals-properties": "sfm_crystals.data.specs:CRYSTALS_PROPERTIES",
         "crystals-dielectric": "sfm_crystals.data.specs:CRYSTALS_DIELECTRIC",
@@ -86,6 +87,7 @@ plugin = Plugin(
         "doi:10.1002/qua.24917",
         "doi:10.1063/1.4812323",
         "doi:10.1038/s42256-023-00716-3",
+        "doi:10.1021/acs.jctc.4c00190",
     ),
     requires=("ase", "pymatgen"),
 )

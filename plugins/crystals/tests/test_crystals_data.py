@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from sfm_crystals.data import (
+    bridging,
     building,
     experiments,
     materials_project,
@@ -30,6 +31,7 @@ from sfm.nn.symmetry import rotate_value
 ALL = (
     specs.CRYSTALS_MP,
     specs.CRYSTALS_FORCES,
+    specs.CRYSTALS_LEVELS,
     specs.CRYSTALS_ELASTIC,
     specs.CRYSTALS_PROPERTIES,
     specs.CRYSTALS_DIELECTRIC,
@@ -51,6 +53,7 @@ def test_counts_and_levels(data):
     assert {name: len(d) for name, d in data.items()} == {
         "crystals-mp": 3679,
         "crystals-forces": 12_000,
+        "crystals-levels": 4_000,
         "crystals-elastic": 3434,
         "crystals-properties": 15_237,
         "crystals-dielectric": 1041,
@@ -65,7 +68,13 @@ def test_counts_and_levels(data):
 def test_no_held_out_compound_is_ever_trained_on(data):
     assert all(spec.held_out for spec in ALL[-3:])
     held_out = {formula(s) for s in data["formation-energy-exp"]}
-    for name in ("crystals-mp", "crystals-forces", "crystals-elastic", "crystals-properties"):
+    for name in (
+        "crystals-mp",
+        "crystals-forces",
+        "crystals-levels",
+        "crystals-elastic",
+        "crystals-properties",
+    ):
         assert not held_out & {formula(s) for s in data[name]}
 
 
@@ -105,6 +114,74 @@ def test_distilled_labels_obey_the_symmetries_of_an_energy(data):
         assert sample.level == specs.DISTILLED
         assert np.abs(sample.labels["forces"].sum(0)).max() < 2e-4 * len(sample.types)
         np.testing.assert_allclose(sample.labels["stress"], sample.labels["stress"].T, atol=2e-5)
+
+
+def test_a_bridge_holds_the_same_cells_at_both_levels(data):
+    """The first level's labels are those of `crystals-forces`, in the same split and group."""
+    for split, size in (("train", 1200), ("validation", 200), ("test", 600)):
+        first, second = (
+            list(open_dataset(specs.CRYSTALS_LEVELS.folder, split=split, level=level))
+            for level in (specs.DISTILLED, specs.SEVENNET)
+        )
+        whole = {s.id: s for s in open_dataset(specs.CRYSTALS_FORCES.folder, split=split)}
+        assert len(first) == len(second) == size
+        for one, other in zip(first[::20], second[::20], strict=True):
+            name = one.id.partition("@")[0]
+            assert other.id.partition("@")[0] == name
+            assert one.group == other.group == whole[name].group
+            np.testing.assert_array_equal(one.positions, whole[name].positions)
+            np.testing.assert_array_equal(other.cell, whole[name].cell)
+            for quantity, value in whole[name].labels.items():
+                np.testing.assert_array_equal(one.labels[quantity], value)
+            assert np.abs(other.labels["forces"]).max() <= building.LARGEST_FORCE
+            assert np.abs(other.labels["forces"].sum(0)).max() < 2e-4 * len(other.types)
+            np.testing.assert_allclose(other.labels["stress"], other.labels["stress"].T, atol=2e-5)
+
+
+def test_the_card_of_the_bridge_says_how_far_apart_its_teachers_are():
+    """Shifts per element of the training cells, differences of the test cells."""
+    folder = specs.CRYSTALS_LEVELS.folder
+    card = " ".join((folder / "README.md").read_text().split())
+
+    def both(split):
+        levels = (specs.DISTILLED, specs.SEVENNET)
+        return zip(*(open_dataset(folder, split=split, level=x) for x in levels), strict=True)
+
+    def difference(quantity):
+        return np.concatenate([np.ravel(y.labels[quantity] - x.labels[quantity]) for x, y in test])
+
+    train, test = list(both("train")), list(both("test"))
+    cells = [x for x, _ in train]
+    total = np.array([float(y.labels["energy"] - x.labels["energy"]) for x, y in train])
+    shifts = bridging.element_shifts(cells, total)
+    apart = [
+        (y.labels["energy"] - x.labels["energy"] - sum(shifts[int(z)] for z in x.types))
+        / len(x.types)
+        for x, y in test
+    ]
+    assert f"{np.mean(np.abs(apart)):.3f} eV/atom" in card
+    assert f"{np.mean(np.abs(difference('forces'))):.3f} eV/angstrom" in card
+    assert f"{160.21766 * np.mean(np.abs(difference('stress'))):.2f} GPa" in card
+
+
+def test_every_group_comes_once_before_any_comes_again(data):
+    samples = list(open_dataset(specs.CRYSTALS_FORCES.folder, split="validation"))
+    order = bridging.evenly(samples, 0)
+    compounds = len({s.group for s in samples})
+    assert len({s.group for s in order[:compounds]}) == compounds
+    assert sorted(s.id for s in order) == sorted(s.id for s in samples)
+    assert [s.id for s in order] == [s.id for s in bridging.evenly(samples, 0)]
+    assert [s.id for s in order] != [s.id for s in bridging.evenly(samples, 1)]
+
+
+def test_shifts_of_elements_are_what_energies_were_shifted_by(data):
+    samples = list(data["crystals-forces"])[:200]
+    true = {z: 0.1 * z for s in samples for z in s.types.tolist()}
+    shifted = np.array([sum(true[z] for z in s.types.tolist()) for s in samples])
+    shifts = bridging.element_shifts(samples, shifted)
+    left = [e - sum(shifts[z] for z in s.types.tolist())
+            for s, e in zip(samples, shifted, strict=True)]  # fmt: skip
+    assert np.abs(left).max() < 1e-8
 
 
 def test_distilled_stress_is_positive_in_tension(data):

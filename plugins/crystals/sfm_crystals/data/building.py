@@ -8,10 +8,12 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from sfm.data.sample import Sample
 from sfm.data.sources import fetch, read_member
 from sfm.data.spec import DatasetSpec
 from sfm.data.splits import assign
@@ -22,11 +24,13 @@ from sfm.data.storage import (
     TYPES,
     Column,
     cell_column,
+    open_dataset,
     positions_column,
     write_dataset,
 )
 from sfm.errors import one_line_errors
 from sfm_crystals.data import (
+    bridging,
     chgnet,
     computed_tensors,
     experiments,
@@ -34,6 +38,7 @@ from sfm_crystals.data import (
     megnet,
     moduli,
     perturbation,
+    sevennet,
     substitution,
     teaching,
 )
@@ -41,6 +46,7 @@ from sfm_crystals.data.specs import (
     CRYSTALS_DIELECTRIC,
     CRYSTALS_ELASTIC,
     CRYSTALS_FORCES,
+    CRYSTALS_LEVELS,
     CRYSTALS_MP,
     CRYSTALS_PROPERTIES,
     CRYSTALS_STIFFNESS,
@@ -52,6 +58,7 @@ from sfm_crystals.data.specs import (
     MEGNET_PBE,
     PBE,
     PERTURBATION,
+    SEVENNET,
     STRESS_STRAIN,
 )
 
@@ -77,12 +84,18 @@ EXP_COLUMNS = (
     _label("formation_energy", "eV", EXPERIMENT),
     _label("formation_energy_uncertainty", "eV", EXPERIMENT),
 )
-FORCES_COLUMNS = (
-    *HEAD,
-    _label("energy", "eV", DISTILLED),
-    _label("forces", "eV/angstrom", DISTILLED, (-1, 3)),
-    _label("stress", "eV/angstrom**3", DISTILLED, (3, 3)),
-)
+
+
+def _potential(level: str) -> tuple[Column, Column, Column]:
+    return (
+        _label("energy", "eV", level),
+        _label("forces", "eV/angstrom", level, (-1, 3)),
+        _label("stress", "eV/angstrom**3", level, (3, 3)),
+    )
+
+
+FORCES_COLUMNS = (*HEAD, *_potential(DISTILLED))
+LEVELS_COLUMNS = (*FORCES_COLUMNS, *_potential(SEVENNET))
 ELASTIC_COLUMNS = (
     *HEAD,
     _label("log_clamped_bulk_modulus", "1", DISTILLED),
@@ -168,6 +181,22 @@ def forces_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 **head(cell),
                 **{c.name: np.array(answer[c.quantity]) for c in FORCES_COLUMNS[len(HEAD) :]},
             }
+
+
+def levels_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Rows of `crystals-levels`: cells of `crystals-forces`, which has to be there."""
+    order = {
+        split: bridging.evenly(
+            list(open_dataset(CRYSTALS_FORCES.folder, split=split)), options.seed
+        )
+        for split in bridging.SHARES
+    }
+    sizes = {split: round(share * options.size) for split, share in bridging.SHARES.items()}
+    asked = {split: order[split][: math.ceil(SPARE * size)] for split, size in sizes.items()}
+    answers = taught([s for chosen in asked.values() for s in chosen], options, sevennet)
+    for split, samples in asked.items():
+        calm = [s for s in samples if np.abs(answers[s.id]["forces"]).max() <= LARGEST_FORCE]
+        yield from bridging.rows(calm[: sizes[split]], split, answers, _potential(SEVENNET))
 
 
 def elastic_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -258,15 +287,17 @@ def _tensor_rows(
 
 
 def taught(
-    cells: Sequence[perturbation.Configuration], options: argparse.Namespace
+    cells: Sequence[perturbation.Configuration | Sample],
+    options: argparse.Namespace,
+    teacher: ModuleType = chgnet,
 ) -> dict[str, dict[str, Any]]:
-    """CHGNet's answers for `cells` by identifier; they are kept and taken up again."""
+    """The teacher's answers for `cells` by identifier; they are kept and taken up again."""
     return teaching.taught(
-        chgnet.__file__,
+        str(teacher.__file__),
         options.teacher_python,
         map(_task, cells),
         _work(options) / f"answers-{options.seed}.jsonl",
-        requires=chgnet.REQUIRES,
+        requires=teacher.REQUIRES,
     )
 
 
@@ -276,18 +307,19 @@ def _work(options: argparse.Namespace) -> Path:
     return work
 
 
-def _task(cell: materials_project.Crystal | perturbation.Configuration) -> dict[str, Any]:
+def _task(cell: materials_project.Crystal | perturbation.Configuration | Sample) -> dict[str, Any]:
     return {
         "id": cell.id,
         "types": cell.types.tolist(),
         "positions": cell.positions.tolist(),
-        "cell": cell.cell.tolist(),
+        "cell": np.asarray(cell.cell).tolist(),
     }
 
 
 RECIPES: dict[str, tuple[DatasetSpec, tuple[Column, ...], Callable[..., Any]]] = {
     "crystals-mp": (CRYSTALS_MP, MP_COLUMNS, formation_energy_rows),
     "crystals-forces": (CRYSTALS_FORCES, FORCES_COLUMNS, forces_rows),
+    "crystals-levels": (CRYSTALS_LEVELS, LEVELS_COLUMNS, levels_rows),
     "crystals-elastic": (CRYSTALS_ELASTIC, ELASTIC_COLUMNS, elastic_rows),
     "crystals-properties": (CRYSTALS_PROPERTIES, PROPERTY_COLUMNS, property_rows),
     "crystals-dielectric": (CRYSTALS_DIELECTRIC, DIELECTRIC_COLUMNS, dielectric_rows),
@@ -298,6 +330,7 @@ RECIPES: dict[str, tuple[DatasetSpec, tuple[Column, ...], Callable[..., Any]]] =
 
 TAUGHT: dict[str, tuple[int | None, tuple[str, ...]]] = {  # a teacher labels: rows, what it needs
     "crystals-forces": (12_000, chgnet.REQUIRES),
+    "crystals-levels": (2_000, sevennet.REQUIRES),
     "crystals-elastic": (None, chgnet.REQUIRES),
     "crystals-properties": (9_086, megnet.REQUIRES),
 }

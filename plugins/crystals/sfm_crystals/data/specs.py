@@ -4,6 +4,7 @@ from sfm.data.spec import DatasetSpec
 
 PBE = "PBE+U (Materials Project)"
 DISTILLED = "CHGNet-0.4.2 (distilled)"
+SEVENNET = "SevenNet-0 (distilled)"
 EXPERIMENT = "experiment"
 PERTURBATION = "PBE+U perturbation theory (Materials Project)"
 STRESS_STRAIN = "PBE stress-strain (Materials Project)"
@@ -38,6 +39,24 @@ CRYSTALS_FORCES = DatasetSpec(
     licence=_MP_LICENCE + "; CHGNet 0.4.2, which made the labels, is under a modified BSD licence",
     origin="cells of crystals-mp, perturbed; labels by chgnet 0.4.2 (weights 0.3.0), not by DFT",
     citation=("Deng et al. (2023), doi:10.1038/s42256-023-00716-3", _FLLA, _MP),
+)
+
+CRYSTALS_LEVELS = DatasetSpec(
+    name="crystals-levels",
+    domain="crystals",
+    summary="cells of crystals-forces with labels distilled from two teachers, CHGNet and SevenNet",
+    quantities=("energy", "forces", "stress"),
+    levels=(DISTILLED, SEVENNET),
+    licence=_MP_LICENCE + "; CHGNet 0.4.2 is under a modified BSD licence, SevenNet 0.11.2 and its "
+    "weights are under GPL-3.0; neither states terms for what its weights compute",
+    origin="2,000 cells of crystals-forces with its labels; more by sevenn 0.11.2 (weights "
+    "SevenNet-0, 11 July 2024), not by DFT",
+    citation=(
+        "Deng et al. (2023), doi:10.1038/s42256-023-00716-3",
+        "Park, Kim, Hwang, Han (2024), doi:10.1021/acs.jctc.4c00190",
+        _FLLA,
+        _MP,
+    ),
 )
 
 CRYSTALS_ELASTIC = DatasetSpec(
