@@ -37,7 +37,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust-labels", action="store_true", help="train on labels that look wrong, too"
     )
-    parser.add_argument("--level", help="level of theory of the labels, where the data has none")
+    parser.add_argument(
+        "--level",
+        help="level of theory of the labels, where the data has none, or which of several",
+    )
     parser.add_argument("--encoder", help="which encoder, where several fit")
     parser.add_argument(
         "--mode", choices=MODES, help="how to learn; auto (the default) lets all compete"

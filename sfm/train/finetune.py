@@ -72,8 +72,8 @@ def finetune(
         out: folder of the new model.
         recipe: settings; see `sfm.recipe.load_finetune`.
         encoder: which of the model's encoders, where several fit.
-        level: level of theory of the labels, where the data does not say; a name that the model
-            knows continues that level, any other opens a new one.
+        level: level of theory of the labels, where the data does not say; of several, the one to
+            learn. A name that the model knows continues that level, any other opens a new one.
         scratch: also train a model of the same size from nothing on the same data and steps.
         resume: go on from `out/run/last.ckpt`.
         name: of the new model; default: the base's name and the target.

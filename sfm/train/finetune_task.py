@@ -27,8 +27,12 @@ def make_task(
 ) -> TaskData:
     """The source as a task for one of the model's encoders.
 
+    `level` chooses the labels of that level, if the source has it, and else is what the level of
+    its labels is called.
+
     Raises:
-        InputError: no such label, no encoder, or no samples.
+        InputError: no such label, no encoder, or no samples; labels of several levels, and none of
+            them is `level`.
     """
     quantities = [target] if isinstance(target, str) else list(target or source.quantities)
     for one in quantities:
@@ -48,7 +52,9 @@ def make_task(
     model.encoder(name)
     present = [(v, q) for v, q in source.present if q in quantities]
     relabel = None
-    if level is not None:
+    if level in {v for v, _ in present}:
+        present = [(v, q) for v, q in present if v == level]
+    elif level is not None:
         levels = {v for v, _ in present}
         if len(levels) > 1:
             raise InputError(

@@ -267,6 +267,16 @@ def test_a_level_chooses_among_the_labels_of_two(base, toy):
         evaluate(model, two_levels(toy, ("A", "B")), level="pair", quantities=["energy"])
 
 
+def test_a_level_chooses_what_is_trained_on(base, toy):
+    model, both = FoundationModel.from_pretrained(base), two_levels(toy)
+    source = open_source(both, whole=False)
+    task = make_task(model, source, "energy", settings("training.steps=2"), level="other")
+    assert task.levels == ("other",)
+    assert {s.level for split in ("train", "test") for s in task.split(split)} == {"other"}
+    with pytest.raises(InputError, match="cannot all be 'third'"):
+        make_task(model, source, "energy", settings("training.steps=2"), level="third")
+
+
 def test_only_levels_with_the_target_are_trained_on(base, toy, tmp_path):
     """Of two levels, one has the target: a sample of the other would teach nothing."""
     model, both = FoundationModel.from_pretrained(base), two_levels(toy)

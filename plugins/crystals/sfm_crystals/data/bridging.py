@@ -23,7 +23,7 @@ SHARES = {"train": 0.6, "validation": 0.1, "test": 0.3}  # more to test on than 
 def evenly(samples: Sequence[Sample], seed: int) -> list[Sample]:
     """All samples, in an order in which each group comes once before any comes again.
 
-    The order of groups is drawn from the seed, that of a group's samples from the seed and its name.
+    Groups are in an order drawn from the seed, samples of one in an order of seed and group.
     """
     groups: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
