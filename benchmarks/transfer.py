@@ -51,7 +51,7 @@ SIZES, CURVE_SEEDS = (30, 100, 300), 5
 MODEL = "sfm-tiny"
 TRIAL = (
     "on a third of them that is held out with its relatives (new quantities: by more than a "
-    "standard error; known ones: or loses by less)"
+    "standard error; known ones: or loses by less than three)"
 )
 
 

@@ -4,10 +4,11 @@ All weights are trained, and of a large model low-rank updates beside them (`sfm
 
 A third of the labels is held out, relatives together (`sfm.train.relatives`), and errors are
 compared label by label. A quantity that the model knows, at this level or another, is trained
-unless that is worse by a standard error of the mean difference: of the labels that a trial lacks
-training makes more than closed forms do, so a tie there is a win with all of them. One that it does
-not know has a head to learn from a hundred labels, and closed forms seldom lose to that: training
-has to be better by a standard error, for on so few labels a tie looks like a win one time in two.
+unless that is worse by three standard errors of the mean difference: of the labels that a trial
+lacks training makes more than closed forms do. Of 20 trials of four such targets eight were lost,
+and training on all labels was better after six of these. One that the model does not know has a
+head to learn from a hundred labels, and closed forms seldom lose to that: training has to be better
+by a standard error, for on so few labels a tie looks like a win one time in two.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ FOLDS = 3  # one of them is held out
 FEWEST = 8  # training systems that are worth a trial
 # standard errors by which training has to be better, where the model knows the quantity and where
 # it has a head to learn from nothing
-KNOWN, NEW = -1.0, 1.0
+KNOWN, NEW = -3.0, 1.0
 
 
 @dataclasses.dataclass(frozen=True)

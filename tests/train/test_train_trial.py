@@ -81,7 +81,7 @@ def _memory_over_slope(
 
 
 def test_a_new_quantity_has_to_win_by_more_than_chance_and_a_known_one_not_to_lose_so():
-    """Thirty-three pairs of errors: one in six is above, one in six below a standard error."""
+    """Thirty-three pairs of errors: one in six is above a standard error, 1 in 740 above 3."""
     g = np.random.default_rng(0)
     closed, full = (np.abs(g.normal(size=(2000, 33))) for _ in range(2))
 
@@ -90,9 +90,9 @@ def test_a_new_quantity_has_to_win_by_more_than_chance_and_a_known_one_not_to_lo
 
     plain = np.mean(full.mean(1) < 0.97 * closed.mean(1))  # the rule that was: three per cent
     assert 0.12 < won(full - closed, NEW) < 0.20 < 0.40 < plain < 0.55
-    assert 0.80 < won(full - closed, KNOWN) < 0.88
+    assert won(full - closed, KNOWN) > 0.99
     assert won(0.5 * full - closed, NEW) > 0.98
-    assert won(full - 0.5 * closed, KNOWN) < 0.02
+    assert won(full - 0.25 * closed, KNOWN) < 0.02
     # errors of both ways go together on hard systems: the pairs tell more than the averages
     assert won((0.8 + 0.2 * g.random((2000, 33))) * closed - closed, NEW) > 0.99
 
