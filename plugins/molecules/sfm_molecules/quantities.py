@@ -65,6 +65,14 @@ IMAGINARY_FREQUENCY = Quantity(
 NEGATIVE_MODES = Quantity(
     "negative_modes", "1", summary="vibrations with an imaginary frequency; 1 at a transition state"
 )
+JOINED_ENERGY = Quantity(
+    "joined_energy", "eV", summary="of the two minima that a saddle point joins, from the start"
+)
+JOINED_DISTANCE = Quantity(
+    "joined_distance",
+    "angstrom",
+    summary="of the two minima that a saddle point joins, from the ends of the way",
+)
 
 ALL = (
     DIPOLE,
@@ -93,4 +101,6 @@ ALL = (
     LARGEST_FORCE,
     IMAGINARY_FREQUENCY,
     NEGATIVE_MODES,
+    JOINED_ENERGY,
+    JOINED_DISTANCE,
 )

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.build import molecule
 from ase.calculators.calculator import Calculator, all_changes
 from ase.io import read, write
 from ase.mep import NEB
-from ase.optimize import FIRE
-from ase.units import kcal, mol
+from ase.optimize import BFGS, FIRE
+from ase.units import Bohr, Hartree, kcal, mol
 from rdkit.Chem import AllChem, rdMolTransforms
 from scipy.optimize import minimize, minimize_scalar
 from sfm_molecules.data.converters import from_rdkit
 from sfm_molecules.geometry.embedding import embed
 from sfm_molecules.simulators.transition_state import TransitionState, four_argon, mirrored
 
+import sfm
 from sfm.cli import main
-from sfm.errors import InputError, RunError
+from sfm.errors import InputError, OutsideError, RunError
 
 
 def seen(simulator, way):
@@ -74,6 +78,71 @@ def test_the_barrier_of_ethanol_is_that_of_ase_on_rdkit():
     assert np.abs(top.get_forces()).max() < 1e-5
     height = top.get_potential_energy() - theirs[0]
     assert float(ours["barrier"]) == pytest.approx(height, abs=1e-7)
+    # the ways down from it end where the band does
+    assert float(ours["joined_distance"].max()) < 1e-4
+    expected = [0.0, float(ours["barrier"] - ours["reverse_barrier"])]
+    assert ours["joined_energy"].tolist() == pytest.approx(expected, abs=1e-7)
+
+
+class Tblite(Calculator):
+    """tblite of one molecule, to its tight accuracy."""
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self, method):
+        super().__init__()
+        self.method = method
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        interface = pytest.importorskip("tblite.interface")
+        one = interface.Calculator(self.method, atoms.numbers, atoms.positions / Bohr)
+        one.set("verbosity", 0)
+        one.set("accuracy", 0.01)
+        result = one.singlepoint()
+        self.results = {
+            "energy": result["energy"] * Hartree,
+            "forces": -result["gradient"] * Hartree / Bohr,
+        }
+
+
+def inverted_by_ase(method):
+    """Height in eV by which ammonia turns inside out, by ase's climbing band on tblite."""
+    pytest.importorskip("tblite.interface")
+    start = molecule("NH3", calculator=Tblite(method))
+    BFGS(start, logfile=None).run(fmax=1e-4, steps=200)
+    images = [start.copy() for _ in range(5)]
+    images[-1].positions *= (1, 1, -1)
+    for image in images:
+        image.calc = Tblite(method)
+    band = NEB(images, climb=True, method="improvedtangent", k=2.0,
+               remove_rotation_and_translation=True)  # fmt: skip
+    band.interpolate("idpp")
+    assert FIRE(band, logfile=None).run(fmax=0.002, steps=300)
+    return max(image.get_potential_energy() for image in images) - start.get_potential_energy()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("dxtb") is None, reason="needs tight-binding")
+def test_ammonia_on_gfn1_is_that_of_ase_on_tblite():
+    """Two codes of one theory, and two of the band. Forces on ase's climbing image, 0.002
+    eV/angstrom along a mode of some eV/angstrom^2, are 1e-6 eV."""
+    values = {"potential": "gfn1-xtb", "images": 3, "tolerance": 1e-5}
+    simulator = TransitionState(**values).requires_grad_(False)
+    trajectory, ours = seen(simulator, simulator.state())
+    assert trajectory.converged
+    assert float(ours["barrier"]) == pytest.approx(inverted_by_ase("GFN1-xTB"), abs=1e-5)
+    assert float(ours["joined_distance"].max()) < 1e-4
+
+
+def test_ammonia_on_the_bundled_model_is_near_what_it_learned():
+    """Of its teacher's barrier, 0.265 eV on GFN2-xTB, 0.258."""
+    closure = sfm.load("sfm-tiny").double().closure("molecules", level="GFN2-xTB")
+    simulator = TransitionState(closure=closure, images=3).requires_grad_(False)
+    trajectory, ours = seen(simulator, simulator.state())
+    assert trajectory.converged
+    assert not trajectory.warnings
+    assert float(ours["barrier"]) == pytest.approx(inverted_by_ase("GFN2-xTB"), rel=0.05)
 
 
 def pair(r):
@@ -93,7 +162,7 @@ def rhombus():
 def test_four_argon_atoms_open_over_a_rhombus_and_the_saddle_follows_the_potential():
     """E = -6 epsilon at rest. Energies go with epsilon, frequencies with sqrt(epsilon) / sigma;
     what they do with sigma comes from the implicit derivative of the geometry alone."""
-    simulator, way = TransitionState.conformance_case()
+    simulator, way = TransitionState.conformance_case(descend=True)
     searched = simulator(way)
     observed = simulator.observe(searched)
     barrier, frequency = observed["barrier"], observed["imaginary_frequency"]
@@ -107,6 +176,11 @@ def test_four_argon_atoms_open_over_a_rhombus_and_the_saddle_follows_the_potenti
     slopes = torch.autograd.grad(frequency, inputs, retain_graph=True)
     assert float(slopes[0]) == pytest.approx(frequency.item() / (2 * epsilon), rel=1e-7)
     assert float(slopes[1]) == pytest.approx(-frequency.item() / sigma, rel=1e-7)
+    # two tetrahedra whose atoms are labelled otherwise
+    assert observed["joined_energy"].tolist() == pytest.approx([0.0, 0.0], abs=1e-12)
+    near, far = observed["joined_distance"].tolist()
+    assert near < 1e-6
+    assert far > 0.1 * sigma
     length = torch.pdist(searched.places[1]).min()  # geometries go with sigma
     (slope,) = torch.autograd.grad(length, simulator.sigma)
     assert float(slope) == pytest.approx(length.item() / sigma, rel=1e-8)
@@ -162,6 +236,59 @@ def test_a_search_that_is_done_changes_no_more():
     _, ours = seen(simulator, once)
     assert int(ours["path_energy"].argmax()) == int(once.saddle)
     assert float(ours["barrier"]) == pytest.approx(float(ours["reverse_barrier"]), abs=1e-8)
+
+
+def test_a_saddle_point_that_joins_other_minima_is_said_to(tmp_path):
+    """Ends that are at no minimum; a dimer's other end is written, and is what it came to."""
+    simulator = TransitionState(potential="uff", relax_ends=False, images=1).requires_grad_(False)
+    start = simulator.named_molecule()
+    moved = start.replace(positions=start.positions + np.array([[0, 0, 0.15]] + 3 * [[0, 0, 0]]))
+    trajectory, ours = seen(simulator, simulator.between(moved, mirrored(moved)))
+    assert trajectory.converged  # it is a saddle point all the same
+    assert float(ours["joined_distance"].min()) > 0.02
+    assert any("joins another minimum" in line for line in trajectory.warnings)
+    simulator.write(trajectory, tmp_path / "a.extxyz")
+    frames = read(tmp_path / "a.extxyz", ":")
+    assert len(frames) == 5
+    for frame in (frames[0], frames[-1]):
+        assert np.abs(frame.get_forces()).max() < 1e-6
+
+    for descend, count in ((True, 3), (False, 2)):
+        values = {"potential": "lennard-jones", "method": "dimer", "descend": descend}
+        simulator = TransitionState(**values).requires_grad_(False)
+        trajectory, ours = seen(simulator, simulator.between(*four_argon()))
+        assert ("joined_energy" in ours) is descend
+        assert not trajectory.warnings
+        simulator.write(trajectory, tmp_path / "b.extxyz")
+        frames = read(tmp_path / "b.extxyz", ":")
+        assert len(frames) == count
+        energies = [frame.get_potential_energy() for frame in frames]
+        assert np.argmax(energies) == 1
+        if descend:
+            assert energies[2] == pytest.approx(energies[0], abs=1e-9)
+
+
+def test_the_straight_way_may_be_one_that_a_closure_refuses():
+    """Nobody goes it: the first way has distances between those of the ends."""
+    nearest = 0.9
+
+    class Refusing(Pull):
+        def forward(self, positions, types, system):
+            count = int(system[-1]) + 1
+            if (
+                float(min(torch.pdist(x).min() for x in positions.detach().view(count, -1, 3)))
+                < nearest
+            ):
+                raise OutsideError("two atoms are too near")
+            return super().forward(positions, types, system)
+
+    values = {"potential": "uff", "molecule": "OO", "final": "mirror", "images": 1}
+    simulator = TransitionState(closure=Refusing(0.01, 1.5), **values).requires_grad_(False)
+    way = simulator.state()
+    assert float(torch.pdist(way.places[1]).min()) < nearest
+    trajectory, ours = seen(simulator, way)
+    assert trajectory.converged
+    assert float(ours["barrier"]) > 0
 
 
 def test_a_place_with_two_negative_modes_is_no_answer():

@@ -55,7 +55,7 @@ def saddle(
     """
     climb, near, done = Climb.start(direction), settings.near, 0
     largest = torch.full_like(direction[0, 0], LARGEST_MOVE)
-    size = float("inf")
+    size, why = float("inf"), ""
     while done < settings.max_steps:
         move, climb = climb_step(
             basin,
@@ -79,11 +79,13 @@ def saddle(
             modes[1].curvature
         ):
             return rest, modes[0]
+        if size <= settings.tolerance:
+            why = ": it is at rest where a second mode is negative, or none is"
         near = 0.1 * min(near, float(basin.gradient()[0].detach().abs().max()))
     raise RunError(
         f"{settings.part}: no saddle point after {done} steps of the climb (largest force "
-        f"{size:.2e} eV/angstrom, tolerance {settings.tolerance:.0e}): start nearer to it, or "
-        "raise max_steps"
+        f"{size:.2e} eV/angstrom, tolerance {settings.tolerance:.0e}{why}): start nearer to it, "
+        "or raise max_steps"
     )
 
 

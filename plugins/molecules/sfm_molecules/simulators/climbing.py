@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sfm.errors import OutsideError, RunError
 from sfm.model.guard import searching
 from sfm.progress import report
 from sfm.simulate.dynamics.particles import Particles
+from sfm.simulate.statics import vibrations as small
 from sfm.simulate.statics.dimer import softest
 from sfm.simulate.statics.elastic_band import band_forces, tangents
 from sfm.simulate.statics.fire import LARGEST_MOVE, Inertia, fire_step
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sfm_molecules.simulators.transition_state import TransitionState, Way
 
 SAME = 0.02  # angstrom, root mean square: two ends that are one minimum
+ASIDE = 0.05  # angstrom, of the atom that moves most: where the way down from a saddle point begins
 NEAR = 1e-3  # of the stiffness times an angstrom: where Newton's method takes over
 
 
@@ -69,14 +71,47 @@ def searched(simulator: TransitionState, way: Way) -> Way:
                 part=simulator.part,
             ),
         )
-    places = way.places.clone()
-    places[top] = basin.positions
-    way = way.moved(places)
+        places = way.places.clone()
+        places[top] = basin.positions
+        way = way.moved(places)
+        if simulator.descend and not again:
+            way = way._replace(joined=_descended(simulator, way))
     try:
         simulator.potential_energy(way.molecules.systems)
     except OutsideError as error:
         raise RunError(f"{simulator.part}: the search left the training data: {error}") from None
     return way
+
+
+def _descended(simulator: TransitionState, way: Way) -> Float[Tensor, "2 n 3"]:
+    """(2, n, 3) angstrom, the minima below a saddle point on both sides of its negative mode.
+
+    The first is the one that lies nearer to the start.
+
+    Raises:
+        RunError: a way down does not come to rest.
+    """
+    top, count = int(way.saddle), way.places.shape[1]
+    x, masses = way.places[top], way.molecules.masses[:count, 0]
+    matrix = small.hessian(simulator.energy_of_one(way), x, where=simulator.part)
+    _, modes = small.normal_modes(matrix, x, masses, way.free)
+    step = ASIDE * modes[0] / modes[0].square().sum(1).max().sqrt()
+    sides = part_of(way.molecules, [top, top])
+    sides = sides._replace(positions=torch.cat([x - step, x + step]))
+    try:
+        minima = simulator.relax(sides).positions.view(2, count, 3)
+    except RunError as error:
+        raise RunError(f"{error}; descend=false does not go down from the saddle point") from None
+    first, second = (apart(minimum, way.places[0], way.free) for minimum in minima)
+    return minima if first <= second else minima.flip(0)
+
+
+def apart(x: Float[Tensor, "n 3"], y: Float[Tensor, "n 3"], free: Bool[Tensor, "n 3"]) -> float:
+    """Angstrom, root mean square, between two geometries (n, 3) angstrom of the same atoms.
+
+    They are superposed where all coordinates are free (n, 3).
+    """
+    return deviation(superposed(x, y) if bool(free.all()) else x, y)
 
 
 def _rested(simulator: TransitionState, way: Way) -> Way:

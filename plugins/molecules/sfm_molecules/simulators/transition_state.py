@@ -56,10 +56,13 @@ class Way(NamedTuple):
     Attributes:
         molecules: S systems: the start, images, the end; of a dimer the start and what climbs.
         saddle: () which of them is the saddle point, or will be.
+        joined: (2, n, 3) angstrom, the minima that one comes to from the saddle point, the one
+            that is nearer to the start first; before a search the start and the end.
     """
 
     molecules: Particles
     saddle: Tensor
+    joined: Tensor
 
     @property
     def places(self) -> Float[Tensor, "S n 3"]:
@@ -100,6 +103,12 @@ class TransitionState(resting.Resting):
     relaxed start, moved by `displacement` towards `final`, if that is given, or in a soft direction
     (`seed`), climbs along its softest mode.
 
+    Which minima the saddle point joins is then seen (`descend`): moved by 0.05 angstrom along its
+    negative mode, forwards and backwards, the molecule relaxes. `joined_energy` and
+    `joined_distance` say what it comes to, energies from the start, and distances from the start
+    and the end (of a dimer, both from the start), superposed; a warning says if they are other
+    minima. They carry no gradient.
+
     The energies are those of `molecules/relax`. The barrier's derivative to the parameters of the
     potential and the closure is that of the energies at fixed places, which is exact at places of
     rest. Frequencies follow through the geometry of the saddle point too (last equation, an
@@ -137,6 +146,12 @@ class TransitionState(resting.Resting):
         *OF_DIMER,
         barriers.TURNS,
         barriers.RELAX_ENDS,
+        Setting(
+            "descend",
+            True,
+            (True, False),
+            summary="go down from the saddle point to the minima that it joins",
+        ),
         Setting("max_steps", 1000, summary="of the ends, of the band and of the climb, at most"),
     )
     observables: ClassVar[tuple[Quantity, ...]] = (
@@ -148,6 +163,8 @@ class TransitionState(resting.Resting):
         PATH_ENERGY,
         PATH_DISTANCE,
         FREQUENCIES,
+        quantities.JOINED_ENERGY,
+        quantities.JOINED_DISTANCE,
     )
     citations: ClassVar[tuple[str, ...]] = (
         *resting.CITATIONS,
@@ -166,6 +183,7 @@ class TransitionState(resting.Resting):
     displacement: float
     turns: int
     relax_ends: bool
+    descend: bool
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
@@ -182,6 +200,7 @@ class TransitionState(resting.Resting):
     def conformance_case(cls, **values: Any) -> tuple[TransitionState, Way]:
         """Four argon atoms of different masses that have climbed from their minimum."""
         given = {"potential": "lennard-jones", "method": "dimer", "tolerance": 1e-15, **values}
+        given = {"descend": False, **given}  # what it comes to carries no gradient
         simulator = cls(**given)
         tetrahedron, rhombus = four_argon()
         start = tetrahedron.replace(masses=np.array([36.0, 38.0, 40.0, 41.0]))
@@ -236,7 +255,8 @@ class TransitionState(resting.Resting):
         count = 2 if self.method == "dimer" else self.images + 2
         molecules = super().state([start] * count)
         saddle = torch.tensor(1 if self.method == "dimer" else (count - 1) // 2)
-        return Way(molecules, saddle).moved(straight(first, last, count))
+        way = Way(molecules, saddle, torch.stack([first, last]))
+        return way.moved(straight(first, last, count))
 
     def stiffness_of_bonds(self) -> float:
         """eV/angstrom^2, the scale of the steps."""
@@ -279,7 +299,9 @@ class TransitionState(resting.Resting):
         if not steps:
             return state
         with torch.no_grad():
-            self.potential_energy(state.molecules.systems)  # a refusal here is no search's fault
+            # a refusal of these is no search's fault; nobody goes the straight way between them
+            ends = climbing.part_of(state.molecules, [0, len(state.places) - 1])
+            self.potential_energy(ends.systems)
             way = climbing.searched(self, state)
         way = way._replace(molecules=way.molecules._replace(step=state.step + 1))
         return way.moved(self._responding(state, way))
@@ -306,7 +328,7 @@ class TransitionState(resting.Resting):
         """Around one geometry (n, 3) angstrom of the way's molecule."""
         return self.basin_of(climbing.part_of(way.molecules, [0])._replace(positions=places))
 
-    def _energy_of_one(self, way: Way) -> Any:
+    def energy_of_one(self, way: Way) -> Any:
         """(1,) eV of positions (n, 3), for the molecule of a way."""
         return self._energy(climbing.part_of(way.molecules, [0]))
 
@@ -340,6 +362,7 @@ class TransitionState(resting.Resting):
             "negative_modes": (frequencies.detach() < UNSTABLE).sum().to(energies.dtype),
             "largest_force": energies.new_tensor(self.residual(state)),
             "frequencies": frequencies,
+            **(self._joined(state, energies[0].detach()) if self.descend else {}),
         }
         if self.method == "dimer":
             return seen
@@ -350,11 +373,20 @@ class TransitionState(resting.Resting):
             "path_distance": _along(state.places.detach()),
         }
 
+    @torch.no_grad()
+    def _joined(self, state: Way, start: Float[Tensor, ""]) -> dict[str, Float[Tensor, " 2"]]:
+        """Of the minima that the saddle point joins: (2,) eV from `start` (eV), (2,) angstrom."""
+        pair = climbing.part_of(state.molecules, [0, 0])
+        energies = self._energy(pair)(state.joined.reshape(-1, 3))
+        ends = state.places[0], state.places[0 if self.method == "dimer" else -1]
+        away = [climbing.apart(x, y, state.free) for x, y in zip(state.joined, ends, strict=True)]
+        return {"joined_energy": energies - start, "joined_distance": energies.new_tensor(away)}
+
     def _frequencies(self, state: Way) -> Float[Tensor, " K"]:
         """(K,) cm^-1 at the saddle point, ascending."""
         x = state.places[int(state.saddle)]
         masses = state.molecules.masses[: len(x), 0]
-        matrix = small.hessian(self._energy_of_one(state), x, where=self.part)
+        matrix = small.hessian(self.energy_of_one(state), x, where=self.part)
         squares, _ = small.normal_modes(matrix, x, masses, state.free)
         frequencies: Tensor = WAVENUMBER * small.signed_root(squares)
         return frequencies
@@ -369,14 +401,31 @@ class TransitionState(resting.Resting):
     def _recorded(
         self, states: Sequence[Way], observed: Sequence[Mapping[str, Tensor]]
     ) -> Trajectory:
-        """As the base class; a place of rest without exactly one negative mode is no answer."""
+        """As the base class; a place of rest without exactly one negative mode is no answer.
+
+        A warning says if the saddle point joins other minima than the ends.
+        """
         trajectory = super()._recorded(states, observed)
+        if self.descend and bool(states[-1].step) and (line := self._elsewhere(observed[-1])):
+            trajectory = dataclasses.replace(trajectory, warnings=(*trajectory.warnings, line))
         count = int(observed[-1]["negative_modes"])
         if count == 1 or not trajectory.converged:
             return trajectory
         line = f"no transition state: {count} negative modes at the saddle point, not one"
         said = (*trajectory.warnings, line)
         return dataclasses.replace(trajectory, warnings=said, converged=False)
+
+    def _elsewhere(self, seen: Mapping[str, Tensor]) -> str:
+        """What a user should know of the minima that the saddle point joins; or nothing."""
+        away = seen["joined_distance"].tolist()
+        names = ("start",) if self.method == "dimer" else ("start", "end")
+        others = [
+            f"{distance:.2g} angstrom from the {name}"
+            for name, distance in zip(names, away, strict=False)
+            if distance > climbing.SAME
+        ]
+        where = " and ".join(others)
+        return f"the saddle point joins another minimum, {where}" if others else ""
 
     # ------------------------------------------------------------------ files
 
@@ -390,11 +439,27 @@ class TransitionState(resting.Resting):
         plot_way(way, energies, seen["frequencies"], path)
 
     def write(self, trajectory: Trajectory, path: Path) -> None:
-        """The way with energies and forces, `.extxyz` or `.xyz`: start, images, end."""
-        last = trajectory.states[-1].molecules
+        """The way with energies and forces, `.extxyz` or `.xyz`: start, images, end.
+
+        A minimum that the saddle point joins and that is no end stands before or after them.
+        """
+        last = self._from_minimum_to_minimum(trajectory.states[-1])
         super().write(
             dataclasses.replace(trajectory, states=[last], times=trajectory.times[-1:]), path
         )
+
+    def _from_minimum_to_minimum(self, way: Way) -> Particles:
+        """The geometries of a way, and the joined minima that are not among them."""
+        count = len(way.places)
+        if not self.descend:
+            return way.molecules
+        first, last = (
+            all(climbing.apart(joined, end, way.free) > climbing.SAME for end in ends)
+            for joined, ends in zip(way.joined, (way.places[:1], way.places[[0, -1]]), strict=True)
+        )
+        rows = [0] * first + list(range(count)) + [count - 1] * last
+        places = [*way.joined[:1][: int(first)], *way.places, *way.joined[1:][: int(last)]]
+        return climbing.part_of(way.molecules, rows)._replace(positions=torch.cat(places))
 
 
 def _along(places: Tensor) -> Tensor:
