@@ -150,11 +150,14 @@ class Mixture:
 
 
 def divide(costs: Sequence[float], parts: int) -> list[list[int]]:
-    """Indices of the systems of each of `parts` processes: disjoint, complete, balanced by cost."""
+    """Indices of the items of each of `parts` processes, folds, ...: disjoint, complete, balanced.
+
+    costs: of the items, in any unit; the dearest that is left goes to the cheapest part.
+    """
     loads = [0.0] * parts
     owned: list[list[int]] = [[] for _ in range(parts)]
     for index in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
-        # fewest systems decides among equals, so that no process stays without one
+        # an empty one first, so that no process stays without a system
         target = min(range(parts), key=lambda p: (bool(owned[p]), loads[p], p))
         owned[target].append(index)
         loads[target] += costs[index]

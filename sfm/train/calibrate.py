@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sfm.data.mixing import divide
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.model import FoundationModel
@@ -111,10 +112,9 @@ def folds_of_groups(samples: Sequence[Sample], count: int = FOLDS) -> list[list[
         groups.setdefault(sample.group or sample.id, []).append(sample)
     if len(groups) < 2:
         groups = {str(i): [sample] for i, sample in enumerate(samples)}
-    folds: list[list[Sample]] = [[] for _ in range(min(count, len(groups)))]
-    for group in sorted(groups.values(), key=len, reverse=True):
-        min(folds, key=len).extend(group)
-    return folds
+    members = list(groups.values())
+    folds = divide([len(group) for group in members], min(count, len(members)))
+    return [[sample for k in fold for sample in members[k]] for fold in folds]
 
 
 def _judged(

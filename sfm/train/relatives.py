@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor
 
+from sfm.data.mixing import divide
 from sfm.nn.kernel import Standard
 
 # systems on average: close relatives only. With five, molecules that were drawn at random from
@@ -34,10 +35,7 @@ def folds_of_relatives(rows: Float[Tensor, "n D"], count: int) -> Int[np.ndarray
     if n <= count or not standard.shape[1]:
         return np.arange(n) % count
     cluster = fcluster(linkage(standard, "ward"), max(count, n // PER_CLUSTER), "maxclust")
-    sizes = np.bincount(cluster)
-    fold, load = np.zeros(n, dtype=int), np.zeros(count, dtype=int)
-    for which in np.argsort(-sizes, kind="stable"):
-        smallest = int(load.argmin())
-        fold[cluster == which] = smallest
-        load[smallest] += sizes[which]
+    fold = np.zeros(n, dtype=int)
+    for number, clusters in enumerate(divide(np.bincount(cluster).tolist(), count)):
+        fold[np.isin(cluster, clusters)] = number
     return fold

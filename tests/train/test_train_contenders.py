@@ -68,15 +68,21 @@ def test_low_rank_updates_compete_above_a_size_and_share_the_budget(small, large
     assert notes[0].startswith("full and lora were not tried: fewer than 40 steps")
 
 
-def test_the_better_of_two_that_beat_the_closed_form_is_taken(large, monkeypatch):
+def fitted(large):
+    """The large model, five steps for it, its task, and the task's closed forms."""
     model = FoundationModel.from_pretrained(large)
     recipe = brief(budget=1e4)
     task = task_of(model, "extent", recipe)
     target = Target(PART, task.levels[0], "extent")
     grown, fits = fit_all(model, task, [target])
+    return model, recipe, task, grown, fits[target]
+
+
+def test_the_better_of_two_that_beat_the_closed_form_is_taken(large, monkeypatch):
+    model, recipe, task, grown, fits = fitted(large)
     # a closed form that is wrong by far, so that both win
     monkeypatch.setattr("sfm.train.trial.answers", lambda *a: (a[-1].labels + 100, a[-1].labels))
-    rows, note, winner = trial(model, grown, task, fits[target][:1], recipe)
+    rows, note, winner = trial(model, grown, task, fits[:1], recipe)
     assert [row.name for row in rows] == ["full", "lora"]
     assert not note
     assert winner is not None
@@ -84,12 +90,8 @@ def test_the_better_of_two_that_beat_the_closed_form_is_taken(large, monkeypatch
 
 
 def test_low_rank_updates_that_won_are_trained_on_all_labels(large, tmp_path):
-    model = FoundationModel.from_pretrained(large)
-    recipe = brief(budget=1e4)
-    task = task_of(model, "extent", recipe)
-    target = Target(PART, task.levels[0], "extent")
-    grown, fits = fit_all(model, task, [target])
-    part = without_split(task, held_out(task, [best_of(fits[target], "auto", grown)], 0))
+    model, recipe, task, grown, fits = fitted(large)
+    part = without_split(task, held_out(task, [best_of(fits, "auto", grown)], 0))
     (_, plan), _ = contenders(model, task, recipe, final=1)
     options = {"resolved": {}, "log": False}
     tried = train(model, part, plan, run=tmp_path / "trial", **options).model

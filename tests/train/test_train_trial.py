@@ -107,16 +107,22 @@ def base(make_recipe, tmp_path_factory):
     return pretrain(make_recipe(steps=40), tmp_path_factory.mktemp("base") / "model", log=False)
 
 
+def fitted(model, recipe):
+    """The task, the model with its levels, and its closed forms."""
+    task = make_task(model, open_source("spiders/held-webs", whole=False), "extent", recipe)
+    target = Target(PART, task.levels[0], "extent")
+    grown, fits = fit_all(model, task, [target])
+    return task, grown, fits[target]
+
+
 def test_a_trial_compares_both_ways_on_the_same_systems(base):
     model = FoundationModel.from_pretrained(base)
     recipe = FinetuneRecipe()
     recipe = recipe.model_copy(
         update={"training": recipe.training.model_copy(update={"steps": 5, "seed": 1})}
     )
-    task = make_task(model, open_source("spiders/held-webs", whole=False), "extent", recipe)
-    target = Target(PART, task.levels[0], "extent")
-    grown, fits = fit_all(model, task, [target])
-    chosen = best_of(fits[target], "auto", grown)
+    task, grown, fits = fitted(model, recipe)
+    chosen = best_of(fits, "auto", grown)
     (row,), note, winner = trial(model, grown, task, [chosen], recipe)
     assert not note
     assert row.how.startswith(f"held-out third, where {chosen.form.name} has")
@@ -130,19 +136,15 @@ def test_a_trial_compares_both_ways_on_the_same_systems(base):
 
 
 def test_a_simple_rival_is_taken_only_where_the_difference_is_no_accident(base):
-    model = FoundationModel.from_pretrained(base)
-    recipe = FinetuneRecipe()
-    task = make_task(model, open_source("spiders/held-webs", whole=False), "extent", recipe)
-    target = Target(PART, task.levels[0], "extent")
-    grown, fits = fit_all(model, task, [target])
-    gp = next(f for f in fits[target] if f.form.name == "gp")
-    rival = next(f for f in fits[target] if f.form.name == "composition")
+    _, grown, fits = fitted(FoundationModel.from_pretrained(base), FinetuneRecipe())
+    gp = next(f for f in fits if f.form.name == "gp")
+    rival = next(f for f in fits if f.form.name == "composition")
     labels = gp.inputs.labels
     noise = torch.randn(len(labels), generator=torch.Generator().manual_seed(0)).double()
 
-    def judged(fitted, size):
+    def judged(form, size):
         said = labels + size
-        return dataclasses.replace(fitted, left_out=said, mae=float((said - labels).abs().mean()))
+        return dataclasses.replace(form, left_out=said, mae=float((said - labels).abs().mean()))
 
     one = judged(gp, noise)
     assert best_of([one, judged(rival, 0.99 * noise.flip(0))], "auto", grown) is one

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from scipy.integrate import solve_ivp
 from sfm_dynamics.minimise import least_squares
 from sfm_dynamics.pinn.network import Pinn
 from sfm_dynamics.pinn.training import train
-from sfm_dynamics.simulators.chaos import Lorenz63
 from sfm_dynamics.simulators.informed import Informed
 
 from sfm.errors import InputError, RunError
@@ -76,32 +74,15 @@ def test_high_frequencies_need_features_or_windows(options, solved):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_inverse_lorenz(seed):
+def test_inverse_lorenz(seed, monkeypatch):
     """10, 15 and 8/3 from (1, 1, 1) and 25 states, within 1 %.
 
     The problem of L. Lu et al., DeepXDE, SIAM Rev. 63, 208 (2021).
     """
-    times = np.linspace(0, 3, 25)
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[3] / "recipes")
+    from known_problems import KNOWN
 
-    def rates(_, u):
-        x, y, z = u
-        return [10 * (y - x), x * (15 - z) - y, x * y - 8 / 3 * z]
-
-    run = solve_ivp(rates, (0, 3), [-8, 7, 27], t_eval=times, rtol=1e-11, atol=1e-11)
-    states = torch.from_numpy(run.y.T.copy())
-    sim = Lorenz63(sigma=1.0, rho=1.0, beta=1.0)
-    network = Pinn(states[0], 3.0, scale=states.std(0), features=3.0, seed=seed)
-    train(
-        network,
-        sim.field(),
-        points=150,
-        rounds=5,
-        iterations=15,
-        causality=0,
-        data=(torch.from_numpy(times), states),
-        parameters=list(sim.parameters()),
-    )
-    values = [float(p.detach()) for p in (sim.sigma, sim.rho, sim.beta)]
+    values = KNOWN["inverse-lorenz"].ours(seed)
     assert values == pytest.approx([10, 15, 8 / 3], rel=0.01)
 
 

@@ -27,6 +27,7 @@ from sfm.data.storage import (
 )
 from sfm.errors import one_line_errors
 from sfm.registry import find
+from sfm_dynamics.data.columns import state_columns
 from sfm_dynamics.data.fields import build_fields
 from sfm_dynamics.data.specs import BODIES, FIELDS, HOOKE, NEWTON, SYSTEMS, TRAJECTORIES
 from sfm_dynamics.simulators.bodies import TIME, Bodies, BodiesInSpace
@@ -74,15 +75,7 @@ def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> int:
 
 def build_trajectories(out: Path, size: int, seed: int) -> list[Path]:
     """`size` trajectories of each system; see the dataset's card."""
-    columns = (
-        ID,
-        SPLIT,
-        GROUP,
-        Column("state", role="field", shape=(-1,)),
-        Column("time", role="condition"),
-        Column("noise", role="condition"),
-        *(Column("rate", role="label", level=v, shape=(-1,)) for v in SYSTEMS.values()),
-    )
+    columns = state_columns(SYSTEMS.values(), Column("noise", role="condition"))
 
     def rows() -> Iterator[dict[str, Any]]:
         for name, level in SYSTEMS.items():

@@ -16,8 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sfm.data.splits import assign
-from sfm.data.storage import GROUP, ID, SPLIT, Column, write_dataset
+from sfm.data.storage import Column, write_dataset
 from sfm.registry import find
+from sfm_dynamics.data.columns import state_columns
 from sfm_dynamics.data.specs import CIRCLES, FIELDS
 
 POINTS, SNAPSHOTS, STRIDE = 32, 10, 20
@@ -27,15 +28,10 @@ SIGMAS = (0.0, 0.1, 0.3)
 
 def build_fields(out: Path, size: int, seed: int) -> list[Path]:
     """`size` initial conditions of each equation, each at every strength; see the card."""
-    columns = (
-        ID,
-        SPLIT,
-        GROUP,
-        Column("state", role="field", shape=(-1,)),
-        Column("time", role="condition"),
+    columns = state_columns(
+        CIRCLES.values(),
         Column("sigma", role="condition"),
         Column("length", role="condition", dtype="float64"),
-        *(Column("rate", role="label", level=v, shape=(-1,)) for v in CIRCLES.values()),
     )
 
     def rows() -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sfm.data.neighbours import neighbour_list
+from sfm.data.ring import ring
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError
@@ -50,23 +50,12 @@ class CircleEncoder(Encoder):
         n = len(u)
         spacing = length / n
         slope, bend = derivatives(u, length)
-        positions = torch.zeros(n, 3, dtype=torch.float64)
-        positions[:, 0] = torch.arange(n)
-        cell = torch.diag(torch.tensor([n, 1.0, 1.0], dtype=torch.float64))
-        edges, shifts = neighbour_list(
-            positions.numpy(), self.cutoff, cell.numpy(), (True, False, False)
-        )
         ahead = torch.zeros(n, 3, 1, dtype=torch.float64)
         ahead[:, 0] = 1.0
         scalars = [0.1 * u, torch.tanh(u), torch.asinh(u), 0.1 * slope, torch.asinh(slope)]
         scalars += [0.01 * bend, torch.asinh(bend), torch.full_like(u, spacing).log()]
         return Tokens.make(
-            positions=positions,
-            types=torch.zeros(n, dtype=torch.long),
-            edges=torch.from_numpy(edges),
-            shifts=torch.from_numpy(shifts).to(torch.float64),
-            cutoff=self.cutoff,
-            cell=cell,
+            **ring(n, self.cutoff),
             scalars=torch.stack(scalars, -1),
             vectors=ahead,
             conditions=self.condition_values(sample),

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfm.data.neighbours import neighbour_list
+from sfm.data.ring import ring
 from sfm.data.sample import Sample
 from sfm.data.tokens import Tokens
 from sfm.errors import InputError
@@ -71,23 +71,12 @@ class LineEncoder(Encoder):
         slope = torch.asinh((states.roll(-1, 1) - states.roll(1, 1)) / 2)[[0, 1, -1]]
         spacing = length / n
         of_flow = torch.stack((scale * interval / spacing, viscosity / (scale * spacing))).log()
-        positions = torch.zeros(n, 3, dtype=torch.float64)
-        positions[:, 0] = torch.arange(n)
-        cell = torch.diag(torch.tensor([n, 1.0, 1.0], dtype=torch.float64))
-        edges, shifts = neighbour_list(
-            positions.numpy(), self.cutoff, cell.numpy(), (True, False, False)
-        )
         vectors = torch.zeros(n, 3, STEPS + 1, dtype=torch.float64)
         vectors[:, 0] = states.T
         along = torch.zeros(n, 3, 3, 1, dtype=torch.float64)
         along[:, 0, 0] = 1.0
         return Tokens.make(
-            positions=positions,
-            types=torch.zeros(n, dtype=torch.long),
-            edges=torch.from_numpy(edges),
-            shifts=torch.from_numpy(shifts).to(torch.float64),
-            cutoff=self.cutoff,
-            cell=cell,
+            **ring(n, self.cutoff),
             scalars=torch.cat((of_flow.expand(n, 2), slope.T), 1),
             vectors=vectors,
             tensors=from_matrix(along),
