@@ -18,6 +18,7 @@ from sfm.simulate import Setting
 from sfm_dynamics.quantities import HAMILTONIAN, STATE
 from sfm_dynamics.simulators import symplectic
 from sfm_dynamics.simulators.ode import METHODS, Field, Ode, settings
+from sfm_dynamics.simulators.open_system import OpenSystem, forces_of
 from sfm_dynamics.simulators.slope import slope
 from sfm_dynamics.simulators.system import State, Values
 
@@ -35,8 +36,9 @@ class Hamiltonian(Ode):
     """dq/dt = dH/dp, dp/dt = -dH/dq with H = the system's energy + the closure's.
 
     A state is (q_1 ... q_n, p_1 ... p_n). The closure is a module from states (..., 2n) to energies
-    (...); its derivatives are taken here, so whatever it says is conserved and reversible.
-    Dissipation and control are no part of it (`rate` closures of other systems are).
+    (...); its derivatives are taken here, so whatever it says is conserved and reversible. For
+    friction, driving and control it is an `OpenSystem` of `sfm_dynamics.simulators.open_system`,
+    which leapfrog and yoshida4 do not take: their kicks know no velocity.
 
     Class attributes:
         separable: whether H = T(p) + V(q), which leapfrog and yoshida4 need.
@@ -78,7 +80,15 @@ class Hamiltonian(Ode):
 
     def field(self, p: Values | None = None, weights: Values | None = None) -> Field:
         total = self.total(p, weights)
-        return lambda x: turned(slope(total, x))
+        forces = forces_of(self.closure, None if weights is None else dict(weights))
+        if forces is None:
+            return lambda x: turned(slope(total, x))
+
+        def rates(x: Tensor) -> Tensor:
+            by_q, velocity = slope(total, x).chunk(2, -1)
+            return torch.cat((velocity, forces(x, velocity) - by_q), -1)
+
+        return rates
 
     def observe(self, state: State) -> dict[str, Shaped[Tensor, " ..."]]:
         """The state (..., 2n) and H (...)."""
@@ -87,6 +97,11 @@ class Hamiltonian(Ode):
     def stepper(self, field: Field, span: float) -> Field:
         if self.method not in SYMPLECTIC:
             return super().stepper(field, span)
+        if isinstance(self.closure, OpenSystem):
+            raise InputError(
+                f"{self.part}: method={self.method} knows no friction and no driving forces; use "
+                "rk4, dopri5 or implicit-midpoint"
+            )
 
         def kick(q: Tensor, p: Tensor) -> Tensor:
             return -field(torch.cat((q, p), -1)).chunk(2, -1)[1]

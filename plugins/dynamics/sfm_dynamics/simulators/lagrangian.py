@@ -14,6 +14,7 @@ from sfm.quantity import Quantity
 from sfm.simulate import Setting
 from sfm_dynamics.quantities import HAMILTONIAN, STATE
 from sfm_dynamics.simulators.ode import Field, Ode, settings
+from sfm_dynamics.simulators.open_system import Forces, OpenSystem, forces_of
 from sfm_dynamics.simulators.slope import slope
 from sfm_dynamics.simulators.system import State, Values
 
@@ -27,7 +28,8 @@ class LearnedLagrangian(Ode):
 
     A state is (q_1 ... q_n, v_1 ... v_n): no momenta have to be known. The mass matrix M is solved
     with, not inverted. The closure is a module from states (..., 2n) to L (...), for instance
-    `sfm_dynamics.model.networks.Mechanical`.
+    `sfm_dynamics.model.networks.Mechanical`; with friction, driving or control it is an
+    `OpenSystem` of `sfm_dynamics.simulators.open_system` around that.
 
     Without unit. Good values: rk4 with dt a tenth of the fastest time.
 
@@ -65,13 +67,15 @@ class LearnedLagrangian(Ode):
 
     def _lagrangian(self, weights: Values | None = None) -> Function:
         closure = self.bound_closure(weights)
-        if closure is None:
+        silent = isinstance(self.closure, OpenSystem) and self.closure.function is None
+        if closure is None or silent:
             raise InputError(f"{self.part}: needs a closure that says the Lagrangian")
         return lambda x: closure(x).reshape(x.shape[:-1])
 
     def field(self, p: Values | None = None, weights: Values | None = None) -> Field:
         lagrangian = self._lagrangian(weights)
-        return lambda x: motion(lagrangian, x)
+        forces = forces_of(self.closure, None if weights is None else dict(weights))
+        return lambda x: motion(lagrangian, x, forces)
 
     def observe(self, state: State) -> dict[str, Shaped[Tensor, " ..."]]:
         """The state (..., 2n) and its energy v dL/dv - L (...)."""
@@ -87,12 +91,15 @@ class LearnedLagrangian(Ode):
         return simulator, simulator.at(torch.tensor([1.0, 0.5, 0.1, -0.2]))
 
 
-def motion(lagrangian: Function, x: Float[Tensor, "*states d"]) -> Float[Tensor, "*states d"]:
+def motion(
+    lagrangian: Function, x: Float[Tensor, "*states d"], forces: Forces | None = None
+) -> Float[Tensor, "*states d"]:
     """(dq/dt, dv/dt) (..., 2n) at states (..., 2n); recorded only if the caller records.
 
     Args:
         lagrangian: states (..., 2n) -> L (...), twice differentiable.
-        x: states (q, v).
+        x: states (q, v). forces: (states, velocities (..., n)) -> forces (..., n) besides; none if
+            None.
     """
     n = x.shape[-1] // 2
     recording = torch.is_grad_enabled()
@@ -107,6 +114,8 @@ def motion(lagrangian: Function, x: Float[Tensor, "*states d"]) -> Float[Tensor,
         ]
         mixed, mass = torch.stack(rows, -2).chunk(2, -1)
         force = first[..., :n].unsqueeze(-1) - mixed @ at[..., n:].unsqueeze(-1)
+        if forces is not None:
+            force = force + forces(at, at[..., n:]).unsqueeze(-1)
         rates = torch.cat((at[..., n:], torch.linalg.solve(mass, force).squeeze(-1)), -1)
     return rates if recording else rates.detach()
 

@@ -13,6 +13,7 @@ from sfm.errors import InputError
 from sfm.simulate import Setting
 from sfm_dynamics.simulators.hamiltonian import Hamiltonian, hamiltonian_settings
 from sfm_dynamics.simulators.ode import Field, Ode, settings
+from sfm_dynamics.simulators.open_system import OpenSystem
 from sfm_dynamics.simulators.system import State, Values
 
 
@@ -116,7 +117,8 @@ class LearnedHamiltonian(Hamiltonian):
     def total(
         self, p: Values | None = None, weights: Values | None = None
     ) -> Callable[[Float[Tensor, "*states d"]], Float[Tensor, "*states"]]:
-        if self.closure is None:
+        silent = isinstance(self.closure, OpenSystem) and self.closure.function is None
+        if self.closure is None or silent:
             raise InputError(
                 f"{self.part}: needs a closure that says the energy; `dynamics/mass-spring` and "
                 "others know theirs"
