@@ -80,7 +80,7 @@ class Hamiltonian(Ode):
 
     def field(self, p: Values | None = None, weights: Values | None = None) -> Field:
         total = self.total(p, weights)
-        forces = forces_of(self.closure, None if weights is None else dict(weights))
+        forces = forces_of(self.closure, weights)
         if forces is None:
             return lambda x: turned(slope(total, x))
 

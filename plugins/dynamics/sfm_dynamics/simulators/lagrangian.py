@@ -74,7 +74,7 @@ class LearnedLagrangian(Ode):
 
     def field(self, p: Values | None = None, weights: Values | None = None) -> Field:
         lagrangian = self._lagrangian(weights)
-        forces = forces_of(self.closure, None if weights is None else dict(weights))
+        forces = forces_of(self.closure, weights)
         return lambda x: motion(lagrangian, x, forces)
 
     def observe(self, state: State) -> dict[str, Shaped[Tensor, " ..."]]:

@@ -36,6 +36,13 @@ def wiener(
     return scaled
 
 
+def mean_of_exp(z: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """(e^z - 1) / z, the mean of e^x from 0 to z; 1 at zero, with derivatives."""
+    small = z.abs() < 1e-6
+    safe = torch.where(small, torch.ones_like(z), z)
+    return torch.where(small, 1 + 0.5 * z, torch.expm1(safe) / safe)
+
+
 class Noisy(System):
     """A system whose steps take increments of Wiener processes, one for each number of its state.
 

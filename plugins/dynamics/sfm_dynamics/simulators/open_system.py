@@ -18,7 +18,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-Forces = Callable[[Float[Tensor, "*states d"], Float[Tensor, "*states n"]], Tensor]
+from sfm_dynamics.simulators.system import Values
+
+Forces = Callable[
+    [Float[Tensor, "*states d"], Float[Tensor, "*states n"]], Float[Tensor, "*states n"]
+]
 
 
 class OpenSystem(nn.Module):
@@ -57,17 +61,18 @@ class OpenSystem(nn.Module):
         return total if self.force is None else total + self.force(x)
 
 
-def forces_of(closure: nn.Module | None, bound: dict[str, Tensor] | None) -> Forces | None:
+def forces_of(closure: nn.Module | None, weights: Values | None) -> Forces | None:
     """(states (..., 2n), velocities (..., n)) -> forces (..., n) of a closure that has some.
 
     Args:
         closure: of a simulator.
-        bound: its weights and buffers by name; as they are now if None.
+        weights: its weights and buffers by name; as they are now if None.
     """
     if not isinstance(closure, OpenSystem):
         return None
-    if bound is None:
+    if weights is None:
         return closure
+    bound = dict(weights)
     return lambda x, v: torch.func.functional_call(closure, bound, (x, v))
 
 

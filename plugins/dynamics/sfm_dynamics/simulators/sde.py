@@ -6,6 +6,7 @@ States and times in the system's own units.
 from __future__ import annotations
 
 from abc import abstractmethod
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -13,10 +14,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sfm.errors import InputError
-from sfm.simulate import Parameter, Setting, Simulator, Trajectory
-from sfm_dynamics.simulators.noise import Noisy
+from sfm.simulate import Observations, Parameter, Setting, Simulator, Trajectory
+from sfm_dynamics.simulators.noise import Noisy, mean_of_exp
 from sfm_dynamics.simulators.slope import slope
 from sfm_dynamics.simulators.system import State, Values
+from sfm_dynamics.simulators.transitions import read_paths
 
 METHODS = ("euler-maruyama", "milstein", "heun")
 
@@ -96,6 +98,66 @@ class Sde(Noisy):
         a1 = self.drift(guess, p) - 0.5 * b1 * slope1
         return x + 0.5 * (a + a1) * h + 0.5 * (b + b1) * dw
 
+    def scale(self, x: Float[Tensor, "*paths"]) -> Float[Tensor, "*paths"]:
+        """A function of x whose increments over equal times have one spread; x itself here.
+
+        Raises:
+            InputError: values that the process cannot have.
+        """
+        return x
+
+    def law(
+        self, x: Float[Tensor, "*paths"], p: Values, span: float
+    ) -> tuple[Float[Tensor, "*paths"], Float[Tensor, "*paths"]]:
+        """Mean and variance (...) of `scale` a time `span` after x (...).
+
+        Raises:
+            InputError: there is no closed form.
+        """
+        raise InputError(f"{self.part}: has no closed law of its steps, so it cannot be fitted yet")
+
+    def read_observations(self, path: Path) -> Observations:
+        """Paths at equal intervals: `.csv`, a column for each, or `.npz` as runs write it.
+
+        Drift and noise are found together, by maximum likelihood of each value given the one before
+        it. Errors of measurement are taken for noise of the process.
+
+        Raises:
+            InputError: the file is unusable; see `sfm_dynamics.simulators.transitions`.
+        """
+        times, paths = read_paths(path)
+        x = torch.from_numpy(paths).to(self.dtype)
+        before, after = self.scale(x[:-1]).flatten(), self.scale(x[1:]).flatten()
+        guess = _spread(before, after)
+        if not guess > 0:
+            raise InputError(f"{path}: {len(after)} steps without noise tell nothing of it")
+        zeros = torch.zeros_like(after)
+        return Observations(
+            state=State(x[0].unsqueeze(-1), x.new_tensor(times[0])),
+            values={"standard_step": zeros, "log_spread": zeros},
+            units={"standard_step": "1", "log_spread": "1"},
+            sigma={"standard_step": 1.0, "log_spread": 1.0},
+            options={
+                "before": x[:-1].flatten(),
+                "after": after,
+                "guess": guess,
+                "interval": float(times[-1] - times[0]) / (len(times) - 1),
+            },
+        )
+
+    def predict_observations(self, observations: Observations) -> dict[str, Float[Tensor, " n"]]:
+        """Two numbers (n,) whose squares add up to -2 log likelihood, but for a constant.
+
+        (x - mean) / sqrt(variance), and sqrt(1 + log(variance / guess)): about the guess Gauss and
+        Newton's matrix of both is Fisher's information, so errors are those of the likelihood.
+        """
+        given = observations.options
+        mean, variance = self.law(given["before"], self.values(), given["interval"])
+        z = 1 + (variance / given["guess"]).log()
+        # far below the guess, where the first number is large, the tangent goes on
+        root = torch.where(z > 0.25, z.clamp_min(0.25).sqrt(), z + 0.25)
+        return {"standard_step": (given["after"] - mean) / variance.sqrt(), "log_spread": root}
+
     def _slope(self, x: Tensor, p: Values) -> Tensor:
         """b'(x), component by component."""
         return slope(lambda y: self.diffusion(y, p), x)
@@ -105,6 +167,15 @@ class Sde(Noisy):
         from sfm_dynamics.figures import plot_paths
 
         plot_paths(trajectory, path)
+
+
+def _spread(before: Tensor, after: Tensor) -> float:
+    """Variance of the steps of (n,) values about a line through them."""
+    line = torch.stack((torch.ones_like(before), before), -1)
+    fit = torch.linalg.lstsq(line, after.unsqueeze(-1), driver="gelsd").solution
+    off = after - (line @ fit).squeeze(-1)
+    rounding = 1e-20 * float(after.square().mean())
+    return max(float(off.square().mean()) - rounding, 0.0)
 
 
 class GeometricBrownianMotion(Sde):
@@ -136,6 +207,17 @@ class GeometricBrownianMotion(Sde):
         start = super().state(sample)
         return start._replace(values=start.values * self.initial) if sample is None else start
 
+    def scale(self, x: Float[Tensor, "*paths"]) -> Float[Tensor, "*paths"]:
+        if not bool((x > 0).all()):
+            raise InputError(f"{self.part}: prices must be positive")
+        return x.log()
+
+    def law(
+        self, x: Float[Tensor, "*paths"], p: Values, span: float
+    ) -> tuple[Float[Tensor, "*paths"], Float[Tensor, "*paths"]]:
+        variance = p["sigma"].square() * span
+        return x.log() + p["mu"] * span - 0.5 * variance, variance.expand_as(x)
+
     def drift(self, x: Float[Tensor, "*paths d"], p: Values) -> Float[Tensor, "*paths d"]:
         return p["mu"] * x
 
@@ -166,6 +248,14 @@ class OrnsteinUhlenbeck(Sde):
 
     def start(self) -> float:
         return 0.0
+
+    def law(
+        self, x: Float[Tensor, "*paths"], p: Values, span: float
+    ) -> tuple[Float[Tensor, "*paths"], Float[Tensor, "*paths"]]:
+        rate = p["theta"] * span
+        mean = p["mu"] + (x - p["mu"]) * torch.exp(-rate)
+        variance = p["sigma"].square() * span * mean_of_exp(-2 * rate)
+        return mean, variance.expand_as(x)
 
     def drift(self, x: Float[Tensor, "*paths d"], p: Values) -> Float[Tensor, "*paths d"]:
         return p["theta"] * (p["mu"] - x)

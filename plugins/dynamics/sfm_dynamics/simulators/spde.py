@@ -18,7 +18,7 @@ from sfm.data.sample import Sample
 from sfm.errors import InputError
 from sfm.simulate import Observations, Parameter, Setting, Trajectory
 from sfm_dynamics.series import intervals
-from sfm_dynamics.simulators.noise import Noisy
+from sfm_dynamics.simulators.noise import Noisy, mean_of_exp
 from sfm_dynamics.simulators.system import State, Values
 from sfm_dynamics.simulators.transitions import by_mode, read_fields
 
@@ -127,7 +127,7 @@ class Spde(Noisy):
         """x (..., n) after one step of length h, with increments dw (..., n) of variance h."""
         k = self.wavenumbers.to(x)
         rate = -(p["viscosity"] * k**2 + self.damping_of(p)) * h
-        mean, spread = _mean_of_exp(rate), _mean_of_exp(2 * rate).sqrt()
+        mean, spread = mean_of_exp(rate), mean_of_exp(2 * rate).sqrt()
         cell = self.length / self.n  # white noise on a grid has the variance 1 / cell
         new = rate.exp() * torch.fft.rfft(x) + spread * torch.fft.rfft(p["noise"] * dw / cell**0.5)
         extra = self.nonlinear(x, p)
@@ -174,13 +174,6 @@ class Spde(Noisy):
         from sfm_dynamics.figures import plot_field
 
         plot_field(trajectory, self.points.numpy(), path)
-
-
-def _mean_of_exp(z: Tensor) -> Tensor:
-    """(e^z - 1) / z, 1 at zero, with derivatives."""
-    small = z.abs() < 1e-6
-    safe = torch.where(small, torch.ones_like(z), z)
-    return torch.where(small, 1 + 0.5 * z, torch.expm1(safe) / safe)
 
 
 class StochasticHeat(Spde):

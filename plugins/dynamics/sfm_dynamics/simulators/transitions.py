@@ -1,6 +1,6 @@
-"""Fields at equal intervals as observations: each is predicted from the one before it.
+"""Paths and fields at equal intervals as observations: each is predicted from the one before it.
 
-Fields, lengths and times in the system's own units.
+Values, lengths and times in the system's own units.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sfm.errors import InputError, InputWarning
 from sfm.formats.npz import load_npz
+from sfm_dynamics.series import read_table
 
 
 def read_fields(
@@ -29,14 +30,7 @@ def read_fields(
     """
     if path.suffix.lower() != ".npz":
         raise InputError(f"{path}: fields on a circle are read from .npz, not '{path.suffix}'")
-    arrays = load_npz(path)
-    arrays = {name: a for name, a in arrays.items() if not name.endswith(".unit")}
-    if "times" in arrays:
-        arrays.setdefault("time", arrays.pop("times"))
-    for name in ("time", "state"):
-        if name not in arrays:
-            raise InputError(f"{path}: no '{name}' (found: {', '.join(arrays) or 'none'})")
-    times, u = arrays.pop("time"), arrays.pop("state")
+    times, u, arrays = _arrays(path)
     if u.ndim == 2:
         u = u[:, None]
     if u.ndim != 3 or u.shape[-1] != n or times.shape != u.shape[:1] or len(times) < 2:
@@ -48,10 +42,53 @@ def read_fields(
     if not math.isclose(stated, length, rel_tol=1e-6):
         raise InputError(f"{path}: a circle of length {stated:g}; --set length={stated:.10g}")
     _check_numbers(path, times, u)
+    _say_unused(path, arrays)
+    return times.astype(np.float64), u.astype(np.float64)
+
+
+def read_paths(
+    path: Path,
+) -> tuple[Float[np.ndarray, " T"], Float[np.ndarray, "T paths"]]:
+    """Times (T,) and paths of one variable: columns of a `.csv`, or `state` of a `.npz`.
+
+    The latter is (T,), (T, paths) or, as runs write it, (T, paths, 1).
+
+    Raises:
+        InputError: another kind of file or shape, times that are not equally spaced, a value that
+            is not finite.
+    """
+    if path.suffix.lower() != ".npz":
+        table = read_table(path)
+        _check_numbers(path, table.times, table.values)
+        return table.times, table.values
+    times, x, rest = _arrays(path)
+    shape = x.shape
+    if x.ndim == 3 and shape[-1] == 1:
+        x = x[..., 0]
+    x = x[:, None] if x.ndim == 1 else x
+    if x.ndim != 2 or times.shape != shape[:1] or len(times) < 2:
+        raise InputError(f"{path}: times {times.shape} and state {shape} are no paths (T, paths)")
+    _check_numbers(path, times, x)
+    _say_unused(path, rest)
+    return times.astype(np.float64), x.astype(np.float64)
+
+
+def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """`time` or `times`, `state`, and the rest."""
+    arrays = load_npz(path)
+    arrays = {name: a for name, a in arrays.items() if not name.endswith(".unit")}
+    if "times" in arrays:
+        arrays.setdefault("time", arrays.pop("times"))
+    for name in ("time", "state"):
+        if name not in arrays:
+            raise InputError(f"{path}: no '{name}' (found: {', '.join(arrays) or 'none'})")
+    return arrays.pop("time"), arrays.pop("state"), arrays
+
+
+def _say_unused(path: Path, arrays: dict[str, np.ndarray]) -> None:
     if arrays:
         said = f"{path}: not used: {', '.join(arrays)}"
-        warnings.warn(said, InputWarning, stacklevel=3)
-    return times.astype(np.float64), u.astype(np.float64)
+        warnings.warn(said, InputWarning, stacklevel=4)
 
 
 def _check_numbers(path: Path, times: np.ndarray, u: np.ndarray) -> None:
