@@ -60,8 +60,9 @@ def measure(prepared: Any, seed: int, features: torch.Tensor) -> dict[str, Any]:
     raw = {**prepared.inputs.raw, FEATURES: features}
     inputs = dataclasses.replace(prepared.inputs, raw=raw)
     described = [name for name in raw if is_tame(name) and "elemental" in name]
+    skewed = not prepared.row.quantity.extensive
     forms = [
-        Form(name, (COMPOSITION, FEATURES, *more), smooth)
+        Form(name, (COMPOSITION, FEATURES, *more), smooth, skewed=skewed)
         for more, beside in (((), ""), (described, " and elemental"))
         for name, smooth in ((f"ridge{beside}", False), (f"gp{beside}", True))
     ]

@@ -9,7 +9,9 @@ invariants, each kind of a plugin's descriptors), each standardised on the train
     var(x) = k(x, x) - k(x, X) K^-1 k(X, x) + noise
 
 (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, eqs. 2.25, 2.26, 4.17). With
-w = 0 it is ridge regression. All is differentiable in the features, so an energy has forces.
+w = 0 it is ridge regression. All is differentiable in the features, so an energy has forces. A
+quantity that does not add up may be skewed: Y are images of its labels then, and y goes back
+(`sfm.nn.skew`).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from sfm.data.tokens import Tokens
 from sfm.nn.head import Head, Normalisation
 from sfm.nn.pooling import pool, type_counts
 from sfm.nn.precision import Float64Buffers
+from sfm.nn.skew import Bend
 from sfm.nn.trunk import INVARIANTS
 from sfm.quantity import Quantity
 
@@ -119,6 +122,10 @@ class KernelHead(Float64Buffers, Head):
     """
 
     normalisation: ClassVar[Normalisation] = "none"
+    later: ClassVar[tuple[tuple[str, ...], ...]] = (("middle", "size", "skew"),)
+    middle: Tensor
+    size: Tensor
+    skew: Tensor
     offset: Tensor
     coefficients: Tensor
     cholesky: Tensor
@@ -157,6 +164,10 @@ class KernelHead(Float64Buffers, Head):
             self.register_buffer(f"{name}_inputs", torch.zeros(points, width, dtype=f64))
             # v, w, l of the module's docstring
             self.register_buffer(f"{name}_weights", torch.zeros(3, dtype=f64))
+        # of the map from labels to images, which without skewness is none
+        self.register_buffer("middle", torch.zeros((), dtype=f64))
+        self.register_buffer("size", torch.ones((), dtype=f64))
+        self.register_buffer("skew", torch.zeros((), dtype=f64))
         self.register_buffer("offset", torch.zeros((), dtype=f64))
         self.register_buffer("coefficients", torch.zeros(points, dtype=f64))
         self.register_buffer("cholesky", torch.eye(points, dtype=f64))
@@ -164,6 +175,11 @@ class KernelHead(Float64Buffers, Head):
         # calibrated factor of the standard error, and the largest usual distance to the data
         self.register_buffer("factor", torch.ones((), dtype=f64))
         self.register_buffer("limit", torch.full((), math.inf, dtype=f64))
+
+    @property
+    def bend(self) -> Bend:
+        """The map from labels to images, on which the regression is."""
+        return Bend(self.middle, self.size, self.skew)
 
     @property
     def rests_on_features(self) -> bool:
@@ -209,7 +225,7 @@ class KernelHead(Float64Buffers, Head):
         if not self.widths:
             return self.offset.expand(inputs.n_systems).clone()
         cross, _, _ = self._kernel(self.standardised(features, inputs))
-        return self.offset + cross @ self.coefficients
+        return self.bend.back(self.offset + cross @ self.coefficients)
 
     @torch.no_grad()
     def judge(
@@ -234,5 +250,6 @@ class KernelHead(Float64Buffers, Head):
         cross, itself, apart = self._kernel(blocks)
         solved = torch.linalg.solve_triangular(self.cholesky, cross.T, upper=False)
         variance = (itself - solved.square().sum(0)).clamp(min=0) + self.noise
-        values = self.offset + cross @ self.coefficients
-        return values, self.factor * variance.sqrt(), apart > OUTSIDE_FACTOR * self.limit
+        images = self.offset + cross @ self.coefficients
+        sigma = self.factor * variance.sqrt() * self.bend.slope_back(images)
+        return self.bend.back(images), sigma, apart > OUTSIDE_FACTOR * self.limit

@@ -60,6 +60,7 @@ class Form:
         against: name of the baseline that it adds itself to (`baselines_of`), None for none.
         rival: whether it is a simple rival, which knows nothing of the model.
         fixed: whether even the constant is zero: the baseline as it is.
+        skewed: whether labels may be bent to one side (`sfm.nn.skew`).
     """
 
     name: str
@@ -68,6 +69,7 @@ class Form:
     against: str | None = None
     rival: bool = False
     fixed: bool = False
+    skewed: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,15 +164,20 @@ def forms_of(
     for name in descriptors:
         if name != SAID:
             forms.append(Form(name, (COMPOSITION, name), smooth=True, rival=True))
-    forms += [Form("ridge", both), Form("gp", both, smooth=True)]
+    # bent numbers of parts would not add up
+    skewed = not model.config.quantities[target.quantity].extensive
+    forms += [
+        Form("ridge", both, skewed=skewed),
+        Form("gp", both, smooth=True, skewed=skewed),
+    ]
     for name in baselines_of(model, target):
         delta = "delta" if name == "own" else f"delta {name}"
         if name == "own" and known:
             forms.append(Form("zero-shot", against=name, fixed=True))
         forms += [
             Form(delta, (COMPOSITION,), against=name),
-            Form(f"{delta} ridge", both, against=name),
-            Form(f"{delta} gp", both, smooth=True, against=name),
+            Form(f"{delta} ridge", both, against=name, skewed=skewed),
+            Form(f"{delta} gp", both, smooth=True, against=name, skewed=skewed),
         ]
     return forms
 
@@ -263,7 +270,7 @@ def fit_form(form: Form, inputs: Inputs) -> Fitted:
     standards = {b: s for b, s in standards.items() if len(s.columns)}
     blocks = {b: s(raw[b], tame=is_tame(b)) for b, s in standards.items()}
     smooth = {b: form.smooth and b != COMPOSITION for b in blocks}
-    gaussian = fit_gaussian(blocks, rest, smooth)
+    gaussian = fit_gaussian(blocks, rest, smooth, skewed=form.skewed)
     return _judged(
         form, inputs, gaussian, standards, gaussian.left_out + base, gaussian.left_out_sigma
     )
@@ -365,6 +372,8 @@ def _fill(head: KernelHead, fitted: Fitted) -> None:
         return
     head.noise.fill_(gaussian.noise)
     head.offset.fill_(gaussian.offset)
+    for name in ("middle", "size", "skew"):
+        getattr(head, name).copy_(getattr(gaussian.bend, name))
     if not fitted.standards:
         return
     head.coefficients.copy_(gaussian.coefficients)

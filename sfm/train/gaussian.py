@@ -8,7 +8,9 @@ With K = k(X, X) + noise 1 (kernel in `sfm.nn.kernel`), all in float64:
 
 (Rasmussen and Williams 2006, eqs. 2.30, 5.10 to 5.12). The kernels' weights and lengths have weak
 log-normal priors, which decide only where the data do not. L-BFGS-B does the search; with many
-points it looks at a subset, and the fit itself takes all.
+points it looks at a subset, and the fit itself takes all. Labels may be bent to one side first
+(`sfm.nn.skew`), by a skewness that is searched with the rest: the likelihood of the labels then is
+that of their images times the slopes.
 """
 
 from __future__ import annotations
@@ -23,12 +25,26 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from sfm.nn.kernel import matern, squared_distances
+from sfm.nn.skew import Bend, bent, log_slope
 
 SEARCHED = 300
-# mean and standard deviation of the logarithms: linear weight, smooth weight, length, noise
-PRIOR = {"linear": (-1.0, 2.0), "smooth": (-1.0, 2.0), "length": (0.5, 1.0), "noise": (-3.0, 2.0)}
-STARTS = ((-1.0, -1.0, 0.5, -3.0), (-3.0, 0.0, 1.5, -1.5))
-BOUNDS = {"linear": (-14, 8), "smooth": (-14, 6), "length": (-3, 5), "noise": (-14, 3)}
+# mean and standard deviation of the logarithms of linear weight, smooth weight, length and noise,
+# and of the skewness itself
+PRIOR = {
+    "linear": (-1.0, 2.0),
+    "smooth": (-1.0, 2.0),
+    "length": (0.5, 1.0),
+    "noise": (-3.0, 2.0),
+    "skew": (0.0, 0.2),
+}
+STARTS = ((-1.0, -1.0, 0.5, -3.0, 0.0), (-3.0, 0.0, 1.5, -1.5, 0.0))
+BOUNDS = {
+    "linear": (-14, 8),
+    "smooth": (-14, 6),
+    "length": (-3, 5),
+    "noise": (-14, 3),
+    "skew": (-1.5, 1.5),
+}
 
 
 @dataclass(frozen=True)
@@ -38,8 +54,9 @@ class Gaussian:
     Attributes:
         weights: (3,) linear weight, smooth weight and length by block.
         noise: variance.
-        offset: mean of the labels.
-        coefficients: (n,) K^-1 (Y - offset).
+        offset: mean of the labels, or of their images.
+        bend: what makes images of labels; without skewness the labels are their own.
+        coefficients: (n,) K^-1 (Y - offset), of the images.
         cholesky: (n, n) lower factor of K.
         left_out: (n,) predictions of each label from the others.
         left_out_sigma: (n,) their standard errors.
@@ -49,6 +66,7 @@ class Gaussian:
     weights: Mapping[str, Tensor]
     noise: float
     offset: float
+    bend: Bend
     coefficients: Tensor
     cholesky: Tensor
     left_out: Tensor
@@ -60,6 +78,8 @@ def fit_gaussian(
     blocks: Mapping[str, Float[Tensor, "n _"]],
     labels: Float[Tensor, " n"],
     smooth: Mapping[str, bool],
+    *,
+    skewed: bool = False,
 ) -> Gaussian:
     """The process of largest posterior for standardised inputs (n, D_b) and labels (n,).
 
@@ -67,21 +87,23 @@ def fit_gaussian(
         blocks: inputs by block; none for a constant with noise.
         labels: float64.
         smooth: blocks that have a Matern kernel besides the linear one.
+        skewed: whether labels may be bent to one side; those of an extensive quantity would not add
+            up any more.
     """
     n = len(labels)
-    offset = float(labels.mean())
-    size = float(labels.std(correction=0)) or 1.0
-    y = (labels - offset) / size
+    t, middle, spread = _standardised(labels)
     pairs = {name: _pairs(x, smooth.get(name, False)) for name, x in blocks.items()}
-    values = _search(pairs, y)
-    weights, noise = _unpack(values, pairs)
+    values = _search(pairs, t, skewed)
+    weights, noise, skew = _unpack(values, pairs)
+    bend = Bend(middle, spread, skew)
+    y, offset, size = _standardised(bend(labels))
     kernel = _kernel(pairs, weights, noise, n)
     cholesky = torch.linalg.cholesky(kernel)
     inverse = torch.cholesky_inverse(cholesky)
     solved = inverse @ y
     diagonal = inverse.diagonal()
     # the offset is the mean of all labels: leaving one out moves it by a share of 1/n
-    left_out = y - solved / diagonal
+    left_out = (y - solved / diagonal) * size + offset
     apart = sum((p[1] for p in pairs.values()), torch.zeros(n, n, dtype=torch.float64))
     apart = apart + torch.diag(torch.full((n,), torch.inf, dtype=torch.float64))
     scaled = {
@@ -89,14 +111,22 @@ def fit_gaussian(
     }
     return Gaussian(
         weights=scaled,
-        noise=float(noise) * size**2,
-        offset=offset,
+        noise=float(noise * size**2),
+        offset=float(offset),
+        bend=bend,
         coefficients=solved / size,
         cholesky=cholesky * size,
-        left_out=left_out * size + offset,
-        left_out_sigma=diagonal.rsqrt() * size,
+        left_out=bend.back(left_out),
+        left_out_sigma=diagonal.rsqrt() * size * bend.slope_back(left_out),
         nearest=apart.amin(1) if n > 1 else torch.zeros(n, dtype=torch.float64),
     )
+
+
+def _standardised(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels (n,) without mean and with a spread of one, the mean, and the spread."""
+    mean, spread = labels.mean(), labels.std(correction=0)
+    spread = torch.where(spread > 0, spread, 1.0)
+    return (labels - mean) / spread, mean, spread
 
 
 Pairs = tuple[Tensor, Tensor, bool]
@@ -119,14 +149,15 @@ def _kernel(
     return total
 
 
-def _kinds(pairs: Mapping[str, Pairs]) -> list[str]:
+def _kinds(pairs: Mapping[str, Pairs], skewed: bool) -> list[str]:
     kinds = [
         k for p in pairs.values() for k in (("linear", "smooth", "length") if p[2] else ("linear",))
     ]
-    return [*kinds, "noise"]
+    return [*kinds, "noise", *(["skew"] if skewed else [])]
 
 
-def _unpack(values: Tensor, pairs: Mapping[str, Pairs]) -> tuple[dict[str, Tensor], Tensor]:
+def _unpack(values: Tensor, pairs: Mapping[str, Pairs]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Weights by block, noise, and the skewness, which is itself among the values."""
     weights, rest = {}, values.exp()
     position = 0
     zero, one = rest.new_zeros(()), rest.new_ones(())
@@ -136,37 +167,41 @@ def _unpack(values: Tensor, pairs: Mapping[str, Pairs]) -> tuple[dict[str, Tenso
         else:
             weights[name] = torch.stack([rest[position], zero, one])
         position += 3 if smooth else 1
-    return weights, rest[position]
+    return weights, rest[position], values[position + 1] if len(values) > position + 1 else zero
 
 
-def _search(pairs: Mapping[str, Pairs], y: Tensor) -> Tensor:
-    """Logarithms of the hyper-parameters of largest posterior."""
-    kinds = _kinds(pairs)
+def _search(pairs: Mapping[str, Pairs], t: Tensor, skewed: bool) -> Tensor:
+    """Logarithms of the hyper-parameters of largest posterior, and the skewness itself."""
+    kinds = _kinds(pairs, skewed)
     if not pairs:
         return torch.zeros(1, dtype=torch.float64)
-    if len(y) > SEARCHED:
-        rows = np.sort(np.random.default_rng(len(y)).permutation(len(y))[:SEARCHED])
+    if len(t) > SEARCHED:
+        rows = np.sort(np.random.default_rng(len(t)).permutation(len(t))[:SEARCHED])
         index = torch.from_numpy(rows)
         pairs = {
             k: (g[index][:, index], s[index][:, index], smooth)
             for k, (g, s, smooth) in pairs.items()
         }
-        y = y[index]
+        t = t[index]
     prior = torch.tensor([PRIOR[k] for k in kinds], dtype=torch.float64)
 
     def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
         values = torch.tensor(x, dtype=torch.float64, requires_grad=True)
-        weights, noise = _unpack(values, pairs)
-        factor, info = torch.linalg.cholesky_ex(_kernel(pairs, weights, noise, len(y)))
+        weights, noise, skew = _unpack(values, pairs)
+        factor, info = torch.linalg.cholesky_ex(_kernel(pairs, weights, noise, len(t)))
         if info:
             return 1e10, np.zeros_like(x)
+        y, slopes = t, t.new_zeros(())
+        if skewed:
+            y, _, size = _standardised(bent(t, skew))
+            slopes = log_slope(t, skew).sum() - len(t) * size.log()
         half = torch.linalg.solve_triangular(factor, y.unsqueeze(1), upper=False)
-        surprise = 0.5 * half.square().sum() + factor.diagonal().log().sum()
+        surprise = 0.5 * half.square().sum() + factor.diagonal().log().sum() - slopes
         total = surprise + 0.5 * ((values - prior[:, 0]) / prior[:, 1]).square().sum()
         (slope,) = torch.autograd.grad(total, values)
         return float(total.detach()), slope.numpy()
 
-    place = {"linear": 0, "smooth": 1, "length": 2, "noise": 3}
+    place = {"linear": 0, "smooth": 1, "length": 2, "noise": 3, "skew": 4}
     bounds = [BOUNDS[k] for k in kinds]
     minima = [
         minimize(

@@ -17,6 +17,8 @@ from sfm.model.growing import (
     LEVEL_LOGITS,
     start_in_trunk,
 )
+from sfm.model.widening import times_wider, widened
+from sfm.nn.trunk import TrunkConfig
 
 
 @torch.no_grad()
@@ -25,7 +27,8 @@ def start_from(model: FoundationModel, name: str) -> list[str]:
 
     Rows of levels and encoders are matched by name, so tasks may come in another order and new ones
     may join. What is new starts as usual: heads at random, a new level's row as a copy of the first
-    level that its encoder knew, references of elements that `name` never saw from the labels.
+    level that its encoder knew, references of elements that `name` never saw from the labels. A
+    trunk with a multiple of its channels starts as `name` widened, which says the same.
 
     Returns:
         What of the two models did not meet, one line each: parts that begin anew, parts of `name`
@@ -37,6 +40,9 @@ def start_from(model: FoundationModel, name: str) -> list[str]:
     """
     other = FoundationModel.from_pretrained(name)
     _refuse_other_baselines(model.config, other.config, name)
+    sizes = (TrunkConfig(**c.trunk) for c in (other.config, model.config))
+    if (times := times_wider(*sizes)) > 1:
+        other = widened(other, times)
     state, theirs = model.state_dict(), other.state_dict()
     for key in sorted(state.keys() & theirs.keys()):
         if key == "trunk.contexts":  # numbers of the contexts, which the config gives

@@ -16,6 +16,7 @@ from sfm.errors import InputError
 from sfm.model import FoundationModel
 from sfm.nn.kernel import FEATURES, matern, squared_distances
 from sfm.nn.uncertainty import NORMAL, LastLayerUncertainty, interval_factor
+from sfm.quantity import Quantity
 from sfm.recipe import MODES, FinetuneRecipe
 from sfm.train.closed_form import (
     Form,
@@ -80,6 +81,30 @@ def test_the_marginal_likelihood_finds_noise_and_signal():
     noise = fit_gaussian({"features": x}, torch.roll(y, 71), {"features": True})
     spread = float((y - y.mean()).square().mean().sqrt())
     assert noise.noise**0.5 > 0.8 * spread
+
+
+def test_a_skewed_label_is_learned_where_it_is_straight():
+    """The exponential of what the kernel can say: errors fall by a tenth and more, both ways."""
+    x, y = rows(160)
+    for sign in (1, -1):
+        labels = sign * torch.exp(0.8 * (y - y.mean()))
+        off = {}
+        for skewed in (False, True):
+            fit = fit_gaussian({"features": x[:80]}, labels[:80], {"features": True}, skewed=skewed)
+            off[skewed] = float((fit.left_out - labels[:80]).abs().mean())
+            assert (float(fit.bend.skew) * sign > 0.2) == skewed
+        assert off[True] < 0.9 * off[False]
+    straight = fit_gaussian({"features": x}, y, {"features": True}, skewed=True)
+    assert abs(float(straight.bend.skew)) < 0.1
+
+
+def test_what_adds_up_is_not_bent(base):
+    model = FoundationModel.from_pretrained(base)
+    for extensive in (False, True):
+        quantity = Quantity("heat", "eV", extensive=extensive)
+        grown = model.extended([Target(PART, "flat", "heat")], (), {"heat": quantity})
+        forms = forms_of(grown, Target(PART, "flat", "heat"), descriptors=[], known=False)
+        assert {f.name for f in forms if f.skewed} == (set() if extensive else {"ridge", "gp"})
 
 
 def test_ninety_per_cent_intervals_hold_ninety_per_cent():
@@ -262,7 +287,7 @@ def test_what_is_fitted_is_what_is_predicted(base):
     said = [float(p["extent"]) for p in installed.predict(list(labelled(task, target)))]
     gaussian = fitted.gaussian
     kernel = gaussian.cholesky @ gaussian.cholesky.T - gaussian.noise * torch.eye(len(said))
-    by_hand = gaussian.offset + kernel @ gaussian.coefficients
+    by_hand = gaussian.bend.back(gaussian.offset + kernel @ gaussian.coefficients)
     np.testing.assert_allclose(said, by_hand.numpy(), rtol=1e-5, atol=1e-5)
 
 
