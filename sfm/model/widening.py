@@ -32,9 +32,7 @@ CALIBRATED = ("uncertainties.", "error_scales.")
 def times_wider(old: TrunkConfig, new: TrunkConfig) -> int:
     """How often each channel of `old` is repeated in `new`; 0 where it is not just wider."""
     times = new.channels // old.channels
-    wider = dataclasses.replace(
-        old, channels=times * old.channels, carried=times * old.carried
-    )
+    wider = dataclasses.replace(old, channels=times * old.channels, carried=times * old.carried)
     return times if wider == new else 0
 
 
@@ -45,15 +43,22 @@ def widened(model: Model, times: int, *, seed: int = 0) -> Model:
     Heads say nothing of their errors until they are calibrated again.
 
     Args:
-        model: without closed-form heads.
+        model: its heads are not of single levels.
         times: at least 1.
         seed: of the parts that tell copies of a channel apart.
 
     Raises:
-        InputError: `times` is below 1, or a module keeps channels in a way that is not known here.
+        InputError: `times` is below 1, a head is a closed form, which rests on the features as they
+            were, or a module keeps channels in a way that is not known here.
     """
     if times < 1:
         raise InputError(f"{times} times as many channels: must be at least 1")
+    for spec in model.config.heads:
+        if spec.level is not None:
+            raise InputError(
+                f"model '{model.config.name}' says {spec.quantity} at {spec.level} in closed form, "
+                "which a wider model cannot: widen the model that it was fine-tuned from"
+            )
     trunk = TrunkConfig(**model.config.trunk)
     wider = dataclasses.replace(
         trunk, channels=times * trunk.channels, carried=times * trunk.carried
@@ -87,9 +92,7 @@ def _repeated(
     for axis, n in enumerate(times):
         result = result.repeat_interleave(n, dim=axis)
     if result.shape != like.shape or (summed is None and sum(n > 1 for n in times) > 1):
-        raise InputError(
-            f"'{key}' {tuple(value.shape)} cannot be widened to {tuple(like.shape)}"
-        )
+        raise InputError(f"'{key}' {tuple(value.shape)} cannot be widened to {tuple(like.shape)}")
     if summed is None or times[summed] == 1:
         return result
     return _shared_out(result, summed, times[summed], generator)
@@ -108,4 +111,5 @@ def _shared_out(
     apart = noise.reshape(shape)
     apart = (apart - apart.mean(axis + 1, keepdim=True)).reshape(weight.shape)
     size = weight.square().mean().sqrt() / times**0.5
-    return weight / times + size * apart
+    shared: Tensor = weight / times + size * apart
+    return shared

@@ -71,7 +71,8 @@ class TrunkConfig:
 
 SIZES: dict[str, TrunkConfig] = {
     "tiny": TrunkConfig(),
-    "small": TrunkConfig(channels=128, layers=4, experts=4, radial=10, carried=32),
+    # twice as wide: it starts as a tiny one (`sfm.model.widening`)
+    "small": TrunkConfig(channels=128, carried=32),
 }
 
 

@@ -13,7 +13,7 @@ class ModelSection(Strict):
     """Size of the trunk; None keeps the size's own value.
 
     Attributes:
-        size: `tiny` (about 0.5 million parameters) or `small` (about 4 million).
+        size: `tiny` (about 0.6 million parameters) or `small` (about 2.3 million), twice as wide.
         channels: width of every irrep.
         layers: message-passing layers.
         experts: linear maps that are mixed per domain and level.

@@ -114,7 +114,8 @@ def _with_rows(
 def _another(name: str, key: str, theirs: Tensor, ours: Tensor) -> RecipeError:
     return RecipeError(
         f"start: '{name}' is of another architecture: '{key}' is {tuple(theirs.shape)} there and "
-        f"{tuple(ours.shape)} here; take the same model section"
+        f"{tuple(ours.shape)} here; take the same model section, or `channels` and `carried` both "
+        "twice, three times ... as large"
     )
 
 

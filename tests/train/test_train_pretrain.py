@@ -336,6 +336,25 @@ def test_a_start_gives_its_rows_by_name_whatever_the_order_of_tasks(recipe, tmp_
         assert torch.allclose(*values, rtol=1e-6, atol=0)
 
 
+def test_a_wider_model_starts_as_a_narrower_one(recipe, tmp_path):
+    planned = recipe(steps=2)
+    first = pretrain(planned, tmp_path / "first", log=False)
+    old = FoundationModel.from_pretrained(first).double()
+    size = {name: 2 * old.config.trunk[name] for name in ("channels", "carried")}
+    tasks = open_tasks(planned)
+    config = model_config(tasks, planned.model.model_copy(update=size), "wide")
+    model = new_model(config, seed=5).double()
+    fit_normalisers(model, tasks)
+    assert start_from(model, str(first)) == []
+    for task in tasks:
+        sample, part, quantity = task.test[0], task.encoder, next(iter(task.goals))
+        values = [
+            m({part: m.tokenize(part, [sample])}, {part: [quantity]})[part][quantity]
+            for m in (model, old)
+        ]
+        assert torch.allclose(*values, rtol=1e-6, atol=0)  # the file of weights is in float32
+
+
 def test_a_start_may_lack_tasks_and_have_others(recipe, tmp_path, capsys):
     planned = recipe(steps=2)
     spiders = planned.model_copy(update={"tasks": planned.tasks[:1]})
