@@ -103,6 +103,54 @@ def test_only_calibrated_contexts_keep_their_matrices(toy, tmp_path):
         FoundationModel.from_pretrained(tmp_path / "m")
 
 
+def test_references_are_kept_where_they_are_not_zero(toy, tmp_path):
+    """Beside their places; whole tables, as earlier versions wrote, are read, too."""
+    model = make()
+    key = next(k for k in model.normalisers if k.endswith(":energy"))
+    shift = model.normalisers[key].shift
+    shift.zero_()
+    shift[1, 6], shift[1, 8] = -3.5, 2.0
+    model.save_pretrained(tmp_path / "m")
+    file, name = tmp_path / "m" / "model.safetensors", f"normalisers.{key}.shift"
+    stored = load_file(file)
+    assert stored[name].tolist() == [[-3.5], [2.0]]
+    assert stored[name + "_places"].tolist() == [[1, 6], [1, 8]]
+    again = FoundationModel.from_pretrained(tmp_path / "m").state_dict()
+    for k, v in model.state_dict().items():
+        assert torch.equal(again[k], v), k
+    save_file(model.state_dict(), file)
+    assert torch.equal(FoundationModel.from_pretrained(tmp_path / "m").state_dict()[name], shift)
+    for places in ([[1, 6]], [[1, 6], [9, 8]], [[1, 6], [1, -1]], [[1, 6], [1, 119]]):
+        save_file(stored | {name + "_places": torch.tensor(places)}, file)
+        with pytest.raises(HubError, match="does not fit its places"):
+            FoundationModel.from_pretrained(tmp_path / "m")
+    save_file({k: v for k, v in stored.items() if k != name}, file)
+    with pytest.raises(HubError, match=r"do not fit config\.json"):
+        FoundationModel.from_pretrained(tmp_path / "m")
+
+
+def test_weights_in_half_as_many_bytes(samples, tmp_path):
+    """Rounded once: saved again, they are the same; what they say moves by 1e-3 of its spread."""
+    model = make()
+    model.save_pretrained(tmp_path / "whole")
+    model.save_pretrained(tmp_path / "half", half=True)
+    sizes = [(tmp_path / d / "model.safetensors").stat().st_size for d in ("whole", "half")]
+    assert sizes[1] < 0.7 * sizes[0]
+    again = load(FoundationModel, tmp_path / "half")
+    assert again.dtype == torch.float32
+    spread = energies(model, samples).std()
+    torch.testing.assert_close(
+        energies(again, samples), energies(model, samples), rtol=0, atol=5e-3 * float(spread)
+    )
+    again.save_pretrained(tmp_path / "again", half=True)
+    files = [(tmp_path / d / "model.safetensors").read_bytes() for d in ("half", "again")]
+    assert files[0] == files[1]
+    with torch.no_grad():
+        next(again.parameters()).fill_(1e5)
+    with pytest.raises(InputError, match="is beyond float16"):
+        again.save_pretrained(tmp_path / "again", half=True)
+
+
 def test_a_float64_model_stays_float64(samples, tmp_path):
     model = make().double()
     model.save_pretrained(tmp_path / "m")

@@ -15,12 +15,14 @@ from sfm.formats.strict_json import read_object
 from sfm.hub.files import INDEX
 from sfm.model.adapter import is_adapter
 from sfm.model.stacking import stacked
-from sfm.model.weights import packed, read_weights, unpacked
+from sfm.model.weights import PLACES, packed, read_weights, unpacked
 from sfm.nn.bounded import BuiltWithin
 from sfm.nn.strict_state import FLOATS, check_kinds, load_strictly
 from sfm.registry import FIRST_PARTY, define, discover, quantities
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sfm.model.network import Network
 
 Model = TypeVar("Model", bound="Network")
@@ -42,23 +44,39 @@ def plugin_ranges(parts: Collection[str]) -> dict[str, dict[str, str]]:
     return ranges
 
 
-def save(model: Network, folder: Path, *, max_shard_size: str = "5GB") -> Path:
+def save(model: Network, folder: Path, *, max_shard_size: str = "5GB", half: bool = False) -> Path:
     """Write the model's config and weights into `folder`, which may hold other files.
 
+    Args:
+        model: what is saved.
+        folder: where.
+        max_shard_size: of one file.
+        half: weights in float16, rounded by up to 5e-4; they are read as float32 again.
+
     Raises:
-        InputError: `folder` is a file or cannot be written.
+        InputError: `folder` is a file or cannot be written, or a weight is beyond float16.
         RunError: the disk is full; a model that was there is untouched.
     """
     from huggingface_hub import save_torch_state_dict
 
     with replacing(folder, stale=("model*.safetensors", INDEX)) as scratch:
         state = {k: v.detach().cpu().contiguous() for k, v in packed(model.state_dict()).items()}
+        if half:
+            state |= _halves(model)
         save_torch_state_dict(
             state, scratch, max_shard_size=max_shard_size, metadata={"format": "pt"}
         )
         text = json.dumps(model.config.to_dict(), indent=2, ensure_ascii=False)
         (scratch / CONFIG).write_text(text + "\n", encoding="utf-8")
     return folder
+
+
+def _halves(model: Network) -> dict[str, Tensor]:
+    weights = {name: p.detach().cpu().half() for name, p in model.named_parameters()}
+    beyond = [name for name, value in weights.items() if not bool(value.isfinite().all())]
+    if beyond:
+        raise InputError(f"'{beyond[0]}' is beyond float16 (65504): save in full precision")
+    return weights
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -137,7 +155,10 @@ def load(cls: type[Model], folder: Path, *, domains: Collection[str] | None = No
     model = _build(cls, config, {key: value.shape for key, value in state.items()}, folder)
     if domains is not None:
         known = model.state_dict()
-        state = {k: v for k, v in state.items() if k in known or k.startswith("trunk.")}
+        state = {
+            k: v for k, v in state.items()
+            if k.removesuffix(PLACES) in known or k.startswith("trunk.")
+        }  # fmt: skip
     precision = state.get(PRECISION)
     if precision is not None and precision.dtype in FLOATS:
         model.to(dtype=precision.dtype)

@@ -199,9 +199,14 @@ class FoundationModel(Network):
 
     # ------------------------------------------------------------------ saving
 
-    def save_pretrained(self, folder: str | Path, *, max_shard_size: str = "5GB") -> Path:
-        """Write `config.json` and `model.safetensors` (sharded with an index when large)."""
-        return save(self, Path(folder), max_shard_size=max_shard_size)
+    def save_pretrained(
+        self, folder: str | Path, *, max_shard_size: str = "5GB", half: bool = False
+    ) -> Path:
+        """Write `config.json` and `model.safetensors` (sharded with an index when large).
+
+        `half` stores weights in float16, rounded by up to 5e-4; they are read as float32 again.
+        """
+        return save(self, Path(folder), max_shard_size=max_shard_size, half=half)
 
     @classmethod
     def from_pretrained(

@@ -21,7 +21,7 @@ from sfm.formats.strict_json import parse, read_object
 from sfm.hub.files import ADAPTER, ADAPTER_WEIGHTS
 from sfm.hub.resolve import resolve
 from sfm.model.adapter import PREFIX, digest, is_adapter
-from sfm.model.weights import read_weights
+from sfm.model.weights import PLACES, packed, read_weights
 from sfm.nn.lora import LowRank
 from sfm.nn.strict_state import check_kind
 
@@ -86,7 +86,7 @@ def stacked(folder: Path) -> dict[str, Shaped[Tensor, " ..."]]:
             f"{folder}: was trained on other weights than those of {name!r} here; "
             "take the base at the revision that its card names"
         )
-    state = read_weights(base)
+    state = packed(read_weights(base))
     try:
         _leave_out(state, metadata.get("without", "[]"))
         return _applied(state, _split(changes, layout), layout)
@@ -188,6 +188,7 @@ def _leave_out(state: dict[str, Tensor], text: str) -> None:
         raise ValueError("damaged: its header leaves out what the base does not have")
     for name in names:
         state.pop(name, None)
+        state.pop(name + PLACES, None)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -2,7 +2,9 @@
 
 Of the matrices by which heads judge themselves (`sfm.nn.uncertainty`) only those of calibrated
 contexts are kept: a head answers for a few of a model's levels, and the others' are zeros. They are
-symmetric, so that files hold lower triangles.
+symmetric, so that files hold lower triangles. Of references (`sfm.nn.normalise`) only the rows that
+are not zero are kept, beside their places. Half precision is a way to store weights, not to compute
+with: it is read as float32.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from typing import Any
 from sfm.errors import HubError
 from sfm.formats.strict_json import read_object
 from sfm.hub.files import INDEX, WEIGHTS
+
+PLACES = "_places"
 
 
 def read_weights(folder: Path) -> dict[str, Any]:
@@ -31,6 +35,8 @@ def read_weights(folder: Path) -> dict[str, Any]:
         if not isinstance(shards, dict) or not all(isinstance(v, str) for v in shards.values()):
             raise HubError(f"{folder / INDEX}: damaged (it has no weight_map)")
         files = [folder / name for name in sorted(set(shards.values()))]
+    import torch
+
     state: dict[str, Any] = {}
     for path in files:
         if path.parent != folder:
@@ -43,13 +49,19 @@ def read_weights(folder: Path) -> dict[str, Any]:
             raise HubError(
                 f"{path}: damaged or truncated ({error}); download the model again"
             ) from None
-    return state
+    halves = (torch.float16, torch.bfloat16)
+    return {key: x.float() if x.dtype in halves else x for key, x in state.items()}
 
 
 def packed(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The tensors as files hold them: triangles (K, C (C + 1) / 2) of the K calibrated contexts."""
+    """The tensors as files hold them: triangles (K, C (C + 1) / 2) of the K calibrated contexts,
+    and rows (R, dim) of references with their places (R, 2), context and token type.
+    """
     kept = dict(state)
     for key, value in state.items():
+        if _is_references(key) and value.ndim == 3:
+            places = value.abs().sum(-1).nonzero()
+            kept[key], kept[key + PLACES] = value[places[:, 0], places[:, 1]], places
         alpha = _calibration(key, state)
         if alpha is not None and len(value) == len(alpha):
             rows, columns = _triangle(value.shape[-1])
@@ -65,11 +77,14 @@ def unpacked(state: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> d
         shapes: of the model's tensors, by name; nothing larger is made.
 
     Raises:
-        ValueError: there are not as many matrices as calibrated contexts.
+        ValueError: there are not as many matrices as calibrated contexts, or references have places
+            that the model does not.
     """
     whole = dict(state)
     for key, value in state.items():
         shape = tuple(shapes.get(key, ()))
+        if _is_references(key) and key + PLACES in state:
+            whole[key] = _at_places(key, value, whole.pop(key + PLACES), shape)
         alpha = _calibration(key, state)
         if alpha is None or not shape or tuple(value.shape) == shape:
             continue
@@ -81,6 +96,25 @@ def unpacked(state: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> d
         whole[key] = value.new_zeros(shape)
         whole[key][known] = value if value.ndim == len(shape) else _square(value, size)
     return whole
+
+
+def _is_references(key: str) -> bool:
+    return key.startswith("normalisers.") and key.endswith(".shift")
+
+
+def _at_places(key: str, rows: Any, places: Any, shape: Sequence[int]) -> Any:
+    """References (contexts, types, dim) with these rows (R, dim) at their places (R, 2)."""
+    import torch
+
+    if tuple(rows.shape) == tuple(shape):  # an adapter of an earlier version holds whole tables
+        return rows
+    fits = len(shape) == 3 and tuple(rows.shape) == (len(places), *shape[2:])
+    fits = fits and places.dtype == torch.int64 and tuple(places.shape) == (len(rows), 2)
+    if not fits or bool(((places < 0) | (places >= torch.tensor(shape[:2]))).any()):
+        raise ValueError(f"{key} {tuple(rows.shape)} does not fit its places")
+    table = rows.new_zeros(tuple(shape))
+    table[places[:, 0], places[:, 1]] = rows
+    return table
 
 
 def _square(triangles: Any, size: int) -> Any:

@@ -162,8 +162,10 @@ def test_weights_of_any_precision_are_read(tmp_path, kind):
     dtype = getattr(torch, kind)
     tensors = {k: x.to(dtype) if x.is_floating_point() else x for k, x in load(WEIGHTS).items()}
     model = sfm.load(folder_of(tmp_path / "m", weights=save(tensors)))
-    assert model.dtype == dtype
-    assert all(torch.equal(model.state_dict()[k], x) for k, x in tensors.items() if "trunk" in k)
+    # half precision stores weights, nothing computes with it
+    assert model.dtype == (torch.float64 if kind == "float64" else torch.float32)
+    state = model.state_dict()
+    assert all(torch.equal(state[k], x.to(state[k])) for k, x in tensors.items() if "trunk" in k)
 
 
 @pytest.mark.parametrize(
