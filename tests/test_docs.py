@@ -46,6 +46,10 @@ def test_a_tutorial_is_a_notebook_with_its_pictures():
     code = ["".join(cell["source"]) for cell in body["cells"] if cell["cell_type"] == "code"]
     assert code[0].startswith("%%bash\nsfm simulate")
     assert any("attachments" in cell for cell in body["cells"])
+    page = ROOT / "docs" / "tutorials" / "pendulum.md"
+    body = json.loads(notebooks.notebook(page.read_text(encoding="utf-8"), page.parent))
+    films = [cell["attachments"] for cell in body["cells"] if "attachments" in cell]
+    assert list(films[0]["tutorial-pendulum.gif"]) == ["image/gif"]
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from typing import Any
 
 from sfm.testing.snippets import BLOCK, run_snippet, snippets
 
-PICTURE = re.compile(r"!\[([^]]*)\]\(([^)]+\.png)\)")
+PICTURE = re.compile(r"!\[([^]]*)\]\(([^)]+\.(?:png|gif))\)")
 LINES = 40  # of what a block prints that are kept
 
 
@@ -125,7 +125,8 @@ def _text(text: str, folder: Path) -> dict[str, Any]:
 
     def attach(match: re.Match[str]) -> str:
         path = folder / match[2]
-        attached[path.name] = {"image/png": base64.b64encode(path.read_bytes()).decode("ascii")}
+        content = base64.b64encode(path.read_bytes()).decode("ascii")
+        attached[path.name] = {f"image/{path.suffix[1:]}": content}
         return f"![{match[1]}](attachment:{path.name})"
 
     text = PICTURE.sub(attach, text)
