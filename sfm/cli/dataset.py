@@ -183,7 +183,7 @@ def preview_of(sample: Any) -> dict[str, Any]:
     for name, value in values.items():
         size = getattr(value, "size", 1)
         if size == 1:
-            row[name] = float(value)
+            row[name] = float(value.item() if hasattr(value, "item") else value)
         elif size <= 6:
             row[name] = value.tolist()
         else:

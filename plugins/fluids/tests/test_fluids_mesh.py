@@ -7,7 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from sfm_fluids.elements.mesh import COOK, UNIT, quadrilateral
+from sfm_fluids.elements.coarsening import coarser
+from sfm_fluids.elements.mesh import COOK, UNIT, edges, quadrilateral
+from sfm_fluids.learned.mesh_trunk import small_model
 from sfm_fluids.patches.mesh_encoder import MeshEncoder, mesh_of
 
 from sfm.data.sample import Sample
@@ -45,6 +47,54 @@ def test_messages_run_along_edges_or_between_near_points():
     apart = torch.cdist(near.positions, near.positions)
     assert near.n_edges == int(((apart < 2.0) & (apart > 0)).sum())
     assert float(near.edge_vectors().norm(dim=1).max()) < 2.0
+
+
+def test_coarser_meshes_halve_a_square_again_and_again():
+    """17 x 17 points, then 9 x 9, 5 x 5, 3 x 3 and 2 x 2 of them, each the same kind of mesh."""
+    mesh = quadrilateral(UNIT, 16, 16)
+    levels = coarser(edges(mesh.triangles)[0], len(mesh.points))
+    assert [len(pairs.unique()) for pairs in levels] == [81, 25, 9, 4]
+    for number, pairs in enumerate(levels[:3]):
+        places = mesh.points[pairs.unique()]
+        side = torch.linspace(0, 1, 2 ** (3 - number) + 1).double()
+        assert torch.equal(places.unique(dim=0), torch.cartesian_prod(side, side))
+    assert coarser(torch.zeros(0, 2, dtype=torch.long), 9) == []
+
+
+def test_two_layers_hear_across_a_mesh_that_has_levels():
+    """A change at one corner reaches the other; along edges it does not."""
+    heard = {}
+    for along in ("edges", "levels"):
+        model = small_model(along=along).double()
+        answers = []
+        for value in (0.0, 1.0):
+            field = np.zeros((17 * 17, 1))
+            field[0] = value
+            tokens = model.encoder("fluids/mesh").tokenize(square(16, mesh_scalars=field))
+            with torch.no_grad():
+                answers.append(model.features({"fluids/mesh": tokens})["fluids/mesh"].scalars)
+        heard[along] = float((answers[1] - answers[0])[-1].abs().max())
+    assert heard["edges"] == 0
+    assert heard["levels"] > 1e-6
+
+
+def test_levels_turn_with_the_mesh():
+    """As the conformance kit asks of the encoder along edges."""
+    encoder = MeshEncoder(channels=4, along="levels")
+    assert encoder.options == {"along": "levels"}
+    model = small_model(along="levels").double()
+    sample = MeshEncoder.examples()[1]
+
+    def answer(given: Sample) -> torch.Tensor:
+        tokens = encoder.tokenize(given)
+        with torch.no_grad():
+            return model.features({"fluids/mesh": tokens})["fluids/mesh"].scalars
+
+    for name, moved, _ in encoder.symmetries(torch.Generator().manual_seed(0)):
+        torch.testing.assert_close(answer(moved(sample)), answer(sample), msg=name)
+    lengths = encoder.tokenize(square(16)).edge_vectors().norm(dim=1)
+    shortest = 800 / (544 + 256 * 2**0.5)  # of the finest: 544 sides and 256 diagonals, mean 1
+    assert float(lengths.min()) == pytest.approx(shortest)
 
 
 def test_a_finer_part_of_a_mesh_is_seen():
@@ -101,7 +151,7 @@ def test_what_does_not_fit_is_said_in_one_line(fields, text):
 def test_options_that_would_be_dropped_are_refused():
     with pytest.raises(InputError, match="no cutoff"):
         MeshEncoder(channels=4, cutoff=3.0)
-    with pytest.raises(InputError, match="neither edges nor distance"):
+    with pytest.raises(InputError, match="none of edges, levels, distance"):
         MeshEncoder(channels=4, along="mesh")
     with pytest.raises(InputError, match="no field 'mesh_points'"):
         mesh_of(Sample(id="s", domain="fluids"), "this")

@@ -37,18 +37,19 @@ def small_model(
     level: str = LEVEL,
     *,
     trunk: Mapping[str, int] = SMALL,
+    along: str = "edges",
     seed: int = 0,
 ) -> FoundationModel:
-    """A model of its own that reads meshes along their edges and says one quantity.
+    """A model of its own that reads meshes and says one quantity.
 
     Args:
         quantity: with a head in this plugin. level: its only one.
         trunk: channels, layers, radial and carried numbers of a dense trunk.
-        seed: of the weights.
+        along: of the encoder. seed: of the weights.
     """
     config = ModelConfig(
         trunk={"experts": 1, **trunk},
-        encoders={PART: {"along": "edges"}},
+        encoders={PART: {"along": along}},
         encoder_domains={PART: "fluids"},
         heads=(HeadSpec(PART, quantity.name, f"fluids/{quantity.name}"),),
         targets=(Target(PART, level, quantity.name),),

@@ -3,7 +3,10 @@
 Positions are in mean lengths of an edge, in the tokens' x-y plane, so a mesh may be turned, shifted
 and made larger. Messages run along the mesh's edges, or between all points that are near. What a
 point is told: whether it lies on the boundary and where the outside is, how large the triangles
-about it are, the fields that are given there, and numbers that hold for the whole mesh.
+about it are, the fields that are given there, and numbers that hold for the whole mesh. With
+`along="levels"` messages run along coarser meshes of the same points, too, all in one pass (R. Lam
+et al., Science 382, 1416 (2023), doi:10.1126/science.adi2336, call that a multi-mesh), and two
+layers reach across the whole.
 
 Any consistent system of units; fields go in as they are, compressed by asinh.
 """
@@ -23,10 +26,13 @@ from sfm.data.tokens import Tokens
 from sfm.errors import InputError
 from sfm.nn.encoder import Encoder
 from sfm.nn.harmonics import from_matrix
+from sfm_fluids.elements.coarsening import coarser
 from sfm_fluids.elements.mesh import Mesh, boundary_edges, doubled_areas, edges, mean_at_points
 
 SCALARS, VECTORS, NUMBERS = 4, 2, 12
 LONGEST = 1.25  # range of an edge's message, over the mesh's longest edge
+APART = 0.5  # between the lengths at which edges of one level and the next are seen
+ALONG = ("edges", "levels", "distance")
 
 
 class MeshEncoder(Encoder):
@@ -41,10 +47,11 @@ class MeshEncoder(Encoder):
 
     Args:
         channels: width of the trunk.
-        cutoff: interaction range in mean lengths of an edge; with `along="edges"` it is 1.25 of the
-            longest edge, and no cutoff can be given.
-        along: `edges`, messages along the mesh's edges; `distance`, between points closer than the
-            cutoff.
+        cutoff: interaction range in mean lengths of an edge, for `along="distance"`; else it is
+            1.25 of the longest edge, and no cutoff can be given.
+        along: `edges`, messages along the mesh's edges; `levels`, along those of ever coarser
+            meshes, too, of which each is seen at a length of its own (1, 1.5, 2, ... in the mean);
+            `distance`, between points closer than the cutoff.
 
     Raises:
         InputError: a cutoff for edges; in `tokenize`, fields of other shapes, or no mesh.
@@ -60,14 +67,14 @@ class MeshEncoder(Encoder):
     token: ClassVar[str] = "point"
 
     def __init__(self, *, channels: int, cutoff: float | None = None, along: str = "edges") -> None:
-        if along not in ("edges", "distance"):
+        if along not in ALONG:
             raise InputError(
-                f"encoder '{self.part}': along={along!r} is neither edges nor distance"
+                f"encoder '{self.part}': along={along!r} is none of {', '.join(ALONG)}"
             )
-        if along == "edges" and cutoff is not None:
+        if along != "distance" and cutoff is not None:
             raise InputError(
-                f"encoder '{self.part}': messages along edges have no cutoff; leave it out, or set "
-                "along=distance"
+                f"encoder '{self.part}': messages along {along} have no cutoff; leave it out, or "
+                "set along=distance"
             )
         super().__init__(channels=channels, cutoff=cutoff)
         self.along = along
@@ -75,7 +82,7 @@ class MeshEncoder(Encoder):
     @property
     def options(self) -> dict[str, Any]:
         """Constructor arguments besides `channels`."""
-        if self.along == "edges":
+        if self.along != "distance":
             return {"along": self.along}
         return {"cutoff": self.cutoff, "along": self.along}
 
@@ -87,7 +94,7 @@ class MeshEncoder(Encoder):
         long = torch.linalg.vector_norm(mesh.points[ends[:, 0]] - mesh.points[ends[:, 1]], dim=1)
         unit = long.mean()
         positions = torch.cat((mesh.points / unit, torch.zeros(n, 1, dtype=torch.float64)), 1)
-        pairs, cutoff = self._pairs(positions, ends, float(long.max() / unit))
+        pairs, stretch, cutoff = self._pairs(positions, ends)
         sizes = mean_at_points((long / unit).log(), ends, n)
         normals, outer = _normals(mesh)
         vectors = torch.zeros(n, 3, 1 + VECTORS, dtype=torch.float64)
@@ -102,7 +109,7 @@ class MeshEncoder(Encoder):
         scalars[:, 2 + SCALARS : 2 + SCALARS + len(numbers)] = numbers
         flat = torch.zeros(n, 3, 3, 1, dtype=torch.float64)
         flat[:, 2, 2] = 1.0
-        return Tokens.make(
+        tokens = Tokens.make(
             positions=positions,
             types=torch.zeros(n, dtype=torch.long),
             edges=pairs,
@@ -114,14 +121,26 @@ class MeshEncoder(Encoder):
             extras={"mesh_boundary": outer > 0, "grid_cells": torch.tensor([n])},
             id=sample.id,
         )
+        return tokens if stretch is None else tokens.replace(stretch=stretch)
 
-    def _pairs(self, positions: Tensor, ends: Tensor, longest: float) -> tuple[Tensor, float]:
-        """(2, E) senders and receivers, sorted by receivers, and the range of their messages."""
+    def _pairs(self, positions: Tensor, ends: Tensor) -> tuple[Tensor, Tensor | None, float]:
+        """(2, E) senders and receivers, sorted by receivers; factors (E,) on their vectors, None
+        for 1; and the range of their messages."""
         if self.along == "distance":
-            pairs, _ = neighbour_list(positions.numpy(), self.cutoff)
-            return torch.from_numpy(pairs), self.cutoff
-        both = torch.cat((ends, ends.flip(1))).T
-        return both[:, both[1].argsort(stable=True)], LONGEST * longest
+            near, _ = neighbour_list(positions.numpy(), self.cutoff)
+            return torch.from_numpy(near), None, self.cutoff
+        levels = [ends] if self.along == "edges" else [ends, *coarser(ends, len(positions))]
+        sizes, factors = [], []
+        for number, pairs in enumerate(levels):
+            apart = positions[pairs[:, 0]] - positions[pairs[:, 1]]
+            length = torch.linalg.vector_norm(apart, dim=1)
+            factors.append(torch.full_like(length, (1 + APART * number) / float(length.mean())))
+            sizes.append(length * factors[-1])
+        both = torch.cat(levels)
+        both, factor = torch.cat((both, both.flip(1))).T, torch.cat(factors).repeat(2)
+        order = both[1].argsort(stable=True)
+        stretch = None if len(levels) == 1 else factor[order]
+        return both[:, order], stretch, LONGEST * float(torch.cat(sizes).max())
 
     def _given(self, sample: Sample, name: str, shape: tuple[int, ...], most: int) -> Tensor:
         """A field (*shape, up to `most`), compressed; nothing where there is none."""
