@@ -35,6 +35,7 @@ plugin = Plugin(
         "crystals-properties": "sfm_crystals.data.specs:CRYSTALS_PROPERTIES",
         "crystals-dielectric": "sfm_crystals.data.specs:CRYSTALS_DIELECTRIC",
         "crystals-stiffness": "sfm_crystals.data.specs:CRYSTALS_STIFFNESS",
+        "crystals-mof": "sfm_crystals.data.specs:CRYSTALS_MOF",
         "formation-energy-exp": "sfm_crystals.data.specs:FORMATION_ENERGY_EXP",
     },
     simulators={

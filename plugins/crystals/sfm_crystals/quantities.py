@@ -52,6 +52,18 @@ LOG_BULK_MODULUS = Quantity(
 LOG_SHEAR_MODULUS = Quantity(
     "log_shear_modulus", "1", summary="log10 of the average of Voigt and Reuss in GPa"
 )
+LARGEST_CAVITY = Quantity(
+    "largest_cavity_diameter", "angstrom", summary="of the largest sphere that fits into the pores"
+)
+PORE_LIMITING = Quantity(
+    "pore_limiting_diameter", "angstrom", summary="of the largest sphere that passes through"
+)
+ACCESSIBLE_AREA = Quantity(
+    "accessible_surface_area", "m**2/cm**3", summary="that nitrogen reaches, by volume of crystal"
+)
+VOID_FRACTION = Quantity(
+    "void_fraction", "1", summary="of the volume, outside the spheres of all atoms"
+)
 BULK_MODULUS = Quantity("bulk_modulus", "GPa", summary="of an elastic cell: Hill's average")
 BULK_MODULUS_DERIVATIVE = Quantity("bulk_modulus_derivative", "1", summary="dB/dP at P = 0")
 SHEAR_MODULUS = Quantity("shear_modulus", "GPa", summary="Hill's average over grains")
@@ -106,6 +118,10 @@ ALL = (
     BAND_GAP,
     LOG_BULK_MODULUS,
     LOG_SHEAR_MODULUS,
+    LARGEST_CAVITY,
+    PORE_LIMITING,
+    ACCESSIBLE_AREA,
+    VOID_FRACTION,
     BULK_MODULUS,
     BULK_MODULUS_DERIVATIVE,
     SHEAR_MODULUS,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -20,12 +20,22 @@ from sfm_crystals.data.perturbation import generator
 SHARES = {"train": 0.6, "validation": 0.1, "test": 0.3}  # more to test on than the splits have
 
 
-def evenly(samples: Sequence[Sample], seed: int) -> list[Sample]:
+class Grouped(Protocol):
+    """What has a group of relatives that are not split."""
+
+    @property
+    def group(self) -> str | None: ...
+
+
+G = TypeVar("G", bound=Grouped)
+
+
+def evenly(samples: Sequence[G], seed: int) -> list[G]:
     """All samples, in an order in which each group comes once before any comes again.
 
     Groups are in an order drawn from the seed, samples of one in an order of seed and group.
     """
-    groups: dict[str, list[Sample]] = defaultdict(list)
+    groups: dict[str, list[G]] = defaultdict(list)
     for sample in samples:
         groups[str(sample.group)].append(sample)
     order = generator(seed, "groups").permutation(len(groups))

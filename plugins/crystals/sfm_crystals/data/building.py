@@ -34,6 +34,7 @@ from sfm_crystals.data import (
     chgnet,
     computed_tensors,
     experiments,
+    frameworks,
     materials_project,
     megnet,
     moduli,
@@ -47,6 +48,7 @@ from sfm_crystals.data.specs import (
     CRYSTALS_ELASTIC,
     CRYSTALS_FORCES,
     CRYSTALS_LEVELS,
+    CRYSTALS_MOF,
     CRYSTALS_MP,
     CRYSTALS_PROPERTIES,
     CRYSTALS_STIFFNESS,
@@ -58,6 +60,7 @@ from sfm_crystals.data.specs import (
     MEGNET_PBE,
     PBE,
     PERTURBATION,
+    PORES,
     SEVENNET,
     STRESS_STRAIN,
 )
@@ -114,6 +117,13 @@ DIELECTRIC_COLUMNS = (
     _label("electronic_dielectric", "1", PERTURBATION, (3, 3)),
 )
 STIFFNESS_COLUMNS = (*HEAD, _label("elastic_constants", "GPa", STRESS_STRAIN, (6, 6)))
+MOF_COLUMNS = (
+    *HEAD,
+    _label("largest_cavity_diameter", "angstrom", PORES),
+    _label("pore_limiting_diameter", "angstrom", PORES),
+    _label("accessible_surface_area", "m**2/cm**3", PORES),
+    _label("void_fraction", "1", PORES),
+)
 SOFTEST = 1.0  # GPa; below it the teacher's rounding and unstable cells begin
 
 
@@ -132,7 +142,10 @@ def _table(member: str) -> bytes:
 
 
 def head(
-    item: materials_project.Crystal | perturbation.Configuration | computed_tensors.TensorCrystal,
+    item: materials_project.Crystal
+    | perturbation.Configuration
+    | computed_tensors.TensorCrystal
+    | frameworks.Framework,
     fractions: tuple[float, float, float] = TRAINED_ON,
 ) -> dict[str, Any]:
     """The columns that every dataset has. The group of the split is the reduced formula."""
@@ -275,6 +288,23 @@ def stiffness_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     yield from _tensor_rows(computed_tensors.read_stiffness(content), STIFFNESS_COLUMNS, options)
 
 
+def mof_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Rows of `crystals-mof`: small frameworks first, of every family one before a second of any.
+
+    `failures.csv` in the folder lists those that are left out, with the reason.
+    """
+    archive = fetch(frameworks.PACKAGE, frameworks.VERSION, frameworks.SHA256)
+    every, failures = frameworks.read_frameworks(archive)
+    frameworks.write_left_out(failures, options.out / "failures.csv")
+    small = [f for f in every if len(f.types) <= frameworks.SMALL]
+    large = [f for f in every if len(f.types) > frameworks.SMALL]
+    order = bridging.evenly(small, options.seed) + bridging.evenly(large, options.seed)
+    for framework in order[: options.size]:
+        family = {"group": framework.group, "split": assign(framework.group, HELD_OUT)}
+        pores = {c.name: framework.pores[c.quantity] for c in MOF_COLUMNS[len(HEAD) :]}
+        yield {**head(framework), **family, **pores}
+
+
 def _tensor_rows(
     crystals: Sequence[computed_tensors.TensorCrystal],
     columns: Sequence[Column],
@@ -324,15 +354,22 @@ RECIPES: dict[str, tuple[DatasetSpec, tuple[Column, ...], Callable[..., Any]]] =
     "crystals-properties": (CRYSTALS_PROPERTIES, PROPERTY_COLUMNS, property_rows),
     "crystals-dielectric": (CRYSTALS_DIELECTRIC, DIELECTRIC_COLUMNS, dielectric_rows),
     "crystals-stiffness": (CRYSTALS_STIFFNESS, STIFFNESS_COLUMNS, stiffness_rows),
+    "crystals-mof": (CRYSTALS_MOF, MOF_COLUMNS, mof_rows),
     "formation-energy-exp": (FORMATION_ENERGY_EXP, EXP_COLUMNS, experiment_rows),
 }
 
 
-TAUGHT: dict[str, tuple[int | None, tuple[str, ...]]] = {  # a teacher labels: rows, what it needs
-    "crystals-forces": (12_000, chgnet.REQUIRES),
-    "crystals-levels": (2_000, sevennet.REQUIRES),
-    "crystals-elastic": (None, chgnet.REQUIRES),
-    "crystals-properties": (9_086, megnet.REQUIRES),
+SIZES = {  # rows of the bundled data, where they are not all
+    "crystals-forces": 12_000,
+    "crystals-levels": 2_000,
+    "crystals-properties": 9_086,
+    "crystals-mof": 360,
+}
+TAUGHT: dict[str, tuple[str, ...]] = {  # a teacher labels: what it needs
+    "crystals-forces": chgnet.REQUIRES,
+    "crystals-levels": sevennet.REQUIRES,
+    "crystals-elastic": chgnet.REQUIRES,
+    "crystals-properties": megnet.REQUIRES,
 }
 
 
@@ -344,7 +381,7 @@ def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--size",
         type=int,
-        default=TAUGHT.get(name, (None,))[0],
+        default=SIZES.get(name),
         help="number of rows (default: %(default)s; None: all of them)",
     )
     parser.add_argument("--workers", type=int, default=1, help="unused: one process is enough")
@@ -355,14 +392,14 @@ def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> int:
             default=0,
             help="number of further rows, of crystals with one element replaced (default: 0)",
         )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the perturbations")
+    parser.add_argument("--seed", type=int, default=0, help="seed of what is drawn")
     parser.add_argument("--out", type=Path, default=folder, help="the dataset's folder")
     if name in TAUGHT:
         parser.add_argument("--work", type=Path, help="folder of the teacher's answers")
         parser.add_argument(
             "--teacher-python",
             default=sys.executable,
-            help="a Python that has " + " ".join(TAUGHT[name][1]),
+            help="a Python that has " + " ".join(TAUGHT[name]),
         )
     options = parser.parse_args(argv)
     info = spec.info(seed=options.seed)

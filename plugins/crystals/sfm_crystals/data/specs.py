@@ -8,6 +8,7 @@ SEVENNET = "SevenNet-0 (distilled)"
 EXPERIMENT = "experiment"
 PERTURBATION = "PBE+U perturbation theory (Materials Project)"
 STRESS_STRAIN = "PBE stress-strain (Materials Project)"
+PORES = "pore geometry (CoRE MOF 2019)"
 MEGNET_PBE = "PBE by MEGNet-1.3.2 (distilled)"
 MEGNET_HSE = "HSE by MEGNet-1.3.2 (distilled)"
 MEGNET_EXPERIMENT = "experiment by MEGNet-1.3.2 (distilled)"
@@ -107,6 +108,25 @@ CRYSTALS_PROPERTIES = DatasetSpec(
         "Chen, Zuo, Ye, Li, Ong (2021), doi:10.1038/s43588-020-00002-x",
         _FLLA,
         _MP,
+    ),
+)
+
+CRYSTALS_MOF = DatasetSpec(
+    name="crystals-mof",
+    domain="crystals",
+    summary="metal-organic frameworks, solvent removed, with the sizes of their pores; small ones",
+    quantities=(
+        "largest_cavity_diameter",
+        "pore_limiting_diameter",
+        "accessible_surface_area",
+        "void_fraction",
+    ),
+    levels=(PORES,),
+    licence="CC-BY-4.0 (data, as the package states); the package core-mof is MIT",
+    origin="core-mof 2019.1, CoRE_MOF/data/2019-ASR (CoRE MOF 2019, all solvent removed)",
+    citation=(
+        "Chung et al. (2019), doi:10.1021/acs.jced.9b00835",
+        "data: doi:10.5281/zenodo.7691378",
     ),
 )
 
