@@ -121,6 +121,14 @@ REVERSE_BARRIER = Quantity("reverse_barrier", "eV", summary="of the way back")
 PATH_ENERGY = Quantity("path_energy", "eV", summary="of each image, from the start's")
 PATH_DISTANCE = Quantity("path_distance", "angstrom", summary="of each image along the way")
 LARGEST_FORCE = Quantity("largest_force", "eV/angstrom", summary="component, on any image")
+JOINED_ENERGY = Quantity(
+    "joined_energy", "eV", summary="of the two minima that a saddle point joins, from the start"
+)
+JOINED_DISTANCE = Quantity(
+    "joined_distance",
+    "angstrom",
+    summary="of the two minima that a saddle point joins, from the ends of the way",
+)
 
 
 class QuantityTable(Mapping[str, Quantity]):

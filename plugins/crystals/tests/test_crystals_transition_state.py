@@ -45,6 +45,33 @@ def test_the_barrier_is_that_of_ase():
     )
 
 
+def test_the_saddle_point_joins_the_ends_of_the_band_and_others_are_said():
+    """A vacancy that hops: by symmetry both ends have one energy, and a hop lies between them."""
+    settings = {"tolerance": 1e-7, **SHORT}
+    simulator = TransitionState(images=1, force_tolerance=1e-3, **settings).requires_grad_(False)
+    ours = ended(simulator, simulator.between(*ARGON))
+    seen = {k: v[-1] for k, v in ours.observables.items()}
+    assert ours.warnings == ()
+    assert float(seen["joined_distance"].max()) < 1e-4
+    assert float(seen["joined_energy"].abs().max()) < 1e-7
+
+    climber = TransitionState(method="dimer", force_tolerance=1e-3, **settings)
+    other = ended(climber.requires_grad_(False), climber.between(*ARGON))
+    near, far = other.observables["joined_distance"][-1].tolist()
+    assert near < 1e-4
+    # one of 31 atoms moves by 5.26 / sqrt(2), less what the crystal slides as a whole
+    assert far == pytest.approx(5.26 / 2**0.5 / 31**0.5 * (30 / 31) ** 0.5, rel=0.05)
+    assert float(other.observables["joined_energy"].abs().max()) < 1e-7
+
+    # an end beside its minimum, by more than a saddle point's ways down could miss
+    aside = ARGON[0].positions.copy()
+    aside[3, 0] += 0.3
+    loose = TransitionState(images=1, force_tolerance=0.02, relax_ends=False, **settings)
+    said = ended(loose.requires_grad_(False), loose.between(
+        ARGON[0].replace(positions=aside), ARGON[1]))  # fmt: skip
+    assert any("joins another minimum" in line for line in said.warnings)
+
+
 def smooth_argon():
     """ase's Lennard-Jones with the ends of our pairs."""
     return LennardJones(

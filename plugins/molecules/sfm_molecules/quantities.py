@@ -6,6 +6,8 @@ from sfm.quantity import (
     BARRIER,
     CONSERVED_ENERGY,
     FREQUENCIES,
+    JOINED_DISTANCE,
+    JOINED_ENERGY,
     KINETIC_TEMPERATURE,
     LARGEST_FORCE,
     NUCLEAR_KINETIC_ENERGY,
@@ -64,14 +66,6 @@ IMAGINARY_FREQUENCY = Quantity(
 )
 NEGATIVE_MODES = Quantity(
     "negative_modes", "1", summary="vibrations with an imaginary frequency; 1 at a transition state"
-)
-JOINED_ENERGY = Quantity(
-    "joined_energy", "eV", summary="of the two minima that a saddle point joins, from the start"
-)
-JOINED_DISTANCE = Quantity(
-    "joined_distance",
-    "angstrom",
-    summary="of the two minima that a saddle point joins, from the ends of the way",
 )
 
 ALL = (

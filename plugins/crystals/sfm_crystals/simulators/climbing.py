@@ -15,8 +15,9 @@ from torch import Tensor
 from sfm.data.sample import Sample
 from sfm.simulate.statics.dimer import Climb, Mode, climb_step
 from sfm.simulate.statics.fire import LARGEST_MOVE, Inertia
-from sfm_crystals.cells import Cells, derivatives
+from sfm_crystals.cells import derivatives
 from sfm_crystals.figures.barrier import plot_climb
+from sfm_crystals.simulators.descending import picked
 from sfm_crystals.simulators.elastic_band import shorter
 from sfm_crystals.statics.fire import LatticeState
 from sfm_crystals.statics.fixed_point import CellBasin
@@ -71,7 +72,7 @@ class Dimer:
     def step(self, state: ClimbState) -> ClimbState:
         """One step of the climbing cell; it carries no gradient."""
         simulator, n = self.simulator, len(state.positions) // 2
-        basin = CellBasin(simulator.energy, _upper(state), "fixed", True)
+        basin = CellBasin(simulator.energy, picked(state, [1]), "fixed", True)
         still = torch.zeros_like(state.cell[1])  # the lattice does not change
         climb = Climb(
             Mode(torch.cat([state.direction[n:].detach(), still]), state.curvature[1].detach()),
@@ -121,18 +122,10 @@ class Dimer:
             "largest_force": state.moving(forces)[n:].abs().max(),
         }
 
+    def top(self, state: ClimbState) -> tuple[int, Float[Tensor, "n 3"]]:
+        """Which cell climbs, and its softest mode (n, 3), without unit."""
+        return 1, state.direction[len(state.direction) // 2 :]
+
     def plot(self, seen: Mapping[str, Float[Tensor, " ..."]], path: Path) -> None:
         """Energy from the minimum in eV, record by record."""
         plot_climb(seen, path)
-
-
-def _upper(state: ClimbState) -> Cells:
-    """The cell that climbs, alone."""
-    n = len(state.positions) // 2
-    return Cells(
-        positions=state.positions[n:].detach(),
-        types=state.types[n:],
-        cell=state.cell[1:].detach(),
-        system=torch.zeros_like(state.system[n:]),
-        free=None if state.free is None else state.free[n:],
-    )

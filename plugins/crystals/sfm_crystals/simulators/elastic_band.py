@@ -12,7 +12,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from sfm.data.sample import Sample
-from sfm.simulate.statics.elastic_band import band_forces, distances
+from sfm.simulate.statics.elastic_band import band_forces, distances, tangents
 from sfm_crystals.cells import derivatives
 from sfm_crystals.figures.barrier import plot_barrier
 from sfm_crystals.statics.fire import LatticeState, fire_step
@@ -78,6 +78,12 @@ class ElasticBand:
             "path_distance": torch.cat([gaps.new_zeros(1), gaps.cumsum(0)]),
             "largest_force": pulls.abs().max(),
         }
+
+    def top(self, state: LatticeState) -> tuple[int, Float[Tensor, "n 3"]]:
+        """The highest image, and the direction of the way there (n, 3), without unit."""
+        energies, places, _ = self._seen(state)
+        top = 1 + int(energies.detach()[1:-1].argmax())
+        return top, tangents(energies.detach(), places.detach())[top]
 
     def plot(self, seen: Mapping[str, Float[Tensor, " ..."]], path: Path) -> None:
         """Energy along the way in eV, at first and at the end."""

@@ -91,7 +91,7 @@ class LatticeStatics(relaxing.Relaxing):
 
     def forward(self, state: LatticeState, steps: int = 1) -> LatticeState:
         """`steps` steps of FIRE; differentiable as such, step by step."""
-        return self.descend(state, steps)
+        return self.downhill(state, steps)
 
     def refuse_broken(self, state: Cells, start: Cells) -> None:
         """End a run whose cells fell apart or collapsed.

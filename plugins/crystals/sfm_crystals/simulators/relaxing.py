@@ -144,7 +144,7 @@ class Relaxing(classical.Classical, Simulator):
             drive = torch.zeros_like(drive)
         return (cells.moving(forces) if self.relax_atoms else torch.zeros_like(forces)), drive
 
-    def descend(self, state: LatticeState, steps: int, mode: str | None = None) -> LatticeState:
+    def downhill(self, state: LatticeState, steps: int, mode: str | None = None) -> LatticeState:
         """`steps` steps of FIRE; differentiable as such, step by step.
 
         Args:
@@ -221,7 +221,7 @@ class Relaxing(classical.Classical, Simulator):
         """`steps` steps of FIRE, or of L-BFGS in displacements and scaled strains."""
         cells, pairs = moving
         if pairs is None:
-            return _Moving(self.descend(cells, steps, mode), None)
+            return _Moving(self.downhill(cells, steps, mode), None)
         k0, (system, largest) = self._stiffness(), coordinates(cells)
         for _ in range(steps):
             forces, strain_forces = self._drive(cells, mode)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -12,10 +14,12 @@ from torch import Tensor
 
 from sfm.data.readers import read_file
 from sfm.data.sample import Sample
-from sfm.errors import InputError
+from sfm.errors import InputError, RunError
 from sfm.progress import report
 from sfm.quantity import (
     BARRIER,
+    JOINED_DISTANCE,
+    JOINED_ENERGY,
     LARGEST_FORCE,
     PATH_DISTANCE,
     PATH_ENERGY,
@@ -27,7 +31,7 @@ from sfm.simulate.statics import barriers
 from sfm_crystals import quantities
 from sfm_crystals.cells import Cells
 from sfm_crystals.data.prototypes import fcc, repeated
-from sfm_crystals.simulators import classical, relaxing
+from sfm_crystals.simulators import classical, descending, relaxing
 from sfm_crystals.simulators.climbing import Dimer
 from sfm_crystals.simulators.elastic_band import ElasticBand
 from sfm_crystals.statics.fire import LatticeState
@@ -49,6 +53,8 @@ class _Way(Protocol):
     def converged(self, state: Any, tolerance: float) -> bool: ...
 
     def observe(self, state: Any) -> dict[str, Shaped[Tensor, " ..."]]: ...
+
+    def top(self, state: Any) -> tuple[int, Float[Tensor, "n 3"]]: ...
 
     def plot(self, seen: Any, path: Path) -> None: ...
 
@@ -73,6 +79,12 @@ class TransitionState(relaxing.Relaxing):
 
     Without a sample: a vacancy in a crystal of 32 sites (64 of silicon), into which a neighbour
     hops.
+
+    Which minima the saddle point joins is then seen (`descend`): brought to rest within `tolerance`
+    and moved by 0.05 angstrom along its negative mode, forwards and backwards, the crystal relaxes.
+    `joined_energy` and `joined_distance` say what a run comes to, energies from the start, and
+    distances from the start and the end (of a dimer, both from the start); a warning says if they
+    are other minima. They carry no gradient.
 
     The barrier is E(saddle) - E(start), of the highest image; its derivative to the potential's
     parameters and the model's weights is that of the energies at fixed places, which is exact at a
@@ -104,6 +116,7 @@ class TransitionState(relaxing.Relaxing):
         *OF_DIMER,
         Setting("force_tolerance", 0.01, unit="eV/angstrom", summary="largest force at the end"),
         barriers.RELAX_ENDS,
+        barriers.DESCEND,
         Setting(
             "tolerance", 1e-4, unit="eV/angstrom", summary="largest force of ends that are relaxed"
         ),
@@ -116,6 +129,8 @@ class TransitionState(relaxing.Relaxing):
         PATH_DISTANCE,
         LARGEST_FORCE,
         quantities.SADDLE_CURVATURE,
+        JOINED_ENERGY,
+        JOINED_DISTANCE,
     )
     citations: ClassVar[tuple[str, ...]] = (
         *classical.CITATIONS,
@@ -138,6 +153,7 @@ class TransitionState(relaxing.Relaxing):
     spring: float
     force_tolerance: float
     relax_ends: bool
+    descend: bool
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
@@ -254,6 +270,37 @@ class TransitionState(relaxing.Relaxing):
             states.append(state)
             report(f"{self.part}: step", done, steps)
         return self._recorded(states, [self.observe(s) for s in states])
+
+    def _recorded(
+        self, states: Sequence[LatticeState], observed: Sequence[Mapping[str, Tensor]]
+    ) -> Trajectory:
+        """As the base class, with the minima that the saddle point of the last record joins.
+
+        They are one answer of the whole search, and so the same in all its records. A warning says
+        if they are others than the ends.
+        """
+        trajectory = super()._recorded(states, observed)
+        if not (self.descend and trajectory.converged):
+            return trajectory
+        try:
+            joined = descending.joined(self, states[-1], *self.way.top(states[-1]))
+        except RunError as error:
+            line = f"which minima the saddle point joins is not known: {error}"
+            return dataclasses.replace(trajectory, warnings=(*trajectory.warnings, line))
+        names = ("start",) if self.method == "dimer" else ("start", "end")
+        line = barriers.elsewhere(joined.distances.tolist(), names)
+        more = {
+            name: value.expand(len(states), 2)
+            for name, value in (
+                ("joined_energy", joined.energies),
+                ("joined_distance", joined.distances),
+            )
+        }
+        return dataclasses.replace(
+            trajectory,
+            observables={**trajectory.observables, **more},
+            warnings=(*trajectory.warnings, line) if line else trajectory.warnings,
+        )
 
     def observe(self, state: LatticeState) -> dict[str, Shaped[Tensor, " ..."]]:
         """Barriers () in eV, the largest force () in eV/angstrom; of a band (I,) energies from the

@@ -16,6 +16,7 @@ from sfm.model.guard import searching
 from sfm.progress import report
 from sfm.simulate.dynamics.particles import Particles
 from sfm.simulate.statics import vibrations as small
+from sfm.simulate.statics.barriers import ASIDE, SAME
 from sfm.simulate.statics.dimer import softest
 from sfm.simulate.statics.elastic_band import band_forces, tangents
 from sfm.simulate.statics.fire import LARGEST_MOVE, Inertia, fire_step
@@ -25,8 +26,6 @@ from sfm.simulate.statics.saddle import ClimbSettings, saddle
 if TYPE_CHECKING:
     from sfm_molecules.simulators.transition_state import TransitionState, Way
 
-SAME = 0.02  # angstrom, root mean square: two ends that are one minimum
-ASIDE = 0.05  # angstrom, of the atom that moves most: where the way down from a saddle point begins
 NEAR = 1e-3  # of the stiffness times an angstrom: where Newton's method takes over
 
 

@@ -18,6 +18,8 @@ from sfm.errors import InputError
 from sfm.quantity import (
     BARRIER,
     FREQUENCIES,
+    JOINED_DISTANCE,
+    JOINED_ENERGY,
     LARGEST_FORCE,
     PATH_DISTANCE,
     PATH_ENERGY,
@@ -146,12 +148,7 @@ class TransitionState(resting.Resting):
         *OF_DIMER,
         barriers.TURNS,
         barriers.RELAX_ENDS,
-        Setting(
-            "descend",
-            True,
-            (True, False),
-            summary="go down from the saddle point to the minima that it joins",
-        ),
+        barriers.DESCEND,
         Setting("max_steps", 1000, summary="of the ends, of the band and of the climb, at most"),
     )
     observables: ClassVar[tuple[Quantity, ...]] = (
@@ -163,8 +160,8 @@ class TransitionState(resting.Resting):
         PATH_ENERGY,
         PATH_DISTANCE,
         FREQUENCIES,
-        quantities.JOINED_ENERGY,
-        quantities.JOINED_DISTANCE,
+        JOINED_ENERGY,
+        JOINED_DISTANCE,
     )
     citations: ClassVar[tuple[str, ...]] = (
         *resting.CITATIONS,
@@ -419,13 +416,7 @@ class TransitionState(resting.Resting):
         """What a user should know of the minima that the saddle point joins; or nothing."""
         away = seen["joined_distance"].tolist()
         names = ("start",) if self.method == "dimer" else ("start", "end")
-        others = [
-            f"{distance:.2g} angstrom from the {name}"
-            for name, distance in zip(names, away, strict=False)
-            if distance > climbing.SAME
-        ]
-        where = " and ".join(others)
-        return f"the saddle point joins another minimum, {where}" if others else ""
+        return barriers.elsewhere(away, names)
 
     # ------------------------------------------------------------------ files
 
@@ -454,7 +445,7 @@ class TransitionState(resting.Resting):
         if not self.descend:
             return way.molecules
         first, last = (
-            all(climbing.apart(joined, end, way.free) > climbing.SAME for end in ends)
+            all(climbing.apart(joined, end, way.free) > barriers.SAME for end in ends)
             for joined, ends in zip(way.joined, (way.places[:1], way.places[[0, -1]]), strict=True)
         )
         rows = [0] * first + list(range(count)) + [count - 1] * last
