@@ -10,9 +10,12 @@ from pathlib import Path
 
 import copies
 import house
+import numpy as np
+import pictures
 import pytest
 import versions
 import yaml
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 
@@ -67,3 +70,57 @@ def test_the_matrix_of_versions_comes_from_pyproject(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["versions.py", "--cell", "newest"])
     assert versions.main() == 2
     assert "no cell newest; there are lowest, highest" in capsys.readouterr().err
+
+
+def shades(size: int, start: float = 0.0) -> Image.Image:
+    """A picture of thousands of colours on a white ground."""
+    x, y = np.meshgrid(np.arange(size) / size, np.arange(size) / size)
+    waves = [np.sin(7 * x * y + start), np.cos(5 * x + y**2), np.sin(x + 3 * y**2)]
+    grain = np.random.default_rng(0).normal(0, 3, (size, size, 3))
+    pixels = np.uint8(127.5 + 110 * np.stack(waves, -1) + grain)
+    pixels[: size // 4] = 255
+    return Image.fromarray(pixels)
+
+
+def test_a_picture_of_fewer_colours_looks_the_same(tmp_path):
+    path, before = tmp_path / "one.png", shades(128)
+    before.convert("RGBA").save(path)
+    large = path.stat().st_size
+    pictures.shrink(path)
+    small = path.read_bytes()
+    assert len(small) < 0.5 * large
+    with Image.open(path) as after:
+        assert after.mode == "P"
+        one, other = np.asarray(before, float), np.asarray(after.convert("RGB"), float)
+    assert (other[:32] == 255).all(), "the ground stays white"
+
+    def blurred(image):  # means of 8 x 8 pixels: dithering mixes shades
+        return image.reshape(16, 8, 16, 8, 3).mean((1, 3))
+
+    assert np.sqrt(np.mean((blurred(one) - blurred(other)) ** 2)) < 3
+    pictures.shrink(path)
+    assert path.read_bytes() == small, "once is enough"
+
+
+def test_a_film_keeps_its_frames_and_times(tmp_path):
+    path = tmp_path / "one.gif"
+    first, *rest = (shades(64, i) for i in range(3))
+    first.save(path, save_all=True, append_images=rest, duration=[100, 200, 300], loop=0)
+    large = path.stat().st_size
+    pictures.shrink(path)
+    assert path.stat().st_size <= large
+    with Image.open(path) as film:
+        assert (film.n_frames, film.info["loop"]) == (3, 0)
+        times = []
+        for number in range(3):
+            film.seek(number)
+            times.append(film.info["duration"])
+    assert times == [100, 200, 300]
+
+
+def test_pictures_of_the_docs_have_been_through_it():
+    """Above 20 kB; a palette costs more than it saves in some smaller ones."""
+    for path in (*(ROOT / "docs" / "images").glob("*.png"), *(ROOT / "datasets").glob("*/*.png")):
+        with Image.open(path) as picture:
+            shown = f"python tools/pictures.py {path.relative_to(ROOT)}"
+            assert picture.mode == "P" or path.stat().st_size < 20_000, shown

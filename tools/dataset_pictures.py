@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from pictures import shrink
 
 from sfm.data.sample import Sample
 from sfm.data.storage import open_dataset
@@ -108,6 +109,7 @@ def main() -> None:
     for picture in PICTURES:
         path, figure = picture()
         figure.savefig(DATASETS / path, dpi=100, bbox_inches="tight")
+        shrink(DATASETS / path)
         print(DATASETS / path)
 
 

@@ -3,8 +3,8 @@
     python tools/screenshots.py            # writes docs/images/serve-*.png
     python tools/screenshots.py training   # one of them: molecule, flow, density, models, training
 
-Needs the extra `serve`, playwright and Debian's `chromium`. A picture has 256 colours: a third of
-the bytes.
+Needs the extra `serve`, playwright and Debian's `chromium`. A picture has 256 colours
+(`tools/pictures.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from PIL import Image
+from pictures import shrink
 from playwright.sync_api import Page, sync_playwright
 
 from sfm.data.bundled import models_dir
@@ -73,13 +73,6 @@ def training(page: Page, address: str) -> None:
 
 
 PICTURES = (molecule, flow, density, models, training)
-
-
-def shrink(path: Path) -> None:
-    """A picture in 256 colours of its own."""
-    with Image.open(path) as picture:
-        small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    small.save(path, optimize=True)
 
 
 def main() -> None:

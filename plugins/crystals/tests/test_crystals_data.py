@@ -23,6 +23,7 @@ from sfm_crystals.data import (
 )
 from sfm_crystals.data.converters import to_pymatgen
 
+from sfm.data.rounding import to_step
 from sfm.data.splits import assign
 from sfm.data.storage import open_dataset
 from sfm.errors import InputError
@@ -114,6 +115,19 @@ def test_distilled_labels_obey_the_symmetries_of_an_energy(data):
         assert sample.level == specs.DISTILLED
         assert np.abs(sample.labels["forces"].sum(0)).max() < 2e-4 * len(sample.types)
         np.testing.assert_allclose(sample.labels["stress"], sample.labels["stress"].T, atol=2e-5)
+
+
+@pytest.mark.parametrize("spec", [specs.CRYSTALS_FORCES, specs.CRYSTALS_LEVELS])
+def test_bundled_numbers_are_multiples_of_the_step_that_the_card_states(spec):
+    card = " ".join((spec.folder / "README.md").read_text("utf-8").split())
+    assert f"2^{round(np.log2(building.STEPS['forces']))} eV/angstrom (1.2e-4)" in card
+    assert f"2^{round(np.log2(building.STEPS['stress']))} eV/angstrom^3 (7.6e-6)" in card
+    samples = open_dataset(spec.folder)
+    for sample in (samples[i] for i in range(0, len(samples), 25)):
+        np.testing.assert_array_equal(sample.cell.astype(np.float32), sample.cell)
+        for name, step in building.STEPS.items():
+            numbers = sample.labels[name]
+            np.testing.assert_array_equal(to_step(numbers, step), numbers)
 
 
 def test_a_bridge_holds_the_same_cells_at_both_levels(data):

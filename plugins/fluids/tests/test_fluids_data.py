@@ -1,4 +1,4 @@
-"""The simulated data: budgets, filtering, rounding, and the bundled files."""
+"""The simulated data: budgets, filtering, and the bundled files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from sfm_fluids.data.cases import Ensemble, Resolution, changed, planned
 from sfm_fluids.data.dns_2d import Case, Snapshot, run
 from sfm_fluids.data.pairs import next_state_pairs
 from sfm_fluids.data.quality import Quality
-from sfm_fluids.data.rounding import round_mantissa
 from sfm_fluids.data.specs import TURBULENCE_2D, TURBULENCE_2D_UNSEEN
 from sfm_fluids.evaluation.a_posteriori import replay
 from sfm_fluids.evaluation.metrics import a_priori
@@ -95,14 +94,6 @@ def test_a_disturbed_shear_layer_grows_as_kelvin_and_helmholtz_say():
             sizes.append(torch.fft.rfft(state.vorticity[0], dim=-1)[:, 2].abs().norm())
     rate = torch.log(sizes[1] / sizes[0]).item() / 2.5
     assert rate == pytest.approx(0.1875 * 1.5 / 0.25, rel=0.06)
-
-
-def test_rounding_keeps_the_promised_bits():
-    values = np.random.default_rng(0).normal(size=1000).astype(np.float32)
-    for bits in (9, 14):
-        rounded = round_mantissa(values, bits)
-        assert np.abs(rounded / values - 1).max() <= 2.0 ** -(bits + 1)
-        assert not (rounded.view(np.uint32) & ((1 << (23 - bits)) - 1)).any()
 
 
 TABLE = (Resolution(8e-3, 96, 0.0125, 8.0), Resolution(1e-3, 256, 0.003125, 8.0))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
+from concurrent.futures import Executor
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import pytest
 from ase.collections import g2
 from sfm_molecules.constants import BOHR, HARTREE
-from sfm_molecules.data import specs
+from sfm_molecules.data import building, specs
 from sfm_molecules.data.catalogues import (
     WIDE_ELEMENTS,
     canonical,
@@ -22,6 +24,7 @@ from sfm_molecules.geometry.displacement import displace, hessian, modes
 from sfm_molecules.model.metrics import correlation, mean_cosine, mean_vector_error
 
 from sfm.constants import BOLTZMANN
+from sfm.data.rounding import to_step
 from sfm.data.spec import DatasetSpec
 from sfm.data.storage import open_dataset
 
@@ -45,6 +48,10 @@ def test_labels_equal_those_of_another_program():
     )
 
 
+# twice what convergence leaves, of the stored label and of the new one, beside half a step
+NOISE = {"forces": 8e-5, "dipole": 7e-5, "charges": 1.2e-5}
+
+
 def test_bundled_labels_can_be_computed_again_and_forces_are_slopes():
     data = open_dataset(specs.MOLECULES_XTB.folder)
     for index in (17, 4321, 9876):
@@ -52,9 +59,9 @@ def test_bundled_labels_can_be_computed_again_and_forces_are_slopes():
         engine = Xtb(sample.types)
         again = engine(sample.positions)
         assert again.energy == pytest.approx(float(sample.labels["energy"]), abs=2e-5)
-        np.testing.assert_allclose(again.forces, sample.labels["forces"], atol=1e-4)
-        np.testing.assert_allclose(again.dipole, sample.labels["dipole"], atol=1e-4)
-        np.testing.assert_allclose(again.charges, sample.labels["charges"], atol=1e-4)
+        for name, step in building.XTB_STEPS.items():
+            label, atol = sample.labels[name], step / 2 + NOISE[name]
+            np.testing.assert_allclose(getattr(again, name), label, rtol=0, atol=atol)
         step = np.zeros_like(sample.positions)
         step[1, 2] = 2e-3
         up, down = (engine(sample.positions + sign * step).energy for sign in (1, -1))
@@ -72,10 +79,53 @@ def test_bundled_ions_and_properties_can_be_computed_again():
         engine = Xtb(sample.types, charge=charge, uhf=spin)
         again = engine(sample.positions)
         assert again.energy == pytest.approx(float(sample.labels["energy"]), abs=2e-5)
-        np.testing.assert_allclose(again.charges, sample.labels["charges"], atol=1e-4)
+        atol = building.XTB_STEPS["charges"] / 2 + NOISE["charges"]
+        np.testing.assert_allclose(again.charges, sample.labels["charges"], rtol=0, atol=atol)
         if "homo" in sample.labels:
             for name, value in asdict(engine.properties(sample.positions)).items():
                 assert value == pytest.approx(float(sample.labels[name]), rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("spec", "steps"),
+    [
+        (specs.MOLECULES_XTB, building.XTB_STEPS),
+        (specs.MOLECULES_XTB_WIDE, building.XTB_STEPS),
+        (specs.MOLECULES_MEASURED, building.FORCE_FIELD_STEPS),
+        (specs.POLARIZABILITY_DFT, building.FORCE_FIELD_STEPS),
+    ],
+)
+def test_bundled_numbers_are_multiples_of_the_step_that_the_card_states(spec: DatasetSpec, steps):
+    data = open_dataset(spec.folder)
+    card = (spec.folder / "README.md").read_text("utf-8")
+    units = {column.quantity: column.unit for column in data.columns}
+    for name, step in steps.items():
+        assert f"2^{round(np.log2(step))} {units[name]}" in " ".join(card.split())
+        for sample in (data[i] for i in range(0, len(data), 25)):
+            numbers = sample.positions if name == "positions" else sample.labels[name]
+            np.testing.assert_array_equal(to_step(numbers, step), numbers)
+
+
+def test_builders_give_numbers_on_their_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr(building, "_candidates", lambda: {"CO": 6, "N": 4})
+    monkeypatch.setattr(building, "cache_dir", lambda: tmp_path / "cache")
+
+    class Here(Executor):
+        """Works in this process."""
+
+        def map(self, function, *arguments):
+            return map(function, *arguments)
+
+    label = partial(building.label_all, executor=Here())
+    monkeypatch.setattr(building, "label_all", label)
+    building.build_xtb(tmp_path / "out", 4, 1, 0)
+    samples = list(open_dataset(tmp_path / "out"))
+    assert len(samples) == 4
+    for sample in samples:
+        for name, step in building.XTB_STEPS.items():
+            value = sample.labels[name]
+            assert value.any()
+            np.testing.assert_array_equal(to_step(value, step), value)
 
 
 def test_a_molecule_gives_the_same_conformers_again_and_different_temperatures():

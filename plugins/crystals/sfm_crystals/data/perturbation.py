@@ -19,7 +19,7 @@ LARGEST = 16  # atoms of a parent
 
 @dataclass(frozen=True, eq=False)
 class Configuration:
-    """A perturbed cell; `positions` hold float32 numbers, so that labels fit what is stored."""
+    """A perturbed cell; `positions` and `cell` hold what is stored, so that labels fit it."""
 
     id: str
     formula: str
@@ -56,7 +56,8 @@ def perturb(crystal: Parent, copy: int, seed: int) -> Configuration:
         deformation = np.eye(3) + strain
         moved = (crystal.positions + rng.normal(0.0, width, crystal.positions.shape)) @ deformation
         positions = moved.astype(np.float32).astype(np.float64)
-        cell = crystal.cell @ deformation
+        # a teacher in float32 sees no more of the cell either
+        cell = (crystal.cell @ deformation).astype(np.float32).astype(np.float64)
         if closest_approach(crystal.types, positions, cell) > _limit(crystal):
             return Configuration(
                 f"{crystal.id}/{copy}", crystal.formula, crystal.types, positions, cell

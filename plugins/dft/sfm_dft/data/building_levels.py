@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sfm.data.atomic import write_text
+from sfm.data.rounding import to_step
 from sfm.data.sources import fetch, read_member
 from sfm.data.splits import SPLITS, assign
 from sfm.data.storage import GROUP, ID, SPLIT, TYPES, Column, positions_column
@@ -42,13 +43,12 @@ STEPS = {
 }
 
 
-def stored(quantity: str, values: Any) -> Float[np.ndarray, " ..."] | np.float64:
+def stored(quantity: str, values: Any) -> Float[np.ndarray, "*shape"]:
     """Values of any shape, rounded to the quantity's step: half the bytes.
 
     The step is far below the labels' error.
     """
-    step = STEPS[quantity]
-    return np.round(np.asarray(values, dtype=np.float64) / step) * step
+    return to_step(values, STEPS[quantity])
 
 
 def schedule(smiles: Iterable[str], seed: int) -> list[str]:
@@ -91,7 +91,7 @@ def geometry(
     numbers, relaxed = start
     scale = DISPLACEMENTS[stable_hash(f"{seed}/{smiles}/scale") % len(DISPLACEMENTS)]
     moved = displace(relaxed, stable_hash(f"{seed}/{smiles}/move"), scale)
-    moved = np.asarray(stored("positions", moved - moved.mean(0)))
+    moved = stored("positions", moved - moved.mean(0))
     return "atoms too close" if closest(numbers, moved) < CLOSEST else (numbers, moved)
 
 

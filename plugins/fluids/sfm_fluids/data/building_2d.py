@@ -14,6 +14,7 @@ import numpy as np
 
 from sfm.data.atomic import atomic
 from sfm.data.labelling import label_all, note
+from sfm.data.rounding import round_mantissa
 from sfm.data.spec import DatasetSpec
 from sfm.data.splits import assign
 from sfm.data.storage import Column, write_dataset
@@ -23,7 +24,7 @@ from sfm_fluids.data.cases import SETTINGS, Ensemble, changed, planned
 from sfm_fluids.data.columns import ROW
 from sfm_fluids.data.dns_2d import Case, Snapshot, run
 from sfm_fluids.data.quality import Quality
-from sfm_fluids.data.rounding import STRESS_BITS, VELOCITY_BITS, round_mantissa
+from sfm_fluids.data.rounding import STRESS_BITS, VELOCITY_BITS
 from sfm_fluids.flows.bundled import COARSE, FILTER_WIDTH
 from sfm_fluids.flows.members import Member
 from sfm_fluids.spectral.grid_2d import Grid

@@ -12,6 +12,7 @@ import numpy as np
 
 from sfm.data.atomic import atomic
 from sfm.data.labelling import label_all
+from sfm.data.rounding import round_mantissa
 from sfm.data.spec import DatasetSpec
 from sfm.data.splits import assign
 from sfm.data.storage import Column, write_dataset
@@ -19,7 +20,7 @@ from sfm.errors import InputError, one_line_errors
 from sfm_fluids.data import build_options, case_cache, quality_table
 from sfm_fluids.data.columns import ROW
 from sfm_fluids.data.dns_3d import Case3D, Quality3D, Snapshot3D, run
-from sfm_fluids.data.rounding import STRESS_BITS, VELOCITY_BITS, round_mantissa
+from sfm_fluids.data.rounding import STRESS_BITS, VELOCITY_BITS
 from sfm_fluids.spectral.grid_3d import Grid3D
 
 COARSE = Grid3D(16, 16, 16)

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
+from sfm.data.rounding import round_mantissa
 from sfm.data.sources import fetch, read_member
 from sfm.data.splits import assign
 from sfm.data.storage import Column
 from sfm_fluids.data.columns import ROW
-from sfm_fluids.data.rounding import round_mantissa
 
 WHEEL = ("neuraloperator", "0.3.0", "483b358f2d9823c2")
 FOLDER = "neuralop/datasets/data"

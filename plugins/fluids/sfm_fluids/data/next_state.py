@@ -16,13 +16,14 @@ import torch
 from jaxtyping import Float
 
 from sfm.data.labelling import note
+from sfm.data.rounding import round_mantissa
 from sfm.data.spec import DatasetSpec
 from sfm.data.splits import assign
 from sfm.data.storage import Column, write_dataset
 from sfm_fluids.data.building_2d import simulated, trajectory_name
 from sfm_fluids.data.columns import ROW
 from sfm_fluids.data.dns_2d import Case, Snapshot
-from sfm_fluids.data.rounding import VELOCITY_BITS, round_mantissa
+from sfm_fluids.data.rounding import VELOCITY_BITS
 from sfm_fluids.flows.bundled import COARSE, FILTER_WIDTH, filtered_force
 from sfm_fluids.spectral.grid_2d import velocity as velocity_of_curl
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from sfm.data.rounding import round_mantissa
 from sfm.data.sources import fetch, read_member
 from sfm.data.storage import Column
 from sfm_fluids.data.columns import ROW
-from sfm_fluids.data.rounding import round_mantissa
 from sfm_fluids.files.piv import Field, read_vc7, read_vec
 
 WHEEL = ("pivpy", "0.4.0", "0de26a373d06a163")

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from sfm.data.rounding import round_mantissa
 from sfm.data.sources import fetch, read_member
 from sfm.data.storage import Column
 from sfm.errors import InputError
 from sfm_fluids.data.columns import ROW
-from sfm_fluids.data.rounding import round_mantissa
 
 WHEEL = ("iris-sample-data", "2.5.2", "39d45283bf9e7bff")
 MEMBER = "iris_sample_data/sample_data/ostia_monthly.nc"

@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
+from sfm.data.rounding import round_mantissa
 from sfm.data.sources import fetch, read_member
 from sfm.data.splits import assign
 from sfm.data.storage import GROUP, ID, SPLIT, Column
-from sfm_fluids.data.rounding import round_mantissa
 from sfm_fluids.data.specs import ELASTIC, HEAT, NAVIER_STOKES
 
 WHEEL = ("smithers", "0.0.1", "23d516018b5257b3")

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sfm.data.rounding import rounded
 from sfm.data.sources import fetch, read_member
 from sfm.data.splits import assign
 from sfm.data.storage import (
@@ -73,6 +74,13 @@ XTB_COLUMNS = (
     Column("dipole", "e*angstrom", role="label", level=GFN2, shape=(3,)),
     Column("charges", "e", role="label", level=GFN2, shape=(-1,)),
 )
+# stored numbers are whole multiples of these, in the columns' units. Half a step is what tblite's
+# own convergence leaves: 4e-5 eV/angstrom, 3e-5 e*angstrom and 6e-6 e on 20 molecules of
+# `molecules-xtb-wide` against an accuracy of 1e-4 (0.1 here); another program differs by as much.
+# Positions stay: 2^-16 angstrom moves a force by up to 1e-3 eV/angstrom
+XTB_STEPS = {"forces": 2.0**-13, "dipole": 2.0**-14, "charges": 2.0**-16}
+# where no label was computed at the positions; force fields' minima are found to 1e-5 ... 1e-3
+FORCE_FIELD_STEPS = {"positions": 2.0**-13}
 WIDE: dict[str, Any] = {"max_atoms": 30, "elements": WIDE_ELEMENTS}
 UNITS = {quantity.name: quantity.unit for quantity in ALL}
 WIDE_COLUMNS = (
@@ -150,7 +158,9 @@ def build_xtb(out: Path, size: int, workers: int, seed: int) -> list[Path]:
                 return
             yield _row(row)
 
-    return write_dataset(out, XTB_COLUMNS, rows(), MOLECULES_XTB.info())
+    return write_dataset(
+        out, XTB_COLUMNS, rounded(rows(), XTB_COLUMNS, XTB_STEPS), MOLECULES_XTB.info()
+    )
 
 
 def build_wide(out: Path, size: int, workers: int, seed: int) -> list[Path]:
@@ -178,7 +188,9 @@ def build_wide(out: Path, size: int, workers: int, seed: int) -> list[Path]:
                 **{f"{name}[{UNITS[name]}]@{GFN2}": value for name, value in more.items()},
             }
 
-    return write_dataset(out, WIDE_COLUMNS, rows(), MOLECULES_XTB_WIDE.info())
+    return write_dataset(
+        out, WIDE_COLUMNS, rounded(rows(), WIDE_COLUMNS, XTB_STEPS), MOLECULES_XTB_WIDE.info()
+    )
 
 
 def _row(row: Conformer) -> dict[str, Any]:
@@ -200,8 +212,8 @@ def build_polarizability(out: Path, size: int, workers: int, seed: int) -> list[
     table = sorted(polarizabilities().items(), key=lambda item: (_atoms(item[0]), item[0]))
     column = f"polarizability[bohr**3]@{DFT}"
     rows = _embedded(((smiles, {column: value}) for smiles, value in table), seed)
-    info = POLARIZABILITY_DFT.info()
-    return write_dataset(out, POLARIZABILITY_COLUMNS, itertools.islice(rows, size), info)
+    first = rounded(itertools.islice(rows, size), POLARIZABILITY_COLUMNS, FORCE_FIELD_STEPS)
+    return write_dataset(out, POLARIZABILITY_COLUMNS, first, POLARIZABILITY_DFT.info())
 
 
 def build_measured(out: Path, size: int, workers: int, seed: int) -> list[Path]:
@@ -220,7 +232,8 @@ def build_measured(out: Path, size: int, workers: int, seed: int) -> list[Path]:
         for smiles, values in table
     )
     rows = itertools.islice(_embedded(labelled, seed), size)
-    return write_dataset(out, MEASURED_COLUMNS, rows, MOLECULES_MEASURED.info())
+    first = rounded(rows, MEASURED_COLUMNS, FORCE_FIELD_STEPS)
+    return write_dataset(out, MEASURED_COLUMNS, first, MOLECULES_MEASURED.info())
 
 
 def _embedded(
