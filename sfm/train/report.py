@@ -41,9 +41,21 @@ def hardware(device: str) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """`value` as JSON, all of it or nothing."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n")
+    """`value` as JSON, all of it or nothing; tables (histories, metrics) have a row a line."""
+    entries = [f"  {_json(key)}: {_entry(item)}" for key, item in value.items()]
+    write_text(path, "{\n" + ",\n".join(entries) + "\n}\n")
+
+
+def _entry(item: Any) -> str:
+    """A value of the outermost object: as it is, or as a table if it is a list of objects."""
+    if isinstance(item, list) and item and all(isinstance(row, Mapping) for row in item):
+        rows = (_json(row, separators=(",", ":")) for row in item)
+        return "[\n    " + ",\n    ".join(rows) + "\n  ]"
+    return _json(item, indent=2).replace("\n", "\n  ")
+
+
+def _json(value: Any, **style: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, **style)
 
 
 def finite(value: Any) -> Any:
