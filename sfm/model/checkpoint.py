@@ -15,7 +15,7 @@ from sfm.formats.strict_json import read_object
 from sfm.hub.files import INDEX
 from sfm.model.adapter import is_adapter
 from sfm.model.stacking import stacked
-from sfm.model.weights import PLACES, packed, read_weights, unpacked
+from sfm.model.weights import PLACES, is_precision, packed, read_weights, unpacked
 from sfm.nn.bounded import BuiltWithin
 from sfm.nn.strict_state import FLOATS, check_kinds, load_strictly
 from sfm.registry import FIRST_PARTY, define, discover, quantities
@@ -51,7 +51,8 @@ def save(model: Network, folder: Path, *, max_shard_size: str = "5GB", half: boo
         model: what is saved.
         folder: where.
         max_shard_size: of one file.
-        half: weights in float16, rounded by up to 5e-4; they are read as float32 again.
+        half: weights in float16, rounded by up to 5e-4; they are read as float32 again. Standard
+            errors move by up to 5e-3.
 
     Raises:
         InputError: `folder` is a file or cannot be written, or a weight is beyond float16.
@@ -62,7 +63,7 @@ def save(model: Network, folder: Path, *, max_shard_size: str = "5GB", half: boo
     with replacing(folder, stale=("model*.safetensors", INDEX)) as scratch:
         state = {k: v.detach().cpu().contiguous() for k, v in packed(model.state_dict()).items()}
         if half:
-            state |= _halves(model)
+            state |= _halves(model, state)
         save_torch_state_dict(
             state, scratch, max_shard_size=max_shard_size, metadata={"format": "pt"}
         )
@@ -71,12 +72,13 @@ def save(model: Network, folder: Path, *, max_shard_size: str = "5GB", half: boo
     return folder
 
 
-def _halves(model: Network) -> dict[str, Tensor]:
+def _halves(model: Network, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights in float16, and the matrices by which heads judge themselves in float32."""
     weights = {name: p.detach().cpu().half() for name, p in model.named_parameters()}
     beyond = [name for name, value in weights.items() if not bool(value.isfinite().all())]
     if beyond:
         raise InputError(f"'{beyond[0]}' is beyond float16 (65504): save in full precision")
-    return weights
+    return weights | {k: v.float() for k, v in state.items() if is_precision(k)}
 
 
 def read_config(folder: Path) -> ModelConfig:

@@ -133,8 +133,13 @@ def _triangle(size: int) -> tuple[Any, Any]:
     return rows, columns
 
 
+def is_precision(key: str) -> bool:
+    """Whether a tensor of this name is the matrix by which a head judges itself."""
+    return key.startswith("uncertainties.") and key.endswith(".precision")
+
+
 def _calibration(key: str, state: Mapping[str, Any]) -> Any:
     """Factors (contexts,) beside a matrix of an uncertainty; None for any other tensor."""
-    if not (key.startswith("uncertainties.") and key.endswith(".precision")):
+    if not is_precision(key):
         return None
     return state.get(key.removesuffix("precision") + "alpha")
