@@ -1,10 +1,10 @@
 """The weights of a model folder: safetensors only, one file or shards.
 
-Of the matrices by which heads judge themselves (`sfm.nn.uncertainty`) only those of calibrated
-contexts are kept: a head answers for a few of a model's levels, and the others' are zeros. They are
-symmetric, so that files hold lower triangles. Of references (`sfm.nn.normalise`) only the rows that
-are not zero are kept, beside their places. Half precision is a way to store weights, not to compute
-with: it is read as float32.
+Of the matrices by which heads judge themselves (`sfm.nn.uncertainty`, `sfm.nn.error_scale`) only
+those of calibrated contexts are kept: a head answers for a few of a model's levels, and the others'
+are zeros. They are symmetric, so that files hold lower triangles. Of references
+(`sfm.nn.normalise`) only the rows that are not zero are kept, beside their places. Half precision
+is a way to store weights, not to compute with: it is read as float32.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ def _triangle(size: int) -> tuple[Any, Any]:
 
 
 def is_precision(key: str) -> bool:
-    """Whether a tensor of this name is the matrix by which a head judges itself."""
-    return key.startswith("uncertainties.") and key.endswith(".precision")
+    """Whether a tensor of this name is a matrix by which a head judges itself."""
+    return key.startswith(("uncertainties.", "error_scales.")) and key.endswith(".precision")
 
 
 def _calibration(key: str, state: Mapping[str, Any]) -> Any:

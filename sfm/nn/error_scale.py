@@ -10,7 +10,10 @@ the group of relatives that the error is from (cross-conformal: Vovk, Ann. Math.
 
 The quadratic form of `sfm.nn.uncertainty` in the same features says as much of molecules (rank
 correlation with the errors 0.6), but nothing of crystals (0.2, and intervals 1.4 times as wide as
-those of one width for all; here 0.4 and 1.1).
+those of one width for all; here 0.4 and 1.1). What held-out systems cannot say, where they are
+relatives of those of training, is how errors grow away from both. So the scale grows with the
+Mahalanobis distance of a token's features to those of training, beyond the median of the held-out
+ones, up to three times it.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from sfm.nn.uncertainty import interval_factor
 RIDGE = 1.0  # over the variance of a standardised feature
 FURTHEST = 3.0  # from the mean of the logarithm: beyond lies extrapolation
 LEAST = 1e-3  # of the mean error: smaller ones tell nothing of the scale
+FARTHEST = 3.0  # usual distances: to there the scale grows with the distance
+FLAT = 1e-3  # of the mean variance of features, for directions that training has not
 
 
 class ErrorScale(Float64Buffers):
@@ -38,11 +43,17 @@ class ErrorScale(Float64Buffers):
         channels: C, of the features.
     """
 
-    later: ClassVar[tuple[tuple[str, ...], ...]] = (("mean", "weights", "level", "alpha"),)
+    later: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("mean", "weights", "level", "alpha"),
+        ("middle", "precision", "usual"),
+    )
     mean: Tensor
     weights: Tensor
     level: Tensor
     alpha: Tensor
+    middle: Tensor
+    precision: Tensor
+    usual: Tensor
 
     def __init__(self, n_contexts: int, channels: int) -> None:
         super().__init__()
@@ -52,6 +63,11 @@ class ErrorScale(Float64Buffers):
         self.register_buffer("level", torch.zeros(n_contexts, dtype=f64))
         # zero: not calibrated
         self.register_buffer("alpha", torch.zeros(n_contexts, dtype=f64))
+        # of the features of training; without them no token is far
+        self.register_buffer("middle", torch.zeros(n_contexts, channels, dtype=f64))
+        self.register_buffer("precision", torch.zeros(n_contexts, channels, channels, dtype=f64))
+        # median of the held-out squared distances
+        self.register_buffer("usual", torch.ones(n_contexts, dtype=f64))
 
     def scale(
         self, features: Float[Tensor, "N C"], context: Int[Tensor, " N"]
@@ -59,7 +75,22 @@ class ErrorScale(Float64Buffers):
         """(N,) size of errors before it is calibrated, in the quantity's unit."""
         apart = features.detach().double() - self.mean[context]
         said = (apart * self.weights[context]).sum(1).clamp(-FURTHEST, FURTHEST)
-        return (self.level[context] + said).exp()
+        return self.remoteness(features, context) * (self.level[context] + said).exp()
+
+    def remoteness(
+        self, features: Float[Tensor, "N C"], context: Int[Tensor, " N"]
+    ) -> Float[Tensor, " N"]:
+        """(N,) distance to the features of training over a usual one, 1 to 3; dimensionless."""
+        far = features.new_ones(len(features), dtype=torch.float64)
+        for index in context.unique().tolist():
+            rows = context == index
+            squares = self._squares(index, features[rows]) / self.usual[index]
+            far[rows] = squares.clamp(1.0, FARTHEST**2).sqrt()
+        return far
+
+    def _squares(self, context: int, features: Float[Tensor, "N C"]) -> Float[Tensor, " N"]:
+        apart = features.detach().double() - self.middle[context]
+        return ((apart @ self.precision[context]) * apart).sum(1)
 
     def forward(
         self, features: Float[Tensor, "N C"], context: Int[Tensor, " N"]
@@ -74,6 +105,7 @@ class ErrorScale(Float64Buffers):
         context: int,
         features: Sequence[Float[Tensor, "_ C"]],
         errors: Sequence[Float[Tensor, "_ K"]],
+        known: Float[Tensor, "n C"],
     ) -> float:
         """Fit the scale to the errors of tokens that the model was not trained on, and calibrate.
 
@@ -81,10 +113,12 @@ class ErrorScale(Float64Buffers):
             context: index of (encoder, level).
             features: (m_k, C) of the tokens of each fold; at least two folds.
             errors: (m_k, K) predicted minus true, in the quantity's unit.
+            known: (n, C) of tokens that the model was trained on.
 
         Returns:
             alpha, dimensionless.
         """
+        self._place(context, known.double(), torch.cat(list(features)))
         ratios = []
         for held in range(len(features)):
             rest = [k for k in range(len(features)) if k != held]
@@ -97,11 +131,24 @@ class ErrorScale(Float64Buffers):
         self.alpha[context] = interval_factor(torch.cat(ratios))
         return float(self.alpha[context])
 
+    def _place(self, context: int, known: Float[Tensor, "n C"], held: Float[Tensor, "m C"]) -> None:
+        """Say where the features of training are, and how far held-out ones usually lie."""
+        middle = known.mean(0)
+        covariance = (known - middle).T @ (known - middle) / len(known)
+        flat = (FLAT * covariance.diagonal().mean()).clamp(min=1e-300)
+        covariance.diagonal().add_(flat)
+        self.middle[context] = middle
+        self.precision[context] = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
+        usual = self._squares(context, held).median()
+        self.usual[context] = torch.where(usual > 0, usual, 1.0)
+
     def _fit(
         self, context: int, features: Float[Tensor, "m C"], errors: Float[Tensor, "m K"]
     ) -> None:
         """Set the logarithm of the scale by ridge regression."""
-        f, size = features.double(), errors.double().abs().mean(1)
+        index = torch.full((len(features),), context, device=features.device)
+        f = features.double()
+        size = errors.double().abs().mean(1) / self.remoteness(features, index)
         least = (LEAST * size.mean()).clamp(min=1e-300)
         y = (size + least).log()
         mean, spread = f.mean(0), f.std(0, correction=0)

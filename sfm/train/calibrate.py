@@ -56,7 +56,7 @@ def calibrate(
                 if key in model.uncertainties:
                     factor = _calibrate_number(model, judge, task, name, level, train, held)
                 elif name == "forces" and task.encoder in model.error_scales:
-                    factor = _calibrate_forces(model, judge, task, level, held)
+                    factor = _calibrate_forces(model, judge, task, level, train, held)
                 if factor is not None:
                     results[f"{key}@{level}"] = factor
     return results
@@ -86,6 +86,7 @@ def _calibrate_forces(
     judge: FoundationModel,
     task: TaskData,
     level: str,
+    train: Sequence[Sample],
     held: Sequence[Sample],
 ) -> float | None:
     """The scale of errors of forces, on folds of held-out systems that keep groups together."""
@@ -94,8 +95,9 @@ def _calibrate_forces(
         return None
     parts = [_judged(model, judge, task, "forces", part) for part in folds_of_groups(labelled)]
     features, errors = zip(*parts, strict=True)
+    known, _ = _features(model, task, "forces", train, judged=False)
     unit: Any = model.error_scales[task.encoder]
-    return float(unit.calibrate(model.context(task.encoder, level), features, errors))
+    return float(unit.calibrate(model.context(task.encoder, level), features, errors, known))
 
 
 def folds_of_groups(samples: Sequence[Sample], count: int = FOLDS) -> list[list[Sample]]:
