@@ -22,7 +22,7 @@ from sfm.model import FoundationModel
 from sfm.recipe import load
 from sfm.train.calibrate import calibrate
 from sfm.train.pretrain import evaluate_tasks
-from sfm.train.report import card_metrics
+from sfm.train.report import card_metrics, write_json
 from sfm.train.tasks import open_tasks
 
 TESTED_BY = Path(__file__).parent / "sfm-tiny.yaml"
@@ -61,8 +61,7 @@ def main() -> int:
     evaluation = evaluate_tasks(model, open_tasks(load(TESTED_BY, [])), max_samples=TESTED)
     record = json.loads((options.second / "training.json").read_text(encoding="utf-8"))
     record |= {"metrics": card_metrics(evaluation.metrics), "uncertainty": calibrated}
-    text = json.dumps(record, indent=2, ensure_ascii=False)
-    (options.out / "training.json").write_text(text + "\n", encoding="utf-8")
+    write_json(options.out / "training.json", record)
     return 0
 
 

@@ -25,7 +25,7 @@ from sfm.model import FoundationModel
 from sfm.recipe import load
 from sfm.train.calibrate import calibrate
 from sfm.train.pretrain import evaluate_tasks, pretrain
-from sfm.train.report import card_metrics
+from sfm.train.report import card_metrics, write_json
 from sfm.train.tasks import open_tasks
 
 RECIPE = Path(__file__).parent / "sfm-tiny-larger.yaml"
@@ -61,8 +61,7 @@ def card(run: Path, target: Path) -> None:
         "limits": [FIRST_LIMIT, *LIMITS[1:]],
         "licence": "Apache-2.0",
     }
-    text = json.dumps(record, indent=2, ensure_ascii=False)
-    (target / "training.json").write_text(text + "\n", encoding="utf-8")
+    write_json(target / "training.json", record)
     write_model_card(target)
     check_folder(target)
 

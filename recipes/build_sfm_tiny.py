@@ -31,6 +31,7 @@ from sfm.hub import check_folder, write_model_card
 from sfm.model import FoundationModel
 from sfm.recipe import Recipe, load
 from sfm.train.pretrain import pretrain, probabilities
+from sfm.train.report import write_json
 from sfm.train.tasks import TaskData, open_tasks
 
 RECIPE = Path(__file__).parent / "sfm-tiny.yaml"
@@ -92,7 +93,7 @@ def card(out: Path, tasks: list[TaskData], target: Path) -> None:
     record["licence"] = "Apache-2.0"
     model = FoundationModel.from_pretrained(out / "joint")
     model.save_pretrained(target, max_shard_size=SHARD)
-    (target / "training.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    write_json(target / "training.json", record)
     write_model_card(target)
     check_folder(target)
 
