@@ -130,6 +130,15 @@ def drifts(rows: Sequence[Row]) -> str:
     return f"Drift of the double pendulum's energy, in percent of the plain network's: {shares}."
 
 
+def stars(rows: Sequence[Row]) -> str:
+    """What a star means, where there is one."""
+    if not any("recorded" in row for row in rows):
+        return ""
+    return """A star marks what was recorded by an earlier run, to the digits that were written
+down; the recipe measures it again.
+"""
+
+
 def page(rows: Sequence[Row], six: Sequence[Row]) -> str:
     """`benchmarks/NUMBERS.md`."""
     return f"""# Numbers that are published or exact, and ours
@@ -138,9 +147,7 @@ Made by `python recipes/known_numbers.py --page` from `results_numbers.json`
 the page to them. CPU seconds of one thread of a busy two-core machine: they say how columns
 compare. What it means: [learned solvers beside classical ones](../docs/theory/dynamics/learned.md),
 [finite elements](../docs/theory/fluids/finite-elements.md).
-A star marks what was recorded by [an earlier run](../docs/theory/dynamics/learned.md), to the
-digits that were written down; the recipe measures it again.
-
+{stars(rows)}
 ## Answers that are known
 Largest relative error over seeds and numbers; a test holds each problem to what is allowed.
 

@@ -44,6 +44,22 @@ def test_values_in_a_hundred_dimensions(problem, iterations, tolerance):
     assert solution.value == pytest.approx(sim.equation.exact(100), rel=tolerance)
 
 
+def test_no_two_seeds_share_a_path(monkeypatch):
+    drawn: dict[int, set[int]] = {}
+    forward = DeepBsde.forward
+
+    def listening(self, state, steps=1, seed=None):
+        drawn.setdefault(self.seed, set()).add(seed)
+        return forward(self, state, steps, seed)
+
+    monkeypatch.setattr(DeepBsde, "forward", listening)
+    for seed in range(3):
+        sim = DeepBsde(dim=2, paths=4, dt=0.5, seed=seed, closure=Slopes(2, width=4))
+        solve(sim, iterations=5)
+    assert [len(drawn[seed]) for seed in range(3)] == [9, 9, 9]  # 5 to learn from, 4 to judge by
+    assert len(set.union(*drawn.values())) == 27
+
+
 class _Exact(nn.Module):
     """Z of the burgers front, sigma u (1 - u) / d."""
 

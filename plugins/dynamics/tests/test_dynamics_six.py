@@ -12,6 +12,7 @@ from sfm_dynamics.model.coordinates import EARTH, MASS, PLACEMENTS, STAR, BodyPo
 from sfm_dynamics.model.recurrent import Separable, leapfrog, learn_runs
 from sfm_dynamics.simulators.contact import BouncingBall
 from sfm_dynamics.simulators.mechanics import MassSpring, Pendulum, SpringPendulum
+from sfm_dynamics.simulators.open_system import Constant, OpenSystem
 from torch import nn
 
 import sfm
@@ -106,6 +107,20 @@ def test_a_potential_of_bodies_runs_a_pendulum():
     with torch.no_grad():
         a, b = (sim(sim.state(), 50).values for sim in (learned, known))
     torch.testing.assert_close(a, b)
+
+
+def test_an_energy_of_bodies_may_have_friction_beside_it():
+    """The same with friction as a part of either closure; all but the energy of bodies is known."""
+    friction = Constant(torch.tensor([0.5], dtype=torch.float64))
+    bodies = BodyPotential(_Heights(), PLACEMENTS["pendulum"])
+    options = {"method": "rk4", "dt": 0.05}
+    learned = Pendulum(gravity=0.0, closure=OpenSystem(bodies, friction=friction), **options)
+    known = Pendulum(closure=OpenSystem(friction=friction), **options)
+    with torch.no_grad():
+        a, b = (sim(sim.state(), 50) for sim in (learned, known))
+        lost = known.observe(known.state())["hamiltonian"] - known.observe(b)["hamiltonian"]
+    torch.testing.assert_close(a.values, b.values)
+    assert float(lost) > 0.1
 
 
 def test_a_recurrent_network_learns_a_spring_from_its_states():

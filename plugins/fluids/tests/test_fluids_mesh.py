@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -183,3 +184,19 @@ def test_the_trunk_corrects_a_coarse_mesh():
     used = [name for name, p in network.named_parameters() if p.grad is not None and p.grad.any()]
     assert any(name.startswith("model.encoders") for name in used)
     assert any("layers.1" in name for name in used)
+
+
+def test_the_recipe_of_levels_measures_a_row(monkeypatch):
+    """Two steps: as many parameters along levels as along edges; a solution of Poisson's kind."""
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[3] / "recipes")
+    import mesh_levels
+
+    monkeypatch.setattr(mesh_levels, "CELLS", 6)
+    monkeypatch.setattr(mesh_levels, "OTHER", 8)
+    rows = [mesh_levels.measured(f"{along}, 2 layers", 4, 2, 0) for along in ("edges", "levels")]
+    assert rows[0]["parameters"] == rows[1]["parameters"]
+    assert all(0.1 < row["error"] < 2 for row in rows)
+    problem = mesh_levels.Problem(8)
+    _, u = problem.case(small_model(), 0)
+    outer = mesh_levels.boundary_edges(problem.mesh.triangles).flatten()
+    assert not u[outer].any()

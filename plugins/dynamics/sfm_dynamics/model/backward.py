@@ -91,7 +91,8 @@ def solve(simulator: DeepBsde, *, iterations: int = 1000, lr: float = 1e-2) -> S
     steps = round(HORIZON / simulator.dt)
     closure = simulator.closure
 
-    def mismatch(seed: int) -> Tensor:
+    def mismatch(number: int) -> Tensor:
+        seed = 2 * FRESH * simulator.seed + number  # no two seeds share a path
         end = simulator(simulator.state(), steps, seed)
         return simulator.observe(end)["terminal_mismatch"]
 
@@ -107,7 +108,7 @@ def solve(simulator: DeepBsde, *, iterations: int = 1000, lr: float = 1e-2) -> S
     fading = cosine(iterations)
 
     def loss(step: int) -> Tensor:
-        off = mismatch(simulator.seed + step)
+        off = mismatch(step)
         with torch.no_grad():
             simulator.value -= FOLLOWING * fading(step) * off.mean()
         history.append(float(simulator.value.detach()))
