@@ -273,10 +273,11 @@ def archive(tmp_path):
     return path
 
 
-def test_what_is_left_out_is_listed_with_its_reason(archive, tmp_path, monkeypatch):
+def test_what_is_left_out_is_listed_with_its_reason(archive, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(building, "fetch", lambda *_: archive)
     folder = tmp_path / "built"
-    assert building.main("crystals-mof", folder, []) == 0
+    assert building.main("crystals-mof", folder, ["--workers", "2"]) == 0
+    assert "--workers is not used" in capsys.readouterr().err
     (sample,) = open_dataset(folder)
     assert sample.id == "AAAAAA_clean"
     assert sample.types.tolist() == [30, 8]

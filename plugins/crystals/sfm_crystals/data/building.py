@@ -408,6 +408,8 @@ def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> int:
             help="a Python that has " + " ".join(TAUGHT[name]),
         )
     options = parser.parse_args(argv)
+    if options.workers != 1:
+        print(f"{name}: --workers is not used: one process is enough", file=sys.stderr)
     info = spec.info(seed=options.seed)
     steps = {c.quantity: STEPS[c.quantity] for c in columns if c.quantity in STEPS}
     table = rounded(rows(options), columns, steps)
