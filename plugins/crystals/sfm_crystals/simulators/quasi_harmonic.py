@@ -33,7 +33,8 @@ class QuasiHarmonic(vibrating.Vibrating):
     temperature Birch and Murnaghan's equation is fitted to F. The fit is linear in F, whose slope
     in T is minus the entropy: alpha is exact, whatever the grid of temperatures.
 
-    Good values: `low` -0.02, `high` 0.08 for metals up to half their melting point; 7 to 9 points.
+    Good values: `low` -0.02, `high` 0.08 for metals up to half their melting point
+    (the argon of Lennard-Jones, without a sample: `high` 0.16, `hottest` 40); 7 to 9 points.
 
     Units: angstrom^3, eV, GPa, 1/kelvin, of the whole cell. Limits: the shape of the cell is that
     of the minimum; phonons are harmonic at each volume; no electrons.
@@ -127,7 +128,7 @@ class QuasiHarmonic(vibrating.Vibrating):
             except InputError:
                 raise RunError(
                     f"{self.part}: at {t:g} kelvin the free energy has no minimum among the "
-                    "volumes; raise high, or lower hottest"
+                    f"volumes; raise high ({self.high:g}), or lower hottest ({self.hottest:g})"
                 ) from None
         volume = torch.stack([f.volume for f in fits])
         return {
