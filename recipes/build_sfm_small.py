@@ -1,11 +1,11 @@
-"""Build the bundled model that is twice as wide as `sfm-tiny` and starts as it.
+"""Train a model twice as wide as `sfm-tiny`, which starts as it; not bundled (docs/results.md).
 
-    python recipes/build_sfm_small.py [--out runs/sfm-small] [--card model_cards/sfm-small]
+    python recipes/build_sfm_small.py [--out runs/sfm-small] [--card FOLDER]
 
 The recipe is that of `sfm-tiny`'s last leg, whose head says how to make its data, with half the
 learning rate: the first step says what `sfm-tiny` says (`sfm.model.widening`). Needs an hour and a
 half on one core. Errors on record are those on the test splits of `recipes/sfm-tiny.yaml`, which
-anybody has, beside those of `sfm-tiny`. Weights are published in float16.
+anybody has, beside those of `sfm-tiny`. The folder of `--card` has its weights in float16.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _beside_the_narrow_one(metrics: list[dict[str, Any]]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/sfm-small"))
-    parser.add_argument("--card", type=Path, help="write the bundled model's folder")
+    parser.add_argument("--card", type=Path, help="write a folder with a card")
     arguments = parser.parse_args()
     if not (arguments.out / "training.json").exists():
         resume = (arguments.out / "run" / "last.ckpt").exists()
