@@ -20,13 +20,15 @@ import transfer_rows
 TARGETS = ("void_fraction", "largest_cavity_diameter")
 
 
-def labelled(quantity: str) -> transfer_rows.Labelled:
-    """The frameworks with their families."""
+def labelled(quantity: str, most: int) -> transfer_rows.Labelled:
+    """At most so many frameworks with their families."""
     from sfm.data.storage import open_dataset
     from sfm.registry import find
 
     spec = find("datasets", "crystals-mof").load()
-    samples = open_dataset(spec.folder, length_unit=spec.length_unit)
+    samples = transfer_rows.thinned(
+        list(open_dataset(spec.folder, length_unit=spec.length_unit)), most
+    )
     return [(str(s.group), s.replace(labels={quantity: s.labels[quantity]})) for s in samples]
 
 

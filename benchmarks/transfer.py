@@ -2,17 +2,20 @@
 
 Of each row (`transfer_rows.py`) and seed, whole groups of relatives go to the test side; a hundred
 labels of the rest are learned from: by the closed form of the least errors on labels left out with
-their relatives (all that learning curves have), or, in the table, by training of all weights where
-`sfm finetune` would take it. Everything is judged by the mean absolute error on the same test
-systems. `scratch` is the same trunk, new, trained on the same labels; `random weights` is the
-better of ridge and gp on the features of such a trunk. Features are computed once per system,
-whatever the number of seeds and labels. Forces and fields are in `transfer_fields.py`.
+their relatives, or by training of all weights where `sfm finetune` would take it. Everything is
+judged by the mean absolute error on the same test systems. `scratch` is the same trunk, new,
+trained on the same labels; `random weights` is the better of ridge and gp on the features of such a
+trunk. Features are computed once per system, whatever the number of seeds and labels. Forces and
+fields are in `transfer_fields.py`.
 
     python benchmarks/run.py --only transfer                  all rows
     python benchmarks/run.py --only transfer,solubility       some
     python benchmarks/run.py --only transfer --rounds 5       five seeds
-    python benchmarks/run.py --only transfer,curves           learning curves, 30 to 300 labels
+    python benchmarks/run.py --only transfer,curves           learning curves, 30 to 1,000 labels
     python benchmarks/run.py --only transfer,curves,hydration   of one row
+
+Curves take hours: each measurement is kept in `transfer_curves.jsonl` of the folder of results, and
+a run that is stopped goes on there.
 """
 
 from __future__ import annotations
@@ -20,11 +23,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
+import hashlib
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import json_lines
 import machine
 import numpy as np
 import torch
@@ -46,8 +52,9 @@ NUMBERS = (
 FIELDS = ("xtb-forces", "subgrid-stress")
 CURVES = "curves"
 NAMES = ("transfer", *NUMBERS, *FIELDS, CURVES)
-LABELS, TESTED, STEPS, TOKENS = 100, 100, 120, 256
-SIZES, CURVE_SEEDS = (30, 100, 300), 5
+LABELS, TESTED, MOST, STEPS, TOKENS = 100, 100, 420, 120, 256
+SIZES, CURVE_SEEDS, CURVE_MOST = (30, 100, 300, 1000), 3, 1400
+KEPT = "transfer_curves.jsonl"
 MODEL = "sfm-tiny"
 TRIAL = (
     "on a third of them that is held out with its relatives (new quantities: by more than a "
@@ -65,6 +72,7 @@ class Run:
         self.curves = CURVES in named and options.only is not None and CURVES in words(options.only)
         rows = [n for n in named if n != CURVES]
         self.rows = rows or [*NUMBERS, *FIELDS]
+        self.kept = options.output / KEPT
         torch.set_num_threads(options.threads)
         self.results: dict[str, Any] = {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -114,20 +122,53 @@ class Run:
 
     def _numbers(self, base: Any, row: Any) -> None:
         """One row of numbers per system: the table, or its learning curve."""
-        prepared = Prepared(base, row, controls=not self.curves)
-        if not self.curves:
-            for seed in range(self.seeds):
-                result = measure(prepared, base, seed, LABELS, controls=True)
-                self.results["rows"].append(result)
-                say(row.name, seed, rounded(result["mae"]))
+        if self.curves:
+            if row.labels is None:  # few labels in all make no curve
+                self.results["curves"] += kept(self.kept, base, row, SIZES, CURVE_SEEDS, CURVE_MOST)
             return
-        for labels in SIZES:
-            for seed in range(CURVE_SEEDS):
-                result = measure(prepared, base, seed, labels, controls=False)
-                if result["labels"] == labels:
-                    self.results["curves"].append(result)
-            said = [f["mae"] for f in self.results["curves"] if f["row"] == row.name]
-            say(row.name, labels, "labels", rounded(said[-1]) if said else "not so many")
+        prepared = Prepared(base, row, controls=True)
+        for seed in range(self.seeds):
+            result = measure(prepared, base, seed, LABELS, controls=True)
+            self.results["rows"].append(result)
+            say(row.name, seed, rounded(result["mae"]))
+
+
+def kept(
+    path: Path, base: Any, row: Any, sizes: Sequence[int], seeds: int, most: int
+) -> list[dict[str, Any]]:
+    """Measurements of one row with `sizes` labels, those that there are labels for.
+
+    Args:
+        path: of lines of JSON: what it holds of this model is not measured again, the rest is
+            added as it comes.
+        base: the model.
+        row: what is learned.
+        sizes: numbers of labels.
+        seeds: how many splits of each.
+        most: systems of the row, training and test.
+    """
+    weights = fingerprint(base)
+    known = [one for one in json_lines.stored(path) if one["weights"] == weights]
+    results = [one for one in known if one["row"] == row.name and one["asked"] in sizes
+               and one["seed"] < seeds]  # fmt: skip
+    done = {(one["asked"], one["seed"]) for one in results}
+    missing = [(size, seed) for size in sizes for seed in range(seeds) if (size, seed) not in done]
+    if missing:
+        prepared = Prepared(base, row, controls=True, most=most)
+        for size, seed in missing:
+            if size > len(prepared.pairs) - min(TESTED, int(0.4 * len(prepared.pairs))):
+                continue
+            result = measure(prepared, base, seed, size, controls=True)
+            results.append({"weights": weights, "asked": size, **result})
+            json_lines.append(path, results[-1:])
+            say(row.name, size, seed, result["auto"], rounded(result["mae"]))
+    return [one for one in results if one["labels"] == one["asked"]]
+
+
+def fingerprint(model: Any) -> str:
+    """Of a model's weights."""
+    state = sorted(model.state_dict().items())
+    return hashlib.sha256(b"".join(v.numpy().tobytes() for _, v in state)).hexdigest()[:12]
 
 
 def rounded(numbers: dict[str, float]) -> dict[str, float]:
@@ -230,14 +271,14 @@ class Prepared:
     The nearest level is that of the first split's training labels.
     """
 
-    def __init__(self, base: Any, row: Any, controls: bool) -> None:
+    def __init__(self, base: Any, row: Any, controls: bool, most: int = MOST) -> None:
         from sfm.config import Target
         from sfm.nn.kernel import SAID
         from sfm.train.build import new_model
         from sfm.train.closed_form import gather, with_levels
         from sfm.train.transfer import nearest_levels, said_anywhere
 
-        self.row, self.pairs = row, row.load()
+        self.row, self.pairs = row, row.pairs(most)
         task, _, _ = split(row, self.pairs, 0, LABELS)
         samples = [s for _, s in self.pairs]
         self.target = Target(row.encoder, task.levels[0], row.quantity.name)

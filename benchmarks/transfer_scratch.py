@@ -93,7 +93,7 @@ def main() -> int:
     done = stored()
     base = sfm.load(transfer.MODEL)
     rows = [r for r in transfer_rows.rows() if not options.rows or r.name in options.rows]
-    pairs = {row.name: row.load() for row in rows}
+    pairs = {row.name: row.pairs() for row in rows}
     for seed in range(options.seeds):
         for row in rows:
             if any((d["row"], d["seed"]) == (row.name, seed) for d in done):
