@@ -1,7 +1,8 @@
 """Cartesian tensors of whole systems: their shapes, their symmetry, and their isotropic part.
 
-Two kinds have a place here. Symmetric matrices, `0e+2e`, are (3, 3): a dielectric tensor, a
-polarizability. Elastic constants, `2x0e+2x2e+1x4e`, are (6, 6) in Voigt's order xx yy zz yz xz xy.
+Three kinds have a place here. Symmetric matrices, `0e+2e`, are (3, 3): a dielectric tensor, a
+polarizability. Those without a trace, `2e`, are (3, 3) too: a quadrupole moment; nothing of them is
+isotropic. Elastic constants, `2x0e+2x2e+1x4e`, are (6, 6) in Voigt's order xx yy zz yz xz xy.
 The isotropic part is what is left when all orientations of a crystal are averaged: the trace's
 third, or the two averages of W. Voigt (R. Hill, Proc. Phys. Soc. A 65, 349 (1952)).
 """
@@ -17,8 +18,8 @@ from jaxtyping import Float
 from sfm.data.voigt import VOIGT
 from sfm.errors import InputError
 
-MATRIX, ELASTIC = "0e+2e", "2x0e+2x2e+1x4e"
-SHAPES: dict[str, tuple[int, ...]] = {MATRIX: (3, 3), ELASTIC: (6, 6)}
+MATRIX, TRACELESS, ELASTIC = "0e+2e", "2e", "2x0e+2x2e+1x4e"
+SHAPES: dict[str, tuple[int, ...]] = {MATRIX: (3, 3), TRACELESS: (3, 3), ELASTIC: (6, 6)}
 ASYMMETRY = 0.02  # of the largest component: rounding and noise of a calculation
 
 
@@ -40,7 +41,9 @@ class Isotropic:
 
 
 def isotropic(irreps: str) -> Isotropic | None:
-    """The isotropic tensors of a kind; None of irreps that are neither."""
+    """The isotropic tensors of a kind, no one of some; None of irreps that are no such kind."""
+    if irreps == TRACELESS:
+        return Isotropic(np.zeros((0, 9)), np.zeros((0, 9)))
     if irreps == MATRIX:
         unit = np.eye(3).reshape(1, 9)
         return Isotropic(unit, unit / 3)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sfm.data.isotropy import ELASTIC, SHAPES
+from sfm.data.isotropy import ELASTIC, SHAPES, TRACELESS
 from sfm.data.readers import OBJECT, TEXT
 from sfm.errors import SfmError
 from sfm.plugin import Plugin
@@ -88,8 +88,8 @@ def metric(plugin: Plugin, part: str) -> str:
     shape: tuple[int, ...] = (12,) if quantity.dim == 1 else (12, quantity.dim)
     if quantity.irreps == "0e+2e":
         shape = (12, 2, 2) if quantity.per == "grid" else (12, 3, 3)
-    if quantity.irreps == ELASTIC:
-        shape = (12, *SHAPES[ELASTIC])
+    if quantity.irreps in (TRACELESS, ELASTIC):
+        shape = (12, *SHAPES[quantity.irreps])
     target = rng.normal(size=shape)
     good = float(function(target, target))
     bad = float(function(target + rng.normal(size=shape), target))

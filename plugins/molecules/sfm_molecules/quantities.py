@@ -18,7 +18,23 @@ from sfm.quantity import (
 )
 
 DIPOLE = Quantity("dipole", "e*angstrom", "1o", summary="electric dipole moment")
+QUADRUPOLE = Quantity(
+    "quadrupole",
+    "e*angstrom**2",
+    "2e",
+    summary="traceless electric quadrupole moment (Buckingham's), 3 x 3, about the mean position",
+)
 CHARGES = Quantity("charges", "e", per="token", summary="partial charges of the atoms")
+VALENCES = Quantity(
+    "valences", "1", per="token", summary="sum of an atom's bond orders with all others"
+)
+# of two molecules far from two others it is twice as much, and a longer tail changes nothing: a sum
+INTERACTION_ENERGY = Quantity(
+    "interaction_energy",
+    "eV",
+    extensive=True,
+    summary="energy of molecules together less that of each alone, at the same geometry",
+)
 POLARIZABILITY = Quantity(
     "polarizability",
     "bohr**3",
@@ -70,7 +86,10 @@ NEGATIVE_MODES = Quantity(
 
 ALL = (
     DIPOLE,
+    QUADRUPOLE,
     CHARGES,
+    VALENCES,
+    INTERACTION_ENERGY,
     POLARIZABILITY,
     HOMO,
     LUMO,

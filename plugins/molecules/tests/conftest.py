@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from sfm_molecules.quantities import CHARGES, DIPOLE, POLARIZABILITY
+from sfm_molecules.quantities import CHARGES, DIPOLE, POLARIZABILITY, QUADRUPOLE
 
 from sfm.config import HeadSpec, ModelConfig, Target
 from sfm.model import FoundationModel
@@ -20,7 +20,7 @@ LEVEL = "GFN2-xTB"
 @pytest.fixture
 def model() -> FoundationModel:
     """A small untrained model in float64 with all heads of this plugin."""
-    quantities = {q.name: q for q in (ENERGY, CHARGES, DIPOLE, POLARIZABILITY)}
+    quantities = {q.name: q for q in (ENERGY, CHARGES, DIPOLE, QUADRUPOLE, POLARIZABILITY)}
     config = ModelConfig(
         trunk=dataclasses.asdict(TrunkConfig(channels=8, layers=2, experts=2, carried=4)),
         encoders={PART: {"cutoff": 5.0}},

@@ -46,6 +46,18 @@ def test_dipole_rotates_and_does_not_depend_on_the_origin(model):
     np.testing.assert_allclose(mu_moved, turn @ mu, atol=1e-12)
 
 
+@pytest.mark.parametrize("charge", [0.0, -1.0])
+def test_quadrupole_turns_has_no_trace_and_is_about_the_mean_position(model, charge):
+    sample = sample_of("CC(=O)N", conditions={"charge": charge})
+    turn = Rotation.random(random_state=0).as_matrix() * -1  # improper
+    moved = sample.replace(positions=sample.positions @ turn.T + [3.0, -1.0, 7.0])
+    theta, turned = say(model, [sample, moved], ["quadrupole"])["quadrupole"].numpy()
+    assert np.abs(theta).max() > 1e-3
+    np.testing.assert_allclose(theta, theta.T, atol=1e-12)
+    np.testing.assert_allclose(turned, turn @ theta @ turn.T, atol=1e-11)
+    assert np.trace(theta) == pytest.approx(0, abs=1e-12)
+
+
 def test_charges_and_dipole_of_distant_molecules_are_those_of_each(model):
     a, b = sample_of("CCO"), sample_of("CC#N")
     far = b.positions + np.array([40.0, 0, 0])

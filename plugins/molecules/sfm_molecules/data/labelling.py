@@ -1,4 +1,4 @@
-"""Conformers of real molecules with GFN2-xTB labels: energy, forces, dipole, charges.
+"""Conformers of real molecules with GFN2-xTB labels: energy, forces, multipoles, charges, valences.
 
 For each molecule: ETKDG and MMFF94 geometry, a few quasi-Newton steps on the GFN2-xTB surface, then
 thermal displacements along the normal modes of the force field. Every geometry is labelled with
@@ -25,22 +25,42 @@ from jaxtyping import Float
 from sfm.data.atomic import atomic
 from sfm.errors import InputError, RunError
 from sfm_molecules.constants import BOHR, HARTREE
-from sfm_molecules.data.properties import Properties, properties
+from sfm_molecules.data.properties import (
+    AFTERWARDS,
+    Properties,
+    bond_orders,
+    frontier,
+    properties,
+    quadrupole,
+)
 from sfm_molecules.geometry.conformers import force_field, geometry
 from sfm_molecules.geometry.displacement import displace, force_field_hessian, modes
 from sfm_molecules.geometry.embedding import embed
 
 LEVEL = "GFN2-xTB"
+FILES = 2  # of kept chunks: raised when they hold more, or other numbers
 
 
 @dataclass(frozen=True)
 class Labels:
-    """GFN2-xTB results: energy eV; forces (n, 3) eV/angstrom; dipole (3,) e*angstrom; charges e."""
+    """GFN2-xTB results.
+
+    Attributes:
+        energy: eV.
+        forces: (n, 3) eV/angstrom.
+        dipole: (3,) e*angstrom, about the origin of the positions.
+        charges: (n,) e.
+        quadrupole: (3, 3) e*angstrom^2, traceless, about that origin; see `properties.quadrupole`.
+        valences: (n,) sum of the bond orders (Wiberg's, as I. Mayer writes them for a basis that
+            overlaps, Chem. Phys. Lett. 97, 270 (1983)) of an atom with all others.
+    """
 
     energy: float
     forces: np.ndarray
     dipole: np.ndarray
     charges: np.ndarray
+    quadrupole: np.ndarray
+    valences: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -116,6 +136,8 @@ class Xtb:
                 )
                 self._calculator.set("verbosity", 0)
                 self._calculator.set("accuracy", 0.1)
+                for name in AFTERWARDS:
+                    self._calculator.add(name)
             else:
                 self._calculator.update(positions / BOHR)
             self._result = self._calculator.singlepoint(self._result)
@@ -128,7 +150,13 @@ class Xtb:
             forces=-np.array(result.get("gradient")) * (HARTREE / BOHR),
             dipole=np.array(result.get("dipole")) * BOHR,
             charges=np.array(result.get("charges")),
+            quadrupole=quadrupole(result, positions),
+            valences=bond_orders(result).sum(1),
         )
+
+    def frontier(self) -> tuple[float, float]:
+        """HOMO and LUMO in eV where it was called last."""
+        return frontier(self._result)
 
     def properties(self, positions: Float[np.ndarray, "n 3"]) -> Properties:
         """Further properties at `positions` (n, 3) in angstrom, where it was called last.
@@ -210,17 +238,18 @@ def label_all(
     done again. `executor` may be any `concurrent.futures` executor; for one of a Dask cluster
     `Client(address).get_executor()`, with `folder` on a file system that all its machines see.
     """
-    folder = folder / hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
+    folder = folder / hashlib.sha256(repr((FILES, settings)).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     known = _tried(folder)
     missing = [smiles for smiles in molecules if smiles not in known]
     parts = [missing[i : i + chunk] for i in range(0, len(missing), chunk)]
     if parts:
-        owned = ProcessPoolExecutor(workers, get_context("spawn")) if executor is None else None
-        pool = owned or executor
-        assert pool is not None
+        owned = None
+        if executor is None and workers > 1:
+            owned = executor = ProcessPoolExecutor(workers, get_context("spawn"))
+        mapped: Callable[..., Iterable[None]] = map if executor is None else executor.map
         try:
-            jobs = pool.map(_label_chunk, parts, [settings] * len(parts), [folder] * len(parts))
+            jobs = mapped(_label_chunk, parts, [settings] * len(parts), [folder] * len(parts))
             for done, _ in enumerate(jobs, 1):
                 report(done, len(parts))
         finally:
@@ -312,10 +341,12 @@ def _label_chunk(molecules: Sequence[str], settings: Settings, folder: Path) -> 
         ).reshape(-1, len(names)),
         "energy": np.array([row.labels.energy for row in rows]),
         "dipole": np.array([row.labels.dipole for row in rows]).reshape(-1, 3),
+        "quadrupole": np.array([row.labels.quadrupole for row in rows]).reshape(-1, 3, 3),
         "types": np.concatenate([row.types for row in rows] or [np.zeros(0, np.int64)]),
         "positions": np.concatenate([row.positions for row in rows] or [np.zeros((0, 3))]),
         "forces": np.concatenate([row.labels.forces for row in rows] or [np.zeros((0, 3))]),
         "charges": np.concatenate([row.labels.charges for row in rows] or [np.zeros(0)]),
+        "valences": np.concatenate([row.labels.valences for row in rows] or [np.zeros(0)]),
     }
     with atomic(path) as scratch:
         np.savez(scratch, **arrays)
@@ -338,6 +369,8 @@ def _load(path: Path) -> Iterator[Conformer]:
                 forces=data["forces"][atoms],
                 dipole=data["dipole"][i],
                 charges=data["charges"][atoms],
+                quadrupole=data["quadrupole"][i],
+                valences=data["valences"][atoms],
             ),
             charge=int(data["state"][i, 0]),
             spin=int(data["state"][i, 1]),

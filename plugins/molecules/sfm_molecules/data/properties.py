@@ -1,4 +1,10 @@
-"""Cheap riches of GFN2-xTB: frontier levels, polarizability and solvation free energies.
+"""Cheap riches of GFN2-xTB: multipoles, bond orders, frontier levels, polarizability, solvation.
+
+The quadrupole moment is the traceless one of A. D. Buckingham, Q. Rev. Chem. Soc. 13, 183 (1959),
+1/2 sum q (3 r r^T - r^2), so that an axial molecule has one number, its zz component. It is put
+together from GFN2-xTB's moments of the atoms, because the six numbers that tblite 0.8.0 gives for
+the molecule are no tensor: in the mixed ones what comes from the places of the atoms counts twice,
+so that they do not turn with the molecule. The other three are the same.
 
 Frontier levels are those of the same self-consistent field as the energy. The polarizability is the
 derivative of the dipole moment by a uniform electric field, by central differences. Solvation free
@@ -18,6 +24,8 @@ from jaxtyping import Float, Int
 from sfm_molecules.constants import BOHR, HARTREE
 
 FIELD = 2e-3  # atomic units; the dipole's cubic term is then a thousandth of its linear one
+# what a tblite calculator has to be told to work out: once one is named, none comes by itself
+AFTERWARDS = ("bond-orders", "molecular-multipoles", "xtbml_xyz")
 SOLVENTS = ("water", "octanol", "hexane")
 
 
@@ -55,6 +63,38 @@ def frontier(result: Any) -> tuple[float, float]:
     homo = int(np.flatnonzero(filled).max())
     above = levels[homo + 1] if homo + 1 < len(levels) else np.nan  # H2 in a minimal basis has one
     return float(levels[homo]) * HARTREE, float(above) * HARTREE
+
+
+def quadrupole(result: Any, positions: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "3 3"]:
+    """(3, 3) e*angstrom^2, symmetric and traceless, about the origin.
+
+    Theta = sum_i traceless(3/2 (q_i r_i r_i^T + r_i mu_i^T + mu_i r_i^T)) + Theta_i, with the
+    charges q, dipoles mu and traceless quadrupoles of the atoms. By definition.
+
+    Args:
+        result: of tblite, of a calculator with `AFTERWARDS`.
+        positions: (n, 3) angstrom.
+    """
+    moments = result.get("post-processing-dict")
+    charges = np.asarray(result.get("charges"), dtype=np.float64)
+    dipoles = np.stack([moments[f"dipm_A_{axis}"] for axis in "xyz"], axis=1) * BOHR
+    arms = charges[:, None] * positions
+    mixed = (positions.T @ (0.5 * arms + dipoles)) * 1.5
+    total = mixed + mixed.T - np.trace(mixed) * 2 / 3 * np.eye(3)
+    names = (("xx", "xy", "xz"), ("xy", "yy", "yz"), ("xz", "yz", "zz"))
+    local = np.array([[moments[f"qm_A_{name}"].sum() for name in row] for row in names])
+    return np.asarray(total + local * BOHR**2)
+
+
+def bond_orders(result: Any) -> Float[np.ndarray, "n n"]:
+    """(n, n) of each pair of atoms, in a tblite result; symmetric, without unit, diagonal zero.
+
+    tblite's array has a second part for differences of spins, empty for a method without
+    spin polarisation, and keeps the matrix in front of it.
+    """
+    n = int(result.get("natoms"))
+    flat = np.asarray(result.get("bond-orders"), dtype=np.float64).ravel()
+    return np.asarray(flat[: n * n].reshape(n, n))
 
 
 def properties(

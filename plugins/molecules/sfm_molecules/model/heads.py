@@ -1,13 +1,15 @@
-"""Heads of molecules: partial charges that add up, and the dipole that belongs to them."""
+"""Heads of molecules: partial charges that add up, and the multipoles that belong to them."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfm.data.tokens import Tokens, system_sum
+from sfm.nn.harmonics import to_matrix
 from sfm.nn.head import Head, Normalisation, ScalarReadout
 from sfm.quantity import Quantity
 
@@ -86,3 +88,38 @@ class Dipole(Head):
         local = self.outer(gated).squeeze(-1)
         charges = self.flow(features, inputs).unsqueeze(-1)
         return system_sum(charges * arm + local, inputs.system, n)
+
+
+class Quadrupole(Head):
+    """Traceless quadrupole moment (S, 3, 3): charges at the atoms, a vector and a tensor on each.
+
+        Theta = sum_i traceless(3/2 (q_i a_i a_i^T + a_i m_i^T + m_i a_i^T)) + t_i,  a = r - r_mean
+
+    A. D. Buckingham, Q. Rev. Chem. Soc. 13, 183 (1959). It is about the mean of the positions: of
+    an ion, and of a molecule with a dipole, it depends on the origin.
+    """
+
+    normalisation: ClassVar[Normalisation] = "rms"
+    dim: ClassVar[int] = 9
+
+    def __init__(self, quantity: Quantity, channels: int, **options: object) -> None:
+        super().__init__(quantity, channels, **options)
+        self.flow = ChargeFlow(channels)
+        self.gate = ScalarReadout(channels, 2 * channels)
+        self.vector = nn.Linear(channels, 1, bias=False)
+        self.tensor = nn.Linear(channels, 1, bias=False)
+
+    def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, "S 3 3"]:
+        n = inputs.n_systems
+        centre = system_sum(inputs.positions, inputs.system, n) / inputs.counts().unsqueeze(-1)
+        arm = inputs.positions - centre[inputs.system]
+        of_vectors, of_tensors = self.gate(features.scalars).unsqueeze(1).chunk(2, dim=-1)
+        local = self.vector(features.vectors * of_vectors).squeeze(-1)
+        of_atoms = to_matrix(self.tensor(features.tensors * of_tensors)).squeeze(-1)
+        total = inputs.conditions[:, CHARGE] / inputs.counts()
+        charges = (self.flow(features, inputs) + total[inputs.system]).unsqueeze(-1)
+        half = 1.5 * torch.einsum("ni,nj->nij", arm, 0.5 * charges * arm + local)
+        moment = half + half.mT
+        trace = moment.diagonal(dim1=1, dim2=2).sum(-1).reshape(-1, 1, 1)
+        eye = torch.eye(3, dtype=moment.dtype, device=moment.device)
+        return system_sum(moment - trace / 3 * eye + of_atoms, inputs.system, n)
