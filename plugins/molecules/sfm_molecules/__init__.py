@@ -22,6 +22,7 @@ plugin = Plugin(
     datasets={
         "molecules-xtb": "sfm_molecules.data.specs:MOLECULES_XTB",
         "molecules-xtb-wide": "sfm_molecules.data.specs:MOLECULES_XTB_WIDE",
+        "molecules-dimers": "sfm_molecules.data.specs:MOLECULES_DIMERS",
         "molecules-measured": "sfm_molecules.data.specs:MOLECULES_MEASURED",
         "polarizability-dft": "sfm_molecules.data.specs:POLARIZABILITY_DFT",
     },
@@ -37,6 +38,9 @@ plugin = Plugin(
         "energy": "sfm.nn.head:ScalarSum",
         "charges": "sfm_molecules.model.heads:Charges",
         "dipole": "sfm_molecules.model.heads:Dipole",
+        "quadrupole": "sfm_molecules.model.heads:Quadrupole",
+        "valences": "sfm.nn.head:TokenScalar",
+        "interaction_energy": "sfm.nn.head:ScalarSum",
         "polarizability": "sfm.nn.head:ScalarSum",
         "homo": "sfm.nn.head:ScalarMean",
         "lumo": "sfm.nn.head:ScalarMean",

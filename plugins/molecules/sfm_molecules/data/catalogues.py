@@ -10,10 +10,14 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sfm_molecules.data.bcif import read_columns
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Atom
 
 ELEMENTS = frozenset(("H", "C", "N", "O", "F", "S", "Cl"))
 WIDE_ELEMENTS = ELEMENTS | {"B", "Si", "P", "Br", "I"}
@@ -91,21 +95,25 @@ def canonical(smiles: str, max_atoms: int = 20, elements: Collection[str] = ELEM
     """
     from rdkit import Chem, rdBase
 
+    if "." in smiles:
+        return None
     with rdBase.BlockLogs():
         molecule = Chem.MolFromSmiles(smiles)
-        if molecule is None:
-            return None
-        full = Chem.AddHs(molecule)
-    good = 2 <= full.GetNumAtoms() <= max_atoms and "." not in smiles
-    good = good and Chem.GetFormalCharge(full) == 0
-    for atom in full.GetAtoms():
-        good = good and atom.GetSymbol() in elements
-        good = good and atom.GetNumRadicalElectrons() == 0 and atom.GetIsotope() == 0
-        good = good and not (atom.GetAtomicNum() == 6 and atom.GetFormalCharge() > 0)
-    if not good or molecule.GetNumHeavyAtoms() == 0:
+    if molecule is None or Chem.GetFormalCharge(molecule) or not molecule.GetNumHeavyAtoms():
+        return None
+    # hydrogens are counted, not added: half of the time of a catalogue went there
+    fits = 2 <= molecule.GetNumAtoms(onlyExplicit=False) <= max_atoms
+    if not fits or not all(_usual(atom, elements) for atom in molecule.GetAtoms()):
         return None
     written = Chem.MolToSmiles(molecule, isomericSmiles=False)
     return None if written in TRIPLETS else written
+
+
+def _usual(atom: Atom, elements: Collection[str]) -> bool:
+    """One of `elements`, no isotope, no radical, no carbocation."""
+    good = atom.GetSymbol() in elements and not atom.GetIsotope()
+    good = good and not atom.GetNumRadicalElectrons()
+    return good and not (atom.GetAtomicNum() == 6 and atom.GetFormalCharge() > 0)
 
 
 def _ranges(names: np.ndarray) -> dict[str, tuple[int, int]]:

@@ -33,12 +33,14 @@ MOLECULES_XTB = DatasetSpec(
 MOLECULES_XTB_WIDE = DatasetSpec(
     name="molecules-xtb-wide",
     domain="molecules",
-    summary="conformers and ions of real molecules of twelve elements, GFN2-xTB, ten properties",
+    summary="conformers and ions of real molecules of twelve elements, GFN2-xTB, twelve properties",
     quantities=(
         "energy",
         "forces",
         "dipole",
+        "quadrupole",
         "charges",
+        "valences",
         "homo",
         "lumo",
         "polarizability",
@@ -56,6 +58,31 @@ MOLECULES_XTB_WIDE = DatasetSpec(
         *MOLECULES_XTB.citation,
         "Ehlert, Stahn, Spicher, Grimme (2021), doi:10.1021/acs.jctc.1c00471",
     ),
+)
+
+MOLECULES_DIMERS = DatasetSpec(
+    name="molecules-dimers",
+    domain="molecules",
+    summary="pairs of small molecules, ions and radicals with GFN2-xTB interaction energies",
+    quantities=(
+        "energy",
+        "interaction_energy",
+        "forces",
+        "dipole",
+        "quadrupole",
+        "charges",
+        "valences",
+        "homo",
+        "lumo",
+    ),
+    levels=(GFN2,),
+    licence=MOLECULES_XTB.licence + "; identifiers of chemicals 1.5.2 (MIT)",
+    origin=(
+        "SMILES of chemicals 1.5.2, robocrys 0.2.13 and biotite 1.6.0, ions and radicals named in "
+        "sfm_molecules.data.dimers; geometries by rdkit (ETKDGv3, MMFF94, UFF), GFN2-xTB, thermal "
+        "displacement and random orientation; labels by tblite"
+    ),
+    citation=MOLECULES_XTB.citation,
 )
 
 MOLECULES_MEASURED = DatasetSpec(

@@ -16,8 +16,8 @@ MAX_TEXT = 5_000  # characters; parsing is quick, but what it makes is not
 MAX_ATOMS = 300  # with hydrogens; distance geometry of more takes minutes or finds nothing
 
 
-def parse_smiles(smiles: str) -> Mol:
-    """The molecule of `smiles`, hydrogens added.
+def parse_smiles(smiles: str, *, hydrogens: bool = True) -> Mol:
+    """The molecule of `smiles`, its hydrogens as atoms unless told otherwise.
 
     Raises:
         InputError: rdkit cannot read the string, or it is longer than `MAX_TEXT`.
@@ -33,7 +33,7 @@ def parse_smiles(smiles: str) -> Mol:
         molecule = Chem.MolFromSmiles(smiles) if smiles.strip() else None
     if molecule is None:
         raise InputError(f"'{smiles}' is not a SMILES string that rdkit can read")
-    return Chem.AddHs(molecule)
+    return Chem.AddHs(molecule) if hydrogens else molecule
 
 
 def embed(smiles: str, *, seed: int = 0, relax: bool = True) -> Mol:
