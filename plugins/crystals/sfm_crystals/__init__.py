@@ -34,6 +34,7 @@ plugin = Plugin(
         "crystals-elastic": "sfm_crystals.data.specs:CRYSTALS_ELASTIC",
         "crystals-properties": "sfm_crystals.data.specs:CRYSTALS_PROPERTIES",
         "crystals-dielectric": "sfm_crystals.data.specs:CRYSTALS_DIELECTRIC",
+        "crystals-piezoelectric": "sfm_crystals.data.specs:CRYSTALS_PIEZOELECTRIC",
         "crystals-stiffness": "sfm_crystals.data.specs:CRYSTALS_STIFFNESS",
         "crystals-mof": "sfm_crystals.data.specs:CRYSTALS_MOF",
         "formation-energy-exp": "sfm_crystals.data.specs:FORMATION_ENERGY_EXP",
@@ -55,6 +56,7 @@ plugin = Plugin(
         "log_clamped_bulk_modulus": "sfm.nn.head:ScalarMean",
         "dielectric": "sfm.nn.tensor_heads:MatrixMean",
         "electronic_dielectric": "sfm.nn.tensor_heads:MatrixMean",
+        "piezoelectric_modulus": "sfm.nn.head:ScalarMean",
         "elastic_constants": "sfm.nn.tensor_heads:ElasticMean",
     },
     metrics={

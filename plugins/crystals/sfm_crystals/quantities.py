@@ -44,6 +44,11 @@ DIELECTRIC = Quantity(
 ELECTRONIC_DIELECTRIC = Quantity(
     "electronic_dielectric", "1", "0e+2e", summary="relative permittivity with the ions at rest"
 )
+PIEZOELECTRIC_MODULUS = Quantity(
+    "piezoelectric_modulus",
+    "C/m**2",
+    summary="largest longitudinal one, of |e_ijk n_i n_j n_k| over all directions n; ions relaxed",
+)
 LOG_CLAMPED_BULK_MODULUS = Quantity(
     "log_clamped_bulk_modulus", "1", summary="log10 of Voigt's average in GPa, atoms clamped"
 )
@@ -116,6 +121,7 @@ ALL = (
     CLAMPED_ELASTIC_CONSTANTS,
     DIELECTRIC,
     ELECTRONIC_DIELECTRIC,
+    PIEZOELECTRIC_MODULUS,
     LOG_CLAMPED_BULK_MODULUS,
     BAND_GAP,
     LOG_BULK_MODULUS,

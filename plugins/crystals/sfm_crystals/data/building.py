@@ -40,6 +40,7 @@ from sfm_crystals.data import (
     megnet,
     moduli,
     perturbation,
+    piezoelectricity,
     sevennet,
     substitution,
     teaching,
@@ -51,6 +52,7 @@ from sfm_crystals.data.specs import (
     CRYSTALS_LEVELS,
     CRYSTALS_MOF,
     CRYSTALS_MP,
+    CRYSTALS_PIEZOELECTRIC,
     CRYSTALS_PROPERTIES,
     CRYSTALS_STIFFNESS,
     DISTILLED,
@@ -123,6 +125,7 @@ DIELECTRIC_COLUMNS = (
     _label("electronic_dielectric", "1", PERTURBATION, (3, 3)),
 )
 STIFFNESS_COLUMNS = (*HEAD, _label("elastic_constants", "GPa", STRESS_STRAIN, (6, 6)))
+PIEZOELECTRIC_COLUMNS = (*HEAD, _label("piezoelectric_modulus", "C/m**2", PERTURBATION))
 MOF_COLUMNS = (
     *HEAD,
     _label("largest_cavity_diameter", "angstrom", PORES),
@@ -151,6 +154,7 @@ def head(
     item: materials_project.Crystal
     | perturbation.Configuration
     | computed_tensors.TensorCrystal
+    | piezoelectricity.PiezoelectricCrystal
     | frameworks.Framework,
     fractions: tuple[float, float, float] = TRAINED_ON,
 ) -> dict[str, Any]:
@@ -294,6 +298,13 @@ def stiffness_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     yield from _tensor_rows(computed_tensors.read_stiffness(content), STIFFNESS_COLUMNS, options)
 
 
+def piezoelectric_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Rows of `crystals-piezoelectric`."""
+    content = _table(materials_project.PIEZOELECTRIC_MEMBER)
+    for crystal in piezoelectricity.read_piezoelectric(content)[: options.size]:
+        yield {**head(crystal), PIEZOELECTRIC_COLUMNS[-1].name: crystal.modulus}
+
+
 def mof_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Rows of `crystals-mof`: small frameworks first, of every family one before a second of any.
 
@@ -360,6 +371,11 @@ RECIPES: dict[str, tuple[DatasetSpec, tuple[Column, ...], Callable[..., Any]]] =
     "crystals-properties": (CRYSTALS_PROPERTIES, PROPERTY_COLUMNS, property_rows),
     "crystals-dielectric": (CRYSTALS_DIELECTRIC, DIELECTRIC_COLUMNS, dielectric_rows),
     "crystals-stiffness": (CRYSTALS_STIFFNESS, STIFFNESS_COLUMNS, stiffness_rows),
+    "crystals-piezoelectric": (
+        CRYSTALS_PIEZOELECTRIC,
+        PIEZOELECTRIC_COLUMNS,
+        piezoelectric_rows,
+    ),
     "crystals-mof": (CRYSTALS_MOF, MOF_COLUMNS, mof_rows),
     "formation-energy-exp": (FORMATION_ENERGY_EXP, EXP_COLUMNS, experiment_rows),
 }

@@ -23,11 +23,8 @@ PACKAGE, VERSION, SHA256 = "matminer", "0.4.1", "26d7e6c023e19bbd7ba5e87b9d4d299
 MEMBER = "matminer/datasets/flla_2015.csv"
 ELASTIC_MEMBER = "matminer/datasets/elastic_tensor.csv"
 DIELECTRIC_MEMBER = "matminer/datasets/dielectric_constant.csv"
-COMPUTED_MEMBERS = (
-    ELASTIC_MEMBER,
-    DIELECTRIC_MEMBER,
-    "matminer/datasets/piezoelectric_tensor.csv",
-)
+PIEZOELECTRIC_MEMBER = "matminer/datasets/piezoelectric_tensor.csv"
+COMPUTED_MEMBERS = (ELASTIC_MEMBER, DIELECTRIC_MEMBER, PIEZOELECTRIC_MEMBER)
 
 
 @dataclass(frozen=True, eq=False)

@@ -95,6 +95,18 @@ CRYSTALS_STIFFNESS = DatasetSpec(
     held_out=True,
 )
 
+CRYSTALS_PIEZOELECTRIC = DatasetSpec(
+    name="crystals-piezoelectric",
+    domain="crystals",
+    summary="crystals without inversion with their largest longitudinal piezoelectric modulus",
+    quantities=("piezoelectric_modulus",),
+    levels=(PERTURBATION,),
+    licence=_MP_LICENCE,
+    origin="matminer 0.4.1, matminer/datasets/piezoelectric_tensor.csv",
+    citation=("de Jong et al. (2015), doi:10.1038/sdata.2015.53", _MP),
+    held_out=True,
+)
+
 CRYSTALS_PROPERTIES = DatasetSpec(
     name="crystals-properties",
     domain="crystals",
