@@ -1,4 +1,4 @@
-"""docs/howto/engines.md: its blocks run where the engine is installed."""
+"""Engines and workflows: the blocks of both pages run where the package is installed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ import pytest
 import sfm
 from sfm.testing.snippets import missing
 
-PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "engines.md").read_text(encoding="utf-8")
+HOWTO = Path(__file__).parents[2] / "docs" / "howto"
+PAGE, WORKFLOWS = (
+    (HOWTO / name).read_text(encoding="utf-8") for name in ("engines.md", "workflows.md")
+)
 
 
-def blocks(kind):
-    return re.findall(rf"^```{kind}\n(.*?)^```", PAGE, re.M | re.S)
+def blocks(kind, page=PAGE):
+    return re.findall(rf"^```{kind}\n(.*?)^```", page, re.M | re.S)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "code", blocks("py"), ids=lambda code: re.findall(r"import (\w+)", code)[1]
+    "code",
+    [*blocks("py"), *blocks("py", WORKFLOWS)],
+    ids=lambda code: re.findall(r"import (\w+)", code)[1],
 )
 def test_a_block_runs_where_its_engine_is_installed(code, tmp_path):
     if name := missing(code):
