@@ -21,6 +21,8 @@ JAX = ("jax==0.10.2", "jaxlib==0.10.2")
 REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "mace": (TORCH, "mace-torch==0.3.16", "e3nn==0.4.4"),
     "tensornet": (TORCH, "matgl==4.1.2"),
+    "chgnet": (TORCH, "chgnet==0.4.2"),
+    "sevennet": (TORCH, "sevenn==0.11.2"),
     "exponax": ("exponax==0.2.0", *JAX),
     "jax-cfd": ("jax-cfd==0.2.1", *JAX),
     "torch-cfd": (TORCH, "torch-cfd==0.2.6"),
