@@ -3,10 +3,10 @@
     python benchmarks/dimers.py [--model sfm-tiny] [--model FOLDER ...] [--json dimers.json]
 
 On the test split of `molecules-dimers`, whose neutral molecules are in no training split, of it
-or of the other GFN2-xTB sets. A model answers E(AB) - E(A) - E(B), three predictions at one
-geometry; so does rdkit's MMFF94, or UFF where that has no types. The mean is that of the training
-split's labels at the same place (wall, contact, near, far). Mean absolute errors in meV; `covered`
-are pairs that every model answers without being told to extrapolate.
+or of the other GFN2-xTB sets. A model without a head for it answers E(AB) - E(A) - E(B), three
+predictions at one geometry; so does rdkit's MMFF94, or UFF where that has no types. The mean is
+that of the training split's labels at the same place (wall, contact, near, far). Mean absolute
+errors in meV; `covered` are pairs that every model answers without being told to extrapolate.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from sfm.data.sample import Sample
 from sfm.data.storage import open_dataset
 from sfm.errors import InputWarning
 
+QUANTITY = "interaction_energy"
 PLACES = ("wall", "contact", "near", "far")
 
 
@@ -57,6 +58,10 @@ def by_model(name: str, samples: list[Sample]) -> tuple[np.ndarray, np.ndarray]:
     Outside of them the model refuses, and is asked to extrapolate.
     """
     model: Any = sfm.load(name)
+    if any(t.quantity == QUANTITY and t.level == GFN2 for t in model.targets()):
+        pairs = [s.replace(labels={}) for s in samples]
+        answers = model.predict(pairs, level=GFN2, quantities=[QUANTITY], extrapolate=True)
+        return np.array([float(a[QUANTITY]) for a in answers]), np.ones(len(samples), bool)
     every = [one for s in samples for one in (s.replace(labels={}), *parts(s))]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InputWarning)
@@ -124,7 +129,7 @@ def mean_predictor(train: list[Sample], test: list[Sample]) -> np.ndarray:
 
 
 def truth(sample: Sample) -> float:
-    return float(sample.labels["interaction_energy"])
+    return float(sample.labels[QUANTITY])
 
 
 def table(
