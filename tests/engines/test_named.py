@@ -26,12 +26,12 @@ def salt():
 @pytest.mark.parametrize("make", [sfm_calculator, load_fp])
 def test_options_that_went_through_json_give_the_numbers_of_the_models_own_calculator(make):
     options = json.loads(json.dumps({"domain": "crystals", "compiled": False}))
-    ours, own = salt(), salt()
-    ours.calc = make("sfm-tiny", **options)
-    own.calc = sfm.load("sfm-tiny").calculator(domain="crystals")
-    assert ours.get_potential_energy() == own.get_potential_energy()
-    np.testing.assert_array_equal(ours.get_forces(), own.get_forces())
-    np.testing.assert_array_equal(ours.get_stress(), own.get_stress())
+    named, plain = salt(), salt()
+    named.calc = make("sfm-tiny", **options)
+    plain.calc = sfm.load("sfm-tiny").calculator(domain="crystals")
+    assert named.get_potential_energy() == plain.get_potential_energy()
+    np.testing.assert_array_equal(named.get_forces(), plain.get_forces())
+    np.testing.assert_array_equal(named.get_stress(), plain.get_stress())
 
 
 def test_double_and_device_reach_the_network():
