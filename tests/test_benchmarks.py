@@ -132,8 +132,10 @@ def test_a_row_of_the_transfer_table_stands_beside_what_was_measured_on_its_seed
     protocol = dict.fromkeys(("model", "seeds", "labels", "tested", "steps", "tokens"), 3)
     text = report.tables(
         {"date": "2026-11-30", "machine": {"processor": "P"}, "protocol": protocol, "rows": rows,
-         "tuned": tuned, "peers": peers}
+         "tuned": tuned, "peers": peers, "further": [{**r, "row": "cold"} for r in rows]}
     )  # fmt: skip
+    assert "| cold [eV] |" in text
+    assert "2 seeds (`transfer_further.py`)" in text
     assert "| elemental 1 (-45 %) | 2 (-72 %) | 1 (-50 %) | chgnet 0.9, sevennet 0.7 |" in text
 
 
@@ -141,7 +143,7 @@ def test_learning_curves_are_means_over_seeds_and_get_a_figure(tmp_path):
     report = import_module("transfer_report")
     curves = [
         {"row": "heat", "unit": "eV", "labels": n, "seed": seed, "rivals": ["mean", "elemental"],
-         "mae": {"auto": (1 + seed) / n, "mean": 9.0, "elemental": 2 / n}}
+         "mae": {"auto": (1 + seed) / n, "mean": 9.0, "elemental": 2 / n, "scratch": 3 / n}}
         for n in (30, 100) for seed in (0, 1)
     ]  # fmt: skip
     fields = [
@@ -157,7 +159,7 @@ def test_learning_curves_are_means_over_seeds_and_get_a_figure(tmp_path):
     }  # fmt: skip
     report.write(tmp_path, results)
     text = (tmp_path / report.CURVES_TEXT).read_text()
-    assert "| heat | 100 | 2 | 0.015 +- 0.005 | elemental 0.02 |" in text
+    assert "| heat | 100 | 2 | 0.015 +- 0.005 | elemental 0.02 | 0.03 |  |" in text
     assert "| drugs: forces [eV/angstrom] | 0.2 |  | 1 |  | 90 %, 88 % |" in text
     assert (tmp_path / report.FIGURE).stat().st_size > 5_000
     assert json.loads((tmp_path / report.CURVES_NUMBERS).read_text())["curves"] == curves
