@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
-from sfm_dft.xc.dispersion import PARAMETERS, d3
+from sfm_dft.xc.dispersion import d3
 
 from sfm.errors import InputError
+from sfm.simulate.dispersion import PARAMETERS
 
 
 def benzene_and_water():

@@ -20,7 +20,9 @@ from sfm.data.rigid import say_not_kept
 from sfm.data.sample import Sample
 from sfm.data.systems import Systems
 from sfm.errors import InputError, InputWarning
+from sfm.simulate import dispersion
 from sfm.simulate.base import Parameter, Setting, Simulator
+from sfm.simulate.dispersion import Dispersion
 from sfm_crystals.cells import Cells
 from sfm_crystals.data.prototypes import diamond, fcc
 from sfm_crystals.potentials.buckingham import Buckingham
@@ -66,6 +68,7 @@ SETTINGS = (
     Setting(
         "switch", "quintic", ("quintic", "xplor", "shift"), summary="how the energy of a pair ends"
     ),
+    *dispersion.SETTINGS,
 )  # fmt: skip
 CITATIONS = (
     "doi:10.1103/PhysRevB.31.5262",  # Stillinger-Weber
@@ -75,6 +78,7 @@ CITATIONS = (
     "doi:10.1103/PhysRevB.39.5566",  # Tersoff
     "doi:10.1103/PhysRevB.29.6443",  # embedded atom
     "doi:10.1103/PhysRevB.69.144113",  # metals
+    *dispersion.CITATIONS,
 )
 
 
@@ -87,6 +91,7 @@ class Potential:
         usual: its parameters and their usual values.
         settings: those it looks at.
         element: whose these values are; its cells then hold one kind of atom.
+        attracts: whether dispersion is in it.
         table: makes the module of parameters by element, of a simulator.
     """
 
@@ -94,6 +99,7 @@ class Potential:
     usual: Mapping[str, float]
     settings: tuple[str, ...] = ()
     element: int | None = None
+    attracts: bool = False
     table: Callable[[Classical], nn.Module] | None = None
 
 
@@ -123,6 +129,7 @@ POTENTIALS: Mapping[str, Potential] = {
         {"epsilon": 0.0104, "sigma": 3.40},
         ("cutoff", "switch"),
         ARGON,
+        attracts=True,
     ),
     "morse": Potential(
         lambda s, cells: morse(
@@ -139,7 +146,11 @@ POTENTIALS: Mapping[str, Potential] = {
         SILICON,
     ),
     "buckingham": Potential(
-        _of_table, {}, ("table", "coulomb", "reach", "switch"), table=_buckingham
+        _of_table,
+        {},
+        ("table", "coulomb", "reach", "switch"),
+        attracts=True,
+        table=_buckingham,
     ),
     "tersoff": Potential(_of_table, {}, ("table",), table=_tersoff),
     "eam": Potential(_of_table, {}, ("table",), table=_eam),
@@ -155,6 +166,7 @@ class Classical(Holder):
 
     Attributes:
         field: parameters by element, where the potential has such.
+        london: the energy of dispersion, where it is asked for.
         chosen: whether the potential's parameters are the user's.
         keeps_bonds: whether bonds whose length a sample fixes keep it.
     """
@@ -166,6 +178,9 @@ class Classical(Holder):
     coulomb: str
     reach: float
     switch: str
+    dispersion: str
+    dispersion_reach: float
+    london: Dispersion | None
     epsilon: nn.Parameter
     sigma: nn.Parameter
     three_body: nn.Parameter
@@ -186,7 +201,10 @@ class Classical(Holder):
         name = values.get("potential", "auto")
         if name == "auto":
             name = "lennard-jones" if closure is None else "none"
-        if name == "none" and closure is None:
+        functional = values.get("dispersion", "none")
+        if functional == "none":
+            cls.refuse_idle(values, ["dispersion_reach"], "dispersion=none")
+        if name == "none" and closure is None and functional == "none":
             raise InputError(
                 f"{cls.part}: potential=none leaves no energy; give a closure, or choose "
                 f"{', '.join(p for p in POTENTIALS if p != 'none')}"
@@ -195,7 +213,8 @@ class Classical(Holder):
             return dict(values)
         chosen = POTENTIALS[name]
         mine = {*chosen.usual, *chosen.settings}
-        others = {spec.name for spec in (*PARAMETERS, *SETTINGS)} - mine - {"potential"}
+        always = {"potential", *(spec.name for spec in dispersion.SETTINGS)}
+        others = {spec.name for spec in (*PARAMETERS, *SETTINGS)} - mine - always
         hint = f"; it has {', '.join(sorted(mine))}" if mine else ""
         cls.refuse_idle(values, sorted(others), f"potential={name}", hint)
         return {**chosen.usual, **values, "potential": name}
@@ -218,11 +237,35 @@ class Classical(Holder):
         if self.table and not Path(self.table).is_file():
             raise InputError(f"{self.part}: table={self.table}: no such file")
         self.field = None if potential.table is None else potential.table(self)
+        self.london = dispersion.term(
+            self.dispersion,
+            self.dispersion_reach,
+            beside=(
+                self.potential if potential.attracts else "",
+                dispersion.level_of(self.closure),
+            ),
+        )
 
     def energy(self, cells: Cells) -> Float[Tensor, " S"]:
-        """(S,) potential energy in eV: the classical one and the closure's."""
+        """(S,) potential energy in eV: the classical one, the closure's and that of dispersion."""
         total = POTENTIALS[self.potential].energy(self, cells)
-        return total if self.closure is None else total + self.learned(cells)
+        return total + self.added(cells) if self.adds else total
+
+    @property
+    def adds(self) -> bool:
+        """Whether there is more than the classical energy."""
+        return self.closure is not None or self.london is not None
+
+    def added(self, cells: Cells) -> Float[Tensor, " S"]:
+        """(S,) what stands beside the classical energy, eV: the closure's, and dispersion."""
+        total = torch.zeros_like(cells.cell[:, 0, 0])
+        if self.closure is not None:
+            total = total + self.learned(cells)
+        if self.london is not None:
+            total = total + self.london(
+                Systems(cells.positions, cells.cell, cells.types, cells.system, {})
+            )
+        return total
 
     def learned(self, cells: Cells) -> Float[Tensor, " S"]:
         """(S,) the closure's energy in eV."""

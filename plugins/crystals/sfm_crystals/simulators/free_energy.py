@@ -208,6 +208,8 @@ class FreeEnergy(moving.Moving):
         potential = classical.POTENTIALS[self.potential]
         values = {name: float(getattr(self, name).detach()) for name in potential.usual}
         values |= {name: getattr(self, name) for name in potential.settings}
+        if self.london is not None:
+            values |= {name: getattr(self, name) for name in ("dispersion", "dispersion_reach")}
         return (
             LatticeStatics(
                 potential=self.potential,

@@ -72,7 +72,7 @@ class Moving(classical.Classical, Dynamics):
         none = 0 * h + 0 * system_sum(x, cells.system, cells.n_systems)
         if self.potential != "lennard-jones":
             return none + self.energy(cells)
-        return none if self.closure is None else none + self.learned(cells)
+        return none + self.added(cells) if self.adds else none
 
     def evaluate(
         self, systems: Systems, virial: bool
@@ -85,7 +85,7 @@ class Moving(classical.Classical, Dynamics):
         radial = LennardJones(self.cutoff, self.switch)
         parameters = (self.epsilon, self.sigma)
         values, forces, work = pair_sums(radial, pairs, x, cell, parameters, virial=virial)
-        if self.closure is not None:
+        if self.adds:
             more = super().evaluate(systems, virial)
             return values + more[0], forces + more[1], work + more[2]
         return values, forces, work

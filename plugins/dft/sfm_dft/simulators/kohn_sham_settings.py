@@ -11,6 +11,7 @@ from torch import Tensor
 from sfm.errors import InputError
 from sfm.quantity import ENERGY, FORCES, FREQUENCIES, Quantity
 from sfm.simulate import Parameter, Setting, Simulator
+from sfm.simulate.dispersion import PARAMETERS
 from sfm_dft import quantities as q
 from sfm_dft.basis.library import INTEGRALS
 from sfm_dft.scf.guesses import GUESSES
@@ -18,7 +19,6 @@ from sfm_dft.scf.solver import SOLVERS, Solver
 from sfm_dft.simulators.functional_names import find_functional
 from sfm_dft.xc import FUNCTIONALS
 from sfm_dft.xc.contract import Functional
-from sfm_dft.xc.dispersion import PARAMETERS
 
 LOWEST = {
     "cycles_per_step": 1,

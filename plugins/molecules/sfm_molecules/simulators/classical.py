@@ -14,6 +14,7 @@ from torch import Tensor
 from sfm.data.sample import Sample
 from sfm.data.systems import Systems
 from sfm.errors import InputError, InputWarning
+from sfm.simulate import dispersion
 from sfm.simulate.base import Parameter, Setting
 from sfm_molecules.geometry.conformers import geometry
 from sfm_molecules.geometry.embedding import embed
@@ -78,6 +79,7 @@ CITATIONS = (
     "doi:10.1021/ja00051a040",  # UFF
     "doi:10.1002/(SICI)1096-987X(199604)17:5/6<490::AID-JCC1>3.0.CO;2-P",  # MMFF94
     "doi:10.1103/PhysRev.136.A405",  # argon
+    *dispersion.CITATIONS,
 )
 
 
@@ -85,7 +87,7 @@ class Classical(OpenSystems):
     """The part of a simulator that has the classical energy and the closure.
 
     A simulator has `PARAMETERS` among its parameters (and `GFN1`, if `potential` may be it), and
-    `POTENTIAL`, `MOLECULE` and `SEED` among its settings.
+    `POTENTIAL`, those of `dispersion`, `MOLECULE` and `SEED` among its settings.
 
     Raises:
         InputError: potential `none` without a closure, or a parameter that the potential has not.
@@ -94,11 +96,15 @@ class Classical(OpenSystems):
     potential: str
     epsilon: Tensor
     sigma: Tensor
+    dispersion: str
+    dispersion_reach: float
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
         self.refuse_idle(values, self._idle(), f"potential={self.potential}")
-        if self.potential == "none" and self.closure is None:
+        if self.dispersion == "none":
+            self.refuse_idle(values, ["dispersion_reach"], "dispersion=none")
+        if self.potential == self.dispersion == "none" and self.closure is None:
             raise InputError(
                 f"{self.part}: potential=none needs a closure; give one, or set potential=uff "
                 "or potential=lennard-jones"
@@ -109,6 +115,15 @@ class Classical(OpenSystems):
         automatic = "none" if self.closure is not None else None
         self.classical = automatic if self.potential == "auto" else self.potential
         self._gfn1 = TightBinding()
+        attracts = self.classical or "the classical potential"  # all of them do
+        self.london = dispersion.term(
+            self.dispersion,
+            self.dispersion_reach,
+            beside=(
+                "" if attracts == "none" else attracts,
+                dispersion.level_of(self.closure),
+            ),
+        )
 
     def _idle(self) -> list[str]:
         """Names of the parameters that the potential does not have."""
@@ -202,6 +217,9 @@ class Classical(OpenSystems):
             parts.append(field(positions, types, system))
         if self.closure is not None:
             parts.append(self.learned(positions, types, system, conditions))
+        if self.london is not None:
+            open_cells = positions.new_zeros(int(system[-1]) + 1, 3, 3)
+            parts.append(self.london(Systems(positions, open_cells, types, system, {})))
         return torch.stack(parts).sum(0)
 
     def field_of(self, count: int) -> BondedField:
@@ -231,7 +249,7 @@ class Classical(OpenSystems):
         return self.energy(systems.positions, systems.types, systems.system, systems.conditions)
 
     def baseline(self, systems: Systems) -> Float[Tensor, " S"]:
-        """(S,) eV of a force field of bonds or lennard-jones, open systems.
+        """(S,) eV of a force field of bonds, lennard-jones or dispersion alone, open systems.
 
         Bonds are those of each geometry: the energy is smooth as long as no bond forms or breaks,
         and jumps there. Terms are kept by bonding pattern.
@@ -241,13 +259,17 @@ class Classical(OpenSystems):
                 a force field, a molecule whose bonds cannot be told or that it has no type for.
         """
         perceived = self.perceived.get(self.classical or "")
-        if self.classical != "lennard-jones" and perceived is None:
+        alone = self.classical == "none" and self.london is not None
+        if self.classical != "lennard-jones" and perceived is None and not alone:
             known = ", ".join(("lennard-jones", *FIELDS))
-            raise InputError(f"{self.part}: a baseline is a potential: {known}")
+            raise InputError(
+                f"{self.part}: a baseline is a potential: {known}; or none with dispersion"
+            )
         if bool(systems.cell.any()):
             raise InputError(f"{self.part}: has open boundaries, and no cell")
         if perceived is not None:
-            return perceived(systems)
-        if len(systems.types.unique()) > 1:
+            energies = perceived(systems)
+            return energies if self.london is None else energies + self.london(systems)
+        if not alone and len(systems.types.unique()) > 1:
             raise InputError(f"{self.part}: lennard-jones is for one kind of atom")
         return self.energy(systems.positions, systems.types, systems.system)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from sfm.data.rigid import with_rigid
 from sfm.data.sample import Sample
+from sfm.simulate import dispersion
 from sfm.simulate.base import Parameter, Setting
 from sfm.simulate.dynamics.particles import Particles
 from sfm.simulate.dynamics.simulator import (
@@ -91,6 +92,7 @@ class MolecularDynamics(classical.Classical, OpenDynamics):
     )
     settings_spec: ClassVar[tuple[Setting, ...]] = (
         classical.POTENTIAL,
+        *dispersion.SETTINGS,
         ENSEMBLE,
         Setting("dt", 0.5, unit="fs", summary="time step; 0.5 with hydrogens, 10 for argon"),
         Setting(

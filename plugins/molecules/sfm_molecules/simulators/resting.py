@@ -14,6 +14,7 @@ from sfm.data.rigid import say_not_kept
 from sfm.data.sample import Sample
 from sfm.errors import InputError, OutsideError, RunError
 from sfm.model.guard import searching
+from sfm.simulate import dispersion
 from sfm.simulate.base import Parameter, Setting, Trajectory
 from sfm.simulate.dynamics.files import SUFFIXES, write_trajectory
 from sfm.simulate.dynamics.particles import Particles, particles_of
@@ -33,7 +34,15 @@ TOLERANCE = Setting(
 )
 MAX_STEPS = Setting("max_steps", 3000, summary="steps that the relaxation may take")
 PARAMETERS: tuple[Parameter, ...] = (*classical.PARAMETERS, *classical.GFN1)
-SETTINGS = (classical.POTENTIAL_AT_REST, classical.MOLECULE, SEED, TOLERANCE, MAX_STEPS, MINIMISER)
+SETTINGS = (
+    classical.POTENTIAL_AT_REST,
+    *dispersion.SETTINGS,
+    classical.MOLECULE,
+    SEED,
+    TOLERANCE,
+    MAX_STEPS,
+    MINIMISER,
+)
 CITATIONS = (
     *classical.CITATIONS,
     "doi:10.1021/acs.jctc.7b00118",
