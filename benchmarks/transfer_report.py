@@ -237,6 +237,8 @@ def write(folder: Path, results: dict[str, Any]) -> None:
     curves = bool(results.get("curves"))
     text, numbers = (CURVES_TEXT, CURVES_NUMBERS) if curves else (TEXT, NUMBERS)
     (folder / text).write_text(tables(results), encoding="utf-8")
-    (folder / numbers).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    # further rows have a file of their own
+    kept = {name: value for name, value in results.items() if name != "further"}
+    (folder / numbers).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     if curves:
         draw(folder / FIGURE, results["curves"])

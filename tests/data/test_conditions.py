@@ -15,7 +15,7 @@ from sfm.data import ase_atoms
 from sfm.data.conditions import check_conditions, length_factor, read_conditions
 from sfm.data.readers import read_file
 from sfm.data.xyz import read_xyz
-from sfm.errors import InputError
+from sfm.errors import InputError, InputWarning
 
 WATER = np.array([8, 1, 1])
 OXYGEN = np.array([8, 8])
