@@ -98,7 +98,7 @@ def package() -> ModuleType:
 
 
 def check_elements(types: Int[Tensor, " ..."]) -> None:
-    """Refuse atomic numbers (...) beyond lawrencium.
+    """Refuse atomic numbers (...), dimensionless, beyond lawrencium.
 
     Raises:
         InputError: there is one.
