@@ -34,7 +34,6 @@ import json_lines
 import machine
 import numpy as np
 import torch
-from processes import HERE
 from selection import chosen, words
 from turns import say
 
@@ -119,8 +118,6 @@ class Run:
         self.results["cpu_seconds"] = time.process_time()
         self.results["tuned"] = transfer_scratch.stored()
         self.results["peers"] = transfer_peers.stored()
-        if self.results["rows"]:
-            self.results["further"] = json_lines.stored(HERE / "transfer_further.jsonl")
         return self.results
 
     def _numbers(self, base: Any, row: Any) -> None:

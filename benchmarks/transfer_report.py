@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import json_lines
 import numpy as np
 from report import table
 
 TEXT, NUMBERS = "RESULTS_TRANSFER.md", "results_transfer.json"
 CURVES_TEXT, CURVES_NUMBERS = "RESULTS_TRANSFER_CURVES.md", "results_transfer_curves.json"
+FURTHER_NUMBERS = Path(__file__).with_name("transfer_further.jsonl")
 FIGURE = "transfer_curves.png"
 STYLES = {"auto": "o-", "best rival": "s--", "scratch": "^:", "random weights": "v-."}
 PROTOCOL = (
@@ -233,12 +235,14 @@ def draw(path: Path, results: list[dict[str, Any]]) -> None:
 
 
 def write(folder: Path, results: dict[str, Any]) -> None:
-    """The report, its numbers, and the figure where there are curves."""
+    """The report, its numbers, and the figure where there are curves.
+
+    Further rows are those of their own file.
+    """
     curves = bool(results.get("curves"))
     text, numbers = (CURVES_TEXT, CURVES_NUMBERS) if curves else (TEXT, NUMBERS)
-    (folder / text).write_text(tables(results), encoding="utf-8")
-    # further rows have a file of their own
-    kept = {name: value for name, value in results.items() if name != "further"}
-    (folder / numbers).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    further = json_lines.stored(FURTHER_NUMBERS) if results["rows"] else []
+    (folder / text).write_text(tables({**results, "further": further}), encoding="utf-8")
+    (folder / numbers).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     if curves:
         draw(folder / FIGURE, results["curves"])
