@@ -19,20 +19,20 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping
 from functools import lru_cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sfm.data.neighbours import neighbour_list
 from sfm.data.systems import Systems
 from sfm.data.tokens import system_sum
 from sfm.errors import InputError, InputWarning, did_you_mean
-from sfm.simulate.base import Setting
+from sfm.simulate.base import Setting, Simulator
+from sfm.simulate.dynamics.neighbours import full_list
 from sfm.units import factor
 
 BOHR, HARTREE = factor("bohr", "angstrom"), factor("hartree", "eV")
@@ -110,28 +110,36 @@ def check_elements(types: Int[Tensor, " ..."]) -> None:
         )
 
 
-def level_of(closure: nn.Module | None) -> str:
-    """The level of theory that a closure of a model says; empty where it says none."""
-    return str(getattr(closure, "level", "") or "")
+def refuse_idle(simulator: type[Simulator], values: Mapping[str, Any]) -> None:
+    """Refuse a reach without dispersion, of a simulator that is given `values`.
+
+    Raises:
+        InputError: there is one.
+    """
+    if values.get("dispersion", "none") == "none":
+        simulator.refuse_idle(values, ["dispersion_reach"], "dispersion=none")
 
 
-def term(functional: str, reach: float, *, beside: tuple[str, str]) -> Dispersion | None:
+def term(
+    functional: str, reach: float, *, potential: str, closure: nn.Module | None
+) -> Dispersion | None:
     """The energy that a simulator's settings ask for, None for `none`.
+
+    One line warns of what has dispersion already.
 
     Args:
         functional: `none` or a key of `PARAMETERS`.
         reach: angstrom.
-        beside: a classical potential with attraction and the level of theory of a closure, each
-            empty where there is none; one line warns of what has dispersion already.
+        potential: a classical potential with attraction beside it, or empty.
+        closure: that of the simulator; its level of theory says what it has.
 
     Raises:
         InputError: as `Dispersion`.
     """
     if functional == "none":
         return None
-    potential, level = beside
-    double = [potential] if potential else []
-    double += [level] if DISPERSED.search(level) else []
+    level = str(getattr(closure, "level", None) or "")
+    double = [name for name in (potential, level if DISPERSED.search(level) else "") if name]
     if double:
         warnings.warn(
             f"{' and '.join(double)} has dispersion already; dispersion={functional} adds to it",
@@ -177,9 +185,11 @@ class Dispersion(nn.Module):
         types, dtype = systems.types, systems.positions.dtype
         tables = _tables(types.device)
         # in float64 whatever comes: single precision loses four digits in the sums
-        systems = systems._replace(positions=systems.positions.double(), cell=systems.cell.double())
-        receiver, sender, vectors = _pairs(systems, self.reach)
-        r = torch.linalg.vector_norm(vectors, dim=1) / BOHR
+        x, cell, system = systems.positions.double(), systems.cell.double(), systems.system
+        periodic = cell.flatten(1).any(1)
+        (sender, receiver), image = full_list(x, cell, periodic, system, self.reach)
+        away = torch.einsum("ei,eij->ej", image, cell[system[receiver]])
+        r = torch.linalg.vector_norm(x[sender] + away - x[receiver], dim=1) / BOHR
         near = (r <= COUNTED).to(r)
         radii = tables.radii[types]
         counts = near / (1 + torch.exp(-STEEPNESS * ((radii[receiver] + radii[sender]) / r - 1)))
@@ -189,7 +199,7 @@ class Dispersion(nn.Module):
         quotient = 3 * tables.moments[types][receiver] * tables.moments[types][sender]
         damped = self.a1.double() * quotient.sqrt() + self.a2.double()
         energy = c6 / (r**6 + damped**6) + self.s8.double() * c6 * quotient / (r**8 + damped**8)
-        total = system_sum(energy, systems.system[receiver], len(systems.cell))
+        total = system_sum(energy, system[receiver], len(cell))
         return (-HARTREE / 2 * total).to(dtype)
 
 
@@ -209,27 +219,6 @@ def _tables(device: torch.device) -> _Tables:
 
     at: dict[str, Any] = {"dtype": torch.float64, "device": device}
     return _Tables(Reference(**at), COV_D3(**at), R4R2(**at))
-
-
-def _pairs(systems: Systems, reach: float) -> tuple[Tensor, Tensor, Tensor]:
-    """(E,) receiver, (E,) sender, (E, 3) vectors between them in angstrom, images included."""
-    x = systems.positions
-    points, boxes = (t.detach().cpu().double().numpy() for t in (x, systems.cell))
-    edges, shifts, start = [], [], 0
-    for box, count in zip(
-        boxes, torch.bincount(systems.system, minlength=len(boxes)).tolist(), strict=True
-    ):
-        periodic = bool(np.any(box))
-        pair, shift = neighbour_list(
-            points[start : start + count], reach, box if periodic else None, periodic
-        )
-        edges.append(torch.from_numpy(pair) + start)
-        shifts.append(torch.from_numpy(shift))
-        start += count
-    sender, receiver = torch.cat(edges, 1).to(x.device)
-    image = torch.cat(shifts).to(x)
-    away = torch.einsum("ei,eij->ej", image, systems.cell[systems.system[receiver]])
-    return receiver, sender, x[sender] + away - x[receiver]
 
 
 def _coefficients(

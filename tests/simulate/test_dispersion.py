@@ -7,6 +7,7 @@ cutoffs, so what is left is rounding.
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +128,7 @@ def test_a_simulator_adds_it_to_what_it_has(part, name, potential):
     seen = {}
     for functional in ("none", "PBE0"):
         values = {} if functional == "none" else {"dispersion": functional}
-        with pytest.warns(InputWarning) if potential == "morse" or values else _nothing():
+        with pytest.warns(InputWarning) if potential == "morse" or values else nullcontext():
             simulator = sfm.simulator(part, potential=potential, **values)
             state = simulator.state(sample)
         seen[functional] = simulator.observe(state)
@@ -136,12 +137,6 @@ def test_a_simulator_adds_it_to_what_it_has(part, name, potential):
     for what, answer in ((kind, energy), ("forces", forces)):
         more = (seen["PBE0"][what] - seen["none"][what]).detach()
         torch.testing.assert_close(more.reshape(answer.shape), answer, rtol=1e-6, atol=1e-7)
-
-
-def _nothing():
-    from contextlib import nullcontext
-
-    return nullcontext()
 
 
 def test_it_may_be_all_of_a_baseline():

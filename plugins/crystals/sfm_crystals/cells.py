@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sfm.data.neighbours import neighbour_list
 from sfm.data.sample import Sample
 from sfm.data.systems import Systems
+from sfm.simulate.dynamics.neighbours import full_list
 
 EnergyFunction = Callable[["Cells"], Float[Tensor, " S"]]
 
@@ -124,17 +124,8 @@ def image_pairs(cells: Cells, cutoff: float) -> tuple[Int[Tensor, "2 E"], Float[
         edges: (2, E) [sender, receiver], sorted by receiver.
         shifts: (E, 3) image of the sender in cells, in the positions' dtype.
     """
-    edges, shifts = [], []
-    offset = 0
-    positions = cells.positions.detach().cpu().numpy()
-    boxes = cells.cell.detach().cpu().numpy()
-    for box, count in zip(boxes, cells.counts().tolist(), strict=True):
-        pair, shift = neighbour_list(positions[offset : offset + count], cutoff, box, True)
-        edges.append(torch.from_numpy(pair) + offset)
-        shifts.append(torch.from_numpy(shift))
-        offset += count
-    device, dtype = cells.positions.device, cells.positions.dtype
-    return torch.cat(edges, dim=1).to(device), torch.cat(shifts).to(device, dtype)
+    periodic = torch.ones(cells.n_systems, dtype=torch.bool)
+    return full_list(cells.positions, cells.cell, periodic, cells.system, cutoff)
 
 
 def bonds(cells: Cells, cutoff: float) -> Bonds:

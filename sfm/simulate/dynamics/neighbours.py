@@ -7,13 +7,15 @@ displacement, after a change of the cell has been taken out, exceeds what is lef
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sfm.data.neighbours import half_neighbour_list
+from sfm.data.neighbours import half_neighbour_list, neighbour_list
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,18 +71,52 @@ def half_list(
     Returns:
         (P,) first, (P,) second, (P, 3) shifts of the second in lattice vectors.
     """
-    parts, offset = [], 0
+    periodic = torch.ones(len(cell), dtype=torch.bool)
+    (first, second), shifts = _of_each(
+        half_neighbour_list, positions, cell, periodic, system, cutoff
+    )
+    return first, second, shifts
+
+
+def full_list(
+    positions: Float[Tensor, "N 3"],
+    cell: Float[Tensor, "S 3 3"],
+    periodic: Bool[Tensor, " S"],
+    system: Int[Tensor, " N"],
+    cutoff: float,
+) -> tuple[Int[Tensor, "2 E"], Float[Tensor, "E 3"]]:
+    """All ordered pairs closer than `cutoff` angstrom, sorted by receiver.
+
+    Args:
+        positions: (N, 3) angstrom. cell: (S, 3, 3) angstrom. periodic: (S,) whether a system is,
+            in three directions; the cell of an open one is not looked at. system: (N,) ascending.
+
+    Returns:
+        (2, E) sender and receiver, (E, 3) shifts of the sender in lattice vectors.
+    """
+    return _of_each(neighbour_list, positions, cell, periodic, system, cutoff)
+
+
+def _of_each(
+    search: Callable[..., Any],
+    positions: Tensor,
+    cell: Tensor,
+    periodic: Tensor,
+    system: Tensor,
+    cutoff: float,
+) -> tuple[Tensor, Tensor]:
+    """(2, P) pairs and (P, 3) shifts of a search in each system."""
+    parts, images, offset = [], [], 0
     points, boxes = positions.detach().cpu().double().numpy(), cell.detach().cpu().double().numpy()
     counts = torch.bincount(system, minlength=len(cell)).tolist()
-    for box, count in zip(boxes, counts, strict=True):
-        pairs, shift = half_neighbour_list(points[offset : offset + count], cutoff, box, True)
-        parts.append((pairs[0] + offset, pairs[1] + offset, shift))
+    for box, around, count in zip(boxes, periodic.tolist(), counts, strict=True):
+        here = points[offset : offset + count]
+        pairs, shift = search(here, cutoff, box if around else None, around)
+        parts.append(torch.from_numpy(pairs) + offset)
+        images.append(torch.from_numpy(shift))
         offset += count
-    first, second, shifts = (
-        torch.cat([torch.from_numpy(part[k]) for part in parts]).to(positions.device)
-        for k in range(3)
-    )
-    return first, second, shifts.to(positions.dtype)
+    device, dtype = positions.device, positions.dtype
+    return torch.cat(parts, dim=1).to(device), torch.cat(images).to(device, dtype)
 
 
 class VerletList:

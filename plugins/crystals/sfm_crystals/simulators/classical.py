@@ -201,10 +201,8 @@ class Classical(Holder):
         name = values.get("potential", "auto")
         if name == "auto":
             name = "lennard-jones" if closure is None else "none"
-        functional = values.get("dispersion", "none")
-        if functional == "none":
-            cls.refuse_idle(values, ["dispersion_reach"], "dispersion=none")
-        if name == "none" and closure is None and functional == "none":
+        dispersion.refuse_idle(cls, values)
+        if name == "none" and closure is None and values.get("dispersion", "none") == "none":
             raise InputError(
                 f"{cls.part}: potential=none leaves no energy; give a closure, or choose "
                 f"{', '.join(p for p in POTENTIALS if p != 'none')}"
@@ -240,10 +238,8 @@ class Classical(Holder):
         self.london = dispersion.term(
             self.dispersion,
             self.dispersion_reach,
-            beside=(
-                self.potential if potential.attracts else "",
-                dispersion.level_of(self.closure),
-            ),
+            potential=self.potential if potential.attracts else "",
+            closure=self.closure,
         )
 
     def energy(self, cells: Cells) -> Float[Tensor, " S"]:
@@ -262,9 +258,8 @@ class Classical(Holder):
         if self.closure is not None:
             total = total + self.learned(cells)
         if self.london is not None:
-            total = total + self.london(
-                Systems(cells.positions, cells.cell, cells.types, cells.system, {})
-            )
+            given = Systems(cells.positions, cells.cell, cells.types, cells.system, {})
+            total = total + self.london(given)
         return total
 
     def learned(self, cells: Cells) -> Float[Tensor, " S"]:

@@ -102,8 +102,7 @@ class Classical(OpenSystems):
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
         self.refuse_idle(values, self._idle(), f"potential={self.potential}")
-        if self.dispersion == "none":
-            self.refuse_idle(values, ["dispersion_reach"], "dispersion=none")
+        dispersion.refuse_idle(type(self), values)
         if self.potential == self.dispersion == "none" and self.closure is None:
             raise InputError(
                 f"{self.part}: potential=none needs a closure; give one, or set potential=uff "
@@ -115,14 +114,12 @@ class Classical(OpenSystems):
         automatic = "none" if self.closure is not None else None
         self.classical = automatic if self.potential == "auto" else self.potential
         self._gfn1 = TightBinding()
-        attracts = self.classical or "the classical potential"  # all of them do
+        attracts = self.classical or "the classical potential"
         self.london = dispersion.term(
             self.dispersion,
             self.dispersion_reach,
-            beside=(
-                "" if attracts == "none" else attracts,
-                dispersion.level_of(self.closure),
-            ),
+            potential="" if attracts == "none" else attracts,  # all others do
+            closure=self.closure,
         )
 
     def _idle(self) -> list[str]:
