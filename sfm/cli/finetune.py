@@ -29,7 +29,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     kinds.add_argument(
         "--intensive",
         action="store_true",
-        help="the targets that no plugin knows do not grow with the system; their unit: --unit",
+        help="the targets that no plugin knows do not grow with the system; their unit is in the "
+        "header of the column, name[unit], or in --unit",
     )
     kinds.add_argument(
         "--extensive", action="store_true", help="they do: two copies have twice the value"
@@ -79,8 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     refuse_missing_data(arguments.data)
     refuse_old_run(arguments.out, arguments.resume)
-    _define(arguments)
-    names = names_of(arguments)
+    names = names_of(arguments, _own(arguments))
     overrides = [*arguments.set, *logger_settings(arguments)]
     if arguments.steps is not None:
         overrides.append(f"training.steps={arguments.steps}")
@@ -110,33 +110,21 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _define(arguments: argparse.Namespace) -> None:
-    """Make targets known that no plugin declares, as `--unit` and `--intensive` describe them.
+def _own(arguments: argparse.Namespace) -> dict[str, bool]:
+    """Targets that `--intensive` or `--extensive` describes, with whether they are extensive.
 
     Raises:
-        InputError: such a target without a unit, or without saying whether it is extensive.
+        InputError: there is none to describe.
     """
     from sfm.errors import InputError
-    from sfm.quantity import Quantity
-    from sfm.registry import define, quantities
-    from sfm.units import factor
 
     targets = list(arguments.target or ())
     # one target needs not be named twice: --unit 1
     arguments.unit = [
         f"{targets[0]}={u}" if "=" not in u and len(targets) == 1 else u for u in arguments.unit
     ]
-    table = quantities()
     if not (arguments.intensive or arguments.extensive):
-        return
-    units = dict(u.split("=", 1) for u in arguments.unit if "=" in u)
-    keyed = {key.partition("=")[0] for key in arguments.key}
-    for name in targets:
-        if name in table:
-            continue
-        if name not in units:
-            raise InputError(f"--target {name}: say its unit, --unit {name}=UNIT (1 for none)")
-        factor(units[name], units[name])
-        define(Quantity(name, units[name], extensive=arguments.extensive, summary="user's own"))
-        if name not in keyed:
-            arguments.key.append(f"{name}={name}")
+        return {}
+    if not targets:
+        raise InputError("--intensive and --extensive are about a --target: name it")
+    return dict.fromkeys(targets, arguments.extensive)

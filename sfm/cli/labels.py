@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,14 +34,16 @@ def add_names(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def names_of(arguments: argparse.Namespace) -> LabelNames | None:
-    """What the flags say.
+def names_of(
+    arguments: argparse.Namespace, own: Mapping[str, bool] | None = None
+) -> LabelNames | None:
+    """What the flags say, and quantities of the user's `own`, with whether they are extensive.
 
     Raises:
         InputError: not of the form `a=b`, an unknown quantity, unit or order.
     """
-    if not (arguments.key or arguments.unit or arguments.voigt is not None):
+    if not (arguments.key or arguments.unit or arguments.voigt is not None or own):
         return None
     from sfm.data.label_names import LabelNames
 
-    return LabelNames.parse(arguments.key, arguments.unit, arguments.voigt)
+    return LabelNames.parse(arguments.key, arguments.unit, arguments.voigt, own)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Num
 
-from sfm.data.conditions import bare, is_moment, meaning, read_conditions
+from sfm.data.conditions import bare, is_moment, read_conditions
 from sfm.data.rigid import KEYS, stated_bonds
 from sfm.data.sample import Sample
+from sfm.data.stated import stated_numbers
 from sfm.errors import InputError, InputWarning
 from sfm.units import factor
 
@@ -132,11 +133,6 @@ _ARRAYS = [
     "bfactor",
     "residuenumbers",
 ]
-# text that names or describes a frame, and says nothing of its physics
-_DESCRIBING = (
-    "author", "comment", "config_type", "date", "formula", "inchi", "label", "name", "note",
-    "program", "smiles", "source", "title", "unique_id", "uid",
-)  # fmt: skip
 _VELOCITIES = ("v", "vel", "velo", "velocity", "velocities")
 _VELOCITY_UNITS = tuple(f"{v}{u}" for v in _VELOCITIES[1:] for u in ("unit", "units"))
 _INFO = [
@@ -154,9 +150,7 @@ _INFO = [
 def extras(atoms: Atoms, used: Collection[str]) -> dict[str, Num[np.ndarray, " ..."]]:
     """The other numbers that `atoms` states, by name: of `info`, per atom, and results.
 
-    Arrays of any shape, in whatever unit `atoms` has them.
-
-    Text that states something (`solvent=water`) has no place in a sample: it is warned of.
+    Arrays of any shape, in whatever unit `atoms` has them, as `sfm.data.stated` takes them.
 
     Args:
         atoms: any.
@@ -177,22 +171,7 @@ def extras(atoms: Atoms, used: Collection[str]) -> dict[str, Num[np.ndarray, " .
     if np.all(atoms.arrays.get("occupancy", 1) == 1):  # of a PDB file: every atom is there
         taken.add("occupancy")
     stated = {k: v for k, v in stated.items() if k not in taken}
-    arrays = {}
-    words = [str(key) for key, value in stated.items() if isinstance(value, str)]
-    text = [key for key in words if meaning(key) is None and key.lower() not in _DESCRIBING]
-    if text:
-        line = f"stated, but not used: {', '.join(text)}"
-        warnings.warn(line, InputWarning, stacklevel=2)
-    for key, value in stated.items():
-        if meaning(str(key)) is not None or isinstance(value, (bool, dict, str)):
-            continue
-        try:
-            array = np.asarray(value)
-        except ValueError:  # rows of several lengths
-            continue
-        if array.dtype.kind in "fiu":
-            arrays[str(key)] = array
-    return arrays
+    return stated_numbers(stated)
 
 
 def _symmetric(stress: np.ndarray) -> np.ndarray:

@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from sfm.data.headers import split_header
 from sfm.data.isotropy import ELASTIC, SHAPES, elastic_reordered, symmetric
 from sfm.data.sample import Sample
 from sfm.data.voigt import parse_order, reordered
 from sfm.errors import InputError, InputWarning, did_you_mean
 from sfm.quantity import Quantity
+from sfm.units import check_unit
 
 # other spellings that leave no doubt
 _SPELLINGS = {"force": "forces", "virial": "stress", "virials": "stress"}
@@ -46,6 +48,9 @@ class LabelNames:
             opposite sign; the canonical one where it is not named.
         voigt: what the six numbers of a stress or virial in the file are, in their order there;
             empty for Voigt's own.
+        own: whether it is extensive, by name of a quantity that no plugin need declare; it is
+            defined (`sfm.registry.define`) with the unit that `units` or a header of the file
+            (`name[unit]`) says.
 
     Raises:
         InputError: an unknown quantity, or a unit of something else.
@@ -54,23 +59,38 @@ class LabelNames:
     keys: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     voigt: tuple[str, ...] = ()
+    own: Mapping[str, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         table = _quantities()
+        for name, extensive in self.own.items():
+            if name in table and table[name].extensive != extensive:
+                kinds = ("intensive", "extensive")
+                raise InputError(
+                    f"'{name}' is {kinds[not extensive]}, not {kinds[extensive]}: it is a quantity "
+                    "that is known"
+                )
         for name in (*self.keys, *self.units):
-            table[name]
+            name in self.own or table[name]
         for name, unit in self.units.items():
-            virial = "virial" in self.keys.get(name, "").lower()
-            _factor(unit, "eV" if virial else table[name].unit)
+            if name in table:
+                virial = "virial" in self.keys.get(name, "").lower()
+                _factor(unit, "eV" if virial else table[name].unit)
+            else:
+                check_unit(unit)
 
     def __bool__(self) -> bool:
-        return bool(self.keys or self.units or self.voigt)
+        return bool(self.keys or self.units or self.voigt or self.own)
 
     @classmethod
     def parse(
-        cls, keys: Iterable[str], units: Iterable[str], voigt: str | None = None
+        cls,
+        keys: Iterable[str],
+        units: Iterable[str],
+        voigt: str | None = None,
+        own: Mapping[str, bool] | None = None,
     ) -> LabelNames:
-        """From `energy=REF_energy`, `energy=kcal/mol` and `xx,yy,zz,xy,yz,zx`.
+        """From `energy=REF_energy`, `energy=kcal/mol` and `xx,yy,zz,xy,yz,zx`; `own` as it is.
 
         Raises:
             InputError: no `=`, a quantity named twice, or an order that is none.
@@ -79,12 +99,14 @@ class LabelNames:
             _pairs(keys, "--key", "REF_energy"),
             _pairs(units, "--unit", "kcal/mol"),
             parse_order(voigt) if voigt is not None else (),
+            own or {},
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         said: dict[str, Any] = {"keys": dict(self.keys), "units": dict(self.units)}
-        return said | ({"voigt": list(self.voigt)} if self.voigt else {})
+        said |= {"voigt": list(self.voigt)} if self.voigt else {}
+        return said | ({"own": dict(self.own)} if self.own else {})
 
     def apply(self, samples: Sequence[Sample], source: str) -> list[Sample]:
         """The samples with their labels under our names and in our units.
@@ -96,7 +118,8 @@ class LabelNames:
         Raises:
             InputError: no sample has the key, or its shape is not the quantity's.
         """
-        for key in self.keys.values():
+        keys = {**self.keys, **self._defined(samples, source)}
+        for key in keys.values():
             if not any(key in s.extras or key in s.labels for s in samples):
                 there = sorted({k for s in samples for k in (*s.extras, *s.labels)})
                 raise InputError(
@@ -104,9 +127,9 @@ class LabelNames:
                     f"{did_you_mean(key, there)}"
                 )
         for name in self.units:
-            if name not in self.keys and not any(name in s.labels for s in samples):
+            if name not in keys and not any(name in s.labels for s in samples):
                 raise InputError(f"{source}: --unit {name}=..., but it has no label '{name}'")
-        changed = [self._one(s) for s in samples]
+        changed = [self._one(s, keys) for s in samples]
         ordered = {"stress", *_elastic_of(changed)}
         if self.voigt and not any(ordered & set(s.labels) for s in changed):
             raise InputError(
@@ -132,10 +155,38 @@ class LabelNames:
                     f"not say: give {' and '.join(missing)}"
                 )
 
-    def _one(self, sample: Sample) -> Sample:
+    def _defined(self, samples: Sequence[Sample], source: str) -> dict[str, str]:
+        """Names in the file of the user's own quantities, which are defined on the way.
+
+        Raises:
+            InputError: nobody says the unit of one, or two say different ones.
+        """
+        from sfm.registry import define
+
+        found: dict[str, str] = {}
+        there = {key for s in samples for key in s.extras}
+        for name, extensive in self.own.items():
+            if name in _quantities():
+                continue
+            wanted = split_header(self.keys.get(name, name))[0]
+            # a name without unit, and with: a file may state both, and then the plain one counts
+            fitting = sorted((k for k in there if split_header(k)[0] == wanted), key=len)
+            found[name] = fitting[0] if fitting else wanted
+            stated, given = split_header(found[name])[1], self.units.get(name)
+            unit = given or stated
+            if unit is None:
+                raise InputError(f"--target {name}: say its unit, --unit {name}=UNIT (1 for none)")
+            if stated is not None and _factor(unit, check_unit(stated)) != 1.0:
+                raise InputError(
+                    f"{source}: its header says '{found[name]}', not --unit {name}={unit}"
+                )
+            define(Quantity(name, unit, extensive=extensive, summary="user's own"))
+        return found
+
+    def _one(self, sample: Sample, keys: Mapping[str, str]) -> Sample:
         table = _quantities()
         labels, extras = dict(sample.labels), dict(sample.extras)
-        for name, key in self.keys.items():
+        for name, key in keys.items():
             if key in extras:
                 labels[name] = shaped(table[name], key, extras.pop(key), sample)
             elif key in sample.labels and key != name:
@@ -303,8 +354,8 @@ def unused(samples: Sequence[Sample]) -> str:
 def for_files(source: str | Path) -> InputError:
     """The refusal of names for a dataset."""
     return InputError(
-        f"{source}: --key, --unit and --voigt are for files; a dataset's columns have names and "
-        "units"
+        f"{source}: --key, --unit, --voigt, --intensive and --extensive are for files; a dataset's "
+        "columns have names and units"
     )
 
 
@@ -316,9 +367,13 @@ def no_labels(samples: Sequence[Sample], source: str) -> InputError:
             f"{source}: no labels. A label is an energy or forces in an extended xyz file, or a "
             "column `quantity[unit]` in a csv file"
         )
-    flags = flags_for(samples)
-    advice = f"say which: {' '.join(flags)}" if flags else "say which: --key energy=NAME"
-    return InputError(f"{source}: no labels, but it has {', '.join(names)}; {advice}")
+    flags = " ".join(flags_for(samples)) or "--key energy=NAME"
+    name = split_header(names[0])[0]
+    return InputError(
+        f"{source}: no labels, but it has {', '.join(names)}; say which: {flags}, or for a "
+        f"quantity of your own --target {name} with --intensive or --extensive, and --unit UNIT "
+        "where its header has none"
+    )
 
 
 def _likely(key: str, sample: Sample) -> str | None:

@@ -39,8 +39,8 @@ def make_task(
         if one not in source.quantities:
             raise InputError(
                 f"{source.name}: no labels '{one}' (it has: {', '.join(source.quantities)})."
-                f"{did_you_mean(one, source.quantities)} A quantity of your own needs its unit and "
-                "kind: --unit UNIT and --intensive or --extensive"
+                f"{did_you_mean(one, source.quantities)} A quantity of your own needs its kind, "
+                "--intensive or --extensive, and --unit UNIT where its header has none"
             )
     quantities = [q for q in quantities if not q.endswith("_uncertainty")]
     derived = [q for q in ("forces", "stress") if q in quantities]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sfm import registry
 from sfm.data.label_names import LabelNames, flags_for, no_labels, recognised, unused
 from sfm.data.sample import Sample
 from sfm.errors import InputError
@@ -92,3 +93,46 @@ def test_mistakes_are_explained(keys, units, message):
     labelled = sample(REF_energy=1.0, F=np.ones((2, 3)), text="none")
     with pytest.raises(InputError, match=message):
         LabelNames.parse(keys, units).apply([labelled], "a.xyz")
+
+
+@pytest.fixture
+def no_own():
+    registry._defined.clear()
+    yield
+    registry._defined.clear()
+
+
+@pytest.mark.parametrize(
+    ("stated", "keys", "units", "unit"),
+    [
+        ("fame[mN/m]", [], [], "mN/m"),
+        ("fame[mN/m]", [], ["fame=dyn/cm"], "dyn/cm"),
+        ("fame", [], ["fame=kelvin"], "kelvin"),
+        ("glory[K]", ["fame=glory"], [], "K"),
+        ("glory[K]", ["fame=glory[K]"], [], "K"),
+    ],
+)
+def test_a_quantity_of_the_users_own_has_the_unit_of_its_header(no_own, stated, keys, units, unit):
+    given = sample(**{stated: 2.0})
+    (read,) = LabelNames.parse(keys, units, own={"fame": False}).apply([given], "a.csv")
+    assert float(read.labels["fame"]) == 2.0
+    assert not read.extras
+    fame = registry.quantities()["fame"]
+    assert (fame.unit, fame.extensive) == (unit, False)
+
+
+@pytest.mark.parametrize(
+    ("stated", "own", "units", "message"),
+    [
+        ("fame", {"fame": True}, [], "--target fame: say its unit"),
+        ("fame[mN/m]", {"fame": True}, ["fame=N/m"], r"header says 'fame\[mN/m\]', not --unit"),
+        ("fame[mN/m]", {"fame": True}, ["fame=K"], "cannot be converted"),
+        ("fame", {"glory": True}, ["glory=1"], "no 'glory'"),
+        ("fame[best]", {"fame": True}, [], "unit 'best' is not known"),
+        ("energy", {"energy": False}, [], "'energy' is extensive, not intensive"),
+    ],
+)
+def test_mistakes_about_quantities_of_the_users_own(no_own, stated, own, units, message):
+    with pytest.raises(InputError, match=message):
+        LabelNames.parse([], units, own=own).apply([sample(**{stated: 2.0})], "a.csv")
+    assert "fame" not in registry.quantities()

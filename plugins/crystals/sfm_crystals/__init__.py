@@ -76,6 +76,13 @@ plugin = Plugin(
         "outcar": "sfm_crystals.data.readers:read_outcar",
         "object:ase.atoms.Atoms": "sfm_crystals.data.converters:from_ase",
         "object:pymatgen.core.structure.Structure": "sfm_crystals.data.converters:from_pymatgen",
+        # where the class is since 2026, and where it was
+        "object:pymatgen.core.entries.ComputedStructureEntry": (
+            "sfm_crystals.data.converters:from_entry"
+        ),
+        "object:pymatgen.entries.computed_entries.ComputedStructureEntry": (
+            "sfm_crystals.data.converters:from_entry"
+        ),
     },
     descriptors={"elemental": "sfm_crystals.data.descriptors:elemental"},
     quantities=(

@@ -9,6 +9,7 @@ from ase.build import bulk, molecule
 from ase.calculators.lj import LennardJones
 from ase.io import write
 from pymatgen.core import Lattice, Structure
+from pymatgen.entries.computed_entries import ComputedStructureEntry
 from sfm_crystals.data import cif, readers
 from sfm_crystals.data.converters import from_ase, from_pymatgen, to_ase, to_pymatgen
 from sfm_crystals.data.prototypes import diamond
@@ -245,3 +246,33 @@ def test_other_xml_is_no_crystal(tmp_path):
     path.write_text("<html></html>")
     with pytest.raises(InputError, match=r"only VASP's vasprun\.xml"):
         read_file(path)
+
+
+def test_what_a_pymatgen_structure_states_is_kept():
+    """Numbers of a structure and of its sites were read by nobody, and nobody said so."""
+    structure = Structure(
+        Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3],
+        properties={"energy": -3.4, "gap": 5.0},
+        site_properties={"forces": [[0, 0, 0], [0, 0, 0.1]], "bader": [0.9, -0.9],
+                         "selective_dynamics": [[True] * 3, [False] * 3]},
+    )  # fmt: skip
+    (sample,) = read_object(structure)
+    assert float(sample.labels["energy"]) == -3.4
+    np.testing.assert_array_equal(sample.labels["forces"], [[0, 0, 0], [0, 0, 0.1]])
+    assert set(sample.extras) == {"gap", "bader"}
+    np.testing.assert_array_equal(sample.fixed, [[False] * 3, [True] * 3])
+    structure.add_site_property("forces", [0.0, 0.1])
+    with pytest.raises(InputError, match=r"forces has shape \(2,\)"):
+        read_object(structure)
+
+
+def test_an_entry_is_its_structure_with_the_energy_that_was_computed():
+    structure = Structure(Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
+    entry = ComputedStructureEntry(
+        structure, -6.0, correction=-0.3, entry_id="mp-22862", data={"e_above_hull": 0.1}
+    )
+    with pytest.warns(InputWarning, match=r"mp-22862: .* without .* corrections \(-0.3 eV\)"):
+        (sample,) = read_object([entry])
+    assert sample.id == "mp-22862"
+    assert dict(sample.labels) == {"energy": -6.0}
+    assert dict(sample.extras) == {"e_above_hull": 0.1}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sfm.data.headers import split_header
 from sfm.errors import InputError, InputWarning, did_you_mean
 from sfm.formats.npz import load_npz
 from sfm.units import check_unit
@@ -95,10 +96,10 @@ def _csv(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     rows = _rows(path)
     head, units = [], {}
     for cell in rows[0]:
-        name, bracket, unit = cell.strip().partition("[")
-        head.append(name.strip())
-        if bracket:
-            units[head[-1]] = unit.rstrip("] ")
+        name, unit = split_header(cell)
+        head.append(name)
+        if unit is not None:
+            units[name] = unit
     if twice := [name for name, count in Counter(head).items() if count > 1]:
         raise InputError(f"{path}: two columns are called '{twice[0]}'")
     table = np.array([_numbers(path, i, row, head) for i, row in enumerate(rows[1:], 2)])

@@ -63,6 +63,7 @@ plugin = Plugin(
         ".xyz,.extxyz,.traj,.pdb,.gjf,.db,.aselmdb": "sfm_molecules.data.readers:read_ase",
         "object:ase.atoms.Atoms": "sfm_molecules.data.converters:from_ase",
         "object:rdkit.Chem.rdchem.Mol": "sfm_molecules.data.converters:from_rdkit",
+        "object:pymatgen.core.structure.Molecule": "sfm_molecules.data.converters:from_pymatgen",
     },
     descriptors={
         "rdkit": "sfm_molecules.data.descriptors:rdkit",

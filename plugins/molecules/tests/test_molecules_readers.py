@@ -46,6 +46,21 @@ def test_csv_labels_are_converted_to_canonical_units(tmp_path):
     assert float(second.labels["polarizability"]) == pytest.approx(2.6 / 0.529177**3, rel=1e-5)
 
 
+def test_a_table_may_leave_a_label_out_and_state_quantities_of_the_users_own(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text(
+        "smiles,polarizability [bohr**3],surface_tension [mN/m],assay [no. 2],charge\n"
+        "O,9.8,72.0,1.5,0\nC,,,,\n[NH4+],8,,,+1\n"
+    )
+    water, methane, ammonium = read_smiles(path)
+    assert dict(water.labels) == {"polarizability": 9.8}
+    assert dict(water.extras) == {"surface_tension[mN/m]": 72.0, "assay[no. 2]": 1.5}
+    assert not methane.labels
+    assert not methane.extras
+    assert methane.level is None
+    assert ammonium.conditions == {"charge": 1.0}
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -89,6 +104,32 @@ def test_sdf_with_and_without_coordinates(tmp_path):
     text = path.read_text()
     path.write_text(text.replace("  1  2  1  0", "  1 77  1  0", 1))
     with pytest.raises(InputError, match=r"two.sdf, record 1: rdkit cannot read"):
+        read_sdf(path)
+
+
+def test_an_sdf_record_states_labels_numbers_and_a_charge_in_its_data(tmp_path):
+    """They were read by nobody, and nobody said so."""
+    path = tmp_path / "one.sdf"
+    ammonium = Chem.MolFromSmiles("[NH4+]")
+    for name, text in (
+        ("polarizability[angstrom**3]", "1.45"),
+        ("pIC50", "6.5"),
+        ("surface_tension [mN/m]", "40"),
+        ("comment", "none"),
+        ("charge", "1"),
+    ):
+        ammonium.SetProp(name, text)
+    with Chem.SDWriter(str(path)) as writer:
+        writer.write(ammonium)
+    (sample,) = read_sdf(path)
+    assert float(sample.labels["polarizability"]) == pytest.approx(1.45 / 0.529177**3, rel=1e-5)
+    assert dict(sample.extras) == {"pIC50": 6.5, "surface_tension[mN/m]": 40.0}
+    assert dict(from_rdkit(ammonium).extras) == dict(sample.extras)
+    path.write_text(path.read_text().replace("(1) \n1\n", "(1) \n2\n"))
+    with pytest.raises(InputError, match=r"one.sdf, record 1: .* its file says"):
+        read_sdf(path)
+    path.write_text(path.read_text().replace("1.45", "high"))
+    with pytest.raises(InputError, match=r"one.sdf, record 1: .* 'high' is not a number"):
         read_sdf(path)
 
 
@@ -187,7 +228,7 @@ def test_other_columns_of_a_csv_are_kept_and_charges_compared(tmp_path):
     assert float(one.extras["E_dft"]) == -3.5
     assert one.conditions["charge"] == 1
     path.write_text("smiles,charge\nC[NH3+],0\n")
-    with pytest.raises(InputError, match=r"line 2: .*has charge \+1, the file's column says \+0"):
+    with pytest.raises(InputError, match=r"line 2: .*has charge \+1, its file says \+0"):
         read_smiles(path)
 
 
@@ -316,3 +357,23 @@ def test_bad_rows_are_left_out_where_asked(tmp_path):
     frames.write_text("1\n\nQq 0 0 0\n")
     with collecting(Skipped()), pytest.raises(InputError, match="no row of it can be used"):
         read_file(frames)
+
+
+def test_a_pymatgen_molecule_says_its_charge_spin_and_numbers():
+    core = pytest.importorskip("pymatgen.core")
+    water = [[0, 0, 0.119], [0, 0.763, -0.477], [0, -0.763, -0.477]]
+    numbers = {"energy": -14.2, "dielectric_guess": 80.0}
+    plain = core.Molecule(["O", "H", "H"], water, properties=numbers)
+    (sample,) = read_object(plain)
+    assert sample.conditions == {}
+    assert float(sample.labels["energy"]) == -14.2
+    assert dict(sample.extras) == {"dielectric_guess": 80.0}
+    np.testing.assert_array_equal(sample.positions, water)
+    oxygen = core.Molecule(["O", "O"], [[0, 0, 0], [0, 0, 1.2]], charge=0, spin_multiplicity=3)
+    assert read_object(oxygen)[0].conditions == {"spin": 2.0}
+    ion = core.Molecule(["O", "H", "H"], water, charge=1)
+    assert read_object(ion)[0].conditions == {"charge": 1.0}
+    with pytest.raises(InputError, match="whole number"):
+        read_object(core.Molecule(["O", "H", "H"], water, charge=0.5))
+    with pytest.raises(InputError, match="atom 1 has an unknown element"):
+        read_object(core.Molecule(["X"], [[0, 0, 0]]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +13,16 @@ from sfm.data.conditions import read_conditions
 from sfm.data.isotopes import HYDROGENS
 from sfm.data.label_names import with_recognised
 from sfm.data.sample import Sample
-from sfm.errors import InputError, WrongDomain
+from sfm.data.stated import stated_numbers
+from sfm.errors import InputError, InputWarning, WrongDomain
 
 if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
+    from pymatgen.entries.computed_entries import ComputedStructureEntry
 
 LABELS = ("energy", "forces", "stress")
+SELECTIVE = "selective_dynamics"  # what pymatgen calls it
 
 
 def from_ase(atoms: Atoms, *, name: str = "") -> Sample:
@@ -98,8 +102,11 @@ def to_ase(sample: Sample) -> Atoms:
 def from_pymatgen(structure: Structure, *, name: str = "") -> Sample:
     """A sample of a pymatgen `Structure`. Oxidation states are left out.
 
+    Numbers of its `properties` and of its sites become extras; an energy (eV), forces
+    (eV/angstrom) and a stress (eV/angstrom^3) among them are labels.
+
     Raises:
-        InputError: a site that is partly occupied, or holds no element.
+        InputError: a site that is partly occupied, or holds no element; a label of another shape.
     """
     name = name or structure.composition.formula.replace(" ", "")
     types = []
@@ -116,16 +123,44 @@ def from_pymatgen(structure: Structure, *, name: str = "") -> Sample:
             raise InputError(f"{name}: site {number} is of unknown element '{species[0][0]}'")
         types.append(int(element.Z))
     check_finite(structure.cart_coords, name)
-    return Sample(
+    sites = {k: v for k, v in structure.site_properties.items() if k != SELECTIVE}
+    sample = Sample(
         id=name,
         domain="crystals",
         positions=structure.cart_coords,
         types=np.array(types),
         cell=structure.lattice.matrix,
         pbc=np.array(structure.lattice.pbc),
+        extras=stated_numbers({**structure.properties, **sites}),
         conditions=_structure_conditions(structure, np.array(types), name),
         masses=_isotopes(structure),
         fixed=_frozen(structure, name),
+    )
+    return with_recognised(sample, LABELS)
+
+
+def from_entry(entry: ComputedStructureEntry) -> Sample:
+    """A sample of a pymatgen `ComputedStructureEntry`: its structure and computed energy (eV).
+
+    Corrections, which depend on the composition alone, are no part of what was computed: one line
+    says that they are left out. Numbers of `data` become extras.
+
+    Raises:
+        InputError: as `from_pymatgen`.
+    """
+    name = str(entry.entry_id or "")
+    sample = from_pymatgen(entry.structure, name=name)
+    if entry.correction:
+        warnings.warn(
+            f"{sample.id}: the energy is without the entry's corrections "
+            f"({entry.correction:+.4g} eV)",
+            InputWarning,
+            stacklevel=2,
+        )
+    energy = np.asarray(float(entry.uncorrected_energy))
+    return sample.replace(
+        labels={**sample.labels, "energy": energy},
+        extras={**sample.extras, **stated_numbers(entry.data)},
     )
 
 
@@ -147,7 +182,7 @@ def _isotopes(structure: Structure) -> np.ndarray | None:
 
 def _frozen(structure: Structure, name: str) -> np.ndarray | None:
     """Coordinates that selective dynamics does not let move, (n, 3)."""
-    flags = structure.site_properties.get("selective_dynamics")
+    flags = structure.site_properties.get(SELECTIVE)
     if flags is None:
         return None
     frozen = ~np.array([[True] * 3 if f is None else f for f in flags], dtype=bool)
@@ -174,7 +209,7 @@ def to_pymatgen(sample: Sample) -> Structure:
     properties = {}
     if sample.fixed is not None:
         frozen = along_axes(sample.fixed, sample.cell, sample.id)
-        properties["selective_dynamics"] = (~frozen).tolist()
+        properties[SELECTIVE] = (~frozen).tolist()
     return Structure(
         lattice,
         sample.types.tolist(),

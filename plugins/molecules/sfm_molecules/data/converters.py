@@ -1,4 +1,4 @@
-"""Samples from and to ase.Atoms and rdkit molecules."""
+"""Samples from and to ase.Atoms, and from molecules of rdkit and pymatgen."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from sfm.data.ase_atoms import extras, said, stored_labels, write_to
 from sfm.data.conditions import read_conditions
 from sfm.data.label_names import with_recognised
 from sfm.data.sample import Sample
+from sfm.data.stated import stated_numbers
 from sfm.errors import InputError, WrongDomain
+from sfm_molecules.data.cells import UNKNOWN_LEVEL, with_cells
 from sfm_molecules.geometry.conformers import geometry
 from sfm_molecules.geometry.embedding import embed
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from pymatgen.core import Molecule
     from rdkit.Chem import Mol
 
 DOMAIN = "molecules"
-UNKNOWN_LEVEL = "unknown"
 LABELS = ("energy", "forces", "dipole", "charges")
 
 
@@ -59,6 +61,35 @@ def from_ase(atoms: Atoms) -> Sample:
     return sample.replace(level=level)
 
 
+def from_pymatgen(molecule: Molecule) -> Sample:
+    """A sample of a pymatgen `Molecule`, with its charge, and its spin if that is not the lowest.
+
+    Numbers of its `properties` and of its sites become extras; an energy (eV), forces
+    (eV/angstrom) and other labels of molecules among them are labels.
+
+    Raises:
+        InputError: a dummy atom, an impossible charge or spin, or a label of another shape.
+    """
+    name = molecule.composition.formula.replace(" ", "")
+    for number, site in enumerate(molecule, 1):
+        if not 1 <= getattr(site.specie, "Z", 0) <= 118:
+            raise InputError(f"{name}: atom {number} has an unknown element '{site.specie}'")
+    types = np.array([site.specie.Z for site in molecule])
+    stated = {"charge": molecule.charge} if molecule.charge else {}
+    if molecule.spin_multiplicity > 2:  # 1 and 2 are what pymatgen says where nobody did
+        stated["multiplicity"] = molecule.spin_multiplicity
+    sample = Sample(
+        id=name,
+        domain=DOMAIN,
+        positions=molecule.cart_coords,
+        types=types,
+        extras=stated_numbers({**molecule.properties, **molecule.site_properties}),
+        conditions=read_conditions(stated, types, name),
+    )
+    sample = with_recognised(sample, LABELS)
+    return sample.replace(level=UNKNOWN_LEVEL) if sample.labels else sample
+
+
 def to_ase(sample: Sample) -> Atoms:
     """An `ase.Atoms` of a sample; energy and forces labels go into its calculator.
 
@@ -83,10 +114,11 @@ def from_rdkit(molecule: Mol, *, name: str | None = None) -> Sample:
     """A sample of an rdkit molecule.
 
     Without a three-dimensional conformer it gets hydrogens and a geometry from its bonds; with one,
-    missing hydrogens are placed.
+    missing hydrogens are placed. Its properties (an SDF record's data) are read as the cells of a
+    table are (`sfm_molecules.data.cells`).
 
     Raises:
-        InputError: a dummy atom, or no geometry can be found.
+        InputError: a dummy atom, no geometry can be found, or a property that contradicts it.
     """
     from rdkit import Chem
 
@@ -97,6 +129,7 @@ def from_rdkit(molecule: Mol, *, name: str | None = None) -> Sample:
     for atom in molecule.GetAtoms():
         if atom.GetAtomicNum() == 0:
             raise InputError(f"{name}: atom {atom.GetIdx() + 1} has an unknown element")
+    properties = molecule.GetPropsAsDict(autoConvertStrings=False)
     if molecule.GetNumConformers() == 0 or not molecule.GetConformer().Is3D():
         molecule = embed(Chem.MolToSmiles(Chem.RemoveHs(molecule)))
     else:
@@ -106,7 +139,7 @@ def from_rdkit(molecule: Mol, *, name: str | None = None) -> Sample:
     spin = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
     stated = {k: v for k, v in (("charge", charge), ("unpaired_electrons", spin)) if v}
     isotopes = any(atom.GetIsotope() for atom in molecule.GetAtoms())
-    return Sample(
+    sample = Sample(
         id=name,
         domain=DOMAIN,
         positions=positions,
@@ -114,3 +147,4 @@ def from_rdkit(molecule: Mol, *, name: str | None = None) -> Sample:
         conditions=read_conditions(stated, types, name),
         masses=np.array([a.GetMass() for a in molecule.GetAtoms()]) if isotopes else None,
     )
+    return with_cells(sample, properties)
