@@ -35,15 +35,15 @@ def add_names(parser: argparse.ArgumentParser) -> None:
 
 
 def names_of(
-    arguments: argparse.Namespace, own: Mapping[str, bool] | None = None
+    arguments: argparse.Namespace, extensive: Mapping[str, bool] | None = None
 ) -> LabelNames | None:
-    """What the flags say, and quantities of the user's `own`, with whether they are extensive.
+    """What the flags say, and whether quantities of the user's own are extensive.
 
     Raises:
         InputError: not of the form `a=b`, an unknown quantity, unit or order.
     """
-    if not (arguments.key or arguments.unit or arguments.voigt is not None or own):
+    if not (arguments.key or arguments.unit or arguments.voigt is not None or extensive):
         return None
     from sfm.data.label_names import LabelNames
 
-    return LabelNames.parse(arguments.key, arguments.unit, arguments.voigt, own)
+    return LabelNames.parse(arguments.key, arguments.unit, arguments.voigt, extensive)

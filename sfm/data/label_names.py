@@ -48,9 +48,9 @@ class LabelNames:
             opposite sign; the canonical one where it is not named.
         voigt: what the six numbers of a stress or virial in the file are, in their order there;
             empty for Voigt's own.
-        own: whether it is extensive, by name of a quantity that no plugin need declare; it is
-            defined (`sfm.registry.define`) with the unit that `units` or a header of the file
-            (`name[unit]`) says.
+        extensive: whether each of the user's own quantities is, by name; one that no plugin
+            declares is defined (`sfm.registry.define`) in the unit that `units` says, or a header
+            of the file (`name[unit]`).
 
     Raises:
         InputError: an unknown quantity, or a unit of something else.
@@ -59,19 +59,19 @@ class LabelNames:
     keys: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     voigt: tuple[str, ...] = ()
-    own: Mapping[str, bool] = field(default_factory=dict)
+    extensive: Mapping[str, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         table = _quantities()
-        for name, extensive in self.own.items():
-            if name in table and table[name].extensive != extensive:
+        for name, grows in self.extensive.items():
+            if name in table and table[name].extensive != grows:
                 kinds = ("intensive", "extensive")
                 raise InputError(
-                    f"'{name}' is {kinds[not extensive]}, not {kinds[extensive]}: it is a quantity "
-                    "that is known"
+                    f"'{name}' is {kinds[not grows]}, not {kinds[grows]}: it is a quantity that is "
+                    "known"
                 )
         for name in (*self.keys, *self.units):
-            name in self.own or table[name]
+            name in self.extensive or table[name]
         for name, unit in self.units.items():
             if name in table:
                 virial = "virial" in self.keys.get(name, "").lower()
@@ -80,7 +80,7 @@ class LabelNames:
                 check_unit(unit)
 
     def __bool__(self) -> bool:
-        return bool(self.keys or self.units or self.voigt or self.own)
+        return bool(self.keys or self.units or self.voigt or self.extensive)
 
     @classmethod
     def parse(
@@ -88,9 +88,9 @@ class LabelNames:
         keys: Iterable[str],
         units: Iterable[str],
         voigt: str | None = None,
-        own: Mapping[str, bool] | None = None,
+        extensive: Mapping[str, bool] | None = None,
     ) -> LabelNames:
-        """From `energy=REF_energy`, `energy=kcal/mol` and `xx,yy,zz,xy,yz,zx`; `own` as it is.
+        """From `energy=REF_energy`, `energy=kcal/mol` and `xx,yy,zz,xy,yz,zx`; the rest is as above.
 
         Raises:
             InputError: no `=`, a quantity named twice, or an order that is none.
@@ -99,14 +99,14 @@ class LabelNames:
             _pairs(keys, "--key", "REF_energy"),
             _pairs(units, "--unit", "kcal/mol"),
             parse_order(voigt) if voigt is not None else (),
-            own or {},
+            extensive or {},
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         said: dict[str, Any] = {"keys": dict(self.keys), "units": dict(self.units)}
         said |= {"voigt": list(self.voigt)} if self.voigt else {}
-        return said | ({"own": dict(self.own)} if self.own else {})
+        return said | ({"extensive": dict(self.extensive)} if self.extensive else {})
 
     def apply(self, samples: Sequence[Sample], source: str) -> list[Sample]:
         """The samples with their labels under our names and in our units.
@@ -163,25 +163,25 @@ class LabelNames:
         """
         from sfm.registry import define
 
-        found: dict[str, str] = {}
+        keys: dict[str, str] = {}
         there = {key for s in samples for key in s.extras}
-        for name, extensive in self.own.items():
+        for name, grows in self.extensive.items():
             if name in _quantities():
                 continue
-            wanted = split_header(self.keys.get(name, name))[0]
+            bare_name = split_header(self.keys.get(name, name))[0]
             # a name without unit, and with: a file may state both, and then the plain one counts
-            fitting = sorted((k for k in there if split_header(k)[0] == wanted), key=len)
-            found[name] = fitting[0] if fitting else wanted
-            stated, given = split_header(found[name])[1], self.units.get(name)
+            fitting = sorted((k for k in there if split_header(k)[0] == bare_name), key=len)
+            keys[name] = fitting[0] if fitting else bare_name
+            stated, given = split_header(keys[name])[1], self.units.get(name)
             unit = given or stated
             if unit is None:
                 raise InputError(f"--target {name}: say its unit, --unit {name}=UNIT (1 for none)")
             if stated is not None and _factor(unit, check_unit(stated)) != 1.0:
                 raise InputError(
-                    f"{source}: its header says '{found[name]}', not --unit {name}={unit}"
+                    f"{source}: its header says '{keys[name]}', not --unit {name}={unit}"
                 )
-            define(Quantity(name, unit, extensive=extensive, summary="user's own"))
-        return found
+            define(Quantity(name, unit, extensive=grows, summary="user's own"))
+        return keys
 
     def _one(self, sample: Sample, keys: Mapping[str, str]) -> Sample:
         table = _quantities()

@@ -114,7 +114,7 @@ def no_own():
 )
 def test_a_quantity_of_the_users_own_has_the_unit_of_its_header(no_own, stated, keys, units, unit):
     given = sample(**{stated: 2.0})
-    (read,) = LabelNames.parse(keys, units, own={"fame": False}).apply([given], "a.csv")
+    (read,) = LabelNames.parse(keys, units, extensive={"fame": False}).apply([given], "a.csv")
     assert float(read.labels["fame"]) == 2.0
     assert not read.extras
     fame = registry.quantities()["fame"]
@@ -122,7 +122,7 @@ def test_a_quantity_of_the_users_own_has_the_unit_of_its_header(no_own, stated, 
 
 
 @pytest.mark.parametrize(
-    ("stated", "own", "units", "message"),
+    ("stated", "kinds", "units", "message"),
     [
         ("fame", {"fame": True}, [], "--target fame: say its unit"),
         ("fame[mN/m]", {"fame": True}, ["fame=N/m"], r"header says 'fame\[mN/m\]', not --unit"),
@@ -132,7 +132,7 @@ def test_a_quantity_of_the_users_own_has_the_unit_of_its_header(no_own, stated, 
         ("energy", {"energy": False}, [], "'energy' is extensive, not intensive"),
     ],
 )
-def test_mistakes_about_quantities_of_the_users_own(no_own, stated, own, units, message):
+def test_mistakes_about_quantities_of_the_users_own(no_own, stated, kinds, units, message):
     with pytest.raises(InputError, match=message):
-        LabelNames.parse([], units, own=own).apply([sample(**{stated: 2.0})], "a.csv")
+        LabelNames.parse([], units, extensive=kinds).apply([sample(**{stated: 2.0})], "a.csv")
     assert "fame" not in registry.quantities()
