@@ -90,7 +90,7 @@ class LabelNames:
         voigt: str | None = None,
         extensive: Mapping[str, bool] | None = None,
     ) -> LabelNames:
-        """From `energy=REF_energy`, `energy=kcal/mol` and `xx,yy,zz,xy,yz,zx`; the rest is as above.
+        """From `energy=REF_energy`, `energy=kcal/mol`, `xx,yy,zz,xy,yz,zx`; the rest as above.
 
         Raises:
             InputError: no `=`, a quantity named twice, or an order that is none.
