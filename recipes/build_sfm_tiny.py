@@ -43,8 +43,10 @@ LIMITS = [
     "the method; not for production.",
     "Forces and stress of crystals are distilled from CHGNet 0.4.2, gaps and moduli from MEGNet "
     "1.3.2, not computed by DFT.",
-    "Molecules: H B C N O F Si P S Cl Br I, neutral closed shells, some ions and triplets; up to "
-    "some 30 atoms; GFN2-xTB approximates too; melting points to 40 K, from one conformer.",
+    "Molecules: H B C N O F Si P S Cl Br I, neutral closed shells, some triplets and radical ions "
+    "(0.6 to 1 eV off); ions with paired electrons (ammonium, carboxylates) and neutral radicals "
+    "are refused, being eV off; up to some 30 atoms; GFN2-xTB approximates too; melting points to "
+    "40 K, from one conformer.",
     "The subgrid stress holds for 2-D flow at the filter-to-grid ratio of its data (3).",
     "DFT: neutral closed shells, def2-SVP, up to 12 atoms; densities of H, C, N, O, F only, in a "
     "small basis whose fit has its own error; X@PBE is the energy of X on the PBE density.",

@@ -37,13 +37,20 @@ def hydrogen(r: float) -> Sample:
     return molecule([1, 1], np.array([[0.0, 0, 0], [0, 0, r]]))
 
 
+# both its charge and its spin occur in the data, but only apart: its energy is 4.8 eV off
+AMMONIUM = molecule(
+    [7, 1, 1, 1, 1],
+    0.59 * np.array([[0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]),
+    conditions={"charge": 1.0},
+)
 CASES = [
     (selenide(), "element Se is not among the training data at GFN2-xTB"),
     (molecule([8, 1, 1], WATER, conditions={"charge": 2.0}), r"charge \+2 is not among"),
     (molecule([8, 1, 1], WATER, conditions={"spin": 4.0}), "4 unpaired electrons are not among"),
+    (AMMONIUM, r"charge \+1 with 0 unpaired electrons is not among .*\(-1 with 1, 0 with 0, "),
     (hydrogen(0.3), r"atoms 1 \(H\) and 2 \(H\) are 0.3 angstrom apart, nearer than"),
 ]
-IDS = ["element", "charge", "spin", "distance"]
+IDS = ["element", "charge", "spin", "charge with spin", "distance"]
 
 
 @pytest.mark.parametrize(("sample", "why"), CASES, ids=IDS)

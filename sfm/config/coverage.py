@@ -21,6 +21,8 @@ class Coverage:
         elements: symbols, by atomic number.
         charges: total charges in e that occur.
         spins: numbers of unpaired electrons that occur; empty where the encoder knows none.
+        states: (charge, unpaired electrons) that occur together; empty where the encoder knows no
+            spin, and where a model was published before they were recorded.
         closest: closest approach of two elements, `{"H-C": 0.88}` in angstrom, symbols by atomic
             number, where it is not the rule for rare pairs (see `sfm.data.covering`).
         narrower: elements of the quantities whose labels have fewer than `elements`.
@@ -32,6 +34,7 @@ class Coverage:
     elements: tuple[str, ...]
     charges: tuple[float, ...] = (0.0,)
     spins: tuple[float, ...] = ()
+    states: tuple[tuple[float, float], ...] = ()
     closest: Mapping[str, float] = field(default_factory=dict)
     narrower: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -39,6 +42,7 @@ class Coverage:
         put = object.__setattr__
         for name in ("elements", "charges", "spins"):
             put(self, name, tuple(getattr(self, name)))
+        put(self, "states", tuple((charge, spin) for charge, spin in self.states))
         put(self, "narrower", {k: tuple(v) for k, v in self.narrower.items()})
 
     @property

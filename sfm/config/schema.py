@@ -74,6 +74,7 @@ class _Coverage(_Strict):
     elements: list[Symbol]
     charges: list[float] = [0.0]
     spins: list[float] = []
+    states: list[Annotated[list[float], Field(min_length=2, max_length=2)]] = []
     closest: dict[Annotated[str, Field(max_length=7)], Annotated[float, Field(ge=0)]] = {}
     narrower: dict[Word, list[Symbol]] = {}
 

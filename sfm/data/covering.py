@@ -58,8 +58,8 @@ class Survey:
     def __init__(self, encoder: str, level: str, *, cutoff: float, spins: bool) -> None:
         self.encoder, self.level, self.cutoff = encoder, level, cutoff
         self.systems = 0
-        self.charges: set[float] = set()
-        self.spins: set[float] | None = set() if spins else None
+        self.with_spins = spins
+        self.states: set[tuple[float, float]] = set()
         self.elements = np.zeros(N, dtype=bool)
         self.labelled: dict[str, np.ndarray] = {}
         self.shortest = np.full((N, N), np.inf)
@@ -76,9 +76,8 @@ class Survey:
         if not any(name in sample.labels for name in quantities):
             return
         self.systems += 1
-        self.charges.add(float(sample.conditions.get("charge", 0.0)))
-        if self.spins is not None:
-            self.spins.add(unpaired(sample.conditions, sample.types))
+        charge = float(sample.conditions.get("charge", 0.0))
+        self.states.add((charge, unpaired(sample.conditions, sample.types)))
         self.elements[sample.types] = True
         for name in quantities:
             if name in sample.labels:
@@ -108,8 +107,8 @@ class Survey:
         closest = np.minimum(self.shortest, self.shortest.T)
         rare = self.met < MANY
         closest[rare] = np.minimum(closest, default_approach())[rare]
-        elements, charges, spins = self.elements.copy(), set(self.charges), self.spins
-        systems = self.systems
+        elements, systems, states = self.elements.copy(), self.systems, self.states
+        charges, spins = ({state[k] for state in states} for k in (0, 1))
         if before is not None:
             known = approaches(before)
             told = _kinds(before.elements)
@@ -118,7 +117,9 @@ class Survey:
             nearer = np.minimum(known, np.minimum(self.shortest, self.shortest.T))
             closest = np.where(both, nearer, closest)
             elements, charges = elements | told, charges | set(before.charges)
-            spins = None if spins is None else spins | set(before.spins)
+            spins |= set(before.spins)
+            # of what was covered before they were recorded nobody knows
+            states = states | set(before.states) if before.states else set()
             systems += before.systems
         numbers = [int(z) for z in np.flatnonzero(elements) if z]
         usual = default_approach()
@@ -128,7 +129,8 @@ class Survey:
             systems=systems,
             elements=_symbols(elements),
             charges=tuple(sorted(charges)),
-            spins=tuple(sorted(spins or ())),
+            spins=tuple(sorted(spins)) if self.with_spins else (),
+            states=tuple(sorted(states)) if self.with_spins else (),
             closest={
                 # rounded down: the data themselves stay inside
                 f"{SYMBOLS[i]}-{SYMBOLS[j]}": float(np.floor(closest[i, j] * 1e4) / 1e4)

@@ -5,7 +5,7 @@ A report is a dict of JSON values; every key is optional, and a section without 
     name, summary, licence (SPDX), tags [..], limits [..], citations [BibTeX, doi:...]
     base_model, base_relation (`finetune` or `adapter`)
     encoders  [{part, domain, cutoff, length_unit, ...}]
-    coverage  [{encoder, level, systems, elements, charges, unpaired electrons}]
+    coverage  [{encoder, level, systems, elements, charges}]
     beneath   [{encoder, level, theory}]  what the model's energy is added to
     heads     [{quantity, unit, per, domain, levels [..]}]
     data      [{name, repo, revision, levels [..], licence, origin, samples}]
@@ -142,8 +142,8 @@ def _coverage(config: Report) -> list[dict[str, Any]]:
     """
     rows = []
     for coverage in config.get("coverage") or ():
-        row = {k: coverage.get(k) for k in ("encoder", "level", "systems", "elements", "charges")}
-        row["unpaired electrons"] = coverage.get("spins")
+        row = {k: coverage.get(k) for k in ("encoder", "level", "systems", "elements")}
+        row["charges (unpaired electrons)"] = _states(coverage)
         rows.append(row)
         for quantity, elements in (coverage.get("narrower") or {}).items():
             rows.append(
@@ -155,6 +155,15 @@ def _coverage(config: Report) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def _states(coverage: Report) -> str:
+    """`-1 (1); 0 (0); 0 (2)`, or both apart where nobody recorded what occurs together."""
+    charges = [f"{charge:+g}" if charge else "0" for charge in coverage.get("charges") or ()]
+    spins = [f"{spin:g}" for spin in coverage.get("spins") or ()]
+    if states := coverage.get("states"):
+        return "; ".join(f"{q:+g} ({s:g})" if q else f"0 ({s:g})" for q, s in states)
+    return ", ".join(charges) + (f" ({', '.join(spins)})" if spins else "")
 
 
 def _theories(config: Report) -> list[dict[str, Any]]:

@@ -195,12 +195,19 @@ class Guard:
         at = f"not among the training data at {self.level}"
         charge, spin = float(stated.get("charge", 0.0)), unpaired(stated, types)
         if self.coverage.charges and charge not in self.coverage.charges:
-            known = ", ".join(f"{x:+g}" if x else "0" for x in self.coverage.charges)
-            findings.append(Finding(f"charge {charge}", f"charge {charge:+g} is {at} ({known})"))
+            known = ", ".join(_signed(x) for x in self.coverage.charges)
+            text = f"charge {_signed(charge)} is {at} ({known})"
+            findings.append(Finding(f"charge {charge}", text))
         if self.coverage.spins and spin not in self.coverage.spins:
             known = ", ".join(f"{x:g}" for x in self.coverage.spins)
             many = "electron is" if spin == 1 else "electrons are"
             findings.append(Finding(f"spin {spin}", f"{spin:g} unpaired {many} {at} ({known})"))
+        states = self.coverage.states
+        if not findings and states and (charge, spin) not in states:
+            known = ", ".join(f"{_signed(q)} with {s:g}" for q, s in states)
+            many = "electron" if spin == 1 else "electrons"
+            text = f"charge {_signed(charge)} with {spin:g} unpaired {many} is {at} ({known})"
+            findings.append(Finding(f"state {charge} {spin}", text))
         return findings
 
     def _distances(self, tokens: Tokens, length: Tensor, results: list[list[Finding]]) -> None:
@@ -281,3 +288,7 @@ def _few(symbols: Sequence[str]) -> str:
     if len(symbols) <= 12:
         return ", ".join(symbols)
     return f"{len(symbols)} elements, listed in its config.json"
+
+
+def _signed(charge: float) -> str:
+    return f"{charge:+g}" if charge else "0"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,7 @@ def test_a_pair_that_is_met_often_has_its_shortest_distance():
     assert coverage.systems == MANY
     assert coverage.charges == (0.0,)
     assert coverage.spins == (1.0,)  # none is stated, and OH has an odd number of electrons
+    assert coverage.states == ((0.0, 1.0),)
     assert coverage.closest == {"H-O": 1.5}
     assert approaches(coverage)[1, 8] == approaches(coverage)[8, 1] == 1.5
 
@@ -65,6 +68,7 @@ def test_lengths_in_another_unit_are_counted_in_angstrom():
     seen.add(hydride(1.0), ["energy"], 0.529177)
     assert seen.coverage().closest == {"H-O": 0.5291}
     assert seen.coverage().spins == ()
+    assert seen.coverage().states == ()
 
 
 def test_new_data_of_a_known_level_add_to_it():
@@ -75,6 +79,10 @@ def test_new_data_of_a_known_level_add_to_it():
     assert new.systems == MANY + 2
     assert new.elements == ("H", "C", "O")
     assert new.charges == (0.0, 1.0)
+    assert new.states == ((0.0, 1.0), (1.0, 0.0), (1.0, 1.0))
+    untold = survey([water], before=dataclasses.replace(old, states=()))
+    assert untold.charges == (0.0, 1.0)
+    assert untold.states == ()  # of the old ones nobody knows
     # met often before, and now nearer: not loosened to the rule of rare pairs
     assert new.closest["H-O"] == 1.4
     assert new.narrower == {"dipole": ("C", "O"), "energy": ("H", "O")}
