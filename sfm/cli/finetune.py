@@ -22,7 +22,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="labelled systems, or a dataset's name",
     )
     parser.add_argument(
-        "--target", action="append", metavar="QUANTITY", help="what to learn; may be repeated"
+        "--target",
+        action="append",
+        metavar="QUANTITY",
+        help="what to learn; may be repeated. "
+        "With energy by itself come the forces and the stress that the data have",
     )
     add_names(parser)
     kinds = parser.add_mutually_exclusive_group()
@@ -87,11 +91,14 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = load_finetune(arguments.recipe, overrides)
     from sfm.train.finetune import finetune
 
+    # as in Python, the energy by itself stands for its derivatives too
+    targets = list(arguments.target or ())
+    target = targets[0] if len(targets) == 1 else targets or None
     try:
         folder = finetune(
             arguments.model,
             arguments.data,
-            arguments.target,
+            target,
             arguments.mode,
             arguments.out,
             recipe=recipe,

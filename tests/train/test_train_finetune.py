@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from sfm.cli import main
 from sfm.config import Target
 from sfm.data.convert import write_items
 from sfm.data.packing import Item
@@ -346,3 +347,17 @@ def test_a_quantity_of_the_users_own(base, toy, tmp_path):
     assert float(said["fame"]) == pytest.approx(float(samples[0].labels["fame"]), abs=0.05)
     assert said.units["fame"] == "eV"
     registry._defined.clear()
+
+
+def test_the_energy_by_itself_brings_the_forces_on_the_command_line_too(base, tmp_path):
+    """A list of one target was taken as it is, and the forces of the data were dropped."""
+    learned = {}
+    for targets in (["energy"], ["energy", "extent"]):
+        out = tmp_path / "-".join(targets)
+        flags = [word for name in targets for word in ("--target", name)]
+        small = ["--steps", "2", "--set", "training.tokens_per_batch=100"]
+        assert main(["finetune", str(base), "--data", "spiders/held-webs", *flags, *small,
+                     "--mode", "full", "--out", str(out)]) == 0  # fmt: skip
+        rows = json.loads((out / "report.json").read_text())["target"]
+        learned[len(targets)] = {row["quantity"] for row in rows}
+    assert learned == {1: {"energy", "forces"}, 2: {"energy", "extent"}}
