@@ -23,6 +23,7 @@ plugin = Plugin(
         "molecules-xtb": "sfm_molecules.data.specs:MOLECULES_XTB",
         "molecules-xtb-wide": "sfm_molecules.data.specs:MOLECULES_XTB_WIDE",
         "molecules-dimers": "sfm_molecules.data.specs:MOLECULES_DIMERS",
+        "molecules-ions": "sfm_molecules.data.specs:MOLECULES_IONS",
         "molecules-measured": "sfm_molecules.data.specs:MOLECULES_MEASURED",
         "polarizability-dft": "sfm_molecules.data.specs:POLARIZABILITY_DFT",
     },

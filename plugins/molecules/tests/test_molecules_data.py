@@ -93,6 +93,7 @@ def test_bundled_ions_and_properties_can_be_computed_again():
         (specs.MOLECULES_XTB, building.XTB_STEPS),
         (specs.MOLECULES_XTB_WIDE, building.RICH_STEPS),
         (specs.MOLECULES_DIMERS, building.RICH_STEPS),
+        (specs.MOLECULES_IONS, building.RICH_STEPS),
         (specs.MOLECULES_MEASURED, building.FORCE_FIELD_STEPS),
         (specs.POLARIZABILITY_DFT, building.FORCE_FIELD_STEPS),
     ],

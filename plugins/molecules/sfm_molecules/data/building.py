@@ -37,6 +37,7 @@ from sfm_molecules.data.candidates import (
 )
 from sfm_molecules.data.catalogues import canonical
 from sfm_molecules.data.dimers import DimerSettings, label_dimers, write_failures
+from sfm_molecules.data.ions import relatives
 from sfm_molecules.data.labelling import Conformer, Settings, label_all, select
 from sfm_molecules.data.measured import measured, smiles_by_cas
 from sfm_molecules.data.properties import Properties
@@ -45,6 +46,7 @@ from sfm_molecules.data.specs import (
     EXPERIMENT,
     GFN2,
     MOLECULES_DIMERS,
+    MOLECULES_IONS,
     MOLECULES_MEASURED,
     MOLECULES_XTB,
     MOLECULES_XTB_WIDE,
@@ -130,6 +132,7 @@ def main(name: str, folder: Path, argv: Sequence[str] | None = None) -> int:
         "molecules-xtb": (10_000, build_xtb),
         "molecules-xtb-wide": (12_000, build_wide),
         "molecules-dimers": (1_200, build_dimers),
+        "molecules-ions": (2_400, build_ions),
         "molecules-measured": (10_000, build_measured),
         "polarizability-dft": (1_500, build_polarizability),
     }[name]
@@ -188,15 +191,36 @@ def build_wide(out: Path, size: int, workers: int, seed: int) -> list[Path]:
                 more = asdict(row.properties)
             yield {
                 **_row(row),
-                f"quadrupole[{UNITS['quadrupole']}]@{GFN2}": row.labels.quadrupole,
-                f"valences[1]@{GFN2}": row.labels.valences,
-                "charge[e]": row.charge,
-                "spin[1]": row.spin,
+                **_rich(row),
                 **{f"{name}[{UNITS[name]}]@{GFN2}": value for name, value in more.items()},
             }
 
     return write_dataset(
         out, WIDE_COLUMNS, rounded(rows(), WIDE_COLUMNS, RICH_STEPS), MOLECULES_XTB_WIDE.info()
+    )
+
+
+def build_ions(out: Path, size: int, workers: int, seed: int) -> list[Path]:
+    """Closed-shell ions and radicals of real molecules; see `sfm_molecules.data.ions`."""
+    settings = Settings(seed=seed)
+    # one in two molecules has a relative, and some conformers fail
+    count = -(-size * 5 // (2 * settings.conformers))
+    parents = dict(relatives(select(wide_candidates().items(), count, seed)))
+
+    def rows() -> Iterator[dict[str, Any]]:
+        conformers = label_all(
+            list(parents),
+            settings,
+            cache_dir() / "build" / MOLECULES_IONS.name,
+            workers=workers,
+            report=_report("chunks labelled"),
+        )
+        for row in itertools.islice(conformers, size):
+            parent = parents[row.smiles]
+            yield {**_row(row), **_rich(row), "split": assign(parent), "group": parent}
+
+    return write_dataset(
+        out, RICH_COLUMNS, rounded(rows(), RICH_COLUMNS, RICH_STEPS), MOLECULES_IONS.info()
     )
 
 
@@ -229,6 +253,16 @@ def _row(row: Conformer) -> dict[str, Any]:
         f"forces[eV/angstrom]@{GFN2}": row.labels.forces,
         f"dipole[e*angstrom]@{GFN2}": row.labels.dipole,
         f"charges[e]@{GFN2}": row.labels.charges,
+    }
+
+
+def _rich(row: Conformer) -> dict[str, Any]:
+    """What `RICH_COLUMNS` has besides `XTB_COLUMNS`."""
+    return {
+        f"quadrupole[{UNITS['quadrupole']}]@{GFN2}": row.labels.quadrupole,
+        f"valences[1]@{GFN2}": row.labels.valences,
+        "charge[e]": row.charge,
+        "spin[1]": row.spin,
     }
 
 

@@ -176,7 +176,13 @@ STATES = ((1, 1), (-1, 1), (0, 2))  # charge and unpaired electrons of vertical 
 
 
 def label_molecule(smiles: str, settings: Settings) -> list[Conformer]:
-    """The labelled conformers of one molecule; those that fail are left out."""
+    """The labelled conformers of one molecule, ion or radical; those that fail are left out.
+
+    The charge is that of the SMILES, with the fewest unpaired electrons; `settings.excited` are
+    for neutral molecules.
+    """
+    from rdkit import Chem
+
     digest = hashlib.sha256(f"{settings.seed}|{smiles}".encode()).digest()
     seed = int.from_bytes(digest[:4], "little")
     generator = np.random.default_rng(seed)
@@ -191,13 +197,15 @@ def label_molecule(smiles: str, settings: Settings) -> list[Conformer]:
     types, start = geometry(molecule)
     bonds = np.array([(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in molecule.GetBonds()])
     constants, vectors = modes(force_field_hessian(field, start), start)
-    engine = Xtb(types)
+    charge = Chem.GetFormalCharge(molecule)
+    ground = charge, (int(types.sum()) - charge) % 2
+    engine = Xtb(types, charge=charge, uhf=ground[1])
     conformers: list[Conformer] = []
     try:
         centre = _relax(engine, start, constants, vectors, settings.relax_steps)
     except RunError:
         return []
-    states = [(0, 0)] * settings.conformers
+    states = [ground] * settings.conformers
     if settings.excited and generator.random() < settings.excited:
         states.append(STATES[generator.integers(len(STATES))])
     for index, (charge, spin) in enumerate(states):
@@ -209,7 +217,7 @@ def label_molecule(smiles: str, settings: Settings) -> list[Conformer]:
             continue
         more = None
         try:
-            here = Xtb(types, charge=charge, uhf=spin) if charge or spin else engine
+            here = engine if (charge, spin) == ground else Xtb(types, charge=charge, uhf=spin)
             labels = here(positions)
             if settings.properties and index == 0:
                 more = here.properties(positions)

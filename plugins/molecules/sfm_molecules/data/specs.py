@@ -85,6 +85,21 @@ MOLECULES_DIMERS = DatasetSpec(
     citation=MOLECULES_XTB.citation,
 )
 
+MOLECULES_IONS = DatasetSpec(
+    name="molecules-ions",
+    domain="molecules",
+    summary="closed-shell cations and anions and radicals of real molecules, with GFN2-xTB labels",
+    quantities=("energy", "forces", "dipole", "quadrupole", "charges", "valences"),
+    levels=(GFN2,),
+    licence=MOLECULES_XTB.licence + "; identifiers of chemicals 1.5.2 (MIT)",
+    origin=(
+        "SMILES of chemicals 1.5.2, robocrys 0.2.13 and biotite 1.6.0, with a proton or a hydrogen "
+        "atom more or less (sfm_molecules.data.ions); geometries by rdkit (ETKDGv3, MMFF94, UFF) "
+        "and thermal displacement; labels by tblite"
+    ),
+    citation=MOLECULES_XTB.citation,
+)
+
 MOLECULES_MEASURED = DatasetSpec(
     name="molecules-measured",
     domain="molecules",
