@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from ase.collections import dcdft
 from dcdft import delta
+from peers import REQUIREMENTS
 from sfm_crystals.data.teaching import taught
 from sfm_crystals.statics.equation_of_state import fit
 
@@ -23,11 +24,7 @@ from sfm.registry import find
 
 SCRIPT = Path(__file__).parent / "peer_curves.py"
 SCALES = np.linspace(0.94, 1.06, 7) ** (1 / 3)
-NEEDS = {
-    "sfm-tiny": ("sfm-hub",),
-    "chgnet": ("chgnet==0.4.2", "torch==2.13.0"),
-    "sevennet": ("sevenn==0.11.2", "torch==2.13.0"),
-}
+NEEDS = {"sfm-tiny": ("sfm-hub",), **REQUIREMENTS}
 COMPOUNDS, LARGEST, FMAX = 120, 10, 0.02
 # sets that sfm-tiny learned from; all others leave out compounds with computed elastic constants
 LEARNED = ("crystals-mp", "crystals-forces", "crystals-levels", "crystals-elastic",

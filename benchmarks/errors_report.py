@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from report import table
 
 TEXT, NUMBERS = "RESULTS_ERRORS.md", "results_errors.json"
 PEERS = {"sfm-tiny": "sfm-tiny", "chgnet": "CHGNet 0.4.2", "sevennet": "SevenNet-0"}
@@ -25,12 +26,6 @@ def compact(rows: Rows) -> str:
         return [short(v) for v in value] if isinstance(value, list) else value
 
     return "[\n" + ",\n".join(json.dumps(short(row)) for row in rows) + "\n]"
-
-
-def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Markdown; the first column holds names."""
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *lines])
 
 
 def percent(rows: Rows, peer: str, place: int, truth: str) -> float:

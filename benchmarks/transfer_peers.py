@@ -20,10 +20,11 @@ from typing import Any
 
 import torch
 import transfer_scratch
+from peers import REQUIREMENTS
 
 PATH = Path(__file__).parent / "transfer_peers.json"
 SCRIPT = Path(__file__).parent / "peer_features.py"
-NEEDS = {"chgnet": "chgnet==0.4.2 torch==2.13.0", "sevennet": "sevenn==0.11.2 torch==2.13.0"}
+PEERS = ("chgnet", "sevennet")
 
 
 def stored() -> list[dict[str, Any]]:
@@ -44,7 +45,7 @@ def features(row: Any, pairs: Any, peer: str, python: str) -> torch.Tensor:
          "cell": s.cell.tolist()}
         for i, (_, s) in enumerate(pairs)
     ]  # fmt: skip
-    rows = taught(SCRIPT, python, tasks, path, requires=NEEDS[peer].split(), arguments=[peer])
+    rows = taught(SCRIPT, python, tasks, path, requires=REQUIREMENTS[peer], arguments=[peer])
     return torch.tensor([rows[task["id"]]["features"] for task in tasks], dtype=torch.float64)
 
 
@@ -82,7 +83,7 @@ def main() -> int:
     import sfm
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("peer", choices=sorted(NEEDS))
+    parser.add_argument("peer", choices=PEERS)
     parser.add_argument("--python", default=sys.executable, help="a Python that has the peer")
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
