@@ -31,6 +31,7 @@ from sfm.errors import InputWarning
 
 QUANTITY = "interaction_energy"
 PLACES = ("wall", "contact", "near", "far")
+FAR = 1e4  # angstrom along each axis, beyond the force fields' cutoffs
 
 
 def parts(sample: Sample) -> list[Sample]:
@@ -74,40 +75,29 @@ def by_model(name: str, samples: list[Sample]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def by_force_field(samples: list[Sample]) -> np.ndarray:
-    """(pairs,) of MMFF94, or of UFF, eV; NaN where neither has types for the molecules."""
-    from rdkit import Chem, rdBase
-    from rdkit.Chem import rdForceFieldHelpers as fields
+    """(pairs,) of MMFF94, or of UFF, eV: less the same pair with the second molecule far away.
+
+    NaN where neither has types for the molecules.
+    """
+    from rdkit import Chem
+    from sfm_molecules.geometry.conformers import force_field
     from sfm_molecules.geometry.embedding import parse_smiles
 
-    def energy(molecule: Any, positions: np.ndarray, merck: bool) -> float:
-        conformer = Chem.Conformer(molecule.GetNumAtoms())
-        for index, place in enumerate(positions):
-            conformer.SetAtomPosition(index, place.tolist())
-        molecule.RemoveAllConformers()
-        molecule.AddConformer(conformer)
-        Chem.SanitizeMol(molecule)
-        if merck:
-            types = fields.MMFFGetMoleculeProperties(molecule)
-            field = fields.MMFFGetMoleculeForceField(
-                molecule, types, ignoreInterfragInteractions=False
-            )
-        else:
-            field = fields.UFFGetMoleculeForceField(molecule, ignoreInterfragInteractions=False)
-        return float(field.CalcEnergy()) * KCAL_PER_MOL
+    def energy(molecule: Any, positions: np.ndarray) -> float:
+        molecule.GetConformer().SetPositions(positions)
+        field = force_field(molecule)
+        return np.nan if field is None else float(field.CalcEnergy()) * KCAL_PER_MOL
 
     answers = []
     for sample in samples:
         first, second = (parse_smiles(smiles) for smiles in str(sample.group).split("."))
-        n, x = first.GetNumAtoms(), sample.positions
         both = Chem.CombineMols(first, second)
-        with rdBase.BlockLogs():
-            Chem.SanitizeMol(both)
-            merck = fields.MMFFHasAllMoleculeParams(both)
-            if not merck and not fields.UFFHasAllMoleculeParams(both):
-                answers.append(np.nan)
-                continue
-            alone = energy(first, x[:n], merck) + energy(second, x[n:], merck)
-            answers.append(energy(both, x, merck) - alone)
+        Chem.SanitizeMol(both)
+        both.AddConformer(Chem.Conformer(both.GetNumAtoms()))
+        x = sample.positions.astype(float)
+        away = x.copy()
+        away[first.GetNumAtoms() :] += FAR
+        answers.append(energy(both, x) - energy(both, away))
     return np.array(answers)
 
 
