@@ -19,14 +19,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from transfer import LABELS, MODEL, MOST, kept
-from transfer_rows import Labelled, Row, matminer, smiles, thinned
+from transfer_rows import Labelled, Row, embedded, matminer, smiles
 
 import sfm
 from sfm.data.sources import fetch, read_member
-from sfm.errors import InputError
 from sfm.quantity import Quantity
 
 CHEMICALS = ("chemicals", "1.5.2", "f85ef7f36e77fee6")
@@ -36,11 +34,7 @@ MOST_ATOMS = 60
 
 def chemicals(member: str, column: str, quantity: Quantity, scale: float, most: int) -> Labelled:
     """A table of `chemicals`: numbers of `column` times `scale`, by registry number."""
-    from rdkit import Chem
-    from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
-    from sfm_molecules.data.converters import from_rdkit
     from sfm_molecules.data.measured import smiles_by_cas
-    from sfm_molecules.geometry.embedding import embed
 
     archive = fetch(*CHEMICALS)
     names = smiles_by_cas(lambda one: read_member(archive, one))
@@ -48,19 +42,8 @@ def chemicals(member: str, column: str, quantity: Quantity, scale: float, most: 
     # a table that is called .csv may have tabs
     table = csv.DictReader(io.StringIO(text), delimiter="\t" if "\t" in text[:1000] else ",")
     lines = [(names.get(one["CAS"].strip().replace("-", "")), one[column]) for one in table]
-    labelled = []
-    for name, value in thinned([(n, float(v)) for n, v in lines if n and v], most):
-        plain = Chem.MolFromSmiles(name)
-        if plain is None or "." in name or Chem.AddHs(plain).GetNumAtoms() > MOST_ATOMS:
-            continue
-        try:
-            sample = from_rdkit(embed(Chem.MolToSmiles(plain)), name=name)
-        except InputError:
-            continue
-        label = {quantity.name: np.asarray(scale * value)}
-        group = MurckoScaffoldSmiles(mol=plain) or name
-        labelled.append((group, sample.replace(labels=label, level="experiment")))
-    return labelled
+    values = [(name, scale * float(value)) for name, value in lines if name and value]
+    return embedded(values, quantity, most, MOST_ATOMS)
 
 
 # name, table, column, quantity, factor from the table's SI units

