@@ -45,9 +45,7 @@ def main() -> None:
     for name in TARGETS:
         load = partial(labelled, name)
         row = transfer_rows.Row(name, "crystals/atoms", quantities()[name], load)
-        prepared = transfer.Prepared(base, row, controls=True)
-        for seed in range(options.seeds):
-            result = transfer.measure(prepared, base, seed, transfer.LABELS, controls=True)
+        for result in transfer.over_seeds(base, row, options.seeds):
             print(json.dumps(result), flush=True)
 
 

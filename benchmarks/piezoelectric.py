@@ -32,9 +32,7 @@ def main() -> None:
     load = partial(transfer_rows.bundled, "crystals/crystals-piezoelectric", QUANTITY, None)
     row = transfer_rows.Row("piezoelectric", "crystals/atoms", quantities()[QUANTITY], load)
     base = sfm.load(transfer.MODEL)
-    prepared = transfer.Prepared(base, row, controls=False)
-    for seed in range(options.seeds):
-        result = transfer.measure(prepared, base, seed, options.labels, controls=False)
+    for result in transfer.over_seeds(base, row, options.seeds, options.labels, controls=False):
         print(json.dumps(result), flush=True)
 
 

@@ -26,7 +26,7 @@ import datetime
 import hashlib
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +126,9 @@ class Run:
             if row.labels is None:  # few labels in all make no curve
                 self.results["curves"] += kept(self.kept, base, row, SIZES, CURVE_SEEDS, CURVE_MOST)
             return
-        prepared = Prepared(base, row, controls=True)
-        for seed in range(self.seeds):
-            result = measure(prepared, base, seed, LABELS, controls=True)
+        for result in over_seeds(base, row, self.seeds):
             self.results["rows"].append(result)
-            say(row.name, seed, rounded(result["mae"]))
+            say(row.name, result["seed"], rounded(result["mae"]))
 
 
 def kept(
@@ -174,6 +172,15 @@ def fingerprint(model: Any) -> str:
 def rounded(numbers: dict[str, float]) -> dict[str, float]:
     """Three digits, for the eye."""
     return {k: float(f"{v:.3g}") for k, v in numbers.items()}
+
+
+def over_seeds(
+    base: Any, row: Any, seeds: int, labels: int = LABELS, controls: bool = True
+) -> Iterator[dict[str, Any]]:
+    """Errors on each of the first `seeds` splits of a row; see `measure`."""
+    prepared = Prepared(base, row, controls)
+    for seed in range(seeds):
+        yield measure(prepared, base, seed, labels, controls)
 
 
 def measure(prepared: Any, base: Any, seed: int, labels: int, controls: bool) -> dict[str, Any]:
