@@ -1,8 +1,12 @@
-"""Tables of the transfer benchmark, and the figure of its learning curves."""
+"""Tables of the transfer benchmark, and the figure of its learning curves.
+
+python benchmarks/transfer_report.py FOLDER    puts published curves onto the card of a model
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,8 @@ from report import table
 
 TEXT, NUMBERS = "RESULTS_TRANSFER.md", "results_transfer.json"
 CURVES_TEXT, CURVES_NUMBERS = "RESULTS_TRANSFER_CURVES.md", "results_transfer_curves.json"
-FURTHER_NUMBERS = Path(__file__).with_name("transfer_further.jsonl")
+HERE = Path(__file__).parent
+FURTHER_NUMBERS = HERE / "transfer_further.jsonl"
 FIGURE = "transfer_curves.png"
 STYLES = {"auto": "o-", "best rival": "s--", "scratch": "^:", "random weights": "v-."}
 PROTOCOL = (
@@ -176,20 +181,31 @@ def _fields(results: list[dict[str, Any]]) -> str:
     return table(("target", *ways, "90 % intervals hold: closed form, full"), lines)
 
 
+def means(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Learning curves: mean errors over seeds, one row per target and number of labels."""
+    rows = []
+    for name, labels in dict.fromkeys((f["row"], f["labels"]) for f in results):
+        of = [f for f in results if (f["row"], f["labels"]) == (name, labels)]
+        errors, unit = [f["mae"] for f in of], of[0]["unit"]
+        mae = {k: np.mean([m[k] for m in errors]) for k in errors[0] if all(k in m for m in errors)}
+        rival = min((r for r in of[0]["rivals"] if r in mae), key=lambda k: mae[k])
+        rows.append(
+            {
+                "target": name + ("" if unit == "1" else f" [{unit}]"),
+                "labels": labels,
+                "seeds": len(of),
+                "auto": f"{mae['auto']:.3g} +- {np.std([m['auto'] for m in errors]):.2g}",
+                "best rival": f"{rival} {mae[rival]:.3g}",
+                **{k: f"{mae[k]:.3g}" for k in ("scratch", "random weights") if k in mae},
+            }
+        )
+    return rows
+
+
 def _curves(results: list[dict[str, Any]]) -> str:
     """Means over seeds by row and number of labels."""
-    lines = []
-    for name, labels in dict.fromkeys((f["row"], f["labels"]) for f in results):
-        errors = [f["mae"] for f in results if (f["row"], f["labels"]) == (name, labels)]
-        rivals = next(f["rivals"] for f in results if f["row"] == name)
-        mae = {k: np.mean([m[k] for m in errors]) for k in errors[0] if all(k in m for m in errors)}
-        rival = min((r for r in rivals if r in mae), key=lambda k: mae[k])
-        auto = [m["auto"] for m in errors]
-        said = f"{np.mean(auto):.3g} +- {np.std(auto):.2g}"
-        rest = (f"{mae[way]:.3g}" if way in mae else "" for way in ("scratch", "random weights"))
-        lines.append((name, labels, len(errors), said, f"{rival} {mae[rival]:.3g}", *rest))
     head = ("target", "labels", "seeds", "auto", "best rival", "scratch", "random weights")
-    return table(head, lines)
+    return table(head, [tuple(row.get(name, "") for name in head) for row in means(results)])
 
 
 def draw(path: Path, results: list[dict[str, Any]]) -> None:
@@ -227,7 +243,9 @@ def draw(path: Path, results: list[dict[str, Any]]) -> None:
         axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 3, 5, 7)))
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
         axis.yaxis.set_minor_formatter(ticker.NullFormatter())
-    axes[0, 0].legend(frameon=False)
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False
+    )
     figure.supxlabel("labels")
     figure.supylabel("mean absolute error")
     figure.savefig(path, dpi=110)
@@ -246,3 +264,29 @@ def write(folder: Path, results: dict[str, Any]) -> None:
     (folder / numbers).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     if curves:
         draw(folder / FIGURE, results["curves"])
+
+
+def on_card(folder: Path) -> None:
+    """Put the published learning curves into a model folder's training.json and card.
+
+    Raises:
+        InputError: they are those of other weights.
+    """
+    from transfer import fingerprint
+
+    from sfm.errors import InputError
+    from sfm.hub import write_model_card
+    from sfm.hub.files import TRAINING
+    from sfm.model import FoundationModel
+    from sfm.train.report import write_json
+
+    curves = json.loads((HERE / CURVES_NUMBERS).read_text(encoding="utf-8"))["curves"]
+    if {one["weights"] for one in curves} != {fingerprint(FoundationModel.from_pretrained(folder))}:
+        raise InputError(f"{folder}: {CURVES_NUMBERS} is of other weights; measure it again")
+    record = json.loads((folder / TRAINING).read_text(encoding="utf-8"))
+    write_json(folder / TRAINING, {**record, "few_labels": means(curves)})
+    write_model_card(folder)
+
+
+if __name__ == "__main__":
+    on_card(Path(sys.argv[1]))

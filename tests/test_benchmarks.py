@@ -139,6 +139,19 @@ def test_a_row_of_the_transfer_table_stands_beside_what_was_measured_on_its_seed
     assert "| elemental 1 (-45 %) | 2 (-72 %) | 1 (-50 %) | chgnet 0.9, sevennet 0.7 |" in text
 
 
+def test_published_curves_are_those_of_the_published_numbers(tmp_path):
+    report = import_module("transfer_report")
+    numbers = json.loads((FOLDER / report.CURVES_NUMBERS).read_text())
+    report.write(tmp_path, numbers)
+    for name in (report.CURVES_TEXT, report.CURVES_NUMBERS):
+        assert (tmp_path / name).read_text() == (FOLDER / name).read_text()
+    kept = import_module("json_lines").stored(FOLDER / import_module("transfer").KEPT)
+    assert [one for one in kept if one["labels"] == one["asked"]] != []
+    assert all(one in kept for one in numbers["curves"])
+    card = json.loads((FOLDER.parent / "model_cards/sfm-tiny/training.json").read_text())
+    assert card["few_labels"] == report.means(numbers["curves"])
+
+
 def test_learning_curves_are_means_over_seeds_and_get_a_figure(tmp_path):
     report = import_module("transfer_report")
     curves = [
@@ -159,7 +172,7 @@ def test_learning_curves_are_means_over_seeds_and_get_a_figure(tmp_path):
     }  # fmt: skip
     report.write(tmp_path, results)
     text = (tmp_path / report.CURVES_TEXT).read_text()
-    assert "| heat | 100 | 2 | 0.015 +- 0.005 | elemental 0.02 | 0.03 |  |" in text
+    assert "| heat [eV] | 100 | 2 | 0.015 +- 0.005 | elemental 0.02 | 0.03 |  |" in text
     assert "| drugs: forces [eV/angstrom] | 0.2 |  | 1 |  | 90 %, 88 % |" in text
     assert (tmp_path / report.FIGURE).stat().st_size > 5_000
     assert json.loads((tmp_path / report.CURVES_NUMBERS).read_text())["curves"] == curves

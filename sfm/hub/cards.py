@@ -9,6 +9,7 @@ A report is a dict of JSON values; every key is optional, and a section without 
     beneath   [{encoder, level, theory}]  what the model's energy is added to
     heads     [{quantity, unit, per, domain, levels [..]}]
     data      [{name, repo, revision, levels [..], licence, origin, samples}]
+    few_labels  [{target, labels, seeds, auto, best rival, ...}]  errors after fine-tuning
     metrics   [{dataset, split, level, quantity, metric, value, unit, std, seeds,
                 baselines {name: value}}]
     cost      {parameters, device, wall_time, ...}      printed as a table, in this order
@@ -82,6 +83,7 @@ def model_card(report: Report) -> str:
         section("How to use it", _snippet(report)),
         section("Training data", _data_table(data)),
         section("Errors", _metrics_table(rows_of(report, "metrics"))),
+        section("Fine-tuned on few labels", _few_labels(rows_of(report, "few_labels"))),
         section("Cost", pairs(report.get("cost"))),
         section("Recipe", _recipe(report.get("recipe"))),
         section("Limits", bullets(report.get("limits"))),
@@ -250,6 +252,17 @@ def _covered(rows: Sequence[Report]) -> str:
         f"{table(rows)}\n\nOther elements, charges and spins, and atoms nearer to each other than "
         "0.9 of the closest approach in these data (`config.json`), are refused unless one asks to "
         "extrapolate."
+    )
+
+
+def _few_labels(rows: Sequence[Report]) -> str:
+    if not rows:
+        return ""
+    return (
+        "Mean absolute errors on systems that are no relatives of those learned from. `auto`: "
+        "`sfm finetune` by itself; `best rival`: the best on the test systems of what knows "
+        "nothing of this model; `scratch`: the same trunk, new, trained on the same labels; "
+        f"`random weights`: closed forms on the features of such a trunk.\n\n{table(rows)}"
     )
 
 
