@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sfm.data.atomic import atomic
+from sfm.data.conditions import unpaired
 from sfm.data.labelling import label_all, note
 from sfm.data.splits import SPLITS, assign
 from sfm.errors import InputError, RunError
@@ -182,7 +183,7 @@ def monomer(smiles: str, settings: DimerSettings) -> Monomer:
     molecule = embed(smiles, seed=int.from_bytes(digest[:4], "little"))
     types, start = geometry(molecule)
     charge = Chem.GetFormalCharge(molecule)
-    spin = (int(types.sum()) - charge) % 2
+    spin = int(unpaired({"charge": charge}, types))
     positions = descend(Xtb(types, charge=charge, uhf=spin), start, settings.monomer_steps)
     field = force_field(molecule) if len(types) > 1 else None
     constants = vectors = None
@@ -374,5 +375,5 @@ def fragments(group: str) -> Iterator[tuple[str, int, int, int]]:
     for smiles in group.split("."):
         molecule = parse_smiles(smiles)
         charge = Chem.GetFormalCharge(molecule)
-        electrons = sum(atom.GetAtomicNum() for atom in molecule.GetAtoms()) - charge
-        yield smiles, molecule.GetNumAtoms(), charge, electrons % 2
+        types = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()])
+        yield smiles, len(types), charge, int(unpaired({"charge": charge}, types))
