@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.spatial.transform import Rotation
 
 
 def random_turn(generator: np.random.Generator) -> Float[np.ndarray, "3 3"]:
@@ -16,14 +17,8 @@ def random_turn(generator: np.random.Generator) -> Float[np.ndarray, "3 3"]:
 
     K. Shoemake, Uniform random rotations, Graphics Gems III (1992).
     """
-    w, x, y, z = (q := generator.standard_normal(4)) / np.linalg.norm(q)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    turn = Rotation.from_quat(generator.standard_normal(4), scalar_first=True)
+    return np.asarray(turn.as_matrix())
 
 
 def gap_between(
