@@ -45,6 +45,17 @@ class ChargeFlow(nn.Module):
         return charges
 
 
+def spread_charge(inputs: Tokens) -> Float[Tensor, " N"]:
+    """(N,) in units of e: a system's total charge, spread evenly over its atoms."""
+    return (inputs.conditions[:, CHARGE] / inputs.counts())[inputs.system]
+
+
+def arms(inputs: Tokens) -> Float[Tensor, "N 3"]:
+    """(N, 3) angstrom: from the mean of a system's positions to each of its atoms."""
+    centre = system_sum(inputs.positions, inputs.system, inputs.n_systems)
+    return inputs.positions - (centre / inputs.counts().unsqueeze(-1))[inputs.system]
+
+
 class Charges(Head):
     """Partial charges in e. (N,) They add up to the total charge (condition `charge`) exactly.
 
@@ -58,8 +69,7 @@ class Charges(Head):
         self.flow = ChargeFlow(channels)
 
     def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, " N"]:
-        total = inputs.conditions[:, CHARGE] / inputs.counts()
-        charges: Tensor = self.flow(features, inputs) + total[inputs.system]
+        charges: Tensor = self.flow(features, inputs) + spread_charge(inputs)
         return charges
 
 
@@ -81,13 +91,10 @@ class Dipole(Head):
         self.outer = nn.Linear(channels, 1, bias=False)
 
     def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, "S 3"]:
-        n = inputs.n_systems
-        centre = system_sum(inputs.positions, inputs.system, n) / inputs.counts().unsqueeze(-1)
-        arm = inputs.positions - centre[inputs.system]
         gated = features.vectors * self.gate(features.scalars).unsqueeze(1)
         local = self.outer(gated).squeeze(-1)
         charges = self.flow(features, inputs).unsqueeze(-1)
-        return system_sum(charges * arm + local, inputs.system, n)
+        return system_sum(charges * arms(inputs) + local, inputs.system, inputs.n_systems)
 
 
 class Quadrupole(Head):
@@ -110,16 +117,13 @@ class Quadrupole(Head):
         self.tensor = nn.Linear(channels, 1, bias=False)
 
     def forward(self, features: Tokens, inputs: Tokens) -> Float[Tensor, "S 3 3"]:
-        n = inputs.n_systems
-        centre = system_sum(inputs.positions, inputs.system, n) / inputs.counts().unsqueeze(-1)
-        arm = inputs.positions - centre[inputs.system]
+        arm = arms(inputs)
         of_vectors, of_tensors = self.gate(features.scalars).unsqueeze(1).chunk(2, dim=-1)
         local = self.vector(features.vectors * of_vectors).squeeze(-1)
         of_atoms = to_matrix(self.tensor(features.tensors * of_tensors)).squeeze(-1)
-        total = inputs.conditions[:, CHARGE] / inputs.counts()
-        charges = (self.flow(features, inputs) + total[inputs.system]).unsqueeze(-1)
+        charges = (self.flow(features, inputs) + spread_charge(inputs)).unsqueeze(-1)
         half = 1.5 * torch.einsum("ni,nj->nij", arm, 0.5 * charges * arm + local)
         moment = half + half.mT
         trace = moment.diagonal(dim1=1, dim2=2).sum(-1).reshape(-1, 1, 1)
         eye = torch.eye(3, dtype=moment.dtype, device=moment.device)
-        return system_sum(moment - trace / 3 * eye + of_atoms, inputs.system, n)
+        return system_sum(moment - trace / 3 * eye + of_atoms, inputs.system, inputs.n_systems)
