@@ -56,12 +56,17 @@ from sfm_molecules.geometry.conformers import geometry
 from sfm_molecules.geometry.embedding import embed, parse_smiles
 from sfm_molecules.quantities import ALL
 
+UNITS = {quantity.name: quantity.unit for quantity in ALL}
+HEAD = (ID, SPLIT, GROUP, TYPES, positions_column())
+
+
+def _labels(names: Iterable[str], level: str) -> tuple[Column, ...]:
+    """Columns of one number a system each, in the quantities' own units."""
+    return tuple(Column(n, UNITS[n], role="label", level=level, dtype="float64") for n in names)
+
+
 XTB_COLUMNS = (
-    ID,
-    SPLIT,
-    GROUP,
-    TYPES,
-    positions_column(),
+    *HEAD,
     Column("energy", "eV", role="label", level=GFN2, dtype="float64"),
     Column("forces", "eV/angstrom", role="label", level=GFN2, shape=(-1, 3)),
     Column("dipole", "e*angstrom", role="label", level=GFN2, shape=(3,)),
@@ -75,7 +80,6 @@ XTB_STEPS = {"forces": 2.0**-13, "dipole": 2.0**-14, "charges": 2.0**-16}
 RICH_STEPS = {**XTB_STEPS, "quadrupole": 2.0**-13, "valences": 2.0**-15}
 # where no label was computed at the positions; force fields' minima are found to 1e-5 ... 1e-3
 FORCE_FIELD_STEPS = {"positions": 2.0**-13}
-UNITS = {quantity.name: quantity.unit for quantity in ALL}
 RICH_COLUMNS = (
     *XTB_COLUMNS,
     Column("quadrupole", UNITS["quadrupole"], role="label", level=GFN2, shape=(3, 3)),
@@ -83,40 +87,14 @@ RICH_COLUMNS = (
     Column("charge", "e", role="condition"),
     Column("spin", role="condition"),
 )
-WIDE_COLUMNS = (
-    *RICH_COLUMNS,
-    *(
-        Column(name, UNITS[name], role="label", level=GFN2, dtype="float64")
-        for name in Properties.names()
-    ),
-)
-DIMER_COLUMNS = (
-    *RICH_COLUMNS,
-    *(
-        Column(name, UNITS[name], role="label", level=GFN2, dtype="float64")
-        for name in ("interaction_energy", "homo", "lumo")
-    ),
-)
+WIDE_COLUMNS = (*RICH_COLUMNS, *_labels(Properties.names(), GFN2))
+DIMER_COLUMNS = (*RICH_COLUMNS, *_labels(("interaction_energy", "homo", "lumo"), GFN2))
 LARGEST_OF_PAIR, POOL = 10, 4_000  # atoms of a molecule of a pair, and number of such molecules
 POLARIZABILITY_COLUMNS = (
-    ID,
-    SPLIT,
-    GROUP,
-    TYPES,
-    positions_column(),
+    *HEAD,
     Column("polarizability", "bohr**3", role="label", level=DFT, dtype="float64"),
 )
-MEASURED_COLUMNS = (
-    ID,
-    SPLIT,
-    GROUP,
-    TYPES,
-    positions_column(),
-    *(
-        Column(name, UNITS[name], role="label", level=EXPERIMENT, dtype="float64")
-        for name in MOLECULES_MEASURED.quantities
-    ),
-)
+MEASURED_COLUMNS = (*HEAD, *_labels(MOLECULES_MEASURED.quantities, EXPERIMENT))
 
 
 @one_line_errors
