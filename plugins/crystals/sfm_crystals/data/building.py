@@ -151,11 +151,7 @@ def _table(member: str) -> bytes:
 
 
 def head(
-    item: materials_project.Crystal
-    | perturbation.Configuration
-    | computed_tensors.TensorCrystal
-    | piezoelectricity.PiezoelectricCrystal
-    | frameworks.Framework,
+    item: materials_project.Entry | perturbation.Configuration | frameworks.Framework,
     fractions: tuple[float, float, float] = TRAINED_ON,
 ) -> dict[str, Any]:
     """The columns that every dataset has. The group of the split is the reduced formula."""

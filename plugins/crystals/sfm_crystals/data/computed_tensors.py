@@ -9,37 +9,27 @@ belongs to the positions.
 from __future__ import annotations
 
 import ast
-import io
 from dataclasses import dataclass
 
 import numpy as np
 
 from sfm.data.isotropy import symmetric
 from sfm.errors import InputError
-from sfm_crystals.data.materials_project import reduced_formula, table_rows
+from sfm_crystals.data.materials_project import Entry, read_entry, table_rows
 
 LARGEST_PERMITTIVITY = 100.0  # beyond it a soft mode decides, and the next digit of a relaxation
 LARGEST_MODULUS = 2_000.0  # GPa; diamond has 1,080
 
 
 @dataclass(frozen=True, eq=False)
-class TensorCrystal:
+class TensorCrystal(Entry):
     """A crystal with computed tensors.
 
     Attributes:
-        id: Materials Project identifier.
-        formula: reduced formula, elements in alphabetical order.
-        types: (n,) atomic numbers.
-        positions: (n, 3) angstrom. cell: (3, 3) angstrom, rows are lattice vectors.
         tensors: by quantity: `dielectric`, `electronic_dielectric` (3, 3), `elastic_constants`
             (6, 6) GPa in Voigt's order.
     """
 
-    id: str
-    formula: str
-    types: np.ndarray
-    positions: np.ndarray
-    cell: np.ndarray
     tensors: dict[str, np.ndarray]
 
 
@@ -79,11 +69,6 @@ def _within(tensor: np.ndarray, low: float, high: float) -> bool:
 
 def _crystal(row: dict[str, str], names: dict[str, str]) -> TensorCrystal | None:
     """One row; None where a tensor is not symmetric or has no number."""
-    from ase import Atoms
-    from ase.io import read
-
-    atoms = read(io.StringIO(row["poscar"]), format="vasp")
-    assert isinstance(atoms, Atoms)  # one structure in a POSCAR
     tensors = {}
     for quantity, column in names.items():
         try:
@@ -93,12 +78,4 @@ def _crystal(row: dict[str, str], names: dict[str, str]) -> TensorCrystal | None
             return None
         if not np.isfinite(value).all():
             return None
-    types = atoms.get_atomic_numbers()
-    return TensorCrystal(
-        id=row["material_id"],
-        formula=reduced_formula(types),
-        types=types,
-        positions=atoms.get_positions(),
-        cell=np.array(atoms.cell.array),
-        tensors=tensors,
-    )
+    return TensorCrystal(**vars(read_entry(row)), tensors=tensors)

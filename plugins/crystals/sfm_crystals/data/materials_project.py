@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import io
 import itertools
 import math
 from collections import Counter
@@ -28,8 +29,8 @@ COMPUTED_MEMBERS = (ELASTIC_MEMBER, DIELECTRIC_MEMBER, PIEZOELECTRIC_MEMBER)
 
 
 @dataclass(frozen=True, eq=False)
-class Crystal:
-    """One relaxed crystal.
+class Entry:
+    """One relaxed crystal, without what was computed for it.
 
     Attributes:
         id: Materials Project identifier, `mp-10`.
@@ -37,7 +38,6 @@ class Crystal:
         types: (n,) atomic numbers.
         positions: (n, 3) angstrom.
         cell: (3, 3) angstrom, rows are lattice vectors.
-        formation_energy: eV per atom.
     """
 
     id: str
@@ -45,6 +45,12 @@ class Crystal:
     types: np.ndarray
     positions: np.ndarray
     cell: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Crystal(Entry):
+    """One relaxed crystal with its formation energy, eV per atom."""
+
     formation_energy: float
 
 
@@ -107,6 +113,19 @@ def table_rows(content: bytes, column: str) -> list[dict[str, str]]:
         raise InputError(f"no column {column!r}; this is not a table of {PACKAGE} {VERSION}")
     # some tables carry one more index in front than their header names
     return [dict(zip(header, row[len(row) - len(header) :], strict=True)) for row in rows]
+
+
+def read_entry(row: dict[str, str]) -> Entry:
+    """The crystal of a row with the columns `material_id` and `poscar`."""
+    from ase import Atoms
+    from ase.io import read
+
+    atoms = read(io.StringIO(row["poscar"]), format="vasp")
+    assert isinstance(atoms, Atoms)  # one structure in a POSCAR
+    types = atoms.get_atomic_numbers()
+    cell = np.array(atoms.cell.array)
+    formula = reduced_formula(types)
+    return Entry(row["material_id"], formula, types, atoms.get_positions(), cell)
 
 
 def _crystal(row: dict[str, str]) -> Crystal:

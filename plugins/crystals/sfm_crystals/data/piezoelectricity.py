@@ -17,37 +17,27 @@ the axes were chosen otherwise.
 from __future__ import annotations
 
 import ast
-import io
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
 from sfm.data.voigt import VOIGT_AXES
-from sfm_crystals.data.materials_project import reduced_formula, table_rows
+from sfm_crystals.data.materials_project import Entry, read_entry, table_rows
 
 LARGEST = 10.0  # C/m^2; beyond it a soft mode decides, and the next digit of a relaxation
 STARTS, STEPS = 400, 60
 
 
 @dataclass(frozen=True, eq=False)
-class PiezoelectricCrystal:
+class PiezoelectricCrystal(Entry):
     """A crystal without inversion, and how it polarises when stretched.
 
     Attributes:
-        id: Materials Project identifier.
-        formula: reduced formula, elements in alphabetical order.
-        types: (n,) atomic numbers.
-        positions: (n, 3) angstrom. cell: (3, 3) angstrom, rows are lattice vectors.
         modulus: C/m^2.
         published: the table's `eij_max`, C/m^2, of another definition.
     """
 
-    id: str
-    formula: str
-    types: np.ndarray
-    positions: np.ndarray
-    cell: np.ndarray
     modulus: float
     published: float
 
@@ -58,29 +48,14 @@ def read_piezoelectric(content: bytes) -> list[PiezoelectricCrystal]:
     Raises:
         InputError: the content is not that file.
     """
-    from ase import Atoms
-    from ase.io import read
-
     crystals = []
     for row in table_rows(content, "piezoelectric_tensor"):
         tensor = full_tensor(np.array(ast.literal_eval(row["piezoelectric_tensor"]), float))
         modulus = longitudinal(tensor)
-        if not modulus <= LARGEST:
-            continue
-        atoms = read(io.StringIO(row["poscar"]), format="vasp")
-        assert isinstance(atoms, Atoms)  # one structure in a POSCAR
-        types = atoms.get_atomic_numbers()
-        crystals.append(
-            PiezoelectricCrystal(
-                id=row["material_id"],
-                formula=reduced_formula(types),
-                types=types,
-                positions=atoms.get_positions(),
-                cell=np.array(atoms.cell.array),
-                modulus=modulus,
-                published=float(row["eij_max"]),
-            )
-        )
+        if modulus <= LARGEST:
+            fields = vars(read_entry(row))
+            published = float(row["eij_max"])
+            crystals.append(PiezoelectricCrystal(**fields, modulus=modulus, published=published))
     return crystals
 
 
