@@ -73,6 +73,7 @@ plugin = Plugin(
         ".extxyz,.xyz,.traj,.xsf,.db,.aselmdb": "sfm_crystals.data.readers:read_ase",
         "vasprun,.xml": "sfm_crystals.data.readers:read_vasprun",
         ".yaml": "sfm_crystals.data.phonopy_cells:read_phonopy",
+        ".json": "sfm_crystals.data.readers:read_json",
         "outcar": "sfm_crystals.data.readers:read_outcar",
         "object:ase.atoms.Atoms": "sfm_crystals.data.converters:from_ase",
         "object:pymatgen.core.structure.Structure": "sfm_crystals.data.converters:from_pymatgen",

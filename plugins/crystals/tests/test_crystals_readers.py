@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -276,3 +278,40 @@ def test_an_entry_is_its_structure_with_the_energy_that_was_computed():
     assert sample.id == "mp-22862"
     assert dict(sample.labels) == {"energy": -6.0}
     assert dict(sample.extras) == {"e_above_hull": 0.1}
+
+
+def test_json_files_of_pymatgen(tmp_path):
+    """One structure, a list with an entry, rows as the Materials Project gives them."""
+    structure = Structure(Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
+    entry = ComputedStructureEntry(structure, -6.0, entry_id="mp-22862")
+    path = tmp_path / "one.json"
+    structure.to(filename=str(path))
+    (one,) = read_file(path)
+    np.testing.assert_array_equal(one.types, [11, 17])
+    path.write_text(json.dumps([structure.as_dict(), entry.as_dict()], default=str))
+    first, second = read_file(path)
+    assert not first.labels
+    assert (second.id, float(second.labels["energy"])) == ("mp-22862", -6.0)
+    rows = [{"material_id": 7, "band_gap": 5.0, "energy": -6.5, "structure": structure.as_dict()}]
+    path.write_text(json.dumps(rows))
+    (row,) = read_file(path)
+    assert float(row.labels["energy"]) == -6.5
+    assert dict(row.extras) == {"material_id": 7, "band_gap": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not a readable JSON file"),
+        ("[" * 100_000, "not a readable JSON file"),
+        ("[]", "holds no structure"),
+        ('{"a": 1}', "object 1: .* nothing that says a class"),
+        ('[{"@module": "os", "@class": "system"}]', "object 1: .* one of class 'system'"),
+        ('{"@module": "pymatgen.core.structure", "@class": "Structure"}', "pymatgen cannot read"),
+    ],
+)
+def test_bad_json_files_are_explained(tmp_path, text, message):
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_file(path)

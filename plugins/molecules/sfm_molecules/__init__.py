@@ -61,6 +61,7 @@ plugin = Plugin(
         ".smi,.smiles,.csv": "sfm_molecules.data.smiles_files:read_smiles",
         "text:smiles": "sfm_molecules.data.smiles_files:from_smiles",
         ".sdf,.mol": "sfm_molecules.data.readers:read_sdf",
+        ".json": "sfm_molecules.data.readers:read_json",
         ".xyz,.extxyz,.traj,.pdb,.gjf,.db,.aselmdb": "sfm_molecules.data.readers:read_ase",
         "object:ase.atoms.Atoms": "sfm_molecules.data.converters:from_ase",
         "object:rdkit.Chem.rdchem.Mol": "sfm_molecules.data.converters:from_rdkit",

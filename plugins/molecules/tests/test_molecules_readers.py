@@ -359,7 +359,7 @@ def test_bad_rows_are_left_out_where_asked(tmp_path):
         read_file(frames)
 
 
-def test_a_pymatgen_molecule_says_its_charge_spin_and_numbers():
+def test_a_pymatgen_molecule_says_its_charge_spin_and_numbers(tmp_path):
     core = pytest.importorskip("pymatgen.core")
     water = [[0, 0, 0.119], [0, 0.763, -0.477], [0, -0.763, -0.477]]
     numbers = {"energy": -14.2, "dielectric_guess": 80.0}
@@ -369,6 +369,9 @@ def test_a_pymatgen_molecule_says_its_charge_spin_and_numbers():
     assert float(sample.labels["energy"]) == -14.2
     assert dict(sample.extras) == {"dielectric_guess": 80.0}
     np.testing.assert_array_equal(sample.positions, water)
+    plain.to(filename=str(tmp_path / "water.json"))
+    (again,) = read_file(tmp_path / "water.json")
+    assert (again.domain, float(again.labels["energy"])) == ("molecules", -14.2)
     oxygen = core.Molecule(["O", "O"], [[0, 0, 0], [0, 0, 1.2]], charge=0, spin_multiplicity=3)
     assert read_object(oxygen)[0].conditions == {"spin": 2.0}
     ion = core.Molecule(["O", "H", "H"], water, charge=1)

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from sfm.data.frames import read_frames
 from sfm.data.rows import row, rows_left_out
 from sfm.data.sample import Sample
+from sfm.data.tagged_json import tagged_rows
+from sfm.data.xyz import first_line
 from sfm.errors import InputError
-from sfm_molecules.data.converters import from_ase, from_rdkit
+from sfm_molecules.data.converters import from_ase, from_pymatgen, from_rdkit
 from sfm_molecules.data.gaussian import read_gaussian
 
 if TYPE_CHECKING:
@@ -41,6 +43,29 @@ def read_sdf(path: str | Path) -> list[Sample]:
                     raise InputError("rdkit cannot read this molecule")
                 name = molecule.GetProp("_Name") or f"{path.stem}-{record}"
                 samples.append(from_rdkit(molecule, name=name))
+    if not samples and not rows_left_out():
+        raise InputError(f"{path}: holds no molecule")
+    return samples
+
+
+def read_json(path: str | Path) -> list[Sample]:
+    """Molecules of pymatgen (see `sfm.data.tagged_json`).
+
+    Raises:
+        InputError: no JSON, or an object that pymatgen cannot read; the object is named.
+        WrongDomain: an object of another class.
+    """
+    samples = []
+    for where, item, _ in tagged_rows(path, ("Molecule",)):
+        with row(where):
+            from pymatgen.core import Molecule
+
+            try:
+                samples.append(from_pymatgen(Molecule.from_dict(item)))
+            except InputError:
+                raise
+            except Exception as error:
+                raise InputError(f"pymatgen cannot read it ({first_line(error)})") from None
     if not samples and not rows_left_out():
         raise InputError(f"{path}: holds no molecule")
     return samples
