@@ -98,7 +98,7 @@ def test_finetune_stops_and_unit_mends(model, molecules, tmp_path):
 
 
 def test_names_are_for_files():
-    with pytest.raises(InputError, match="--key, --unit and --voigt are for files"):
+    with pytest.raises(InputError, match="--intensive and --extensive are for files"):
         open_source("molecules/molecules-xtb", names=LabelNames(units={"energy": "hartree"}))
 
 
