@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -372,6 +374,12 @@ def test_a_pymatgen_molecule_says_its_charge_spin_and_numbers(tmp_path):
     plain.to(filename=str(tmp_path / "water.json"))
     (again,) = read_file(tmp_path / "water.json")
     assert (again.domain, float(again.labels["energy"])) == ("molecules", -14.2)
+    row = {"structure": plain.as_dict(), "gap": 8.0}
+    (tmp_path / "row.json").write_text(json.dumps([row]))
+    assert dict(read_file(tmp_path / "row.json")[0].extras) == {
+        "dielectric_guess": 80.0,
+        "gap": 8.0,
+    }
     oxygen = core.Molecule(["O", "O"], [[0, 0, 0], [0, 0, 1.2]], charge=0, spin_multiplicity=3)
     assert read_object(oxygen)[0].conditions == {"spin": 2.0}
     ion = core.Molecule(["O", "H", "H"], water, charge=1)

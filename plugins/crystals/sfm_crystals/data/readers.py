@@ -13,16 +13,12 @@ from typing import Any
 import numpy as np
 
 from sfm.data.frames import read_frames
-from sfm.data.label_names import with_recognised
 from sfm.data.rows import row, rows_left_out
 from sfm.data.sample import Sample
-from sfm.data.stated import stated_numbers
-from sfm.data.tagged_json import CLASS, tagged_rows
+from sfm.data.tagged_json import read_tagged
 from sfm.data.xyz import first_line
 from sfm.errors import InputError, WrongDomain
 from sfm_crystals.data.converters import LABELS, from_ase, from_entry, from_pymatgen
-
-ENTRY = "ComputedStructureEntry"
 
 
 def read_poscar(path: str | Path) -> list[Sample]:
@@ -54,8 +50,6 @@ def read_poscar(path: str | Path) -> list[Sample]:
 def read_json(path: str | Path) -> list[Sample]:
     """Structures and computed entries of pymatgen (see `sfm.data.tagged_json`).
 
-    Numbers beside a structure become extras, as those of its own properties do.
-
     Raises:
         InputError: missing, no JSON, or an object that pymatgen cannot read; the object is named.
         WrongDomain: an object of another class.
@@ -63,24 +57,11 @@ def read_json(path: str | Path) -> list[Sample]:
     from pymatgen.core import Structure
     from pymatgen.entries.computed_entries import ComputedStructureEntry
 
-    path = _existing(path)
-    samples = []
-    for where, item, beside in tagged_rows(path, ("Structure", ENTRY)):
-        with row(where):
-            try:
-                if item[CLASS] == ENTRY:
-                    sample = from_entry(ComputedStructureEntry.from_dict(item))
-                else:
-                    sample = from_pymatgen(Structure.from_dict(item))
-            except InputError:
-                raise
-            except Exception as error:
-                raise InputError(f"pymatgen cannot read it ({first_line(error)})") from None
-            extras = {**sample.extras, **stated_numbers(beside)}
-            samples.append(with_recognised(sample.replace(extras=extras), LABELS))
-    if not samples and not rows_left_out():
-        raise InputError(f"{path}: holds no structure")
-    return samples
+    converters = {
+        "Structure": lambda item: from_pymatgen(Structure.from_dict(item)),
+        "ComputedStructureEntry": lambda item: from_entry(ComputedStructureEntry.from_dict(item)),
+    }
+    return read_tagged(_existing(path), converters, LABELS)
 
 
 def read_vasprun(path: str | Path) -> list[Sample]:

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sfm.data.atomic import atomic
+from sfm.data.conditions import unpaired
 from sfm.errors import InputError, RunError
 from sfm_molecules.constants import BOHR, HARTREE
 from sfm_molecules.data.properties import (
@@ -198,7 +199,7 @@ def label_molecule(smiles: str, settings: Settings) -> list[Conformer]:
     bonds = np.array([(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in molecule.GetBonds()])
     constants, vectors = modes(force_field_hessian(field, start), start)
     charge = Chem.GetFormalCharge(molecule)
-    ground = charge, (int(types.sum()) - charge) % 2
+    ground = charge, int(unpaired({"charge": charge}, types))
     engine = Xtb(types, charge=charge, uhf=ground[1])
     conformers: list[Conformer] = []
     try:

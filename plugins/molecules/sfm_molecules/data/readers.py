@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 from sfm.data.frames import read_frames
 from sfm.data.rows import row, rows_left_out
 from sfm.data.sample import Sample
-from sfm.data.tagged_json import tagged_rows
-from sfm.data.xyz import first_line
+from sfm.data.tagged_json import read_tagged
 from sfm.errors import InputError
-from sfm_molecules.data.converters import from_ase, from_pymatgen, from_rdkit
+from sfm_molecules.data.converters import LABELS, from_ase, from_pymatgen, from_rdkit
 from sfm_molecules.data.gaussian import read_gaussian
 
 if TYPE_CHECKING:
@@ -55,20 +54,11 @@ def read_json(path: str | Path) -> list[Sample]:
         InputError: no JSON, or an object that pymatgen cannot read; the object is named.
         WrongDomain: an object of another class.
     """
-    samples = []
-    for where, item, _ in tagged_rows(path, ("Molecule",)):
-        with row(where):
-            from pymatgen.core import Molecule
+    from pymatgen.core import Molecule
 
-            try:
-                samples.append(from_pymatgen(Molecule.from_dict(item)))
-            except InputError:
-                raise
-            except Exception as error:
-                raise InputError(f"pymatgen cannot read it ({first_line(error)})") from None
-    if not samples and not rows_left_out():
-        raise InputError(f"{path}: holds no molecule")
-    return samples
+    return read_tagged(
+        path, {"Molecule": lambda item: from_pymatgen(Molecule.from_dict(item))}, LABELS
+    )
 
 
 def read_ase(path: str | Path) -> list[Sample]:
