@@ -68,3 +68,8 @@ def replaced(old: Iterable[Coverage], new: Iterable[Coverage]) -> tuple[Coverage
     """`old` with those of the same contexts replaced by `new`, and the others added."""
     table = {c.context: c for c in (*old, *new)}
     return tuple(table.values())
+
+
+def signed(charge: float) -> str:
+    """`+1`, `0`, `-1`: a total charge in e, for messages and cards."""
+    return f"{charge:+g}" if charge else "0"

@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sfm.config.coverage import signed
 from sfm.data.replacing import replacing
 from sfm.errors import InputError
 from sfm.formats.strict_json import read_object
@@ -161,11 +162,11 @@ def _coverage(config: Report) -> list[dict[str, Any]]:
 
 def _states(coverage: Report) -> str:
     """`-1 (1); 0 (0); 0 (2)`, or both apart where nobody recorded what occurs together."""
-    charges = [f"{charge:+g}" if charge else "0" for charge in coverage.get("charges") or ()]
-    spins = [f"{spin:g}" for spin in coverage.get("spins") or ()]
     if states := coverage.get("states"):
-        return "; ".join(f"{q:+g} ({s:g})" if q else f"0 ({s:g})" for q, s in states)
-    return ", ".join(charges) + (f" ({', '.join(spins)})" if spins else "")
+        return "; ".join(f"{signed(charge)} ({spin:g})" for charge, spin in states)
+    charges = ", ".join(signed(charge) for charge in coverage.get("charges") or ())
+    spins = ", ".join(f"{spin:g}" for spin in coverage.get("spins") or ())
+    return f"{charges} ({spins})" if spins else charges
 
 
 def _theories(config: Report) -> list[dict[str, Any]]:

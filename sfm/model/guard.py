@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfm.config.coverage import coverage_of
+from sfm.config.coverage import coverage_of, signed
 from sfm.data.conditions import unpaired
 from sfm.data.elements import SYMBOLS
 from sfm.data.radii import COVALENT_RADII
@@ -195,8 +195,8 @@ class Guard:
         at = f"not among the training data at {self.level}"
         charge, spin = float(stated.get("charge", 0.0)), unpaired(stated, types)
         if self.coverage.charges and charge not in self.coverage.charges:
-            known = ", ".join(_signed(x) for x in self.coverage.charges)
-            text = f"charge {_signed(charge)} is {at} ({known})"
+            known = ", ".join(signed(x) for x in self.coverage.charges)
+            text = f"charge {signed(charge)} is {at} ({known})"
             findings.append(Finding(f"charge {charge}", text))
         if self.coverage.spins and spin not in self.coverage.spins:
             known = ", ".join(f"{x:g}" for x in self.coverage.spins)
@@ -204,9 +204,9 @@ class Guard:
             findings.append(Finding(f"spin {spin}", f"{spin:g} unpaired {many} {at} ({known})"))
         states = self.coverage.states
         if not findings and states and (charge, spin) not in states:
-            known = ", ".join(f"{_signed(q)} with {s:g}" for q, s in states)
+            known = ", ".join(f"{signed(q)} with {s:g}" for q, s in states)
             many = "electron" if spin == 1 else "electrons"
-            text = f"charge {_signed(charge)} with {spin:g} unpaired {many} is {at} ({known})"
+            text = f"charge {signed(charge)} with {spin:g} unpaired {many} is {at} ({known})"
             findings.append(Finding(f"state {charge} {spin}", text))
         return findings
 
@@ -288,7 +288,3 @@ def _few(symbols: Sequence[str]) -> str:
     if len(symbols) <= 12:
         return ", ".join(symbols)
     return f"{len(symbols)} elements, listed in its config.json"
-
-
-def _signed(charge: float) -> str:
-    return f"{charge:+g}" if charge else "0"
