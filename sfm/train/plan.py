@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ import torch
 from sfm.recipe import Recipe
 from sfm.train.build import fit_normalisers, measure_neighbours, model_config, new_model
 from sfm.train.data import BatchStream, MixedData
+from sfm.train.memory import peak_memory
 from sfm.train.module import parameter_groups
 from sfm.train.objective import Objective
 from sfm.train.pretrain import probabilities
@@ -103,5 +102,4 @@ def plan(recipe: Recipe, folders: Sequence[Path | None] | None = None) -> dict[s
 def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)
+    return peak_memory()

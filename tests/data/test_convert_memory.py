@@ -18,9 +18,10 @@ STEPS = ("a.h5", "folder", "d.h5", "b.db", "c.extxyz")
 MEASURED = """
 import resource, sys
 from sfm.cli import main
+from sfm.train.memory import peak_memory
 code = main(["dataset", "convert", sys.argv[1], sys.argv[2]])
-used = resource.getrusage(resource.RUSAGE_SELF)
-print(used.ru_maxrss // 1024, round(used.ru_utime + used.ru_stime))
+peak, used = peak_memory(), resource.getrusage(resource.RUSAGE_SELF)
+print(peak // 2**20, round(used.ru_utime + used.ru_stime))
 sys.exit(code)
 """
 
